@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from batteryxr.cli.parser import count, number, positive, whole, zone
+from batteryxr.cli.parser import add_cell, count, number, positive, whole, zone
 
 _EXAMPLES = """\
 examples:
@@ -51,11 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clock-offset", type=number, default=0.0, metavar="S",
         help="seconds to add to the scans' clock to get the cycler's")  # fmt: skip
     add("--exposure", type=positive, metavar="S", help="exposure, if the files lack it")
-    add("--electrode", choices=("cathode", "anode", "full"),
-        help="which electrode the cell studies; needed for efficiencies")  # fmt: skip
-    add("--first", choices=("charge", "discharge"),
-        help="what a cycle begins with; needed for efficiencies")  # fmt: skip
-    add("--mass", type=positive, metavar="MG", help="active mass; gives mA h g-1")
+    add_cell(parser)
     add("--formula", help="composition as loaded, such as LiNiO2; gives Li content")
     add("--components", type=count, metavar="N", help="number of phases to unmix")
     add("--range", nargs=2, type=number, metavar=("FROM", "TO"),

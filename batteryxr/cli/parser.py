@@ -74,6 +74,16 @@ def _meant(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "."
 
 
+def add_cell(parser: argparse.ArgumentParser) -> None:
+    """Declare what only the user knows of a cell: what is cycled, and its mass."""
+    add = parser.add_argument
+    add("--electrode", choices=("cathode", "anode", "full"),
+        help="which electrode the cell studies; needed for efficiencies")  # fmt: skip
+    add("--first", choices=("charge", "discharge"),
+        help="what a cycle begins with; needed for efficiencies")  # fmt: skip
+    add("--mass", type=positive, metavar="MG", help="active mass; gives mA h g-1")
+
+
 def number(text: str) -> float:
     """Read a number."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from batteryxr.cli.parser import positive, zone
+from batteryxr.cli.parser import add_cell, zone
 
 _EXAMPLES = """\
 examples:
@@ -38,11 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the page (default: the first file with .html, here)")  # fmt: skip
     add("--timezone", type=zone, metavar="ZONE",
         help="zone of local times in the files, such as Europe/Paris")  # fmt: skip
-    add("--electrode", choices=("cathode", "anode", "full"),
-        help="which electrode the cell studies; needed for efficiencies")  # fmt: skip
-    add("--first", choices=("charge", "discharge"),
-        help="what a cycle begins with; needed for efficiencies")  # fmt: skip
-    add("--mass", type=positive, metavar="MG", help="active mass; gives mA h g-1")
+    add_cell(parser)
     add("--overwrite", action="store_true",
         help="replace a report that batteryxr wrote before")  # fmt: skip
 

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError
 from batteryxr.core.optional import require
 from batteryxr.core.version import __version__
 from batteryxr.export.files import whole_file
-from batteryxr.export.tables import call_of
+from batteryxr.export.tables import call_of, groups_of
 
 if TYPE_CHECKING:
     import os
 
     import h5py
+    import xarray as xr
 
 #: Signs that names in NeXus may have.
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.]")
@@ -81,9 +81,9 @@ def write_nexus(
     path = Path(path)
     if path.suffix.lower() not in (".nxs", ".h5", ".hdf5"):
         raise ArgumentError("path", str(path), "a name that ends in .nxs, .h5 or .hdf5")
-    entries = [(name, part) for name, part in _entries(data) if part.data_vars]
-    if not entries:
-        raise DataError("write_nexus", "there is nothing to write: no variable at all")
+    entries = [
+        (_name(name or "entry"), part) for name, part in groups_of(data, "write_nexus")
+    ]
     with whole_file(path, overwrite=overwrite) as new, h5py.File(new, "x") as file:
         file.attrs["NX_class"] = "NXroot"
         file.attrs["default"] = entries[0][0]
@@ -93,20 +93,6 @@ def write_nexus(
         for name, part in entries:
             _entry(file, name, part)
     return path
-
-
-def _entries(
-    data: xr.DataArray | xr.Dataset | xr.DataTree,
-) -> list[tuple[str, xr.Dataset]]:
-    if isinstance(data, xr.DataTree):
-        return [
-            (_name(node.path.strip("/") or "entry"), node.to_dataset())
-            for node in data.subtree
-        ]
-    if isinstance(data, xr.DataArray):
-        whole = data.rename(None).to_dataset(name=str(data.name or "values"))
-        return [("entry", whole.assign_attrs(data.attrs))]
-    return [("entry", data)]
 
 
 def _entry(file: h5py.File, name: str, part: xr.Dataset) -> None:

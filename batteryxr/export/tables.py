@@ -66,6 +66,26 @@ class SheetTable(NamedTuple):
             yield [list(row) for row in zip(*map(plain_values, block), strict=True)]
 
 
+def groups_of(
+    data: xr.DataArray | xr.Dataset | xr.DataTree, caller: str
+) -> list[tuple[str, xr.Dataset]]:
+    """Return the groups of some data that hold variables, by their paths.
+
+    Raises
+    ------
+    DataError
+        If no group holds any.
+    """
+    if isinstance(data, xr.DataTree):
+        every = [(node.path.strip("/"), node.to_dataset()) for node in data.subtree]
+    else:
+        every = [("", _as_dataset(data))]
+    groups = [(path, part) for path, part in every if part.data_vars]
+    if not groups:
+        raise DataError(caller, "there is nothing to write: no variable at all")
+    return groups
+
+
 def tables_of(data: xr.DataArray | xr.Dataset, caller: str) -> list[SheetTable]:
     """Return the tables that some data make: one for each set of dimensions.
 
@@ -165,7 +185,7 @@ def _as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
     if isinstance(data, xr.Dataset):
         return data.copy(deep=False)  # rows that lack a label are given one
     name = str(data.name or "values")
-    return data.rename(None).to_dataset(name=name)
+    return data.rename(None).to_dataset(name=name).assign_attrs(data.attrs)
 
 
 def _history(data: xr.DataArray | xr.Dataset) -> list[str]:

@@ -7,16 +7,22 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError
 from batteryxr.core.optional import require
 from batteryxr.export.files import whole_file
-from batteryxr.export.tables import SheetTable, about, require_ending, tables_of
+from batteryxr.export.tables import (
+    SheetTable,
+    about,
+    groups_of,
+    require_ending,
+    tables_of,
+)
 
 if TYPE_CHECKING:
     import os
+
+    import xarray as xr
 
 #: What a sheet can hold.
 _ROWS, _COLUMNS, _SIGNS = 1_048_576, 16_384, 32_767
@@ -75,9 +81,10 @@ def write_xlsx(
     openpyxl = require("openpyxl", extra="io", purpose="writing workbooks")
     path = Path(path)
     require_ending(str(path), ".xlsx")
-    parts = [(prefix, part) for prefix, part in _parts(data) if part.data_vars]
-    if not parts:
-        raise DataError("write_xlsx", "there is nothing to write: no variable at all")
+    parts = [
+        (f"{name} " if name else "", part)
+        for name, part in groups_of(data, "write_xlsx")
+    ]
     sheets = [(p, t) for p, part in parts for t in tables_of(part, "write_xlsx")]
     for _, table in sheets:
         _require_room(table)
@@ -92,21 +99,6 @@ def write_xlsx(
             _fill(book, _sheet_name(f"{prefix}{table.name}", names), table)
         book.save(new)
     return path
-
-
-def _parts(
-    data: xr.DataArray | xr.Dataset | xr.DataTree,
-) -> list[tuple[str, xr.Dataset]]:
-    """Return what is written, each part with the beginning of its sheets' names."""
-    if isinstance(data, xr.DataTree):
-        return [
-            ("" if node.path == "/" else f"{node.path.strip('/')} ", node.to_dataset())
-            for node in data.subtree
-        ]
-    if isinstance(data, xr.DataArray):
-        whole = data.rename(None).to_dataset(name=str(data.name or "values"))
-        return [("", whole.assign_attrs(data.attrs))]
-    return [("", data)]
 
 
 def _require_room(table: SheetTable) -> None:

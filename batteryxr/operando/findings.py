@@ -66,6 +66,22 @@ class Conventions:
         return self.timezone[0], self.timezone[-1]
 
 
+def cycling_results(
+    record: xr.Dataset, known: Conventions
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """Yield what is found from a record alone, each with its group.
+
+    ``echem/cycles`` is left out where electrode or first direction are not known.
+    """
+    yield "echem/half_cycles", record.echem.half_cycles()
+    if known.electrode is not None and known.first is not None:
+        cycles = record.echem.cycles(
+            electrode=known.electrode, first=known.first, mass=known.mass
+        )
+        yield "echem/cycles", cycles
+    yield "echem/dqdv", record.echem.dqdv(mass=known.mass)
+
+
 @dataclass(frozen=True)
 class Unmixing:
     """How a series of scans is unmixed.

@@ -24,7 +24,12 @@ from batteryxr.core.store import (
     require_store,
 )
 from batteryxr.nmf import Constraints
-from batteryxr.operando.findings import Conventions, Findings, Unmixing
+from batteryxr.operando.findings import (
+    Conventions,
+    Findings,
+    Unmixing,
+    cycling_results,
+)
 from batteryxr.operando.page import require_page
 from batteryxr.operando.report import write_page
 
@@ -218,20 +223,13 @@ def _electrochemistry(
 ) -> None:
     say("Analysing the cycles ...")
     record = run.read("echem/record")
-    run.write(record.echem.half_cycles(), "echem/half_cycles")
-    if known.electrode is None or known.first is None:
+    for group, result in cycling_results(record, known):
+        run.write(result, group)
+    if not run.has("echem/cycles"):
         run.notes.append(
             "No efficiencies: they need to know what is cycled (--electrode) and what "
             "a cycle begins with (--first)."
         )
-    else:
-        run.write(
-            record.echem.cycles(
-                electrode=known.electrode, first=known.first, mass=known.mass
-            ),
-            "echem/cycles",
-        )
-    run.write(record.echem.dqdv(mass=known.mass), "echem/dqdv")
     say("Analysed half cycles, cycles and dQ/dV")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import BatteryxrWarning, DataError
 from batteryxr.core.store import StoreLike, groups, location_of, open_dataset
-from batteryxr.operando.findings import Conventions
+from batteryxr.operando.findings import Conventions, cycling_results
 from batteryxr.operando.page import require_page
 from batteryxr.operando.report import write_page
 
@@ -89,21 +89,13 @@ def report_cycling(
     known = conventions or Conventions()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BatteryxrWarning)
-        held = {
-            "echem/record": record,
-            "echem/half_cycles": record.echem.half_cycles(),
-            "echem/dqdv": record.echem.dqdv(mass=known.mass),
-        }
-        notes = []
-        if known.electrode is None or known.first is None:
-            notes.append(
-                "No efficiencies: they need to know what is cycled (electrode) and "
-                "what a cycle begins with (first)."
-            )
-        else:
-            held["echem/cycles"] = record.echem.cycles(
-                electrode=known.electrode, first=known.first, mass=known.mass
-            )
+        held = {"echem/record": record, **dict(cycling_results(record, known))}
+    notes = []
+    if "echem/cycles" not in held:
+        notes.append(
+            "No efficiencies: they need to know what is cycled (electrode) and "
+            "what a cycle begins with (first)."
+        )
     told = [str(w.message) for w in caught]
     run = Groups(held, notes=list(dict.fromkeys([*notes, *told])))
     return write_page(run, str(report), store="")
