@@ -22,7 +22,6 @@ from batteryxr.xanes.diffraction.cells import (
     form_of,
     parameters,
 )
-from batteryxr.xanes.diffraction.drift import drifting
 from batteryxr.xanes.diffraction.instrument import (
     Diffractometer,
     convert_axis,
@@ -32,7 +31,7 @@ from batteryxr.xanes.diffraction.instrument import (
     wavelength_of,
 )
 from batteryxr.xanes.diffraction.phases import reflections
-from batteryxr.xanes.diffraction.tracking import Track, follow
+from batteryxr.xanes.diffraction.tracking import Track, drifting, follow
 from batteryxr.xanes.preparing.inputs import SIGNALS
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
