@@ -27,6 +27,7 @@ from batteryxr.xanes.diffraction.instrument import (
     convert_axis,
     from_q,
     pattern_axis,
+    require_wavelength,
     to_q,
     wavelength_of,
 )
@@ -247,13 +248,8 @@ def asked_of(
             convert_axis(spectra, axis="two_theta", instrument=device),
             ("two_theta"),
         )
-    if axis == "two_theta" and known is None:
-        raise ArgumentError(
-            "instrument",
-            instrument,
-            "a Diffractometer with the wavelength, which the data do not tell",
-            'Pass instrument=Diffractometer(wavelength=1.5406), or tube="Cu".',
-        )
+    if axis == "two_theta":
+        require_wavelength(known, instrument)
     if axis != "two_theta" and chosen != "none":
         raise ArgumentError("offset", offset, f"'none' along {axis}")
     if device.wavelength is None and known is not None:
