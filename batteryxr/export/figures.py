@@ -71,7 +71,7 @@ def save_figure(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The figure, which appears whole or not at all.
 
     Raises
     ------

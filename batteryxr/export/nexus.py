@@ -54,7 +54,7 @@ def write_nexus(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The NeXus file, which appears whole or not at all.
 
     Raises
     ------

@@ -55,7 +55,7 @@ def write_xlsx(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The workbook, which appears whole or not at all.
 
     Raises
     ------

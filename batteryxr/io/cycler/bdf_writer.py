@@ -60,7 +60,7 @@ def write_bdf(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The file of the record, which appears whole or not at all.
 
     Raises
     ------
