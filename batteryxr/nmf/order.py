@@ -171,11 +171,11 @@ def _judge(
 ) -> dict[str, np.ndarray]:
     """Return all columns of the result."""
     from batteryxr.core.kernels.decompose import indicator, leading
-    from batteryxr.nmf.kernels import alternate, crossval
+    from batteryxr.nmf.kernels import alternate, comparing
 
     values, v = trial.block.values, trial.block.v
     rngs = generators(trial.seed, trial.folds)
-    outs = [crossval.fold(len(values), values.shape[1], rng) for rng in rngs]
+    outs = [comparing.fold(len(values), values.shape[1], rng) for rng in rngs]
     rows: list[dict[str, float]] = []
     blind = np.empty((len(ns), trial.folds))
     with single(), ThreadPoolExecutor(allowed()) as pool:
@@ -195,7 +195,7 @@ def _judge(
         for i, n in enumerate(shown):
             rules = replace(trial.rules, fixed=np.zeros(n, dtype=bool))
             jobs = [
-                pool.submit(crossval.held_out, values, v, rules, n, rng, out=out)
+                pool.submit(comparing.held_out, values, v, rules, n, rng, out=out)
                 for out, rng in zip(
                     outs, generators(trial.seed + n, trial.folds), strict=True
                 )
@@ -241,12 +241,12 @@ def _row(
     block: Block, rules: Rules, found: list[Run], best: Run, *, total: float
 ) -> dict[str, float]:
     """Return what the starts say of one number of components."""
-    from batteryxr.nmf.kernels import crossval
+    from batteryxr.nmf.kernels import comparing
 
     groups = np.array([r.weights.argmax(axis=0) for r in found])
     return {
-        "cophenetic": crossval.cophenetic(groups),
-        "silhouette": crossval.silhouette([r.components for r in found]),
+        "cophenetic": comparing.cophenetic(groups),
+        "silhouette": comparing.silhouette([r.components for r in found]),
         "nmf_error": best.error,
         "chi2": _chi2(block, rules, best, total),
     }

@@ -257,7 +257,7 @@ def normal_equations(
 
 def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
     """Keep the best run; tell how far the others agree with it."""
-    from batteryxr.nmf.kernels.match import match
+    from batteryxr.nmf.kernels.comparing import match
 
     best = runs[index_of_best(runs)]
     norm = _scales(best.components, rules)
