@@ -11,6 +11,10 @@ _LIMIT = 40
 _TOLERANCE = 1e-7
 #: Residuals beyond so many standard deviations are rays or foreign lines.
 _FAR = 5.0
+#: Half a window, in widths.
+_WINDOW = 3.0
+#: Patterns whose widths differ by less than this factor are fitted in like windows.
+_AS_WIDE = 1.4
 
 
 class ReflectionFits(NamedTuple):
@@ -245,3 +249,85 @@ def _told(windows: _Windows, p: np.ndarray, ended: np.ndarray) -> ReflectionFits
     return ReflectionFits(
         p, errors, area, np.sqrt(np.maximum(variance, 0)), chi2, ended & inside
     )
+
+
+class Positions(NamedTuple):
+    """Fitted reflections: by name, (N, reflections) each."""
+
+    position: np.ndarray
+    position_error: np.ndarray
+    fwhm: np.ndarray
+    fwhm_error: np.ndarray
+    area: np.ndarray
+    area_error: np.ndarray
+    height: np.ndarray
+    height_error: np.ndarray
+    share: np.ndarray
+    share_error: np.ndarray
+
+
+def fit_positions(
+    x: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    widths: np.ndarray,
+    doublet: tuple[float, float] | None,
+) -> Positions:
+    """Fit every reflection in every pattern, those as wide together.
+
+    Parameters
+    ----------
+    x, y : (m,), (N, m)
+        Axis and patterns.
+    start : (N, reflections)
+        Where they lie, roughly; NaN where they are none.
+    widths : (N,)
+        How wide reflections are in each pattern.
+    doublet
+        Of the radiation, where the axis shows one.
+    """
+    kinds = np.rint(np.log(widths / np.median(widths)) / np.log(_AS_WIDE))
+    out = Positions(*(np.full(start.shape, np.nan) for _ in Positions._fields))
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        width = float(np.median(widths[rows]))
+        for k in range(start.shape[1]):
+            fitted = _window(x, y[rows], start[rows, k], width, doublet)
+            for whole, part in zip(out, fitted, strict=True):
+                whole[rows, k] = part
+    return out
+
+
+def _window(
+    x: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    width: float,
+    doublet: tuple[float, float] | None,
+) -> Positions:
+    """Fit one reflection in patterns of one width."""
+    known = start[np.isfinite(start)]
+    step = float(np.interp(np.median(known) if known.size else x[0], x, np.gradient(x)))
+    right = half = max(int(np.ceil(_WINDOW * width / step)), 8)
+    if doublet is not None:
+        second, _ = second_line(start, doublet)
+        right += int(np.ceil(np.nanmax(np.nan_to_num(second - start)) / step))
+    first = np.searchsorted(x, np.nan_to_num(start, nan=x[0])) - half
+    size = min(half + right, x.size)
+    first = np.clip(first, 0, x.size - size)
+    index = first[:, None] + np.arange(size)
+    window = np.take_along_axis(y, index, axis=1)
+    fitted = fit(x[index], window, start, width=width, doublet=doublet)
+    return _reliable(fitted, start, width)
+
+
+def _reliable(fitted: ReflectionFits, start: np.ndarray, width: float) -> Positions:
+    """Return what a fit found, missing where it found no reflection."""
+    v, e = fitted.values, fitted.errors
+    with np.errstate(invalid="ignore"):
+        good = fitted.converged & (v[:, 0] > 4 * e[:, 0]) & (e[:, 1] < 0.3 * v[:, 2])
+        good &= e[:, 1] > 0  # nothing was there
+        good &= (np.abs(v[:, 1] - start) < 1.5 * width) & (v[:, 2] < 4 * width)
+    columns = [v[:, 1], e[:, 1], v[:, 2], e[:, 2], fitted.area, fitted.area_error]
+    columns += [v[:, 0], e[:, 0], v[:, 3], e[:, 3]]
+    return Positions(*(np.where(good, c, np.nan) for c in columns))

@@ -6,14 +6,19 @@ Reflections are found roughly, all together; an offset is expected from its neig
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.xanes.diffraction.geometry import place
 from batteryxr.xanes.diffraction.instrument import from_q, to_q
+from batteryxr.xanes.diffraction.profiles import fit_positions
 
 if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.cells import Reflections
+    from batteryxr.xanes.diffraction.geometry import Asked
+    from batteryxr.xanes.diffraction.profiles import Positions
 
 #: Widths that are tried, in steps of the axis and as shares of its span.
 _WIDTHS = (3.0, 5.0, 8.0, 13.0, 20.0, 32.0)
@@ -26,6 +31,8 @@ _MOST, _MANY = 12, 40
 #: How far coefficients of a metric may move apart.
 _ANISOTROPIC = 0.012
 _BLOCK = 3_000_000
+#: Reflections that say how wide all are.
+_STRONG = 12
 #: Fewer scans in all share no offset.
 _SHARED = 5
 #: How far the offset moves from scan to scan, in errors of one, that is tried.
@@ -54,6 +61,38 @@ class Track(NamedTuple):
     metric: np.ndarray
     width: float
     score: np.ndarray
+
+
+def tracked(
+    x: np.ndarray, y: np.ndarray, lines: Reflections, asked: Asked, strain: float
+) -> tuple[Track, np.ndarray]:
+    """Find the lattice roughly, and how wide reflections are in each pattern."""
+    step = float(np.diff(x).mean())
+    some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
+    find = partial(follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain)
+    track = find(x, y[some], lines)
+    strong = lines.keep(np.argsort(-lines.strength, kind="stable")[:_STRONG])
+    widths = np.full(some.size, track.width * step)
+    for _ in range(2):  # again, in windows that are wide enough
+        start = place(track.metric, strong.form, asked)
+        found = fit_positions(x, y[some], start, widths, asked.doublet)
+        widths = _typical(found, widths, step)
+    points = float(np.median(widths)) / step
+    every = np.interp(np.arange(len(y)), some, widths)
+    return find(x, y, lines, width=points), every
+
+
+def _typical(found: Positions, widths: np.ndarray, step: float) -> np.ndarray:
+    """Return the width of the clear reflections of each pattern, as neighbours tell."""
+    signal = np.where(np.isfinite(found.fwhm), found.height / found.height_error, 0.0)
+    clear = signal > max(10.0, 0.2 * float(np.nanmax(signal, initial=0.0)))
+    if not clear.any():
+        return widths
+    known = np.flatnonzero(clear.any(axis=1))
+    each = np.array([np.median(found.fwhm[k, clear[k]]) for k in known])
+    near = np.lib.stride_tricks.sliding_window_view(np.pad(each, 2, "edge"), 5)
+    smooth = np.median(near, axis=1)
+    return np.maximum(np.interp(np.arange(len(widths)), known, smooth), 2 * step)
 
 
 def follow(
