@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Positive, Seed
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
+    from batteryxr.nmf.kernels.alternate import Rules, Run
+    from batteryxr.nmf.kernels.normal import Normal
     from batteryxr.nmf.solving import Block
 
 #: Patterns that tell how many components there are.
@@ -171,7 +172,7 @@ def _judge(
 ) -> dict[str, np.ndarray]:
     """Return all columns of the result."""
     from batteryxr.core.kernels.decompose import indicator, leading
-    from batteryxr.nmf.kernels import alternate, comparing
+    from batteryxr.nmf.kernels import comparing, normal
 
     values, v = trial.block.values, trial.block.v
     rngs = generators(trial.seed, trial.folds)
@@ -182,12 +183,12 @@ def _judge(
         scores, axes = leading(values, min(values.shape))
         power = (scores**2).sum(axis=0)
         whole: Normal = (
-            alternate.Plain(values) if v is None else alternate.Weighted(values, v)
+            normal.Plain(values) if v is None else normal.Weighted(values, v)
         )
         top = min(ns[-1] + 3, len(power))
         quick: Normal = whole
         if v is None:
-            quick = alternate.Plain(
+            quick = normal.Plain(
                 scores[:, :top], axes[:, :top], whole.total, whole.mean
             )
         warm: np.ndarray | None = None

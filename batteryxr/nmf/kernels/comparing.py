@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.nmf.kernels import alternate, starts
+from batteryxr.nmf.kernels import alternate, normal, starts
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.kernels.alternate import Normal, Rules
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.kernels.normal import Normal
 
 #: Neighbouring points share their noise: they are left out in blocks.
 _BLOCKS = 8
@@ -105,8 +106,8 @@ def _block(
 ) -> Normal:
     part = np.ascontiguousarray(x[rows][:, columns])
     if v is None:
-        return alternate.Plain(part)
-    return alternate.Weighted(part, v[rows][:, columns])
+        return normal.Plain(part)
+    return normal.Weighted(part, v[rows][:, columns])
 
 
 def _least_squares(gram: np.ndarray, rhs: np.ndarray, closure: bool) -> np.ndarray:
