@@ -186,7 +186,7 @@ def _of_counts(
     rho: np.ndarray, counts: np.ndarray, *beside: Any, settings: RetrievalSettings
 ) -> tuple[np.ndarray, float]:
     """Return replicas of one object, from counts that are taken as `retrieve` does."""
-    from batteryxr.cdi.bragg.kernels.replicas import replicas as kernel
+    from batteryxr.cdi.bragg.kernels.answer import replicas as kernel
 
     if why := not_counts(counts):
         raise DataError("volume", why, "Pass the counts as they were measured.")
