@@ -98,6 +98,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _told(error: Exception, options: Mapping[str, str]) -> str:
+    """Return what an error says, its arguments named as the options that they are.
+
+    Parameters
+    ----------
+    error
+        An error of batteryxr.
+    options
+        Option by the name of the argument that it fills.
+    """
+    text = str(error)
+    if isinstance(error, ArgumentError) and error.argument in options:
+        option = options[error.argument]
+        value = "is missing" if error.found is None else _value(error.found)
+        text = f"{option} {value}: expected {error.expected}."
+        text += f" {error.mend}" if error.mend else ""
+    for pattern, words in _ADVICE:
+        text = pattern.sub(words, text)
+    for name, option in options.items():
+        text = re.sub(rf"\b{name}=(True|None)", option, text)
+        text = re.sub(rf"\b{name}=(?=['\"\d\[.(])", f"{option} ", text)
+        text = re.sub(rf"`{name}`", option, text)
+    return text
+
+
+def _value(found: object) -> str:
+    if isinstance(found, list | tuple):
+        return " ".join(map(str, found))
+    return str(found)
+
+
 def _sentence(error: OSError) -> str:
     """Return what the system has to say, and of which file."""
     what = error.strerror or str(error) or type(error).__name__
@@ -216,34 +247,3 @@ def _call(text: str) -> str:
     )
     home = f".{call['accessor']}" if "accessor" in call else call["module"]
     return f"{home}.{call['method']}({words})"
-
-
-def _told(error: Exception, options: Mapping[str, str]) -> str:
-    """Return what an error says, its arguments named as the options that they are.
-
-    Parameters
-    ----------
-    error
-        An error of batteryxr.
-    options
-        Option by the name of the argument that it fills.
-    """
-    text = str(error)
-    if isinstance(error, ArgumentError) and error.argument in options:
-        option = options[error.argument]
-        value = "is missing" if error.found is None else _value(error.found)
-        text = f"{option} {value}: expected {error.expected}."
-        text += f" {error.mend}" if error.mend else ""
-    for pattern, words in _ADVICE:
-        text = pattern.sub(words, text)
-    for name, option in options.items():
-        text = re.sub(rf"\b{name}=(True|None)", option, text)
-        text = re.sub(rf"\b{name}=(?=['\"\d\[.(])", f"{option} ", text)
-        text = re.sub(rf"`{name}`", option, text)
-    return text
-
-
-def _value(found: object) -> str:
-    if isinstance(found, list | tuple):
-        return " ".join(map(str, found))
-    return str(found)
