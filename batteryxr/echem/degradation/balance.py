@@ -1,0 +1,107 @@
+"""How large the electrodes of a cell are, and where each begins: arrays only."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+#: What is fitted: capacities of cathode and anode, and their contents at the beginning.
+PARAMETERS = ("cathode_capacity", "anode_capacity", "cathode_content", "anode_content")
+#: Sizes of electrodes against the cell's capacity, and contents, to begin with.
+_SIZES = (1.0, 1.1, 1.25, 1.45, 1.7, 2.0)
+_FULL = (1.0, 0.95, 0.88, 0.8, 0.7, 0.6)
+_EMPTY = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
+#: Points of a curve that tell good starts from bad ones, and starts that are tried.
+_LOOKED_AT, _TRIED = 24, 5
+#: How steep a half cell is taken to be beyond what was measured (V for all of it).
+_BEYOND = 50.0
+
+
+class HalfCell(NamedTuple):
+    """Voltage (V) of an electrode against its content, which rises."""
+
+    content: np.ndarray
+    voltage: np.ndarray
+
+    def at(self, content: np.ndarray) -> np.ndarray:
+        """Return the voltage; beyond the curve it falls steeply, as a cell's does."""
+        inside = np.clip(content, self.content[0], self.content[-1])
+        over = content - inside
+        return np.interp(inside, self.content, self.voltage) - _BEYOND * over
+
+
+class Balance(NamedTuple):
+    """Parameters in the order of `PARAMETERS`, their covariance, and the curve."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+    fitted: np.ndarray
+
+
+def balance(
+    capacity: np.ndarray, volts: np.ndarray, cathode: HalfCell, anode: HalfCell
+) -> Balance:
+    """Fit the electrodes of a full cell to a charge of it.
+
+    Parameters
+    ----------
+    capacity
+        (points,) mA h; the first is where the charge begins.
+    volts
+        (points,) of the cell.
+    cathode, anode
+        Half cells.
+    """
+    from scipy.optimize import least_squares
+
+    span = float(np.ptp(capacity))
+    charge = (capacity - capacity[0]) / span
+    # Where rows crowd (at the ends) they count no more than elsewhere.
+    weight = np.sqrt(np.gradient(charge) * charge.size)
+
+    def model(p: np.ndarray) -> np.ndarray:
+        p = np.asarray(p)
+        y = p[..., 2, None] - charge / p[..., 0, None]
+        x = p[..., 3, None] + charge / p[..., 1, None]
+        return cathode.at(y) - anode.at(x)
+
+    def left(p: np.ndarray) -> np.ndarray:
+        return (model(p) - volts) * weight
+
+    low, high = [0.7, 0.7, 0.0, -0.05], [10.0, 10.0, 1.05, 1.0]
+    results = [
+        least_squares(left, start, bounds=(low, high), x_scale=[0.1, 0.1, 0.02, 0.02])
+        for start in _starts(charge, volts, cathode, anode)
+    ]
+    best = min(results, key=lambda r: float(r.cost))
+    spread = _covariance(best.jac, best.fun)
+    scale = np.array([span, span, 1.0, 1.0])
+    return Balance(best.x * scale, spread * np.outer(scale, scale), model(best.x))
+
+
+def _starts(
+    charge: np.ndarray, volts: np.ndarray, cathode: HalfCell, anode: HalfCell
+) -> np.ndarray:
+    grid = np.array(list(itertools.product(_SIZES, _SIZES, _FULL, _EMPTY)))
+    possible = (grid[:, 2] - 1 / grid[:, 0] > -0.02) & (
+        grid[:, 3] + 1 / grid[:, 1] < 1.02
+    )
+    grid = grid[possible]
+    some = np.unique(np.linspace(0, charge.size - 1, _LOOKED_AT).round().astype(int))
+    y = grid[:, [2]] - charge[some] / grid[:, [0]]
+    x = grid[:, [3]] + charge[some] / grid[:, [1]]
+    away = ((cathode.at(y) - anode.at(x) - volts[some]) ** 2).sum(axis=1)
+    return grid[np.argsort(away)[:_TRIED]]
+
+
+def _covariance(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Return the covariance; residuals side by side are alike, and count so."""
+    r, n = residual, residual.size
+    lags = [float(r[k:] @ r[: n - k]) for k in range(1, n // 4)]
+    positive = next((k for k, x in enumerate(lags) if x <= 0), len(lags))
+    together = 1.0 + 2.0 * sum(lags[:positive]) / max(float(r @ r), 1e-300)
+    variance = float(r @ r) / max(n - len(PARAMETERS), 1) * max(together, 1.0)
+    found: np.ndarray = np.linalg.pinv(jacobian.T @ jacobian) * variance
+    return found
