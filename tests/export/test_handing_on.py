@@ -12,7 +12,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr.core.errors import DataError, MissingDependencyError, UnitsError
-from batteryxr.export.references import REFERENCES, SOURCES
+from batteryxr.export.citation import REFERENCES, SOURCES
 
 
 @pytest.fixture
