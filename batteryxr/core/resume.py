@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.blocks import of_inputs, of_operations
+from batteryxr.core.blocks.digests import digest
 from batteryxr.core.checks import checked
-from batteryxr.core.digests import digest
 from batteryxr.core.errors import StoreError
 from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.progress import bar

@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 from batteryxr.core import store
-from batteryxr.core.digests import digest
+from batteryxr.core.blocks.digests import digest
 from batteryxr.core.errors import StoreError
 from batteryxr.core.ledger import Ledger
 

@@ -16,7 +16,7 @@ from batteryxr.cdi.bragg.kernels.counting import dark_lines, not_counts, zero_ga
 from batteryxr.cdi.bragg.result import label_answers
 from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core.blocks import delayed, gather, is_lazy, is_stopped
-from batteryxr.core.digests import digest
+from batteryxr.core.blocks.digests import digest
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,

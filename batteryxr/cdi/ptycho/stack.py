@@ -37,7 +37,7 @@ from batteryxr.cdi.ptycho.states import (
     passes_done,
 )
 from batteryxr.core import blocks
-from batteryxr.core.digests import digest
+from batteryxr.core.blocks.digests import digest
 from batteryxr.core.errors import (
     ArgumentError,
     BatteryxrError,

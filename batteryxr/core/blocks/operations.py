@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks.digests import digest
 from batteryxr.core.blocks.inputs import needed
-from batteryxr.core.digests import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

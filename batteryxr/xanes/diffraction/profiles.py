@@ -96,7 +96,7 @@ def curve(
     return model, slopes
 
 
-class _Windows(NamedTuple):
+class _PeakWindows(NamedTuple):
     """What is fitted: windows x, y and weights (N, m), bounds (N, 4), second line."""
 
     x: np.ndarray
@@ -106,10 +106,10 @@ class _Windows(NamedTuple):
     high: np.ndarray
     doublet: tuple[float, float] | None
 
-    def of(self, rows: np.ndarray, weight: np.ndarray) -> _Windows:
+    def of(self, rows: np.ndarray, weight: np.ndarray) -> _PeakWindows:
         """Return some of the windows, weighed anew."""
         x, y, low, high = self.x[rows], self.y[rows], self.low[rows], self.high[rows]
-        return _Windows(x, y, weight, low, high, self.doublet)
+        return _PeakWindows(x, y, weight, low, high, self.doublet)
 
 
 def fit(
@@ -135,7 +135,7 @@ def fit(
     step = np.abs(np.diff(x, axis=1)).mean(axis=1)
     low = np.stack([np.full(len(x), -np.inf), x[:, 0], step, np.zeros(len(x))], 1)
     high = np.stack([np.full(len(x), np.inf), x[:, -1], span, np.ones(len(x))], 1)
-    windows = _Windows(x, y, weight, low, high, doublet)
+    windows = _PeakWindows(x, y, weight, low, high, doublet)
     p, ended = _search(windows, p)
     model, _ = curve(x, p, doublet)
     left = (y - model) * np.sqrt(weight)
@@ -166,7 +166,7 @@ def _smooth(y: np.ndarray) -> np.ndarray:
     )
 
 
-def _search(windows: _Windows, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _search(windows: _PeakWindows, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return parameters (N, 6) found from `p` on, and where the search ended (N,)."""
     x, y, weight, low, high, doublet = windows
     p = p.copy()
@@ -211,7 +211,7 @@ def _search(windows: _Windows, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return p, ended
 
 
-def _told(windows: _Windows, p: np.ndarray, ended: np.ndarray) -> ReflectionFits:
+def _told(windows: _PeakWindows, p: np.ndarray, ended: np.ndarray) -> ReflectionFits:
     """Return errors, areas and misfits of what was found."""
     x, y, weight, low, high, doublet = windows
     model, slopes = curve(x, p, doublet)
