@@ -166,5 +166,5 @@ def _look(grown: dict[str, xr.DataArray], factors: dict[str, xr.DataArray]) -> N
         )
         warn_quality(
             f"sum_elements: {names} are unlike the other elements (dead, saturated, or "
-            "in a Bragg peak of the sample). Look at them, and leave them out of columns."
+            "in a Bragg peak of the sample). Look, and leave them out of columns."
         )

@@ -19,7 +19,7 @@ def true_counts(strength):
 
 
 def written(path, strengths=(2e4, 3e4, 1.5e4, 2.5e4), seed=1, monitor=1e5, broken=None):
-    """Write a file as a beamline does; a pulse is lost where another came just before."""
+    """Write a file as a beamline does; pulses too near one another are lost."""
     rng = np.random.default_rng(seed)
     i0 = monitor * (1 + 0.3 * np.sin(E / 20))
     table, names = [E, i0], ["energy", "i0"]

@@ -90,3 +90,22 @@ def test_the_other_l_edge_is_told():
     array = xr.DataArray(f2, dims="energy", coords=axis, name="absorption")
     with pytest.warns(DataQualityWarning, match="L2"):
         xanes.mback(array, element="V", edge="L3", pre=(None, -20.0), post=(60.0, None))
+
+
+def test_equal_to_larch():
+    """What `mback` of Larch 2026.3.1 gives with order=3 and the same ranges."""
+    x = E - 5465.0
+    one, _ = measured()
+    ripple = 0.4 * np.sin(x / 60) * np.exp(-abs(x) / 300) / 7.3
+    found = xanes.mback(labelled(one + ripple), element="V", e0=5465.0).f_double_prime
+    larch = {
+        5320: 0.4546954909057881,
+        5400: 0.47375429446479966,
+        5466: 3.0276958435101022,
+        5490: 5.614190146582525,
+        5560: 3.8633889132481616,
+        5700: 3.6084133939436365,
+        5900: 3.477994920314896,
+    }
+    ours = found.sel(energy=list(larch), method="nearest")
+    np.testing.assert_allclose(ours, list(larch.values()), rtol=1e-3)
