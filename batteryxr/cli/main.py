@@ -5,22 +5,30 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from batteryxr.cli.language import told
 from batteryxr.cli.parser import Parser
-from batteryxr.core.errors import BatteryxrError, MissingDependencyError
+from batteryxr.core.errors import ArgumentError, BatteryxrError, MissingDependencyError
 from batteryxr.core.units import readable_bytes
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
     from batteryxr.core.store import StoreLike
+
+#: Advice that is for callers in Python, and what it is here.
+_ADVICE = (
+    (re.compile(r"Pass overwrite=True \(--overwrite\)"), "Pass --overwrite"),
+    (re.compile(r"Pass overwrite=True"), "Pass --overwrite"),
+    (re.compile(r"batteryxr\.write_nexus"), "batteryxr convert to .nxs"),
+    (re.compile(r"batteryxr\.write_csv"), "batteryxr convert to .csv"),
+)
 
 
 class Command(NamedTuple):
@@ -77,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments) or 0)
     except (BatteryxrError, MissingDependencyError) as error:
-        print(f"batteryxr: {told(error, arguments.options)}", file=sys.stderr)
+        print(f"batteryxr: {_told(error, arguments.options)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -88,6 +96,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("batteryxr: interrupted; nothing half written was kept", file=sys.stderr)
         return 130
     return 0
+
+
+def _told(error: Exception, options: Mapping[str, str]) -> str:
+    """Return what an error says, its arguments named as the options that they are.
+
+    Parameters
+    ----------
+    error
+        An error of batteryxr.
+    options
+        Option by the name of the argument that it fills.
+    """
+    text = str(error)
+    if isinstance(error, ArgumentError) and error.argument in options:
+        option = options[error.argument]
+        value = "is missing" if error.found is None else _value(error.found)
+        text = f"{option} {value}: expected {error.expected}."
+        text += f" {error.mend}" if error.mend else ""
+    for pattern, words in _ADVICE:
+        text = pattern.sub(words, text)
+    for name, option in options.items():
+        text = re.sub(rf"\b{name}=(True|None)", option, text)
+        text = re.sub(rf"\b{name}=(?=['\"\d\[.(])", f"{option} ", text)
+        text = re.sub(rf"`{name}`", option, text)
+    return text
+
+
+def _value(found: object) -> str:
+    if isinstance(found, list | tuple):
+        return " ".join(map(str, found))
+    return str(found)
 
 
 def _sentence(error: OSError) -> str:

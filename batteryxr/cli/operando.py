@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from batteryxr.cli.parser import add_cell, count, number, positive, whole, zone
+from batteryxr.cli.parser import (
+    CELL_OPTIONS,
+    add_cell,
+    count,
+    number,
+    positive,
+    show_examples,
+    whole,
+    zone,
+)
+
+if TYPE_CHECKING:
+    import argparse
 
 _EXAMPLES = """\
 examples:
@@ -24,21 +36,17 @@ OPTIONS = {
     "clock_offset": "--clock-offset",
     "offset_s": "--clock-offset",
     "exposure": "--exposure",
-    "electrode": "--electrode",
-    "first": "--first",
-    "mass": "--mass",
     "formula": "--formula",
     "n_components": "--components",
     "signal_range": "--range",
     "seed": "--seed",
     "overwrite": "--overwrite",
-}
+} | CELL_OPTIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of the command."""
-    parser.epilog = _EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Declare the files of an experiment, what is known of its cell, and its store."""
+    show_examples(parser, _EXAMPLES)
     add = parser.add_argument
     add("--cycler", nargs="+", metavar="FILE", help="cycler files of one cell")
     add("--scans", nargs="+", metavar="FILE", help="scan files, or folders of them")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: What argparse says of an option that nobody declared, and of a wrong choice.
 _UNKNOWN = re.compile(r"unrecognized arguments: (.*)")
 _CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
+#: Options that `add_cell` declares.
+CELL_OPTIONS = {"electrode": "--electrode", "first": "--first", "mass": "--mass"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,8 +76,17 @@ def _meant(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "."
 
 
+def show_examples(parser: argparse.ArgumentParser, examples: str) -> None:
+    """Show examples, line by line as they are, at the end of a command's help."""
+    parser.epilog = examples
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
 def add_cell(parser: argparse.ArgumentParser) -> None:
-    """Declare what only the user knows of a cell: what is cycled, and its mass."""
+    """Declare what only the user knows of a cell: what is cycled, and its mass.
+
+    `CELL_OPTIONS` names these options by the arguments that they fill.
+    """
     add = parser.add_argument
     add("--electrode", choices=("cathode", "anode", "full"),
         help="which electrode the cell studies; needed for efficiencies")  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from batteryxr.cli.parser import add_cell, zone
+from batteryxr.cli.parser import CELL_OPTIONS, add_cell, show_examples, zone
+
+if TYPE_CHECKING:
+    import argparse
 
 _EXAMPLES = """\
 examples:
@@ -20,17 +23,13 @@ OPTIONS = {
     "path": "FILE",
     "report": "--out",
     "timezone": "--timezone",
-    "mass": "--mass",
-    "electrode": "--electrode",
-    "first": "--first",
     "overwrite": "--overwrite",
-}
+} | CELL_OPTIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of the command."""
-    parser.epilog = _EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Declare what a page is made from, and where it goes."""
+    show_examples(parser, _EXAMPLES)
     add = parser.add_argument
     add("source", nargs="+", metavar="FILE",
         help="cycler files of one cell, or one store that batteryxr wrote")  # fmt: skip

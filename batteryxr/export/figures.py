@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.core.plotting import load_hvplot
 from batteryxr.export.drawing import Axes, panels_of
-from batteryxr.export.files import whole_file
 
 if TYPE_CHECKING:
     import os
@@ -71,7 +71,7 @@ def save_figure(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The figure, which appears whole or not at all.
 
     Raises
     ------

@@ -12,9 +12,9 @@ import numpy as np
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.core.version import __version__
-from batteryxr.export.files import whole_file
 from batteryxr.export.tables import call_of, groups_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def write_nexus(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The NeXus file, which appears whole or not at all.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.export.files import whole_file
+from batteryxr.core.files import whole_file
 from batteryxr.export.tables import about, harmless, require_ending, tables_of, text_of
 
 if TYPE_CHECKING:

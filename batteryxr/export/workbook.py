@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError
+from batteryxr.core.files import whole_file
 from batteryxr.core.optional import require
-from batteryxr.export.files import whole_file
 from batteryxr.export.tables import (
     SheetTable,
     about,
@@ -55,7 +55,7 @@ def write_xlsx(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The workbook, which appears whole or not at all.
 
     Raises
     ------

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Positive, Seed
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.kernels.alternate import Normal, Rules
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.kernels.normal import Normal
     from batteryxr.nmf.kernels.sampling import Chain
     from batteryxr.nmf.solving import Block
     from batteryxr.nmf.starting import Fixed, Starts
@@ -246,7 +247,7 @@ def _noise(
     scans: np.ndarray,
 ) -> float:
     """Return the variance of noise, by what a factorisation leaves of the data."""
-    from batteryxr.nmf.kernels import alternate
+    from batteryxr.nmf.kernels import alternate, normal
     from batteryxr.nmf.kernels.feasible import left_over
 
     count = block.values.size if block.v is None else int((block.v > 0).sum())

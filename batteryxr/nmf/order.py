@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Positive, Seed
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run
+    from batteryxr.nmf.kernels.alternate import Rules, Run
+    from batteryxr.nmf.kernels.normal import Normal
     from batteryxr.nmf.solving import Block
 
 #: Patterns that tell how many components there are.
@@ -171,23 +172,23 @@ def _judge(
 ) -> dict[str, np.ndarray]:
     """Return all columns of the result."""
     from batteryxr.core.kernels.decompose import indicator, leading
-    from batteryxr.nmf.kernels import alternate, crossval
+    from batteryxr.nmf.kernels import comparing, normal
 
     values, v = trial.block.values, trial.block.v
     rngs = generators(trial.seed, trial.folds)
-    outs = [crossval.fold(len(values), values.shape[1], rng) for rng in rngs]
+    outs = [comparing.fold(len(values), values.shape[1], rng) for rng in rngs]
     rows: list[dict[str, float]] = []
     blind = np.empty((len(ns), trial.folds))
     with single(), ThreadPoolExecutor(allowed()) as pool:
         scores, axes = leading(values, min(values.shape))
         power = (scores**2).sum(axis=0)
         whole: Normal = (
-            alternate.Plain(values) if v is None else alternate.Weighted(values, v)
+            normal.Plain(values) if v is None else normal.Weighted(values, v)
         )
         top = min(ns[-1] + 3, len(power))
         quick: Normal = whole
         if v is None:
-            quick = alternate.Plain(
+            quick = normal.Plain(
                 scores[:, :top], axes[:, :top], whole.total, whole.mean
             )
         warm: np.ndarray | None = None
@@ -195,7 +196,7 @@ def _judge(
         for i, n in enumerate(shown):
             rules = replace(trial.rules, fixed=np.zeros(n, dtype=bool))
             jobs = [
-                pool.submit(crossval.held_out, values, v, rules, n, rng, out=out)
+                pool.submit(comparing.held_out, values, v, rules, n, rng, out=out)
                 for out, rng in zip(
                     outs, generators(trial.seed + n, trial.folds), strict=True
                 )
@@ -241,12 +242,12 @@ def _row(
     block: Block, rules: Rules, found: list[Run], best: Run, *, total: float
 ) -> dict[str, float]:
     """Return what the starts say of one number of components."""
-    from batteryxr.nmf.kernels import crossval
+    from batteryxr.nmf.kernels import comparing
 
     groups = np.array([r.weights.argmax(axis=0) for r in found])
     return {
-        "cophenetic": crossval.cophenetic(groups),
-        "silhouette": crossval.silhouette([r.components for r in found]),
+        "cophenetic": comparing.cophenetic(groups),
+        "silhouette": comparing.silhouette([r.components for r in found]),
         "nmf_error": best.error,
         "chi2": _chi2(block, rules, best, total),
     }

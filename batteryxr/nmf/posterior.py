@@ -113,7 +113,7 @@ def label_chains(
 
 def _same_order(chains: list[Chain], best: int) -> list[np.ndarray]:
     """Return for each chain which of its components goes with which of the best."""
-    from batteryxr.nmf.kernels.match import match
+    from batteryxr.nmf.kernels.comparing import match
 
     reference = chains[best].run.components
     # What all have in common tells nothing apart.

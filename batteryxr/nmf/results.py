@@ -36,7 +36,7 @@ def arrange(
     Series: by the centre of mass of the weights, so that what appears first comes
     first. Images: by total weight, the largest first.
     """
-    from batteryxr.nmf.kernels.match import appearance
+    from batteryxr.nmf.kernels.comparing import appearance
 
     if not rules.closure:
         free = ~rules.fixed

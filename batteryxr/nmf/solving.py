@@ -20,7 +20,8 @@ from batteryxr.nmf.starting import refuse_rank
 
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
-    from batteryxr.nmf.kernels.alternate import Normal, Plain, Rules, Run
+    from batteryxr.nmf.kernels.alternate import Rules, Run
+    from batteryxr.nmf.kernels.normal import Normal, Plain
     from batteryxr.nmf.starting import Starts
 
 #: Starts whose error is within this factor of the best are called as good.
@@ -234,7 +235,7 @@ def normal_equations(
     differently.
     """
     from batteryxr.core.kernels.decompose import leading
-    from batteryxr.nmf.kernels import alternate
+    from batteryxr.nmf.kernels import normal
 
     one = np.ones(values.shape[1])
     if v is not None and (v > 0).all() and np.allclose(v, v[0], rtol=1e-12):
@@ -242,8 +243,8 @@ def normal_equations(
         one = 1.0 / np.sqrt(v[0])
         values, v = values / one, None
     if v is not None:
-        return one, alternate.Weighted(values, v), None, np.nan
-    total = alternate.square_sum(values)
+        return one, normal.Weighted(values, v), None, np.nan
+    total = normal.square_sum(values)
     scores, axes = leading(values, min(n + 3, *values.shape))
     power = (scores**2).sum(axis=0)
     left = max(total - float(power[:n].sum()), 0.0)
@@ -251,13 +252,13 @@ def normal_equations(
     if rank < min(n + 3, *values.shape):
         refuse_rank(n, rank, "the rank of the data")
     svd_error = float(np.sqrt(left / total)) if total > 0 else 0.0
-    whole = alternate.Plain(values, total=total)
-    return one, whole, alternate.Plain(scores, axes, total, whole.mean), svd_error
+    whole = normal.Plain(values, total=total)
+    return one, whole, normal.Plain(scores, axes, total, whole.mean), svd_error
 
 
 def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
     """Keep the best run; tell how far the others agree with it."""
-    from batteryxr.nmf.kernels.match import match
+    from batteryxr.nmf.kernels.comparing import match
 
     best = runs[index_of_best(runs)]
     norm = _scales(best.components, rules)
@@ -334,7 +335,7 @@ def pick_pure(patterns: Patterns, starts: Starts, rules: Rules) -> Factors:
     them: pure pixels give truer maps where some pixels are pure.
     """
     from batteryxr.core.kernels.decompose import leading
-    from batteryxr.nmf.kernels import alternate, nnls
+    from batteryxr.nmf.kernels import nnls, normal
     from batteryxr.nmf.kernels.starts import pure_samples
 
     binned = patterns.data if patterns.series else _binned(patterns)
@@ -351,7 +352,7 @@ def pick_pure(patterns: Patterns, starts: Starts, rules: Rules) -> Factors:
     components = starts.given()[:, points]
     rows = pure_samples(x, int((~fixed).sum()), components[fixed])
     components[~fixed] = np.maximum(scores[rows] @ axes.T, 0.0)
-    data = alternate.Plain(x)
+    data = normal.Plain(x)
     gram, rhs = data.for_weights(components)
     weights = nnls.solve(gram, rhs, closure=rules.closure)
     misfit = max(data.misfit(weights, components, data.for_components(weights)), 0.0)

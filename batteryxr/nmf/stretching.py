@@ -265,7 +265,7 @@ def _labelled(
     patterns: Patterns, starts: Starts, best: Stretched, x: np.ndarray, *, closure: bool
 ) -> xr.Dataset:
     """Return the Dataset: components, weights, stretches and residuals."""
-    from batteryxr.nmf.kernels.match import appearance
+    from batteryxr.nmf.kernels.comparing import appearance
 
     w = best.weights
     order = appearance(w)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.files import whole_file
 from batteryxr.core.plotting import load_hvplot, plain
 from batteryxr.core.version import __version__
 
@@ -126,14 +126,9 @@ class Report:
             f"<p class='summary'>Made by batteryxr {html.escape(__version__)}.</p>"
             "</body></html>"
         )
-        path = Path(path)
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-        try:
-            partial.write_text(page, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+        with whole_file(path, overwrite=True) as new:
+            new.write_text(page, encoding="utf-8")
+        return Path(path)
 
 
 def require_page(

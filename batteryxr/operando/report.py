@@ -1,8 +1,12 @@
-"""Reports: of cycling alone, and of an operando experiment."""
+"""Reports: of cycling alone, and of an operando experiment.
+
+What results say is said in sentences made from their numbers.
+"""
 
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,7 +15,6 @@ from batteryxr.core.errors import DataError
 from batteryxr.core.plotting import load_hvplot, plain, plainly_labelled
 from batteryxr.core.units import written
 from batteryxr.export import cite
-from batteryxr.operando import sentences
 from batteryxr.operando.page import Report
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ _CYCLES = {
 }
 #: Shares that people write in per cent.
 _PERCENT = ("coulombic_efficiency", "energy_efficiency", "capacity_retention")
+#: Components that are matched with a truth: all orders of so many are tried.
+_MATCHED = 6
 
 
 class Results(Protocol):
@@ -91,14 +96,14 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
         page.notes(run.notes)
         page.facts([*_facts(record, store), *_scan_facts(scans)])
         page.heading("Voltage, and the scans on it")
-        page.text(sentences.of_scans(scans))
+        page.text(say_scans(scans))
         page.figure(record.echem.plot.operando(scans).opts(width=_WIDTH))
     else:
         page = Report(title or "Cycling", "A cell's cycling, from its files.")
         page.notes(run.notes)
         page.facts(_facts(record, store))
         page.heading("Voltage")
-        page.text(sentences.of_record(record))
+        page.text(say_record(record))
         if run.read("echem/half_cycles").sizes["half_cycle"] and _known(record.voltage):
             page.figure(record.echem.plot.voltage_profile().opts(width=_WIDTH))
     _cycling(page, run)
@@ -175,8 +180,8 @@ def _cycling(page: Report, run: Results) -> None:
     halves = run.read("echem/half_cycles").load()
     cycles = run.read("echem/cycles").load() if run.has("echem/cycles") else None
     page.heading("Half cycles and cycles")
-    page.text(sentences.of_half_cycles(halves) if cycles is None
-              else sentences.of_cycles(cycles))  # fmt: skip
+    page.text(say_half_cycles(halves) if cycles is None
+              else say_cycles(cycles))  # fmt: skip
     _table(page, halves, "half_cycle", _HALF_CYCLES)
     if cycles is not None:
         _table(page, cycles, "cycle", _CYCLES)
@@ -184,7 +189,7 @@ def _cycling(page: Report, run: Results) -> None:
             page.figure(_wide(cycles.echem.plot.cycles()))
     page.heading("Differential capacity")
     dqdv = run.read("echem/dqdv").load()
-    page.text(sentences.of_dqdv(dqdv))
+    page.text(say_dqdv(dqdv))
     if _known(dqdv["dqdv"]):
         page.figure(dqdv.echem.plot.dqdv().opts(width=_WIDTH))
 
@@ -276,7 +281,7 @@ def _phases(page: Report, run: Results) -> None:
     )
     unmixed = run.read(f"{run.kind}/nmf").load()
     page.heading("Phases and their ratios")
-    page.text(sentences.of_phases(unmixed))
+    page.text(say_phases(unmixed))
     page.text(
         f"Non-negative factorisation into {unmixed.sizes['component']} components; the "
         f"relative error is {float(unmixed['relative_error']):.3g}, and no "
@@ -285,10 +290,124 @@ def _phases(page: Report, run: Results) -> None:
         "fix what is known, such as an end member, before reading the ratios."
     )
     if run.has("truth"):
-        page.text(sentences.of_truth(unmixed, run.read("truth").load()))
+        page.text(say_truth(unmixed, run.read("truth").load()))
     page.figure(unmixed.nmf.plot.components().opts(width=_WIDTH))
     content = unmixed.coords.get("li_content")
     axis = "li_content" if content is not None and _known(content) else "time"
     ratios = unmixed["weights"].echem.plot.with_voltage(x=axis)
     page.figure(_wide(ratios))
     page.figure(unmixed.nmf.plot.residual(x=axis).opts(width=_WIDTH))
+
+
+def say_record(record: xr.Dataset) -> str:
+    """Say how long a cell was cycled, and between which voltages."""
+    time, volts = record["test_time"], record["voltage"]
+    hours = float(time.max() - time.min()) / 3600
+    low, high = float(volts.min()), float(volts.max())
+    if low != low:
+        return f"The record spans {hours:.3g} h; no voltage in it is known."
+    text = f"In {hours:.3g} h the voltage went between {low:.3f} and {high:.3f} V"
+    unknown = int(volts.isnull().sum())
+    return f"{text}; that of {unknown} rows is not known." if unknown else f"{text}."
+
+
+def say_scans(scans: xr.DataArray) -> str:
+    """Say over which voltages and how much charge the scans were taken."""
+    volts = scans["voltage"].values
+    known = volts[np.isfinite(volts)]
+    if not known.size:
+        return "No scan lies within the cycler's record."
+    odd = int(scans["crosses_reversal"].sum())
+    ends = f"{known.min():.3f} and {known.max():.3f} V"
+    inside = {0: "none spans", 1: "one spans"}.get(odd, f"{odd} span")
+    return (
+        f"{known.size} of {volts.size} scans were taken between {ends}; {inside} a "
+        "reversal of the current."
+    )
+
+
+def say_half_cycles(table: xr.Dataset) -> str:
+    """Say what the first half cycle passed, and how many there are."""
+    number = table.sizes["half_cycle"]
+    if not number:
+        return "No half cycle was found in the record."
+    name = "specific_capacity" if "specific_capacity" in table else "capacity"
+    units = written(str(table[name].attrs.get("units", "")))
+    first = table.isel(half_cycle=0)
+    passed = f"a {first['direction'].item()}, passed {float(first[name]):.4g} {units}."
+    if number == 1:
+        return f"One half cycle, {passed}"
+    return f"{number} half cycles; the first, {passed}"
+
+
+def say_cycles(table: xr.Dataset) -> str:
+    """Say what the first whole cycle passed, and what the last one retains."""
+    whole = table.isel(cycle=table["complete"].values.astype(bool))
+    if not whole.sizes["cycle"]:
+        return "No cycle is whole, so there is no efficiency."
+    specific = "discharge_specific_capacity" in whole
+    name = f"{'specific_' if specific else ''}capacity"
+    units = written(str(whole[f"discharge_{name}"].attrs.get("units", "")))
+    first, last = whole.isel(cycle=0), whole.isel(cycle=-1)
+    number = int(first["cycle"])
+    text = (
+        f"Cycle {number} charges {float(first[f'charge_{name}']):.4g} and discharges "
+        f"{float(first[f'discharge_{name}']):.4g} {units}, a Coulombic efficiency of "
+        f"{100 * float(first['coulombic_efficiency']):.1f} %"
+    )
+    if whole.sizes["cycle"] == 1:
+        return f"{text}."
+    left = 100 * float(last["capacity_retention"])
+    return (
+        f"{text}; cycle {int(last['cycle'])}, the last whole one, retains {left:.1f} % "
+        "of the capacity."
+    )
+
+
+def say_dqdv(result: xr.Dataset) -> str:
+    """Say where the largest peaks of the first charge and discharge lie."""
+    places = {}
+    for row in range(result.sizes["half_cycle"]):
+        one = result.isel(half_cycle=row)
+        side = str(one["direction"].item())
+        values = one["dqdv"].values
+        if side not in places and np.isfinite(values).any():
+            places[side] = float(one["voltage"].values[np.nanargmax(values)])
+    if not places:
+        return "No half cycle is long enough for a dQ/dV."
+    told = " and ".join(f"{v:.3f} V on {side}" for side, v in places.items())
+    if len(places) == 1:
+        return f"dQ/dV is largest at {told}."
+    apart = abs(places["charge"] - places["discharge"]) * 1e3
+    return f"dQ/dV is largest at {told}, {apart:.0f} mV apart."
+
+
+def say_phases(result: xr.Dataset) -> str:
+    """Say how the ratios change from the first scan that has some to the last."""
+    weights = result["weights"].transpose("scan", "component").dropna("scan")
+    if not weights.sizes["scan"]:
+        return "The ratios of no scan are known."
+    told = [
+        f"{name} from {weights.values[0, i]:.2f} to {weights.values[-1, i]:.2f}"
+        for i, name in enumerate(map(str, result["component"].values))
+    ]
+    return f"From the first scan to the last the ratios go: {'; '.join(told)}."
+
+
+def say_truth(result: xr.Dataset, truth: xr.Dataset) -> str:
+    """Say how far ratios are from the truth, in the order that fits best."""
+    if "ratios" not in truth:
+        return "The truth of this simulation lies in the group /truth."
+    true = truth["ratios"].transpose("scan", ...).values
+    found = result["weights"].transpose("scan", "component").values
+    if true.shape[1] > _MATCHED or found.shape != true.shape:
+        return (
+            f"In truth there are {true.shape[1]} phases, so these "
+            f"{found.shape[1]} components cannot all be right."
+        )
+    orders = permutations(range(true.shape[1]))
+    error = min(float(np.sqrt(np.nanmean((found[:, o] - true) ** 2))) for o in orders)
+    return (
+        f"This experiment is simulated: the ratios differ from its truth by "
+        f"{error:.3f} on average (root mean square)."
+    )

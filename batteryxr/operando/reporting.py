@@ -69,7 +69,7 @@ def report_cycling(
     Returns
     -------
     pathlib.Path
-        The file.
+        The page on the cell's cycling.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def report_store(
     Returns
     -------
     pathlib.Path
-        The file.
+        The page on the experiment.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def write_cell_experiment(
     Returns
     -------
     pathlib.Path
-        The folder.
+        The folder, with the cycler's file and the scans in it.
 
     Raises
     ------

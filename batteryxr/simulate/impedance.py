@@ -247,7 +247,7 @@ def write_impedance_loop(
     Returns
     -------
     pathlib.Path
-        The folder.
+        The folder of the two files.
 
     Raises
     ------

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 
-from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.fourier import Fourier, empty, planned
 
 MANY = """
 import threading
@@ -110,11 +111,9 @@ def test_without_a_folder_the_bits_are_those_of_scipy(tmp_path, monkeypatch):
     pytest.importorskip("pyfftw", reason="the extra 'fast' is not installed")
     import scipy.fft
 
-    from batteryxr.cdi import plans
-
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(plans.tempfile, "gettempdir", lambda: str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "file"))
     rng = np.random.default_rng(0)
     field = rng.standard_normal((2, 54, 62)).astype(np.complex64)
     fourier = Fourier(field, axes=(-2, -1), repeatable=True)
@@ -142,8 +141,6 @@ class Told:
 
 
 def test_machines_that_share_a_folder_keep_their_own_plans(tmp_path, monkeypatch):
-    from batteryxr.cdi import plans
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     measured = []
 
@@ -156,7 +153,7 @@ def test_machines_that_share_a_folder_keep_their_own_plans(tmp_path, monkeypatch
                 measured.append(fftw.machine)
             return [fftw.known]
 
-        return plans.planned(fftw, "(8, 8)(0, 1)1", plan)
+        return planned(fftw, "(8, 8)(0, 1)1", plan)
 
     one, two = Told(b"old"), Told(b"new")
     first = plan_of(one), plan_of(two)
@@ -166,15 +163,13 @@ def test_machines_that_share_a_folder_keep_their_own_plans(tmp_path, monkeypatch
 
 
 def test_without_a_folder_plans_hold_for_a_process(tmp_path, monkeypatch):
-    from batteryxr.cdi import plans
-
     def nowhere():
         raise FileNotFoundError("no usable temporary directory")
 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(plans.tempfile, "gettempdir", nowhere)
-    assert plans.planned(Told(b"one"), "(8, 8)(0, 1)1", lambda: ["plan"]) == ["plan"]
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    assert planned(Told(b"one"), "(8, 8)(0, 1)1", lambda: ["plan"]) == ["plan"]
 
 
 def test_a_file_that_tells_of_something_else_is_replaced(tmp_path):

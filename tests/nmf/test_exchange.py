@@ -16,6 +16,7 @@ from batteryxr.core.errors import (
     DataError,
     DataQualityWarning,
     DimensionError,
+    StoreError,
 )
 from batteryxr.nmf.phases.candidates import Candidate
 from batteryxr.nmf.phases.measured import told
@@ -97,7 +98,7 @@ def test_what_is_written_is_read_by_numpy_and_by_us(tmp_path, units):
 def test_what_cannot_be_written_is_named(tmp_path):
     data = pattern(peaks())
     path = data.nmf.write_gr(tmp_path / "one.gr")
-    with pytest.raises(ArgumentError, match="not there yet"):
+    with pytest.raises(StoreError, match=r"one\.gr exists.*overwrite=True"):
         data.nmf.write_gr(path)
     data.nmf.write_gr(path, overwrite=True)
     with pytest.raises(DimensionError, match="one pattern"):

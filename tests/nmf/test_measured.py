@@ -10,7 +10,7 @@ import xarray as xr
 
 from batteryxr import nmf
 from batteryxr.core.errors import DataQualityWarning
-from batteryxr.nmf.kernels.match import match
+from batteryxr.nmf.kernels.comparing import match
 
 
 def pdf(values: np.ndarray, r: np.ndarray) -> xr.DataArray:

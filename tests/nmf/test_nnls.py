@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls as reference
 
-from batteryxr.nmf.kernels import alternate, hals, nnls
+from batteryxr.nmf.kernels import nnls, normal
 
 
 def problem(seed: int, k: int, q: int = 40):
@@ -70,7 +70,7 @@ def test_two_equal_components_still_solve():
 def test_sweeps_reach_the_exact_answer():
     _, _, gram, rhs = problem(5, 4)
     rows = np.full(rhs.shape, 0.3)
-    hals.sweep(gram, rhs, rows, 3000)
+    normal.sweep(gram, rhs, rows, 3000)
     np.testing.assert_allclose(rows, nnls.solve(gram, rhs), atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_smooth_sweeps_minimise_their_objective():
     rhs = rng.random((2, 30)) + 0.5
     stiffness = np.array([3.0, 0.5])
     rows = np.ones((2, 30))
-    hals.sweep_smooth(gram, rhs, rows, stiffness, 4000)
+    normal.sweep_smooth(gram, rhs, rows, stiffness, 4000)
     second = np.diff(np.eye(30), n=2, axis=0)
     gradient = gram @ rows - rhs + stiffness[:, None] * (rows @ second.T @ second)
     assert np.abs(gradient[rows > 0]).max() < 1e-6
@@ -91,7 +91,7 @@ def test_grams_are_those_of_each_column():
     rng = np.random.default_rng(1)
     rows, v = rng.random((3, 7)), rng.random((7, 4))
     expected = [rows @ np.diag(v[:, q]) @ rows.T for q in range(4)]
-    np.testing.assert_allclose(alternate.grams(rows, v), expected, rtol=1e-12)
+    np.testing.assert_allclose(normal.grams(rows, v), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("k", [3, 11])

@@ -8,7 +8,7 @@ import xarray as xr
 
 from batteryxr import nmf
 from batteryxr.core.errors import ArgumentError
-from batteryxr.nmf.kernels.match import match
+from batteryxr.nmf.kernels.comparing import match
 
 
 def correlation(stack, result) -> np.ndarray:

@@ -11,7 +11,7 @@ import xarray as xr
 import batteryxr
 from batteryxr.core.errors import DataError
 from batteryxr.core.plotting import load_hvplot
-from batteryxr.operando import Conventions, report_cycling, sentences
+from batteryxr.operando import Conventions, report, report_cycling
 from batteryxr.operando.page import Report
 
 
@@ -31,12 +31,12 @@ def _cycles(complete, **others):
 
 
 def test_cycles_that_were_cut_off_are_not_compared():
-    text = sentences.of_cycles(_cycles([False, True, True, False]))
+    text = report.say_cycles(_cycles([False, True, True, False]))
     assert text.startswith("Cycle 2 charges 2 and discharges 1.233 mA h, ")
     assert "90.0 %; cycle 3, the last whole one, retains 95.0 %" in text
-    one = sentences.of_cycles(_cycles([False, True, False]))
+    one = report.say_cycles(_cycles([False, True, False]))
     assert one.endswith("efficiency of 90.0 %.")
-    assert sentences.of_cycles(_cycles([False])).startswith("No cycle is whole")
+    assert report.say_cycles(_cycles([False])).startswith("No cycle is whole")
 
 
 def test_what_is_not_known_is_said_in_words():
@@ -44,19 +44,19 @@ def test_what_is_not_known_is_said_in_words():
         {"voltage": ("record", [3.0, np.nan, 4.0])},
         {"test_time": ("record", [0.0, 1800.0, 3600.0])},
     )
-    text = sentences.of_record(record)
+    text = report.say_record(record)
     assert text.startswith("In 1 h the voltage went between 3.000 and 4.000 V")
     assert text.endswith("that of 1 rows is not known.")
-    assert "no voltage" in sentences.of_record(record * np.nan)
+    assert "no voltage" in report.say_record(record * np.nan)
     weights = [[np.nan, np.nan], [0.75, 0.25], [0.5, 0.5], [np.nan, np.nan]]
     found = xr.Dataset(
         {"weights": (("scan", "component"), weights)}, {"component": ["A", "B"]}
     )
-    assert "A from 0.75 to 0.50; B from 0.25 to 0.50" in sentences.of_phases(found)
+    assert "A from 0.75 to 0.50; B from 0.25 to 0.50" in report.say_phases(found)
     truth = xr.Dataset({"ratios": (("scan", "phase"), np.full((4, 2), 0.5))})
-    assert "by 0.177 on" in sentences.of_truth(found, truth)
+    assert "by 0.177 on" in report.say_truth(found, truth)
     none = found.isel(scan=[0])
-    assert sentences.of_phases(none) == "The ratios of no scan are known."
+    assert report.say_phases(none) == "The ratios of no scan are known."
 
 
 @pytest.mark.parametrize("what", ["current", "voltage"])

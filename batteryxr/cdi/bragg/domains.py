@@ -395,7 +395,7 @@ def _fates(numbers: xr.DataArray, table: xr.Dataset) -> dict[str, Any]:
 
 def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
     """Return the values that part classes best, from a histogram of everything."""
-    from batteryxr.cdi.bragg.kernels.segments import otsu
+    from batteryxr.cdi.bragg.kernels.classes import otsu
 
     parts = (
         [field.isel(state=k) for k in range(field.sizes["state"])]

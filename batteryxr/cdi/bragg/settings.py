@@ -43,7 +43,7 @@ class ShrinkWrap:
     Raises
     ------
     ArgumentError
-        If a value is out of range.
+        If a value is out of range, or the two thresholds are not in order.
 
     Notes
     -----
@@ -93,7 +93,7 @@ class Selection:
     Raises
     ------
     ArgumentError
-        If a value is out of range.
+        If a value is out of range, or `by` is told by free voxels and there are none.
 
     Notes
     -----

@@ -197,7 +197,7 @@ def fill_missing(
     Raises
     ------
     ArgumentError
-        If an option is out of range.
+        If `threshold` or `minimum` is out of range.
     ChunkingError
         If a volume is split over chunks.
     DimensionError

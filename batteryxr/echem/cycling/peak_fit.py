@@ -1,4 +1,10 @@
-"""Peaks of dQ/dV fitted together, on a background, beside a hold of the voltage."""
+"""Peaks of dQ/dV fitted together, on a background, beside a hold of the voltage.
+
+Which shape peaks have is not known beforehand: a reaction with a width of its own gives
+the derivative of a logistic step, disorder a Gaussian, wide tails a Lorentzian. All
+three are fitted; what they disagree about, as far as the curve does not tell between
+them, is part of the errors.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +19,10 @@ from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.curves import Smoothing
 from batteryxr.echem.cycling.peaks import peaks
-from batteryxr.echem.kernels.peak_shapes import (
-    BEFORE,
-    HOLD,
-    LEVEL,
-    PLACE,
-    SHAPES,
-    Curve,
-    Fit,
-    fit,
-)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batteryxr.core.checks import Positive
 
 _OF_PEAK = (
@@ -36,13 +34,13 @@ _OF_CURVE = (
     ("background", "charge", "Charge of the background"),
     ("hold", "charge", "Charge of a hold at the last voltage"),
 )
-
-
 #: Bits of ``flag``: what is odd about a curve.
 NOT_FITTED, MISFIT = 1, 2
 _FLAGS = {"flag_masks": [NOT_FITTED, MISFIT], "flag_meanings": "not_fitted misfit"}
 #: Of the charge, what the shapes may miss beyond the noise before it is told.
 _MISSED = 0.01
+#: Parameters before those of the peaks: level, its rise, charge and place of a hold.
+_LEVEL, _RISE, _HOLD, _PLACE, _BEFORE = 0, 1, 2, 3, 4
 
 
 class _Row(NamedTuple):
@@ -111,7 +109,7 @@ def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.D
     rows = []
     for k, y in enumerate(curves.values):
         inside = np.isfinite(y)
-        curve = Curve(
+        curve = _Curve(
             v[inside],
             y[inside],
             smooth.weights(),
@@ -135,13 +133,13 @@ def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.D
     return _labelled(result, start, rows)
 
 
-def _row(curve: Curve, first: np.ndarray, most: int) -> _Row:
+def _row(curve: _Curve, first: np.ndarray, most: int) -> _Row:
     """Return what the shapes say of a curve, together."""
     nothing = np.full(3 * most + len(_OF_CURVE), np.nan)
     fits = {}
     if curve.y.size >= 3 * len(first) + 7:
-        for shape in SHAPES if len(first) else ("logistic",):
-            if (found := fit(curve, shape, first)) is not None:
+        for shape in _SHAPES if len(first) else ("logistic",):
+            if (found := _fit_shape(curve, shape, first)) is not None:
                 fits[shape] = found
     if not fits:
         return _Row(nothing, nothing, np.nan, "", NOT_FITTED)
@@ -159,16 +157,18 @@ def _row(curve: Curve, first: np.ndarray, most: int) -> _Row:
     return _Row(values, np.sqrt(variance), best.rms, shape, flag)
 
 
-def _summary(curve: Curve, found: Fit, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _summary(
+    curve: _Curve, found: _ShapeFit, most: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return positions, widths, areas, background and hold, with errors."""
     p = found.p
-    span = curve.v[-1] - curve.v[0] + curve.bin - p[PLACE]
+    span = curve.v[-1] - curve.v[0] + curve.bin - p[_PLACE]
     gradient = np.zeros((3 * most + len(_OF_CURVE), p.size))
-    order = np.argsort(p[BEFORE::3])
+    order = np.argsort(p[_BEFORE::3])
     for k, peak in enumerate(order):
         for block in range(3):
-            gradient[block * most + k, BEFORE + 3 * peak + block] = 1.0
-    gradient[-2, LEVEL], gradient[-1, HOLD] = span, 1.0
+            gradient[block * most + k, _BEFORE + 3 * peak + block] = 1.0
+    gradient[-2, _LEVEL], gradient[-1, _HOLD] = span, 1.0
     values = gradient @ p
     errors = np.sqrt(np.einsum("ij,jk,ik->i", gradient, found.covariance, gradient))
     for block in range(3):
@@ -204,3 +204,167 @@ def _labelled(
     about = {"units": "1", "long_name": "What is odd"} | _FLAGS
     variables["flag"] = ("half_cycle", flag, about)
     return xr.Dataset(variables).assign_coords(start.coords)
+
+
+def _gaussian(x: np.ndarray) -> np.ndarray:
+    from scipy.special import erf
+
+    return np.asarray(erf(2.0 * np.sqrt(np.log(2.0)) * x))
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return np.tanh(2.0 * np.arccosh(np.sqrt(2.0)) * x)
+
+
+def _lorentzian(x: np.ndarray) -> np.ndarray:
+    return 2.0 / np.pi * np.arctan(2.0 * x)
+
+
+#: Twice the charge of a peak from its middle on, by distance over width at half height.
+_SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "logistic": _logistic,
+    "gaussian": _gaussian,
+    "lorentzian": _lorentzian,
+}
+
+
+class _Curve(NamedTuple):
+    """One curve, and how a sharp one would look in it."""
+
+    v: np.ndarray  # (bins,) V
+    y: np.ndarray  # (bins,) charge per V
+    weights: np.ndarray  # of the smoother
+    bin: float  # V
+    charging: bool
+    noise: float  # of one voltage, V
+    step: float  # charge per row
+
+
+class _ShapeFit(NamedTuple):
+    """Parameters of a fit, their covariance, and how well it fits."""
+
+    p: np.ndarray
+    covariance: np.ndarray
+    rms: float
+    misfit: float  # charge that the curve and the fit differ by, beyond the noise
+    independent: float  # about how many points of the curve are
+
+
+def _model(curve: _Curve, shape: str, p: np.ndarray) -> np.ndarray:
+    """Return the curve of peaks, background and hold, through the smoother."""
+    v, step = curve.v, _SHAPES[shape]
+    middle, span = 0.5 * (v[0] + v[-1]), v[-1] - v[0]
+    sharp = p[_LEVEL] + p[_RISE] * (v - middle) / span
+    # Peaks as differences of steps: their charge within a bin, however narrow.
+    edges = np.append(v, v[-1] + curve.bin) - 0.5 * curve.bin
+    for place, width, area in p[_BEFORE:].reshape(-1, 3):
+        steps = 0.5 * step((edges - place) / width)
+        sharp = sharp + area * np.diff(steps) / curve.bin
+    # A hold is as wide as the noise, which also decides how far the curve reaches.
+    end = v[-1] - p[_PLACE] if curve.charging else v[0] + p[_PLACE]
+    width = 2.3548 * max(curve.noise, 0.3 * curve.bin)
+    steps = 0.5 * _gaussian((edges - end) / width)
+    steps[0], steps[-1] = -0.5, 0.5  # all of it lies within the curve
+    behind = 0.5 + 0.5 * (steps[1:] + steps[:-1])
+    sharp = sharp * (1.0 - behind if curve.charging else behind)
+    sharp = sharp + p[_HOLD] * np.diff(steps) / curve.bin
+    return _smoothed(sharp, curve.weights)
+
+
+def _smoothed(sharp: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return an array through the smoother, mirrored at its ends."""
+    padded = np.pad(sharp, weights.size // 2, mode="symmetric")
+    return np.convolve(padded, weights, mode="valid")
+
+
+def _fit_shape(curve: _Curve, shape: str, first: np.ndarray) -> _ShapeFit | None:
+    """Fit peaks of one shape; `first` has (peaks, 3) places, widths and heights."""
+    from scipy.optimize import least_squares
+
+    span, total = curve.v[-1] - curve.v[0], float(curve.y.sum()) * curve.bin
+    level = float(np.percentile(curve.y, 5))
+    reach = _reach(curve)
+    begin = [level, 0.0, 0.0, 0.5 * reach]
+    for place, width, height in first:
+        w = max(width, 2 * curve.bin)
+        begin += [place, w, max(height - level, 0.1 * height) * 1.1 * w]
+    scale = np.array(
+        [total / span, total / span, total, reach, *[0.05, 0.04, total] * len(first)]
+    )
+    each = [curve.v[0], 0.4 * curve.bin, 0.0] * len(first)
+    low = [-np.inf, -np.inf, 0.0, 0.0, *each]
+    high = [np.inf, np.inf, np.inf, reach]
+    high += [curve.v[-1], 2.0 * span, np.inf] * len(first)
+    starts = np.clip(begin, np.array(low) + 1e-12, high)
+
+    def left(p: np.ndarray) -> np.ndarray:
+        return (_model(curve, shape, p) - curve.y) * (span / total)
+
+    found = least_squares(left, starts, bounds=(low, high), x_scale=scale)
+    if not found.success:
+        return None
+    return _judged(curve, found.x, found.jac * (total / span), -left(found.x))
+
+
+def _judged(
+    curve: _Curve, p: np.ndarray, jacobian: np.ndarray, left: np.ndarray
+) -> _ShapeFit:
+    """Return a fit with the covariance from the noise and from what is left."""
+    r = left * float(curve.y.sum()) * curve.bin / (curve.v[-1] - curve.v[0])
+    inverse = _inverse(jacobian)
+    noise = _of_noise(curve, inverse)
+    unsure = 0.5 * _reach(curve)
+    if noise[_PLACE, _PLACE] > unsure**2:
+        # Without a hold, hardly anything tells where the curve ends in its last bins.
+        jacobian = jacobian.copy()
+        jacobian[:, _PLACE] = 0.0
+        inverse = _inverse(jacobian)
+        noise = _of_noise(curve, inverse)
+        noise[_HOLD, _HOLD] += (
+            unsure * float(np.abs(curve.y[-1 if curve.charging else 0]))
+        ) ** 2
+    expected = _noise_squares(curve)
+    squares, size = float(r @ r), max(r.size - p.size, 1)
+    # Neighbours in a smoothed curve are not independent.
+    lags = [float(r[k:] @ r[: r.size - k]) for k in range(1, r.size // 4)]
+    positive = next((k for k, x in enumerate(lags) if x <= 0), len(lags))
+    together = max(1.0 + 2.0 * sum(lags[:positive]) / max(squares, 1e-300), 1.0)
+    excess = max(squares - expected, 0.0)
+    covariance = noise + inverse @ inverse.T * (excess / size * together)
+    share = np.sqrt(excess / squares) if squares > 0 else 0.0
+    rms = float(np.sqrt(squares / r.size))
+    misfit = float(np.abs(r).sum() * curve.bin * share)
+    return _ShapeFit(p, covariance, rms, misfit, r.size / together)
+
+
+def _inverse(jacobian: np.ndarray) -> np.ndarray:
+    scale = np.linalg.norm(jacobian, axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.asarray(np.linalg.pinv(jacobian / scale, rcond=1e-8) / scale[:, None])
+
+
+def _reach(curve: _Curve) -> float:
+    """Return how far noise may carry the end of a curve (V)."""
+    return 6.0 * curve.noise + 2.0 * curve.bin
+
+
+def _of_noise(curve: _Curve, functionals: np.ndarray) -> np.ndarray:
+    """Return the covariance of functionals of the curve from noise of the voltage.
+
+    Noise carries charge from one bin to the next: it is white in the integral of the
+    sharp curve, and grows with the root of the height.
+    """
+    half = curve.weights.size // 2
+    wide = np.pad(functionals, ((0, 0), (half, half)))
+    through = np.array([np.convolve(f, curve.weights, "same") for f in wide])
+    through = through[:, half : half + curve.y.size]
+    moved = np.diff(through, axis=1, append=through[:, -1:])
+    variance = curve.noise**2 * curve.step * np.abs(curve.y) / curve.bin**3
+    return (moved * variance) @ moved.T
+
+
+def _noise_squares(curve: _Curve) -> float:
+    """Return the sum of squares that noise alone leaves in the curve."""
+    rough = float((np.diff(np.pad(curve.weights, 1)) ** 2).sum())
+    variance = curve.noise**2 * curve.step * np.abs(curve.y) / curve.bin**3
+    return float(variance.sum()) * rough

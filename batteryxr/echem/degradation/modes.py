@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,12 +13,12 @@ from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.echem.degradation.balance import PARAMETERS, HalfCell, balance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ELECTRODES = ("cathode", "anode")
+#: Points that a curve has at least.
 _LEAST = 20
 #: Name, units and words of what each curve gives.
 _OF_EACH = (
@@ -35,6 +36,16 @@ _LOSSES = {
     "lam_cathode": ("cathode_capacity", "Loss of cathode"),
     "lam_anode": ("anode_capacity", "Loss of anode"),
 }
+#: What is fitted: capacities of cathode and anode, and their contents at the beginning.
+_PARAMETERS = ("cathode_capacity", "anode_capacity", "cathode_content", "anode_content")
+#: Sizes of electrodes against the cell's capacity, and contents, to begin with.
+_SIZES = (1.0, 1.1, 1.25, 1.45, 1.7, 2.0)
+_FULL = (1.0, 0.95, 0.88, 0.8, 0.7, 0.6)
+_EMPTY = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
+#: Points of a curve that tell good starts from bad ones, and starts that are tried.
+_LOOKED_AT, _TRIED = 24, 5
+#: How steep a half cell is taken to be beyond what was measured (V for all of it).
+_BEYOND = 50.0
 
 
 @recorded
@@ -109,7 +120,7 @@ def degradation_modes(
         there = np.isfinite(curve)
         if there.sum() < _LEAST:
             raise DataError("data", f"curve {k + 1} has only {there.sum()} points", "")
-        found = balance(capacity[there], curve[there], cathode, anode)
+        found = _balance(capacity[there], curve[there], cathode, anode)
         fitted[k, there] = found.fitted
         rows.append(_summary(found.values, found.covariance, np.ptp(capacity[there])))
     residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
@@ -126,7 +137,7 @@ def degradation_modes(
     return result.assign_coords(array.coords)
 
 
-def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:
+def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> _HalfCell:
     curve = standards.get(name)
     expected = f"a curve {name!r}: voltage along 'li_content', from 0 to 1"
     if not isinstance(curve, xr.DataArray) or curve.dims != ("li_content",):
@@ -136,7 +147,7 @@ def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:
     if x.size < 5 or x[0] < -0.05 or x[-1] > 1.05 or not (np.diff(x) > 0).all():
         raise ArgumentError("standards", f"{name} from {x[:1]} to {x[-1:]}", expected)
     volts = in_units(curve, "V", caller="degradation_modes").values.astype(float)
-    return HalfCell(x, volts)
+    return _HalfCell(x, volts)
 
 
 def _summary(
@@ -148,7 +159,7 @@ def _summary(
         [cathode, anode, y, x, y - span / cathode, x + span / anode,
          cathode * y + anode * x]
     )  # fmt: skip
-    gradient = np.zeros((len(_OF_EACH), len(PARAMETERS)))
+    gradient = np.zeros((len(_OF_EACH), len(_PARAMETERS)))
     gradient[range(4), range(4)] = 1.0
     gradient[4, [0, 2]] = span / cathode**2, 1.0
     gradient[5, [1, 3]] = -span / anode**2, 1.0
@@ -175,3 +186,91 @@ def _labelled(dim: str, values: np.ndarray, errors: np.ndarray) -> xr.Dataset:
         about = {"units": units, "long_name": f"{words}, one sd"}
         variables[f"{name}_error"] = dim, errors[:, k], about
     return xr.Dataset(variables)
+
+
+class _HalfCell(NamedTuple):
+    """Voltage (V) of an electrode against its content, which rises."""
+
+    content: np.ndarray
+    voltage: np.ndarray
+
+    def at(self, content: np.ndarray) -> np.ndarray:
+        """Return the voltage; beyond the curve it falls steeply, as a cell's does."""
+        inside = np.clip(content, self.content[0], self.content[-1])
+        over = content - inside
+        return np.interp(inside, self.content, self.voltage) - _BEYOND * over
+
+
+class _Balance(NamedTuple):
+    """Parameters in the order of `_PARAMETERS`, their covariance, and the curve."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+    fitted: np.ndarray
+
+
+def _balance(
+    capacity: np.ndarray, volts: np.ndarray, cathode: _HalfCell, anode: _HalfCell
+) -> _Balance:
+    """Fit the electrodes of a full cell to a charge of it.
+
+    Parameters
+    ----------
+    capacity
+        (points,) mA h; the first is where the charge begins.
+    volts
+        (points,) of the cell.
+    cathode, anode
+        Half cells.
+    """
+    from scipy.optimize import least_squares
+
+    span = float(np.ptp(capacity))
+    charge = (capacity - capacity[0]) / span
+    # Where rows crowd (at the ends) they count no more than elsewhere.
+    weight = np.sqrt(np.gradient(charge) * charge.size)
+
+    def model(p: np.ndarray) -> np.ndarray:
+        p = np.asarray(p)
+        y = p[..., 2, None] - charge / p[..., 0, None]
+        x = p[..., 3, None] + charge / p[..., 1, None]
+        return cathode.at(y) - anode.at(x)
+
+    def left(p: np.ndarray) -> np.ndarray:
+        return (model(p) - volts) * weight
+
+    low, high = [0.7, 0.7, 0.0, -0.05], [10.0, 10.0, 1.05, 1.0]
+    results = [
+        least_squares(left, start, bounds=(low, high), x_scale=[0.1, 0.1, 0.02, 0.02])
+        for start in _starts(charge, volts, cathode, anode)
+    ]
+    best = min(results, key=lambda r: float(r.cost))
+    spread = _covariance(best.jac, best.fun)
+    scale = np.array([span, span, 1.0, 1.0])
+    return _Balance(best.x * scale, spread * np.outer(scale, scale), model(best.x))
+
+
+def _starts(
+    charge: np.ndarray, volts: np.ndarray, cathode: _HalfCell, anode: _HalfCell
+) -> np.ndarray:
+    grid = np.array(list(itertools.product(_SIZES, _SIZES, _FULL, _EMPTY)))
+    possible = (grid[:, 2] - 1 / grid[:, 0] > -0.02) & (
+        grid[:, 3] + 1 / grid[:, 1] < 1.02
+    )
+    grid = grid[possible]
+    some = np.unique(np.linspace(0, charge.size - 1, _LOOKED_AT).round().astype(int))
+    y = grid[:, [2]] - charge[some] / grid[:, [0]]
+    x = grid[:, [3]] + charge[some] / grid[:, [1]]
+    away = ((cathode.at(y) - anode.at(x) - volts[some]) ** 2).sum(axis=1)
+    return grid[np.argsort(away)[:_TRIED]]
+
+
+def _covariance(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Return the covariance; residuals side by side are alike, and count so."""
+    r, n = residual, residual.size
+    lags = [float(r[k:] @ r[: n - k]) for k in range(1, n // 4)]
+    positive = next((k for k, x in enumerate(lags) if x <= 0), len(lags))
+    together = 1.0 + 2.0 * sum(lags[:positive]) / max(float(r @ r), 1e-300)
+    variance = float(r @ r) / max(n - len(_PARAMETERS), 1) * max(together, 1.0)
+    found: np.ndarray = np.linalg.pinv(jacobian.T @ jacobian) * variance
+    return found

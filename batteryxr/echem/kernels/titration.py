@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels import pulse_end, relaxation
+from batteryxr.echem.kernels import relaxation
 from batteryxr.echem.kernels.pulses import fitted_rows
+from batteryxr.echem.kernels.relaxation import choose, search, squares_of
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
-    from batteryxr.echem.kernels.pulses import Pulse, Rows
+    from batteryxr.echem.kernels.diffusion import Pulses
+    from batteryxr.echem.kernels.pulses import Pulse, Rows, Window
     from batteryxr.echem.kernels.relaxation import Shape
 
 #: Bits of `flag`, in order, and what each says.
@@ -29,6 +31,11 @@ FLAGS = (
 SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW = (
     1 << k for k in range(len(FLAGS))
 )
+#: Squares of the noise by which another end than the last row must fit better.
+_SHOWN = 12.0
+#: A rest that begins sooner after the last row, relative to the time between rows of
+#: the pulse, or to the pulse: the row was written at the switch.
+_AT_ONCE, _SHORT = 0.2, 2e-4
 
 
 def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]:
@@ -76,7 +83,7 @@ class Fitted(NamedTuple):
 
     rows: Rows
     found: tuple[Any, ...] | None  # None where the rows are too few
-    end: pulse_end.End
+    end: _End
 
 
 def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
@@ -85,8 +92,8 @@ def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
     Where no row was written at the switch, the fit tells when the current ended, and
     the errors hold what is not known of it.
     """
-    end = pulse_end.End(pulse.timing.off, 0.0)
-    span = pulse_end.reach(pulse.window)
+    end = _End(pulse.timing.off, 0.0)
+    span = _reach(pulse.window)
     latest = pulse.timing._replace(off=end.off + span)
     rows, rest = fitted_rows(pulse.window, latest, tmin=tmin)
     pulses = pulse.remembered
@@ -98,9 +105,9 @@ def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
         return Fitted(rows, None, end)
     if span == 0.0:
         return Fitted(rows, relaxation.fit(rows, pulses, shape), end)
-    end = pulse_end.find_end(rows, pulses, shape, span)
-    found = relaxation.fit(rows, pulse_end.ending(pulses, end.off), shape)
-    later = relaxation.fit(rows, pulse_end.ending(pulses, end.off + end.error), shape)
+    end = _find_end(rows, pulses, shape, span)
+    found = relaxation.fit(rows, _ending(pulses, end.off), shape)
+    later = relaxation.fit(rows, _ending(pulses, end.off + end.error), shape)
     errors = np.hypot(found[1], np.nan_to_num(later[0] - found[0]))
     return Fitted(rows, (found[0], errors, *found[2:]), end)
 
@@ -149,7 +156,7 @@ def finite_length(
     }
 
 
-def _lasting(row: dict[str, Any], end: pulse_end.End) -> dict[str, Any]:
+def _lasting(row: dict[str, Any], end: _End) -> dict[str, Any]:
     """Return how long a pulse lasted, and its charge, where it went on unwritten."""
     more = end.off - row["start"] - row["duration"]
     if more <= 0:
@@ -276,3 +283,93 @@ def root_line(
         math.sqrt(variance),
         n,
     )
+
+
+class _End(NamedTuple):
+    """When the current ended (s), and its error."""
+
+    off: float
+    error: float
+
+
+def _reach(window: Window) -> float:
+    """Return how long after its last row the current may have flowed (s).
+
+    Zero where the rest begins at once, as where cyclers write a row at each switch.
+    """
+    t, first, last = window.t, window.first, window.last
+    if last >= t.size or last - first < 3:
+        return 0.0
+    gap, usual = t[last] - t[last - 1], float(np.max(np.diff(t[first:last])[-5:]))
+    if gap < _AT_ONCE * usual or gap < _SHORT * (t[last - 1] - t[first]):
+        return 0.0
+    return float(min(gap, 1.5 * usual))
+
+
+def _ending(pulses: Pulses, off: float) -> Pulses:
+    """Return pulses of which the last ends at another time."""
+    return pulses._replace(off=np.append(pulses.off[:-1], off))
+
+
+def _find_end(rows: Rows, pulses: Pulses, shape: Shape, span: float) -> _End:
+    """Return the end of least misfit within `span` (s) after the last row.
+
+    The last row stays the end unless another one fits better by far.
+
+    Parameters
+    ----------
+    rows
+        As `pulses.fitted_rows` gives them for the latest end.
+    pulses
+        As they end at their last rows.
+    shape
+        Geometry of the particle and degree of the polynomial.
+    span
+        See `_reach`.
+    """
+    written = float(pulses.off[-1])
+    least, _ = _chosen(written, rows, pulses, shape)
+    end, fitted = _valley((0.0, span), rows, pulses, shape), shape
+    for _ in range(2):
+        _, fitted = _chosen(end.off, rows, pulses, shape)
+        at, wide = end.off - written, 0.3 * span
+        near = (max(at - wide, 0.0), min(at + wide, span))
+        end = _valley(near, rows, pulses, fitted)
+    most, unit = _squares(end.off, rows, pulses, fitted)
+    if least - most > _SHOWN * unit:
+        return end
+    return _End(written, min(end.error, span))
+
+
+def _squares(
+    off: float, rows: Rows, pulses: Pulses, shape: Shape
+) -> tuple[float, float]:
+    ended = _ending(pulses, off)
+    return squares_of(search(rows, ended, shape)[0], rows, ended, shape)
+
+
+def _chosen(
+    off: float, rows: Rows, pulses: Pulses, shape: Shape
+) -> tuple[float, Shape]:
+    """Return the misfit with what the rows show besides diffusion, and what that is."""
+    fitted = choose(rows, _ending(pulses, off), shape)[0]
+    return _squares(off, rows, pulses, fitted)[0], fitted
+
+
+def _valley(
+    near: tuple[float, float], rows: Rows, pulses: Pulses, shape: Shape
+) -> _End:
+    """Return the floor of the parabola through three misfits, within their span."""
+    written, middle = float(pulses.off[-1]), 0.5 * (near[0] + near[1])
+    low, mean, high = (
+        _squares(written + at, rows, pulses, shape) for at in (near[0], middle, near[1])
+    )
+    half = 0.5 * (near[1] - near[0])
+    bend = (low[0] - 2.0 * mean[0] + high[0]) / half**2
+    unit = min(low[1], mean[1], high[1])
+    if bend <= 0.0:
+        at, error = (near[0] if low[0] < high[0] else near[1]), 2.0 * half
+    else:
+        at = middle - 0.5 * (high[0] - low[0]) / (half * bend)
+        error = math.sqrt(2.0 * unit / bend)
+    return _End(written + min(max(at, near[0]), near[1]), error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,13 +18,18 @@ from batteryxr.echem.operando.scans import hours, require_clock
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import ClockDrift, ClockOffset
-    from batteryxr.echem.kernels.alignment import Signal
 
 #: Mean deviation, relative to that of the signal, above which nothing is common.
 _UNLIKE = 0.3
 #: A zone error explains the signal if it fits so much better than no zone error.
 _BETTER = 0.5
 _HALF_HOUR = 1800.0
+#: Samples that the coarse search looks at.
+_COARSE = 400
+#: Interleaved parts of the samples whose fits tell the errors.
+_PARTS = 8
+#: Least share of the samples that must fall on the record.
+_OVERLAP = 0.5
 
 
 @checked
@@ -84,8 +89,6 @@ def fit_clock(
     The errors are the scatter of eight fits to interleaved samples, and hold for noise
     that is independent from sample to sample.
     """
-    from batteryxr.echem.kernels import alignment
-
     clock = clock or Clock()
     stamps, voltage = _channel(channel)
     utc = Clock(timezone=clock.timezone).to_cycler(stamps)
@@ -98,12 +101,12 @@ def fit_clock(
 
     coarse = float(np.clip(np.median(np.diff(t)) / 2, 1.0, 30.0))
     near = np.arange(-max_offset, max_offset + coarse, coarse)
-    tried = alignment.misfits(rows, t, voltage, near)
+    tried = _misfits(rows, t, voltage, near)
     offset, misfit = float(near[np.argmin(tried)]), float(tried.min())
     _refuse_zone_error(rows, t, voltage, misfit=misfit, max_offset=max_offset)
     if not np.isfinite(misfit):
         return _declared(clock, "the two do not overlap in time")
-    found = alignment.refine(
+    found = _refine(
         rows, t, voltage, offset=offset, reach=coarse, max_drift=max_drift * 1e-6
     )
     if not found.unlike < _UNLIKE:
@@ -123,7 +126,7 @@ def fit_clock(
 
 
 def _refuse_zone_error(
-    rows: Signal,
+    rows: _Signal,
     t: np.ndarray,
     voltage: np.ndarray,
     *,
@@ -131,14 +134,12 @@ def _refuse_zone_error(
     max_offset: float,
 ) -> None:
     """Raise where half hours explain the signal and nothing smaller does."""
-    from batteryxr.echem.kernels import alignment
-
     around = np.arange(-300.0, 301.0, 60.0)
     far = np.add.outer(np.arange(-28, 29) * _HALF_HOUR, around).ravel()
     far = far[np.abs(far) > max_offset]
     if not far.size:
         return
-    tried = alignment.misfits(rows, t, voltage, far)
+    tried = _misfits(rows, t, voltage, far)
     far_misfit = float(tried.min())
     spread = float(np.abs(voltage - np.median(voltage)).mean())
     if far_misfit < _BETTER * misfit and far_misfit < _UNLIKE * spread:
@@ -188,9 +189,8 @@ def _channel(channel: xr.DataArray | xr.Dataset) -> tuple[np.ndarray, np.ndarray
     return stamps[good][order], volts[good][order]
 
 
-def _rows(record: xr.Dataset, origin: np.datetime64) -> Signal:
-    from batteryxr.echem.kernels.alignment import Signal
-
+def _rows(record: xr.Dataset, origin: np.datetime64) -> _Signal:
+    """Return time (s from an origin) and voltage of the record, gaps marked."""
     require_dims(record, ["record"], caller="fit_clock")
     require_variables(record, ["voltage"], caller="fit_clock")
     require_clock(record, caller="fit_clock")
@@ -201,4 +201,149 @@ def _rows(record: xr.Dataset, origin: np.datetime64) -> Signal:
     gap = np.zeros(max(seconds.size - 1, 0), dtype=bool)
     if "file" in record.variables:
         gap = np.diff(record["file"].values) != 0
-    return Signal(seconds, volts.values.astype(np.float64), gap)
+    return _Signal(seconds, volts.values.astype(np.float64), gap)
+
+
+class _Signal(NamedTuple):
+    """A signal as straight lines between rows; not a number across a gap."""
+
+    t: np.ndarray  # s, increasing
+    v: np.ndarray
+    gap: np.ndarray  # bool, for each interval between rows
+
+    def at(self, t: np.ndarray) -> np.ndarray:
+        """Return the signal at times `t`, NaN outside and in gaps."""
+        value = np.interp(t, self.t, self.v, left=np.nan, right=np.nan)
+        if self.gap.any():
+            row = np.clip(np.searchsorted(self.t, t) - 1, 0, self.gap.size - 1)
+            value[self.gap[row]] = np.nan
+        return value
+
+
+class _ClockFit(NamedTuple):
+    """The best offset and drift, their errors, and how well the signals agree."""
+
+    offset: float  # s
+    drift: float  # s/s
+    offset_error: float
+    drift_error: float
+    unlike: float  # mean deviation relative to that of the signal itself
+
+
+def _mean_deviation(signal: _Signal, t: np.ndarray, v: np.ndarray) -> float:
+    """Return the mean deviation after removal of a constant; inf without overlap."""
+    difference = v - signal.at(t)
+    seen = np.isfinite(difference)
+    if seen.sum() < max(_OVERLAP * t.size, 5):
+        return np.inf
+    difference = difference[seen]
+    return float(np.abs(difference - np.median(difference)).mean())
+
+
+def _thinned(t: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return evenly chosen samples for a coarse search."""
+    step = max(1, t.size // _COARSE)
+    return t[::step], v[::step]
+
+
+def _misfits(
+    signal: _Signal, t: np.ndarray, v: np.ndarray, offsets: np.ndarray
+) -> np.ndarray:
+    """Return the misfit at each offset, by a part of the samples."""
+    t, v = _thinned(t, v)
+    return np.array([_mean_deviation(signal, t + offset, v) for offset in offsets])
+
+
+def _refine(
+    signal: _Signal,
+    t: np.ndarray,
+    v: np.ndarray,
+    *,
+    offset: float,
+    reach: float,
+    max_drift: float,
+) -> _ClockFit:
+    """Refine a coarse offset, together with drift and a constant of the voltmeter.
+
+    Parameters
+    ----------
+    signal
+        The reference.
+    t, v
+        Samples on the other clock; `t` counts from where the offset is wanted.
+    offset
+        Coarse offset (s), good to `reach`.
+    reach
+        How far around `offset` to look for a start.
+    max_drift
+        Largest drift (s/s).
+    """
+    start, drift = _start(signal, t, v, offset, reach, max_drift)
+    # Unknowns of order one: seconds in the middle, seconds at the ends, millivolts.
+    scale = np.array([1.0, 2.0 / max(float(np.ptp(t)), 1.0), 1e-3])
+    first = v - signal.at(t + start + drift * t)
+    bias = float(np.nanmedian(first)) if np.isfinite(first).any() else 0.0
+    p = np.array([start, drift, bias]) / scale
+    for size in (reach, 2.0, 2.0):
+        p = _fit(signal, t, v, p, scale, size)
+    parts = int(np.clip(t.size // 10, 2, _PARTS))
+    each = [_fit(signal, t[k::parts], v[k::parts], p, scale, 4.0) for k in range(parts)]
+    errors = np.std(each, axis=0, ddof=1) / np.sqrt(parts) * scale
+    r = np.abs(_deviation(signal, t, v, p * scale))
+    r = r[np.isfinite(r)]
+    spread = float(np.abs(v - np.median(v)).mean())
+    unlike = float(r.mean()) / spread if r.size and spread > 0 else np.inf
+    o, d, _ = p * scale
+    return _ClockFit(float(o), float(d), float(errors[0]), float(errors[1]), unlike)
+
+
+def _deviation(
+    signal: _Signal, t: np.ndarray, v: np.ndarray, p: np.ndarray
+) -> np.ndarray:
+    return v - p[2] - signal.at(t + p[0] + p[1] * t)
+
+
+def _fit(
+    signal: _Signal,
+    t: np.ndarray,
+    v: np.ndarray,
+    p: np.ndarray,
+    scale: np.ndarray,
+    size: float,
+) -> np.ndarray:
+    """Return the unknowns of least soft-L1 cost, from a simplex of `size` seconds.
+
+    A reversal is a jump of the signal, so that slopes mislead: no gradients.
+    """
+    from scipy.optimize import minimize
+
+    typical = np.nanmedian(np.abs(_deviation(signal, t, v, p * scale)))
+    noise = max(1.4826 * float(typical), 1e-6) if np.isfinite(typical) else 1.0
+
+    def cost(p: np.ndarray) -> float:
+        r = _deviation(signal, t, v, p * scale) / noise
+        # Samples off the signal cost as much as bad ones: nothing is won there.
+        return float(np.sqrt(1 + np.where(np.isfinite(r), r, 3.0) ** 2).sum())
+
+    corners = p + np.vstack([np.zeros(3), np.diag([size, size, 2.0])])
+    options = {"initial_simplex": corners, "xatol": 1e-2, "fatol": 1e-2}
+    return minimize(cost, p, method="Nelder-Mead", options=options).x
+
+
+def _start(
+    signal: _Signal,
+    t: np.ndarray,
+    v: np.ndarray,
+    offset: float,
+    reach: float,
+    max_drift: float,
+) -> tuple[float, float]:
+    """Return the best of a small grid of offsets and drifts."""
+    few, values = _thinned(t, v)
+    best = (np.inf, offset, 0.0)
+    for drift in np.linspace(-max_drift, max_drift, 9):
+        for o in np.linspace(offset - reach, offset + reach, 13):
+            best = min(
+                best, (_mean_deviation(signal, few * (1 + drift) + o, values), o, drift)
+            )
+    return best[1], best[2]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +9,8 @@ import numpy as np
 
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import (
-    ArgumentError,
-    StoreError,
-    warn_quality,
-)
+from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.files import whole_file
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.units import in_units
@@ -24,6 +19,7 @@ from batteryxr.io.cycler.decimals import unshift
 from batteryxr.io.cycler.table import COLUMNS
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
 
     import xarray as xr
@@ -64,7 +60,7 @@ def write_bdf(
     Returns
     -------
     pathlib.Path
-        The file. It appears whole or not at all.
+        The file of the record, which appears whole or not at all.
 
     Raises
     ------
@@ -75,7 +71,7 @@ def write_bdf(
     UnitsError
         If a variable has units of another kind.
     StoreError
-        If the file exists and `overwrite` is False.
+        If the file exists and `overwrite` is False, or it cannot be written.
     MissingDependencyError
         For parquet, if pyarrow is not installed.
 
@@ -92,18 +88,14 @@ def write_bdf(
         raise ArgumentError("path", str(path), "a name that ends in .csv or .parquet")
     require_variables(record, _NEEDED, caller="write_bdf")
     require_dims(record, ["record"], caller="write_bdf")
-    if path.exists() and not overwrite:
-        raise StoreError(f"{path} exists. Pass overwrite=True to replace it.")
     terms, left_out = _terms(record)
     names = [
         t.preferred if labels == "preferred" else t.machine for t in terms.values()
     ]
     blocks = _blocks(record, terms)
     write = _write_csv if suffix == ".csv" else _parquet_writer()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".bdf-") as folder:
-        whole = Path(folder) / path.name
-        write(whole, names, blocks)
-        os.replace(whole, path)
+    with whole_file(path, overwrite=overwrite) as new:
+        write(new, names, blocks)
     if left_out:
         _warn(f"{', '.join(left_out)}: not numbers in units of the format, left out")
     if "file" in record.variables and len(np.unique(record["file"])) > 1:

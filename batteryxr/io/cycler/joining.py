@@ -13,7 +13,6 @@ import xarray as xr
 
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
-from batteryxr.io.cycler import linked
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
 from batteryxr.io.timing.course import Course
 from batteryxr.io.timing.rows import Clocked, clocked
@@ -27,6 +26,10 @@ _APART = 7 * 86_400.0  # s between files of one run
 #: A file of EC-Lab: name of the program, number and kind of the technique, channel.
 _TECHNIQUE = re.compile(r"(.+)_\d{2}_[A-Z][A-Za-z0-9]*(_C[A-Z]?\d+)?\.mp[rt]")
 _NEVER = np.datetime64("NaT", "ns")
+#: Numbers that the coordinate of files (int16) has; neighbours always differ.
+_NUMBERS = 30_000
+#: Rows that are too few to tell whether files take turns.
+_FEW = 12
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def join(
             "not every file has a start on one clock: joined in the order given, "
             "without a gap between them"
         )
-    if turns and linked.interleaved(dataset["file"].values):
+    if turns and _interleaved(dataset["file"].values):
         notes["overlap"] = (
             "rows of several files alternate one by one: techniques of one program "
             "never run at once. Are they of several cells, or each timed from its own "
@@ -117,9 +120,24 @@ def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
 
 
 def _take_turns(placed: Sequence[_Placed], kind: str) -> bool:
+    """Tell whether files interleave because they are techniques of one program.
+
+    They do where files overlap by more than clocks resolve, and all that overlap say
+    that their acquisition began at one moment.
+    """
     spans = [p.ends(kind) or (0, 0) for p in placed]
     starts = [p.table.start_local for p in placed]
-    return linked.take_turns(spans, starts, _RESOLUTION)
+    found = False
+    for k, (begin, end) in enumerate(spans):
+        for other in range(k):
+            first, last = spans[other]
+            shared = min(end, last) - max(begin, first)
+            if shared <= _RESOLUTION * 1e9:
+                continue
+            if starts[k] is None or starts[k] != starts[other]:
+                return False
+            found = True
+    return found
 
 
 def _on_one_clock(
@@ -165,7 +183,7 @@ def _left_out(
 def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
     """Return the record with a number of its own for each piece of a file."""
     file = dataset["file"].values
-    piece = linked.pieces(file, dataset["test_time"].values, left_out)
+    piece = _pieces(file, dataset["test_time"].values, left_out)
     if np.array_equal(piece, file):
         return dataset
     begins = np.flatnonzero(np.diff(piece, prepend=-1))
@@ -376,3 +394,34 @@ def _attributes(
 def _iso(moment: datetime) -> str:
     whole = moment.microsecond % 1000 == 0
     return moment.isoformat(timespec="milliseconds" if whole else "microseconds")
+
+
+def _interleaved(file: np.ndarray) -> bool:
+    """Tell whether rows of several files alternate, as no techniques by turns do."""
+    if file.size < _FEW:
+        return False
+    edges = np.flatnonzero(np.diff(file, prepend=-1, append=-1))
+    lengths = np.diff(edges)
+    return bool(lengths[lengths <= 2].sum() > 0.8 * file.size)
+
+
+def _pieces(file: np.ndarray, time: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+    """Return the number of the piece of a file that each row belongs to.
+
+    A piece ends where another file goes on, or where rows were left out: nothing is
+    known of what flowed between its last row and the next.
+
+    Parameters
+    ----------
+    file
+        (rows,) number of the file of each row, in order of time.
+    time
+        (rows,) s.
+    left_out
+        Times of rows that were left out, on the same clock.
+    """
+    before = np.searchsorted(np.sort(left_out), time)
+    new = (np.diff(file, prepend=file[:1]) != 0) | (
+        np.diff(before, prepend=before[:1]) != 0
+    )
+    return (np.cumsum(new) % _NUMBERS).astype(np.int16)

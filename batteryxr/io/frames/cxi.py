@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
+from batteryxr.core.files import whole_file
 from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
@@ -206,7 +207,7 @@ def _extras(
 
 
 @checked
-def write_cxi(scan: xr.Dataset, path: str | Path) -> Path:
+def write_cxi(scan: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a ptychographic scan of one energy as CXI that is NXcxi_ptycho as well.
 
     Reads once, a block at a time.
@@ -216,7 +217,9 @@ def write_cxi(scan: xr.Dataset, path: str | Path) -> Path:
     scan
         As `read_cxi` and `cdi.ptycho_scan` return it.
     path
-        The file; must not exist.
+        The file.
+    overwrite
+        Replace a file that is there.
 
     Returns
     -------
@@ -225,15 +228,15 @@ def write_cxi(scan: xr.Dataset, path: str | Path) -> Path:
     Raises
     ------
     FileFormatError
-        If the file exists, or the scan has several energies.
+        If the scan has several energies.
+    StoreError
+        If the file exists and `overwrite` is False, or it cannot be written.
     """
     h5py = require("h5py", extra="io", purpose="writing CXI files")
     path = Path(path)
-    if path.exists():
-        raise FileFormatError(path, "exists already; choose another name")
     if "energy" in scan["frames"].dims:
         raise FileFormatError(path, "CXI holds one energy: .isel(energy=0) first")
-    with h5py.File(path, "x") as file:
+    with whole_file(path, overwrite=overwrite) as new, h5py.File(new, "x") as file:
         file["cxi_version"] = 160
         entry = _nexus(file, "entry_1", "NXentry")
         entry["definition"] = "NXcxi_ptycho"

@@ -16,7 +16,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, DataError, FileFormatError
+from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.files import whole_file
 from batteryxr.core.units import in_units
 from batteryxr.core.version import __version__
 
@@ -65,8 +66,8 @@ def write_athena(
     ------
     ArgumentError
         If there is no spectrum, or `path` ends otherwise.
-    FileFormatError
-        If the file exists.
+    StoreError
+        If the file exists and `overwrite` is False, or it cannot be written.
     DataError
         If a spectrum is not one of absorption along energy, or holds too few values.
 
@@ -78,10 +79,6 @@ def write_athena(
     where = Path(path).expanduser()
     if where.suffix.lower() != ".prj":
         raise ArgumentError("path", str(path), "a name that ends in .prj")
-    if where.exists() and not overwrite:
-        raise FileFormatError(
-            where, "exists already; pass overwrite=True to replace it."
-        )
     items = _by_label(_items(spectra))
     if not items:
         raise ArgumentError("spectra", spectra, "at least one spectrum")
@@ -96,7 +93,8 @@ def write_athena(
     lines += ["@journal = ('');", "", "1;", ""]
     raw = "\n".join(lines).encode()
     # No time and no name in the header: equal spectra are equal files.
-    where.write_bytes(gzip.compress(raw, mtime=0))
+    with whole_file(where, overwrite=overwrite) as new:
+        new.write_bytes(gzip.compress(raw, mtime=0))
     return where
 
 

@@ -9,11 +9,11 @@ of passes where coordinate descent takes thousands.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.nmf.kernels import hals, nnls
+from batteryxr.nmf.kernels import nnls, normal
 
 #: Alternations in which components that no sample uses get a new shape.
 _REVIVING = 50
@@ -23,8 +23,7 @@ _ROUNDING = 1e-14
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Normal equations of one half: Gram, (k, k) or one for each, and right-hand side.
-Terms = tuple[np.ndarray, np.ndarray]
+    from batteryxr.nmf.kernels.normal import Normal
 
 
 @dataclass(frozen=True)
@@ -85,117 +84,6 @@ class Run:
     converged: bool
 
 
-class Normal(Protocol):
-    """Normal equations of either half of the problem."""
-
-    #: Weighted sum of squares of the data.
-    total: float
-    #: Mean of the data, the unit of the sparsity penalty.
-    mean: float
-    shape: tuple[int, int]
-
-    def for_weights(self, components: np.ndarray) -> Terms:
-        """Return Gram and right-hand side for the weights (k, samples)."""
-
-    def for_components(self, weights: np.ndarray) -> Terms:
-        """Return Gram and right-hand side for the components (k, points)."""
-
-    def misfit(
-        self, weights: np.ndarray, components: np.ndarray, terms: Terms
-    ) -> float:
-        """Return the weighted sum of squared residuals; terms as of the components."""
-
-
-class Plain:
-    """Complete data (samples, points), equally weighted.
-
-    Parameters
-    ----------
-    x
-        (samples, points), or (samples, r) coordinates in `basis`.
-    basis
-        (points, r) orthonormal: the data are ``x @ basis.T`` plus what is neglected.
-    total
-        Sum of squares of the data, if more than that of `x`.
-    """
-
-    def __init__(
-        self,
-        x: np.ndarray,
-        basis: np.ndarray | None = None,
-        total: float | None = None,
-        mean: float | None = None,
-    ) -> None:
-        self.x = x
-        self.basis = basis
-        self.total = square_sum(x) if total is None else total
-        self.mean = float(x.mean(dtype=np.float64)) if mean is None else mean
-        self.shape = (len(x), x.shape[1] if basis is None else len(basis))
-
-    def for_weights(self, components: np.ndarray) -> Terms:
-        """Return Gram and right-hand side for the weights."""
-        h = components if self.basis is None else components @ self.basis
-        rhs = h.astype(self.x.dtype, copy=False) @ self.x.T
-        return components @ components.T, rhs
-
-    def for_components(self, weights: np.ndarray) -> Terms:
-        """Return Gram and right-hand side for the components."""
-        rhs = weights.astype(self.x.dtype, copy=False) @ self.x
-        return weights @ weights.T, rhs if self.basis is None else rhs @ self.basis.T
-
-    def misfit(
-        self, weights: np.ndarray, components: np.ndarray, terms: Terms
-    ) -> float:
-        """Return the sum of squared residuals without forming them."""
-        gram, rhs = terms
-        cross = float(np.vdot(components, rhs))
-        return self.total - 2 * cross + float(np.vdot(components @ components.T, gram))
-
-
-class Weighted:
-    """Data with a statistical weight per value; zero where nothing was measured."""
-
-    def __init__(self, x: np.ndarray, v: np.ndarray) -> None:
-        self.x = np.where(v > 0, x, 0.0)
-        self.v = v
-        self.vx = self.v * self.x
-        self.total = float(np.vdot(self.vx, self.x))
-        self.mean = float(self.vx.sum() / v.sum())
-        self.shape = (len(x), x.shape[1])
-
-    def for_weights(self, components: np.ndarray) -> Terms:
-        """Return a Gram per sample, and the right-hand side."""
-        return grams(components, self.v.T), components @ self.vx.T
-
-    def for_components(self, weights: np.ndarray) -> Terms:
-        """Return a Gram per point, and the right-hand side."""
-        return grams(weights, self.v), weights @ self.vx
-
-    def misfit(
-        self, weights: np.ndarray, components: np.ndarray, terms: Terms
-    ) -> float:
-        """Return the weighted sum of squared residuals."""
-        residual = self.x - weights.T @ components
-        return float(np.vdot(self.v * residual, residual))
-
-
-def square_sum(x: np.ndarray) -> float:
-    """Return the sum of squares in float64, whatever the dtype."""
-    if x.dtype == np.float64:
-        return float(np.vdot(x, x))
-    return float(np.einsum("ij,ij->", x, x, dtype=np.float64))
-
-
-def grams(rows: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return ``rows diag(v[:, q]) rows'`` for each q, as one product: (q, k, k)."""
-    k = len(rows)
-    a, b = np.triu_indices(k)
-    packed = (rows[a] * rows[b]) @ v
-    out = np.empty((v.shape[1], k, k))
-    out[:, a, b] = out[:, b, a] = packed.T
-    return out
-
-
 def factorise(
     data: Normal,
     start: np.ndarray,
@@ -209,7 +97,7 @@ def factorise(
     Parameters
     ----------
     data
-        `Plain` or `Weighted`.
+        `normal.Plain` or `normal.Weighted`.
     start
         (k, points), non-negative; fixed rows hold the fixed components.
     rules
@@ -307,14 +195,14 @@ def _weights(
     if rules.sparsity:
         rhs = rhs - sparse[1]
     if rules.smoothness:
-        gram = gram + np.diag(rules.smoothness * hals.roughness(components))
+        gram = gram + np.diag(rules.smoothness * normal.roughness(components))
     if rules.given is not None:
         return _around_given(gram, rhs, rules.given, closure=rules.closure)
     if rules.weight_smoothness:
         return _smooth_weights(gram, rhs, before, components, rules)
     if rules.sweeps and not rules.closure:
         weights = before.copy()
-        hals.sweep(gram, rhs, weights, rules.sweeps)
+        normal.sweep(gram, rhs, weights, rules.sweeps)
         return weights
     return nnls.solve(gram, rhs, closure=rules.closure, before=before)
 
@@ -399,9 +287,9 @@ def _components(
         rows = new[free]
         if rules.smoothness:
             stiffness = rules.smoothness * (weights[free] ** 2).sum(axis=1)
-            hals.sweep_smooth(gram, rhs, rows, stiffness, 3)
+            normal.sweep_smooth(gram, rhs, rows, stiffness, 3)
         else:
-            hals.sweep(gram, rhs, rows, rules.sweeps)
+            normal.sweep(gram, rhs, rows, rules.sweeps)
         new[free] = rows
     else:
         new[free] = nnls.solve(gram, rhs, before=new[free])
@@ -429,7 +317,7 @@ def _penalty(
         on_components, on_weights = sparse
         value += 2 * on_components * components.sum() + 2 * on_weights * weights.sum()
     if rules.smoothness:
-        rough = hals.roughness(components) * (weights**2).sum(axis=1)
+        rough = normal.roughness(components) * (weights**2).sum(axis=1)
         value += rules.smoothness * float(rough.sum())
     if rules.weight_smoothness:
         steps = (np.diff(weights, axis=1) ** 2).sum(axis=1)
@@ -442,7 +330,7 @@ def _revive(
     data: Normal, weights: np.ndarray, components: np.ndarray, dead: np.ndarray
 ) -> np.ndarray:
     """Give components that no sample uses the shape of what is explained worst."""
-    if isinstance(data, Plain) and data.basis is not None:
+    if isinstance(data, normal.Plain) and data.basis is not None:
         return components
     residual = data.x - weights.T @ components  # type: ignore[attr-defined]
     worst = np.argsort(-(residual**2).sum(axis=1), kind="stable")

@@ -20,7 +20,7 @@ from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, FloatTable, Line
-    from batteryxr.nmf.kernels.alternate import Terms
+    from batteryxr.nmf.kernels.normal import Terms
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

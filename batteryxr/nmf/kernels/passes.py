@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.nmf.kernels import alternate, nnls
+from batteryxr.nmf.kernels import nnls, normal
 
 #: Samples per block: data and weights of a block fit in a core's cache.
 BLOCK = 4096
@@ -185,7 +185,7 @@ class _Solver:
         """Return the values (zero where missing), statistical weights, weights."""
         values, v = (x, None) if complete else weigh(x, self._sigma(start, len(x)))
         if v is not None:
-            grams = alternate.grams(self.components, v.T)
+            grams = normal.grams(self.components, v.T)
             rhs = self.components @ (v * values).T
             return values, v, nnls.solve(grams, rhs, closure=self.closure)
         rhs = self.h @ x.T
@@ -233,7 +233,7 @@ def _sums(x: np.ndarray, w: np.ndarray, v: np.ndarray | None, power: float) -> S
     vx = v * x
     total = float(np.vdot(vx, x))
     count = int(np.count_nonzero(v))
-    return Sums(alternate.grams(w, v), w @ vx, total, count, used)
+    return Sums(normal.grams(w, v), w @ vx, total, count, used)
 
 
 def _power_of(x: np.ndarray, first: int, last: int) -> float:

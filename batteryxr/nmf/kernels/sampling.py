@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.nmf.kernels import alternate, metropolis
+from batteryxr.nmf.kernels import alternate, metropolis, normal
 from batteryxr.nmf.kernels.feasible import Scatter, explore, inherited, left_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batteryxr.nmf.kernels.alternate import Normal, Rules, Run, Terms
+    from batteryxr.nmf.kernels.alternate import Rules, Run
     from batteryxr.nmf.kernels.feasible import Range
+    from batteryxr.nmf.kernels.normal import Normal, Terms
     from batteryxr.nmf.kernels.schedule import Sampling
 
 #: Fraction of proposals that the size of the steps is tuned to.
@@ -145,7 +146,7 @@ def _level(data: Normal, noise: float, misfit: float) -> float:
 
     That of the noise, or of what all data have of misfit where that is more.
     """
-    if isinstance(data, alternate.Weighted):
+    if isinstance(data, normal.Weighted):
         count, total = int((data.v > 0).sum()), float(data.v.sum())
     else:
         count = data.shape[0] * data.shape[1]

@@ -16,6 +16,7 @@ from batteryxr.core.errors import (
     UnitsError,
     warn_quality,
 )
+from batteryxr.core.files import whole_file
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine, in_units_of
@@ -66,8 +67,10 @@ def write_gr(
 
     Raises
     ------
-    ArgumentError, DataError, DimensionError
-        If the file is there, or the pattern is not one, evenly spaced and without gaps.
+    DataError, DimensionError
+        If the pattern is not one, evenly spaced and without gaps.
+    StoreError
+        If the file exists and `overwrite` is False, or it cannot be written.
 
     Examples
     --------
@@ -80,8 +83,6 @@ def write_gr(
             "one, or write each: for scan in pdf: scan.nmf.write_gr(...)."
         )
     target = Path(path)
-    if target.exists() and not overwrite:
-        raise ArgumentError("path", str(path), "a file that is not there yet")
     g = _in_usual_unit(pattern)
     if not np.isfinite(g).all():
         raise DataError(
@@ -106,7 +107,8 @@ def write_gr(
     ]
     lines = [" ".join(f"{v:.8g}" for v in row) for row in zip(*columns, strict=True)]
     text = [*head, "#### start data", "#S 1", f"#L {names}", *lines, ""]
-    target.write_text("\n".join(text), encoding="utf-8")
+    with whole_file(target, overwrite=overwrite) as new:
+        new.write_text("\n".join(text), encoding="utf-8")
     return target
 
 

@@ -14,12 +14,12 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.core.xray import ELECTRON_RADIUS, HC
 from batteryxr.xanes.composition import scattering
+from batteryxr.xanes.kernels.phase import Reference, compare_phase, factors_of
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra, window
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Whole
-    from batteryxr.xanes.kernels.kramers_kronig import Reference
     from batteryxr.xanes.spectra import Range
 
 
@@ -69,7 +69,7 @@ def scattering_factors(
     absorber = _Absorber(element, edge, table)
     reference = _reference(array.energy.values, absorber, (pre, post), degree)
     f1, f2, density = blocks.apply(
-        _factors,
+        factors_of,
         array,
         core_dims=[["energy"]],
         output_dims=[["energy"], ["energy"], []],
@@ -146,7 +146,7 @@ def kramers_kronig_misfit(
     absorber = _Absorber(element, edge, table)
     reference = _reference(array.energy.values, absorber, (pre, post), degree)
     rms, slope, residual = blocks.apply(
-        _compare,
+        compare_phase,
         array,
         phase,
         core_dims=[["energy"], ["energy"]],
@@ -189,7 +189,6 @@ def _reference(
     `windows` lie before and after the edge.
     """
     from batteryxr.core.kernels.kramers_kronig import transform_matrix
-    from batteryxr.xanes.kernels.kramers_kronig import Reference
 
     before, after = (
         window(x, part, name=name, least=2)
@@ -212,17 +211,3 @@ def _reference(
         absorption=x / (2.0 * HC * ELECTRON_RADIUS),
         phase=-x / (HC * ELECTRON_RADIUS),
     )
-
-
-def _factors(data: np.ndarray, reference: Reference) -> tuple[np.ndarray, ...]:
-    from batteryxr.xanes.kernels.kramers_kronig import factors
-
-    return factors(data, reference)
-
-
-def _compare(
-    data: np.ndarray, phase: np.ndarray, reference: Reference
-) -> tuple[np.ndarray, ...]:
-    from batteryxr.xanes.kernels.kramers_kronig import compare
-
-    return compare(data, phase, reference)

@@ -87,7 +87,7 @@ class Diffractometer:
     Raises
     ------
     ArgumentError
-        If a value is out of range.
+        If a length, the ratio or the polarisation is out of range.
     """
 
     radiation: Literal["xray", "neutron"] = "xray"
@@ -148,6 +148,23 @@ def wavelength_of(
         if length is not None:
             return length
     return None
+
+
+def require_wavelength(known: float | None, instrument: Diffractometer | None) -> None:
+    """Raise where neither the data nor the instrument tell the wavelength.
+
+    Raises
+    ------
+    ArgumentError
+        Naming what tells it.
+    """
+    if known is None:
+        raise ArgumentError(
+            "instrument",
+            instrument,
+            "a Diffractometer with the wavelength, which the data do not tell",
+            'Pass instrument=Diffractometer(wavelength=1.5406), or tube="Cu".',
+        )
 
 
 def _length(value: Any, name: str = "") -> float | None:
@@ -235,13 +252,8 @@ def convert_axis(
     known = wavelength_of(spectra, instrument or Diffractometer())
     if dim == axis:
         return with_wavelength(spectra, known)
-    if known is None and "two_theta" in (dim, axis):
-        raise ArgumentError(
-            "instrument",
-            instrument,
-            "a Diffractometer with the wavelength, which the data do not tell",
-            'Pass instrument=Diffractometer(wavelength=1.5406), or tube="Cu".',
-        )
+    if "two_theta" in (dim, axis):
+        require_wavelength(known, instrument)
     values = axis_of(spectra, dim, caller="convert_axis").values.astype(float)
     q = to_q(values, dim, known)
     new = from_q(q, axis, known)

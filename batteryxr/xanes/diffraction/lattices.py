@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,7 +13,6 @@ from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.diffraction import profiles
 from batteryxr.xanes.diffraction.cells import (
     FREE,
     Cell,
@@ -22,31 +20,31 @@ from batteryxr.xanes.diffraction.cells import (
     form_of,
     parameters,
 )
-from batteryxr.xanes.diffraction.drift import drifting
-from batteryxr.xanes.diffraction.instrument import (
-    Diffractometer,
-    convert_axis,
-    from_q,
-    pattern_axis,
-    to_q,
-    wavelength_of,
+from batteryxr.xanes.diffraction.geometry import (
+    Asked,
+    asked_of,
+    offset_slope,
+    patterns_of,
+    place,
+    place_slope,
+    q_range_of,
 )
 from batteryxr.xanes.diffraction.phases import reflections
-from batteryxr.xanes.diffraction.tracking import Track, follow
-from batteryxr.xanes.preparing.inputs import SIGNALS
+from batteryxr.xanes.diffraction.profiles import Positions, fit_positions
+from batteryxr.xanes.diffraction.tracking import drifting, tracked
 from batteryxr.xanes.results import inherit
-from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     from batteryxr.core.crystals import Crystal
+    from batteryxr.xanes.diffraction.geometry import Offset
+    from batteryxr.xanes.diffraction.instrument import Diffractometer
     from batteryxr.xanes.spectra import Range
 
     Phase = str | os.PathLike[str] | Crystal | Cell
 
-Offset = Literal["displacement", "zero", "none"]
 #: Bits of ``lattice_flag``.
 MISSING, MISFIT, FAINT, FOREIGN = 1, 2, 4, 8
 _FLAGS = {
@@ -58,48 +56,20 @@ _FLAGS = {
 }
 _NAMES = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
 _UNITS = ("Angstrom",) * 3 + ("deg",) * 3 + ("Angstrom3",)
-#: Half a window, and nearest neighbour that does not disturb, in widths.
-_WINDOW, _APART = 3.0, 1.8
+#: Nearest neighbour that does not disturb, in widths.
+_APART = 1.8
 #: chi2 beyond the usual one from which a position is looked for that is foreign.
 _FOREIGN = 4.0
 #: Scans on either side that a foreign line may disturb alike.
 _CROSSED = 6
 #: Smallest eigenvalue of what tells the unknowns apart.
 _SINGULAR = 1e-9
-#: Patterns whose widths differ by less than this factor are fitted in like windows.
-_AS_WIDE = 1.4
-#: Reflections that say how wide all are.
-_STRONG = 12
 #: Reflections stronger than this share disturb their neighbours.
 _DISTURBS = 0.03
 #: Summed signal to noise below which a lattice is no finding.
 _FAINT_SCORE = 4.0
 #: Misfit beyond which reflections disagree, in standard deviations.
 _DISAGREE = 4.0
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is wanted of a lattice: how positions are read.
-
-    The axis is that of the fit, where the data may have been `given` along another.
-    """
-
-    axis: str
-    wavelength: float | None
-    instrument: Diffractometer
-    offset: str
-    given: str
-
-    @property
-    def shifts(self) -> int:
-        """How many parameters an offset has."""
-        return 0 if self.offset == "none" else 1
-
-    @property
-    def doublet(self) -> tuple[float, float] | None:
-        """The doublet, where the axis shows one."""
-        return self.instrument.doublet if self.axis == "two_theta" else None
 
 
 @recorded
@@ -184,7 +154,8 @@ def fit_lattice(
     track, widths = tracked(x, y, lines, asked, strain)
     width = float(np.median(widths))
     used = _chosen(lines, standard, peaks, asked, width)
-    found = _fits(x, y, used, track.metric, asked, widths)
+    start = place(track.metric, used.form, asked)
+    found = fit_positions(x, y, start, widths, asked.doublet)
     known = None
     if standard is not None:
         alone = _alone(standard, lines, asked, width)
@@ -194,128 +165,10 @@ def fit_lattice(
             )
         inner = standard.keep(alone)
         metric = np.repeat(inner.metric[None], len(y), axis=0)
-        known = inner, _fits(x, y, inner, metric, asked, widths)
+        start = place(metric, inner.form, asked)
+        known = inner, fit_positions(x, y, start, widths, asked.doublet)
     solved = solve(used, found, track.metric, asked, known)
     return _labelled(array, rows, asked, used, found, solved, track.score, candidate)
-
-
-def tracked(
-    x: np.ndarray, y: np.ndarray, lines: Reflections, asked: Asked, strain: float
-) -> tuple[Track, np.ndarray]:
-    """Find the lattice roughly, and how wide reflections are in each pattern."""
-    step = float(np.diff(x).mean())
-    some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
-    find = partial(follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain)
-    track = find(x, y[some], lines)
-    strong = lines.keep(np.argsort(-lines.strength, kind="stable")[:_STRONG])
-    widths = np.full(some.size, track.width * step)
-    for _ in range(2):  # again, in windows that are wide enough
-        found = _fits(x, y[some], strong, track.metric, asked, widths)
-        widths = _typical(found, widths, step)
-    points = float(np.median(widths)) / step
-    every = np.interp(np.arange(len(y)), some, widths)
-    return find(x, y, lines, width=points), every
-
-
-def _typical(found: Positions, widths: np.ndarray, step: float) -> np.ndarray:
-    """Return the width of the clear reflections of each pattern, as neighbours tell."""
-    signal = np.where(np.isfinite(found.fwhm), found.height / found.height_error, 0.0)
-    clear = signal > max(10.0, 0.2 * float(np.nanmax(signal, initial=0.0)))
-    if not clear.any():
-        return widths
-    known = np.flatnonzero(clear.any(axis=1))
-    each = np.array([np.median(found.fwhm[k, clear[k]]) for k in known])
-    near = np.lib.stride_tricks.sliding_window_view(np.pad(each, 2, "edge"), 5)
-    smooth = np.median(near, axis=1)
-    return np.maximum(np.interp(np.arange(len(widths)), known, smooth), 2 * step)
-
-
-def asked_of(
-    spectra: xr.DataArray | xr.Dataset,
-    instrument: Diffractometer | None,
-    offset: str | None,
-    *,
-    caller: str,
-) -> tuple[xr.DataArray, Asked]:
-    """Return the patterns, and how their positions are read."""
-    axis = given = pattern_axis(spectra, caller=caller)
-    device = instrument or Diffractometer()
-    known = wavelength_of(spectra, device)
-    chosen = offset or ("displacement" if axis == "two_theta" else "none")
-    if axis != "two_theta" and device.tube is not None:
-        # A doublet lies as it was measured along the angle alone.
-        spectra, axis = (
-            convert_axis(spectra, axis="two_theta", instrument=device),
-            ("two_theta"),
-        )
-    if axis == "two_theta" and known is None:
-        raise ArgumentError(
-            "instrument",
-            instrument,
-            "a Diffractometer with the wavelength, which the data do not tell",
-            'Pass instrument=Diffractometer(wavelength=1.5406), or tube="Cu".',
-        )
-    if axis != "two_theta" and chosen != "none":
-        raise ArgumentError("offset", offset, f"'none' along {axis}")
-    if device.wavelength is None and known is not None:
-        device = Diffractometer(
-            radiation=device.radiation,
-            wavelength=known,
-            tube=device.tube,
-            ratio=device.ratio,
-            radius=device.radius,
-            polarisation=device.polarisation,
-        )
-    names: tuple[str, ...] = SIGNALS
-    if isinstance(spectra, xr.Dataset):
-        names = tuple(n for n in SIGNALS if n in spectra and axis in spectra[n].dims)
-    array = as_spectra(spectra, caller=caller, dim=axis, names=names)
-    if axis == "d":
-        q = 2 * np.pi / array["d"].values
-        array = array.rename(d="q").assign_coords(q=("q", q, attributes("q")))
-        array, axis = array.sortby("q"), "q"
-    return array, Asked(axis, known, device, chosen, given)
-
-
-def patterns_of(
-    array: xr.DataArray, asked: Asked, limits: Range | None
-) -> tuple[np.ndarray, np.ndarray, xr.DataArray]:
-    """Return axis, patterns (N, m), and an array along what they differ by."""
-    axis = asked.axis
-    x = array[axis].values.astype(float)
-    if limits is not None:
-        array = array.sel({axis: slice(*_moved(limits, asked))})
-        x = array[axis].values.astype(float)
-    if x.size < 30:
-        raise ArgumentError(
-            "limits", limits, f"a range with 30 points of {asked.given}"
-        )
-    rows = array.transpose(..., axis)
-    y = np.asarray(rows.values, np.float64).reshape(-1, x.size)
-    return x, y, rows.isel({axis: 0}, drop=True)
-
-
-def _moved(limits: Range, asked: Asked) -> tuple[float, float]:
-    """Return limits of the axis that was given as those of the axis of the fit."""
-    if asked.given == asked.axis:
-        return limits
-    q = to_q(np.asarray(limits, dtype=float), asked.given, asked.wavelength)
-    if asked.wavelength is not None:
-        q = np.minimum(q, (1 - 1e-12) * 4 * np.pi / asked.wavelength)
-    low, high = np.sort(from_q(q, asked.axis, asked.wavelength))
-    return float(low), float(high)
-
-
-def q_range_of(x: np.ndarray, asked: Asked) -> tuple[float, float]:
-    """Return the momentum transfers that an axis reaches from and to."""
-    ends = to_q(x[[0, -1]], asked.axis, asked.wavelength)
-    return float(max(ends[0], 1e-3)), float(ends[1])
-
-
-def place(metric: np.ndarray, form: np.ndarray, asked: Asked) -> np.ndarray:
-    """Return positions (N, reflections) without offset."""
-    q = 2 * np.pi * np.sqrt(np.maximum(metric @ form.T, 1e-12))
-    return from_q(q, asked.axis, asked.wavelength)
 
 
 def _chosen(
@@ -374,77 +227,6 @@ def _alone(
             near = apart < 2 * _APART * width
         clear &= ~(near & (strength[None] > _DISTURBS * own[:, None])).any(axis=1)
     return clear
-
-
-class Positions(NamedTuple):
-    """Fitted reflections: by name, (N, reflections) each."""
-
-    position: np.ndarray
-    position_error: np.ndarray
-    fwhm: np.ndarray
-    fwhm_error: np.ndarray
-    area: np.ndarray
-    area_error: np.ndarray
-    height: np.ndarray
-    height_error: np.ndarray
-    share: np.ndarray
-    share_error: np.ndarray
-
-
-def _fits(
-    x: np.ndarray,
-    y: np.ndarray,
-    lines: Reflections,
-    metric: np.ndarray,
-    asked: Asked,
-    widths: np.ndarray,
-) -> Positions:
-    """Fit every reflection in every pattern, those as wide together."""
-    start = place(metric, lines.form, asked)
-    kinds = np.rint(np.log(widths / np.median(widths)) / np.log(_AS_WIDE))
-    shape = (len(y), lines.form.shape[0])
-    out = Positions(*(np.full(shape, np.nan) for _ in Positions._fields))
-    for kind in np.unique(kinds):
-        rows = np.flatnonzero(kinds == kind)
-        width = float(np.median(widths[rows]))
-        for k in range(shape[1]):
-            fitted = _window(x, y[rows], start[rows, k], asked, width)
-            for whole, part in zip(out, fitted, strict=True):
-                whole[rows, k] = part
-    return out
-
-
-def _window(
-    x: np.ndarray, y: np.ndarray, start: np.ndarray, asked: Asked, width: float
-) -> Positions:
-    """Fit one reflection in patterns of one width."""
-    known = start[np.isfinite(start)]
-    step = float(np.interp(np.median(known) if known.size else x[0], x, np.gradient(x)))
-    right = half = max(int(np.ceil(_WINDOW * width / step)), 8)
-    if asked.doublet is not None:
-        second, _ = profiles.second_line(start, asked.doublet)
-        right += int(np.ceil(np.nanmax(np.nan_to_num(second - start)) / step))
-    first = np.searchsorted(x, np.nan_to_num(start, nan=x[0])) - half
-    size = min(half + right, x.size)
-    first = np.clip(first, 0, x.size - size)
-    index = first[:, None] + np.arange(size)
-    window = np.take_along_axis(y, index, axis=1)
-    fitted = profiles.fit(x[index], window, start, width=width, doublet=asked.doublet)
-    return _reliable(fitted, start, width)
-
-
-def _reliable(
-    fitted: profiles.ReflectionFits, start: np.ndarray, width: float
-) -> Positions:
-    """Return what a fit found, missing where it found no reflection."""
-    v, e = fitted.values, fitted.errors
-    with np.errstate(invalid="ignore"):
-        good = fitted.converged & (v[:, 0] > 4 * e[:, 0]) & (e[:, 1] < 0.3 * v[:, 2])
-        good &= e[:, 1] > 0  # nothing was there
-        good &= (np.abs(v[:, 1] - start) < 1.5 * width) & (v[:, 2] < 4 * width)
-    columns = [v[:, 1], e[:, 1], v[:, 2], e[:, 2], fitted.area, fitted.area_error]
-    columns += [v[:, 0], e[:, 0], v[:, 3], e[:, 3]]
-    return Positions(*(np.where(good, c, np.nan) for c in columns))
 
 
 class Solved(NamedTuple):
@@ -610,29 +392,6 @@ def _usual(chi2: np.ndarray, degrees: np.ndarray, share: float = 0.5) -> float:
     free = float(np.median(degrees[degrees > 0]))
     expected = distribution.ppf(share, free) / free
     return float(max(1.0, np.quantile(told, share) / expected))
-
-
-def offset_slope(theta: np.ndarray, asked: Asked) -> np.ndarray:
-    """Return by how much a unit of the offset moves positions at 2 theta (deg)."""
-    if asked.offset == "zero":
-        return np.ones_like(theta)
-    return np.asarray(-2 * np.degrees(1.0) * np.cos(np.radians(theta) / 2))
-
-
-def place_slope(
-    metric: np.ndarray, form: np.ndarray, asked: Asked
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions (N, R) and their slopes (N, R, free) against the metric."""
-    power = np.maximum(metric @ form.T, 1e-12)
-    q = 2 * np.pi * np.sqrt(power)
-    slope = np.pi / np.sqrt(power)
-    at = from_q(q, asked.axis, asked.wavelength)
-    if asked.axis == "two_theta":
-        assert asked.wavelength is not None
-        sine = np.minimum(q * asked.wavelength / (4 * np.pi), 0.999999)
-        per_q = 2 * asked.wavelength / (4 * np.pi) / np.sqrt(1 - sine**2)
-        slope = slope * np.degrees(per_q)
-    return at, slope[:, :, None] * form[None]
 
 
 def _newton(

@@ -12,8 +12,9 @@ from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.diffraction import lattices, profiles
+from batteryxr.xanes.diffraction import geometry, lattices, profiles
 from batteryxr.xanes.diffraction.phases import reflections
+from batteryxr.xanes.diffraction.tracking import tracked
 from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.crystals import Crystal
     from batteryxr.xanes.diffraction.cells import Cell, Reflections
+    from batteryxr.xanes.diffraction.geometry import Asked, Offset
     from batteryxr.xanes.diffraction.instrument import Diffractometer
-    from batteryxr.xanes.diffraction.lattices import Asked, Offset
     from batteryxr.xanes.spectra import Range
 
 _LIMIT, _TOLERANCE = 40, 1e-6
@@ -94,16 +95,16 @@ def fit_pattern(
     >>> whole = xrd.xanes.fit_pattern(candidate="LiNiO2.cif",
     ...                               instrument=Diffractometer(tube="Cu"))
     """
-    array, asked = lattices.asked_of(spectra, instrument, offset, caller="fit_pattern")
-    x, y, rows = lattices.patterns_of(array, asked, limits)
-    q_range = lattices.q_range_of(x, asked)
+    array, asked = geometry.asked_of(spectra, instrument, offset, caller="fit_pattern")
+    x, y, rows = geometry.patterns_of(array, asked, limits)
+    q_range = geometry.q_range_of(x, asked)
     lines = reflections(candidate, q_range, asked.instrument)
     if not lines.form.size:
         raise ArgumentError("candidate", candidate, "a phase with reflections in range")
     standard = None
     if reference is not None:
         standard = reflections(reference, q_range, asked.instrument)
-    roughly, widths = lattices.tracked(x, y, lines, asked, strain)
+    roughly, widths = tracked(x, y, lines, asked, strain)
     pattern = PawleyModel(x, lines, standard, asked, degree)
     if pattern.size >= x.size:
         raise DataError(
@@ -172,17 +173,17 @@ class PawleyModel:
     def shapes(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (all, m) reflections of area 1, their slopes, and places."""
         metric = p[None, : self.free]
-        at, slopes = lattices.place_slope(metric, self.lines.form, self.asked)
+        at, slopes = geometry.place_slope(metric, self.lines.form, self.asked)
         at, slopes = at[0], slopes[0]
         if self.standard is not None:
             known = self.standard.metric[None]
-            more, _ = lattices.place_slope(known, self.standard.form, self.asked)
+            more, _ = geometry.place_slope(known, self.standard.form, self.asked)
             at = np.concatenate([at, more[0]])
             slopes = np.concatenate([slopes, np.zeros((more.size, self.free))])
         at = np.nan_to_num(at, nan=-1e3)
         shift = []
         if self.asked.shifts:
-            shift = [lattices.offset_slope(at, self.asked)]
+            shift = [geometry.offset_slope(at, self.asked)]
             at = at + p[self.free] * shift[0]
         grows = self._grow(at)
         width = np.maximum(p[-3] + p[-2] * grows, 1e-3 * np.ptp(self.x) / self.x.size)
@@ -425,7 +426,7 @@ def _labelled(
     area_units = units if data_units == "1" else f"{data_units} {units}"
     along = (*shape, pattern.n_lines), [*dims, "reflection"]
     out |= lattices.pair("peak_area", areas, errors, area_units, "Area", *along)
-    at = lattices.place(p[:, :free], pattern.lines.form, asked)
+    at = geometry.place(p[:, :free], pattern.lines.form, asked)
     places = xr.DataArray(at.reshape(along[0]), dims=along[1])
     out["peak_position"] = label(
         places, "peak_position", units=units, long_name="Position without offset"

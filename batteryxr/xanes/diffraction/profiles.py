@@ -11,6 +11,10 @@ _LIMIT = 40
 _TOLERANCE = 1e-7
 #: Residuals beyond so many standard deviations are rays or foreign lines.
 _FAR = 5.0
+#: Half a window, in widths.
+_WINDOW = 3.0
+#: Patterns whose widths differ by less than this factor are fitted in like windows.
+_AS_WIDE = 1.4
 
 
 class ReflectionFits(NamedTuple):
@@ -92,6 +96,22 @@ def curve(
     return model, slopes
 
 
+class _Windows(NamedTuple):
+    """What is fitted: windows x, y and weights (N, m), bounds (N, 4), second line."""
+
+    x: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    doublet: tuple[float, float] | None
+
+    def of(self, rows: np.ndarray, weight: np.ndarray) -> _Windows:
+        """Return some of the windows, weighed anew."""
+        x, y, low, high = self.x[rows], self.y[rows], self.low[rows], self.high[rows]
+        return _Windows(x, y, weight, low, high, self.doublet)
+
+
 def fit(
     x: np.ndarray,
     y: np.ndarray,
@@ -115,7 +135,8 @@ def fit(
     step = np.abs(np.diff(x, axis=1)).mean(axis=1)
     low = np.stack([np.full(len(x), -np.inf), x[:, 0], step, np.zeros(len(x))], 1)
     high = np.stack([np.full(len(x), np.inf), x[:, -1], span, np.ones(len(x))], 1)
-    p, ended = _search(x, y, weight, p, (low, high), doublet)
+    windows = _Windows(x, y, weight, low, high, doublet)
+    p, ended = _search(windows, p)
     model, _ = curve(x, p, doublet)
     left = (y - model) * np.sqrt(weight)
     spread = 1.4826 * np.median(np.abs(left), axis=1, keepdims=True)
@@ -123,11 +144,8 @@ def fit(
     odd = np.flatnonzero(far.any(axis=1) & (far.mean(axis=1) < 0.2))
     if odd.size:
         weight[odd] = np.where(far[odd], 0.0, weight[odd])
-        again = _search(
-            x[odd], y[odd], weight[odd], p[odd], (low[odd], high[odd]), doublet
-        )
-        p[odd], ended[odd] = again
-    return _told(x, y, weight, p, (low, high), doublet, ended)
+        p[odd], ended[odd] = _search(windows.of(odd, weight[odd]), p[odd])
+    return _told(windows, p, ended)
 
 
 def _first(x: np.ndarray, y: np.ndarray, start: np.ndarray, width: float) -> np.ndarray:
@@ -148,14 +166,9 @@ def _smooth(y: np.ndarray) -> np.ndarray:
     )
 
 
-def _search(
-    x: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray,
-    p: np.ndarray,
-    bounds: tuple[np.ndarray, np.ndarray],
-    doublet: tuple[float, float] | None,
-) -> tuple[np.ndarray, np.ndarray]:
+def _search(windows: _Windows, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return parameters (N, 6) found from `p` on, and where the search ended (N,)."""
+    x, y, weight, low, high, doublet = windows
     p = p.copy()
     n = len(p)
     damping = np.full(n, 1e-2)
@@ -169,8 +182,8 @@ def _search(
         matrix = weighted @ slopes.transpose(0, 2, 1)
         force = (weighted @ (y[active] - model)[:, :, None])[:, :, 0]
         held = np.zeros_like(force, bool)
-        held[:, :4] = (p[active, :4] <= bounds[0][active]) & (force[:, :4] < 0)
-        held[:, :4] |= (p[active, :4] >= bounds[1][active]) & (force[:, :4] > 0)
+        held[:, :4] = (p[active, :4] <= low[active]) & (force[:, :4] < 0)
+        held[:, :4] |= (p[active, :4] >= high[active]) & (force[:, :4] > 0)
         matrix[held[:, :, None] | held[:, None, :]] = 0.0
         force[held] = 0.0
         diagonal = np.einsum("nii->ni", matrix)
@@ -180,7 +193,7 @@ def _search(
         )
         move = np.linalg.solve(matrix, force[:, :, None])[:, :, 0]
         tried = p[active] + move
-        tried[:, :4] = np.clip(tried[:, :4], bounds[0][active], bounds[1][active])
+        tried[:, :4] = np.clip(tried[:, :4], low[active], high[active])
         new_model, new_slopes = curve(x[active], tried, doublet)
         new = (w * (y[active] - new_model) ** 2).sum(axis=1)
         better = new < chi2[active]
@@ -198,19 +211,13 @@ def _search(
     return p, ended
 
 
-def _told(
-    x: np.ndarray,
-    y: np.ndarray,
-    weight: np.ndarray,
-    p: np.ndarray,
-    bounds: tuple[np.ndarray, np.ndarray],
-    doublet: tuple[float, float] | None,
-    ended: np.ndarray,
-) -> ReflectionFits:
+def _told(windows: _Windows, p: np.ndarray, ended: np.ndarray) -> ReflectionFits:
+    """Return errors, areas and misfits of what was found."""
+    x, y, weight, low, high, doublet = windows
     model, slopes = curve(x, p, doublet)
     matrix = (slopes * weight[:, None]) @ slopes.transpose(0, 2, 1)
     # A share at its end is taken as known.
-    at_end = (p[:, 3] <= bounds[0][:, 3]) | (p[:, 3] >= bounds[1][:, 3])
+    at_end = (p[:, 3] <= low[:, 3]) | (p[:, 3] >= high[:, 3])
     matrix[at_end, 3, :] = matrix[at_end, :, 3] = 0.0
     matrix[at_end, 3, 3] = 1.0
     scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-200))
@@ -237,8 +244,90 @@ def _told(
     )
     part = covariance[:, [0, 2, 3]][:, :, [0, 2, 3]]
     variance = np.einsum("ni,nij,nj->n", slope, part, slope)
-    inside = (p[:, 1] > bounds[0][:, 1]) & (p[:, 1] < bounds[1][:, 1])
-    inside &= (p[:, 2] > bounds[0][:, 2]) & (p[:, 2] < bounds[1][:, 2])
+    inside = (p[:, 1] > low[:, 1]) & (p[:, 1] < high[:, 1])
+    inside &= (p[:, 2] > low[:, 2]) & (p[:, 2] < high[:, 2])
     return ReflectionFits(
         p, errors, area, np.sqrt(np.maximum(variance, 0)), chi2, ended & inside
     )
+
+
+class Positions(NamedTuple):
+    """Fitted reflections: by name, (N, reflections) each."""
+
+    position: np.ndarray
+    position_error: np.ndarray
+    fwhm: np.ndarray
+    fwhm_error: np.ndarray
+    area: np.ndarray
+    area_error: np.ndarray
+    height: np.ndarray
+    height_error: np.ndarray
+    share: np.ndarray
+    share_error: np.ndarray
+
+
+def fit_positions(
+    x: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    widths: np.ndarray,
+    doublet: tuple[float, float] | None,
+) -> Positions:
+    """Fit every reflection in every pattern, those as wide together.
+
+    Parameters
+    ----------
+    x, y : (m,), (N, m)
+        Axis and patterns.
+    start : (N, reflections)
+        Where they lie, roughly; NaN where they are none.
+    widths : (N,)
+        How wide reflections are in each pattern.
+    doublet
+        Of the radiation, where the axis shows one.
+    """
+    kinds = np.rint(np.log(widths / np.median(widths)) / np.log(_AS_WIDE))
+    out = Positions(*(np.full(start.shape, np.nan) for _ in Positions._fields))
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        width = float(np.median(widths[rows]))
+        for k in range(start.shape[1]):
+            fitted = _window(x, y[rows], start[rows, k], width, doublet)
+            for whole, part in zip(out, fitted, strict=True):
+                whole[rows, k] = part
+    return out
+
+
+def _window(
+    x: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    width: float,
+    doublet: tuple[float, float] | None,
+) -> Positions:
+    """Fit one reflection in patterns of one width."""
+    known = start[np.isfinite(start)]
+    step = float(np.interp(np.median(known) if known.size else x[0], x, np.gradient(x)))
+    right = half = max(int(np.ceil(_WINDOW * width / step)), 8)
+    if doublet is not None:
+        second, _ = second_line(start, doublet)
+        right += int(np.ceil(np.nanmax(np.nan_to_num(second - start)) / step))
+    first = np.searchsorted(x, np.nan_to_num(start, nan=x[0])) - half
+    size = min(half + right, x.size)
+    first = np.clip(first, 0, x.size - size)
+    index = first[:, None] + np.arange(size)
+    window = np.take_along_axis(y, index, axis=1)
+    fitted = fit(x[index], window, start, width=width, doublet=doublet)
+    return _reliable(fitted, start, width)
+
+
+def _reliable(fitted: ReflectionFits, start: np.ndarray, width: float) -> Positions:
+    """Return what a fit found, missing where it found no reflection."""
+    v, e = fitted.values, fitted.errors
+    with np.errstate(invalid="ignore"):
+        good = fitted.converged & (v[:, 0] > 4 * e[:, 0]) & (e[:, 1] < 0.3 * v[:, 2])
+        good &= e[:, 1] > 0  # nothing was there
+        good &= (np.abs(v[:, 1] - start) < 1.5 * width) & (v[:, 2] < 4 * width)
+    columns = [v[:, 1], e[:, 1], v[:, 2], e[:, 2], fitted.area, fitted.area_error]
+    columns += [v[:, 0], e[:, 0], v[:, 3], e[:, 3]]
+    return Positions(*(np.where(good, c, np.nan) for c in columns))

@@ -1,16 +1,24 @@
-"""Where the reflections of a lattice lie in a series, roughly: found all together."""
+"""What scans of a series tell one another: where a lattice lies, how an offset drifts.
+
+Reflections are found roughly, all together; an offset is expected from its neighbours.
+"""
 
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.xanes.diffraction.geometry import place
 from batteryxr.xanes.diffraction.instrument import from_q, to_q
+from batteryxr.xanes.diffraction.profiles import fit_positions
 
 if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.cells import Reflections
+    from batteryxr.xanes.diffraction.geometry import Asked
+    from batteryxr.xanes.diffraction.profiles import Positions
 
 #: Widths that are tried, in steps of the axis and as shares of its span.
 _WIDTHS = (3.0, 5.0, 8.0, 13.0, 20.0, 32.0)
@@ -23,6 +31,18 @@ _MOST, _MANY = 12, 40
 #: How far coefficients of a metric may move apart.
 _ANISOTROPIC = 0.012
 _BLOCK = 3_000_000
+#: Reflections that say how wide all are.
+_STRONG = 12
+#: Fewer scans in all share no offset.
+_SHARED = 5
+#: How far the offset moves from scan to scan, in errors of one, that is tried.
+_STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+#: How much less likely an offset that does not walk at all may be, and is taken.
+_SIMPLER = 2.0
+#: Standard deviations beyond which a scan is believed less.
+_ODD = 3.0
+#: And from which those before it and those after it disagree.
+_AGREE = 1.5
 
 
 class Track(NamedTuple):
@@ -41,6 +61,38 @@ class Track(NamedTuple):
     metric: np.ndarray
     width: float
     score: np.ndarray
+
+
+def tracked(
+    x: np.ndarray, y: np.ndarray, lines: Reflections, asked: Asked, strain: float
+) -> tuple[Track, np.ndarray]:
+    """Find the lattice roughly, and how wide reflections are in each pattern."""
+    step = float(np.diff(x).mean())
+    some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
+    find = partial(follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain)
+    track = find(x, y[some], lines)
+    strong = lines.keep(np.argsort(-lines.strength, kind="stable")[:_STRONG])
+    widths = np.full(some.size, track.width * step)
+    for _ in range(2):  # again, in windows that are wide enough
+        start = place(track.metric, strong.form, asked)
+        found = fit_positions(x, y[some], start, widths, asked.doublet)
+        widths = _typical(found, widths, step)
+    points = float(np.median(widths)) / step
+    every = np.interp(np.arange(len(y)), some, widths)
+    return find(x, y, lines, width=points), every
+
+
+def _typical(found: Positions, widths: np.ndarray, step: float) -> np.ndarray:
+    """Return the width of the clear reflections of each pattern, as neighbours tell."""
+    signal = np.where(np.isfinite(found.fwhm), found.height / found.height_error, 0.0)
+    clear = signal > max(10.0, 0.2 * float(np.nanmax(signal, initial=0.0)))
+    if not clear.any():
+        return widths
+    known = np.flatnonzero(clear.any(axis=1))
+    each = np.array([np.median(found.fwhm[k, clear[k]]) for k in known])
+    near = np.lib.stride_tricks.sliding_window_view(np.pad(each, 2, "edge"), 5)
+    smooth = np.median(near, axis=1)
+    return np.maximum(np.interp(np.arange(len(widths)), known, smooth), 2 * step)
 
 
 def follow(
@@ -206,3 +258,83 @@ def _path(score: np.ndarray) -> np.ndarray:
             far[apart <= reach] = cost
         path[k] = int(np.argmax(total[k].ravel() - far))
     return path
+
+
+def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarray:
+    """Return the offset that the other scans expect in each, and its weight.
+
+    A sample hardly moves during a series. Its offset is taken to walk at random from
+    scan to scan, as far as makes what was found most likely; the scans before and
+    after then tell it, without the scan itself, so that errors are not counted twice.
+
+    Parameters
+    ----------
+    offset, variance
+        (N,) as found in each scan by itself; NaN where it is not known.
+    usual
+        What variances were multiplied by: weights are given without.
+
+    Returns
+    -------
+    numpy.ndarray
+        (2, N).
+
+    Notes
+    -----
+    Kalman, J. Basic Eng. 82, 35 (1960), forward and backward.
+    """
+    known = np.isfinite(offset) & (variance > 0)
+    prior = np.zeros((2, offset.size))
+    if known.sum() < _SHARED:
+        return prior
+    value = np.where(known, offset, 0.0)
+    noise = np.where(known, variance, np.inf)
+    typical = float(np.median(noise[known]))
+    walks = [step**2 * typical for step in _STEPS]
+    _, _, likely = _forward(value, noise, np.array(walks))
+    likely[0] += _SIMPLER
+    walk = np.array([walks[int(np.argmax(likely))]])
+    before, before_var, _ = _forward(value, noise, walk)
+    after, after_var, _ = _forward(value[::-1], noise[::-1], walk)
+    one, other = 1 / before_var[:, 0], 1 / after_var[::-1, 0]
+    total = one + other
+    mean = before[:, 0] * one + after[::-1, 0] * other
+    # Where those before and those after disagree, it has jumped: they tell less.
+    apart = (
+        (before[:, 0] - after[::-1, 0]) ** 2 * one * other / np.maximum(total, 1e-300)
+    )
+    jumped = np.maximum(apart / _AGREE**2, 1.0)
+    prior[0] = np.where(total > 0, mean / np.where(total > 0, total, 1.0), 0.0)
+    prior[1] = usual * total / jumped
+    return prior
+
+
+def _forward(
+    value: np.ndarray, noise: np.ndarray, walk: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what is expected of each scan by those before, its variance, likelihood.
+
+    (N, walks), (N, walks), (walks,): several random walks at once.
+    """
+    expected = np.zeros((value.size, walk.size))
+    spread = np.full((value.size, walk.size), np.inf)
+    likely = np.zeros(walk.size)
+    mean, variance = np.zeros(walk.size), np.full(walk.size, np.inf)
+    for k in range(value.size):
+        expected[k], spread[k] = mean, variance
+        if np.isfinite(noise[k]):
+            if np.isinf(variance[0]):
+                mean, variance = (
+                    np.full(walk.size, value[k]),
+                    np.full_like(walk, noise[k]),
+                )
+            else:
+                whole = variance + noise[k]
+                away = value[k] - mean
+                odd = np.maximum(away**2 / whole / _ODD**2, 1.0)
+                likely -= 0.5 * (np.log(whole) + away**2 / whole / odd + np.log(odd))
+                gain = variance / (variance + noise[k] * odd)
+                mean = mean + gain * away
+                variance = (1 - gain) * variance
+        variance = variance + walk
+    return expected, spread, likely

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import json
+import math
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -13,7 +15,6 @@ from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.edges.projects import parameters
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 
@@ -42,6 +43,10 @@ _MENDS = {
     32: "the steepest rise{} is the flank of a point that stands out; give e0, or take "
     "the point out",
 }
+#: What to do about a project of Athena that does not say enough.
+_MEND = "Normalise it in Athena again, or pass the ranges yourself."
+#: Coefficients of the post-edge curve that Athena offers.
+_ORDERS = (0, 1, 2, 3)
 
 
 @recorded
@@ -113,7 +118,7 @@ def normalise(
     """
     array = as_spectra(spectra, caller="normalise")
     if like is not None:
-        e0, pre, post, degree = parameters(like).fill(e0, pre, post, degree)
+        e0, pre, post, degree = _parameters(like).fill(e0, pre, post, degree)
     x = array.energy.values
     if x.size < 5:
         raise DataError("energy", f"{x.size} points; normalise needs five")
@@ -243,3 +248,87 @@ def _steepest(data: np.ndarray, x: np.ndarray) -> np.ndarray:
     from batteryxr.xanes.kernels.edge_energy import steepest
 
     return steepest(data, x=x)
+
+
+class _Normalised(NamedTuple):
+    """Parameters by the names of `normalise`; None where nothing is told."""
+
+    e0: float | None
+    pre: Limits
+    post: Limits
+    degree: int | None
+
+    def fill(
+        self,
+        e0: float | xr.DataArray | None,
+        pre: Limits,
+        post: Limits,
+        degree: int | None,
+    ) -> tuple[float | xr.DataArray | None, Limits, Limits, int | None]:
+        """Return what was given, and these for what was not."""
+        nothing = (None, None)
+        return (
+            self.e0 if e0 is None else e0,
+            self.pre if tuple(pre) == nothing else pre,
+            self.post if tuple(post) == nothing else post,
+            self.degree if degree is None else degree,
+        )
+
+
+def _parameters(like: xr.Dataset | xr.DataTree) -> _Normalised:
+    """Return the parameters that a spectrum of a project brings along.
+
+    Raises
+    ------
+    ArgumentError
+        If it brings none.
+    DataError
+        If its step was set by hand, which no range stands for, or its parameters
+        cannot be read.
+    """
+    stored = getattr(like, "attrs", {}).get("athena", "")
+    if not stored:
+        raise ArgumentError(
+            "like",
+            type(like).__name__,
+            "a spectrum of a project, as read_athena gives it, with the parameters of "
+            "its normalisation",
+        )
+    label = like.attrs.get("label", "this spectrum")
+    told = _told(stored, label)
+    if told.get("bkg_fixstep", "0") not in ("0", "", "no"):
+        raise DataError(
+            "like",
+            f"the step of {label!r} was set by hand to {told.get('bkg_step')}",
+            "Divide by it yourself, or free it in Athena.",
+        )
+
+    def number(name: str) -> float | None:
+        try:
+            value = float(told[name]) if name in told else None
+        except (TypeError, ValueError):
+            value = math.nan
+        if value is not None and not math.isfinite(value):
+            raise DataError("like", f"{label!r} has {name} = {told[name]!r}", _MEND)
+        return value
+
+    order = number("bkg_nnorm")  # Athena counts coefficients: 3 is a parabola
+    if order is not None and order not in _ORDERS:
+        raise DataError("like", f"{label!r} has bkg_nnorm = {order:g}", _MEND)
+    return _Normalised(
+        number("bkg_e0"),
+        (number("bkg_pre1"), number("bkg_pre2")),
+        (number("bkg_nor1"), number("bkg_nor2")),
+        None if order is None else max(int(order) - 1, 0),
+    )
+
+
+def _told(stored: str, label: str) -> dict[str, Any]:
+    """Return the parameters that an attribute holds."""
+    try:
+        told = json.loads(stored)
+    except (TypeError, ValueError):
+        told = None
+    if not isinstance(told, dict):
+        raise DataError("like", f"the parameters of {label!r} cannot be read", _MEND)
+    return told

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from batteryxr.xanes.kernels.problem import Model
 
 _Factor = Annotated[float, Bounds(low=1.0)]
+#: What a candidate must leave of an energy's own information, so that the fit holds.
+_LEAST = 1e-9
 
 
 @recorded
@@ -77,8 +79,6 @@ def sparse_energies(
     >>> few = maps.xanes.sparse_energies(axis=stack.energy, threshold=1.5)
     >>> few.energy.values[few.kept.values]
     """
-    from batteryxr.xanes.kernels.information import give_up
-
     model, told = fitted_model(result, caller="sparse_energies")
     x = _asked(axis, told)
     values, free = _spectra(result, model, max_pixels)
@@ -89,7 +89,7 @@ def sparse_energies(
     scaled = (x - told["baseline_centre"]) / told["baseline_scale"]
     slopes = _slopes(x, scaled, values, model)[:, :, free]
     names, gradients = _gradients(values, model, result)
-    order, growth = give_up(slopes, gradients[:, :, free], int(free.sum()))
+    order, growth = _give_up(slopes, gradients[:, :, free], int(free.sum()))
     ranks = np.arange(1, x.size + 1)
     rank = np.empty(x.size, np.int64)
     kept_last = [k for k in range(x.size) if k not in set(order.tolist())]
@@ -202,3 +202,62 @@ def _gradients(
             names.append(f"area of {name}")
         rows.append(one)
     return names, np.stack(rows, axis=1)
+
+
+def _give_up(
+    slopes: np.ndarray, gradients: np.ndarray, least: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order in which energies are given up, and what errors become.
+
+    Parameters
+    ----------
+    slopes : (N, m, n)
+        Of the model of N spectra at m energies, by n parameters.
+    gradients : (N, k, n)
+        Of the k values of interest, by the parameters.
+    least
+        Energies that are kept in any case.
+
+    Returns
+    -------
+    order : (m - least,)
+        Index of each energy, the first that is given up first.
+    growth : (m - least + 1, k)
+        Errors over those with all energies, root mean square over the spectra, after
+        so many energies were given up.
+
+    Notes
+    -----
+    At a solution the covariance is the inverse of JᵀJ, J the slopes of the model.
+    Leaving one energy out changes it by a matrix of rank one (Sherman & Morrison, Ann.
+    Math. Stat. 21, 124 (1950)), so that all candidates are judged without solving
+    anything anew. The search is greedy, from all energies down (backward, as for
+    designs of experiments: Atkinson & Donev, Optimum Experimental Designs (1992),
+    ch. 15).
+    """
+    n_energies = slopes.shape[1]
+    covariance = np.linalg.inv(np.einsum("imk,iml->ikl", slopes, slopes))
+    first = np.einsum("iqk,ikl,iql->iq", gradients, covariance, gradients)
+    left = list(range(n_energies))
+    order, growth = [], [np.ones(first.shape[1])]
+    while len(left) > least:
+        j = slopes[:, left]
+        moved = j @ covariance  # (N, m, n)
+        own = 1.0 - np.einsum("imn,imn->im", moved, j)
+        now = np.einsum("iqk,ikl,iql->iq", gradients, covariance, gradients)
+        across = np.einsum("imn,iqn->imq", moved, gradients)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            more = across**2 / own[:, :, None]
+        after = (now[:, None] + more) / first[:, None]
+        after[own < _LEAST] = np.inf
+        cost = after.mean(axis=0)  # (m, q)
+        chosen = int(np.argmin(cost.mean(axis=1)))
+        if not np.isfinite(cost[chosen]).all():
+            break
+        v = moved[:, chosen]
+        covariance = covariance + (
+            v[:, :, None] * v[:, None, :] / own[:, chosen, None, None]
+        )
+        order.append(left.pop(chosen))
+        growth.append(np.sqrt(cost[chosen]))
+    return np.array(order, np.int64), np.array(growth)

@@ -1,6 +1,11 @@
-"""A plane through a phase that may wrap: offset and slopes of the vacuum."""
+"""The phase of a stack: its plane in the vacuum, and what the absorption demands of it.
+
+Absorption is matched to a table, and Kramers and Kronig's relation gives the phase.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,3 +63,140 @@ def fit_plane(moments: np.ndarray) -> np.ndarray:
     for k, (i, j) in enumerate(_PAIRS):
         matrix[..., i, j] = matrix[..., j, i] = moments[..., 3 + k]
     return np.asarray((np.linalg.pinv(matrix) @ moments[..., :3, None])[..., 0])
+
+
+class Reference(NamedTuple):
+    """What is the same for every spectrum.
+
+    Attributes
+    ----------
+    matrix : (m, m)
+        Kramers-Kronig transform of f''.
+    f1, f2 : (m,)
+        Tabulated f' and f''.
+    basis : (m, b)
+        Background curves.
+    weight : (m,)
+        Weights of the energies.
+    absorption, phase : (m,)
+        Factors from absorption to f'' and from phase to electrons, per area.
+    """
+
+    matrix: np.ndarray
+    f1: np.ndarray
+    f2: np.ndarray
+    basis: np.ndarray
+    weight: np.ndarray
+    absorption: np.ndarray
+    phase: np.ndarray
+
+
+def factors_of(data: np.ndarray, reference: Reference) -> tuple[np.ndarray, ...]:
+    """Return f' and f'' from absorption, and the atoms per area.
+
+    Parameters
+    ----------
+    data : (..., m)
+        Absorption.
+
+    Returns
+    -------
+    f1, f2 : (..., m)
+    density : (...)
+    """
+    rows = data.reshape(-1, data.shape[-1]).astype(float) * reference.absorption
+    density, f2 = match_table(rows, reference.f2, reference.basis, reference.weight)
+    f1 = reference.f1 + (f2 - reference.f2) @ reference.matrix.T
+    f2 = np.where(np.isnan(f1), np.nan, f2)
+    return (
+        f1.reshape(data.shape),
+        f2.reshape(data.shape),
+        density.reshape(data.shape[:-1]),
+    )
+
+
+def compare_phase(
+    data: np.ndarray, phase: np.ndarray, reference: Reference
+) -> tuple[np.ndarray, ...]:
+    """Compare the phase with what the absorption demands; see `misfit`.
+
+    Parameters
+    ----------
+    data, phase : (..., m)
+        Absorption, and phase in rad.
+
+    Returns
+    -------
+    rms, slope : (...)
+    residual : (..., m)
+    """
+    f1, _, density = factors_of(data, reference)
+    rows = phase.reshape(-1, phase.shape[-1]).astype(float) * reference.phase
+    electrons = rows / density.reshape(-1, 1)
+    rms, slope, residual = misfit(electrons, f1.reshape(rows.shape), reference.basis)
+    shape = data.shape[:-1]
+    return rms.reshape(shape), slope.reshape(shape), residual.reshape(data.shape)
+
+
+def match_table(
+    data: np.ndarray, table: np.ndarray, basis: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match spectra to a tabulated f'' away from the edge.
+
+    data = N f'' + background, by least squares where `weight` is not zero.
+
+    Parameters
+    ----------
+    data : (N, m)
+        Spectra proportional to f''.
+    table : (m,)
+        Tabulated f''.
+    basis : (m, b)
+        Background curves.
+    weight : (m,)
+        Weights of the energies.
+
+    Returns
+    -------
+    scale : (N,)
+        N; NaN where it is not positive.
+    matched : (N, m)
+        (data - background) / N.
+    """
+    used = weight > 0
+    columns = np.concatenate([table[:, None], basis], axis=1)
+    solve = np.linalg.pinv(columns[used] * weight[used, None]) * weight[used]
+    found = data[:, used] @ solve.T
+    scale = np.where(found[:, 0] > 0, found[:, 0], np.nan)
+    return scale, (data - found[:, 1:] @ basis.T) / scale[:, None]
+
+
+def misfit(
+    electrons: np.ndarray, expected: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compare measured f' with the expected, leaving out a smooth background.
+
+    Parameters
+    ----------
+    electrons : (N, m)
+        Electrons per atom from the phase.
+    expected : (N, m)
+        f' from the absorption.
+    basis : (m, b)
+        Background curves.
+
+    Returns
+    -------
+    rms : (N,)
+        Root mean square difference, with the background fitted.
+    slope : (N,)
+        Measured over expected: 1 where both agree.
+    residual : (N, m)
+    """
+    q = np.linalg.qr(basis)[0]
+    left = electrons - expected
+    left = left - (left @ q) @ q.T
+    shape = expected - (expected @ q) @ q.T
+    power = np.einsum("ij,ij->i", shape, shape)
+    slope = 1.0 + np.einsum("ij,ij->i", left, shape) / power
+    return np.sqrt(np.mean(left**2, axis=1)), slope, left

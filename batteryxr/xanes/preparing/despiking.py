@@ -44,8 +44,8 @@ def despike(
     Parameters
     ----------
     spectra
-        Spectra or patterns along `dim`, in any other dimensions. Those that
-        are NaN as a whole (masked pixels, dead scans) stay so.
+        Spectra or patterns along `dim`, in any other dimensions. Those that are NaN
+        as a whole (masked pixels, dead scans) hold no rays and stay so.
     method
         "robust": a ray is what stands out of a parabola through the points beside it;
         in a series of five or more it also stands out of the median of its neighbours,

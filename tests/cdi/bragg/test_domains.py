@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import cdi
-from batteryxr.cdi.bragg.kernels.segments import otsu
+from batteryxr.cdi.bragg.kernels.classes import otsu
 from batteryxr.core.errors import ArgumentError, DataError
 
 N, STEP = 40, 10.0

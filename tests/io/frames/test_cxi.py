@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import FileFormatError, StoreError
 from batteryxr.io import read_cxi, write_cxi
 from batteryxr.simulate import ptychography
 
@@ -82,8 +82,14 @@ def test_messages(scan, tmp_path):
     import h5py
 
     path = write_cxi(scan, tmp_path / "scan.cxi")
-    with pytest.raises(FileFormatError, match="exists already"):
+    with pytest.raises(StoreError, match=r"scan\.cxi exists.*overwrite=True"):
         write_cxi(scan, path)
+    before = path.read_bytes()
+    with pytest.raises(KeyError):  # half way: what was there is there as it was
+        write_cxi(scan.drop_vars("distance"), path, overwrite=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["scan.cxi"]
+    write_cxi(scan, path, overwrite=True)
     with pytest.raises(FileFormatError, match="no group 'entry_2'"):
         read_cxi(path, dataset="entry_2")
     with h5py.File(path, "a") as file:

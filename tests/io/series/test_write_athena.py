@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import read_athena, write_athena, xanes
-from batteryxr.core.errors import ArgumentError, DataError, FileFormatError, UnitsError
+from batteryxr.core.errors import ArgumentError, DataError, StoreError, UnitsError
 
 ENERGY = np.arange(5380.0, 5800.0, 1.7)
 
@@ -101,7 +101,7 @@ def test_what_is_no_spectrum_is_refused(tmp_path):
         write_athena({"a": bare}, path)
     assert not path.exists()
     write_athena({"a": spectrum()}, path)
-    with pytest.raises(FileFormatError, match="overwrite"):
+    with pytest.raises(StoreError, match="overwrite"):
         write_athena({"a": spectrum()}, path)
     write_athena({"a": spectrum()}, path, overwrite=True)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 
-from batteryxr.cdi.bragg.kernels.patches import Patches, depths, patches
+from batteryxr.cdi.bragg.kernels.classes import Patches, depths, patches
 
 #: Part of the smaller of two domains that both hold, above which they are one.
 _SAME = 0.2
@@ -205,58 +204,6 @@ def follow(
         cosine = abs(one["long_axis"][k] @ two["long_axis"][match])
         rotation[k] = np.degrees(np.arccos(np.minimum(1.0, cosine)))  # keeps NaN
     return overlap, later, growth, migration, rotation
-
-
-def otsu(counts: np.ndarray, low: float, high: float, n_clusters: int) -> np.ndarray:
-    """Return the values that make classes most uniform.
-
-    Parameters
-    ----------
-    counts
-        (bins,) histogram from `low` to `high`.
-    n_clusters
-        2, 3 or 4.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_clusters - 1,) increasing values: Otsu, IEEE Trans. Syst. Man Cybern. 9, 62
-        (1979), for several classes.
-    """
-    n = counts.size
-    weight = np.concatenate([[0.0], np.cumsum(counts)])
-    moment = np.concatenate([[0.0], np.cumsum(counts * (np.arange(n) + 0.5))])
-    # Between-class variance of bins a..b-1, up to constants: M^2 / W.
-    w = weight[None, :] - weight[:, None]
-    m = moment[None, :] - moment[:, None]
-    gain = np.where(w > 0, m**2 / np.where(w > 0, w, 1.0), 0.0)
-    # Best division of the first b bins into c classes, one class at a time.
-    best = gain[0]
-    cuts = []
-    for _ in range(n_clusters - 1):
-        total = np.where(
-            np.arange(n + 1)[:, None] <= np.arange(n + 1), best[:, None] + gain, -1
-        )
-        cuts.append(total.argmax(axis=0))
-        best = total.max(axis=0)
-    place, found = n, []
-    for cut in reversed(cuts):
-        place = int(cut[place])
-        found.append(place)
-    # An empty valley is one plateau of equal merit: cut in its middle.
-    edges = [_middle(counts, p) for p in reversed(found)]
-    for a, b in itertools.pairwise(range(len(edges))):
-        edges[b] = max(edges[b], edges[a] + 1e-9)
-    return low + (high - low) * np.asarray(edges) / n
-
-
-def _middle(counts: np.ndarray, cut: int) -> float:
-    left = right = cut
-    while left > 0 and counts[left - 1] == 0:
-        left -= 1
-    while right < counts.size and counts[right] == 0:
-        right += 1
-    return (left + right) / 2
 
 
 def chains(

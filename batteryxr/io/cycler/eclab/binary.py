@@ -10,8 +10,8 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.cycler.eclab import derived, layout
-from batteryxr.io.cycler.eclab.columns import LIST_TO, ROWS_FROM
 from batteryxr.io.cycler.eclab.cycling import About, cycling
+from batteryxr.io.cycler.eclab.layout import LIST_TO, ROWS_FROM
 from batteryxr.io.cycler.eclab.modules import modules, settings_of
 from batteryxr.io.cycler.vendors import BIOLOGIC
 from batteryxr.io.door import files

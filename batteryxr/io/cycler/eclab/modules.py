@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.cycler.eclab.columns import TECHNIQUES
+from batteryxr.io.cycler.eclab.layout import TECHNIQUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,11 +1,13 @@
-"""Patches that differ from the rest of a crystal, of either sign, state by state.
+"""The class of each voxel: between thresholds, or in a patch unlike the rest.
 
-What is usual in a crystal is the mode of its field, what is noise its roughness: no
-other state enters, so that a bad one hides nothing in the others.
+Patches differ from the rest of a crystal, to either side, state by state. What is usual
+in a crystal is the mode of its field, what is noise its roughness: no other state
+enters, so that a bad one hides nothing in the others.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -169,3 +171,55 @@ def depths(inside: np.ndarray, basis: np.ndarray, places: np.ndarray) -> np.ndar
         half = 0.5 * float(np.cbrt(abs(np.linalg.det(basis))))
         out[known] = tree.query(places[known])[0] + half
     return out
+
+
+def otsu(counts: np.ndarray, low: float, high: float, n_clusters: int) -> np.ndarray:
+    """Return the values that make classes most uniform.
+
+    Parameters
+    ----------
+    counts
+        (bins,) histogram from `low` to `high`.
+    n_clusters
+        2, 3 or 4.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_clusters - 1,) increasing values: Otsu, IEEE Trans. Syst. Man Cybern. 9, 62
+        (1979), for several classes.
+    """
+    n = counts.size
+    weight = np.concatenate([[0.0], np.cumsum(counts)])
+    moment = np.concatenate([[0.0], np.cumsum(counts * (np.arange(n) + 0.5))])
+    # Between-class variance of bins a..b-1, up to constants: M^2 / W.
+    w = weight[None, :] - weight[:, None]
+    m = moment[None, :] - moment[:, None]
+    gain = np.where(w > 0, m**2 / np.where(w > 0, w, 1.0), 0.0)
+    # Best division of the first b bins into c classes, one class at a time.
+    best = gain[0]
+    cuts = []
+    for _ in range(n_clusters - 1):
+        total = np.where(
+            np.arange(n + 1)[:, None] <= np.arange(n + 1), best[:, None] + gain, -1
+        )
+        cuts.append(total.argmax(axis=0))
+        best = total.max(axis=0)
+    place, found = n, []
+    for cut in reversed(cuts):
+        place = int(cut[place])
+        found.append(place)
+    # An empty valley is one plateau of equal merit: cut in its middle.
+    edges = [_middle(counts, p) for p in reversed(found)]
+    for a, b in itertools.pairwise(range(len(edges))):
+        edges[b] = max(edges[b], edges[a] + 1e-9)
+    return low + (high - low) * np.asarray(edges) / n
+
+
+def _middle(counts: np.ndarray, cut: int) -> float:
+    left = right = cut
+    while left > 0 and counts[left - 1] == 0:
+        left -= 1
+    while right < counts.size and counts[right] == 0:
+        right += 1
+    return (left + right) / 2

@@ -1,4 +1,4 @@
-"""Held-out error and stability of a factorisation."""
+"""A factorisation beside others, and beside data that it has not seen."""
 
 from __future__ import annotations
 
@@ -7,15 +7,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.nmf.kernels import alternate, match, starts
+from batteryxr.nmf.kernels import alternate, normal, starts
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.kernels.alternate import Normal, Rules
+    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.kernels.normal import Normal
 
 #: Neighbouring points share their noise: they are left out in blocks.
 _BLOCKS = 8
 #: Samples whose pairs tell how consistent the groupings are.
 _PAIRED = 1000
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the cosines between rows of a (k, points) and of b (l, points)."""
+    a = a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-300)
+    b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-300)
+    return a @ b.T
+
+
+def match(reference: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of `other` that go with those of `reference`, and cosines."""
+    from scipy.optimize import linear_sum_assignment
+
+    table = cosines(reference, other)
+    _, order = linear_sum_assignment(-table)
+    return order, table[np.arange(len(order)), order]
+
+
+def appearance(weights: np.ndarray) -> np.ndarray:
+    """Return the order in which components appear along the samples.
+
+    Sorted by the centre of mass of their weights (k, samples).
+    """
+    place = np.arange(weights.shape[1])
+    mass = np.maximum(weights.sum(axis=1), 1e-300)
+    return np.argsort((weights @ place) / mass, kind="stable")
 
 
 def fold(
@@ -79,8 +106,8 @@ def _block(
 ) -> Normal:
     part = np.ascontiguousarray(x[rows][:, columns])
     if v is None:
-        return alternate.Plain(part)
-    return alternate.Weighted(part, v[rows][:, columns])
+        return normal.Plain(part)
+    return normal.Weighted(part, v[rows][:, columns])
 
 
 def _least_squares(gram: np.ndarray, rhs: np.ndarray, closure: bool) -> np.ndarray:
@@ -131,10 +158,10 @@ def silhouette(components: list[np.ndarray]) -> float:
     n = len(components[0])
     if n == 1:
         return 1.0
-    aligned = [c[match.match(components[0], c)[0]] for c in components]
+    aligned = [c[match(components[0], c)[0]] for c in components]
     rows = np.concatenate(aligned)
     group = np.tile(np.arange(n), len(aligned))
-    distance = 1.0 - match.cosines(rows, rows)
+    distance = 1.0 - cosines(rows, rows)
     own = group[:, None] == group[None, :]
     others = np.stack([distance[:, group == g].mean(axis=1) for g in range(n)], axis=1)
     count = len(aligned) - 1
