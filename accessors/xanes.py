@@ -17,7 +17,13 @@ from batteryxr.xanes.composition import (
 from batteryxr.xanes.diffraction import instrument, lattices, pawley, sizes
 from batteryxr.xanes.domains import clusters as domains
 from batteryxr.xanes.domains import statistics as domain_statistics
-from batteryxr.xanes.edges import calibration, normalisation, over_absorption
+from batteryxr.xanes.edges import (
+    calibration,
+    detectors,
+    normalisation,
+    over_absorption,
+    tabulated,
+)
 from batteryxr.xanes.edges import energy as edges
 from batteryxr.xanes.fit import bands, noise, sparse
 from batteryxr.xanes.fit import curve as fitted_curve
@@ -116,6 +122,7 @@ class Xanes(Accessor):
 
     # normalisation and edge energies
     normalise = method(normalisation.normalise, "energy")
+    mback = method(tabulated.mback, "energy")
     over_absorption = method(over_absorption.over_absorption, "energy")
     edge_energy = method(edges.edge_energy, "energy")
     valence = method(calibration.valence, _MANY)
@@ -173,6 +180,7 @@ class XanesMaps(Xanes):
     from_transmission = method(ptychography.from_transmission, "transmission")
 
     # normalisation and edge energies
+    sum_elements = method(detectors.sum_elements, "energy")
     valence = method(calibration.valence, "edge_energy")
 
     # the edge model at every pixel

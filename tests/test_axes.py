@@ -434,6 +434,8 @@ ELSEWHERE = {
     "nmf.amounts": "takes weights, which it scales",
     "xanes.lcf_subsets": "as lcf",
     "xanes.over_absorption": "each value by itself; tests/xanes/preparing",
+    "xanes.mback": "ranges as of normalise; tests/xanes/preparing",
+    "xanes.sum_elements": "each value by itself; tests/xanes/preparing",
     "xanes.sparse_energies": "makes an axis of its own",
     "xanes.align": "as calibrate_energy",
     "xanes.merge": "tests/xanes, of scans",

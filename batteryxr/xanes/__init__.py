@@ -34,9 +34,11 @@ from batteryxr.xanes.domains.statistics import cluster_shares as cluster_shares
 from batteryxr.xanes.domains.statistics import cluster_spectra as cluster_spectra
 from batteryxr.xanes.domains.statistics import rim_distance as rim_distance
 from batteryxr.xanes.edges.calibration import valence as valence
+from batteryxr.xanes.edges.detectors import sum_elements as sum_elements
 from batteryxr.xanes.edges.energy import edge_energy as edge_energy
 from batteryxr.xanes.edges.normalisation import normalise as normalise
 from batteryxr.xanes.edges.over_absorption import over_absorption as over_absorption
+from batteryxr.xanes.edges.tabulated import mback as mback
 from batteryxr.xanes.fit.bands import band_centroid as band_centroid
 from batteryxr.xanes.fit.bands import band_ratio as band_ratio
 from batteryxr.xanes.fit.curve import model_curve as model_curve

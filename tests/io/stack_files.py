@@ -120,7 +120,12 @@ def write_cxi(folder: Path) -> np.ndarray:
     return objects
 
 
-def write_xradia(path: Path, images: np.ndarray, energies: np.ndarray) -> None:
+def write_xradia(
+    path: Path,
+    images: np.ndarray,
+    energies: np.ndarray,
+    tiles: tuple[int, int] = (1, 1),
+) -> None:
     """Write a compound file with the streams of a .txrm."""
     n, height, width = images.shape
     code = {"u2": 5, "f4": 10}[images.dtype.str[1:]]
@@ -131,6 +136,8 @@ def write_xradia(path: Path, images: np.ndarray, energies: np.ndarray) -> None:
         "ImagesTaken": struct.pack("<i", n),
         "NoOfImages": struct.pack("<i", n),
         "PixelSize": struct.pack("<f", 0.0312),
+        "MosiacRows": struct.pack("<i", tiles[0]),
+        "MosiacColumns": struct.pack("<i", tiles[1]),
         "Energy": np.asarray(energies, "<f4").tobytes(),
     }
     folders = {"ImageInfo": info}

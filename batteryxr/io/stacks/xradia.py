@@ -42,6 +42,7 @@ def open_xradia(paths: Sequence[Path], *, counts: bool = True) -> assembly.RawSt
     first: tuple[tuple[int, int], np.dtype[Any]] | None = None
     for path in paths:
         with compound(path) as ole:
+            _require_no_mosaic(ole, path)
             shape, dtype = _form(ole, path)
             taken = _numbers(ole, "ImagesTaken", "<i4", 1, path)
             promised = _numbers(ole, "NoOfImages", "<i4", 1, path, missing=taken)
@@ -86,6 +87,23 @@ def open_xradia(paths: Sequence[Path], *, counts: bool = True) -> assembly.RawSt
         instrument="TXM",
         notes=tuple(notes),
     )
+
+
+def _require_no_mosaic(ole: Any, path: Path) -> None:
+    """Raise where the images are tiles of one field of view, not energies.
+
+    The instrument spells the word so.
+    """
+    tiles = [
+        int(_numbers(ole, f"Mosiac{way}", "<i4", 1, path, missing=np.ones(1))[0])
+        for way in ("Rows", "Columns")
+    ]
+    if max(tiles) > 1:
+        raise FileFormatError(
+            path,
+            f"is a mosaic of {tiles[0]} x {tiles[1]} tiles. Stitch it with "
+            "the instrument's program, and read what that writes.",
+        )
 
 
 def _form(ole: Any, path: Path) -> tuple[tuple[int, int], np.dtype[Any]]:

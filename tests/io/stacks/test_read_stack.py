@@ -263,6 +263,14 @@ def _sources(folder):
     yield folder / "cxi" / "object_0.cxi", "cxi", 42
 
 
+def test_a_mosaic_is_refused_by_name(tmp_path):
+    images = np.full((6, *SHAPE), 100, "u2")
+    path = tmp_path / "field.txrm"
+    stack_files.write_xradia(path, images, np.full(6, 8333.0), tiles=(2, 3))
+    with pytest.raises(FileFormatError, match="mosaic of 2 x 3 tiles"):
+        read_stack(path)
+
+
 @pytest.mark.parametrize("kind", ["hdr", "txrm", "nxs", "cxi"])
 @pytest.mark.filterwarnings("ignore::batteryxr.core.errors.DataQualityWarning")
 def test_damaged_stacks_are_refused_or_read(tmp_path, kind):

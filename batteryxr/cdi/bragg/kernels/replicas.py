@@ -1,0 +1,249 @@
+"""Replicas: what the same crystal would have given with other photons.
+
+A parametric bootstrap: a crystal that could have given the counts stands for the truth;
+counts are drawn from its pattern, and phased from a random start. Replica less crystal
+then scatters as answer less truth does, with what iterations do to noise, what starts
+leave open and what the support cuts off (Efron & Tibshirani, An Introduction to the
+Bootstrap (1993), ch. 6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batteryxr.cdi.bragg.kernels.align import align
+from batteryxr.cdi.bragg.kernels.answer import run
+from batteryxr.cdi.bragg.kernels.coherence import Coherence
+from batteryxr.cdi.bragg.kernels.metrics import matched_scale
+from batteryxr.cdi.bragg.kernels.pattern import judge, prepare
+from batteryxr.core.seeds import generators
+
+if TYPE_CHECKING:
+    from batteryxr.cdi.bragg.kernels.answer import Start
+    from batteryxr.cdi.bragg.settings import RetrievalSettings
+
+#: Overlap with the answer below which a replica found another minimum.
+_ELSEWHERE = 0.8
+#: Fewest that tell a standard deviation, and the widest that misfit makes it, squared.
+_FEWEST, _WORST = 3, 4.0
+#: Residual over the usual one from which on a start would not have been chosen.
+_CHOSEN = 1.1
+#: Least part of the variance that averaging leaves.
+_NARROWEST = 0.2
+#: Mean counts below which brightness makes no difference; next to nothing.
+_FAINT, _DARK = 1e-2, 1e-12
+_GRADES = 64
+#: Part of what lies beside an answer that stays in its misfit; the rest is fitted away.
+_LEFT = 0.6
+#: Replicas of the answer alone, which tell what misfit photons and iterations leave.
+_PILOTS = 2
+
+
+def replicas(
+    rho: np.ndarray,
+    counts: np.ndarray,
+    blur: np.ndarray,
+    averaged: float,
+    number: int,
+    *,
+    settings: RetrievalSettings,
+) -> tuple[np.ndarray, float]:
+    """Return objects phased from counts that were drawn anew.
+
+    What replicas differ by is widened where the answer fits its counts worse than they
+    fit theirs, and by Student's factor for their number; it is narrowed as the answer
+    is a mean of several starts.
+
+    Parameters
+    ----------
+    rho
+        (i, j, k) the answer, complex64, origin at ``n // 2``.
+    counts
+        (i, j, k) measured; NaN where nothing was.
+    blur
+        Blur of the pattern on odd numbers of voxels round 0; a single one is none.
+    averaged
+        Sum over voxels of the variance between starts that averaging the best of them
+        took out of the answer; a replica is one start, and still has it.
+    number
+        Of the pattern, from 0: each has random numbers of its own.
+    settings
+        Iterations, number of replicas and seed.
+
+    Returns
+    -------
+    replicas
+        (n, i, j, k) complex64, aligned to the answer; NaN where one lost its support,
+        or ended elsewhere: of an answer that is the best of several starts that tells
+        nothing.
+    worse
+        Amplitude residual of the answer over the mean one of the replicas.
+    """
+    plain = Crystals.of(rho, counts, blur)
+    out = np.full((settings.n_starts, *rho.shape), np.nan, np.complex64)
+    if not np.isfinite(plain.along).all() or not plain.along.any():
+        return out, np.nan
+    measured = np.isfinite(counts)
+    given = prepare(counts, np.random.default_rng(0), free=0.0, support=rho != 0)
+    inner = None if blur.size == 1 else _in_the_corner(blur, rho.shape)
+    own = judge(given, np.fft.ifftshift(rho), inner)["amp_residual"]
+
+    def repeat(
+        crystals: Crystals, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Start]:
+        """Return a crystal, counts drawn from it, what they give, and the start."""
+        crystal, mean = crystals.draw(rng)
+        drawn = np.where(measured, rng.poisson(mean), np.nan)
+        start = run(prepare(drawn, rng, free=settings.select.free), settings, rng)
+        return crystal, drawn, start.whole(start.box), start
+
+    drawings = generators(settings.seed + 7919 * number, len(out) + _PILOTS)
+    usual = []
+    for rng in drawings[len(out) :]:
+        _, drawn, whole, start = repeat(plain, rng)
+        if not start.failed:
+            usual.append(squares(*amplitudes(whole, drawn, blur)))
+    crystals = plain if not usual else plain.beside(counts, np.mean(usual, axis=0))
+    residuals = np.full(len(out), np.nan)
+    for k, rng in enumerate(drawings[: len(out)]):
+        crystal, _, whole, start = repeat(crystals, rng)
+        if start.failed:
+            continue
+        laid = align(crystal, whole, ramp=False)
+        if laid.overlap > _ELSEWHERE:
+            out[k] = laid.field - crystal
+            residuals[k] = start.merits["amp_residual"]
+    found = np.isfinite(residuals)
+    if averaged > 0 and found.any():  # the answer is of chosen starts: so are replicas
+        out[residuals > _CHOSEN * np.nanmedian(residuals)] = np.nan
+    kept = np.isfinite(out[:, *np.unravel_index(0, rho.shape)])
+    n = int(kept.sum())
+    if n < _FEWEST:
+        return np.full_like(out, np.nan), np.nan
+    worse = own / float(np.mean(residuals[kept]))
+    # Student's quantile of one standard deviation, Cornish and Fisher's expansion.
+    student = 1 + 0.5 / n + 0.25 / n**2
+    factor = student * np.sqrt(min(max(worse, 1.0), _WORST))
+    scatter = float(np.nansum(np.abs(out[:, rho != 0]) ** 2)) / n
+    if scatter > 0:
+        factor *= np.sqrt(max(1 - averaged / scatter, _NARROWEST))
+    return rho + np.float32(factor) * out, worse
+
+
+@dataclass(frozen=True)
+class Crystals:
+    """Crystals that could have given the counts, and their mean counts.
+
+    Parameters
+    ----------
+    field
+        Transform of the answer over its modulus, origin in the corner.
+    along
+        The modulus, with what the counts have beyond photons.
+    across
+        Standard deviation of what is drawn across it.
+    """
+
+    field: np.ndarray
+    along: np.ndarray
+    across: np.ndarray
+
+    @classmethod
+    def of(cls, rho: np.ndarray, counts: np.ndarray, blur: np.ndarray) -> Crystals:
+        """Return the answer alone, on the scale of its counts."""
+        import scipy.fft
+
+        field = scipy.fft.fftn(np.fft.ifftshift(rho))
+        modulus, _ = amplitudes(rho, counts, blur)
+        whole = np.abs(field)
+        return cls(field / np.maximum(whole, _DARK), modulus, np.zeros_like(modulus))
+
+    def beside(self, counts: np.ndarray, usual: np.ndarray) -> Crystals:
+        """Return the answer with as much beside it as its misfit shows beyond replicas.
+
+        What a crystal has outside any support (fringes that end at the edge of the
+        detector ring around its surface) no answer has, and replicas of the answer
+        alone would not miss it. Along the amplitude the counts tell it; across, where
+        they tell nothing, as much is drawn.
+
+        Parameters
+        ----------
+        counts
+            As measured; NaN where nothing was.
+        usual
+            `squares` of replicas of the answer alone.
+        """
+        seen = np.fft.ifftshift(counts)
+        measured = np.isfinite(seen)
+        amplitude = np.sqrt(np.where(measured, seen, 0))
+        found = squares(self.along, np.where(measured, amplitude, np.nan))
+        beyond = np.maximum(found - usual, 0) / _LEFT
+        part = np.sqrt(beyond / np.maximum(found, _DARK)).astype(np.float32)
+        grade = _grade(self.along)
+        off = np.where(measured, amplitude - self.along, 0)
+        across = np.sqrt(beyond).astype(np.float32)[grade]
+        return replace(self, along=self.along + part[grade] * off, across=across)
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return a crystal, complex64, and its mean counts; origins at ``n // 2``."""
+        import scipy.fft
+
+        drawn = rng.standard_normal(self.across.shape, dtype=np.float32)
+        across = self.across * drawn
+        crystal = scipy.fft.ifftn(self.field * (self.along + 1j * across))
+        mean = np.fft.fftshift(self.along**2 + across**2)
+        return np.fft.fftshift(crystal).astype(np.complex64), mean
+
+
+def amplitudes(
+    rho: np.ndarray, counts: np.ndarray, blur: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the amplitude of an object on the scale of its counts, and theirs.
+
+    Both have their origin in the corner; that of the counts is NaN where nothing was
+    measured.
+    """
+    import scipy.fft
+
+    field = scipy.fft.fftn(np.fft.ifftshift(rho))
+    mean = _blurred((np.abs(field) ** 2).astype(np.float32), blur)
+    seen = np.fft.ifftshift(counts)
+    scale = matched_scale(mean, seen, np.isfinite(seen))
+    return np.sqrt(mean * np.float32(scale)), np.sqrt(seen)
+
+
+def squares(modulus: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
+    """Return the mean square misfit of amplitudes by grade of brightness."""
+    measured = np.isfinite(amplitude)
+    known = _grade(modulus)[measured]
+    off = (amplitude - modulus)[measured].astype(float)
+    number = np.bincount(known, minlength=_GRADES)
+    return np.bincount(known, off**2, minlength=_GRADES) / np.maximum(number, 1)
+
+
+def _grade(modulus: np.ndarray) -> np.ndarray:
+    """Return the brightness in powers of two, by which photons and misfit go."""
+    above = np.maximum(modulus**2, _FAINT) / _FAINT
+    return np.minimum(np.log2(above).astype(int), _GRADES - 1)
+
+
+def _blurred(intensity: np.ndarray, blur: np.ndarray) -> np.ndarray:
+    """Return a pattern, origin in the corner, as partial coherence blurs it."""
+    if blur.size == 1:
+        return intensity
+    coherence = Coherence(intensity)
+    coherence.take(_in_the_corner(blur, intensity.shape))
+    return np.asarray(coherence.blur(intensity))
+
+
+def _in_the_corner(blur: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    whole = np.zeros(shape, np.float32)
+    place = tuple(
+        slice(n // 2 - m // 2, n // 2 + m // 2 + 1)
+        for n, m in zip(shape, blur.shape, strict=True)
+    )
+    whole[place] = blur
+    return np.fft.ifftshift(whole)

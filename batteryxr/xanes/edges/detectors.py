@@ -1,0 +1,170 @@
+"""Fluorescence detectors of many elements: one spectrum, without dead time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from batteryxr.core import blocks
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    VariableError,
+    warn_quality,
+)
+from batteryxr.core.model import label
+from batteryxr.core.provenance import recorded
+from batteryxr.xanes.results import inherit
+from batteryxr.xanes.spectra import as_spectra
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Factor of dead time from which on more was lost than seen.
+_LOST = 2.0
+#: Rounding below which a factor still is 1.
+_ROUNDED = 1e-3
+#: An element is unlike the others from so many of their usual distances on, and from
+#: this part of the signal on.
+_TIMES, _PART = 6.0, 0.05
+
+
+@recorded
+def sum_elements(
+    spectra: xr.Dataset,
+    *,
+    columns: Mapping[str, str | tuple[str, str] | None],
+    i0: str | None = None,
+) -> xr.Dataset:
+    """Add up the elements of a fluorescence detector, their dead time taken out.
+
+    *Lazy*.
+
+    Parameters
+    ----------
+    spectra
+        Counts of each element along `energy`, as
+        ``read_series(..., columns="all")`` gives them.
+    columns
+        Name of an element's counts -> the pair of its input and output count rates,
+        by whose ratio the counts grow; or the name of a factor that the beamline
+        worked out; or None where its counts are without dead time already.
+    i0
+        Name of the monitor to divide by; None to leave it.
+
+    Returns
+    -------
+    xarray.Dataset
+        `absorption` (`intensity` without a monitor) with `_error`, by counting
+        photons; `dead_time_factor`, by which the sum grew. NaN where a rate is zero.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such column.
+    DataError
+        If a factor is below 1: input and output are exchanged, or it is its inverse.
+
+    Warns
+    -----
+    DataQualityWarning
+        If more than half of the counts of an element were lost somewhere, or an
+        element's spectrum is unlike that of the others (not for lazy data).
+
+    Examples
+    --------
+    >>> scans = read_series("run/*.dat", columns="all")
+    >>> rates = {"mca1": ("icr1", "ocr1"), "mca2": ("icr2", "ocr2")}
+    >>> scans.xanes.sum_elements(columns=rates, i0="i0").absorption
+    """
+    if not isinstance(spectra, xr.Dataset):
+        raise VariableError(
+            "sum_elements needs a Dataset with the counts of each element. "
+            'Read with columns="all".'
+        )
+    if not columns:
+        raise ArgumentError("columns", columns, "at least one element")
+    raw = {name: _column(spectra, name, "columns") for name in columns}
+    factors = {name: _factor(spectra, name, how) for name, how in columns.items()}
+    grown = {name: raw[name] * factors[name] for name in raw}
+    total, seen = sum(grown.values()), sum(raw.values())
+    square = sum(grown[name] * factors[name] for name in raw)
+    monitor = xr.DataArray(1.0) if i0 is None else _column(spectra, i0, "i0")
+    monitor = monitor.where(monitor > 0)
+    name = "intensity" if i0 is None else "absorption"
+    text = "Fluorescence" if i0 is None else "Fluorescence over monitor"
+    parts = (
+        (name, total / monitor, text),
+        (f"{name}_error", np.sqrt(square) / monitor, f"{text}, standard error"),
+        ("dead_time_factor", total / seen.where(seen > 0), "Growth by dead time"),
+    )
+    out = xr.Dataset({n: label(a, n, units="1", long_name=t) for n, a, t in parts})
+    if not any(blocks.is_lazy(array) for array in (*raw.values(), *factors.values())):
+        _look(grown, factors)
+    return inherit(out, spectra)
+
+
+def _column(spectra: xr.Dataset, name: str, argument: str) -> xr.DataArray:
+    """Return a column along a rising energy, as float."""
+    if name not in spectra.data_vars:
+        raise ArgumentError(argument, name, f"one of {list(spectra.data_vars)}")
+    return as_spectra(spectra[name].astype(float), caller="sum_elements")
+
+
+def _factor(
+    spectra: xr.Dataset, name: str, how: str | tuple[str, str] | None
+) -> xr.DataArray:
+    """Return by what the counts of an element grow; NaN where it cannot be told.
+
+    Raises
+    ------
+    DataError
+        If that is less than 1.
+    """
+    if how is None:
+        return xr.DataArray(1.0)
+    if isinstance(how, str):
+        factor = _column(spectra, how, "columns")
+        said = f"{how!r} of {name!r}"
+    else:
+        if len(how) != 2:
+            raise ArgumentError("columns", how, "a factor, or (input, output) rates")
+        into, out = (_column(spectra, rate, "columns") for rate in how)
+        factor = into / out.where(out > 0)
+        said = f"{how[0]!r} over {how[1]!r} of {name!r}"
+    factor = factor.where(factor > 0)
+    if not blocks.is_lazy(factor) and float(factor.min()) < 1 - _ROUNDED:
+        raise DataError(
+            said,
+            f"is {float(factor.min()):.4g}, and dead time loses counts",
+            "Exchange input and output rate; a live fraction enters as its inverse.",
+        )
+    return factor
+
+
+def _look(grown: dict[str, xr.DataArray], factors: dict[str, xr.DataArray]) -> None:
+    """Warn of elements that lost much, and of those unlike the others."""
+    lost = [name for name, f in factors.items() if float(f.max()) > _LOST]
+    if lost:
+        warn_quality(
+            f"sum_elements: {', '.join(lost)} lost more than half of their counts "
+            "somewhere: the correction is large there, and so is its error."
+        )
+    if len(grown) < 3:
+        return
+    stack = xr.concat(list(grown.values()), "element", coords="minimal", join="exact")
+    shape = stack / stack.mean("energy")
+    off = np.abs(shape - shape.median("element"))
+    off = off.mean([d for d in off.dims if d != "element"])
+    usual = float(off.median())
+    far = ~(off <= max(_TIMES * usual, _PART)).values
+    if far.any():
+        names = ", ".join(
+            name for name, is_far in zip(grown, far, strict=True) if is_far
+        )
+        warn_quality(
+            f"sum_elements: {names} are unlike the other elements (dead, saturated, or "
+            "in a Bragg peak of the sample). Look, and leave them out of columns."
+        )
