@@ -126,9 +126,7 @@ def _falls(said: Sequence[Witness]) -> str | None:
     # A witness that is silent about as much charge as the voltage falls over says
     # nothing of it: words of a language that is not known, a counter of charges alone.
     if course > _MOSTLY or any(
-        w.says > _SURE and 1 - w.share < 0.5 * falls
-        for w in said
-        if w.name != _VOLTAGE
+        w.says > _SURE and 1 - w.share < 0.5 * falls for w in said if w.name != _VOLTAGE
     ):
         return None
     return (
