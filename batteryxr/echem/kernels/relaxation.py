@@ -215,9 +215,9 @@ def solve(
     -------
     values, errors : (7,) arrays
         ln(tau), R, equilibrium before and after, their difference over the charge,
-        the equilibrium after plus I R, and the drift in V/s. Errors are one standard deviation, for
-        residuals that follow one another as a first-order process: a misfit of the
-        model widens them.
+        the equilibrium after plus I R, and the drift in V/s. Errors are one standard
+        deviation, for residuals that follow one another as a first-order process: a
+        misfit of the model widens them.
     chi2 : float
         Mean square residual over the noise, which is taken from the differences of
         successive residuals: 1 where these are independent (von Neumann, 1941).

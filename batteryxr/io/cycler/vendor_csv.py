@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.labels import Source, split
+from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
 from batteryxr.io.cycler.table import Options
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified

@@ -159,7 +159,9 @@ def _told_apart(
         fits.append(lates)
     exact = [bool(f) and all(late == 0 for late in f) for f in fits]
     possible = [bool(f) and all(late >= 0 for late in f) for f in fits]
-    for choice in (exact, possible):
+    # A pause on one side: the rows run on without one from, or to, the other side.
+    joined = [any(late == 0 for late in f) for f in fits]
+    for choice in (exact, possible, joined):
         if choice[0] != choice[1]:
             return first if choice[0] else second
     clock.utc_nanoseconds(_moment(local[a]), where)  # raises: both hours are possible

@@ -112,7 +112,8 @@ FLAGGED = {
         text(T, V, SIZE, ("Status", ["Charge" if p == 1 else "Purkaus" for p in PART])),
         "current_sign"),
     "commas that may part thousands": (
-        text(("Time (min)", TIME / 60), ("Voltage (mV)", grouped(1e3 * VOLTS, digits=0)),
+        text(("Time (min)", TIME / 60),
+             ("Voltage (mV)", grouped(1e3 * VOLTS, digits=0)),
              ("Current (uA)", grouped(1e3 * CURRENT, digits=0)), sep="\t"),
         "decimal_sign"),
     "hours without units": (text(("Time", TIME / 3600), V, MA), "time_units"),
