@@ -12,7 +12,13 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError
 from batteryxr.io.cycler.labels import Source, split
 from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
-from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
+from batteryxr.io.cycler.recognise import (
+    TableLayout,
+    assemble,
+    doubled,
+    recognise,
+    unknown,
+)
 from batteryxr.io.cycler.table import Options
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.door.files import text
@@ -154,11 +160,7 @@ def _read(
     )
     if (time := layout.found.get("test_time")) is not None:
         own |= _in_seconds(raw_table, time, parted=table.parted(time.index))
-    twice = [name for name in raw_table.labels.values() if labels.count(name) > 1]
-    if twice:
-        own["two_columns"] = (
-            f"several columns are called {twice[0]!r}: the first counts"
-        )
+    own |= doubled(raw_table, labels)
     return replace(raw_table, notes={**raw_table.notes, **table.doubt, **own, **notes})
 
 

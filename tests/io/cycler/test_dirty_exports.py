@@ -162,3 +162,25 @@ def test_flagged(tmp_path, name):
 def test_refused(tmp_path, name):
     with pytest.raises(FileFormatError):
         read(tmp_path / "x.csv", REFUSED[name])
+
+
+def test_doubled_columns_of_a_workbook_are_told(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    labels = ["Time (s)", "Voltage (V)", "Voltage (V) ", "Current (mA)"]
+    book.active.append(labels)
+    for row in zip(TIME, VOLTS, VOLTS + 0.5, CURRENT, strict=True):
+        book.active.append(list(map(float, row)))
+    book.save(tmp_path / "x.xlsx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        ds = read_cycler(tmp_path / "x.xlsx")
+    np.testing.assert_allclose(ds["voltage"], VOLTS)
+    assert ds.attrs["flags"] == ["two_columns"]
+
+
+def test_counters_in_milliampere_seconds(tmp_path):
+    content = text(T, V, MA, ("Capacity (mAs)", 3600 * CAPACITY))
+    ds = read(tmp_path / "x.csv", content)
+    np.testing.assert_allclose(ds["capacity"], CAPACITY, atol=1e-7)
+    assert ds.attrs["flags"] == []
