@@ -143,7 +143,7 @@ def _assembled(
         header=other,
         first_line=first_line,
     )
-    return replace(table, notes=table.notes | doubled(table, layout.labels))
+    return replace(table, notes={**table.notes, **doubled(table, layout.labels)})
 
 
 def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
