@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 #: What smoothing shifts a valley relative to what a second smoothing does, at most.
 _FIRST = 2.0
+#: What a bin hides of where a slope turns, in bins.
+_HIDDEN = 0.5
+#: Standard deviations by which a curve must flatten to have a shoulder.
+_CLEAR = 3.0
 
 
 @recorded
@@ -165,44 +169,78 @@ def _passed(curve: Differential, charging: bool) -> tuple[np.ndarray, np.ndarray
     return curve.v + 0.5 * curve.width, passed if charging else passed[-1] - passed
 
 
+def _flank(
+    curve: Differential, between: tuple[float, float], half: int
+) -> tuple[np.ndarray, int]:
+    """Return the rows from the higher peak to the other end of a window.
+
+    And the sign of the slope over them.
+    """
+    inside = np.flatnonzero((curve.v >= between[0]) & (curve.v <= between[1]))
+    inside = inside[(inside >= half) & (inside < curve.y.size - half)]
+    if not inside.size:
+        return inside, 0
+    top = int(np.argmax(curve.y[inside]))
+    falls = 2 * top < inside.size
+    return (inside[top:], -1) if falls else (inside[: top + 1], 1)
+
+
+def _cubic(half: int) -> np.ndarray:
+    """Return (4, 2 half + 1) weights of the coefficients of a cubic through a curve."""
+    x = np.arange(-half, half + 1, dtype=np.float64)
+    return np.asarray(np.linalg.pinv(x[:, None] ** np.arange(4)))
+
+
+def _flattest(
+    curve: Differential, between: tuple[float, float], half: int
+) -> tuple[int, float, float] | None:
+    """Return where a flank is flattest (row), how high, and the error (bins)."""
+    inside, way = _flank(curve, between, half)
+    if inside.size < 3:
+        return None
+    fit = _cubic(half)
+    near = np.lib.stride_tricks.sliding_window_view(curve.y, 2 * half + 1)
+    value, slope, bend, third = fit @ near[inside - half].T
+    # Steepest and flattest where the second derivative vanishes, flattest where the
+    # third goes along with the slope of the flank.
+    turns = np.flatnonzero((bend[1:] * bend[:-1] <= 0) & (way * third[1:] > 0))
+    turns = turns + (np.abs(bend[turns + 1]) < np.abs(bend[turns]))
+    noise = np.array([curve.sd(fit[3], float(value[k])) for k in turns])
+    turns = turns[np.abs(third[turns]) > _CLEAR * noise]
+    if not turns.size:
+        return None
+    k = int(turns[np.argmin(way * slope[turns])])
+    error = curve.sd(fit[2], float(value[k])) / abs(3.0 * float(third[k]))
+    return (int(inside[k]), float(value[k]), error) if error < half else None
+
+
+def _turn(y: np.ndarray, row: int, half: int) -> float:
+    """Return where (bins from a row) the second derivative vanishes."""
+    _, _, bend, third = _cubic(half) @ y[row - half : row + half + 1]
+    return float(-bend / (3.0 * third)) if third else np.inf
+
+
 def _shoulder(
     curve: Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
     """Return where a curve without a valley is flattest: there its slope turns."""
-    nothing = (np.nan,) * len(_TURNING)
     half = max(curve.fwhm, 2)
-    x = np.arange(-half, half + 1, dtype=np.float64)
-    fit = np.linalg.pinv(x[:, None] ** np.arange(4))
-    inside = np.flatnonzero((curve.v >= between[0]) & (curve.v <= between[1]))
-    inside = inside[(inside >= half) & (inside < curve.y.size - half)]
-    if inside.size < 3:
-        return nothing
-    near = np.lib.stride_tricks.sliding_window_view(curve.y, 2 * half + 1)
-    value, slope, bend, third = fit @ near[inside - half].T
-    steep = np.abs(slope)
-    flat = 1 + np.flatnonzero((steep[1:-1] < steep[:-2]) & (steep[1:-1] <= steep[2:]))
-    if not flat.size:
-        return nothing
-    k = int(flat[np.argmin(steep[flat])])
-    if third[k] == 0:
-        return nothing
-    # Where the second derivative vanishes; it must bend by more than the noise.
-    shift = -bend[k] / (3.0 * third[k])
-    error = curve.sd(fit[2], value[k]) / abs(3.0 * third[k])
-    if not (abs(shift) <= half and error < half):
-        return nothing
-    voltage = float(curve.v[inside[k]] + shift * curve.width)
-    again = np.lib.stride_tricks.sliding_window_view(
-        curve.smoothed_again(), 2 * half + 1
-    )
-    _, _, other, beside = fit @ again[inside[k] - half]
-    moved = shift + other / (3.0 * beside) if beside else half
-    spread = float(np.hypot(error, min(abs(moved), half))) * curve.width
+    found = _flattest(curve, between, half)
+    if found is None:
+        return (np.nan,) * len(_TURNING)
+    row, value, error = found
+    place = _turn(curve.y, row, half)
+    if abs(place) > half:
+        return (np.nan,) * len(_TURNING)
+    narrow = _turn(curve.y, row, max(half // 2, 2)) - place
+    again = _turn(curve.smoothed_again(), row, half) - place
+    moved = min(_FIRST * float(np.hypot(narrow, again)), float(half))
+    spread = float(np.hypot(error, max(moved, _HIDDEN))) * curve.width
+    voltage = float(curve.v[row] + place * curve.width)
     edges, passed = _passed(curve, charging)
     capacity = float(np.interp(voltage, edges, passed))
-    noise = float(np.hypot(value[k] * spread, curve.sd_charge(value[k])))
-    lost = (np.nan,) * 5
-    return voltage, spread, capacity, noise, *lost, 1.0
+    noise = float(np.hypot(value * spread, curve.sd_charge(value)))
+    return voltage, spread, capacity, noise, *(np.nan,) * 5, 1.0
 
 
 def _knees(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
 
 #: What `fit` returns, in order.
-TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE = range(6)
-_FOUND = 6
+TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
+FOUND = 7
 #: The scan over ln(tau): from a hundredth of the pulse to 1e5 times it.
 _SCAN_FROM, _SCAN_TO, _SCAN_STEP = 0.01, 1e5, 0.4
 _NO_DIFFUSION = 1e-6
@@ -185,7 +185,7 @@ def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
 def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
     """Return how what is found depends on the `p` parameters."""
     degree, current, off = shape.degree, pulses.current[-1], pulses.off[-1]
-    gradients = np.zeros((_FOUND, p))
+    gradients = np.zeros((FOUND, p))
     gradients[TAU, p - 1] = 1.0
     gradients[RESISTANCE, degree + 1] = 1.0
     gradients[BEFORE, 0] = 1.0
@@ -195,6 +195,7 @@ def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
             gradients[SLOPE, a] = 1.0 / (current * (off - pulses.on[-1]))
     if shape.drifts:
         gradients[AFTER, degree + 2] = _drift_until(off, rows, pulses)
+        gradients[RATE, degree + 2] = 1.0 / (rows.t[-1] - pulses.on[-1])
     for a in range(p):
         gradients[DIFFUSIVE, a] = gradients[AFTER, a]
     gradients[DIFFUSIVE, degree + 1] = current
@@ -212,11 +213,11 @@ def solve(
 
     Returns
     -------
-    values, errors : (6,) arrays
+    values, errors : (7,) arrays
         ln(tau), R, equilibrium before and after, their difference over the charge,
-        and the equilibrium after plus I R. Errors are one standard deviation, for
-        residuals that follow one another as a first-order process: a misfit of the
-        model widens them.
+        the equilibrium after plus I R, and the drift in V/s. Errors are one standard
+        deviation, for residuals that follow one another as a first-order process: a
+        misfit of the model widens them.
     chi2 : float
         Mean square residual over the noise, which is taken from the differences of
         successive residuals: 1 where these are independent (von Neumann, 1941).
@@ -232,7 +233,7 @@ def solve(
     _fill(log_tau, rows, pulses, shape, room)
     basis, du = room.basis, room.du
     c, residual = project(basis, v, w)
-    values, errors = np.full(_FOUND, np.nan), np.full(_FOUND, np.nan)
+    values, errors = np.full(FOUND, np.nan), np.full(FOUND, np.nan)
     model = np.empty(n)
     for k in range(n):
         model[k] = v[k] - residual[k] / w[k]
@@ -260,13 +261,13 @@ def solve(
         noise += (residual[k + 1] - residual[k]) ** 2 / (2.0 * (n - 1))
     chi2 = variance / noise if noise > 0.0 else 1.0
     gradients = _gradients(rows, pulses, shape, p)
-    for row in range(_FOUND):
+    for row in range(FOUND):
         values[row] = gradients[row, p - 1] * log_tau
         for a in range(p - 1):
             values[row] += gradients[row, a] * c[a]
     variances(jacobian, gradients, errors)
     correlated = max(1.0, 2.0 * chi2 - 1.0)
-    for row in range(_FOUND):
+    for row in range(FOUND):
         errors[row] = math.sqrt(errors[row] * variance * correlated)
     return values, errors, chi2, rms, model
 
@@ -404,7 +405,7 @@ def fit(
         if not found:
             continue
         shifted = solve(more, rows, pulses, trial)[0]
-        for a in range(_FOUND):
+        for a in range(FOUND):
             if math.isfinite(shifted[a]):
                 errors[a] = math.hypot(errors[a], shifted[a] - values[a])
     # Without diffusion the content at the surface is the mean: tau near zero.

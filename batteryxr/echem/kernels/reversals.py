@@ -145,15 +145,23 @@ def _roots(tree: _Tree) -> np.ndarray:
 def _without_ends(
     charge: np.ndarray, number: np.ndarray, least: float, ends_open: bool
 ) -> np.ndarray:
-    """Give what is short at either end of a record to its neighbour, pairs too."""
-    size = np.abs(np.bincount(number, charge))
+    """Give what is short at either end of a record to its neighbour, pairs too.
+
+    At an open end the last half cycle may have just begun: it stays, and what is short
+    before it goes.
+    """
+    net = np.bincount(number, charge)
+    size = np.abs(net)
     before = np.cumsum(size) - size
     first = int(np.flatnonzero(before < least * size)[-1])
-    last = size.size - 1
-    if not ends_open:
-        after = np.cumsum(size[::-1])[::-1] - size
-        last = int(np.flatnonzero(after < least * size)[0])
-    return np.clip(number, first, max(first, last)) - first
+    begun = size.size - 1 if ends_open and first < size.size - 1 else size.size
+    size = size[:begun]
+    after = np.cumsum(size[::-1])[::-1] - size
+    last = max(first, int(np.flatnonzero(after < least * size)[0]))
+    kept = np.clip(number, first, last)
+    if begun < net.size and net[begun] * net[last] < 0:
+        kept[number == begun] = last + 1
+    return kept - first
 
 
 def cycles_of(

@@ -27,8 +27,9 @@ FLAGS = (
     "time_constant_undetermined",
     "drift_fitted",
     "slow_resistance_fitted",
+    "neighbours_disagree",
 )
-SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW = (
+SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW, DISAGREE = (
     1 << k for k in range(len(FLAGS))
 )
 #: Squares of the noise by which another end than the last row must fit better.
@@ -36,6 +37,10 @@ _SHOWN = 12.0
 #: A rest that begins sooner after the last row, relative to the time between rows of
 #: the pulse, or to the pulse: the row was written at the switch.
 _AT_ONCE, _SHORT = 0.2, 2e-4
+
+
+#: Errors by which what two pulses say of one thing may differ.
+_AGREE = 4.0
 
 
 def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]:
@@ -121,7 +126,8 @@ def finite_length(
     """
     _, found, end = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
-    values, errors, chi2, rms = np.full(6, np.nan), np.full(6, np.nan), np.nan, np.nan
+    values = errors = np.full(relaxation.FOUND, np.nan)
+    chi2 = rms = np.nan
     if found is None:
         flag |= FEW_ROWS
     else:
@@ -129,7 +135,7 @@ def finite_length(
         flag |= DRIFT * fitted.drifts | SLOW * (fitted.rc > 0)
         if not inside or not errors[relaxation.TAU] < 1.0:
             flag |= UNDETERMINED
-            values, errors = np.full(6, np.nan), np.full(6, np.nan)
+            values = errors = np.full(relaxation.FOUND, np.nan)
     tau = math.exp(values[relaxation.TAU])
     ir, ir_error = values[relaxation.RESISTANCE], errors[relaxation.RESISTANCE]
     after, after_error = values[relaxation.AFTER], errors[relaxation.AFTER]
@@ -150,6 +156,8 @@ def finite_length(
         "overpotential_ir_error": abs(row["current"]) * ir_error,
         "overpotential_diffusion": row["end_voltage"] - values[relaxation.DIFFUSIVE],
         "overpotential_diffusion_error": errors[relaxation.DIFFUSIVE],
+        "voltage_drift": values[relaxation.RATE] * 3600.0,
+        "voltage_drift_error": errors[relaxation.RATE] * 3600.0,
         "chi2": chi2,
         "residual": rms,
         "flag": flag,
@@ -233,7 +241,39 @@ def completed(
     left = table["last_voltage"] - table["equilibrium_voltage"]
     left = np.where(np.isfinite(left) & (left != 0), left, table["drift"])
     flag[np.abs(left) > settled] |= UNSETTLED
+    if "voltage_drift" in table:
+        flag[_disagreeing(table)] |= DISAGREE
     return more | {"flag": flag}
+
+
+def _disagreeing(table: dict[str, np.ndarray]) -> np.ndarray:
+    """Return which pulses say otherwise than their neighbours.
+
+    The equilibrium after a pulse is that before the next one, but for a drift; and a
+    drift that is the cell's goes on from pulse to pulse.
+    """
+    rate, rate_error = table["voltage_drift"], table["voltage_drift_error"]
+    wrong = np.zeros(rate.size, bool)
+    if (drifts := rate_error > 0).any():
+        chosen = rate[drifts]
+        off = np.abs(chosen - np.median(chosen)) / rate_error[drifts]
+        wrong[drifts] = off > _AGREE
+    ends = (table["start"] + table["duration"])[:-1]
+    hours = (table["start"][1:] - ends) / 3600.0
+    after, before = (
+        table["equilibrium_voltage"][:-1],
+        table["equilibrium_voltage_before"][1:],
+    )
+    errors = np.hypot(
+        table["equilibrium_voltage_error"][:-1],
+        table["equilibrium_voltage_before_error"][1:],
+    )
+    errors = np.hypot(errors, rate_error[:-1] * hours)
+    same = table["current"][1:] * table["current"][:-1] > 0
+    apart = same & (np.abs(after + rate[:-1] * hours - before) > _AGREE * errors)
+    wrong[:-1] |= apart
+    wrong[1:] |= apart
+    return wrong
 
 
 @njit(cache=True, nogil=True)

@@ -50,6 +50,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "tau": ("s", "Diffusion time constant L²/D"),
     "inverse_tau": (_PER_S, "Inverse time constant D/L²"),
     "diffusion_coefficient": ("m2 s-1", "Diffusion coefficient"),
+    "voltage_drift": ("V h-1", "Drift of the voltage, 0 where none is seen"),
     "chi2": ("1", "Mean square residual over the noise of the rows"),
     "residual": ("V", "Root mean square residual"),
     "flag": ("1", "Quality, bit by bit"),
@@ -265,7 +266,7 @@ def _label(
     from batteryxr.echem.kernels.titration import FLAGS
 
     result = xr.Dataset(variables)
-    result["flag"] = result["flag"].astype(np.int8)
+    result["flag"] = result["flag"].astype(np.int16)
     result["flag"].attrs |= {
         "flag_masks": [1 << k for k in range(len(FLAGS))],
         "flag_meanings": " ".join(FLAGS),

@@ -13,10 +13,18 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import RawTable
 
+#: Words of cyclers' programs in English, German, French, Spanish, Italian, Russian,
+#: Chinese, Japanese and Korean.
 _DISCHARGE = re.compile(
-    r"\s*(d\b|d[_\W]|dis|entlad|(.*[\W_])?d(is)?ch|.*放电)", re.IGNORECASE
+    r"\s*(d\b|d[_\W]|dis|(.*[\W_])?d(is)?ch|.*(放电|放電|방전|разр|entlad"
+    r"|descarga|scarica|d(e|é|e\u0301)charge))",
+    re.IGNORECASE,
 )
-_CHARGE = re.compile(r"\s*(c\b|c[_\W]|laden|(.*[\W_])?ch(a|g|r)|.*充电)", re.IGNORECASE)
+_CHARGE = re.compile(
+    r"\s*(c\b|c[_\W]|(.*[\W_])?ch(a|g|r)|.*(充电|充電|충전|заряд|laden|ladung"
+    r"|carga|carica))",
+    re.IGNORECASE,
+)
 _REST = 1e-3  # of the largest current: less has no direction
 _VOLTAGE = "the course of the voltage"
 _MOSTLY = 0.8  # of the charge, with which a current of one direction moves the voltage
@@ -37,10 +45,13 @@ class Witness(NamedTuple):
         For messages.
     says
         From -1 (positive current discharges the cell) to 1 (it charges).
+    share
+        Of the charge that it speaks of.
     """
 
     name: str
     says: float
+    share: float
 
 
 def states_of(words: Sequence[Any] | np.ndarray) -> np.ndarray:
@@ -110,14 +121,17 @@ def doubt(table: RawTable) -> str | None:
 
 def _falls(said: Sequence[Witness]) -> str | None:
     """Say that a magnitude may hide discharges, where the voltage falls at times."""
-    told = {w.name: w.says for w in said}
-    course = told.pop(_VOLTAGE, 1.0)
-    if course > _MOSTLY or any(says > _SURE for says in told.values()):
+    course = next((w.says for w in said if w.name == _VOLTAGE), 1.0)
+    falls = 0.5 * (1 - course)
+    # A witness that is silent about as much charge as the voltage falls over says
+    # nothing of it: words of a language that is not known, a counter of charges alone.
+    if course > _MOSTLY or any(
+        w.says > _SURE and 1 - w.share < 0.5 * falls for w in said if w.name != _VOLTAGE
+    ):
         return None
     return (
-        "the current has one direction only, and the voltage falls over "
-        f"{(1 - course) / 2:.0%} of the charge that it would raise it with: it may be "
-        "a magnitude"
+        f"the current has one direction only, and the voltage falls over {falls:.0%} "
+        "of the charge that it would raise it with: it may be a magnitude"
     )
 
 
@@ -183,7 +197,7 @@ def witnesses(table: RawTable) -> list[Witness]:
         "the separate counters": _by_counters(table),
         _VOLTAGE: _by_voltage(table),
     }
-    return [Witness(name, says) for name, says in found.items() if says is not None]
+    return [Witness(name, *said) for name, said in found.items() if said is not None]
 
 
 def _both_signs(current: np.ndarray) -> bool:
@@ -203,19 +217,25 @@ def _passed(table: RawTable) -> np.ndarray:
     return np.nan_to_num(0.5 * (size[1:] + size[:-1]) * steps / 3600)
 
 
-def _mean(votes: np.ndarray, weights: np.ndarray) -> float | None:
+def _mean(
+    votes: np.ndarray, weights: np.ndarray, every: np.ndarray
+) -> tuple[float, float] | None:
+    """Return the mean of votes, and the share that is voted on of all weights."""
     total = float(weights.sum())
-    return float((votes * weights).sum()) / total if total > 0 else None
+    if total <= 0:
+        return None
+    return float((votes * weights).sum()) / total, total / float(every.sum())
 
 
-def _by_words(table: RawTable) -> float | None:
+def _by_words(table: RawTable) -> tuple[float, float] | None:
     if table.states is None:
         return None
     sign = np.sign(
         np.where(_flows(table.columns["current"]), table.columns["current"], 0)
     )
     votes = (sign * table.states)[1:]
-    return _mean(votes, _passed(table) * (votes != 0))
+    passed = _passed(table)
+    return _mean(votes, passed * (votes != 0), passed)
 
 
 def _growth(table: RawTable) -> tuple[np.ndarray, np.ndarray] | None:
@@ -247,7 +267,7 @@ def _discharged(table: RawTable) -> np.ndarray | None:
     return _grows(table) & (growth[1] > growth[0])
 
 
-def _by_counters(table: RawTable) -> float | None:
+def _by_counters(table: RawTable) -> tuple[float, float] | None:
     growth = _growth(table)
     if growth is None:
         return None
@@ -258,10 +278,10 @@ def _by_counters(table: RawTable) -> float | None:
     weights = _passed(table)
     if weights[one_way].sum() < _TOLD * weights.sum():
         return None
-    return _mean(votes, weights * one_way)
+    return _mean(votes, weights * one_way, weights)
 
 
-def _by_voltage(table: RawTable) -> float | None:
+def _by_voltage(table: RawTable) -> tuple[float, float] | None:
     """Weigh each run of one direction by its charge: charging raises the voltage."""
     current, voltage = table.columns["current"], table.columns["voltage"]
     if not np.isfinite(voltage).any():
@@ -288,7 +308,7 @@ def _by_voltage(table: RawTable) -> float | None:
     if charge[telling].sum() < 0.2 * charge[sign[starts] != 0].sum():
         return None
     votes = sign[starts] * np.sign(rises)
-    return _mean(np.nan_to_num(votes), charge * telling)
+    return _mean(np.nan_to_num(votes), charge * telling, charge)
 
 
 def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:

@@ -32,6 +32,7 @@ _UNITS = {
     "ma": "mA", "ua": "uA", "na": "nA",
     "ah": "A h", "a.h": "A h", "a·h": "A h", "mah": "mA h", "ma.h": "mA h",
     "ma·h": "mA h", "uah": "uA h", "ua.h": "uA h", "ua·h": "uA h",
+    "mas": "mA s", "as": "A s", "mws": "mW s", "ws": "W s",
     "wh": "W h", "w.h": "W h", "w·h": "W h", "mwh": "mW h", "mw.h": "mW h",
     "mw·h": "mW h", "uwh": "uW h", "uw.h": "uW h",
     "c": "degC", "°c": "degC", "℃": "degC", "degc": "degC", "celsius": "degC",

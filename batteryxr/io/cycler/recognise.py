@@ -227,6 +227,16 @@ def assemble(
         return replace(table, notes={**table.notes, "ambiguous_date": str(error)})
 
 
+def doubled(table: RawTable, labels: Sequence[str]) -> dict[str, str]:
+    """Return a note where several columns have the label of one that is read."""
+    every = [label.strip() for label in labels]
+    twice = [name for name in table.labels.values() if every.count(name) > 1]
+    if not twice:
+        return {}
+    said = f"several columns are called {twice[0]!r}: the first counts"
+    return {"two_columns": said}
+
+
 def _started(
     table: RawTable,
     stamps: Sequence[Any] | np.ndarray | None,

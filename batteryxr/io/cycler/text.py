@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
+_IN_QUOTES = re.compile(rb'"([+-]?\d*,\d+(?:[eE][+-]?\d+)?)"')
+_GROUP = re.compile(rb"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 _GROUPED = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
 _SAMPLE = 20_000  # bytes that tell the decimal sign
 _TAIL = 65_536  # bytes at the end that may hold empty lines
-_CHINESE = (
-    "电压",
-    "电流",
-    "时间",
-    "工步",
-    "循环",
-    "容量",
-    "充电",
-    "放电",
-    "搁置",
-    "静置",
-)
-_CHINESE_WITHIN = 1_000_000  # bytes
+#: Encodings of computers in the East, and words that cyclers write there.
+_WORDS: dict[str, tuple[str, ...]] = {
+    "gb18030": (
+        "电压", "电流", "时间", "工步", "循环", "容量", "充电", "放电", "搁置", "静置",
+    ),
+    "cp949": ("전압", "전류", "시간", "용량", "충전", "방전", "휴지"),
+    "cp932": ("電圧", "電流", "時間", "容量", "充電", "放電", "休止"),
+    "big5": ("電壓", "電流", "時間", "容量", "充電", "放電", "靜置"),
+    "cp1251": ("Напряжение", "Ток", "Время", "Заряд", "Разряд", "заряд", "разряд"),
+}  # fmt: skip
+_WORDS_WITHIN = 1_000_000  # bytes
 _FORMULA = re.compile(rb'="([^"\r\n]*)"')
 #: A line that is one quoted cell, which holds several.
 _QUOTED = re.compile(
@@ -84,11 +84,33 @@ class TextTable:
     @property
     def decimal(self) -> str:
         """The decimal sign, told from the first rows."""
-        if self.separator == ",":
-            return "."
         sample = self.body[:_SAMPLE]
+        if self.separator == ",":
+            # A comma within a cell stands in quotes.
+            within = _IN_QUOTES.findall(sample)
+            grouped = all(_GROUP.fullmatch(cell) for cell in within)
+            return "." if grouped or _POINT.search(sample) else ","
         commas, points = (len(p.findall(sample)) for p in (_COMMA, _POINT))
         return "," if commas > points else "."
+
+    @property
+    def doubt(self) -> dict[str, str]:
+        """A note where a comma may part thousands as well as decimals."""
+        if self.separator == "," or self.decimal == ".":
+            return {}
+        found = _COMMA.finditer(self.body)
+        if not all(_GROUP.fullmatch(match[0]) for match in found):
+            return {}
+        return {
+            "decimal_sign": "every comma in the numbers has three digits behind it and "
+            "none a zero before it: taken for the decimal sign, it may part thousands. "
+            "Export the file without separators of thousands"
+        }
+
+    def parted(self, index: int) -> bool:
+        """Tell whether the first cell of a column has colons, as ``0:10:00``."""
+        cells = self.body.partition(b"\n")[0].split(self.separator.encode())
+        return b":" in cells[index]
 
     def read(
         self, numbers: Mapping[str, int], words: Mapping[str, int] | None = None
@@ -257,22 +279,33 @@ def decode(text: bytes) -> str:
 
 
 def unified(raw: bytes) -> bytes:
-    """Return text as a reader takes it: lines end with a line feed, Chinese in UTF-8.
+    """Return text as a reader takes it: lines end with a line feed, letters in UTF-8.
 
-    A Chinese computer writes GBK. It is told from western text, which any bytes can
-    be, by words that cyclers write.
+    Computers in China, Korea, Japan, Taiwan and Russia write encodings of their own.
+    They are told from western text, which any bytes can be, by words that cyclers
+    write.
     """
     if b"\n" not in raw:
         raw = raw.replace(b"\r", b"\n")
+    if b"\r\r\n" in raw:  # line ends that were translated twice
+        raw = raw.replace(b"\r\r\n", b"\n")
     if raw.isascii():
         return _unquoted(raw)
     try:
         raw.decode()
     except UnicodeDecodeError:
-        sample = raw[:_CHINESE_WITHIN].decode("gb18030", errors="ignore")
-        if any(word in sample for word in _CHINESE):
-            raw = raw.decode("gb18030", errors="replace").encode()
+        sample = raw[:_WORDS_WITHIN]
+        counts = {name: _spoken(sample, name) for name in _WORDS}
+        most = max(counts, key=lambda name: counts[name])
+        if counts[most]:
+            raw = raw.decode(most, errors="replace").encode()
     return _unquoted(raw)
+
+
+def _spoken(sample: bytes, encoding: str) -> int:
+    """Return how many of the words of an encoding a text has."""
+    text = sample.decode(encoding, errors="ignore")
+    return sum(word in text for word in _WORDS[encoding])
 
 
 def _unquoted(raw: bytes) -> bytes:

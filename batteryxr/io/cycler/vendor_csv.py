@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.io.cycler.labels import Source, split
 from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
-from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
+from batteryxr.io.cycler.recognise import (
+    TableLayout,
+    assemble,
+    doubled,
+    recognise,
+    unknown,
+)
 from batteryxr.io.cycler.table import Options
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.door.files import text
@@ -151,12 +158,23 @@ def _read(
         header={"text": preamble} if preamble else {},
         first_line=table.first_line if below.lines is None and not channel else None,
     )
-    twice = [name for name in raw_table.labels.values() if labels.count(name) > 1]
-    if twice:
-        own["two_columns"] = (
-            f"several columns are called {twice[0]!r}: the first counts"
-        )
-    return replace(raw_table, notes={**raw_table.notes, **own, **notes})
+    if (time := layout.found.get("test_time")) is not None:
+        own |= _in_seconds(raw_table, time, parted=table.parted(time.index))
+    own |= doubled(raw_table, labels)
+    return replace(raw_table, notes={**raw_table.notes, **table.doubt, **own, **notes})
+
+
+def _in_seconds(table: RawTable, time: Source, *, parted: bool) -> dict[str, str]:
+    """Return a note where nothing in a table bears out that its time is in seconds."""
+    told = table.columns.keys() & {"capacity", "charge_capacity", "discharge_capacity"}
+    if split(time.label)[1] or parted or told or table.stamps is not None:
+        return {}
+    if table.instrument != "unknown" or time.factor != 1.0:
+        return {}
+    return {
+        "time_units": f"the label {time.label.strip()!r} says no units: taken for s. "
+        f"columns={{{time.label.strip()!r}: 'test_time (h)'}} says another one"
+    }
 
 
 def _of_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,13 @@ from batteryxr.core.optional import require
 from batteryxr.io import clock
 from batteryxr.io.cycler import vendor_csv
 from batteryxr.io.cycler.layouts.nested import RowParts, find, flattened
-from batteryxr.io.cycler.recognise import TableLayout, assemble, recognise, unknown
+from batteryxr.io.cycler.recognise import (
+    TableLayout,
+    assemble,
+    doubled,
+    recognise,
+    unknown,
+)
 from batteryxr.io.door.archives import check_workbook
 from batteryxr.io.door.files import head, named, opened, whole
 from batteryxr.io.door.signatures import kind_of
@@ -128,7 +135,7 @@ def _assembled(
         raise FileFormatError(path, "no data rows below the labels.")
     columns += [(None,) * len(rows)] * (len(layout.labels) - len(columns))
     first_line = layout.first + 1 if len(tables) == 1 else None
-    return assemble(
+    table = assemble(
         layout,
         {n: _numbers(columns[i], path, first_line) for n, i in layout.numbers.items()},
         {n: columns[i] for n, i in layout.words.items()},
@@ -136,6 +143,7 @@ def _assembled(
         header=other,
         first_line=first_line,
     )
+    return replace(table, notes={**table.notes, **doubled(table, layout.labels)})
 
 
 def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:

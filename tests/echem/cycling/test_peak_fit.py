@@ -140,3 +140,20 @@ def test_a_shoulder_is_found_by_the_change_of_slope(make_record, seed):
     plain, *_ = charge_of(make_record, ((3.87, 0.04, 3.0),), noise=2e-4, seed=seed)
     none = turning_point(dqdv(plain), window=(3.72, 3.86))
     assert np.isnan(none.voltage[0])
+
+
+@pytest.mark.parametrize("window", [(3.65, 3.72), (3.60, 3.73)])
+def test_a_shoulder_is_found_from_the_top_of_the_peak_on(make_record, window):
+    within = []
+    for seed in range(4):
+        steps = ((3.65, 0.02, 2.0), (3.72, 0.015, 0.5))
+        record, fine, slope = charge_of(make_record, steps, noise=1e-4, seed=seed)
+        flank = (fine > 3.69) & (fine < 3.715)
+        steep = np.gradient(slope, fine)
+        assert (steep[flank] < 0).all()  # no valley
+        truth = fine[np.argmax(np.where(flank, steep, -np.inf))]
+        found = turning_point(dqdv(record), window=window)
+        assert found.shoulder[0] == 1
+        assert 0 < found.voltage_error[0] < 0.01
+        within.append(abs(found.voltage[0] - truth) < 1.96 * found.voltage_error[0])
+    assert np.mean(within) >= 0.75

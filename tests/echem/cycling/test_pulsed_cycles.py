@@ -222,6 +222,19 @@ def test_a_half_cycle_that_has_just_begun_is_one():
     assert found.direction.values.tolist() == ["charge", "discharge"]
 
 
+def test_pulses_before_a_half_cycle_that_has_just_begun_are_none():
+    cell = Cell().to(1.0).rest().to(0.0).rest()
+    cell.pulse(2.0, -1.5).go(2.0, 10.0)
+    found = half_cycles(cell.record())
+    assert found.direction.values.tolist() == ["charge", "discharge", "charge"]
+    np.testing.assert_allclose(found.capacity[:1], CELL)
+    assert found.pulses.values.tolist()[1] > 0
+    assert found.flag[2] & 2  # ends part way
+    cell.go(-1.5, 10.0)  # goes on as the discharge did
+    found = half_cycles(cell.record())
+    assert found.direction.values.tolist() == ["charge", "discharge"]
+
+
 def test_steps_of_the_cycler_are_followed():
     # A profile within one step reverses by half of what it passes.
     cell = Cell()

@@ -9,7 +9,7 @@ from batteryxr import simulate
 from batteryxr.echem import gitt
 from batteryxr.simulate import Titration
 
-DRIFT, SLOW = 32, 64
+DRIFT, SLOW, DISAGREE = 32, 64, 128
 
 
 def slowly(record, ohm, tau):
@@ -90,3 +90,16 @@ def test_the_last_row_before_each_switch_is_missing():
     # The last row under current is that of 599 s.
     np.testing.assert_allclose(found.duration, 600.0, atol=0.05)
     np.testing.assert_allclose(found.charge, 0.05 * 600 / 3600, rtol=1e-4)
+
+
+def test_a_drift_of_one_pulse_alone_is_told():
+    record, _ = simulate.gitt(protocol=Titration(n_pulses=6, rest=7200.0), seed=5)
+    sound = gitt(record)
+    assert not (sound.flag & DISAGREE).any()
+    t = record.test_time.values
+    begin, end = sound.start.values[3:5]
+    odd = 1e-2 * np.clip(t - begin, 0, end - begin - 60) / 3600
+    odd[t > end - 30] = 0.0  # nothing of it is left when the next one begins
+    found = gitt(record.assign(voltage=record["voltage"] + odd))
+    assert found.flag[3] & DISAGREE
+    assert not (found.flag & DISAGREE).values[[0, 1, 5]].any()

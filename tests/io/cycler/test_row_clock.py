@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import clock_files
@@ -196,6 +196,21 @@ def test_an_hour_that_came_twice_is_not_guessed(tmp_path):
     path = clock_files.by_hand(tmp_path / "x.csv", data, "%Y-%m-%d %H:%M:%S")
     with pytest.raises(ArgumentError, match=r"came twice: pass '\+02:00' or '\+01:00'"):
         read_cycler(path, timezone="Europe/Paris")
+
+
+def test_rows_that_lead_to_a_pause_in_an_hour_that_came_twice(tmp_path):
+    begun = datetime(2025, 10, 25, 23, 30)  # UTC
+    data = clock_files.paused({90: 30_000.0}, begun=begun, drift=0.0)
+    zone = ZoneInfo("Europe/Berlin")
+    local = [s.replace(tzinfo=UTC).astimezone(zone) for s in data.stamps]
+    data.__dict__["stamps"] = [stamp.replace(tzinfo=None) for stamp in local]
+    cut = data.stamps[:90]
+    assert cut == sorted(cut)  # nothing steps back
+    assert cut[-1].hour == 2
+    path = clock_files.by_hand(tmp_path / "x.csv", data, "%Y-%m-%d %H:%M:%S")
+    ds = read_cycler(path, timezone="Europe/Berlin")
+    right = np.array([begun + timedelta(seconds=float(s)) for s in data.wall], "M8[us]")
+    assert (np.abs(ds["time"].values - right) <= np.timedelta64(1, "s")).all()
 
 
 def test_rows_without_a_stamp_are_placed_by_test_time(tmp_path):
