@@ -127,8 +127,8 @@ def test_refusals():
 
 def test_curves_that_are_exchanged_turned_round_or_of_a_discharge_are_named():
     data, sound = cells(5e-4)[0][:2, ::4], standards()
+    swapped = {"cathode": sound["anode"], "anode": sound["cathode"]}
     with pytest.raises(ArgumentError, match="below the anode"):
-        swapped = {"cathode": sound["anode"], "anode": sound["cathode"]}
         degradation_modes(data, standards=swapped)
     for name in ("cathode", "anode"):
         content = 1 - sound[name]["li_content"].values
@@ -146,11 +146,11 @@ def test_curves_that_are_exchanged_turned_round_or_of_a_discharge_are_named():
 def test_too_little_of_a_charge_and_half_a_half_cell_are_told():
     data, sound = cells(5e-4)[0][:2, ::4], standards()
     assert (degradation_modes(data, standards=sound)["fit_flag"] == 0).all()
+    few = data.where((data["capacity"] > 3) & (data["capacity"] < 5))
     with pytest.warns(DataQualityWarning, match="do not determine"):
-        few = data.where((data["capacity"] > 3) & (data["capacity"] < 5))
         found = degradation_modes(few, standards=sound)
     assert (found["fit_flag"].values & 4 > 0).all()
+    half = sound | {"cathode": sound["cathode"][750:]}
     with pytest.warns(DataQualityWarning, match="degradation_modes"):
-        half = sound | {"cathode": sound["cathode"][750:]}
         found = degradation_modes(data, standards=half)
     assert (found["fit_flag"].values & 2 > 0).all()
