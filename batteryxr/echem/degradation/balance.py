@@ -86,7 +86,8 @@ def balance(
         best.x * scale,
         spread * np.outer(scale, scale),
         model(best.x),
-        bool(np.any(best.active_mask[:2])),
+        bool(np.isclose(best.x, low, atol=1e-6)[:2].any())
+        or bool(np.isclose(best.x, high, atol=1e-6)[:2].any()),
     )
 
 

@@ -74,12 +74,13 @@ def fitted(
     blocking = bool((np.nan_to_num(beside[:, 2]) > 0).any())
     for count in np.unique(counts[(counts > 0) & (counts <= _MOST)]).tolist():
         rows = np.flatnonzero(counts == count)
-        first = np.stack([starts[k] for k in rows.tolist()])
+        mine = [starts[k] for k in rows.tolist()]
+        first = np.stack([one for one in mine if one is not None])
         each = _group(measured[rows], omega, first, beside[rows], blocking)
-        for row, arcs, left in zip(rows.tolist(), *each, strict=True):
+        for row, begun, arcs, left in zip(rows.tolist(), first, *each, strict=True):
             if arcs is None or left > _AS_GOOD * noise[row]:
                 continue
-            away = np.abs(arcs.values[:, 0] - starts[row][:, 0])
+            away = np.abs(arcs.values[:, 0] - begun[:, 0])
             if away.max() <= _AWAY:
                 found[row] = arcs
     return found
