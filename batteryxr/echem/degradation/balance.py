@@ -33,11 +33,15 @@ class HalfCell(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """Parameters in the order of `PARAMETERS`, their covariance, and the curve."""
+    """Parameters in the order of `PARAMETERS`, their covariance, and the curve.
+
+    `at_bound` tells whether the search ended at a limit of what electrodes can be.
+    """
 
     values: np.ndarray
     covariance: np.ndarray
     fitted: np.ndarray
+    at_bound: bool
 
 
 def balance(
@@ -78,7 +82,13 @@ def balance(
     best = min(results, key=lambda r: float(r.cost))
     spread = _covariance(best.jac, best.fun)
     scale = np.array([span, span, 1.0, 1.0])
-    return Balance(best.x * scale, spread * np.outer(scale, scale), model(best.x))
+    return Balance(
+        best.x * scale,
+        spread * np.outer(scale, scale),
+        model(best.x),
+        bool(np.isclose(best.x, low, atol=1e-6)[:2].any())
+        or bool(np.isclose(best.x, high, atol=1e-6)[:2].any()),
+    )
 
 
 def _starts(

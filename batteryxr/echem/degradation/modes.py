@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 
 _ELECTRODES = ("cathode", "anode")
 _LEAST = 20
+#: What a fit may leave (V), and how far beyond a curve an electrode may work.
+_LEFT, _OVER = 0.02, 0.01
+_MISFIT, _BEYOND, _LOOSE = 1, 2, 4
+_FLAG = {
+    "units": "1",
+    "long_name": "What is odd about the fit",
+    "flag_masks": [_MISFIT, _BEYOND, _LOOSE],
+    "flag_meanings": "misfit beyond_half_cell undetermined",
+}
+_WORDS = {
+    _MISFIT: "leave more than 20 mV: are the half cells of these electrodes?",
+    _BEYOND: "go beyond a curve of an electrode, where it is not known",
+    _LOOSE: "do not determine the electrodes: too little of a charge, or too flat",
+}
+#: Relative error of a capacity above which it is not determined.
+_VAGUE = 0.05
 #: Name, units and words of what each curve gives.
 _OF_EACH = (
     ("cathode_capacity", "mA h", "Capacity of the cathode"),
@@ -65,21 +81,24 @@ def degradation_modes(
         ``anode_capacity`` and ``lithium`` (mA h); ``cathode_content``,
         ``anode_content`` and ``..._end``, the limits between which each works; each
         with ``<name>_error``, one standard deviation, widened by what the curves do
-        not fit. ``fitted`` (V) and ``residual`` (V, root mean square).
+        not fit. ``fitted`` (V), ``residual`` (V, root mean square) and ``fit_flag``
+        (misfit; beyond half cell; undetermined).
 
     Raises
     ------
     ArgumentError
-        If a curve of an electrode is missing, or is none.
+        If a curve of an electrode is missing, is none, rises with its content, or
+        lies on the other side of the other electrode's.
     DataError
-        If a curve has fewer than 20 points.
+        If a curve has fewer than 20 points, or falls as a discharge does.
     DimensionError, UnitsError
         If something is missing.
 
     Warns
     -----
     DataQualityWarning
-        If curves leave more than 20 mV: the half cells are not of these electrodes.
+        If curves leave more than 20 mV, go beyond a half cell, or do not determine the
+        electrodes.
 
     Examples
     --------
@@ -91,6 +110,13 @@ def degradation_modes(
     """
     require_dims(data, ("capacity",), caller="degradation_modes")
     cathode, anode = (_half_cell(standards, name) for name in _ELECTRODES)
+    if np.median(cathode.voltage) <= np.median(anode.voltage):
+        raise ArgumentError(
+            "standards",
+            f"a cathode below the anode ({np.median(cathode.voltage):.3g} V, "
+            f"{np.median(anode.voltage):.3g} V)",
+            "the curve of higher voltage as 'cathode'",
+        )
     others = [str(d) for d in data.dims if d != "capacity"]
     if len(others) > 1:
         raise DataError("data", f"has the dimensions {others}", "Select one of them.")
@@ -103,27 +129,56 @@ def degradation_modes(
         raise DataError(
             "capacity", "does not rise", "Sort it: data.sortby('capacity')."
         )
-    rows = []
+    rows, flag = [], np.zeros(len(volts), np.int8)
     fitted = np.full(volts.shape, np.nan)
     for k, curve in enumerate(volts):
         there = np.isfinite(curve)
         if there.sum() < _LEAST:
             raise DataError("data", f"curve {k + 1} has only {there.sum()} points", "")
+        if _falls(curve[there]):
+            raise DataError(
+                "data",
+                f"curve {k + 1} falls along 'capacity', as a discharge does",
+                "Give charges, or count the capacity from the discharged state on.",
+            )
         found = balance(capacity[there], curve[there], cathode, anode)
         fitted[k, there] = found.fitted
-        rows.append(_summary(found.values, found.covariance, np.ptp(capacity[there])))
-    residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
-    if (residual > 0.02).any():
-        warn_quality(
-            f"degradation_modes: {int((residual > 0.02).sum())} of {residual.size} "
-            "curves leave more than 20 mV: are the half cells of these electrodes?"
+        numbers, errors = _summary(
+            found.values, found.covariance, np.ptp(capacity[there])
         )
+        rows.append((numbers, errors))
+        loose = found.at_bound or (errors[:2] > _VAGUE * numbers[:2]).any()
+        flag[k] = _LOOSE * loose + _BEYOND * _beyond(numbers, cathode, anode)
+    residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
+    flag |= np.where(residual > _LEFT, _MISFIT, 0).astype(np.int8)
+    flag |= flag[0]  # losses are against the first
+    for bit, words in _WORDS.items():
+        if n := int((flag & bit > 0).sum()):
+            warn_quality(f"degradation_modes: {n} of {flag.size} curves {words}")
     values, errors = (np.array(c) for c in zip(*rows, strict=True))
     result = _labelled(dim, values, errors)
     about = {"units": "V", "long_name": "Fitted voltage"}
     result["fitted"] = (dim, "capacity"), fitted, about
     result["residual"] = dim, residual, {"units": "V", "long_name": "What is left, rms"}
+    result["fit_flag"] = dim, flag, _FLAG
     return result.assign_coords(array.coords)
+
+
+def _falls(voltage: np.ndarray) -> bool:
+    """Tell whether a curve ends below where it begins, noise aside."""
+    tenth = max(voltage.size // 10, 1)
+    return bool(np.median(voltage[-tenth:]) < np.median(voltage[:tenth]))
+
+
+def _beyond(numbers: np.ndarray, cathode: HalfCell, anode: HalfCell) -> bool:
+    """Tell whether an electrode works where its curve says nothing."""
+    y, x, y_end, x_end = numbers[2:6]
+    return bool(
+        y > cathode.content[-1] + _OVER
+        or y_end < cathode.content[0] - _OVER
+        or x < anode.content[0] - _OVER
+        or x_end > anode.content[-1] + _OVER
+    )
 
 
 def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:
@@ -136,6 +191,13 @@ def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:
     if x.size < 5 or x[0] < -0.05 or x[-1] > 1.05 or not (np.diff(x) > 0).all():
         raise ArgumentError("standards", f"{name} from {x[:1]} to {x[-1:]}", expected)
     volts = in_units(curve, "V", caller="degradation_modes").values.astype(float)
+    if not _falls(volts):
+        raise ArgumentError(
+            "standards",
+            f"{name}, which rises with its content",
+            f"{expected}: the voltage falls as it fills",
+            "Turn it round: curve.assign_coords(li_content=1 - curve.li_content).",
+        )
     return HalfCell(x, volts)
 
 

@@ -8,17 +8,22 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.echem.impedance import spectra as reading
+from batteryxr.echem.impedance.kernels import arcs, distribution, relaxation_peaks
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Part, Positive
 
 #: Relaxation times in each decade, and decades beyond those of the frequencies.
 _PER_DECADE, _BEYOND = 12, 0.7
-_FLAGS = {"flag_masks": [1, 2], "flag_meanings": "not_converged too_few_points"}
+_FLAGS = {
+    "flag_masks": [1, 2, 4],
+    "flag_meanings": "not_converged too_few_points misfit",
+}
 _TAU = {"units": "s", "long_name": "Relaxation time"}
 
 
@@ -56,16 +61,23 @@ def drt(
     xarray.Dataset
         ``gamma`` (ohm for each unit of ln τ) on ``tau`` (s), with ``gamma_low`` and
         ``gamma_high``, the 95 % credible band, widened by what smoothing takes from
-        tops and adds beside them (at tops that are sharper than the data can tell,
-        the truth may lie above it); ``resistance`` and
+        tops and adds beside them, and where depressed arcs leave no more than noise,
+        by how high those may be; ``resistance`` and
         ``inductance`` beside it, ``capacitance`` if blocking; ``polarisation`` (ohm),
         the integral; ``impedance`` (as it came), ``fitted``, ``residual`` (of the
-        modulus), ``smoothing`` and ``drt_flag`` (not converged, too few points).
+        modulus), ``smoothing`` and ``drt_flag``: not converged, too few points, misfit
+        (more than twice the noise is left, as of a spectrum that rises at low
+        frequencies, or is inductive there).
 
     Raises
     ------
     DimensionError, VariableError, UnitsError, DataError
         If it is no impedance.
+
+    Warns
+    -----
+    DataQualityWarning
+        If distributions do not fit, unless the data are lazy.
 
     See Also
     --------
@@ -78,8 +90,6 @@ def drt(
         found = spectra.echem.drt(method="l_curve")
         found.echem.plot.drt(axis="li_content")
     """
-    from batteryxr.echem.impedance.kernels import distribution
-
     array = reading.as_impedance(spectra, caller="drt")
     omega = reading.omega_of(array)
     beyond, step = _BEYOND * np.log(10), np.log(10) / _PER_DECADE
@@ -131,17 +141,27 @@ def drt(
     result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in variables.items()})
     result = result.assign_coords(coords | reading.kept_coords(spectra))
     result.attrs = {"method": "given" if smoothing else method, "kind": kind}
+    if not blocks.is_lazy(result):
+        _warn(result["drt_flag"].values)
     return result
+
+
+def _warn(flags: np.ndarray) -> None:
+    words = "leave more than twice the noise: no distribution is like them"
+    if odd := int((flags & distribution.MISFIT > 0).sum()):
+        warn_quality(f"drt: {odd} of {flags.size} spectra {words}. See drt_flag.")
 
 
 @recorded
 def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     """Return the peaks of distributions of relaxation times, followed along a series.
 
-    Reads once. Peaks are told apart by shapes of depressed arcs, fitted to all of them
-    at once: where two overlap, each has the share that its shape has there, and the
-    areas add up to the polarisation. A peak of another shape has its place at its top.
-    In the next spectrum a peak is the nearest one, within a factor of 4.5 in time.
+    Reads once. The peaks say how many processes there are; a depressed arc for each is
+    fitted to the spectrum, and where they leave no more than its noise, they tell
+    place and area, with errors. Else (Gerischer, Warburg) the distribution does: its
+    peaks are told apart by shapes of arcs, where two overlap each has the share that
+    its shape has there, and a peak of another shape has its place at its top. In the
+    next spectrum a peak is the nearest one, within a factor of 4.5 in time.
 
     Parameters
     ----------
@@ -154,8 +174,10 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     -------
     xarray.Dataset
         On (``spectrum``, ``peak``), from fast to slow: ``position`` (s, of the top),
-        ``centre`` (s, the mean of ln τ), ``area`` (ohm) and ``height`` (ohm); NaN
-        where a spectrum has no such peak. ``n_peaks`` on ``spectrum``.
+        ``centre`` (s, the mean of ln τ), ``area`` (ohm) and ``height`` (ohm, of the
+        distribution); NaN where a spectrum has no such peak. ``position_error`` and
+        ``area_error``, one standard deviation, of arcs; NaN of other peaks.
+        ``n_peaks`` on ``spectrum``.
 
     Raises
     ------
@@ -169,13 +191,18 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         peaks = spectra.echem.drt().echem.drt_peaks()
         peaks["area"].hvplot.line(x="li_content", by="peak")
     """
-    from batteryxr.echem.impedance.kernels import relaxation_peaks
-
     require_variables(result, ("gamma", "tau"), caller="drt_peaks")
     require_dims(result, ("spectrum", "tau"), caller="drt_peaks")
     log_tau = np.log(in_units(result["tau"], "s", caller="drt_peaks").values)
     (gamma,) = blocks.compute(result["gamma"].transpose("spectrum", "tau"))
-    series = [relaxation_peaks.peaks_of(g, log_tau, prominence) for g in gamma.values]
+    series = [
+        relaxation_peaks.peaks_of(g, log_tau, prominence)
+        if one is None
+        else arcs.peaks_of(one, g[relaxation_peaks.tops_of(g, prominence)])
+        for g, one in zip(
+            gamma.values, _arcs(result, gamma.values, log_tau, prominence), strict=True
+        )
+    ]
     table = relaxation_peaks.followed(series)
     on = ("spectrum", "peak")
     variables: dict[str, Any] = {
@@ -191,6 +218,16 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
             table[..., 3],
             {"units": "ohm", "long_name": "Height of the peak"},
         ),
+        "position_error": (
+            on,
+            np.exp(table[..., 0]) * table[..., 4],
+            _TAU | {"long_name": "Top of the peak, one sd"},
+        ),
+        "area_error": (
+            on,
+            table[..., 5],
+            {"units": "ohm", "long_name": "Resistance, one sd"},
+        ),
         "n_peaks": (
             "spectrum",
             np.array([len(peaks) for peaks in series]),
@@ -200,3 +237,26 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     coords = {n: c for n, c in reading.kept_coords(result).items() if n != "tau"}
     coords["peak"] = xr.Variable("peak", np.arange(1, table.shape[1] + 1))
     return xr.Dataset(variables, coords).assign_attrs(prominence=prominence)
+
+
+def _arcs(
+    result: xr.Dataset, gamma: np.ndarray, log_tau: np.ndarray, least: float
+) -> list[arcs.Arcs | None]:
+    """Return the arcs of each spectrum; None where it is made of something else."""
+    wanted = ("impedance", "resistance", "inductance")
+    if any(name not in result for name in wanted):
+        return [None] * len(gamma)
+    array = reading.as_impedance(result, caller="drt_peaks")
+    (z,) = blocks.compute(array.transpose("spectrum", "frequency"))
+    inverse = 1.0 / result["capacitance"] if "capacitance" in result else 0.0
+    beside = blocks.compute(
+        result["resistance"], result["inductance"], inverse + 0.0 * result["resistance"]
+    )
+    omega = reading.omega_of(array)
+    return arcs.fitted(
+        z.values,
+        omega,
+        arcs.starts(gamma, log_tau, least),
+        np.column_stack([one.values for one in beside]),
+        arcs.noise_of(z.values, omega),
+    )

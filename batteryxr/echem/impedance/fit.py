@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Circuit
 
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8],
-    "flag_meanings": "not_converged at_bound undetermined too_few_points",
+    "flag_masks": [1, 2, 4, 8, 16],
+    "flag_meanings": "not_converged at_bound undetermined too_few_points outliers",
 }
 _WHAT = {"R": "Resistance", "C": "Capacitance", "L": "Inductance", "Q": "CPE factor",
          "n": "CPE exponent", "tau": "Time constant", "Rct": "Resistance across",
@@ -42,7 +42,7 @@ def fit_circuit(
     *,
     start: Mapping[str, float] | None = None,
     fixed: Mapping[str, float] | None = None,
-    weights: Literal["modulus", "unit"] = "modulus",
+    weights: Literal["modulus", "unit", "robust"] = "modulus",
     smoothing: Positive | None = None,
     max_iter: Count = 200,
     seed: Seed = 0,
@@ -71,7 +71,9 @@ def fit_circuit(
         Parameter -> value that stays.
     weights
         "modulus": errors are in proportion to the modulus; "unit": they are alike at
-        all frequencies. How large they are is told by what the fit leaves.
+        all frequencies; "robust": as "modulus", and points further than four standard
+        deviations from the fit are left out. How large errors are is told by what the
+        fit leaves.
     smoothing
         By how much of itself a parameter changes from one spectrum to the next, one
         standard deviation (of an exponent: by how much). The spectra of one series are
@@ -88,8 +90,9 @@ def fit_circuit(
         Each parameter by its name (``R0``, ``CPE1_Q``, ``CPE1_n``, ...) with
         ``<name>_error``, one standard deviation; ``impedance`` (as it came) and
         ``fitted``; ``residual``, the root
-        mean square of what is left, relative to the modulus; ``fit_flag``. Of parts
-        that are alike the faster comes first.
+        mean square of what is left, relative to the modulus, of the points that were
+        fitted; ``fit_flag`` (outliers: points were left out). Of parts that are alike
+        the faster comes first.
 
     Raises
     ------
@@ -131,7 +134,8 @@ def fit_circuit(
         omega=omega_of(array),
         given=np.where(np.isfinite(kept), kept, given),
         fixed=np.isfinite(kept),
-        modulus=weights == "modulus",
+        modulus=weights != "unit",
+        robust=weights == "robust",
         smoothing=float(smoothing or 0.0),
         max_iter=max_iter,
         seed=seed,

@@ -15,8 +15,9 @@ from batteryxr.echem.impedance.drift import changes
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Part
 
-#: Correlation of residuals side by side above which they are no noise.
-_SYSTEMATIC = 0.25
+#: Share of the threshold from which residuals count that cannot be noise: a chain fits
+#: most of a drift.
+_PLAIN = 0.1
 #: Bits of ``kk_flag``.
 _FLAGS = {
     "flag_masks": [1, 2, 4, 8],
@@ -51,7 +52,8 @@ def kramers_kronig(
     threshold
         Residual (root mean square, of the modulus) above which a spectrum is flagged,
         as inconsistent where residuals side by side are alike, else as noisy; and
-        change while it was taken.
+        change while it was taken. Residuals that no noise has (``correlation`` above
+        0.35) are inconsistent from a tenth of it on: a chain fits most of a drift.
 
     Returns
     -------
@@ -102,7 +104,11 @@ def kramers_kronig(
         omega=reading.omega_of(array),
     )
     # Noise differs from one frequency to the next; what no cell can do goes on.
-    flag = xr.where(misfit > threshold, xr.where(correlation > _SYSTEMATIC, 1, 8), 0)
+    flag = xr.where(
+        misfit > threshold, xr.where(correlation > linear.SYSTEMATIC, 1, 8), 0
+    )
+    plain = (correlation > linear.NO_NOISE) & (misfit > _PLAIN * threshold)
+    flag = xr.where(plain, 1, flag)
     found: dict[str, xr.DataArray] = {
         "residual": reading.named(residual, "1", "Residual, of the modulus"),
         "impedance": reading.measured_in(array),

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
 
@@ -25,6 +25,18 @@ _FIRST, _BEFORE = 12, 4
 #: Seconds after a switch that are long for a time to look at.
 _LATE = 100.0
 _OHM = {"units": "ohm", "long_name": "Resistance"}
+#: A gap longer than so many of the intervals behind it holds the switch somewhere;
+#: intervals that differ by less of themselves are a clock's.
+_GAP, _REGULAR = 1.5, 0.01
+#: Exponentials of a relaxation; how much further than they a polynomial may reach.
+_TIMES, _TOO_FAR = 10, 1.5
+UNDATED = 1
+FLAG = {
+    "units": "1",
+    "long_name": "What is odd about the switch",
+    "flag_masks": [1, 2],
+    "flag_meanings": "undated mean_row",
+}
 
 
 @recorded
@@ -64,7 +76,10 @@ def resistance(
         ``resistance`` (ohm) on (``switch``, ``delay``) with ``resistance_error``, one
         standard deviation; NaN where the next switch comes first. On ``switch``:
         ``current_before``, ``current_after``, ``interval`` (s to the first row after
-        it: at shorter times the resistance is extrapolated), and the coordinates
+        it: at shorter times the resistance is extrapolated), ``switch_flag`` (undated:
+        no row tells when in a gap the switch was made; it is counted from the gap's
+        end, and the error holds the gap; mean row: a row holds a mean over
+        the switch, which dates it), and the coordinates
         ``direction`` (what begins), ``test_time``, ``time``, ``voltage`` (before),
         ``capacity_total``, ``temperature``, ``li_content``, as far as known.
 
@@ -74,6 +89,11 @@ def resistance(
         If a time is below 0 or not a number.
     DimensionError, VariableError, UnitsError, DataError
         If the record lacks something, or its times cannot be trusted.
+
+    Warns
+    -----
+    DataQualityWarning
+        If switches lie in gaps of the record, or last one row only.
 
     Examples
     --------
@@ -87,17 +107,18 @@ def resistance(
     found = switching.find(rows, i_zero)
     values = np.full((found.row.size, times.size), np.nan)
     errors, interval = values.copy(), np.full(found.row.size, np.nan)
-    longest = 0.0
+    flag, longest = np.zeros(found.row.size, np.int8), 0.0
     for k in range(found.row.size):
         before, after = switching.piece(rows, found, k, float(times.max()))
         step = (found.after[k] - found.before[k]) * 1e-3
-        values[k], errors[k] = after_switch(before, after, times, step)
+        values[k], errors[k], flag[k] = dated(before, after, times, step)
         interval[k] = after.t[0] if after.t.size else np.nan
         longest = max(longest, after.t[-1] if after.t.size else 0.0)
     _tell_late(float(times.max()), longest)
-    return bounds.told(
-        _labelled(record, found, (values, errors, interval), times, mass, formula)
-    )
+    tell_undated(flag, caller="resistance")
+    table = _labelled(record, found, (values, errors, interval), times, mass, formula)
+    table["switch_flag"] = "switch", flag | found.skipped.astype(np.int8) * 2, FLAG
+    return bounds.told(table)
 
 
 def _tell_late(delay: float, longest: float) -> None:
@@ -118,6 +139,46 @@ def check_delays(at: Sequence[float]) -> np.ndarray:
     return times
 
 
+def tell_undated(flag: np.ndarray, *, caller: str) -> None:
+    """Warn of switches that nothing dates."""
+    if undated := int((flag == UNDATED).sum()):
+        warn_quality(
+            f"{caller}: {undated} of {flag.size} switches lie in a gap that is longer "
+            "than the rows behind it are apart: when they were made is not known, and "
+            "errors hold the gap. See switch_flag."
+        )
+
+
+def dated(
+    before: Around, after: Around, times: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return resistances and errors, and whether nothing dates the switch.
+
+    A cycler that writes no row at the end of a step leaves the switch anywhere between
+    two rows.
+    """
+    values, errors = after_switch(before, after, times, step)
+    if after.t.size < 3 or before.t.size < 2:
+        return values, errors, 0
+    gap, behind = after.t[0], after.t[1] - after.t[0]
+    last = float(np.diff(before.t[-3:]).max())
+    # A clock that no switch disturbs, or rows that stop before it.
+    clocked = np.ptp([gap, behind, last]) <= _REGULAR * gap or gap > _GAP * last
+    undated = gap > _GAP * behind
+    if not undated and not clocked:
+        return values, errors, 0
+    # As if the switch was made at the first row behind it; by how much the resistance
+    # may have grown up to then, it grows in as long a time from there on.
+    shifted = after._replace(t=after.t - gap)
+    end = float(shifted.t[-1])
+    wanted = np.concatenate([times, np.minimum(times + gap, end)])
+    both, both_errors = after_switch(before, shifted, wanted, step)
+    late, later = np.split(both, 2)
+    if clocked:  # as if made at the row before; if it was not, the error holds it
+        return values, np.hypot(errors, np.abs(late - values) / np.sqrt(3.0)), 0
+    return late, np.hypot(both_errors[: times.size], np.abs(later - late)), UNDATED
+
+
 def after_switch(
     before: Around, after: Around, times: np.ndarray, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +187,7 @@ def after_switch(
     if not after.t.size or not before.t.size:
         return values, errors
     rest, rest_error = _last(before)
-    first, first_error, noise = _beginning(after)
+    first, first_error, noise = _beginning(after, float(np.sign(step)))
     # Few rows before a switch are no better than those after it.
     rest_error = rest_error if np.isfinite(rest_error) else noise
     within = after.t >= 0
@@ -155,8 +216,11 @@ def _last(before: Around) -> tuple[float, float]:
     return float(coefficients[0]), float(sd * np.sqrt(spread[0, 0]))
 
 
-def _beginning(after: Around) -> tuple[float, float, float]:
-    """Return the voltage right after a switch, its error, and the noise of a row."""
+def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
+    """Return the voltage right after a switch, its error, and the noise of a row.
+
+    `sign` is that of the step of the current.
+    """
     t, v = after.t[:_FIRST], after.v[:_FIRST]
     if t.size < 4:
         return float(v[0]), np.nan, np.nan
@@ -181,9 +245,39 @@ def _beginning(after: Around) -> tuple[float, float, float]:
     weight /= weight.sum()
     mean = float(weight @ value)
     error = float(np.sqrt(weight @ (variance + (value - mean) ** 2)))
-    # What no row has seen is known to a tenth.
-    error = float(np.hypot(error, 0.1 * (mean - v[0])))
+    relaxed = _relaxed(t, v, sign)
+    if (
+        t[0] > 0
+        and np.abs(mean - v[0]) > _TOO_FAR * np.abs(relaxed - v[0]) + noise.min()
+    ):
+        error, mean = float(np.abs(mean - relaxed)), relaxed
+    # What no row has seen is known to a tenth, less where rows behind it are sparse.
+    share = 0.1 if t[1] - t[0] <= _GAP * t[0] or t[0] <= 0 else 0.3
+    error = float(np.linalg.norm([error, share * (mean - v[0]), (mean - relaxed) / 2]))
     return mean, error, float(np.sqrt(weight @ noise))
+
+
+def _relaxed(t: np.ndarray, v: np.ndarray, sign: float) -> float:
+    """Return the voltage at 0 if all that goes on after it goes the way of the step.
+
+    Exponentials and the square root of time, none of them backward: this never goes
+    far beyond what the rows show, as polynomials may.
+    """
+    from scipy.optimize import nnls
+
+    if t[0] <= 0:
+        return float(v[0])
+    tau = np.geomspace(t[0], 2 * t[-1], _TIMES)
+    one = np.ones(t.size)
+    ways = np.column_stack(
+        [one, -one, np.sqrt(t), t, -t, *(1 - np.exp(-t / x) for x in tau)]
+    )
+    size = np.sqrt((ways**2).sum(axis=0))
+    try:
+        x, _ = nnls(ways / size, sign * (v - v[0]), maxiter=50 * size.size)
+    except RuntimeError:  # it did not converge: nothing is known beyond the first row
+        return float(v[0])
+    return float(v[0] + sign * (x[0] - x[1]) / size[0])
 
 
 def _least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

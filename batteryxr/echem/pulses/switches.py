@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import compute
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.units import in_units
 from batteryxr.echem.counting import largest_current
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 #: A switch changes the current by more than this share of the larger one, and beside
 #: it the current changes by less than this share of the switch.
 _CHANGE, _STEADY = 0.05, 0.2
+#: How far from both levels (as a share) a row is that holds a mean over the switch.
+_BETWEEN = 0.02
+#: Rows of one piece that the next looks at again.
+_HELD = 4
 #: Rows that are read before a switch, and at most after it.
 _BEFORE, _MOST = 6, 100_000
 #: Rows after it that are read in any case.
@@ -37,7 +41,10 @@ class CurrentSwitches(NamedTuple):
     before, after
         Current in mA on both sides.
     time
-        Test time (s) of the row before: when the switch was made.
+        When each was made (s of test time): of the row before; where a row holds a
+        mean over the switch, when that mean says.
+    skipped
+        (switches,) rows between both sides that hold such a mean: 0 or 1.
     i_zero
         Below which the cell rests (mA).
     """
@@ -46,6 +53,7 @@ class CurrentSwitches(NamedTuple):
     before: np.ndarray
     after: np.ndarray
     time: np.ndarray
+    skipped: np.ndarray
     i_zero: float
 
 
@@ -67,22 +75,29 @@ def find(rows: Columns, i_zero: float | None) -> CurrentSwitches:
     found: list[np.ndarray] = []
     held: np.ndarray | None = None
     offset = 0
+    single: set[int] = set()
     for block in rows.blocks():
         table = np.stack([block.t, block.i, _file(block)])
         if held is not None:
             table = np.concatenate([held, table], axis=1)
         found.append(_switched(table, i_zero, offset, last=False))
-        size = min(3, table.shape[1])
+        single.update((offset + _singles(table, i_zero)).tolist())
+        size = min(_HELD, table.shape[1])
         held = table[:, -size:]
         offset += table.shape[1] - size
     if held is not None:
         found.append(_switched(held, i_zero, offset, last=True))
-    whole = np.unique(np.concatenate([np.empty((4, 0)), *found], axis=1), axis=1)
+    if single:
+        warn_quality(
+            f"{len(single)} changes of the current last one row only, the first at row "
+            f"{min(single) + 1}: they are no switches here, as a single row tells "
+            "neither a pulse from a wild reading nor when it began"
+        )
+    whole = np.unique(np.concatenate([np.empty((5, 0)), *found], axis=1), axis=1)
     if (np.diff(whole[3]) < 0).any():
         raise DataError("record", "has a clock that runs backward", "Mend it first.")
-    return CurrentSwitches(
-        whole[0].astype(np.int64), whole[1], whole[2], whole[3], i_zero
-    )
+    row, skipped = whole[0].astype(np.int64), whole[4].astype(np.int64)
+    return CurrentSwitches(row, whole[1], whole[2], whole[3], skipped, i_zero)
 
 
 def _file(block: Any) -> np.ndarray:
@@ -100,18 +115,62 @@ def _switched(
     """
     t, i, file = table
     if t.size < 2:
-        return np.empty((4, 0))
+        return np.empty((5, 0))
     change = np.diff(i)
-    larger = np.maximum(np.abs(i[1:]), np.abs(i[:-1]))
-    switch = (np.abs(change) > _CHANGE * larger) & (np.abs(change) > 3 * i_zero)
-    switch &= (np.diff(file) == 0) & (np.diff(t) >= 0)
+    told = (np.diff(file) == 0) & (np.diff(t) >= 0)
+    switch = told & _steps(i[:-1], i[1:], i_zero)
     beside = np.abs(np.concatenate([[0.0], change, [0.0]]))
     steady = _STEADY * np.abs(change)
     switch &= (beside[:-2] <= steady) & (beside[2:] <= steady)
     switch[:1] &= offset == 0
     switch[-1:] &= last
     k = np.flatnonzero(switch)
-    return np.stack([k + float(offset), i[k], i[k + 1], t[k]])
+    plain = np.stack([k + float(offset), i[k], i[k + 1], t[k], 0.0 * k])
+    means = _means(table, i_zero, told & ~switch, beside)
+    means[:1] &= offset == 0
+    means[-1:] &= last
+    k = np.flatnonzero(means)
+    share = (i[k + 1] - i[k]) / (i[k + 2] - i[k])
+    when = t[k + 1] - share * (t[k + 1] - t[k])
+    held = np.stack([k + float(offset), i[k], i[k + 2], when, 0.0 * k + 1.0])
+    return np.concatenate([plain, held], axis=1)
+
+
+def _means(
+    table: np.ndarray, i_zero: float, told: np.ndarray, beside: np.ndarray
+) -> np.ndarray:
+    """Tell before which rows there is one that holds a mean over a switch.
+
+    It lies between levels that are steady: a current that fades is none.
+    """
+    i = table[1]
+    if i.size < 3:
+        return np.zeros(0, bool)
+    whole = i[2:] - i[:-2]
+    part = i[1:-1] - i[:-2]
+    share = np.divide(part, whole, out=np.zeros(whole.size), where=whole != 0)
+    found: np.ndarray = told[:-1] & told[1:] & _steps(i[:-2], i[2:], i_zero)
+    found &= (share > _BETWEEN) & (share < 1 - _BETWEEN)
+    steady = _STEADY * np.minimum(share, 1 - share) * np.abs(whole)
+    return found & (beside[:-3] <= steady) & (beside[3:] <= steady)
+
+
+def _steps(before: np.ndarray, after: np.ndarray, i_zero: float) -> np.ndarray:
+    """Tell where the current changes enough for a switch."""
+    change = np.abs(after - before)
+    larger = np.maximum(np.abs(before), np.abs(after))
+    found: np.ndarray = (change > _CHANGE * larger) & (change > 3 * i_zero)
+    return found
+
+
+def _singles(table: np.ndarray, i_zero: float) -> np.ndarray:
+    """Return rows whose current is another one than that on both sides, alike."""
+    i = table[1]
+    if i.size < 3:
+        return np.empty(0, np.int64)
+    away = _steps(i[:-2], i[1:-1], i_zero) & _steps(i[1:-1], i[2:], i_zero)
+    back = np.abs(i[2:] - i[:-2]) <= _CHANGE * np.abs(i[1:-1] - i[:-2])
+    return np.flatnonzero(away & back) + 1
 
 
 def piece(
@@ -133,15 +192,16 @@ def piece(
     row, begun = int(found.row[switch]), float(found.time[switch])
     last = rows.arrays["current"].size - 1
     end = int(found.row[switch + 1]) if switch + 1 < found.row.size else last
-    begin = int(found.row[switch - 1]) + 1 if switch else 0
+    begin = int(found.row[switch - 1] + found.skipped[switch - 1]) + 1 if switch else 0
     span = slice(max(row - _BEFORE + 1, begin), min(end, row + _MOST) + 1)
     names = ("test_time", "voltage", "current")
     t, v, i = (
         a.values for a in compute(*(rows.arrays[n].isel(record=span) for n in names))
     )
     at, since = row - span.start + 1, t - begun
-    wanted = int(np.searchsorted(since[at:], seconds, "right")) + 1
-    after = slice(at, at + max(wanted, _LEAST))
+    first = at + int(found.skipped[switch])
+    wanted = int(np.searchsorted(since[first:], seconds, "right")) + 1
+    after = slice(first, first + max(wanted, _LEAST))
     # A row without a voltage tells nothing.
     told = np.isfinite(v)
     before, behind = (

@@ -11,7 +11,7 @@ from batteryxr.core import bounds
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
-from batteryxr.echem.pulses.resistance import after_switch, check_delays
+from batteryxr.echem.pulses.resistance import FLAG, check_delays, dated, tell_undated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,8 @@ def pulses(
         On ``pulse``: ``resistance`` (ohm, also on ``delay``) with
         ``resistance_error``, ``resistance_end`` (at the end of the pulse),
         ``resistance_back`` (of the switch back, at 0), ``current`` (mA, of the pulse,
-        less what it was laid on), ``duration`` (s), ``charge`` (mA h), ``voltage_end``
+        less what it was laid on), ``duration`` (s), ``charge`` (mA h, with that of
+        the current it was laid on), ``voltage_end``, ``switch_flag`` as of `resistance`
         and the coordinates ``direction``, ``test_time``, ``time``, ``voltage``
         (before), ``capacity_total``, ``temperature``, ``li_content``, as far as known.
 
@@ -83,6 +84,7 @@ def pulses(
     first = pairs(found, window)
     names = ("resistance_end", "resistance_back", "voltage_end")
     values = np.full((first.size, times.size), np.nan)
+    flag = np.zeros(first.size, np.int8)
     errors, more = values.copy(), {n: np.full(first.size, np.nan) for n in names}
     for k, switch in enumerate(first.tolist()):
         step = (found.after[switch] - found.before[switch]) * 1e-3
@@ -92,13 +94,19 @@ def pulses(
         wanted = np.append(
             times, min(lasting, after.t[-1] if after.t.size else lasting)
         )
-        r, sd = after_switch(before, after, wanted, step)
+        r, sd, flag[k] = dated(before, after, wanted, step)
         values[k], errors[k] = np.where(times <= lasting, r[:-1], np.nan), sd[:-1]
         more["resistance_end"][k] = r[-1]
         step = (found.after[switch + 1] - found.before[switch + 1]) * 1e-3
-        more["resistance_back"][k] = after_switch(last, back, np.zeros(1), step)[0][0]
+        more["resistance_back"][k] = dated(last, back, np.zeros(1), step)[0][0]
         more["voltage_end"][k] = last.v[-1] if last.v.size else np.nan
+    tell_undated(flag, caller="pulses")
     table = _labelled(record, found, first, (values, errors, more), times)
+    table["switch_flag"] = (
+        "pulse",
+        flag | found.skipped[first].astype(np.int8) * 2,
+        FLAG,
+    )
     coords = switching.coordinates(
         record, found.row[first], "pulse", mass=mass, formula=formula
     )
@@ -113,7 +121,7 @@ def pairs(found: CurrentSwitches, window: float) -> np.ndarray:
     pulse = (lasting <= window) & (back <= _BACK * size[:-1])
     first = np.flatnonzero(pulse)
     # The pause between two pulses goes back to a pulse: it is none itself.
-    rests = np.abs(found.after[first]) < np.abs(found.before[first])
+    rests = np.abs(found.after[first]) <= found.i_zero
     kept, last = [], -2
     for k, rest in zip(first.tolist(), rests.tolist(), strict=True):
         if not rest and k > last + 1:

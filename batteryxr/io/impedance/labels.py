@@ -33,9 +33,9 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("real", r"re\(z(we)?\)|z?re(al)?|re(al)?_?z|z_?re(al)?|z'|z1|real\(z\)"),
     ("minus_imaginary", r"-(im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|z''|z2)"),
     ("imaginary", r"im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|imag\(z\)"),
-    ("modulus", r"\|z(we)?\||zmod|z_?mod(ulus)?|modulus|impedance"),
-    ("phase", r"phase\(z(we)?\)|phase|zphz|phi|theta"),
-    ("minus_phase", r"-(phase\(z(we)?\)|phase|phi|theta)"),
+    ("modulus", r"\|z(we)?\||zmod|z_?mod(ulus)?|modulus|impedance|(abs|mag)\(z\)"),
+    ("phase", r"phase\(z(we)?\)|phase(angle)?|zphz|phi|φ|ϕ|theta|θ|arg\(z\)"),
+    ("minus_phase", r"-(phase\(z(we)?\)|phase(angle)?|phi|φ|ϕ|theta|θ|arg\(z\))"),
     ("test_time", r"time|elapsedtime|t"),
     ("voltage", r"<?ewe>?|vdc|edc|potential|voltage|e"),
     ("current", r"<?i>?|idc|current"),
@@ -164,7 +164,7 @@ def _lacking(
 def _split(label: str) -> tuple[str, str | None]:
     """Return the label without units, lower case and blanks, and the units."""
     text = label.replace('"', "''").replace("′", "'").replace("″", "''")
-    text = text.replace("−", "-").replace("`", "'").strip()
+    text = re.sub("[−–‐]", "-", text).replace("`", "'").strip()
     for form in _FORMS:
         match = form.fullmatch(text)
         if match and (units := _units(match["unit"])) is not None:

@@ -123,3 +123,34 @@ def test_refusals():
         degradation_modes(data[:, :10], standards=standards())
     with pytest.raises(DataError, match="rise"):
         degradation_modes(data[:, ::-1], standards=standards())
+
+
+def test_curves_that_are_exchanged_turned_round_or_of_a_discharge_are_named():
+    data, sound = cells(5e-4)[0][:2, ::4], standards()
+    swapped = {"cathode": sound["anode"], "anode": sound["cathode"]}
+    with pytest.raises(ArgumentError, match="below the anode"):
+        degradation_modes(data, standards=swapped)
+    for name in ("cathode", "anode"):
+        content = 1 - sound[name]["li_content"].values
+        turned = sound[name].assign_coords(li_content=content)
+        with pytest.raises(ArgumentError, match=f"{name}, which rises"):
+            degradation_modes(data, standards=sound | {name: turned})
+    falling = data.copy(data=data.values[:, ::-1])
+    with pytest.raises(DataError, match="discharge"):
+        degradation_modes(falling, standards=sound)
+    percent = sound["anode"].assign_coords(li_content=GRID * 100)
+    with pytest.raises(ArgumentError, match="from 0 to 1"):
+        degradation_modes(data, standards=sound | {"anode": percent})
+
+
+def test_too_little_of_a_charge_and_half_a_half_cell_are_told():
+    data, sound = cells(5e-4)[0][:2, ::4], standards()
+    assert (degradation_modes(data, standards=sound)["fit_flag"] == 0).all()
+    few = data.where((data["capacity"] > 3) & (data["capacity"] < 5))
+    with pytest.warns(DataQualityWarning, match="do not determine"):
+        found = degradation_modes(few, standards=sound)
+    assert (found["fit_flag"].values & 4 > 0).all()
+    half = sound | {"cathode": sound["cathode"][750:]}
+    with pytest.warns(DataQualityWarning, match="degradation_modes"):
+        found = degradation_modes(data, standards=half)
+    assert (found["fit_flag"].values & 2 > 0).all()

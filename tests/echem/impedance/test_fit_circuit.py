@@ -244,3 +244,28 @@ def test_a_search_that_is_cut_short_is_flagged():
     assert (found["fit_flag"] & 1 > 0).all()
     found = fit_circuit(labelled(z), "R0-p(R1,CPE1)-W1")
     assert (found["fit_flag"] == 0).all()
+
+
+def test_points_that_are_far_off_are_left_out_and_told():
+    z = 3 + zarc(10.0, 1e-3, 0.85)
+    rng = np.random.default_rng(7)
+    z = noisy(np.stack([z] * 30), 0.005, 8)
+    odd = rng.random(z.shape) < 0.03
+    off = z * (1 + 0.3 * odd * np.exp(2j * np.pi * rng.random(z.shape)))
+    found = fit_circuit(labelled(off), "R0-p(R1,CPE1)", weights="robust")
+    for name, true in (("R0", 3.0), ("R1", 10.0)):
+        away = np.abs(found[name].values - true)
+        assert np.sqrt(np.mean((away / true) ** 2)) < 0.005
+        assert np.mean(away < 1.96 * found[f"{name}_error"].values) > 0.8
+    assert ((found["fit_flag"].values & 16 > 0) == odd.any(axis=1)).mean() > 0.9
+    clean = fit_circuit(labelled(z), "R0-p(R1,CPE1)", weights="robust")
+    plain = fit_circuit(labelled(z), "R0-p(R1,CPE1)")
+    np.testing.assert_allclose(clean["R1"], plain["R1"], rtol=2e-3)
+
+
+def test_an_exponent_at_its_bound_keeps_no_fit_from_its_end():
+    z = noisy(np.stack([2 + 10 / (1 + 1e-2 * s(F))] * 12), 0.0005, 1)
+    found = fit_circuit(labelled(z), "R0-p(R1,CPE1)")
+    assert (found["fit_flag"].values & 1 == 0).all()
+    assert (found["fit_flag"].values & 2 > 0).any()
+    np.testing.assert_allclose(found["R1"], 10.0, rtol=1e-3)

@@ -15,7 +15,7 @@ from batteryxr.echem import correct_drift, drt, kramers_kronig
 from batteryxr.simulate import impedance_loop
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cells import F, labelled, noisy, warburg, zarc
+from cells import F, labelled, noisy, s, warburg, zarc
 
 
 def cell(r1=10.0):
@@ -154,3 +154,30 @@ def quiet_drift(spectra):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataQualityWarning)
         return correct_drift(spectra)
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.005])
+def test_sharp_processes_and_inductive_tails_raise_no_alarm(noise):
+    f = np.logspace(-2, 5, 60)
+    x = np.sqrt(s(f) * 30.0)
+    cells = [
+        3 + 10 / (1 + s(f) * 1e-2),
+        3 + 10 / (1 + s(f) * 1e-2) + 5 * (1 - 1j) / np.sqrt(2 * np.pi * f),
+        1e-5 * s(f) + 3 + 1 / (0.1 + 1e-4 * s(f) ** 0.85),
+        3 + 20 * np.tanh(x) / x,
+        3 + 20 / np.sqrt(1 + s(f) * 0.1),
+        3 + 10 / (1 + s(f) * 1e-3) + 1 / (0.5 * s(f)),
+    ]
+    z = np.concatenate([noisy(np.stack([c] * 5), noise, 3) for c in cells])
+    test = kramers_kronig(labelled(z, f), threshold=2 * noise)
+    assert (test["kk_flag"] == 0).all()
+
+
+def test_a_drift_that_a_chain_nearly_fits_is_told():
+    f = np.logspace(5, -1, 43)
+    at = np.cumsum(np.maximum(2.5 / f, 0.25))
+    r = 14.0 * (1 + 0.1 * at / at[-1])
+    z = 3 + 1 / (1 / r + 2.5e-5 * s(f) ** 0.87) + 3 * (1 - 1j) / np.sqrt(2 * np.pi * f)
+    test = kramers_kronig(labelled(noisy(np.stack([z] * 6), 0.001, 2), f))
+    assert (test["misfit"] < 0.01).all()
+    assert (test["kk_flag"] == 1).sum() >= 5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
 from batteryxr.echem import interruptions, pulses, resistance
 
 R0, R1, TAU, SIGMA = 0.050, 0.030, 4.0, 0.004  # ohm, ohm, s, ohm s^-0.5
@@ -231,3 +231,91 @@ def test_errors_of_interruptions_hold_the_course_of_a_particle_that_fills():
         inside.append(bool(off_by[0] < 1.96 * found["resistance_error"].values[0]))
         np.testing.assert_allclose(found["resistance"], r, rtol=0.05)
     assert all(inside)
+
+
+def sampled(t, program, noise=0.0, seed=0):
+    """Return the record of a program at some times, and its current in A."""
+    begins = np.concatenate([[0.0], np.cumsum([s for _, s in program])])
+    i, v, last = np.zeros(t.size), np.full(t.size, 3.7), 0.0
+    for (current, _), begin in zip(program, begins, strict=False):
+        since = np.where(t > begin, t - begin, 0.0)
+        i = np.where(t > begin, current, i)
+        rise = R0 * (t > begin) + R1 * (1 - np.exp(-since / TAU))
+        v = v + (current - last) * (rise + SIGMA * np.sqrt(since))
+        last = current
+    v = v + noise * np.random.default_rng(seed).standard_normal(t.size)
+    record = xr.Dataset(
+        {
+            "voltage": ("record", v, {"units": "V"}),
+            "current": ("record", i * 1e3, {"units": "mA"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    return record, i
+
+
+PULSE = [(0, 600), (1.0, 60), (0, 600)]
+
+
+@pytest.mark.parametrize("first", [0.05, 0.2, 1.0])
+def test_a_switch_in_a_gap_is_flagged_and_its_errors_hold_the_gap(first):
+    # At rest a row each minute, and none at its end.
+    t = np.concatenate(
+        [np.arange(30.0, 600, 60), 600 + times_after(60, first), 661 + np.arange(500.0)]
+    )
+    with pytest.warns(DataQualityWarning, match="1 of 2 switches lie in a gap"):
+        found = resistance(sampled(t, PULSE)[0], at=(0, 1))
+    assert found["switch_flag"].values[0] == 1
+    off = np.abs(found["resistance"].values[0] - expected([0, 1]))
+    assert (off < 2 * found["resistance_error"].values[0]).all()
+    assert (off < 0.3 * R0).all()  # nothing absurd from a minute away
+    with pytest.warns(DataQualityWarning, match="pulses: 1 of 1"):
+        assert pulses(sampled(t, PULSE)[0], at=(0,))["switch_flag"].values == [1]
+
+
+def test_errors_hold_a_clock_that_no_switch_disturbs():
+    inside = []
+    for shift in np.linspace(0.05, 0.95, 10):
+        found = resistance(sampled(np.arange(shift, 1200, 1.0), PULSE)[0], at=(0,))
+        off = np.abs(found["resistance"].values - R0)
+        inside += (off < 2 * found["resistance_error"].values).ravel().tolist()
+    assert all(inside)
+
+
+def test_sparse_rows_leave_no_wild_extrapolation():
+    for step in (0.1, 0.5, 2.0):
+        rows = [np.arange(0.0, 600, 10), 600 + np.arange(0, 60, step)]
+        t = np.concatenate([*rows, 660 + np.arange(0, 500, step)])
+        found = resistance(sampled(t, PULSE)[0], at=(0,))
+        off = np.abs(found["resistance"].values - R0)
+        assert (off < 0.03 * R0).all()
+        assert (off < 2.5 * found["resistance_error"].values).all()
+
+
+@pytest.mark.parametrize("chunk", [None, 5, 601])
+def test_a_row_that_holds_a_mean_dates_the_switch(chunk):
+    t = np.arange(0.5, 1200, 1.0)
+    record, i = sampled(t, PULSE)
+    for at in (600, 660):
+        i[int(np.argmax(t > at))] = 0.5
+    record["current"] = "record", i * 1e3, {"units": "mA"}
+    record = record if chunk is None else record.chunk(record=chunk)
+    found = resistance(record, at=(0,))
+    assert found["switch_flag"].values.tolist() == [2, 2]
+    np.testing.assert_allclose(found["resistance"], R0, rtol=0.02)
+    assert pulses(record, at=(0,)).sizes["pulse"] == 1
+
+
+def test_a_single_row_of_current_is_told_and_is_no_switch():
+    t = np.arange(0.0, 1200, 1.0)
+    record, _ = sampled(t, [(0, 600), (1.0, 1), (0, 500)])
+    with pytest.warns(DataQualityWarning, match="one row only"):
+        assert resistance(record).sizes["switch"] == 0
+
+
+def test_a_pulse_against_the_current_it_is_laid_on():
+    record, _ = cell([(1.0, 600), (0.5, 60), (1.0, 600)])
+    table = pulses(record, at=(0,))
+    np.testing.assert_allclose(table["current"], [-500.0])
+    np.testing.assert_allclose(table["resistance"], R0, rtol=0.01)
+    assert table["direction"].values.tolist() == ["discharge"]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from batteryxr.echem.impedance.kernels import arcs
+
 #: Trial regularisations, and points within a step that the kernel is integrated at.
 _TRIALS = np.logspace(-8, 3, 34)
 _WITHIN = 24
@@ -15,11 +17,15 @@ EXTRA = 3
 _FIRST, _NEAR = 4.0, 2
 #: Of a normal distribution, 95 % within.
 _SD = 1.959964
-
-
+#: Least share of the largest top that another one has.
+_TOP = 0.1
+#: Squares that the L-curve may leave, against those of the noise.
+_CORNER = 1.5
 #: Bits of ``drt_flag``, and points of a spectrum at least.
-NOT_CONVERGED, TOO_FEW = 1, 2
+NOT_CONVERGED, TOO_FEW, MISFIT = 1, 2, 4
 _LEAST = 6
+#: Variance against that of the noise, and residual, above which something is left.
+_LEFT, _LARGE = 4.0, 0.01
 
 
 class Basis(NamedTuple):
@@ -86,7 +92,34 @@ def distributions(
         beside, flag = np.empty((*lead, EXTRA)), np.empty(lead, np.int8)
         return over, over, over, beside, none.astype(complex), one, one, flag
     columns = [np.array(c) for c in zip(*rows, strict=True)]
+    noise = arcs.noise_of(flat, omega)
+    columns[1:3] = _widened(columns, flat, (omega, noise), grid)
+    rms = columns[6]
+    odd = (rms > _LARGE) & (rms**2 / 2 > _LEFT * noise)
+    columns[7] = (columns[7] | np.where(odd, MISFIT, 0)).astype(np.int8)
     return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)
+
+
+def _widened(
+    columns: list[np.ndarray],
+    measured: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray],
+    grid: Basis,
+) -> list[np.ndarray]:
+    """Return bounds that also hold the arcs that a spectrum is as likely made of.
+
+    What is sharper than the data can tell is smoothed away from the distribution; arcs
+    that leave no more than noise say how high it may have been.
+    """
+    gamma, low, high, beside = columns[:4]
+    omega, noise = known
+    starts = arcs.starts(gamma, grid.log_tau, _TOP)
+    for row, one in enumerate(arcs.fitted(measured, omega, starts, beside, noise)):
+        if one is not None:
+            value, sd = arcs.distribution(one, grid.log_tau)
+            low[row] = np.minimum(low[row], value * np.exp(-_SD * sd))
+            high[row] = np.maximum(high[row], value * np.exp(np.minimum(_SD * sd, 50)))
+    return [low, high]
 
 
 def _one(
@@ -197,9 +230,12 @@ def _strength(
         noise = float(np.min(misfit / np.maximum(free, 1.0)))
         enough = np.flatnonzero(misfit <= 1.05 * noise * n_data)
         return float(trials[enough[-1] if enough.size else 0]), likely
+    # A corner far above the noise is that of another part of the curve.
+    noise = float(np.min(misfit / np.maximum(free, 1.0)))
+    near = max(int((misfit <= _CORNER * noise * n_data).sum()), 6)
     x, y = np.log(misfit), np.log(sizes)
     dx, dy = np.gradient(x), np.gradient(y)
     bend = (dx * np.gradient(dy) - dy * np.gradient(dx)) / (
         dx**2 + dy**2 + 1e-12
     ) ** 1.5
-    return float(trials[2 + int(np.argmax(bend[2:-2]))]), likely
+    return float(trials[2 + int(np.argmax(bend[2 : min(near, bend.size - 2)]))]), likely

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Node, Series
 
 #: Bits of ``fit_flag``.
-NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW = 1, 2, 4, 8
+NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW, OUTLIERS = 1, 2, 4, 8, 16
+#: Standard deviations of each part beyond which a point is an outlier; the median of
+#: their modulus; rounds of leaving points out; the share of points that may be.
+_OFF, _MEDIAN, _ROUNDS, _SHARE = 4.0, 1.1774, 8, 0.3
 #: Starts of each spectrum, and the steps that choose between them.
 _STARTS, _FIRST_STEPS = 8, 12
 #: Spectra that are fitted at once: more do not fit the processor's cache.
@@ -41,6 +44,8 @@ class Task(NamedTuple):
         (parameters,) whether a given one stays.
     modulus
         Whether errors are in proportion to the modulus; else they are all alike.
+    robust
+        Whether points far from the fit are left out.
     smoothing
         How much parameters change from one spectrum to the next; 0: anything goes.
     max_iter
@@ -54,6 +59,7 @@ class Task(NamedTuple):
     given: np.ndarray
     fixed: np.ndarray
     modulus: bool
+    robust: bool
     smoothing: float
     max_iter: int
     seed: int
@@ -108,6 +114,10 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
         some = np.flatnonzero(enough)
         part = problem._replace(measured=clean[some], weights=weights[some])
         found = _independent(part, space, task)
+        if task.robust:
+            part, found = _without_outliers(part, space, task, found)
+            problem.weights[some] = part.weights
+            points = 2 * (problem.weights > 0).sum(axis=1)
         theta[some], best[some], converged[some] = found
     theta = _sorted(task.root, space, theta)
     variance = best / np.maximum(points - n_free, 1)
@@ -123,7 +133,9 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
     else:
         _, _, curvature = levenberg.normal(problem, space, theta)
         spread = levenberg.covariance(curvature, variance)
-    return _answer(problem, space, theta, spread, converged, enough)
+    left_out = there.sum(axis=1) > (problem.weights > 0).sum(axis=1)
+    *values, flag = _answer(problem, space, theta, spread, converged, enough)
+    return *values, flag | np.where(left_out, OUTLIERS, 0).astype(np.int8)
 
 
 def _independent(
@@ -144,15 +156,51 @@ def _independent(
         weights=np.concatenate([problem.weights] * keep),
     )
     theta = space.theta(tries.reshape(keep * n, -1))
-    bounded = space._replace(
-        low=np.where(space.log, theta.min(axis=0) - _WIDE, space.low),
-        high=np.where(space.log, theta.max(axis=0) + _WIDE, space.high),
-    )
+    bounded = _opened(space, theta)
     if keep > 1:
         theta, value, _ = levenberg.search(whole, bounded, theta, _FIRST_STEPS)
         pick = np.argmin(value.reshape(keep, n), axis=0)
         theta = theta.reshape(keep, n, -1)[pick, np.arange(n)]
     return levenberg.search(problem, bounded, theta, task.max_iter)
+
+
+def _without_outliers(
+    problem: CircuitProblem,
+    space: Space,
+    task: Task,
+    found: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> tuple[CircuitProblem, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Leave out points that are far from the fit, until all that are left are near.
+
+    A point that comes near again, of a better fit, is taken back.
+    """
+    theta, best, converged = (one.copy() for one in found)
+    whole, weights = problem.weights, problem.weights.copy()
+    for _ in range(_ROUNDS):
+        z, _ = impedance(task.root, task.omega, space.values(theta))
+        off = np.where(whole > 0, np.abs(z - problem.measured) * whole, np.nan)
+        limit = _OFF * np.nanmedian(off, axis=1) / _MEDIAN
+        # No more than a share of them: else the circuit is wrong, not the points.
+        limit = np.maximum(limit, np.nanquantile(off, 1 - _SHARE, axis=1))
+        new = np.where(off <= limit[:, None], whole, 0.0)
+        rows = np.flatnonzero((new != weights).any(axis=1))
+        if not rows.size:
+            break
+        weights[rows] = new[rows]
+        part = problem._replace(measured=problem.measured[rows], weights=new[rows])
+        open_ = _opened(space, theta[rows])
+        theta[rows], best[rows], converged[rows] = levenberg.search(
+            part, open_, theta[rows], task.max_iter
+        )
+    return problem._replace(weights=weights), (theta, best, converged)
+
+
+def _opened(space: Space, theta: np.ndarray) -> Space:
+    """Return the space, bounded about a place: no size runs away."""
+    return space._replace(
+        low=np.where(space.log, theta.min(axis=0) - _WIDE, space.low),
+        high=np.where(space.log, theta.max(axis=0) + _WIDE, space.high),
+    )
 
 
 def _sorted(root: Series, space: Space, theta: np.ndarray) -> np.ndarray:

@@ -102,8 +102,11 @@ def search(
         size = np.einsum("bpp->bp", curvature)
         size = np.maximum(size, 1e-12 * size.max(axis=1, keepdims=True) + 1e-300)
         damped = curvature + (damping[active, None] * size)[:, :, None] * eye
-        damped = damped + (~space.free).astype(float) * eye
-        step = _solved(damped, -gradient)
+        # What is drawn out of its bounds stays there, and moves no other parameter.
+        moves = _moves(theta[active], gradient, space)
+        damped = np.where(moves[:, :, None] & moves[:, None, :], damped, 0.0)
+        damped = damped + np.where(moves, 0.0, 1.0)[:, :, None] * eye
+        step = _solved(damped, np.where(moves, -gradient, 0.0))
         new = np.clip(
             theta[active] + np.clip(step, -_STEP, _STEP), space.low, space.high
         )
@@ -136,11 +139,15 @@ def _slopes(
 
     A parameter at a bound counts only if it is drawn inward.
     """
-    inward = ((theta > space.low) | (gradient < 0)) & (
-        (theta < space.high) | (gradient > 0)
-    )
     cosine = np.abs(gradient) / np.sqrt(np.maximum(size * best[:, None], 1e-300))
-    return np.where(inward & space.free, cosine, 0.0).max(axis=1)
+    return np.where(_moves(theta, gradient, space), cosine, 0.0).max(axis=1)
+
+
+def _moves(theta: np.ndarray, gradient: np.ndarray, space: Space) -> np.ndarray:
+    """Tell which parameters are free, and not drawn outward at a bound."""
+    above, below = theta > space.low, theta < space.high
+    moves: np.ndarray = (above | (gradient < 0)) & (below | (gradient > 0)) & space.free
+    return moves
 
 
 def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:

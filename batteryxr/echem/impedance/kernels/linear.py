@@ -6,8 +6,12 @@ import numpy as np
 
 #: Least and largest number of elements.
 _LEAST, _MOST = 3, 60
-#: Elements more that are tried after the best number.
+#: Elements more that are tried after the best number, and after the last one whose
+#: residuals side by side are alike: a sharp process needs many to lie near it.
 _PATIENCE = 6
+#: Correlation of residuals side by side above which they are hardly noise; above the
+#: second they never are (none of 3600 spectra of noisy circuits).
+SYSTEMATIC, NO_NOISE = 0.25, 0.35
 #: Relative errors of no meaning.
 _ROUNDING = 1e-6
 #: Spectra at once.
@@ -43,12 +47,16 @@ def test(
         for a in range(0, max(len(flat), 1), _BLOCK)
     ]
     fitted, count, mu = (np.concatenate(c) for c in zip(*parts, strict=True))
+    shape = measured.shape
+    whole = fitted.reshape(shape), _relative(flat, fitted).reshape(shape)
+    return *whole, count.reshape(lead), mu.reshape(lead)
+
+
+def _relative(flat: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """Return what is left, of the modulus; NaN where there is no point."""
     there = np.isfinite(flat)
     size = np.abs(np.where(there, flat, 1.0))
-    residual = np.where(there, (flat - fitted) * (1.0 / size), np.nan)
-    shape = measured.shape
-    whole = fitted.reshape(shape), residual.reshape(shape)
-    return *whole, count.reshape(lead), mu.reshape(lead)
+    return np.where(there, (flat - fitted) * (1.0 / size), np.nan)
 
 
 def _test(
@@ -71,7 +79,9 @@ def _test(
         below = -np.minimum(sizes, 0).sum(axis=1)
         above = np.maximum(sizes, 0).sum(axis=1)
         mu[won] = (1.0 - below / np.maximum(above, 1e-300))[better]
-        patience[active] = np.where(better, 0, patience[active] + 1)
+        relative = _relative(flat[active], z)
+        alike = correlation(relative, omega=omega) > SYSTEMATIC
+        patience[active] = np.where(better | alike, 0, patience[active] + 1)
         if number:
             break
         m += 1

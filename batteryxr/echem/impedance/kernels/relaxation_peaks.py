@@ -13,12 +13,17 @@ _STEPS, _HALF, _ALIKE = 60, 6, 0.2
 
 
 class RelaxationPeak(NamedTuple):
-    """One peak: place and centre in ln(tau), area, height."""
+    """One peak: place and centre in ln(tau), area, height; errors of place and area.
+
+    Errors are NaN where nothing tells them.
+    """
 
     place: float
     centre: float
     area: float
     height: float
+    place_error: float = np.nan
+    area_error: float = np.nan
 
 
 def peaks_of(
@@ -35,13 +40,7 @@ def peaks_of(
     least
         Share of the largest peak that one must stand above its valleys.
     """
-    from scipy.signal import find_peaks
-
-    if not np.isfinite(gamma).all() or gamma.max() <= 0:
-        return []
-    padded = np.concatenate([[0.0], gamma, [0.0]])
-    tops, _ = find_peaks(padded, prominence=least * gamma.max())
-    tops = tops - 1
+    tops = tops_of(gamma, least)
     if not tops.size:
         return []
     step = log_tau[1] - log_tau[0]
@@ -58,6 +57,17 @@ def peaks_of(
         alike = off < _ALIKE * gamma[top]
         place = float(places[k]) if alike else _top(gamma, log_tau, top)
         found.append(RelaxationPeak(place, centre, area, float(gamma[top])))
+    return found
+
+
+def tops_of(gamma: np.ndarray, least: float) -> np.ndarray:
+    """Return where a distribution has its tops; `least` as in `peaks_of`."""
+    from scipy.signal import find_peaks
+
+    if not np.isfinite(gamma).all() or gamma.max() <= 0:
+        return np.empty(0, np.int64)
+    padded = np.concatenate([[0.0], gamma, [0.0]])
+    found: np.ndarray = find_peaks(padded, prominence=least * gamma.max())[0] - 1
     return found
 
 
@@ -109,7 +119,7 @@ def _top(gamma: np.ndarray, log_tau: np.ndarray, top: int) -> float:
 
 
 def followed(series: list[list[RelaxationPeak]]) -> np.ndarray:
-    """Return peaks (spectra, tracks, 4): each track is one peak along the series."""
+    """Return peaks (spectra, tracks, fields): each track is one along the series."""
     open_tracks: dict[int, float] = {}
     rows: list[dict[int, RelaxationPeak]] = []
     for peaks in series:
@@ -131,7 +141,8 @@ def followed(series: list[list[RelaxationPeak]]) -> np.ndarray:
         for track, peak in row.items():
             open_tracks[track] = peak.place
         rows.append(row)
-    table = np.full((len(series), len(open_tracks), 4), np.nan)
+    fields = len(RelaxationPeak._fields)
+    table = np.full((len(series), len(open_tracks), fields), np.nan)
     for k, row in enumerate(rows):
         for track, peak in row.items():
             table[k, track] = peak
