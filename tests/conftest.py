@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 import pytest
@@ -28,6 +28,8 @@ for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # What several folders of tests share is imported by its name.
 sys.path.insert(0, str(Path(__file__).parent))
+
+import processes  # noqa: E402
 
 # Property tests try the same examples each time. HYPOTHESIS_PROFILE=random tries new
 # ones, and keeps in .hypothesis what failed. A busy machine is no failure.
@@ -116,6 +118,20 @@ def refuse_compute() -> Iterator[None]:
 def no_compute() -> Callable[[], object]:
     """Return a context manager under which dask refuses to compute."""
     return refuse_compute
+
+
+@pytest.fixture(scope="session")
+def fork() -> Callable[..., Any]:
+    """Return a function that runs code in another process."""
+    return processes.forking()
+
+
+@pytest.fixture
+def forked_workers() -> Iterator[None]:
+    """Let workers of a cluster fork from one process that has imported all."""
+    processes.server()
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
 
 
 @pytest.fixture(scope="session")
