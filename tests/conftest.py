@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask
 import pytest
@@ -28,6 +28,8 @@ for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # What several folders of tests share is imported by its name.
 sys.path.insert(0, str(Path(__file__).parent))
+
+import processes  # noqa: E402
 
 # Property tests try the same examples each time. HYPOTHESIS_PROFILE=random tries new
 # ones, and keeps in .hypothesis what failed. A busy machine is no failure.
@@ -74,7 +76,9 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
             room = "/".join(file.split("/")[:2])
-            return file if room in ("tests/lab", "tests/tutorials") else room
+            if room == "tests/tutorials":  # a process each: the end is then even
+                return nodeid
+            return file if room == "tests/lab" else room
 
     loads = config.getoption("dist") == "loadfile"
     return LoadRoomScheduling(config, log) if loads else None
@@ -116,6 +120,20 @@ def refuse_compute() -> Iterator[None]:
 def no_compute() -> Callable[[], object]:
     """Return a context manager under which dask refuses to compute."""
     return refuse_compute
+
+
+@pytest.fixture(scope="session")
+def fork() -> Callable[..., Any]:
+    """Return a function that runs code in another process."""
+    return processes.forking()
+
+
+@pytest.fixture
+def forked_workers() -> Iterator[None]:
+    """Let workers of a cluster fork from one process that has imported all."""
+    processes.server()
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,11 @@ import xarray as xr
 
 from batteryxr.core.store import open_store, save, verify
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "core"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "core" / "store"))
 import conftest
+import processes
 import test_changes as changes
 import test_damage as damages
 
@@ -36,7 +38,7 @@ def kills(path: Path | str, n: int, longest: float) -> int:
     times, held = random.Random(1), 0
     first = changes.dataset(1)
     save(xr.DataTree.from_dict({"/m": first, "/m/n": first}), path)
-    fork = conftest.forking()
+    fork = processes.forking()
     for _ in range(n):
         changes.kill_and_look(fork, path, times.uniform(0.0, longest))
         held += 1
@@ -45,7 +47,7 @@ def kills(path: Path | str, n: int, longest: float) -> int:
 
 def writers(path: Path | str, n: int, longest: float) -> collections.Counter[str]:
     """Let two write at any moment; return how often one was refused by name."""
-    times, fork = random.Random(2), conftest.forking()
+    times, fork = random.Random(2), processes.forking()
     save(changes.dataset(1), path, group="m")
     found: collections.Counter[str] = collections.Counter()
     for k in range(2, 2 * n + 2, 2):

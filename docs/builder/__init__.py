@@ -5,6 +5,7 @@ All pages that this writes are made from the library and kept out of git.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ def _write_pages(app: Sphinx) -> None:
     from builder import gallery, reference, tutorials
 
     say = logging.getLogger(__name__).info
-    reference.write(DOCS / "reference")
-    tutorials.write(DOCS / "tutorials", say=say)
-    gallery.write(DOCS / "gallery", say=say)
+    with ThreadPoolExecutor(1) as beside:  # notebooks run in processes of their own
+        notebooks = beside.submit(tutorials.write, DOCS / "tutorials", say=say)
+        reference.write(DOCS / "reference")
+        gallery.write(DOCS / "gallery", say=say)
+        notebooks.result()

@@ -1,14 +1,13 @@
-"""Processes for tests that kill them, forked from one that has imported all; S3."""
+"""A server of S3 on this machine."""
 
 from __future__ import annotations
 
-import multiprocessing
 import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -51,30 +50,3 @@ def settings(port: int) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-
-
-@pytest.fixture(scope="session")
-def fork() -> Callable[..., Any]:
-    """Return a function that runs code in another process."""
-    return forking()
-
-
-def forking() -> Callable[..., Any]:
-    """Return a function that runs code in another process.
-
-    The code finds its arguments as `argv`, and `say`, what it calls to be heard: the
-    second thing returned receives it. A process is there within 50 ms.
-    """
-    context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dask.array", "batteryxr.core.store.reading"])
-
-    def start(code: str, *argv: Any) -> tuple[Any, Any]:
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=exec, args=(code, {"argv": argv, "say": theirs.send}), daemon=True
-        )
-        process.start()
-        theirs.close()
-        return process, ours
-
-    return start

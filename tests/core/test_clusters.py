@@ -59,7 +59,9 @@ def in_threads(stored):
     "n_workers",
     [pytest.param(2, marks=pytest.mark.long), pytest.param(3, marks=pytest.mark.slow)],
 )
-def test_processes_give_the_same_arrays(stored, in_threads, tmp_path, n_workers):
+def test_processes_give_the_same_arrays(
+    stored, in_threads, tmp_path, n_workers, forked_workers
+):
     """With three one is killed at work; each may hold 400 MB."""
     with (
         distributed.LocalCluster(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import pickle
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -189,36 +186,34 @@ def test_asking_in_vain_keeps_nothing_in_memory(ledger):
 
 
 _KILLED = """
-    import sys
-    import numpy as np
-    from batteryxr.core.ledger import Ledger
+import numpy as np
+from batteryxr.core.ledger import Ledger
 
-    ledger = Ledger(sys.argv[1], "_journal")
-    ledger.claim({"seed": 0})
-    piece = ledger.get("0")
-    k = 0 if piece is None else piece.attrs["number"]
-    print("ready", flush=True)
-    while True:
-        k += 1
-        ledger.put("0", {"a": np.full(2000, k), "b": np.full(2000, -k)}, number=k)
-        print(k, flush=True)
+ledger = Ledger(argv[0], "_journal")
+ledger.claim({"seed": 0})
+piece = ledger.get("0")
+k = 0 if piece is None else piece.attrs["number"]
+say("ready")
+while True:
+    k += 1
+    ledger.put("0", {"a": np.full(2000, k), "b": np.full(2000, -k)}, number=k)
+    say(k)
 """
 
 
-def test_sigkill_at_any_moment(tmp_path):
+def test_sigkill_at_any_moment(tmp_path, fork):
     """Kill again and again: what was told as kept is there, and whole."""
-    script = tmp_path / "run.py"
-    script.write_text(textwrap.dedent(_KILLED))
     ledger, last = Ledger(tmp_path / "a.zarr", "_journal"), 0
     for pieces, delay in ((0, 0.02), (1, 0.005), (3, 0.015)):
-        with subprocess.Popen(
-            [sys.executable, script, ledger.path], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout.readline() == "ready\n"
-            told = [int(process.stdout.readline()) for _ in range(pieces)]
-            time.sleep(delay)
-            process.send_signal(signal.SIGKILL)
-            told += [int(line) for line in process.stdout.read().split("\n")[:-1]]
+        process, connection = fork(_KILLED, ledger.path)
+        assert connection.recv() == "ready"
+        told = [connection.recv() for _ in range(pieces)]
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                told.append(connection.recv())
         last = max([last, *told])
         piece = ledger.get("0")
         k = 0 if piece is None else piece.attrs["number"]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import textwrap
 import time
 
 import dask.array as da
@@ -148,38 +145,42 @@ def test_flags_that_are_not_written_yet_are_not_good(tmp_path):
 
 
 _KILLED = """
-    import sys, time
-    import dask, dask.array as da, numpy as np, xarray as xr
-    from batteryxr.core.resume import write_resumable
+import sys, time
+import dask, dask.array as da, numpy as np, xarray as xr
+from batteryxr.core.resume import write_resumable
 
-    def work(block):
-        open(sys.argv[2], "a").write("x")
-        time.sleep(0.02)
-        return block * 2
+store, log = argv
 
-    x = da.from_array(np.arange(60.0), chunks=3)
-    ds = xr.Dataset(
-        {"a": ("y", x.map_blocks(work, dtype=float, meta=np.empty(0)))},
-        coords={"y": np.arange(60)},
-    )
-    print("ready", flush=True)
-    with dask.config.set(scheduler="synchronous"):
-        write_resumable(ds, sys.argv[1], group="maps", dim="y")
+def work(block, log=log):
+    import time
+    open(log, "a").write("x")
+    time.sleep(0.02)
+    return block * 2
+
+x = da.from_array(np.arange(60.0), chunks=3)
+ds = xr.Dataset(
+    {"a": ("y", x.map_blocks(work, dtype=float, meta=np.empty(0)))},
+    coords={"y": np.arange(60)},
+)
+say("ready")
+with dask.config.set(scheduler="synchronous"):
+    write_resumable(ds, store, group="maps", dim="y")
+say("done")
 """
 
 
-def test_sigkill_at_any_moment(tmp_path):
+def test_sigkill_at_any_moment(tmp_path, fork):
     """Kill again and again, at later and later moments; each start loses one piece."""
-    script = tmp_path / "run.py"
-    script.write_text(textwrap.dedent(_KILLED))
     store, log = tmp_path / "a.zarr", tmp_path / "log"
-    command = [sys.executable, script, store, log]
     for delay in (0.0, 0.1, 0.3):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(delay)
-            process.kill()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        process, connection = fork(_KILLED, store, log)
+        assert connection.recv() == "ready"
+        time.sleep(delay)
+        process.kill()
+        process.join()
+    process, connection = fork(_KILLED, store, log)
+    assert [connection.recv(), connection.recv()] == ["ready", "done"]
+    process.join()
     np.testing.assert_array_equal(open_store(store, "maps")["a"], np.arange(60) * 2.0)
     assert 20 <= len(log.read_text()) <= 20 + 3
 

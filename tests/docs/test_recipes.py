@@ -43,7 +43,7 @@ class HereCluster(distributed.LocalCluster):
 
 
 @pytest.mark.slow
-def test_slurm(tmp_path, monkeypatch):
+def test_slurm(tmp_path, monkeypatch, forked_workers):
     scan, _ = ptychography(
         energy=np.array([5440.0, 5470.0]),
         positions=5,

@@ -16,8 +16,6 @@ from bdf_files import COLUMNS, STYLES, table, write
 from batteryxr import read_cycler, read_series
 from batteryxr.core.errors import BatteryxrError
 
-COPIES = 200  # of each format
-
 
 def sound(array, n_scans):
     """Fail unless a series has the shape that is promised."""
@@ -48,20 +46,20 @@ def judge(files, what, **options):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_series(tmp_path, lazy):
+def test_series(tmp_path, lazy, copies):
     files = scan_files.quick_xas(tmp_path, 3)
     raw = files[1].read_bytes()
     outcomes = []
-    for what, spoiled in damage.damaged(raw, COPIES, 11):
+    for what, spoiled in damage.damaged(raw, copies, 11):
         files[1].write_bytes(spoiled)
         options = {"timezone": "Europe/Paris", "order": "given", "lazy": lazy}
         outcomes.append(judge(files, what, **options))
     assert set(outcomes) == {"read", "refused"}
-    assert outcomes.count("refused") > COPIES // 4
+    assert outcomes.count("refused") > copies // 4
 
 
 @pytest.mark.parametrize("suffix", [".gr", ".gr.gz", ".xdi", ".csv"])
-def test_single_files(tmp_path, suffix):
+def test_single_files(tmp_path, suffix, copies):
     if suffix == ".xdi":
         columns = {"energy eV": scan_files.ENERGY, "mu": scan_files.spectrum(0)}
         header = {"Scan__start_time": "2024-01-01 10:00:00", "Sample__name": "foil"}
@@ -74,57 +72,57 @@ def test_single_files(tmp_path, suffix):
         (path,) = scan_files.gr(tmp_path, 1, zipped=suffix.endswith("gz"))
     raw = path.read_bytes()
     outcomes = []
-    for what, spoiled in damage.damaged(raw, COPIES, 12):
+    for what, spoiled in damage.damaged(raw, copies, 12):
         path.write_bytes(spoiled)
         outcomes.append(judge([path], what, timezone="UTC"))
     if suffix == ".gr.gz":
         # Damage inside, wrapped again: gzip's own check does not see it.
-        for what, spoiled in damage.damaged(gzip.decompress(raw), COPIES, 13):
+        for what, spoiled in damage.damaged(gzip.decompress(raw), copies, 13):
             path.write_bytes(gzip.compress(spoiled, 1))
             outcomes.append(judge([path], what))
     assert set(outcomes) == {"read", "refused"}
-    assert outcomes.count("refused") > COPIES // 5
+    assert outcomes.count("refused") > copies // 5
 
 
 @pytest.mark.parametrize("style", sorted(STYLES))
 @pytest.mark.parametrize("suffix", [".bdf.csv", ".bdf.parquet"])
-def test_bdf(tmp_path, style, suffix):
+def test_bdf(tmp_path, style, suffix, copies):
     path = write(tmp_path / f"a{suffix}", table(style))
     raw = path.read_bytes()
     most = 4 * len(COLUMNS["test_time"])
     outcomes = []
-    for what, spoiled in damage.damaged(raw, COPIES, 14):
+    for what, spoiled in damage.damaged(raw, copies, 14):
         path.write_bytes(spoiled)
         outcomes.append(damage.judge(path, read_cycler, what, most))
-    assert outcomes.count("refused") > COPIES // 4
+    assert outcomes.count("refused") > copies // 4
 
 
-def test_neware(tmp_path, measured):
+def test_neware(tmp_path, measured, copies):
     pytest.importorskip("fastnda")
     raw = measured("cyclers/neware/Unit27_Example_Corrupt.ndax").read_bytes()
     path = tmp_path / "a.ndax"
     outcomes = []
-    for what, spoiled in damage.damaged(raw, COPIES, 15):
+    for what, spoiled in damage.damaged(raw, copies, 15):
         path.write_bytes(spoiled)
         outcomes.append(damage.judge(path, read_cycler, what, 5000))
     # Damage inside the archive, packed again: its checksums do not see it.
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    for what, spoiled in damage.damaged(members["data.ndc"], COPIES, 16):
+    for what, spoiled in damage.damaged(members["data.ndc"], copies, 16):
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in (members | {"data.ndc": spoiled}).items():
                 archive.writestr(name, content)
         outcomes.append(damage.judge(path, read_cycler, what, 5000))
-    assert outcomes.count("refused") > COPIES // 2
+    assert outcomes.count("refused") > copies // 2
 
 
-def test_neware_nda(tmp_path, measured):
+def test_neware_nda(tmp_path, measured, copies):
     pytest.importorskip("fastnda")
     with zipfile.ZipFile(measured("cyclers/neware/SIM.nda.zip")) as archive:
         raw = archive.read("SIM.nda")[:120_000]
     path = tmp_path / "a.nda"
     outcomes = []
-    for what, spoiled in damage.damaged(raw, COPIES, 17):
+    for what, spoiled in damage.damaged(raw, copies, 17):
         path.write_bytes(spoiled)
         outcomes.append(damage.judge(path, read_cycler, what, 10_000))
-    assert outcomes.count("read") + outcomes.count("refused") == COPIES
+    assert outcomes.count("read") + outcomes.count("refused") == copies

@@ -19,7 +19,7 @@ def judge(folder, n, seed):
 
 
 def test_some_hundred_damaged_files(tmp_path):
-    judge(tmp_path, 300, seed=0)
+    judge(tmp_path, 150, seed=0)
 
 
 @pytest.mark.long

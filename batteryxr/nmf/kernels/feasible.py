@@ -108,7 +108,7 @@ def explore(
 
     k = len(components)
     if fixed.all():
-        low = np.stack([weights, weights]), np.stack([components, components])
+        low = _twice(weights), _twice(components)
         return Range(np.eye(k)[None], *low, 0.0)
     q, r = np.linalg.qr(components.T)
     axes, s = np.ascontiguousarray(q.T), np.ascontiguousarray(r.T)
@@ -116,7 +116,7 @@ def explore(
     # Directions that keep the sum of the weights, or the area of the component.
     keep = np.linalg.solve(s, np.ones(k)) if closure else axes.sum(axis=1)
     thin = max(steps // draws, 1)
-    low = np.stack([weights, weights]), np.stack([components, components])
+    low = _twice(weights), _twice(components)
     covariance = noise.covariance
     slack = [
         noise.level * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)
@@ -152,6 +152,11 @@ def explore(
         for goal in range(2 * k):
             _walk(rng, place, edges, steps // (4 * k), steps, seen, goal)
     return Range(points @ np.linalg.inv(s), *low, moved)
+
+
+def _twice(values: np.ndarray) -> np.ndarray:
+    """Return an array two times, in rows: one layout for all that are compiled."""
+    return np.array([values, values], order="C")
 
 
 def _limits(

@@ -57,7 +57,7 @@ def model_curve(
     compiled, model = fitted_model(result, caller="model_curve")
     dim = model["axis"]
     low, high = model["range"]
-    points = np.linspace(low, high, 400) if axis is None else np.asarray(axis, float)
+    points = np.linspace(low, high, 400) if axis is None else np.array(axis, float)
     parameters = by_parameter(with_half_widths(result), compiled)
     scaled = (points - model["baseline_centre"]) / model["baseline_scale"]
     curve = blocks.apply(

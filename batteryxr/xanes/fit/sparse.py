@@ -167,7 +167,7 @@ def _slopes(
 
     n_rows, n = values.shape
     out = np.empty((n_rows, n, x.size))
-    zero, left = np.zeros(x.size), np.empty(x.size)
+    x, zero, left = np.array(x, float), np.zeros(x.size), np.empty(x.size)
     for row, slopes in zip(np.ascontiguousarray(values), out, strict=True):
         evaluate(x, scaled, zero, row, model.kinds, model.offsets, left, slopes)
     return out.transpose(0, 2, 1)

@@ -205,7 +205,8 @@ def compile_model(x: np.ndarray, terms: Terms) -> tuple[Axis, Model]:
         jump=jump,
         tracked=np.array(tracked, np.int64),
     )
-    return Axis(x, (x - middle) / half), model
+    # A copy: an index cannot be written to, which would be compiled on its own.
+    return Axis(np.array(x, float), (x - middle) / half), model
 
 
 def columns(model: Model) -> dict[str, list[int]]:

@@ -215,7 +215,8 @@ def moved(
     flat = out.reshape(-1, *frames.shape[-2:])
     shifts = [np.broadcast_to(s, lead).ravel() for s in (dy, dx)]
     for k, place in enumerate(np.ndindex(*lead)):
-        frame = np.ascontiguousarray(frames[place], dtype=kind)
+        frame = np.ascontiguousarray(frames[place], dtype=kind).view()
+        frame.flags.writeable = False  # as some are: compiled once for all
         _move(frame, shifts[0][k], shifts[1][k], method, flat[k])
     return out
 

@@ -349,7 +349,7 @@ def test_keyboard_interrupt_tells_the_starts(monkeypatch):
     assert not blocks.is_stopped("another")
 
 
-def test_on_a_cluster_of_processes_the_same(volume):
+def test_on_a_cluster_of_processes_the_same(volume, forked_workers):
     """To rounding, if FFTW chooses its algorithm anew in each process."""
     from distributed import Client, LocalCluster
 

@@ -4,8 +4,6 @@ import gc
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import weakref
 
@@ -63,10 +61,16 @@ def scan(stored):
 
 
 @pytest.fixture(scope="module")
-def whole(scan, tmp_path_factory):
-    """An uninterrupted run."""
+def finished(scan, tmp_path_factory):
+    """Return the store of an uninterrupted run."""
     path = tmp_path_factory.mktemp("whole") / "out.zarr"
-    return ptycho_energies(scan, store=path, **CALL).load()
+    ptycho_energies(scan, store=path, **CALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(finished):
+    return batteryxr.open_store(finished, "ptycho").load()
 
 
 def same(a, b):
@@ -151,8 +155,8 @@ def test_frames_are_let_go(scan, tmp_path, monkeypatch):
         most.append(len(alive))
         return counts
 
-    many = scan.isel(energy=np.zeros(20, int)).assign_coords(
-        energy=("energy", np.linspace(5440.0, 5500.0, 20), scan.energy.attrs)
+    many = scan.isel(energy=np.zeros(8, int)).assign_coords(
+        energy=("energy", np.linspace(5440.0, 5500.0, 8), scan.energy.attrs)
     )
     monkeypatch.setattr(ptycho_frames, "load_all", watched)
     gc.collect()
@@ -168,14 +172,13 @@ def test_frames_are_let_go(scan, tmp_path, monkeypatch):
     finally:
         gc.enable()
 
-    assert len(most) == 20
+    assert len(most) == 8
     assert max(most) <= 2
 
 
-def test_store_refuses_other_arguments(scan, whole, tmp_path):
-    path = tmp_path / "out.zarr"
-    first = ptycho_energies(scan, store=path, **CALL)
-    same(ptycho_energies(scan, store=path, **CALL), first)
+def test_store_refuses_other_arguments(scan, whole, finished):
+    path = finished
+    same(ptycho_energies(scan, store=path, **CALL), whole)
     with pytest.raises(StoreError, match="seed"):
         ptycho_energies(scan, store=path, **CALL | {"seed": 1})
     other = scan.assign_coords(energy=scan.energy + 1)
@@ -202,9 +205,9 @@ def test_a_change_in_any_frame_is_seen(scan, tmp_path, finished):
             ptycho_energies(changed, store=path, **few)
 
 
-def test_half_written_state_is_not_used(scan, whole, tmp_path):
+def test_half_written_state_is_not_used(scan, whole, finished, tmp_path):
     path = str(tmp_path / "out.zarr")
-    ptycho_energies(scan, store=path, **CALL)
+    shutil.copytree(finished, path)
     import zarr
 
     # Killed while the result was written.
@@ -219,34 +222,35 @@ def test_half_written_state_is_not_used(scan, whole, tmp_path):
 
 
 _CHILD = """
-import sys, batteryxr
+import batteryxr
 from batteryxr.cdi import KramersKronig, Resources, ptycho_energies
-scan = batteryxr.open_store(sys.argv[1])
-ptycho_energies(scan, store=sys.argv[2], iterations=12, progress=False,
+scan = batteryxr.open_store(argv[0])
+ptycho_energies(scan, store=argv[1], iterations=12, progress=False,
                 resources=Resources(workers=1, checkpoint=2),
                 kramers_kronig=KramersKronig("VO2", start=6, every=3))
 """
 
 
 @pytest.mark.slow
-def test_sigkill_loses_nothing(stored, scan, whole, tmp_path):
+def test_sigkill_loses_nothing(stored, scan, whole, tmp_path, fork):
     path = tmp_path / "out.zarr"
     # Killed in the first segment, and again after the energies were coupled.
     for name in ("states/1.0", "coupled/9.0"):
-        child = subprocess.Popen([sys.executable, "-c", _CHILD, stored, path])
+        child, _ = fork(_CHILD, stored, path)
         mark = path / "_journal" / name
         end = time.monotonic() + 600
-        while not mark.exists() and child.poll() is None and time.monotonic() < end:
+        while not mark.exists() and child.is_alive() and time.monotonic() < end:
             time.sleep(0.002)
         os.kill(child.pid, signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
     done = [passes_done(ledger_of(path), k) for k in range(ENERGY.size)]
     assert min(done) >= 8
     same(ptycho_energies(scan, store=path, **CALL), whole)
 
 
 @pytest.mark.slow
-def test_dead_worker_costs_its_energies_only(stored, whole, tmp_path):
+def test_dead_worker_costs_its_energies_only(stored, whole, tmp_path, forked_workers):
     distributed = pytest.importorskip("distributed")
     path = tmp_path / "out.zarr"
     scan = batteryxr.open_store(stored)
@@ -271,10 +275,8 @@ def test_dead_worker_costs_its_energies_only(stored, whole, tmp_path):
     same(found, whole)
 
 
-def test_progress_can_be_seen(scan, whole, tmp_path):
-    path = tmp_path / "out.zarr"
-    ptycho_energies(scan, store=path, **CALL)
-    seen = ptycho_progress(path, energy=2)
+def test_progress_can_be_seen(whole, finished, tmp_path):
+    seen = ptycho_progress(finished, energy=2)
     np.testing.assert_array_equal(seen.iteration, 12)
     np.testing.assert_allclose(seen.amp_residual, whole.amp_residual)
     assert seen.residuals.size == 12

@@ -10,7 +10,7 @@ from batteryxr.echem import cycles, half_cycles, rate, steps
 
 
 def test_all_of_500_cycles_have_the_ratio_they_were_made_with(make_record):
-    # 10,000 rows of charge and 9,000 of discharge in each, with rests and fade.
+    # 1,000 rows of charge and 900 of discharge in each, with rests and fade.
     rows, rest, n = 1000, 50, 500
     t, i, v = [], [], []
     now = 0.0

@@ -284,7 +284,9 @@ def test_what_is_followed_must_be_there():
         Counting(by="stage")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(k, marks=pytest.mark.long) for k in range(2, 12))]
+)
 def test_random_pulses_leave_two_half_cycles(seed):
     rng = np.random.default_rng(seed)
     cell = Cell(0.1)

@@ -351,7 +351,7 @@ def test_scans_stay_lazy_and_input_is_left_alone(cell, no_compute):
     xr.testing.assert_identical(scans, before)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 7, 1000])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.long), 7, 1000])
 def test_chunks_do_not_matter(chunk):
     rng = np.random.default_rng(3)
     t = np.cumsum(rng.uniform(0.5, 20, 300))
