@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 #: A residual so many times that of counting noise is told, after so many passes.
 _MISFIT, _SETTLED = 1.2, 20
+#: A stretch or a turn (rad) of all positions that is told.
+_STRETCH = 0.01
 #: Least counts per pixel from which a background is refined.
 _FAINT = 1e-3
 
@@ -124,7 +126,8 @@ def ptycho(
     -----
     DataQualityWarning
         If the engine had to be changed to fit into memory; or more is left than
-        counting noise leaves (`noise_residual`), so that the model lacks something.
+        counting noise leaves (`noise_residual`), so that the model lacks something;
+        or corrected positions are all stretched or turned, by more than 1 %.
 
     Notes
     -----
@@ -173,6 +176,8 @@ def ptycho(
             shown.update(1)
 
         state = reconstruct(experiment, settings, state, iterations, watch)
+    if schedule.positions_from is not None:
+        tell_stretch(state.positions, experiment.corners)
     coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
     result = labelled_state(experiment, state, coords, scan.sizes["position"])
     tell_misfit(result["amp_residual"][-1:], result["noise_residual"], iterations)
@@ -207,6 +212,37 @@ def tell_misfit(residual: xr.DataArray, noise: xr.DataArray, iterations: int) ->
         "positions (schedule=Schedule(positions_from=...)), background and light of "
         "frames (instrument=Recording(...)), n_modes, or take more passes"
     )
+
+
+def tell_stretch(found: np.ndarray, told: np.ndarray) -> None:
+    """Warn where corrections stretch or turn all positions, beyond what chance does.
+
+    Parameters
+    ----------
+    found, told : (position, 2)
+        Corrected and nominal positions, in pixels.
+    """
+    at, moves = (p - p.mean(axis=0) for p in (told, found - told))
+    if len(at) < 8 or np.linalg.matrix_rank(at) < 2:
+        return
+    stretch = np.linalg.lstsq(at, moves, rcond=None)[0]
+    rest = np.sqrt(np.sum((moves - at @ stretch) ** 2) / (2 * len(at) - 6))
+    chance = rest / np.linalg.svd(at, compute_uv=False)[-1]
+    largest = np.abs(stretch).max()
+    if largest > _STRETCH and largest > 5 * chance:
+        (y, _), (_, x) = stretch
+        turn = np.degrees(_turn(stretch))
+        warn_quality(
+            f"ptycho: positions were stretched by {100 * y:+.2g} % in y and "
+            f"{100 * x:+.2g} % in x, turned or sheared by {turn:.2g}"
+            "°: are distance, pixel_pitch, energy and the motors' units right? If they "
+            "are, the first probe is off: correct positions later, or take more passes"
+        )
+
+
+def _turn(stretch: np.ndarray) -> float:
+    """Return the largest angle (rad) by which an axis turns."""
+    return float(max(abs(stretch[0, 1]), abs(stretch[1, 0])))
 
 
 def reconstruct(

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from batteryxr.cdi import LSQML, ptycho
+from batteryxr.cdi import LSQML, Schedule, ptycho
 from batteryxr.cdi.ptycho.kernels.metrics import noise_left
 from batteryxr.core.errors import DataQualityWarning
 
@@ -50,3 +50,30 @@ def hazy(scan):
 def test_what_the_model_lacks_is_told(scan, spoil):
     with pytest.warns(DataQualityWarning, match="counting noise"):
         ptycho(spoil(scan), engine=LSQML(), iterations=40, progress=False)
+
+
+def test_a_distance_that_is_off_is_told_by_the_stretch_of_positions(scan):
+    longer = scan["distance"].values * 1.08
+    wrong = scan.assign_coords(distance=((), longer, scan["distance"].attrs))
+    with pytest.warns(DataQualityWarning, match=r"stretched by \+.*distance"):
+        ptycho(
+            wrong, iterations=60, schedule=Schedule(positions_from=5), progress=False
+        )
+
+
+def test_positions_that_are_off_at_random_are_no_stretch(scan):
+    rng = np.random.default_rng(0)
+    pixel = 12398.41984 / 5500.0 / 10 * 500.0 * 1e3 / (24 * 75.0)
+    off = {
+        f"position_{a}": (
+            "position", scan[f"position_{a}"].values + rng.normal(0, pixel, 36), NM
+        )
+        for a in "yx"
+    }  # fmt: skip
+    schedule = Schedule(positions_from=5)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ptycho(
+            scan.assign_coords(off), iterations=60, schedule=schedule, progress=False
+        )
+    assert not [w for w in said if "stretched" in str(w.message)]
