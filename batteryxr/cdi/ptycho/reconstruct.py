@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 #: A residual so many times that of counting noise is told, after so many passes.
-_MISFIT, _SETTLED = 1.2, 20
+_MISFIT, _SETTLED = 1.1, 20
 #: A stretch or a turn (rad) of all positions that is told.
 _STRETCH = 0.01
 #: Least counts per pixel from which a background is refined.
