@@ -34,15 +34,15 @@ class Engine(Protocol):
     def subpixel(self) -> bool:
         """Whether parts of pixels in positions count; else they are rounded."""
 
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+    def begin(self, probe: Any, near: float = 0.0) -> Sweep:
         """Return the kernel that visits frames.
 
         Parameters
         ----------
         probe : (m, n, n)
             Shape, namespace and device of the probe.
-        workers
-            Threads per transform.
+        near
+            λ z / pixel² where frames are near field; 0: far field.
         """
 
 
@@ -66,12 +66,12 @@ class _AllWaves(_Checked):
     def _weights(self) -> tuple[float, float, float, float]:
         raise NotImplementedError
 
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+    def begin(self, probe: Any, near: float = 0.0) -> Sweep:
         """Return the kernel that visits frames."""
         from batteryxr.cdi.ptycho.kernels.projections import Projections, Relaxation
 
         relaxation = Relaxation(*self._weights(), self.inner, self.poisson)
-        return Projections(relaxation, probe, workers)
+        return Projections(relaxation, probe, near)
 
 
 class _FrameByFrame(_Checked):
@@ -79,12 +79,12 @@ class _FrameByFrame(_Checked):
 
     holds_all_waves: ClassVar[bool] = False
 
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+    def begin(self, probe: Any, near: float = 0.0) -> Sweep:
         """Return the kernel that visits frames."""
         from batteryxr.cdi.ptycho.kernels.pie import Pie, PieSteps
 
         steps = PieSteps(*(getattr(self, name) for name in PieSteps._fields))
-        return Pie(steps, probe, workers)
+        return Pie(steps, probe, near)
 
 
 @replayable
@@ -118,12 +118,12 @@ class LSQML(_Checked):
 
     holds_all_waves: ClassVar[bool] = False
 
-    def begin(self, probe: Any, workers: int = 1) -> Sweep:
+    def begin(self, probe: Any, near: float = 0.0) -> Sweep:
         """Return the kernel that visits frames."""
         from batteryxr.cdi.ptycho.kernels.lsq import BatchSteps, LeastSquares
 
         steps = BatchSteps(*(getattr(self, name) for name in BatchSteps._fields))
-        return LeastSquares(steps, probe, workers)
+        return LeastSquares(steps, probe, near)
 
 
 @replayable

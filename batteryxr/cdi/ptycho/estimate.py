@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _COPIES = 8
 #: Memory of the interpreter, its libraries and compiled loops.
 _BASE = 350e6
-#: Transforms that a frame costs per pass and mode: two, and as much again beside.
-_PER_FRAME = 4.0
 #: Frames per block where a reconstruction is streamed.
 STREAM_BLOCK = 128
 
@@ -64,18 +62,26 @@ class Sizes(NamedTuple):
 
 
 @cache
-def _transform_seconds(n: int) -> float:
-    """Return the CPU time of one Fourier transform of n x n pixels on this machine."""
-    import scipy.fft
+def _frame_seconds(n: int, modes: int, engine: Engine) -> float:
+    """Return the CPU time of one frame in one pass here: a few are tried."""
+    from batteryxr.cdi.ptycho.kernels.state import Conditions, State
 
-    waves = np.ones((max(1, 200_000 // n**2), n, n), np.complex64)
-    scipy.fft.fft2(waves)
+    count = int(np.clip(400_000 // n**2, 2, 20))
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 8, (count, 2))
+    if not engine.subpixel or engine.holds_all_waves:
+        corners = np.rint(corners)
+    probe = np.ones((modes, n, n), np.complex64)
+    state = State(np.ones((n + 9, n + 9), np.complex64), probe, corners)
+    frames, weight = np.ones((count, n, n), np.uint16), np.ones((n, n), np.float32)
+    kernel, now = engine.begin(probe), Conditions(weight, rng)
     spent = []
-    for _ in range(5):
+    for _ in range(4):  # the first compiles and plans
         begin = time.thread_time()  # others may be at work beside
-        scipy.fft.fft2(waves, workers=1)
+        kernel.sweep(state, np.arange(count), frames, now)
         spent.append(time.thread_time() - begin)
-    return float(np.median(spent)) / len(waves)
+        state.iteration += 1
+    return float(np.median(spent[1:])) / count
 
 
 def _area(corners: np.ndarray, n: int) -> float:
@@ -159,11 +165,11 @@ class Estimate:
     def pass_seconds(self) -> float:
         """CPU time of one pass over one energy, in s, within a factor of two.
 
-        From that of Fourier transforms of these frames on this machine, which are tried
-        for a moment. With ``halves`` a stack takes about twice as long.
+        A few frames of this size are tried for a moment on this machine, with this
+        engine. With ``halves`` a stack takes about twice as long.
         """
         s = self.sizes
-        return _PER_FRAME * _transform_seconds(s.pixels) * s.positions * s.modes
+        return s.positions * _frame_seconds(s.pixels, s.modes, self.engine)
 
     def __str__(self) -> str:
         """Return the estimate as a few lines."""
@@ -202,7 +208,8 @@ def ptycho_plan(
 ) -> Estimate:
     """Estimate what a reconstruction needs, what fits, and what will run.
 
-    Lazy: looks at sizes only.
+    Lazy: looks at sizes only. How long a pass takes is tried on a few made-up frames
+    when it is asked for.
 
     Parameters
     ----------

@@ -272,6 +272,8 @@ def _mean_at(maps: list[np.ndarray], places: np.ndarray, far: float) -> float:
 
 def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
     """Raise where the beam is wider than what the far field of a frame can hold."""
+    if experiment.near:
+        return
     width, along, across = seen.shadow
     field = len(experiment.weight) * experiment.pixel
     moved = along > _MOVED and along > _BESIDE * abs(across)
@@ -281,8 +283,9 @@ def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
             f"they show a shadow that moves with the positions, of a beam "
             f"{width / 1e3:.3g} µm wide, and far-field frames of this geometry can "
             f"hold {field / 1e3:.3g} µm: this is near field",
-            "It has no model here. If it is far field, look at distance, pixel_pitch "
-            "and the units of positions.",
+            "Tell ptycho_scan the defocus, or the scan itself as a coordinate in µm, "
+            "from the focus to the sample. If it is far field, look at distance, "
+            "pixel_pitch and the units of positions.",
         )
 
 

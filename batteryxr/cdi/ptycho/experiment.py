@@ -56,6 +56,8 @@ class Experiment:
         What was found in the frames, once they were looked at.
     held
         The frames as engines take them, where they were read already.
+    near
+        λ z / pixel² where they are near field; 0: far field.
     """
 
     frames: Any
@@ -71,6 +73,7 @@ class Experiment:
     background: np.ndarray | None = None
     seen: FrameFacts | None = None
     held: np.ndarray | None = None
+    near: float = 0.0
 
     def __post_init__(self) -> None:
         j, n, frame = len(self.corners), len(self.weight), self.frames.shape
@@ -338,6 +341,7 @@ def _experiment(
         probe=probe,
         ignored=ignored,
         numbers=kept,
+        near=float(geometry.near),
     )
 
 

@@ -275,8 +275,10 @@ def _exposure(state: State, experiment: Experiment, *, own: bool) -> float:
         Whether the background is of the former result, and grows with its light.
     """
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
+    from batteryxr.cdi.ptycho.kernels.propagation import Propagation
 
     n, corners = state.probe.shape[-1], state.corners()
+    way = Propagation(state.probe, experiment.near)
     zero = np.zeros((n, n), np.float32)
     background = np.asarray(state.memory.get(BACKGROUND, zero))
     light = np.asarray(state.memory.get(INTENSITY, np.ones(len(corners))))
@@ -286,7 +288,7 @@ def _exposure(state: State, experiment: Experiment, *, own: bool) -> float:
         frame = load(experiment, j, j + 1)[0] if held is None else held[j]
         seen = experiment.weight * (frame >= 0)
         y, x = corners[j]
-        waves = np.fft.fft2(state.probe * state.obj[y : y + n, x : x + n], norm="ortho")
+        waves = way.forward(state.probe * state.obj[y : y + n, x : x + n]) / n
         beside = light[j] * float(np.sum(seen * background))
         measured += float(np.sum(seen * frame)) - (0.0 if own else beside)
         expected += light[j] * float(np.sum(seen * np.abs(waves) ** 2))

@@ -141,7 +141,7 @@ def ptycho_probe(
     defocus
         Distance from the focus to the sample, µm, positive downstream of the focus;
         (vertical, horizontal) where the mirrors are astigmatic. Without `optics` it is
-        found, unless it is told.
+        found, unless it is told. In the near field the scan's own is taken.
     n_modes
         Modes; those after the first are zero, and are seeded by the reconstruction.
 
@@ -172,6 +172,10 @@ def ptycho_probe(
     if optics is None:
         return _from_frames(scan, defocus, n_modes)
     geometry = geometry_of(scan, caller="ptycho_probe")
+    if geometry.near.any():
+        raise ArgumentError(
+            "optics", optics, "None in the near field: the probe comes from the frames"
+        )
     dims: tuple[str, ...] = ("probe_mode", "probe_y", "probe_x")
     if "energy" in scan["frames"].dims:
         each = [geometry.at(k) for k in range(scan.sizes["energy"])]
@@ -207,6 +211,8 @@ def _from_frames(scan: xr.Dataset, defocus: Any, n_modes: int) -> xr.Dataset:
     whole = examined(experiment_of(bare, caller="ptycho_probe", probe=False))
     wavelength = HC * 1e9 / whole.energy
     assert whole.seen is not None
+    if whole.near:
+        return _with_probe(bare, _shadow(whole), n_modes)
     pupil = _pupil(whole.seen.mean)
     told = np.broadcast_to(np.asarray(defocus, float), 2) * 1e3
     if not told.any():
@@ -215,14 +221,35 @@ def _from_frames(scan: xr.Dataset, defocus: Any, n_modes: int) -> xr.Dataset:
         found = _best_defocus(few, _pupil(few.seen.mean), wavelength)
         told = np.full(2, found)
     image = _defocused(pupil, whole.pixel, wavelength, told)
-    image /= np.sqrt(np.sum(np.abs(image) ** 2))
+    result = _with_probe(bare, image, n_modes)
+    result["probe"].attrs["defocus"] = (told * 1e-3).tolist()
+    return result
+
+
+def _with_probe(scan: xr.Dataset, image: np.ndarray, n_modes: int) -> xr.Dataset:
+    """Return a scan with a probe from its frames, of power 1."""
     modes = np.zeros((n_modes, *image.shape), np.complex64)
-    modes[0] = image
+    modes[0] = image / np.sqrt(np.sum(np.abs(image) ** 2))
     named = attributes("probe", units="1", long_name="Probe", optics="from the frames")
-    named["defocus"] = (told * 1e-3).tolist()
-    result = bare.assign(probe=(("probe_mode", "probe_y", "probe_x"), modes, named))
+    result = scan.assign(probe=(("probe_mode", "probe_y", "probe_x"), modes, named))
     result.attrs.pop("history", None)
     return result
+
+
+def _shadow(experiment: Experiment) -> np.ndarray:
+    """Return the beam of near-field frames: the root of their mean, carried back."""
+    from scipy import ndimage
+
+    from batteryxr.cdi.ptycho.kernels.propagation import near_kernel
+
+    assert experiment.seen is not None
+    good = experiment.seen.top >= 0
+    weight = ndimage.gaussian_filter(good.astype(float), 1.5)
+    mean = np.where(good, experiment.seen.mean, 0.0)
+    beside = ndimage.gaussian_filter(mean, 1.5) / np.maximum(weight, 1e-6)
+    wave = np.fft.ifftshift(np.sqrt(np.where(good, mean, beside)))
+    back = np.conj(near_kernel(len(wave), experiment.near))
+    return np.asarray(np.fft.ifft2(np.fft.fft2(wave) * back))
 
 
 def _pupil(mean: np.ndarray) -> np.ndarray:

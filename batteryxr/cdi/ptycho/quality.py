@@ -115,7 +115,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
         per pixel, about ½ where only counting noise is left; `frame_residual`
         (position), which points at bad frames and is NaN for those left out;
         `transfer` along `frequency` (1/nm): root of modelled over measured counts of
-        a ring, 1 where the model has all of them.
+        a ring, 1 where the model has all of them; not in the near field.
 
     Raises
     ------
@@ -160,6 +160,9 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
         ),
         "transfer": ("frequency", transfer, "√ of modelled over measured counts"),
     }
+    if experiment.near:  # where rings of the detector are no frequencies
+        del values["transfer"]
+        frequency = frequency[:0]
     along = {"units": "1/nm", "long_name": "Spatial frequency"}
     return xr.Dataset(
         {
@@ -213,11 +216,9 @@ class _Predicted:
     def __init__(
         self, result: xr.Dataset, experiment: Experiment, moves: np.ndarray
     ) -> None:
-        import scipy.fft
-
+        from batteryxr.cdi.ptycho.kernels.propagation import Propagation
         from batteryxr.cdi.ptycho.kernels.state import Shifter, State
 
-        self._fft = scipy.fft.fft2
         shift = moves / experiment.pixel
         self._background: Any = 0.0
         self._light = np.ones(len(moves))
@@ -231,12 +232,13 @@ class _Predicted:
         state = State(obj, probe, experiment.corners + shift)
         self._corners, self._shifts = state.corners(), state.shifts()
         self._obj, self._shifter = obj, Shifter(probe)
+        self._way = Propagation(probe, experiment.near)
         self._spectrum, self._out = self._shifter.forward(probe), np.empty_like(probe)
 
     def __call__(self, j: int) -> np.ndarray:
         probe = self._shifter.shifted(self._spectrum, self._shifts[j], self._out)
         n = probe.shape[-1]
         y, x = self._corners[j]
-        waves = self._fft(probe * self._obj[y : y + n, x : x + n], norm="ortho")
+        waves = self._way.forward(probe * self._obj[y : y + n, x : x + n]) / n
         total: np.ndarray = np.sum(np.abs(waves) ** 2, axis=0)
         return self._light[j] * (total + self._background)

@@ -27,6 +27,7 @@ from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
     DataError,
+    warn_quality,
 )
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from batteryxr.core.ledger import Ledger
 
 
+#: A residual so many times that of counting noise is told, after so many passes.
+_MISFIT, _SETTLED = 1.1, 20
+#: A stretch or a turn (rad) of all positions that is told.
+_STRETCH = 0.01
 #: Least counts per pixel from which a background is refined.
 _FAINT = 1e-3
 
@@ -102,7 +107,8 @@ def ptycho(
     -------
     xarray.Dataset
         `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in
-        nm of the scan's own positions; `illumination`; `amp_residual` per pass;
+        nm of the scan's own positions; `illumination`; `amp_residual` per pass, and
+        the `noise_residual` that counting noise leaves at most;
         `mode_weight`; `position_shift_y`, `position_shift_x`, NaN for frames that
         were left out; with a background `background` (detector_y, detector_x) and
         `intensity` (position).
@@ -119,7 +125,9 @@ def ptycho(
     Warns
     -----
     DataQualityWarning
-        If the engine had to be changed to fit into memory.
+        If the engine had to be changed to fit into memory; or more is left than
+        counting noise leaves (`noise_residual`), so that the model lacks something;
+        or corrected positions are all stretched or turned, by more than 1 %.
 
     Notes
     -----
@@ -168,12 +176,73 @@ def ptycho(
             shown.update(1)
 
         state = reconstruct(experiment, settings, state, iterations, watch)
+    if schedule.positions_from is not None:
+        tell_stretch(state.positions, experiment.corners)
     coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
     result = labelled_state(experiment, state, coords, scan.sizes["position"])
+    tell_misfit(result["amp_residual"][-1:], result["noise_residual"], iterations)
     result.attrs["engine"] = type(settings.engine).__name__
     result.attrs["block"] = settings.block or 0
     result.attrs["history"] = scan.attrs.get("history", "")
     return result
+
+
+def tell_misfit(residual: xr.DataArray, noise: xr.DataArray, iterations: int) -> None:
+    """Warn where frames hold more than the model, after passes enough to say so.
+
+    Parameters
+    ----------
+    residual, noise
+        What was left, and what counting noise leaves at most; of each energy.
+    iterations
+        Passes that were run.
+    """
+    times = np.ravel(residual.values / np.atleast_1d(noise.values))
+    if iterations < _SETTLED or not times.max() > _MISFIT:
+        return
+    worst = int(times.argmax())
+    at, left = np.ravel(noise.values)[worst], np.ravel(residual.values)[worst]
+    of = ""
+    if "energy" in residual.dims:
+        of = f" at {float(residual['energy'][worst]):g} eV"
+    warn_quality(
+        f"ptycho: the residual is {left:.3g}{of}, and counting noise leaves at most "
+        f"{at:.3g}: the frames hold {times.max():.2g} times as much that object and "
+        "probe do not explain. If they are counts, look at .cdi.orientation(), "
+        "positions (schedule=Schedule(positions_from=...)), background and light of "
+        "frames (instrument=Recording(...)), n_modes, or take more passes"
+    )
+
+
+def tell_stretch(found: np.ndarray, told: np.ndarray) -> None:
+    """Warn where corrections stretch or turn all positions, beyond what chance does.
+
+    Parameters
+    ----------
+    found, told : (position, 2)
+        Corrected and nominal positions, in pixels.
+    """
+    at, moves = (p - p.mean(axis=0) for p in (told, found - told))
+    if len(at) < 8 or np.linalg.matrix_rank(at) < 2:
+        return
+    stretch = np.linalg.lstsq(at, moves, rcond=None)[0]
+    rest = np.sqrt(np.sum((moves - at @ stretch) ** 2) / (2 * len(at) - 6))
+    chance = rest / np.linalg.svd(at, compute_uv=False)[-1]
+    largest = np.abs(stretch).max()
+    if largest > _STRETCH and largest > 5 * chance:
+        (y, _), (_, x) = stretch
+        turn = np.degrees(_turn(stretch))
+        warn_quality(
+            f"ptycho: positions were stretched by {100 * y:+.2g} % in y and "
+            f"{100 * x:+.2g} % in x, turned or sheared by {turn:.2g}"
+            "°: are distance, pixel_pitch, energy and the motors' units right? If they "
+            "are, the first probe is off: correct positions later, or take more passes"
+        )
+
+
+def _turn(stretch: np.ndarray) -> float:
+    """Return the largest angle (rad) by which an axis turns."""
+    return float(max(abs(stretch[0, 1]), abs(stretch[1, 0])))
 
 
 def reconstruct(
@@ -212,6 +281,7 @@ def reconstruct(
     bring = to_device(settings.device, purpose="ptychography")
     frames = frame_blocks(experiment, settings, bring)
     check_state(experiment, state)
+    state.near = experiment.near
 
     def checked(state: State) -> None:
         check_finite(state)

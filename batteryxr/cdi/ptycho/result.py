@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 IMAGE, ALL = ("y", "x"), ("energy", "y", "x")
 RESIDUAL = "Σ(|F| - √I)² / ΣI"
+_NOISE = f"{RESIDUAL} of counting noise, at most"
 
 
 class Labelled(NamedTuple):
@@ -71,6 +72,7 @@ def labelled_state(
             IMAGE, to_numpy(state.light()), "1", "Counts per object pixel"
         ),
         "amp_residual": Labelled("iteration", residuals, "1", RESIDUAL),
+        "noise_residual": Labelled((), noise_residual(experiment), "1", _NOISE),
         "mode_weight": Labelled("probe_mode", shares, "1", "Fraction of the power"),
     }
     shifts = np.full((frames, 2), np.nan)
@@ -104,6 +106,16 @@ def labelled_state(
     own = {name: axis.under(name) for name, axis in axes.items()}
     kept = {str(name): c for name, c in coords.items() if name not in own}
     return xr.Dataset({k: v.under(k) for k, v in found.items()}, coords=own | kept)
+
+
+def noise_residual(experiment: Experiment) -> float:
+    """Return the residual that counting noise leaves of an experiment, at most."""
+    from batteryxr.cdi.ptycho.kernels.metrics import noise_left
+
+    seen = experiment.seen
+    assert seen is not None, "look at the frames first: `examined`"
+    left = noise_left(seen.mean[seen.top >= 0])
+    return left * len(seen.counts) / max(float(seen.counts.sum()), 1e-30)
 
 
 def labelled_stack(
@@ -140,6 +152,7 @@ def labelled_stack(
             "energy", residuals[:, -1], "1", f"{RESIDUAL} in the last pass"
         ),
         "residuals": Labelled(("energy", "iteration"), residuals, "1", RESIDUAL),
+        "noise_residual": Labelled("energy", objects.noise(), "1", _NOISE),
         "vacuum": Labelled(IMAGE, found.vacuum, "1", "Vacuum"),
         "flag": Labelled(
             IMAGE, dark.astype(np.int8), "1", "1: an energy has no light there"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from batteryxr.core.bounds.kinds import DetectorPixel
+    from batteryxr.core.bounds.kinds import Defocus, DetectorPixel
 
 FRAME = ("position", "detector_y", "detector_x")
 _PROBE = ("probe_mode", "probe_y", "probe_x")
@@ -33,11 +33,14 @@ GEOMETRY = {
     "position_y": ("nm", "Scan position y"),
     "position_x": ("nm", "Scan position x"),
 }
+#: And what only the near field has.
+NEAR = {"defocus": ("um", "Focus to sample")}
 
 _QUANTITIES = {
     "energy": "photon energy",
     "distance": "detector distance",
     "pixel_pitch": "detector pixel",
+    "defocus": "defocus",
 }
 
 
@@ -50,6 +53,7 @@ def ptycho_scan(
     energy: ArrayLike,
     distance: ArrayLike,
     pixel_pitch: DetectorPixel,
+    defocus: Defocus | None = None,
     mask: ArrayLike | None = None,
     probe: ArrayLike | None = None,
 ) -> xr.Dataset:
@@ -71,6 +75,9 @@ def ptycho_scan(
         Sample to detector in mm; one number, or one per energy.
     pixel_pitch
         Size of a detector pixel in µm.
+    defocus
+        Of near-field frames, which show a magnified shadow of the sample: from the
+        focus of the beam down to the sample, µm. Without it frames are far field.
     mask : (detector_y, detector_x)
         Not 0 where a pixel is dead, hot or in a gap.
     probe : (probe_mode, probe_y, probe_x)
@@ -104,6 +111,8 @@ def ptycho_scan(
         "distance": distance,
         "pixel_pitch": pixel_pitch,
     }
+    if defocus is not None:
+        given["defocus"] = defocus
     sizes = dict(zip(dims, data.shape, strict=True))
     coords = {name: _coordinate(name, v, sizes) for name, v in given.items()}
     counts = attributes("frames", units="1", long_name="Counts")
@@ -138,7 +147,7 @@ def _in_order(array: Any, dims: tuple[str, ...]) -> Any:
 
 
 def _coordinate(name: str, value: Any, sizes: dict[str, int]) -> Any:
-    units, long_name = GEOMETRY[name]
+    units, long_name = (GEOMETRY | NEAR)[name]
     value = _in_order(value, ("energy", "position"))
     if isinstance(value, xr.DataArray) and "units" in value.attrs:
         value = in_units(value, units, caller="ptycho_scan")
@@ -166,15 +175,19 @@ class Geometry(NamedTuple):
     energy
         In eV.
     pixel
-        Size of the object's pixel, nm: λ z / (n pitch).
+        Size of the object's pixel, nm: λ z / (n pitch), and in the near field that of
+        the detector over the magnification.
     positions : (position, 2)
         Where the beam hit the sample, y and x in nm.
+    near
+        λ z / pixel² of the near field, z as of a parallel beam; 0: far field.
     """
 
     n: int
     energy: np.ndarray
     pixel: np.ndarray
     positions: np.ndarray
+    near: np.ndarray
 
     @property
     def wavelength(self) -> np.ndarray:
@@ -183,11 +196,11 @@ class Geometry(NamedTuple):
 
     def at(self, k: int) -> Geometry:
         """Return the geometry of energy `k` alone."""
-        energy, pixel = (v[k] if v.ndim else v for v in (self.energy, self.pixel))
+        each = (self.energy, self.pixel, self.near)
+        energy, pixel, near = (v[k] if v.ndim else v for v in each)
         places = self.positions
-        return Geometry(
-            self.n, energy, pixel, places[k] if places.ndim == 3 else places
-        )
+        here = places[k] if places.ndim == 3 else places
+        return Geometry(self.n, energy, pixel, here, near)
 
 
 def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
@@ -206,7 +219,8 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
     _check_dims(scan, caller=caller)
     found = {
         name: _read(in_units(scan[name], units, caller=caller))
-        for name, (units, _) in GEOMETRY.items()
+        for name, (units, _) in (GEOMETRY | NEAR).items()
+        if name in GEOMETRY or name in scan.variables
     }
     rows, columns = scan.sizes["detector_y"], scan.sizes["detector_x"]
     if rows != columns:
@@ -220,12 +234,13 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
         found["energy"].values,
         _pixel(found, columns).values,
         np.stack(np.broadcast_arrays(*places), axis=-1),
+        _near(found),
     )
 
 
 def _check_dims(scan: xr.Dataset, *, caller: str) -> None:
     along: tuple[str, ...] = ("energy",) if "energy" in scan["frames"].dims else ()
-    for name in ("frames", *GEOMETRY):
+    for name in ("frames", *GEOMETRY, *(n for n in NEAR if n in scan.variables)):
         own = FRAME if name == "frames" else ("position",)
         allowed = {*along, *(own if name[:2] in ("fr", "po") else ())}
         found = {*scan[name].dims}
@@ -246,25 +261,58 @@ def _read(array: xr.DataArray) -> xr.Variable:
 
 
 def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
-    """Return the pixel of the object in nm: λ z / (n pitch); one number per energy."""
+    """Return the pixel of the object in nm; one number per energy.
+
+    λ z / (n pitch); in the near field that of the detector over the magnification.
+    """
     energy, distance, pitch = (
         geometry[name] for name in ("energy", "distance", "pixel_pitch")
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         size = HC * 1e9 / energy * distance * 1e3 / (n * pitch)
+        if "defocus" in geometry:
+            size = pitch * 1e3 / _magnification(geometry) * (energy > 0)
     if not bool(((size > 0) & np.isfinite(size)).all()):
         raise DataError(
             "energy, distance, pixel_pitch",
             f"pixels of the object would be {np.ravel(size.values)[:3].tolist()} nm",
             "All must be above 0.",
         )
-    for name, quantity in _QUANTITIES.items():
+    told = {k: v for k, v in _QUANTITIES.items() if k in geometry}
+    for name, quantity in told.items():
         bounds.check(quantity, geometry[name].values, argument=name, data=True)
     places = [geometry[f"position_{axis}"].values for axis in "yx"]
     known = [p[np.isfinite(p)] for p in places]
     span = max(float(np.ptp(p)) if p.size else 0.0 for p in known) or None
     bounds.check("span of positions", span, argument="span of position_y, position_x")
     return size
+
+
+def _magnification(geometry: Mapping[Any, Any]) -> Any:
+    """Return how much larger the shadow on the detector is than the sample."""
+    defocus = geometry["defocus"]
+    if not bool((defocus > 0).all()):
+        raise DataError(
+            "defocus",
+            f"{np.ravel(defocus.values)[:3].tolist()} µm, and near-field frames need "
+            "the focus before the sample",
+            "Leave it away where frames are far field.",
+        )
+    return (defocus + geometry["distance"] * 1e3) / defocus
+
+
+def _near(geometry: Mapping[Any, Any]) -> np.ndarray:
+    """Return λ z / pixel², with the way z of a parallel beam; 0 in the far field.
+
+    A beam that expands acts as a parallel one over z / M, M times larger: the Fresnel
+    scaling theorem (Paganin, Coherent X-Ray Optics, Oxford 2006, appendix B).
+    """
+    if "defocus" not in geometry:
+        return np.zeros(())
+    larger = _magnification(geometry)
+    wavelength = HC * 1e9 / geometry["energy"]
+    way, pixel = geometry["distance"] * 1e6 / larger, geometry["pixel_pitch"] * 1e3
+    return np.asarray((wavelength * way * (larger / pixel) ** 2).values)
 
 
 class FrameFacts(NamedTuple):

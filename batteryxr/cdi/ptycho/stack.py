@@ -20,7 +20,7 @@ from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.examine import findings, halves_of, look, settled
 from batteryxr.cdi.ptycho.experiment import experiments_of
-from batteryxr.cdi.ptycho.reconstruct import Energy, advance
+from batteryxr.cdi.ptycho.reconstruct import Energy, advance, tell_misfit
 from batteryxr.cdi.ptycho.result import labelled_scatter, labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
@@ -145,7 +145,8 @@ def ptycho_energies(
     xarray.Dataset
         `absorption` (μt) and `phase` (rad) on (energy, y, x) as `.xanes` takes them,
         NaN where an energy has no light; `transmission`; `kk_misfit` (y, x) in rad
-        where the constraint is on; `amp_residual`, `shift_y`, `shift_x` per energy;
+        where the constraint is on; `amp_residual`, `noise_residual` (what counting
+        noise leaves at most), `shift_y`, `shift_x` per energy;
         `residuals` (energy, iteration); `position_shift_y`, `position_shift_x` (energy,
         position), NaN for frames that were left out; `vacuum`; `probe`;
         `own_transmission` (energy, row, column), each object on its own grid `own_y`,
@@ -307,7 +308,9 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     vacuum = stack.registration.vacuum
     told = [e.background for e in stack.experiments if e.background is not None]
     probes = {id(e.probe): e.probe for e in stack.experiments}.values()
-    halves = {"halves": True} if stack.halves else {}
+    halves: dict[str, Any] = {"halves": True} if stack.halves else {}
+    if any(e.near for e in stack.experiments):
+        halves["near"] = [e.near for e in stack.experiments]
     return halves | {
         "settings": marked,
         "kramers_kronig": asdict(relation) if relation else None,
@@ -529,6 +532,9 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
         ).assign_coords(stack.coords)
         if halves:
             result = result.assign(labelled_scatter(_compared(halves, found), found))
+        tell_misfit(
+            result["amp_residual"], result["noise_residual"], stack.settings.iterations
+        )
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: what is left to do is little, and lies here.
         with blocks.here():

@@ -161,6 +161,12 @@ class StoredObjects:
         found = look_at(self._ledger, f"{self._part}{k}")
         return np.full(1, np.nan) if found is None else found.residuals
 
+    def noise(self) -> np.ndarray:
+        """Return the residuals that counting noise leaves at most."""
+        from batteryxr.cdi.ptycho.result import noise_residual
+
+        return np.array([noise_residual(e) for e in self._experiments])
+
     def background(self, k: int) -> np.ndarray | None:
         """Return the background of energy `k`, the beam in the middle; None: none."""
         known = self._experiments[k].background

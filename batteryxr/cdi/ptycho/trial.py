@@ -44,7 +44,7 @@ def _middle(experiment: Experiment) -> Experiment:
 def _coarse(experiment: Experiment) -> Experiment:
     """Return an experiment on the middle of the detector: larger pixels, same field."""
     n = len(experiment.weight)
-    if n <= _PIXELS:
+    if n <= _PIXELS or experiment.near:
         return experiment
     low = n // 2 - _PIXELS // 2
     part = slice(low, low + _PIXELS)

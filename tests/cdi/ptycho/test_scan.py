@@ -192,6 +192,13 @@ def test_preparing_reads_nothing(no_compute):
     assert "a pass of one energy: about" in text
 
 
+def test_a_pass_takes_as_long_as_its_frames(scan):
+    few = ptycho_plan(scan.isel(position=slice(0, 18)))
+    whole = ptycho_plan(scan)
+    assert whole.pass_seconds == pytest.approx(2 * few.pass_seconds)
+    assert ptycho_plan(scan, engine=DM()).pass_seconds != whole.pass_seconds
+
+
 def test_plan_of_a_large_stack():
     scan = large(40, 2000, 1024)
     plan = ptycho_plan(scan, engine=DM(), resources=Resources(memory=24e9, workers=1))

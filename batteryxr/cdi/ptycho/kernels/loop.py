@@ -62,7 +62,7 @@ def iterate(
         Called with the state after each pass; may raise to interrupt.
     """
     engine, schedule = settings.engine, settings.schedule
-    kernel = engine.begin(state.probe)
+    kernel = engine.begin(state.probe, state.near)
     while state.iteration < (settings.iterations if until is None else until):
         k = state.iteration
         rng = np.random.default_rng(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.fourier import empty
+from batteryxr.cdi.ptycho.kernels.propagation import Propagation
 from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import position_gradient, replace_modulus
 from batteryxr.core.kernels.compiling import njit
@@ -45,11 +46,11 @@ class LeastSquares:
     a pixel that only tails of the probe meet would take a full step towards noise.
     """
 
-    def __init__(self, options: BatchSteps, like: Array, workers: int = 1) -> None:
+    def __init__(self, options: BatchSteps, like: Array, near: float = 0.0) -> None:
         self.options = options
-        self._like, self._workers = like, workers
-        self._buffers: dict[int, tuple[Array, Fourier]] = {}
-        self._shifter = Shifter(like, workers)
+        self._like, self._near = like, near
+        self._buffers: dict[int, tuple[Array, Propagation]] = {}
+        self._shifter = Shifter(like)
         self._scale: tuple[int, Array | None] = (
             -1,
             None,
@@ -75,14 +76,14 @@ class LeastSquares:
     def _visit(self, state: State, batch: _Batch, now: Conditions) -> float:
         o = self.options
         obj, (numbers, corners, shifts, frames) = state.obj, batch
-        waves, fourier = self._buffer(len(numbers))
+        waves, way = self._buffer(len(numbers))
         moved = bool(shifts.any())
         probes = state.probe[None]
         if moved:
             spectrum = self._shifter.forward(state.probe)
             probes = self._shifted(spectrum, shifts, obj)
         _exits(probes, obj, corners, waves)
-        waves = fourier.forward(waves)
+        waves = way.forward(waves)
         misfit = replace_modulus(
             waves,
             frames,
@@ -91,7 +92,7 @@ class LeastSquares:
             recorded=now.recorded,
             numbers=numbers,
         )
-        waves = fourier.backward(waves)
+        waves = way.backward(waves)
         if now.moves is not None:
             for row, j in enumerate(numbers):
                 corner = (int(corners[row, 0]), int(corners[row, 1]))
@@ -118,13 +119,10 @@ class LeastSquares:
             parts[b, ...] = self._shifter.shifted(spectrum, shift, parts[b])
         return parts
 
-    def _buffer(self, b: int) -> tuple[Array, Fourier]:
+    def _buffer(self, b: int) -> tuple[Array, Propagation]:
         if b not in self._buffers:
             waves = empty((b, *self._like.shape), self._like)
-            self._buffers[b] = (
-                waves,
-                Fourier(waves, axes=(-2, -1), workers=self._workers, repeatable=True),
-            )
+            self._buffers[b] = waves, Propagation(waves, self._near)
         return self._buffers[b]
 
 

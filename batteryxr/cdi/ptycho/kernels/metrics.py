@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -212,3 +213,25 @@ def poisson_misfit(modelled: np.ndarray, counts: np.ndarray) -> np.ndarray:
     safe = np.maximum(modelled, 1e-12)
     ratio = np.where(counts > 0, counts / safe, 1.0)
     return modelled - counts + counts * np.log(ratio)
+
+
+def noise_left(mean: np.ndarray) -> float:
+    """Return what counting noise leaves of frames, (|F| - √I)² added up, at most.
+
+    Of one frame whose counts are `mean` at each pixel. What speckle changes from frame
+    to frame makes it less, as the loss of √I bends down with I.
+    """
+    counts, left = _left_of()
+    return float(np.sum(np.interp(mean, counts, left)))
+
+
+@cache
+def _left_of() -> tuple[np.ndarray, np.ndarray]:
+    """Return expected counts λ, and the mean of (√I - √λ)² over Poisson's I."""
+    from scipy.stats import poisson
+
+    expected = np.r_[0.0, np.geomspace(1e-4, 60.0, 120)]
+    found = np.arange(160)[:, None]
+    squares = (np.sqrt(found) - np.sqrt(expected)) ** 2
+    left = np.sum(poisson.pmf(found, expected) * squares, axis=0)
+    return np.r_[expected, 1e3], np.r_[left, 0.25]

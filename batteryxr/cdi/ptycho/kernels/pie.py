@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.fourier import empty
+from batteryxr.cdi.ptycho.kernels.propagation import Propagation
 from batteryxr.cdi.ptycho.kernels.state import Conditions, Shifter, State
 from batteryxr.cdi.ptycho.kernels.steps import (
     Reach,
@@ -49,13 +50,13 @@ class Pie:
     Momentum as in mPIE: Maiden, Johnson & Li, Optica 4, 736 (2017).
     """
 
-    def __init__(self, options: PieSteps, like: Array, workers: int = 1) -> None:
+    def __init__(self, options: PieSteps, like: Array, near: float = 0.0) -> None:
         self.options = options
-        self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
+        self._way = Propagation(like, near)
         self._waves = empty(tuple(like.shape), like)
         self._moved = empty(tuple(like.shape), like)
         self._change = empty(tuple(like.shape), like)
-        self._shifter = Shifter(like, workers)
+        self._shifter = Shifter(like)
 
     def sweep(
         self, state: State, index: np.ndarray, frames: Array, now: Conditions
@@ -96,7 +97,7 @@ class Pie:
     ) -> tuple[Array, Any, Any]:
         """Return exit waves with measured modulus, the misfit before, and max|O|²."""
         bright = exit_waves(probe, obj, frame.corner, self._waves)
-        waves = self._fourier.forward(self._waves)
+        waves = self._way.forward(self._waves)
         misfit = replace_modulus(
             waves,
             frame.counts,
@@ -105,7 +106,7 @@ class Pie:
             recorded=now.recorded,
             numbers=frame.number,
         )
-        waves = self._fourier.backward(waves)
+        waves = self._way.backward(waves)
         if now.moves is not None:
             gradient = position_gradient(waves, probe, obj, frame.corner)
             now.moves[frame.number] = gradient

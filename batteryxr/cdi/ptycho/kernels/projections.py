@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from batteryxr.cdi.fourier import Fourier, empty
+from batteryxr.cdi.fourier import empty
+from batteryxr.cdi.ptycho.kernels.propagation import Propagation
 from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
 from batteryxr.core.kernels.compiling import njit
 
@@ -39,9 +40,9 @@ class Projections:
     reflection (1 + β) Oψ - β ψ; RAAR has a = 1 - 2β, b = β. Corners are whole pixels.
     """
 
-    def __init__(self, options: Relaxation, like: Array, workers: int = 1) -> None:
+    def __init__(self, options: Relaxation, like: Array, near: float = 0.0) -> None:
         self.options = options
-        self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
+        self._way = Propagation(like, near)
         self._buffer = empty(tuple(like.shape), like)
         self._scratch = empty(tuple(like.shape), like)
 
@@ -75,7 +76,7 @@ class Projections:
             rest = own * wave + view * seen
             seen *= mix
             seen -= (mix - 1.0) * wave
-            field = self._fourier.forward(seen)
+            field = self._way.forward(seen)
             replace_modulus(
                 field,
                 frames[b],
@@ -84,14 +85,14 @@ class Projections:
                 recorded=blind,
                 numbers=int(index[b]),
             )
-            wave[...] = rest + both * self._fourier.backward(field)
+            wave[...] = rest + both * self._way.backward(field)
         return float(total)
 
     def _misfit(self, seen: Array, frame: Array, now: Conditions, number: int) -> Any:
         # Of object and probe as they are: the reflected waves fit nothing.
         self._scratch[...] = seen
         return replace_modulus(
-            self._fourier.forward(self._scratch),
+            self._way.forward(self._scratch),
             frame,
             now.weight,
             recorded=now.recorded,

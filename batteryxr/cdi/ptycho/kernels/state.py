@@ -41,6 +41,8 @@ class State:
         Counts of all frames where pixels count; NaN until they were added up.
     memory
         What an engine carries from pass to pass: arrays by name.
+    near
+        λ z / pixel² where the frames are near field; 0: far field.
     """
 
     obj: Array
@@ -50,6 +52,7 @@ class State:
     misfits: list[float] = field(default_factory=list)
     power: float = float("nan")
     memory: dict[str, Array] = field(default_factory=dict)
+    near: float = 0.0
 
     def residuals(self) -> np.ndarray:
         """Return the amplitude residual of each pass: Σ(|F| - √I)² / ΣI."""
@@ -158,11 +161,11 @@ class Shifter:
     it, and the frame does not see the common shift.
     """
 
-    def __init__(self, probe: Array, workers: int = 1) -> None:
+    def __init__(self, probe: Array) -> None:
         self._n = probe.shape[-1]
         self._xp, self._like = array_namespace(probe), probe
         self._f = np.fft.fftfreq(self._n)
-        self._fourier = Fourier(probe, axes=(-2, -1), workers=workers, repeatable=True)
+        self._fourier = Fourier(probe, axes=(-2, -1), repeatable=True)
 
     def forward(self, probe: Array) -> Array:
         """Return the transform of a copy of `probe` (m, n, n)."""

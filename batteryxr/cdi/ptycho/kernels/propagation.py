@@ -1,0 +1,63 @@
+"""From the exit wave to the detector and back, in the far field or the near."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from batteryxr.cdi.fourier import Fourier
+from batteryxr.core.device import to_device_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.arrays import Array
+
+
+class Propagation:
+    """Carries exit waves (..., n, n) to the detector, whose origin is in the corner.
+
+    Neither direction is scaled: ``backward(forward(x))`` is ``size * x``. In the near
+    field the wave goes through a Fresnel propagator of the same sampling (Paganin,
+    Coherent X-Ray Optics, Oxford 2006, section 1.4), where an expanding beam counts as
+    a parallel one over a shorter way.
+
+    Parameters
+    ----------
+    like
+        An array of the namespace, device and shape that will be carried.
+    near
+        λ z / pixel² of the near field; 0: far field.
+    workers
+        Threads per transform.
+    """
+
+    def __init__(self, like: Array, near: float = 0.0, workers: int = 1) -> None:
+        self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
+        self.size = self._fourier.size
+        self._there: Any = None
+        if near:
+            there = near_kernel(like.shape[-1], near) / like.shape[-1]
+            self._there = to_device_of(like, there.astype(np.complex64))
+            self._back = to_device_of(like, np.conj(there).astype(np.complex64))
+
+    def forward(self, field: Array) -> Array:
+        """Return the wave on the detector; `field` may be overwritten."""
+        if self._there is None:
+            return self._fourier.forward(field)
+        return self._fourier.backward(self._fourier.forward(field) * self._there)
+
+    def backward(self, field: Array) -> Array:
+        """Return the exit wave times `size`; may overwrite `field`."""
+        if self._there is None:
+            return self._fourier.backward(field)
+        return self._fourier.backward(self._fourier.forward(field) * self._back)
+
+
+def near_kernel(n: int, near: float) -> np.ndarray:
+    """Return what transforms (n, n) are multiplied by in the near field.
+
+    The wave that comes out has its origin in the corner.
+    """
+    f = np.fft.fftfreq(n)
+    line = np.exp(-1j * np.pi * near * f**2 + 2j * np.pi * f * (n // 2))
+    return np.outer(line, line)

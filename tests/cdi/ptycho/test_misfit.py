@@ -1,0 +1,79 @@
+"""A residual above that of counting noise is told: something is not in the model."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from batteryxr.cdi import LSQML, Schedule, ptycho
+from batteryxr.cdi.ptycho.kernels.metrics import noise_left
+from batteryxr.core.errors import DataQualityWarning
+
+NM = {"units": "nm"}
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.5, 3.0, 40.0, 900.0])
+def test_noise_leaves_what_drawn_counts_leave(mean):
+    drawn = np.random.default_rng(0).poisson(mean, 400_000)
+    left = np.mean((np.sqrt(drawn) - np.sqrt(mean)) ** 2)
+    assert noise_left(np.array([mean])) == pytest.approx(left, rel=0.02)
+
+
+def test_a_scan_as_it_should_be_is_not_told(scan):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ptycho(scan, iterations=40, progress=False)
+    assert float(found["amp_residual"][-1]) < 1.1 * float(found["noise_residual"])
+
+
+def turned(scan):
+    return scan.assign_coords(position_y=("position", -scan["position_y"].values, NM))
+
+
+def brighter_by_turns(scan):
+    light = np.where(np.arange(scan.sizes["position"]) % 2, 0.5, 1.5)
+    counts = np.random.default_rng(1).poisson(
+        scan["frames"].values * light[:, None, None]
+    )
+    return scan.assign(frames=(scan["frames"].dims, counts.astype("u2")))
+
+
+def hazy(scan):
+    more = np.random.default_rng(1).poisson(6.0, scan["frames"].shape)
+    counts = (scan["frames"].values + more).astype("u2")
+    return scan.assign(frames=(scan["frames"].dims, counts))
+
+
+@pytest.mark.parametrize("spoil", [turned, brighter_by_turns, hazy])
+def test_what_the_model_lacks_is_told(scan, spoil):
+    with pytest.warns(DataQualityWarning, match="counting noise"):
+        ptycho(spoil(scan), engine=LSQML(), iterations=40, progress=False)
+
+
+def test_a_distance_that_is_off_is_told_by_the_stretch_of_positions(scan):
+    longer = scan["distance"].values * 1.08
+    wrong = scan.assign_coords(distance=((), longer, scan["distance"].attrs))
+    with pytest.warns(DataQualityWarning, match=r"stretched by \+.*distance"):
+        ptycho(
+            wrong, iterations=60, schedule=Schedule(positions_from=5), progress=False
+        )
+
+
+def test_positions_that_are_off_at_random_are_no_stretch(scan):
+    rng = np.random.default_rng(0)
+    pixel = 12398.41984 / 5500.0 / 10 * 500.0 * 1e3 / (24 * 75.0)
+    off = {
+        f"position_{a}": (
+            "position", scan[f"position_{a}"].values + rng.normal(0, pixel, 36), NM
+        )
+        for a in "yx"
+    }  # fmt: skip
+    schedule = Schedule(positions_from=5)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        ptycho(
+            scan.assign_coords(off), iterations=60, schedule=schedule, progress=False
+        )
+    assert not [w for w in said if "stretched" in str(w.message)]
