@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _CLAIM = "claim"
 #: What the store keeps in the journal for itself.
 _OWN = (
-    *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-", "v-"),
-    METADATA,
+    *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-"),
+    *("gone-", "v-", METADATA),
 )
 #: Reads of a piece that is written anew at the same time, before it counts as missing.
 _TRIES = 5

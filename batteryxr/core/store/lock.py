@@ -32,6 +32,8 @@ _GRACE = 2.0
 _TURN = 0.05
 #: Locks held by this process, by store: the thread, and the token.
 _held: dict[str, tuple[int, str]] = {}
+#: Tokens of holdings that this process has or asks for.
+_ours: set[str] = set()
 _guard = threading.Lock()
 
 
@@ -78,6 +80,8 @@ class Holder:
         """Tell whether the holder can still be at work."""
         if self.host != socket.gethostname():
             return time.time() - self.seen < LEFT
+        if self.pid == os.getpid():  # a server may not have let it go
+            return self.token in _ours
         return _born(self.pid) == self.born and _is_running(self.pid)
 
     def __str__(self) -> str:
@@ -124,19 +128,23 @@ def locked(
         yield holding[1]
         return
     mine = Holder.here()
-    file = _take_in_turn(lock, mine, patience)
-    with _guard:
-        _held[name] = thread, mine.token
-    over = threading.Event()
-    beating = threading.Thread(target=_beat, args=(lock, mine, over), daemon=True)
-    beating.start()
+    _ours.add(mine.token)
     try:
-        yield mine.token
-    finally:
-        over.set()
+        file = _take_in_turn(lock, mine, patience)
         with _guard:
-            _held.pop(name, None)
-        _release(lock, mine, file)
+            _held[name] = thread, mine.token
+        over = threading.Event()
+        beating = threading.Thread(target=_beat, args=(lock, mine, over), daemon=True)
+        beating.start()
+        try:
+            yield mine.token
+        finally:
+            over.set()
+            with _guard:
+                _held.pop(name, None)
+            _release(lock, mine, file)
+    finally:
+        _ours.discard(mine.token)
 
 
 def is_held(location: Location) -> bool:

@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError, warn_quality
 from batteryxr.core.store.chunks import chunks_of, grid_of
+from batteryxr.core.store.leftovers import pending
 from batteryxr.core.store.location import (
     JOURNAL,
     UNFINISHED,
@@ -20,7 +21,7 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.manifest import Manifest, joined
-from batteryxr.core.store.note import pending, settle
+from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of
 from batteryxr.core.store.pieces import WHOLE
 from batteryxr.core.store.verification import Damage, verify

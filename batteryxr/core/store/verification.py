@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed, chunks_of
+from batteryxr.core.store.leftovers import uncounted
 from batteryxr.core.store.location import (
     JOURNAL,
     METADATA,
@@ -18,7 +19,7 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
-from batteryxr.core.store.note import settle, uncounted
+from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of, store_above
 from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
 
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 
 #: Chunks that are read at the same time.
 _READERS = 8
-#: Where groups lie that were written over, and those that were begun and never counted.
-_VERSIONS = f"{JOURNAL}/v-"
 #: Groups that the store keeps for its own work.
-_WORK = ("staged-", "trash-", "pending-", "spoiled-", "commit-", "lock")
+_WORK = ("staged-", "trash-", "pending-", "spoiled-", "gone-", "commit-", "lock")
 
 
 class Damage(NamedTuple):
@@ -121,33 +120,12 @@ def _found(location: Location, metadata_only: bool) -> list[Damage]:
     keys = location.keys()
     with ThreadPoolExecutor(_READERS) as pool:
         list(pool.map(texts.__getitem__, (k for k in keys if k.endswith(METADATA))))
-    apart = uncounted(location, manifest) + tuple(_apart(keys, manifest))
-    lasting = frozenset(_lasting(keys, texts, apart))
+    lasting = frozenset(_lasting(keys, texts, uncounted(location, manifest)))
     found = list(_metadata(texts, manifest, lasting))
     if not metadata_only:
         found += _chunks(texts, lasting)
     names = {e.at: group for group, e in manifest.groups.items() if e.at != group}
     return sorted({_named(damage, names) for damage in found})
-
-
-def _apart(keys: list[str], manifest: Manifest) -> Iterator[str]:
-    """Yield keys of killed writers: begun and never counted, or not yet deleted.
-
-    Where a store cannot rename, a group that is written over lies elsewhere from then
-    on, and what is left under its name counts no more.
-    """
-    moved = {g: e.at for g, e in manifest.groups.items() if g and e.at != g}
-    versions = tuple("/".join([*at.split("/")[:2], ""]) for at in moved.values())
-    for key in keys:
-        if key.startswith(_VERSIONS):
-            if not key.startswith(versions):
-                yield key
-        elif moved:
-            parts = key.split("/")
-            above = ("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
-            owner = next((place for place in above if place in manifest.groups), "")
-            if owner in moved and key != joined(owner, METADATA):
-                yield key
 
 
 def _named(damage: Damage, names: dict[str, str]) -> Damage:
