@@ -231,7 +231,7 @@ class Ledger:
         try:
             node = json.loads(content or b"")
             turn = node["attributes"][WHOLE]["turn"]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             return None
         return None if problem_of_piece(node) else _Slot(slot, int(turn))
 

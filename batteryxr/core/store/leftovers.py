@@ -202,7 +202,7 @@ def _is_ours(location: Location, place: str, digest: str) -> bool:
         return digest_of(content) == digest
     try:
         return checksummed(json.loads(content))
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, RecursionError):
         return False
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from batteryxr.core.errors import StoreError
+from batteryxr.core.store.files import open_inside
 from batteryxr.core.store.location import JOURNAL
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Holder:
         """Return the holder whom a lock names, if it names one."""
         try:
             return cls(**json.loads(content or b""))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return None
 
     def content(self) -> bytes:
@@ -200,10 +201,11 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
 def _take_file(lock: _Lock, mine: Holder) -> int:
     import fcntl
 
+    assert lock.location.folder is not None
     path = lock.location.path(lock.key)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_inside(lock.location.folder, lock.key, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -117,7 +117,7 @@ def _parsed(location: Location, key: str, content: bytes) -> Note:
             and isinstance(text, str)
             for name, text in note.puts.items()
         )
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         fine = False
     if not fine:
         raise StoreError(

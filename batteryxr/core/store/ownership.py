@@ -196,7 +196,7 @@ def node_of(location: Location, place: str) -> dict[str, Any] | None:
     """Return the metadata of the zarr node at a place; None if there is none."""
     try:
         node = json.loads(location.get(joined(place, METADATA)) or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return node if isinstance(node, dict) else None
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store.chunks import array_of, cause_of, checksummed, chunks_of
+from batteryxr.core.store.chunks import (
+    array_of,
+    cause_of,
+    checksummed,
+    chunks_of,
+    problem_of_grid,
+)
 from batteryxr.core.store.leftovers import uncounted
 from batteryxr.core.store.location import (
     JOURNAL,
@@ -102,14 +109,24 @@ class _Metadata(dict[str, bytes | None]):
         self.location = location
 
     def __missing__(self, key: str) -> bytes | None:
-        self[key] = self.location.get(key)
+        try:
+            self[key] = self.location.get(key)
+        except StoreError:  # a link
+            self[key] = None
         return self[key]
+
+    def lost(self, key: str) -> str:
+        """Return what is wrong with metadata that cannot be read."""
+        folder = self.location.folder
+        if folder is not None and os.path.lexists(folder / key):
+            return "its metadata is a link, or no file"
+        return "its metadata is lost"
 
     def node(self, place: str) -> dict[str, Any]:
         """Return what a node says; nothing if it cannot be read."""
         try:
             node = json.loads(self[joined(place, METADATA)] or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return node if isinstance(node, dict) else {}
 
@@ -153,14 +170,16 @@ def _metadata(
     for key in sorted(keys - known - {MANIFEST}):
         if key.endswith(METADATA):
             text = texts[key] or b""
-            if cause := problem_of_node(text):
+            if texts[key] is None:
+                yield Damage(_shown(key), "", texts.lost(key))
+            elif cause := problem_of_node(text):
                 yield Damage(_shown(key), "", cause)
             told |= arrays_of_piece(key, text)
     for key, digest in told.items():
         content = texts[key]
         where = names.get(key, _shown(key))
         if content is None:
-            yield Damage(where, "", "its metadata is lost")
+            yield Damage(where, "", texts.lost(key))
         elif digest_of(content) != digest:
             yield Damage(where, "", "its metadata is not what its digest says")
     for place in sorted(_places(keys, texts.location)):
@@ -215,13 +234,17 @@ def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
 
 def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
     """Return chunks that are lost or damaged, of all arrays with checksums."""
-    wanted = []
+    wanted, told = [], []
     for key in sorted(keys):
         if not key.endswith(METADATA):
             continue
         place = key.removesuffix(METADATA).rstrip("/")
         node = texts.node(place)
         if node.get("node_type") != "array" or not checksummed(node):
+            continue
+        if problem := _problem_of_chunks(node):
+            cause = f"its metadata tell of {problem}"
+            told.append(Damage(_shown(place), "", cause))
             continue
         above = texts.node(place.rpartition("/")[0])
         partial = bool((above.get("attributes") or {}).get(UNFINISHED))
@@ -231,13 +254,21 @@ def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
             if f"{place}/{chunk}" in keys or not partial
         ]
     with ThreadPoolExecutor(_READERS) as pool:
-        get = texts.location.get
-        causes = pool.map(lambda found: cause_of(get("/".join(found))), wanted)
-        return [
+        keys_of = map("/".join, wanted)
+        causes = pool.map(lambda key: _cause(texts.location, key), keys_of)
+        return told + [
             Damage(_shown(place), chunk, cause)
             for (place, chunk), cause in zip(wanted, causes, strict=True)
             if cause
         ]
+
+
+def _cause(location: Location, key: str) -> str:
+    """Return what is wrong with a chunk; "" if nothing."""
+    try:
+        return cause_of(location.get(key))
+    except StoreError:
+        return "is a link, or no file"
 
 
 def _chunks_told(node: dict[str, Any]) -> list[str]:
@@ -246,6 +277,15 @@ def _chunks_told(node: dict[str, Any]) -> list[str]:
         return list(chunks_of(node))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return []
+
+
+def _problem_of_chunks(node: dict[str, Any]) -> str:
+    """Return why nobody can look for the chunks that metadata tell of."""
+    try:
+        sizes = node["chunk_grid"]["configuration"]["chunk_shape"]
+        return problem_of_grid(node["shape"], sizes)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def _shown(key: str) -> str:
