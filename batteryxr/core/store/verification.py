@@ -137,7 +137,10 @@ def _found(location: Location, metadata_only: bool) -> list[Damage]:
     keys = location.keys()
     with ThreadPoolExecutor(_READERS) as pool:
         list(pool.map(texts.__getitem__, (k for k in keys if k.endswith(METADATA))))
-    lasting = frozenset(_lasting(keys, texts, uncounted(location, manifest)))
+    places = {entry.at for entry in manifest.groups.values()}
+    begun = [place for place in _begun(keys, texts) if not _is_above(place, places)]
+    apart = (*begun, *uncounted(location, manifest))
+    lasting = frozenset(_lasting(keys, apart))
     found = list(_metadata(texts, manifest, lasting))
     if not metadata_only:
         found += _chunks(texts, lasting)
@@ -187,24 +190,24 @@ def _metadata(
             yield Damage(place, "", "its metadata is lost")
 
 
-def _lasting(
-    keys: list[str], texts: _Metadata, uncounted: tuple[str, ...]
-) -> Iterator[str]:
-    """Yield the keys of a store, without those of work that is not done."""
-    begun = tuple(
-        key.removesuffix(METADATA)
-        for key in keys
-        if key.startswith(f"{JOURNAL}/") or f"/{JOURNAL}/" in key
-        if key.endswith(f".0/{METADATA}") or key.endswith(f".1/{METADATA}")
-        if is_begun(texts[key] or b"")
-    )
+def _begun(keys: list[str], texts: _Metadata) -> Iterator[str]:
+    """Yield prefixes of pieces of ledgers that never became whole."""
     for key in keys:
-        work = key.startswith(tuple(f"{JOURNAL}/{name}" for name in _WORK))
-        if (
-            not work
-            and not key.endswith(".partial")
-            and not key.startswith(begun + uncounted)
-        ):
+        of_piece = key.endswith((f".0/{METADATA}", f".1/{METADATA}"))
+        if of_piece and is_begun(texts[key] or b""):
+            yield key.removesuffix(METADATA)
+
+
+def _is_above(prefix: str, places: set[str]) -> bool:
+    """Tell whether a group that counts lies there or below."""
+    return any(f"{place}/".startswith(prefix) for place in places)
+
+
+def _lasting(keys: list[str], apart: tuple[str, ...]) -> Iterator[str]:
+    """Yield the keys of a store, without those of work that is not done."""
+    work = tuple(f"{JOURNAL}/{name}" for name in _WORK)
+    for key in keys:
+        if not key.endswith(".partial") and not key.startswith(work + apart):
             yield key
 
 

@@ -83,7 +83,7 @@ def saying(path: Path, where: str = "m/a", **attrs) -> Path:
     return path
 
 
-def calling(path: Path, method: str, accessor: str, **arguments) -> Path:
+def calling(path: Path, method: str, accessor: str, /, **arguments) -> Path:
     call = {"accessor": accessor, "method": method, "arguments": arguments}
     version = batteryxr.__version__
     text = json.dumps(call)
