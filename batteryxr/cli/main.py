@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.cli.parser import Parser
 from batteryxr.core.errors import ArgumentError, BatteryxrError, MissingDependencyError
@@ -183,7 +183,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from batteryxr.core.store import verify
 
     found = verify(arguments.store)
-    print("\n".join(map(str, found)) or f"{arguments.store} is whole.")
+    print(_printable("\n".join(map(str, found))) or f"{arguments.store} is whole.")
     return int(bool(found))
 
 
@@ -227,7 +227,7 @@ def _described(path: StoreLike) -> str:
             lines.append(f"  made by {_call(call)}")
         if dataset.attrs.get("batteryxr_unfinished"):
             lines.append("  UNFINISHED: call again with the same arguments to go on")
-    return "\n".join(lines)
+    return _printable("\n".join(lines))
 
 
 def _variable(name: str, variable: xr.Variable) -> str:
@@ -238,12 +238,20 @@ def _variable(name: str, variable: xr.Variable) -> str:
     return f"  {name:<24} {units:<12} {variable.dtype!s:<16} {shape}{blocks}"
 
 
-def _call(text: str) -> str:
-    call = json.loads(text)
-    words = ", ".join(
-        f"{name}={json.dumps(value)}"
-        for name, value in call["arguments"].items()
-        if value is not None
-    )
-    home = f".{call['accessor']}" if "accessor" in call else call["module"]
-    return f"{home}.{call['method']}({words})"
+def _call(text: Any) -> str:
+    try:
+        call = json.loads(text)
+        words = ", ".join(
+            f"{name}={json.dumps(value)}"
+            for name, value in call["arguments"].items()
+            if value is not None
+        )
+        home = f".{call['accessor']}" if "accessor" in call else call["module"]
+        return f"{home}.{call['method']}({words})"
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return "a call that is not as batteryxr writes it"
+
+
+def _printable(text: str) -> str:
+    """Return a text without signs that would steer a terminal: a stranger's may."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

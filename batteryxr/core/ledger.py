@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,14 +28,14 @@ from batteryxr.core.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 #: Key under which a ledger notes what its pieces are made of.
 _CLAIM = "claim"
 #: What the store keeps in the journal for itself.
 _OWN = (
-    *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-", "v-"),
-    METADATA,
+    *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-"),
+    *("gone-", "v-", METADATA),
 )
 #: Reads of a piece that is written anew at the same time, before it counts as missing.
 _TRIES = 5
@@ -142,14 +143,16 @@ class Ledger:
         require_repository(location)
         with telling(location), snapshot(location, f"{name}") as location:
             location.delete_below(name)
-            group = zarr.create_group(location.store, path=name)
-            digests = {}
-            pairs = arrays.items() if isinstance(arrays, Mapping) else arrays
-            for label, values in pairs:
-                _write_array(group, label, values)
-                content = location.get(f"{name}/{label}/{METADATA}") or b""
-                digests[label] = digest_of(content)
-            group.attrs.update(mark_whole(json.loads(json.dumps(attrs)), turn, digests))
+            with _nothing_half(location, name) as store:
+                group = zarr.create_group(store, path=name)
+                digests = {}
+                pairs = arrays.items() if isinstance(arrays, Mapping) else arrays
+                for label, values in pairs:
+                    _write_array(group, label, values)
+                    content = location.get(f"{name}/{label}/{METADATA}") or b""
+                    digests[label] = digest_of(content)
+                told = json.loads(json.dumps(attrs))
+                group.attrs.update(mark_whole(told, turn, digests))
 
     def get(self, key: str, *names: str) -> Piece | None:
         """Return the newest whole piece, or only these arrays of it; None if missing.
@@ -231,7 +234,7 @@ class Ledger:
         try:
             node = json.loads(content or b"")
             turn = node["attributes"][WHOLE]["turn"]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             return None
         return None if problem_of_piece(node) else _Slot(slot, int(turn))
 
@@ -247,6 +250,24 @@ class _Slot(NamedTuple):
 
 _SLOTS = (0, 1)
 _CHOOSE = "Choose another store or group, or delete it."
+
+
+@contextmanager
+def _nothing_half(location: Location, name: str) -> Iterator[Any]:
+    """Yield where to write a piece; delete one that fails: it may be what fills a disk.
+
+    Chunks of it that are on their way do not arrive any more.
+    """
+    from batteryxr.core.store.fence import Fence, FencedStore
+
+    fence, store = Fence(), location.store
+    try:
+        yield store if location.transacts else FencedStore(store, fence)
+    except BaseException:
+        fence.close()
+        with suppress(Exception):  # the error that is told is the first
+            location.delete_below(name)
+        raise
 
 
 def _write_array(group: Any, name: str, values: np.ndarray) -> None:

@@ -272,4 +272,7 @@ def require_ending(path: str, ending: str) -> None:
 def call_of(data: xr.DataArray | xr.Dataset) -> str:
     """Return the call that made data, as JSON; empty where none is known."""
     call = str(data.attrs.get("batteryxr_call", ""))
-    return json.dumps(json.loads(call)) if call else ""
+    try:
+        return json.dumps(json.loads(call)) if call else ""
+    except (ValueError, RecursionError):  # somebody else's words
+        return call

@@ -5,7 +5,8 @@
 With ``--s3`` kills and writers are tried on the tests' S3 server on this machine, with
 ``--url s3://bucket`` on another, which the environment of AWS names: moto, say.
 
-The cases are those of ``tests/core``. Each line should say that all of them held.
+The cases are those of ``tests/core``. Each line should say that all of them held; there
+is one for each ten kills and writers, and each hundred damages.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ def kills(path: Path | str, n: int, longest: float) -> int:
     first = changes.dataset(1)
     save(xr.DataTree.from_dict({"/m": first, "/m/n": first}), path)
     fork = processes.forking()
-    for _ in range(n):
+    for held in range(1, n + 1):
         changes.kill_and_look(fork, path, times.uniform(0.0, longest))
-        held += 1
+        if held % 10 == 0:
+            print(f"{path}: kills: {held} of {held} whole", flush=True)
     return held
 
 
@@ -61,13 +63,15 @@ def writers(path: Path | str, n: int, longest: float) -> collections.Counter[str
         assert open_store(path, "m").load().attrs["k"] in done
         assert verify(path) == []
         found["one refused by name" if refused else "one after the other"] += 1
+        if k % 20 == 0:
+            print(f"{path}: writers: {dict(found)}", flush=True)
     return found
 
 
 def damage(folder: Path, n: int) -> int:
     """Damage finished stores; return how many damages were named."""
     path, rng, named = damages.finished(folder / "whole.zarr"), random.Random(3), 0
-    for _ in range(n):
+    for tried in range(1, n + 1):
         copy = folder / "copy.zarr"
         shutil.copytree(path, copy)
         file, kind = damages.damage(copy, rng)
@@ -76,6 +80,8 @@ def damage(folder: Path, n: int) -> int:
         else:
             print("not named:", file, kind, verify(copy))
         shutil.rmtree(copy)
+        if tried % 100 == 0:
+            print(f"damages: {named} of {tried} named", flush=True)
     return named
 
 

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.encoding import encoding, frames_together, storable, uniform
+from batteryxr.core.store.leftovers import (
+    Remains,
+    bury,
+    clean,
+    gone_key,
+    is_spoiled,
+    pending_key,
+    sweep,
+)
 from batteryxr.core.store.location import JOURNAL, METADATA, telling
 from batteryxr.core.store.lock import locked, require_held
 from batteryxr.core.store.manifest import (
@@ -19,13 +28,7 @@ from batteryxr.core.store.manifest import (
     digest_of,
     joined,
 )
-from batteryxr.core.store.note import (
-    Note,
-    clean,
-    finish_notes,
-    is_spoiled,
-    sweep,
-)
+from batteryxr.core.store.note import Note, finish_notes
 from batteryxr.core.store.ownership import (
     is_array,
     node_of,
@@ -102,9 +105,7 @@ class Revision:
                 f"{self.location}, group {group or '/'!r} holds data already. "
                 "Pass overwrite=True to replace it, or choose another group."
             )
-        held = self.manifest.groups
-        moved = [name for name, entry in held.items() if entry.at != name]
-        require_room(self.location, group, names, moved)
+        require_room(self.location, group, names)
         for name in self._old_arrays(group):
             require_whole_array(self.location, joined(group, name))
         dataset = frames_together(uniform(dataset))
@@ -140,10 +141,14 @@ class Revision:
             for key, text in self._puts(manifest).items():
                 self.location.put(key, text.encode())
             return
-        Note(self.token, self._moves(), self._puts(manifest)).carry_out(self.location)
+        gone = self._displaced(manifest)
+        puts = self._puts(manifest) | {key: left.text() for key, left in gone.items()}
+        Note(self.token, self._moves(), puts).carry_out(self.location)
         if self.location.folder is None:  # nothing else keeps a second one out
             require_held(self.location, self.token)
-        self._drop_displaced(manifest)
+        for key in reversed(gone):  # groups below others first
+            bury(self.location, key.removeprefix(f"{JOURNAL}/"), manifest)
+        self._drop_folders()
         clean(self.location, manifest)
 
     def close(self) -> None:
@@ -179,11 +184,10 @@ class Revision:
         self._count += 1
         if location.folder is not None or location.transacts:
             return f"{JOURNAL}/staged-{self.token}/{number}"
-        if self._old_arrays(group) or is_spoiled(location, group):
+        if any(_arrays(location, group)) or is_spoiled(location, group):
             return f"{JOURNAL}/v-{self.token}/{number}"
-        key = f"{JOURNAL}/pending-{self.token}-{number}"
-        location.put(key, "\n".join([group, *names]).encode())
-        _delete_arrays(location, group)  # of a version that does not count any more
+        begun = Remains(group, dict.fromkeys(names, ""))
+        location.put(pending_key(self.token, number), begun.text().encode())
         return group
 
     def _writable(self, place: str) -> tuple[Any, str]:
@@ -266,23 +270,32 @@ class Revision:
         }
         return puts | {MANIFEST: manifest.content().decode()}
 
-    def _drop_displaced(self, manifest: Manifest) -> None:
-        """Delete versions under their own names that do not count any more."""
-        if self.location.folder is not None:
-            for group in sorted(self._removed - self._staged.keys(), reverse=True):
-                with suppress(OSError):  # something is in it
-                    (self.location.folder / group).rmdir()
+    def _displaced(self, manifest: Manifest) -> dict[str, Remains]:
+        """Return what lies under the names of groups and counts no more, by key."""
+        location, found = self.location, {}  # by the key of the list
+        if location.folder is not None:
+            return {}
+        for number, group in enumerate(sorted(self._removed | self._staged.keys())):
+            entry, pieces = manifest.groups.get(group), {}
+            # What others wrote under the name of a new group stays.
+            if entry is None or (entry.at != group and group in self.manifest.groups):
+                pieces = {
+                    name: digest_of(location.get(joined(group, name, METADATA)) or b"")
+                    for name in _arrays(location, group)
+                }
+            if group and location.names(joined(group, JOURNAL)):
+                pieces[JOURNAL] = ""
+            if pieces or entry is None:
+                found[gone_key(self.token, number)] = Remains(group, pieces)
+        return found
+
+    def _drop_folders(self) -> None:
+        """Remove folders of groups that are left out, where nothing is in them."""
+        if self.location.folder is None:
             return
-        for group in self._removed | self._staged.keys():
-            if (
-                group in self.manifest.groups and manifest.place(group) != group
-            ) or group not in manifest.groups:
-                _delete_arrays(self.location, group)
-            if group:
-                self.location.delete_below(joined(group, JOURNAL))
         for group in sorted(self._removed - self._staged.keys(), reverse=True):
-            if group and self.location.names(group) == [METADATA]:
-                self.location.delete(joined(group, METADATA))
+            with suppress(OSError):  # something is in it
+                (self.location.folder / group).rmdir()
 
 
 @contextmanager

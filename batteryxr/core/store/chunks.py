@@ -8,8 +8,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+#: Chunks of an array that are listed: a stranger's metadata may tell of any number.
+_MOST = 10_000_000
 #: Key of a chunk: the array's, "c", and the place in the grid; a scalar has none.
 _CHUNK = re.compile(r"(.+)/c(/\d+)*")
 
@@ -49,6 +51,14 @@ def grid_of(node: dict[str, Any]) -> tuple[int, ...]:
     return tuple(
         math.ceil(n / size) for n, size in zip(node["shape"], sizes, strict=True)
     )
+
+
+def problem_of_grid(shape: Sequence[int], sizes: Sequence[int]) -> str:
+    """Return why chunks of these sizes cannot be meant; "" if nothing."""
+    if any(n < 0 for n in shape) or any(n < 1 for n in sizes):
+        return f"a shape of {tuple(shape)} in chunks of {tuple(sizes)}"
+    n = math.prod(-(-n // size) for n, size in zip(shape, sizes, strict=False))
+    return f"{n} chunks" if n > _MOST else ""
 
 
 def chunks_of(node: dict[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from batteryxr.core.errors import (
     MissingDependencyError,
     StoreError,
 )
+from batteryxr.core.store.files import read_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,10 +134,7 @@ class Location:
         """Return an object, or None if it is not there."""
         _require_inside(self, key)
         if self.folder is not None:
-            try:
-                return (self.folder / key).read_bytes()
-            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-                return None
+            return read_inside(self.folder, key)
         from zarr.core.buffer import default_buffer_prototype
 
         found = _sync(self.store.get(key, default_buffer_prototype()))

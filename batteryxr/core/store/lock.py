@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from batteryxr.core.errors import StoreError
+from batteryxr.core.store.files import open_inside
 from batteryxr.core.store.location import JOURNAL
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _GRACE = 2.0
 _TURN = 0.05
 #: Locks held by this process, by store: the thread, and the token.
 _held: dict[str, tuple[int, str]] = {}
+#: Tokens of holdings that this process has or asks for.
+_ours: set[str] = set()
 _guard = threading.Lock()
 
 
@@ -67,7 +70,7 @@ class Holder:
         """Return the holder whom a lock names, if it names one."""
         try:
             return cls(**json.loads(content or b""))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return None
 
     def content(self) -> bytes:
@@ -78,6 +81,8 @@ class Holder:
         """Tell whether the holder can still be at work."""
         if self.host != socket.gethostname():
             return time.time() - self.seen < LEFT
+        if self.pid == os.getpid():  # a server may not have let it go
+            return self.token in _ours
         return _born(self.pid) == self.born and _is_running(self.pid)
 
     def __str__(self) -> str:
@@ -124,19 +129,23 @@ def locked(
         yield holding[1]
         return
     mine = Holder.here()
-    file = _take_in_turn(lock, mine, patience)
-    with _guard:
-        _held[name] = thread, mine.token
-    over = threading.Event()
-    beating = threading.Thread(target=_beat, args=(lock, mine, over), daemon=True)
-    beating.start()
+    _ours.add(mine.token)
     try:
-        yield mine.token
-    finally:
-        over.set()
+        file = _take_in_turn(lock, mine, patience)
         with _guard:
-            _held.pop(name, None)
-        _release(lock, mine, file)
+            _held[name] = thread, mine.token
+        over = threading.Event()
+        beating = threading.Thread(target=_beat, args=(lock, mine, over), daemon=True)
+        beating.start()
+        try:
+            yield mine.token
+        finally:
+            over.set()
+            with _guard:
+                _held.pop(name, None)
+            _release(lock, mine, file)
+    finally:
+        _ours.discard(mine.token)
 
 
 def is_held(location: Location) -> bool:
@@ -192,10 +201,11 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
 def _take_file(lock: _Lock, mine: Holder) -> int:
     import fcntl
 
+    assert lock.location.folder is not None
     path = lock.location.path(lock.key)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_inside(lock.location.folder, lock.key, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

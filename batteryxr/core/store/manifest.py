@@ -77,7 +77,7 @@ class Manifest:
             if any(map(leads_out, _places(groups, said["ledgers"]))):
                 return cls(problem="not batteryxr's: it leads out of the store")
             return cls(groups, said["ledgers"])
-        except (AttributeError, TypeError, ValueError, KeyError):
+        except (AttributeError, TypeError, ValueError, KeyError, RecursionError):
             return cls(problem="cut off or not readable")
 
     def content(self) -> bytes:

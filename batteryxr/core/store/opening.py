@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError, warn_quality
-from batteryxr.core.store.chunks import chunks_of, grid_of
+from batteryxr.core.store.chunks import chunks_of, grid_of, problem_of_grid
+from batteryxr.core.store.leftovers import pending
 from batteryxr.core.store.location import (
     JOURNAL,
     UNFINISHED,
@@ -20,7 +22,7 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.manifest import Manifest, joined
-from batteryxr.core.store.note import pending, settle
+from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of
 from batteryxr.core.store.pieces import WHOLE
 from batteryxr.core.store.verification import Damage, verify
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 
 #: Coordinates up to this size are opened in memory: plots and selections need them.
 SMALL = 20_000
+#: What metadata that cannot be meant raise where they are used.
+_UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(ArithmeticError, MemoryError, RecursionError, struct.error),
+)
 #: Groups whose members are listed at the same time.
 _READERS = 16
 
@@ -95,13 +102,15 @@ def groups(path: StoreLike | Location) -> list[str]:
     """
     import zarr
 
+    from batteryxr.core.store.reading import checked_store
+
     location = location_of(path)
     settle(location)
     try:
-        root = zarr.open_group(location.reading, mode="r")
+        root = zarr.open_group(checked_store(location), mode="r")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{location}: no zarr store there.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(location, "", error) from error
     manifest = Manifest.read(location)
     found = {""} if dict(root.attrs) else set()
@@ -124,7 +133,7 @@ def _members(location: Location, root: Any) -> Iterator[tuple[str, Any]]:
         while level:
             try:
                 listed = list(pool.map(lambda g: list(g.members()), level.values()))
-            except (ValueError, KeyError, TypeError) as error:
+            except _UNREADABLE as error:
                 raise _unreadable(location, "", error) from error
             below = {}
             for above, members in zip(level, listed, strict=True):
@@ -170,7 +179,7 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
         raise StoreError(f"{location}: no group {name!r}.") from error
     except StoreError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(location, name, error) from error
     # Variables, not arrays with coordinates: merging those would read large ones.
     texts = {n: _as_text(a).variable for n, a in bare.data_vars.items()}
@@ -183,6 +192,11 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
     chunks: dict[str, int] = {}
     for variable in sorted(bare.variables.values(), key=lambda v: v.size):
         size = variable.encoding.get("shards") or variable.encoding.get("chunks")
+        if problem := problem_of_grid(variable.shape, size or ()):
+            raise StoreError(
+                f"{location}, group {name!r} cannot be opened: its metadata tell of "
+                f"{problem}."
+            )
         chunks |= {str(d): n for d, n in zip(variable.dims, size or (), strict=False)}
     small = {name: c.variable for name, c in bare.coords.items() if c.size <= SMALL}
     opened = bare.chunk(chunks).assign_coords(small)

@@ -14,7 +14,7 @@ from batteryxr.core.store.location import JOURNAL, METADATA, telling
 from batteryxr.core.store.manifest import MANIFEST, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from batteryxr.core.store.location import Location
 
@@ -124,16 +124,8 @@ def require_ours(location: Location, groups: Iterable[str]) -> None:
             require_whole_array(location, path)
 
 
-def require_room(
-    location: Location,
-    group: str,
-    names: Iterable[str],
-    moved: Collection[str] = (),
-) -> None:
+def require_room(location: Location, group: str, names: Iterable[str]) -> None:
     """Raise if variables of a group would lie on what is something else.
-
-    What a killed writer left under the names of `moved`, groups of ours that lie
-    elsewhere, is no stranger's.
 
     Raises
     ------
@@ -147,14 +139,14 @@ def require_room(
         kind = _kind(location, place)
         if kind == "array":
             raise StoreError(f"{location}: {place} is a variable, not a group.")
-        if kind == "stranger" and place not in moved:
+        if kind == "stranger":
             raise StoreError(
                 f"{location}: {place} is there already and is no zarr group. {_MEND}"
             )
     for name in names:
         place = joined(group, name)
         _require_no_link(location, place)
-        kind = "nothing" if group in moved else _kind(location, place)
+        kind = _kind(location, place)
         if name in (JOURNAL, METADATA) or kind in ("group", "stranger"):
             what = "a group" if kind == "group" else "no variable"
             raise StoreError(
@@ -204,7 +196,7 @@ def node_of(location: Location, place: str) -> dict[str, Any] | None:
     """Return the metadata of the zarr node at a place; None if there is none."""
     try:
         node = json.loads(location.get(joined(place, METADATA)) or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return node if isinstance(node, dict) else None
 

@@ -37,7 +37,7 @@ def problem_of_node(content: bytes) -> str:
     try:
         node = json.loads(content)
         fine = node["zarr_format"] == 3 and node["node_type"] in ("group", "array")
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
         return "its metadata is cut off or not readable"
     if not fine:
         return "its metadata is damaged"
@@ -58,7 +58,7 @@ def arrays_of_piece(key: str, content: bytes) -> dict[str, str]:
         digests = json.loads(content)["attributes"][WHOLE]["arrays"]
         above = key.removesuffix(METADATA)
         return {f"{above}{name}/{METADATA}": text for name, text in digests.items()}
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return {}
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed
+from batteryxr.core.store.files import open_inside, read_inside
 from batteryxr.core.store.location import METADATA, UNFINISHED
 from batteryxr.core.store.manifest import joined
 
@@ -36,7 +39,7 @@ class _Memory:
                 self.arrays[place] = stamp
             elif node["attributes"].get(UNFINISHED):
                 self.unfinished.add(place)
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             return
 
     def array_of(self, key: str) -> str | None:
@@ -86,6 +89,8 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
     def __init__(self, root: Any, memory: _Memory | None = None, **_: Any) -> None:
         super().__init__(root, read_only=True)
         self.memory = memory or _Memory("")
+        #: Folders that were found to lie inside.
+        self.known: set[str] = set()
 
     def with_read_only(self, read_only: bool = False) -> Any:
         """Return the store, which is only read anyway."""
@@ -93,22 +98,31 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         """Return an object; raise if it is a chunk that is lost or damaged."""
+        prototype = prototype or default_buffer_prototype()
+        if byte_range is not None:
+            await asyncio.to_thread(self._require_inside, key)
+            return await super().get(key, prototype, byte_range)
         if key.endswith(METADATA):
             stamp = _stamp(self.root / key)
-            found = await super().get(key, prototype, byte_range)
+            found = await asyncio.to_thread(self._read, key, prototype)
             self.memory.learn(key, found, stamp)
             return found
-        if byte_range is not None or self.memory.array_of(key) is None:
-            return await super().get(key, prototype, byte_range)
+        if self.memory.array_of(key) is None:
+            return await asyncio.to_thread(self._read, key, prototype)
         return await asyncio.to_thread(self._checked, key, prototype)
+
+    def _read(self, key: str, prototype: Any) -> Any:
+        found = read_inside(self.root, key, self.known)
+        return None if found is None else prototype.buffer.from_bytes(found)
+
+    def _require_inside(self, key: str) -> None:
+        with suppress(OSError):  # for zarr to tell
+            os.close(open_inside(self.root, key, known=self.known))
 
     def _checked(self, key: str, prototype: Any) -> Any:
         place = self.memory.array_of(key) or ""
-        found = None
         try:
-            found = prototype.buffer.from_bytes((self.root / key).read_bytes())
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            pass
+            found = self._read(key, prototype)
         except OSError as error:
             raise self.memory.unreadable(key, place, error) from error
         stamp = self.memory.arrays[place]

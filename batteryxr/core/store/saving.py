@@ -63,11 +63,12 @@ def holds_data(path: StoreLike | Location, group: str | None) -> bool:
     """Tell whether a group of a store has arrays in it."""
     import zarr
 
+    from batteryxr.core.store.reading import checked_store
+
     location = location_of(path)
     place = Manifest.read(location).place((group or "").strip("/"))
-    store = location.reading
     try:
-        node = zarr.open_group(store, path=place, mode="r")
+        node = zarr.open_group(checked_store(location), path=place, mode="r")
     except (FileNotFoundError, NotADirectoryError):
         return False
     return any(True for _ in node.arrays())

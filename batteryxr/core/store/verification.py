@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store.chunks import array_of, cause_of, checksummed, chunks_of
+from batteryxr.core.store.chunks import (
+    array_of,
+    cause_of,
+    checksummed,
+    chunks_of,
+    problem_of_grid,
+)
+from batteryxr.core.store.leftovers import uncounted
 from batteryxr.core.store.location import (
     JOURNAL,
     METADATA,
@@ -18,7 +26,7 @@ from batteryxr.core.store.location import (
     telling,
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
-from batteryxr.core.store.note import settle, uncounted
+from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of, store_above
 from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
 
@@ -27,10 +35,8 @@ if TYPE_CHECKING:
 
 #: Chunks that are read at the same time.
 _READERS = 8
-#: Where groups lie that were written over, and those that were begun and never counted.
-_VERSIONS = f"{JOURNAL}/v-"
 #: Groups that the store keeps for its own work.
-_WORK = ("staged-", "trash-", "pending-", "spoiled-", "commit-", "lock")
+_WORK = ("staged-", "trash-", "pending-", "spoiled-", "gone-", "commit-", "lock")
 
 
 class Damage(NamedTuple):
@@ -103,14 +109,24 @@ class _Metadata(dict[str, bytes | None]):
         self.location = location
 
     def __missing__(self, key: str) -> bytes | None:
-        self[key] = self.location.get(key)
+        try:
+            self[key] = self.location.get(key)
+        except StoreError:  # a link
+            self[key] = None
         return self[key]
+
+    def lost(self, key: str) -> str:
+        """Return what is wrong with metadata that cannot be read."""
+        folder = self.location.folder
+        if folder is not None and os.path.lexists(folder / key):
+            return "its metadata is a link, or no file"
+        return "its metadata is lost"
 
     def node(self, place: str) -> dict[str, Any]:
         """Return what a node says; nothing if it cannot be read."""
         try:
             node = json.loads(self[joined(place, METADATA)] or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return node if isinstance(node, dict) else {}
 
@@ -121,33 +137,15 @@ def _found(location: Location, metadata_only: bool) -> list[Damage]:
     keys = location.keys()
     with ThreadPoolExecutor(_READERS) as pool:
         list(pool.map(texts.__getitem__, (k for k in keys if k.endswith(METADATA))))
-    apart = uncounted(location, manifest) + tuple(_apart(keys, manifest))
-    lasting = frozenset(_lasting(keys, texts, apart))
+    places = {entry.at for entry in manifest.groups.values()}
+    begun = [place for place in _begun(keys, texts) if not _is_above(place, places)]
+    apart = (*begun, *uncounted(location, manifest))
+    lasting = frozenset(_lasting(keys, apart))
     found = list(_metadata(texts, manifest, lasting))
     if not metadata_only:
         found += _chunks(texts, lasting)
     names = {e.at: group for group, e in manifest.groups.items() if e.at != group}
     return sorted({_named(damage, names) for damage in found})
-
-
-def _apart(keys: list[str], manifest: Manifest) -> Iterator[str]:
-    """Yield keys of killed writers: begun and never counted, or not yet deleted.
-
-    Where a store cannot rename, a group that is written over lies elsewhere from then
-    on, and what is left under its name counts no more.
-    """
-    moved = {g: e.at for g, e in manifest.groups.items() if g and e.at != g}
-    versions = tuple("/".join([*at.split("/")[:2], ""]) for at in moved.values())
-    for key in keys:
-        if key.startswith(_VERSIONS):
-            if not key.startswith(versions):
-                yield key
-        elif moved:
-            parts = key.split("/")
-            above = ("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
-            owner = next((place for place in above if place in manifest.groups), "")
-            if owner in moved and key != joined(owner, METADATA):
-                yield key
 
 
 def _named(damage: Damage, names: dict[str, str]) -> Damage:
@@ -175,14 +173,16 @@ def _metadata(
     for key in sorted(keys - known - {MANIFEST}):
         if key.endswith(METADATA):
             text = texts[key] or b""
-            if cause := problem_of_node(text):
+            if texts[key] is None:
+                yield Damage(_shown(key), "", texts.lost(key))
+            elif cause := problem_of_node(text):
                 yield Damage(_shown(key), "", cause)
             told |= arrays_of_piece(key, text)
     for key, digest in told.items():
         content = texts[key]
         where = names.get(key, _shown(key))
         if content is None:
-            yield Damage(where, "", "its metadata is lost")
+            yield Damage(where, "", texts.lost(key))
         elif digest_of(content) != digest:
             yield Damage(where, "", "its metadata is not what its digest says")
     for place in sorted(_places(keys, texts.location)):
@@ -190,24 +190,24 @@ def _metadata(
             yield Damage(place, "", "its metadata is lost")
 
 
-def _lasting(
-    keys: list[str], texts: _Metadata, uncounted: tuple[str, ...]
-) -> Iterator[str]:
-    """Yield the keys of a store, without those of work that is not done."""
-    begun = tuple(
-        key.removesuffix(METADATA)
-        for key in keys
-        if key.startswith(f"{JOURNAL}/") or f"/{JOURNAL}/" in key
-        if key.endswith(f".0/{METADATA}") or key.endswith(f".1/{METADATA}")
-        if is_begun(texts[key] or b"")
-    )
+def _begun(keys: list[str], texts: _Metadata) -> Iterator[str]:
+    """Yield prefixes of pieces of ledgers that never became whole."""
     for key in keys:
-        work = key.startswith(tuple(f"{JOURNAL}/{name}" for name in _WORK))
-        if (
-            not work
-            and not key.endswith(".partial")
-            and not key.startswith(begun + uncounted)
-        ):
+        of_piece = key.endswith((f".0/{METADATA}", f".1/{METADATA}"))
+        if of_piece and is_begun(texts[key] or b""):
+            yield key.removesuffix(METADATA)
+
+
+def _is_above(prefix: str, places: set[str]) -> bool:
+    """Tell whether a group that counts lies there or below."""
+    return any(f"{place}/".startswith(prefix) for place in places)
+
+
+def _lasting(keys: list[str], apart: tuple[str, ...]) -> Iterator[str]:
+    """Yield the keys of a store, without those of work that is not done."""
+    work = tuple(f"{JOURNAL}/{name}" for name in _WORK)
+    for key in keys:
+        if not key.endswith(".partial") and not key.startswith(work + apart):
             yield key
 
 
@@ -237,13 +237,17 @@ def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
 
 def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
     """Return chunks that are lost or damaged, of all arrays with checksums."""
-    wanted = []
+    wanted, told = [], []
     for key in sorted(keys):
         if not key.endswith(METADATA):
             continue
         place = key.removesuffix(METADATA).rstrip("/")
         node = texts.node(place)
         if node.get("node_type") != "array" or not checksummed(node):
+            continue
+        if problem := _problem_of_chunks(node):
+            cause = f"its metadata tell of {problem}"
+            told.append(Damage(_shown(place), "", cause))
             continue
         above = texts.node(place.rpartition("/")[0])
         partial = bool((above.get("attributes") or {}).get(UNFINISHED))
@@ -253,13 +257,21 @@ def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
             if f"{place}/{chunk}" in keys or not partial
         ]
     with ThreadPoolExecutor(_READERS) as pool:
-        get = texts.location.get
-        causes = pool.map(lambda found: cause_of(get("/".join(found))), wanted)
-        return [
+        keys_of = map("/".join, wanted)
+        causes = pool.map(lambda key: _cause(texts.location, key), keys_of)
+        return told + [
             Damage(_shown(place), chunk, cause)
             for (place, chunk), cause in zip(wanted, causes, strict=True)
             if cause
         ]
+
+
+def _cause(location: Location, key: str) -> str:
+    """Return what is wrong with a chunk; "" if nothing."""
+    try:
+        return cause_of(location.get(key))
+    except StoreError:
+        return "is a link, or no file"
 
 
 def _chunks_told(node: dict[str, Any]) -> list[str]:
@@ -268,6 +280,15 @@ def _chunks_told(node: dict[str, Any]) -> list[str]:
         return list(chunks_of(node))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return []
+
+
+def _problem_of_chunks(node: dict[str, Any]) -> str:
+    """Return why nobody can look for the chunks that metadata tell of."""
+    try:
+        sizes = node["chunk_grid"]["configuration"]["chunk_shape"]
+        return problem_of_grid(node["shape"], sizes)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def _shown(key: str) -> str:

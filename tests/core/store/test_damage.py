@@ -198,3 +198,28 @@ def test_lost_claims_of_ledgers_are_named(tmp_path):
     (claim,) = (path / "starts" / "0").glob("claim.?/zarr.json")
     claim.unlink()
     assert [d.variable for d in verify(path)] == ["starts/0/claim.0"]
+
+
+def test_pieces_that_were_begun_are_no_damage(tmp_path, monkeypatch):
+    """Killed while it was written; failed, nothing of it stays."""
+    path = finished(tmp_path / "a.zarr")
+    ledger, before = Ledger(path, "starts/0"), sorted(path.rglob("*"))
+
+    def fail():
+        yield "object", np.ones(4)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match="No space left"):
+        ledger.put("next", fail())
+    assert sorted(path.rglob("*")) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "delete_below", lambda *_: None)
+        with pytest.raises(StoreError):
+            ledger.put("next", fail())
+    chunk = path / "starts" / "0" / "next.0" / "object" / "c" / "0"
+    chunk.unlink()
+    assert verify(path) == []
+    # What counts may be called as a piece is.
+    save(xr.Dataset({"a": ("x", [1.0])}), path, group="deep.0/inner")
+    (path / "deep.0" / "inner" / "a" / "c" / "0").write_bytes(b"")
+    assert [d.variable for d in verify(path)] == ["deep.0/inner/a"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from batteryxr.cli.main import main
 from batteryxr.core.errors import ArgumentError, MissingDependencyError, StoreError
@@ -98,16 +100,81 @@ def test_saving_and_overwriting(place, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_killed_writer_left_under_the_old_name(place):
-    for k in (1, 2):
-        save(dataset(k), place, group="m", overwrite=True)
+class Death(BaseException):
+    """The end of a process, after which nothing is cleaned up."""
+
+
+def dying_after(monkeypatch, steps, act, method="delete"):
+    """Call what dies after so many objects; tell whether it did."""
+    left, kind = iter(range(steps)), type(location_of("memory://any"))
+    real = getattr(kind, method)
+
+    def dying(self, key, *content):
+        if next(left, None) is None:
+            raise Death
+        real(self, key, *content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, method, dying)
+        patch.setattr("batteryxr.core.store.change.clean", lambda *a, **k: None)
+        try:
+            act()
+        except Death:
+            return True
+    return False
+
+
+@pytest.mark.filterwarnings("ignore:Object at . is not recognized")
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [("memory", "overwrite"), ("object", "remove")],
+    indirect=["place"],
+)
+def test_a_writer_that_died_while_it_deleted(place, change, monkeypatch):
+    """After each object: readers see the new, and the next writer ends the deletion."""
+    location, steps, died, small = location_of(place), 0, True, dataset(1)[["b"]]
+    while died:
+        group = f"m{steps}"
+        save(xr.DataTree.from_dict({group: small, f"{group}/n": small}), place)
+        Ledger(place, f"{group}/_journal").claim({"seed": 0})
+
+        def act(group=group):
+            with changing(location) as made:
+                made.remove(group)
+                if change == "overwrite":
+                    made.write(dataset(2)[["b"]], group, overwrite=True)
+
+        died = dying_after(monkeypatch, steps, act)
+        assert verify(place) == []
+        there = group in groups(place)
+        changed = not there or open_store(place, group).attrs["k"] == 2
+        assert changed or steps < 2
+        assert there == (change == "overwrite" or not changed)
+        save(small, place, group="other", overwrite=True)
+        if changed:
+            below = {k.split("/")[1] for k in location.keys(f"{group}/")}
+            assert below == {"n", "zarr.json"}
+        keys = location.keys()
+        assert not [k for k in keys if "gone-" in k]
+        assert f"{group}/n" in groups(place)
+        steps += 1
+    assert steps > 6
+
+
+def test_what_others_put_where_a_writer_died_stays(place, monkeypatch):
+    """Ours is deleted by what is known of it, so that theirs is not."""
     location = location_of(place)
-    location.delete("m/zarr.json")  # of the old; then its maker was killed
-    assert location.put_new("m/a/c/0/0", b"old")
-    assert verify(place) == []
-    save(dataset(3), place, group="m", overwrite=True)
-    assert open_store(place, "m").attrs["k"] == 3
-    assert verify(place) == []
+    save(dataset(1), place, group="m")
+    overwrite = functools.partial(save, dataset(2), place, group="m", overwrite=True)
+    assert dying_after(monkeypatch, 3, overwrite)
+    location.delete_below("m/b")
+    theirs = zarr.open_group(location.store, path="m", mode="r+")
+    theirs.create_array("b", data=np.arange(3.0))
+    for k in (3, 4):
+        save(dataset(k), place, group="other", overwrite=True)
+        np.testing.assert_array_equal(theirs["b"][:], np.arange(3.0))
+        assert location.names("m/a") == []
+        assert open_store(place, "m").load().attrs["k"] == 2
 
 
 def test_an_overwrite_that_fails(place):
@@ -133,38 +200,18 @@ def test_an_overwrite_that_fails(place):
 
 def test_a_writer_that_died(place, monkeypatch):
     """Die after each object; readers see the old or the new, the next writer clears."""
-
-    class Death(BaseException):
-        pass
-
     save(dataset(0), place, group="m")
     clean = set(location_of(place).keys())
-    kind = type(location_of(place))
-    real_put, steps, old = kind.put, 0, 0
-    while True:
-        left = iter(range(steps))
-
-        def dying(self, key, content, left=left):
-            if next(left, None) is None:
-                raise Death
-            real_put(self, key, content)
-
-        monkeypatch.setattr(kind, "put", dying)
-        monkeypatch.setattr("batteryxr.core.store.change.clean", lambda *a, **k: None)
-        died = True
-        try:
-            save(dataset(steps + 1), place, group="m", overwrite=True)
-            died = False
-        except Death:
-            pass
-        monkeypatch.undo()
+    steps, old, died = 0, 0, True
+    while died:
+        new = dataset(steps + 1)
+        overwrite = functools.partial(save, new, place, group="m", overwrite=True)
+        died = dying_after(monkeypatch, steps, overwrite, "put")
         found = open_store(place, "m").load()
         assert found.attrs["k"] in (old, steps + 1)
         xr.testing.assert_identical(found, dataset(found.attrs["k"]).load())
         assert verify(place, metadata_only=True) == []
         old, steps = found.attrs["k"], steps + 1
-        if not died:
-            break
     save(dataset(1), place, group="m", overwrite=True)
     assert open_store(place, "m").attrs["k"] == 1
     assert len(location_of(place).keys()) <= len(clean) + 2

@@ -1,0 +1,76 @@
+"""Files of a store's folder: none is opened that a link leads to elsewhere."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from batteryxr.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MEND = "Put a copy there of what you trust."
+
+
+def open_inside(
+    folder: Path, key: str, flags: int = os.O_RDONLY, *, known: set[str] | None = None
+) -> int:
+    """Open a file that lies in a folder, and return its number.
+
+    Parameters
+    ----------
+    folder, key
+        Which file.
+    flags
+        How it is opened; see `os.open`.
+    known
+        Folders that were found to lie inside; they are looked at once.
+
+    Raises
+    ------
+    StoreError
+        If a link leads elsewhere, or it is a pipe or a device.
+    OSError
+        If it is not there, or cannot be opened.
+    """
+    path = os.path.join(folder, key)
+    above = os.path.dirname(path)
+    if known is None or above not in known:
+        whole = os.path.realpath(folder)
+        if os.path.commonpath([os.path.realpath(above), whole]) != whole:
+            raise StoreError(f"{folder}: {key} is reached by a link. {_MEND}")
+        if known is not None:
+            known.add(above)
+    quick = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        file = os.open(path, flags | quick | getattr(os, "O_BINARY", 0), 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK) and os.path.islink(path):
+            raise StoreError(f"{folder}: {key} is a link. {_MEND}") from error
+        raise
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(file)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        raise StoreError(f"{folder}: {key} is a pipe or a device, not a file.")
+    return file
+
+
+def read_inside(folder: Path, key: str, known: set[str] | None = None) -> bytes | None:
+    """Return a file that lies in a folder; None if it is not there.
+
+    Raises
+    ------
+    StoreError
+        If a link leads elsewhere, or it is a pipe or a device.
+    """
+    try:
+        file = open_inside(folder, key, known=known)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+    with os.fdopen(file, "rb") as opened:
+        return opened.read()

@@ -1,0 +1,237 @@
+"""What changes leave behind: whoever writes next deletes it, and nobody counts it.
+
+Where a store cannot rename, old pieces lie under a group's own name until they are
+deleted one by one. A list of them is written with the change itself, so that a killed
+deletion is ended by the next; what others put there since is not on the list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from batteryxr.core.store.chunks import checksummed
+from batteryxr.core.store.location import JOURNAL, METADATA
+from batteryxr.core.store.manifest import PLAIN_GROUP, digest_of, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from batteryxr.core.store.location import Location
+    from batteryxr.core.store.manifest import Manifest
+
+#: What lies in the journal until a change is made, and after one that was.
+_LEFTOVER = re.compile(r"(staged|trash|v|pending|gone)-[0-9a-f]{32}(-\d+)?")
+_PENDING, _GONE = "pending-", "gone-"
+#: Names that are not written under again: late pieces of others may arrive there.
+_SPOILED = "spoiled-"
+
+
+@dataclass(frozen=True)
+class Remains:
+    """Pieces under the name of a group that do not count.
+
+    Parameters
+    ----------
+    group
+        Its name.
+    pieces
+        Names below it: of arrays, with the digest of their metadata (``""`` if it was
+        not known), and of the group's ledger.
+    """
+
+    group: str
+    pieces: Mapping[str, str]
+
+    @classmethod
+    def read(cls, location: Location, name: str) -> Remains:
+        """Return what an object of the journal lists."""
+        text = (location.get(f"{JOURNAL}/{name}") or b"").decode()
+        group, *lines = text.split("\n")
+        parts = (line.partition("\t") for line in lines if line)
+        return cls(group, {piece: digest for piece, _, digest in parts})
+
+    def text(self) -> str:
+        """Return the list as it is written."""
+        lines = (f"{n}\t{d}" if d else n for n, d in self.pieces.items())
+        return "\n".join([self.group, *lines])
+
+    def places(self, location: Location, manifest: Manifest) -> Iterator[str]:
+        """Yield where pieces lie that nobody else put there, and that do not count."""
+        entry = manifest.groups.get(self.group)
+        counts = entry is not None and entry.at == self.group
+        for name, digest in self.pieces.items():
+            place = joined(self.group, name)
+            ledger = name == JOURNAL
+            if ledger or (not counts and _is_ours(location, place, digest)):
+                yield place
+
+
+def gone_key(token: str, number: int) -> str:
+    """Return where a change lists the pieces that it displaces."""
+    return f"{JOURNAL}/{_GONE}{token}-{number}"
+
+
+def is_gone_key(key: str) -> bool:
+    """Tell whether a change lists pieces there."""
+    name = key.removeprefix(f"{JOURNAL}/")
+    return name.startswith(_GONE) and _LEFTOVER.fullmatch(name) is not None
+
+
+def pending_key(token: str, number: int) -> str:
+    """Return where a change lists what it writes under the name of a group."""
+    return f"{JOURNAL}/{_PENDING}{token}-{number}"
+
+
+def clean(
+    location: Location, manifest: Manifest, token: str = "", *, late: bool = False
+) -> None:
+    """Delete what changes left behind that were made, or never will be.
+
+    Nothing is deleted that the manifest names, or while it cannot tell.
+
+    Parameters
+    ----------
+    location, manifest
+        The store, and what counts in it.
+    token
+        Of a change to clean up after; with ``""`` after all.
+    late
+        Another process may still be writing what the change asked of it.
+    """
+    names = location.names(JOURNAL)
+    used = {entry.at for entry in manifest.groups.values()}
+    for name in names:
+        kind = name.partition("-")[0]
+        place = f"{JOURNAL}/{name}"
+        if token not in name or not _LEFTOVER.fullmatch(name):
+            continue
+        if kind in ("staged", "trash"):
+            location.delete_below(place)
+        elif location.folder is not None:
+            continue  # where none of these is written
+        elif manifest.problem in ("", "lost") and kind == "pending":
+            _forget_pending(location, name, manifest, late or not token)
+        elif kind == "gone" and not token and not manifest.problem:
+            bury(location, name, manifest, late=True)
+        elif kind == "v" and not manifest.problem:
+            for version in _unused(location, place, used):
+                location.delete_below(version)
+
+
+def bury(
+    location: Location, name: str, manifest: Manifest, *, late: bool = False
+) -> None:
+    """Delete the pieces that an object of the journal lists, and the list.
+
+    Parameters
+    ----------
+    location, manifest
+        The store, and what counts in it.
+    name
+        The object.
+    late
+        Its maker is gone, and what it asked a server for may still be carried out.
+    """
+    remains = Remains.read(location, name)
+    arrays = {n: d for n, d in remains.pieces.items() if n != JOURNAL}
+    if late and arrays and not is_spoiled(location, remains.group):
+        told = Remains(remains.group, arrays).text()
+        location.put(_spoiled_key(remains.group), told.encode())
+    for place in list(remains.places(location, manifest)):
+        location.delete_below(place)
+    _drop_empty(location, remains.group, manifest)
+    location.delete(f"{JOURNAL}/{name}")
+
+
+def pending(location: Location, manifest: Manifest) -> set[str]:
+    """Return groups that never counted, or do not any more, and leave pieces."""
+    if location.folder is not None:
+        return set()
+    names = location.names(JOURNAL)
+    found = (
+        Remains.read(location, n).group
+        for n in names
+        if n.startswith((_PENDING, _GONE))
+    )
+    return set(found) - manifest.groups.keys()
+
+
+def is_spoiled(location: Location, group: str) -> bool:
+    """Tell whether a piece of a change that was given up may still arrive here."""
+    return location.get(_spoiled_key(group)) is not None
+
+
+def uncounted(location: Location, manifest: Manifest) -> tuple[str, ...]:
+    """Return prefixes of keys of pieces that do not count."""
+    return tuple(f"{place}/" for place in _uncounted(location, manifest))
+
+
+def sweep(location: Location, manifest: Manifest) -> None:
+    """Delete what arrived late where it never counted; the lock is held."""
+    for place in list(_uncounted(location, manifest)):
+        location.delete_below(place)
+
+
+def _uncounted(location: Location, manifest: Manifest) -> Iterator[str]:
+    if location.folder is not None:
+        return
+    used = {entry.at for entry in manifest.groups.values()}
+    for name in location.names(JOURNAL):
+        if name.startswith((_SPOILED, _PENDING, _GONE)):
+            yield from Remains.read(location, name).places(location, manifest)
+        elif name.startswith("v-") and _LEFTOVER.fullmatch(name):
+            yield from _unused(location, f"{JOURNAL}/{name}", used)
+
+
+def _unused(location: Location, place: str, used: set[str]) -> list[str]:
+    """Return where versions of a change lie that do not count any more."""
+    here = {f"{place}/{name}" for name in location.names(place) if name != METADATA}
+    return sorted(here - used) if here & used else [place]
+
+
+def _is_ours(location: Location, place: str, digest: str) -> bool:
+    """Tell whether an array that does not count is none that somebody put there."""
+    content = location.get(joined(place, METADATA))
+    if content is None:  # its chunks alone
+        return True
+    if digest:
+        return digest_of(content) == digest
+    try:
+        return checksummed(json.loads(content))
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        return False
+
+
+def _forget_pending(
+    location: Location, name: str, manifest: Manifest, late: bool
+) -> None:
+    """Delete what was written of a group that never counted."""
+    remains = Remains.read(location, name)
+    group, entry = remains.group, manifest.groups.get(remains.group)
+    if entry is None or entry.at != group:
+        if late and remains.pieces:
+            location.put(_spoiled_key(group), remains.text().encode())
+        for place in list(remains.places(location, manifest)):
+            location.delete_below(place)
+        # Groups below it, and readers of other makes, need it.
+        if set(location.names(group)) - {METADATA}:
+            location.put(joined(group, METADATA), PLAIN_GROUP)
+        else:
+            location.delete(joined(group, METADATA))
+    location.delete(f"{JOURNAL}/{name}")
+
+
+def _drop_empty(location: Location, group: str, manifest: Manifest) -> None:
+    """Delete the metadata of a group that is left out and holds nothing."""
+    key = joined(group, METADATA)
+    plain = group and location.get(key) == PLAIN_GROUP
+    if plain and group not in manifest.groups and location.names(group) == [METADATA]:
+        location.delete(key)
+
+
+def _spoiled_key(group: str) -> str:
+    return f"{JOURNAL}/{_SPOILED}{hashlib.sha256(group.encode()).hexdigest()[:32]}"
