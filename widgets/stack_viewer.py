@@ -13,7 +13,7 @@ from batteryxr.core.model import DIMENSIONS
 from batteryxr.widgets.drawing import title_of
 from batteryxr.widgets.frames import frames, thinning, tile
 from batteryxr.widgets.stack_model import StackModel
-from batteryxr.widgets.view import STYLE, Panel, on_front_end, static
+from batteryxr.widgets.view import STYLE, Panel, bundle, on_front_end
 from batteryxr.widgets.work import Work
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _HANDS = "move to see, click to hold, drag a region, Ctrl + wheel to zoom"
 class Viewer(anywidget.AnyWidget):
     """The screen: holds the stack in the browser, asks for exact values at rest."""
 
-    _esm = static("common.js", "lens.js", "tile.js", "viewer.js")
+    _esm = bundle("viewer.js")
     _css = STYLE
     about = traitlets.Dict().tag(sync=True)
     exact = traitlets.Dict().tag(sync=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,28 @@ if TYPE_CHECKING:
     from batteryxr.widgets.model import PanelModel
 
 
-def static(*names: str) -> str:
-    """Return files of the folder ``static`` as one text."""
-    folder = files("batteryxr.widgets") / "static"
-    return "\n".join((folder / n).read_text(encoding="utf-8") for n in names)
+_IMPORT = re.compile(r'^import .* from "\./([\w.]+)";\n', re.MULTILINE)
+
+
+def static(name: str) -> str:
+    """Return a file of the folder ``static``."""
+    return (files("batteryxr.widgets") / "static" / name).read_text(encoding="utf-8")
+
+
+def bundle(name: str, seen: set[str] | None = None) -> str:
+    """Return a module of JavaScript with all that it imports, as one text.
+
+    A notebook loads a widget from its text alone, so no import could be followed
+    there. Modules come before those that import them, each once; the names that they
+    declare share one scope.
+    """
+    seen = set() if seen is None else seen
+    seen.add(name)
+    text = static(name)
+    wanted = [n for n in _IMPORT.findall(text) if n not in seen]
+    before = [bundle(n, seen) for n in wanted if n not in seen]
+    own = re.sub(r"^export (?!default)", "", _IMPORT.sub("", text), flags=re.MULTILINE)
+    return "\n".join([*before, own])
 
 
 STYLE = static("panel.css")
@@ -28,7 +47,7 @@ STYLE = static("panel.css")
 class Figure(anywidget.AnyWidget):
     """Curves and small pictures side by side; tells what was picked or dragged."""
 
-    _esm = static("common.js", "figure.js")
+    _esm = bundle("figure.js")
     _css = STYLE
     figure = traitlets.Dict().tag(sync=True)
 
@@ -36,7 +55,7 @@ class Figure(anywidget.AnyWidget):
 class Foot(anywidget.AnyWidget):
     """Status, progress and a stop button; errors; the code with copy buttons."""
 
-    _esm = static("common.js", "foot.js")
+    _esm = bundle("foot.js")
     _css = STYLE
     status = traitlets.Unicode("ready").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
