@@ -42,7 +42,7 @@ class Viewer(anywidget.AnyWidget):
     poster = traitlets.Unicode("").tag(sync=True)
 
 
-class StackViewer(Panel):
+class StackViewer(Panel, of=StackModel):
     """Look at a stack along any axis, with the spectrum behind a pixel or a region.
 
     Move over the picture to see the spectrum there, click to hold a pixel, drag a
@@ -72,13 +72,6 @@ class StackViewer(Panel):
     DimensionError, VariableError
         If there is no stack, or more than one.
     """
-
-    axis = traitlets.Unicode()
-    index = traitlets.Int(0)
-    pixel: Any = traitlets.List()
-    region: Any = traitlets.List()
-    window: Any = traitlets.List()
-    part = traitlets.Unicode("real")
 
     def __init__(
         self, data: xr.DataArray | xr.Dataset, *, name: str | None = None, **choice: Any

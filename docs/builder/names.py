@@ -71,7 +71,7 @@ def complete(
             parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
             lines[k] = "".join(parts)
         names = re.fullmatch(r"\*{0,2}\w+(, \*{0,2}\w+)*", line)
-        if section == "Parameters" and names:
+        if section == "Parameters" != line and names:
             kinds = dict.fromkeys(told.get(n.strip("* "), "") for n in line.split(","))
             kinds = {f"the {name.split('.')[1]} itself": 0} if first else kinds
             first, kind = False, "; ".join(filter(None, kinds))
