@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-#: What the list of tutorials lacks to be a page of the site.
 TOCTREE = "\n```{toctree}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
 
 if TYPE_CHECKING:

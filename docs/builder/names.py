@@ -8,6 +8,7 @@ import typing
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from batteryxr.core.bounds import kinds
 from builder.reference import TECHNIQUES, methods
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def types(obj: Any) -> dict[str, str]:
         taken = inspect.signature(inspect.unwrap(obj)).parameters.values()
     except (TypeError, ValueError):
         return {}
-    known = vars(inspect.getmodule(inspect.unwrap(obj)))
+    known = vars(kinds) | vars(inspect.getmodule(inspect.unwrap(obj)))
     return {
         p.name: spelled(p.annotation, known) for p in taken if p.annotation != p.empty
     }
@@ -72,9 +73,9 @@ def complete(
             lines[k] = "".join(parts)
         names = re.fullmatch(r"\*{0,2}\w+(, \*{0,2}\w+)*", line)
         if section == "Parameters" != line and names:
-            kinds = dict.fromkeys(told.get(n.strip("* "), "") for n in line.split(","))
-            kinds = {f"the {name.split('.')[1]} itself": 0} if first else kinds
-            first, kind = False, "; ".join(filter(None, kinds))
+            types_ = dict.fromkeys(told.get(n.strip("* "), "") for n in line.split(","))
+            types_ = {f"the {name.split('.')[1]} itself": 0} if first else types_
+            first, kind = False, "; ".join(filter(None, types_))
             lines[k] = (f"{line} : {kind}" if kind else line).replace("*", r"\*")
 
 

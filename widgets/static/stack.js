@@ -7,12 +7,6 @@ const MOST = 1500; // pixels of a region that are averaged while it is dragged
 
 export const others = (axis) => [0, 1, 2].filter((k) => k !== axis);
 
-function mean(values) {
-  let sum = 0, count = 0;
-  for (const v of values) if (v === v) { sum += v; count++; }
-  return sum / count;
-}
-
 export class Stack {
   constructor({ shape, thin, flat }) {
     const [n, rows, columns] = shape;
@@ -49,21 +43,28 @@ export class Stack {
     const place = [this.small(side, row), this.small(across, column)];
     return Float64Array.from({ length: this.sizes[axis] }, (_, i) => this.voxel(axis, i, ...place));
   }
+  mean(axis, i, [a, b], [c, d], every = 1) { // of the pixels of a picture that have a value
+    let sum = 0, count = 0;
+    for (let r = a; r <= b; r += every) {
+      for (let k = c; k <= d; k += every) {
+        const v = this.voxel(axis, i, r, k);
+        if (v === v) { sum += v; count++; }
+      }
+    }
+    return sum / count;
+  }
   // the mean of a region; of a large one, of some of its pixels
   regionProfile(axis, [r0, r1, c0, c1]) {
     const [side, across] = others(this.flat ? 0 : axis);
-    const [a, b] = [this.small(side, r0), this.small(side, r1)];
-    const [c, d] = [this.small(across, c0), this.small(across, c1)];
-    const voxel = (...at) => this.voxel(...at);
+    const rows = [this.small(side, r0), this.small(side, r1)];
+    const columns = [this.small(across, c0), this.small(across, c1)];
     if (this.flat) {
-      const column = function* (k) { for (let r = a; r <= b; r++) yield voxel(0, 0, r, k); };
-      return Float64Array.from({ length: this.sizes[2] }, (_, k) => (k < c || k > d ? NaN : mean(column(k))));
+      const inside = (k) => k >= columns[0] && k <= columns[1];
+      return Float64Array.from({ length: this.sizes[2] }, (_, k) => (inside(k) ? this.mean(0, 0, rows, [k, k]) : NaN));
     }
-    const every = Math.max(1, Math.floor(Math.sqrt(((b - a + 1) * (d - c + 1)) / MOST)));
-    const inside = function* (i) {
-      for (let r = a; r <= b; r += every) for (let k = c; k <= d; k += every) yield voxel(axis, i, r, k);
-    };
-    return Float64Array.from({ length: this.sizes[axis] }, (_, i) => mean(inside(i)));
+    const pixels = (rows[1] - rows[0] + 1) * (columns[1] - columns[0] + 1);
+    const every = Math.max(1, Math.floor(Math.sqrt(pixels / MOST)));
+    return Float64Array.from({ length: this.sizes[axis] }, (_, i) => this.mean(axis, i, rows, columns, every));
   }
   // lowest and highest value that colours tell apart: of one picture, or of all
   contrast(picture = null) {

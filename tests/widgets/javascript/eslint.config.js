@@ -1,4 +1,4 @@
-// npx eslint --config widgets/eslint.config.js widgets/static tests/widgets/javascript
+// npx eslint --config tests/widgets/javascript/eslint.config.js widgets/static tests/widgets/javascript
 
 const browser = ["document", "window", "navigator", "requestAnimationFrame", "setTimeout", "clearTimeout",
   "ResizeObserver", "CustomEvent", "Image", "ImageData"];
