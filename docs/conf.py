@@ -58,6 +58,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1e9,
+    "within_subsection_order": "FileNameSortKey",
     "write_computation_times": False,
     "capture_repr": (),
 }
