@@ -66,15 +66,10 @@ def first_hit(page, words):
         return ""
     address = hit.evaluate("a => a.href")
     page.goto(address)
-    # A word of the index leads to the line above a heading: the next heading is it.
+    # A word of the index leads into the section that it stands for.
     heading = page.evaluate(
-        """() => {
-          const here = document.getElementById(location.hash.slice(1));
-          const all = [...document.querySelectorAll("section[id]")];
-          const follows = Node.DOCUMENT_POSITION_FOLLOWING;
-          if (!here || here.matches("section, dt")) return "";
-          return all.find((s) => here.compareDocumentPosition(s) & follows)?.id ?? "";
-        }"""
+        "() => document.getElementById(location.hash.slice(1))"
+        "?.closest('section[id]')?.id ?? ''"
     )
     return f"{address.replace(SITE.as_uri(), '')} {heading}"
 
