@@ -123,8 +123,8 @@ class group:
         self.accessor = accessor
 
     def __get__(self, accessor: Accessor | None, owner: type) -> Any:
-        """Return the group on the accessor's object."""
-        return self if accessor is None else self.accessor(accessor._obj)
+        """Return the group on the accessor's object, or its class on the class."""
+        return self.accessor if accessor is None else self.accessor(accessor._obj)
 
 
 class opens:

@@ -1,12 +1,9 @@
 """Sphinx configuration: ``python -m sphinx -W -n docs docs/_build/html``.
 
-Tutorials are shown with their outputs. ``tests/tutorials`` keeps a copy of each
-notebook that it has run in ``docs/_build/executed``; a copy that has the cells of the
-notebook as it is now is shown, any other is run by the build. So the tests come first
-where time counts. Pages of the gallery are kept likewise while their script is the
-same; ``rm -r docs/_build docs/gallery/*.ipynb`` makes everything anew.
-
-Nothing is fetched from the internet, neither by the build nor by the pages.
+Tutorials are shown with the pictures that are kept in them (``docs/images`` has the
+command that draws them), so nothing of them runs here. Scripts of the gallery run once
+each time they change: sphinx-gallery keeps what they gave in ``docs/gallery``. Nothing
+is fetched from the internet, neither by the build nor by the pages.
 """
 
 from __future__ import annotations
@@ -15,7 +12,11 @@ import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
+import bokeh
+import sphinx_autosummary_accessors
+
 sys.path.insert(0, str(Path(__file__).parent))
+BOKEH = Path(bokeh.__file__).parent
 
 project = "batteryxr"
 author = "The batteryxr developers"
@@ -23,8 +24,44 @@ copyright = f"2026, {author}"
 release = version = installed("batteryxr")
 language = "en-GB"
 
-extensions = ["myst_nb", "builder"]
-exclude_patterns = ["_build", "images", "builder"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_autosummary_accessors",
+    "sphinx_gallery.gen_gallery",
+    "myst_nb",
+    "builder",
+]
+exclude_patterns = [
+    *("_build", "images", "builder", "examples", "tutorials/colab.md"),
+    *("gallery/*.ipynb", "gallery/*.py", "gallery/*.json", "gallery/*.zip"),
+]
+templates_path = [str(sphinx_autosummary_accessors.templates_path)]
+
+# Docstrings name things between single backticks; builder.names finds what they mean,
+# and writes the types beside the arguments.
+default_role = "py:obj"
+autodoc_typehints = "none"
+autodoc_default_options = {"member-order": "bysource"}
+autosummary_generate = False
+numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/\d\d_",
+    "image_scrapers": ("builder.figures.scraper",),
+    "reset_modules": (),
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "min_reported_time": 1e9,
+    "within_subsection_order": "FileNameSortKey",
+    "write_computation_times": False,
+    "capture_repr": (),
+}
 nitpicky = True
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
@@ -33,14 +70,13 @@ add_function_parentheses = False
 # Notebooks come with their outputs, see above; no widget is shown.
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
-nb_mime_priority_overrides = [("html", "text/html", 0)]
 myst_enable_extensions = ["colon_fence", "deflist", "smartquotes"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 html_theme = "furo"
 html_title = "batteryxr"
-html_static_path = ["_static"]
+html_static_path = ["_static", str(BOKEH / "server/static/js/bokeh.min.js")]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
-import traitlets
 
 from batteryxr.core.seeds import generator
-from batteryxr.widgets.cluster_model import METHODS, Beside, ClusterModel
+from batteryxr.widgets.cluster_model import Beside, ClusterModel
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
-from batteryxr.widgets.view import Figure, Panel, on_front_end
+from batteryxr.widgets.view import Figure, Panel, control, on_front_end
 from batteryxr.widgets.work import Work
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ _COLOURS = (
 )
 
 
-class ClusterPanel(Panel):
+class ClusterPanel(Panel, of=ClusterModel):
     """Choose by hand by which maps, and into how many clusters, pixels fall.
 
     A lasso in feature space lights up the map, one on the map the feature space; what
@@ -59,10 +58,6 @@ class ClusterPanel(Panel):
     """
 
     model: ClusterModel
-    n_clusters = traitlets.Int(3)
-    features: Any = traitlets.List()
-    method = traitlets.Unicode("kmeans")
-    seed = traitlets.Int(0)
 
     def __init__(
         self,
@@ -102,22 +97,12 @@ class ClusterPanel(Panel):
 
     def _controls(self) -> list[ipywidgets.Widget]:
         model = self.model
-        k = ipywidgets.IntSlider(
-            min=1, max=12, description="k", continuous_update=False, style=_WIDE,
-            tooltip="Number of clusters",
-        )  # fmt: skip
-        method = ipywidgets.Dropdown(
-            options=METHODS,
-            description="method",
-            style=_WIDE,
-            layout={"width": "210px"},
-        )
+        k = control(model, "n_clusters", description="k")
+        method = control(model, "method", 210, description="method")
         features = ipywidgets.SelectMultiple(
             options=model.maps, value=tuple(model.features), description="features",
             rows=min(5, len(model.maps)), style=_WIDE, layout={"width": "280px"},
         )  # fmt: skip
-        traitlets.link((model, "n_clusters"), (k, "value"))
-        traitlets.link((model, "method"), (method, "value"))
         features.observe(
             lambda change: setattr(model, "features", list(change["new"])), "value"
         )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-import traitlets
 
 from batteryxr.widgets.component_figure import abscissas, plots
-from batteryxr.widgets.component_model import METHODS, SHIFTS, ComponentModel
-from batteryxr.widgets.view import Figure, Panel
+from batteryxr.widgets.component_model import SHIFTS, ComponentModel
+from batteryxr.widgets.view import Figure, Panel, control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 _WIDE = {"description_width": "initial"}
 
 
-class ComponentPanel(Panel):
+class ComponentPanel(Panel, of=ComponentModel):
     """Choose by hand how many components a series or a stack has, and which are known.
 
     The slider sets their number. Components are fixed to a scan or a file, or kept from
@@ -48,14 +47,6 @@ class ComponentPanel(Panel):
     """
 
     model: ComponentModel
-    n_components = traitlets.Int(2)
-    method = traitlets.Unicode("active-set")
-    closure = traitlets.Bool(True)
-    shift = traitlets.Unicode(None, allow_none=True)
-    fixed: Any = traitlets.Dict()
-    steps: Any = traitlets.List()
-    seed = traitlets.Int(0)
-    x = traitlets.Unicode(None, allow_none=True)
 
     def __init__(
         self,
@@ -92,29 +83,13 @@ class ComponentPanel(Panel):
 
     def _controls(self) -> list[ipywidgets.Widget]:
         model = self.model
-        n = ipywidgets.IntSlider(
-            min=1, max=model.most, description="n", continuous_update=False,
-            style=_WIDE, tooltip="Number of components, fixed ones included",
-        )  # fmt: skip
-        _link(model, "n_components", n)
+        n = control(model, "n_components", max=model.most, description="n")
         self._n = n
-        method = ipywidgets.Dropdown(
-            options=METHODS, description="method", style=_WIDE, layout=_width(170)
-        )
-        closure = ipywidgets.Checkbox(
-            description="ratios add up to 1", indent=False, layout=_width(150)
-        )
+        method = control(model, "method", 170, description="method")
+        closure = control(model, "closure", 150, description="ratios add up to 1")
         words = {None: "none", "envelope": "lower envelope", "minimum": "minimum"}
-        shift = ipywidgets.Dropdown(
-            options=[(words[s], s) for s in SHIFTS], description="shift", style=_WIDE,
-            layout=_width(180), tooltip="What makes signed patterns non-negative",
-        )  # fmt: skip
-        for trait, widget in {
-            "method": method,
-            "closure": closure,
-            "shift": shift,
-        }.items():
-            _link(model, trait, widget)
+        kinds = [(words[s], s) for s in SHIFTS]
+        shift = control(model, "shift", 180, options=kinds, description="shift")
         judge = ipywidgets.Button(
             description="Judge n", layout=_width(90),
             tooltip="Compare numbers of components: held-out error, stability, scree",
@@ -130,12 +105,9 @@ class ComponentPanel(Panel):
         )
         controls = [n, method, closure, shift]
         if options := abscissas(model):
-            x = ipywidgets.Dropdown(
-                options=options, description="against", style=_WIDE, layout=_width(200)
-            )
             if model.x is None:
                 model.suppose("x", options[0][1])
-            _link(model, "x", x)
+            x = control(model, "x", 200, options=options, description="against")
             controls.append(x)
         return [*controls, judge, said]
 
@@ -242,10 +214,6 @@ class ComponentPanel(Panel):
         if exact and not self._told and model.order is None and model.judged_unasked:
             self._told = True
             model.judge()
-
-
-def _link(model: ComponentModel, trait: str, widget: ipywidgets.Widget) -> None:
-    traitlets.link((model, trait), (widget, "value"))
 
 
 def _width(pixels: int) -> dict[str, str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets
 import numpy as np
-import traitlets
 
 from batteryxr.widgets.drawing import curve, lines_plot
-from batteryxr.widgets.impedance_model import METHODS, ImpedanceModel
-from batteryxr.widgets.view import Figure, Panel, on_front_end
+from batteryxr.widgets.impedance_model import ImpedanceModel
+from batteryxr.widgets.view import Figure, Panel, control, on_front_end
 
 if TYPE_CHECKING:
+    import ipywidgets
     import xarray as xr
 
     from batteryxr.widgets.impedance_model import LookedAt
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _CURVE_POINTS = 4000
 
 
-class ImpedancePanel(Panel):
+class ImpedancePanel(Panel, of=ImpedanceModel):
     """Look at spectra one by one, where they stand on the voltage curve.
 
     Click a spectrum: its points, the fit of a circuit and its distribution of
@@ -46,9 +45,6 @@ class ImpedancePanel(Panel):
     """
 
     model: ImpedanceModel
-    spectrum = traitlets.Int(None, allow_none=True)
-    circuit = traitlets.Unicode("")
-    method = traitlets.Unicode("l_curve")
 
     def __init__(
         self,
@@ -75,16 +71,13 @@ class ImpedancePanel(Panel):
         self._draw()
 
     def _controls(self) -> list[ipywidgets.Widget]:
-        wide = {"description_width": "initial"}
-        circuit = ipywidgets.Text(
-            description="circuit", placeholder="R0-p(R1,CPE1)-W1", style=wide,
-            continuous_update=False,
-        )  # fmt: skip
-        method = ipywidgets.Dropdown(
-            options=METHODS, description="relaxation times by", style=wide
+        circuit = control(
+            self.model,
+            "circuit",
+            description="circuit",
+            placeholder="R0-p(R1,CPE1)-W1",
         )
-        for trait, widget in (("circuit", circuit), ("method", method)):
-            traitlets.link((self.model, trait), (widget, "value"))
+        method = control(self.model, "method", description="relaxation times by")
         return [circuit, method]
 
     def _of_figure(self, content: dict[str, Any]) -> None:

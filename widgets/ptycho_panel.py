@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets
 import numpy as np
 import traitlets
 
@@ -13,11 +12,12 @@ from batteryxr.cdi import ptycho_progress
 from batteryxr.core.errors import StoreError
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot
 from batteryxr.widgets.model import PanelModel, Plan, literal
-from batteryxr.widgets.view import Figure, Panel
+from batteryxr.widgets.view import Figure, Panel, control
 
 if TYPE_CHECKING:
     import asyncio
 
+    import ipywidgets
     import xarray as xr
 
     from batteryxr.core.store import StoreLike
@@ -135,7 +135,7 @@ class PtychoModel(PanelModel):
         self.reopen = f"PtychoPanel({literal(self.data)}{words})"
 
 
-class PtychoPanel(Panel):
+class PtychoPanel(Panel, of=PtychoModel):
     """Watch `ptycho_energies` or ``batteryxr ptycho`` while it runs, or afterwards.
 
     Reads the states in the store every few seconds, beside the kernel, until all
@@ -151,9 +151,6 @@ class PtychoPanel(Panel):
         ``energy``: number of an energy, from 0, to stay with. ``every``: seconds
         between two looks.
     """
-
-    energy = traitlets.Int(None, allow_none=True)
-    every = traitlets.Float(3.0)
 
     def __init__(self, store: StoreLike, **choice: Any) -> None:
         model = PtychoModel(store)
@@ -171,17 +168,10 @@ class PtychoPanel(Panel):
         self._draw()
 
     def _controls(self) -> list[ipywidgets.Widget]:
-        wide = {"description_width": "initial"}
-        self._energies = ipywidgets.Dropdown(
-            options=[_NEWEST], description="energy", style=wide,
-            layout={"width": "240px"},
-        )  # fmt: skip
-        traitlets.link((self.model, "energy"), (self._energies, "value"))
-        every = ipywidgets.BoundedFloatText(
-            min=0.1, max=3600, step=1, description="look every (s)", style=wide,
-            layout={"width": "160px"},
-        )  # fmt: skip
-        traitlets.link((self.model, "every"), (every, "value"))
+        self._energies = control(
+            self.model, "energy", 240, options=[_NEWEST], description="energy"
+        )
+        every = control(self.model, "every", 160, step=1, description="look every (s)")
         return [self._energies, every]
 
     def _draw(self) -> None:

@@ -13,7 +13,7 @@ from batteryxr.core.model import DIMENSIONS
 from batteryxr.widgets.drawing import title_of
 from batteryxr.widgets.frames import frames, thinning, tile
 from batteryxr.widgets.stack_model import StackModel
-from batteryxr.widgets.view import STYLE, Panel, on_front_end, static
+from batteryxr.widgets.view import STYLE, Panel, bundle, on_front_end
 from batteryxr.widgets.work import Work
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _HANDS = "move to see, click to hold, drag a region, Ctrl + wheel to zoom"
 class Viewer(anywidget.AnyWidget):
     """The screen: holds the stack in the browser, asks for exact values at rest."""
 
-    _esm = static("common.js", "lens.js", "tile.js", "viewer.js")
+    _esm = bundle("viewer.js")
     _css = STYLE
     about = traitlets.Dict().tag(sync=True)
     exact = traitlets.Dict().tag(sync=True)
@@ -42,7 +42,7 @@ class Viewer(anywidget.AnyWidget):
     poster = traitlets.Unicode("").tag(sync=True)
 
 
-class StackViewer(Panel):
+class StackViewer(Panel, of=StackModel):
     """Look at a stack along any axis, with the spectrum behind a pixel or a region.
 
     Move over the picture to see the spectrum there, click to hold a pixel, drag a
@@ -72,13 +72,6 @@ class StackViewer(Panel):
     DimensionError, VariableError
         If there is no stack, or more than one.
     """
-
-    axis = traitlets.Unicode()
-    index = traitlets.Int(0)
-    pixel: Any = traitlets.List()
-    region: Any = traitlets.List()
-    window: Any = traitlets.List()
-    part = traitlets.Unicode("real")
 
     def __init__(
         self, data: xr.DataArray | xr.Dataset, *, name: str | None = None, **choice: Any

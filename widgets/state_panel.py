@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
-import traitlets
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.plotting import BRANCH_COLOURS
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.state_model import StateModel, hours_of, names
-from batteryxr.widgets.view import Figure, Panel, on_front_end
+from batteryxr.widgets.view import Figure, Panel, control, on_front_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,7 @@ _CURVE_POINTS = 4000
 _TAG = re.compile(r"^(charge|discharge)\s+(-?\d+(?:[.,]\d+)?)\s*V?$")
 
 
-class VoltageStatePanel(Panel):
+class VoltageStatePanel(Panel, of=StateModel):
     """Choose voltage states by hand, on the voltage curve.
 
     Click a scan to choose it or give it up, drag a chosen one along the curve, drag
@@ -56,13 +55,6 @@ class VoltageStatePanel(Panel):
     """
 
     model: StateModel
-    states: Any = traitlets.List()
-    tolerance = traitlets.Float(0.05)
-    cycle = traitlets.Int(None, allow_none=True)
-    quantity = traitlets.Unicode(None, allow_none=True)
-    slice = traitlets.Int(None, allow_none=True)
-    per_drag = traitlets.Int(3)
-    compare = traitlets.Unicode("first")
 
     def __init__(
         self,
@@ -106,40 +98,25 @@ class VoltageStatePanel(Panel):
         cycles = sorted({int(c) for c in model.cycles[np.isfinite(model.cycles)]})
         if len(cycles) > 1:
             options = [("first that has all", None), *((str(c), c) for c in cycles)]
-            cycle = ipywidgets.Dropdown(
-                options=options,
-                description="cycle",
-                style=wide,
-                layout={"width": "190px"},
-            )
-            traitlets.link((model, "cycle"), (cycle, "value"))
+            cycle = control(model, "cycle", 190, options=options, description="cycle")
             controls.append(cycle)
-        tolerance = ipywidgets.BoundedFloatText(
-            min=0, max=5, step=0.01, description="tolerance (V)", style=wide,
-            layout={"width": "160px"}, tooltip="Largest distance of a scan in V",
-        )  # fmt: skip
-        traitlets.link((model, "tolerance"), (tolerance, "value"))
-        drag = ipywidgets.BoundedIntText(
-            min=1, max=50, description="states per drag", style=wide,
-            layout={"width": "160px"}, tooltip="States that a drag adds on each branch",
-        )  # fmt: skip
-        traitlets.link((model, "per_drag"), (drag, "value"))
-        compare = ipywidgets.Dropdown(
-            options=[("first state", "first"), ("state before", "previous")],
-            description="difference from", style=wide, layout={"width": "220px"},
-        )  # fmt: skip
-        traitlets.link((model, "compare"), (compare, "value"))
+        tolerance = control(
+            model, "tolerance", 160, max=5, step=0.01, description="tolerance (V)"
+        )
+        drag = control(model, "per_drag", 160, step=1, description="states per drag")
+        befores = [("first state", "first"), ("state before", "previous")]
+        compare = control(
+            model, "compare", 220, options=befores, description="difference from"
+        )
         clear = ipywidgets.Button(
             description="Clear", tooltip="Give up all states", layout={"width": "70px"}
         )
         clear.on_click(lambda _: setattr(model, "states", []))
         controls += [clear, tolerance, drag, compare]
         if len(model.quantities) > 1:
-            quantity = ipywidgets.Dropdown(
-                options=model.quantities, description="show", layout={"width": "240px"},
-                style=wide,
-            )  # fmt: skip
-            traitlets.link((model, "quantity"), (quantity, "value"))
+            quantity = control(
+                model, "quantity", 240, options=model.quantities, description="show"
+            )
             controls.append(quantity)
         looked = model.data if model.quantity is None else model.data[model.quantity]
         depth = [d for d in looked.dims if d != "scan"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from html import escape
 from importlib.resources import files
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -16,19 +19,38 @@ if TYPE_CHECKING:
     from batteryxr.widgets.model import PanelModel
 
 
-def static(*names: str) -> str:
-    """Return files of the folder ``static`` as one text."""
-    folder = files("batteryxr.widgets") / "static"
-    return "\n".join((folder / n).read_text(encoding="utf-8") for n in names)
+_IMPORT = re.compile(r'^import .* from "\./([\w.]+)";\n', re.MULTILINE)
+
+
+def static(name: str) -> str:
+    """Return a file of the folder ``static``."""
+    return (files("batteryxr.widgets") / "static" / name).read_text(encoding="utf-8")
+
+
+def bundle(name: str, seen: set[str] | None = None) -> str:
+    """Return a module of JavaScript with all that it imports, as one text.
+
+    A notebook loads a widget from its text alone, so no import could be followed
+    there. Modules come before those that import them, each once; the names that they
+    declare share one scope.
+    """
+    seen = set() if seen is None else seen
+    seen.add(name)
+    text = static(name)
+    wanted = [n for n in _IMPORT.findall(text) if n not in seen]
+    before = [bundle(n, seen) for n in wanted if n not in seen]
+    own = re.sub(r"^export (?!default)", "", _IMPORT.sub("", text), flags=re.MULTILINE)
+    return "\n".join([*before, own])
 
 
 STYLE = static("panel.css")
+_WIDE = {"description_width": "initial"}
 
 
 class Figure(anywidget.AnyWidget):
     """Curves and small pictures side by side; tells what was picked or dragged."""
 
-    _esm = static("common.js", "figure.js")
+    _esm = bundle("figure.js")
     _css = STYLE
     figure = traitlets.Dict().tag(sync=True)
 
@@ -36,7 +58,7 @@ class Figure(anywidget.AnyWidget):
 class Foot(anywidget.AnyWidget):
     """Status, progress and a stop button; errors; the code with copy buttons."""
 
-    _esm = static("common.js", "foot.js")
+    _esm = bundle("foot.js")
     _css = STYLE
     status = traitlets.Unicode("ready").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
@@ -49,11 +71,20 @@ class Foot(anywidget.AnyWidget):
 class Panel(ipywidgets.VBox):
     """Controls above, a figure, and the foot; kept in step with a model.
 
-    A subclass declares a trait for each choice of its model: they are linked, so that
+    A subclass says whose panel it is, ``class NounPanel(Panel, of=NounModel)``: each
+    choice of the model is a trait of the panel as well, and both are linked, so that
     ``panel.n_components = 4`` is the same as moving the slider.
     """
 
     model: Any
+
+    def __init_subclass__(cls, *, of: type[PanelModel] | None = None) -> None:
+        """Give the class the traits of its model's choices."""
+        super().__init_subclass__()
+        for name in () if of is None else (*of.choices, *of.shown):
+            trait = copy.deepcopy(getattr(of, name))
+            setattr(cls, name, trait)
+            trait.class_init(cls, name)
 
     def __init__(
         self,
@@ -108,6 +139,43 @@ class Panel(ipywidgets.VBox):
     def _of_foot(self, _: Any, content: dict[str, Any], __: Any) -> None:
         if content.get("kind") == "cancel":
             self.cancel()
+
+
+def control(model: PanelModel, name: str, width: int = 0, **words: Any) -> Any:
+    """Return the control of a choice, made from its trait and kept in step with it.
+
+    Parameters
+    ----------
+    model, name
+        The model, and which of its choices.
+    width
+        Of the control, in pixels; 0: as ipywidgets has it.
+    words
+        What the trait does not say: ``description``, ``options`` of other words or
+        values, limits that depend on the data, ``step``.
+    """
+    trait = model.traits()[name]
+    limits = {k: getattr(trait, k, None) for k in ("min", "max")}
+    bounds = {k: v for k, v in limits.items() if v is not None and abs(v) < inf}
+    bounds |= {k: words.pop(k) for k in ("min", "max") if k in words}
+    common: dict[str, Any] = {"tooltip": trait.help, "style": _WIDE} | words
+    if width:
+        common["layout"] = {"width": f"{width}px"}
+    made: Any
+    if isinstance(trait, traitlets.Enum) or "options" in words:
+        made = ipywidgets.Dropdown(**{"options": getattr(trait, "values", ())} | common)
+    elif isinstance(trait, traitlets.Bool):
+        made = ipywidgets.Checkbox(indent=False, **common)
+    elif isinstance(trait, traitlets.Float):
+        made = ipywidgets.BoundedFloatText(**{"max": 1e9} | bounds | common)
+    elif isinstance(trait, traitlets.Int) and len(bounds) == 2 and "step" not in words:
+        made = ipywidgets.IntSlider(continuous_update=False, **bounds, **common)
+    elif isinstance(trait, traitlets.Int):
+        made = ipywidgets.BoundedIntText(**{"max": 10**9} | bounds | common)
+    else:
+        made = ipywidgets.Text(continuous_update=False, **common)
+    traitlets.link((model, name), (made, "value"))
+    return made
 
 
 def on_front_end(function: Callable[[dict[str, Any]], None]) -> Callable[..., None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import sys
 from pathlib import Path
@@ -17,104 +18,151 @@ nbformat = pytest.importorskip("nbformat")
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))
 
-from builder import (  # noqa: E402  - a package of the site, not of the library
-    annotations,
-    docstring,
-    figures,
-    gallery,
-    notebooks,
-    pages,
-    reference,
-)
-from builder.catalogue import (  # noqa: E402
-    TECHNIQUES,
-    accessors,
-    catalogue,
-    entry_of,
-    groups,
-)
+from builder import names, reference  # noqa: E402  - a package of the site
 
 QUESTIONS = (DOCS / "how_do_i.md").read_text("utf-8")
-ENTRIES = re.findall(r"^(\S.*\?)\n: ((?:.*\n)+?)(?=\n|\Z)", QUESTIONS, re.MULTILINE)
+ENTRIES = re.findall(
+    r"^### (.*\?)\n\n((?:.+\n)+?)(?=\n|\Z)", QUESTIONS, flags=re.MULTILINE
+)
+PAGES = [p for p in DOCS.glob("*.md") if p.name not in ("changelog.md",)]
+EXAMPLES = sorted((DOCS / "examples").glob("[0-9]*.py"))
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
+    """Return the pages of the reference: those that are written, and those kept."""
     folder = tmp_path_factory.mktemp("reference")
-    return {p.relative_to(folder).as_posix(): p for p in reference.write(folder)}
+    reference.write(folder)
+    kept = {p.name: p.read_text("utf-8") for p in (DOCS / "reference").glob("*.rst")}
+    return kept | {
+        p.relative_to(folder).as_posix(): p.read_text("utf-8")
+        for p in folder.rglob("*.rst")
+    }
 
 
 @pytest.fixture(scope="module")
-def directives(written):
-    """Signatures by name, as the pages have them."""
-    texts = [path.read_text("utf-8") for path in written.values()]
-    found = re.findall(r"^\.\. py:\w+:: ([\w.]+)(.*)$", "\n".join(texts), re.MULTILINE)
-    assert len(found) == len(dict(found)), "a name stands twice"
-    return dict(found)
+def documented(written):
+    """Return every full name that has a directive of its own, or its whole module."""
+    found: list[str] = []
+    for page, text in written.items():
+        for kind, name in re.findall(
+            r"^\.\. (auto\w+|py:method):: ([\w.]+)", text, re.M
+        ):
+            if kind == "automodule":
+                module = importlib.import_module(name)
+                members = ":imported-members:" in text
+                found += [f"{name}.{n}" for n in public(module)] if members else []
+            elif kind in ("autoaccessormethod", "py:method"):
+                found.append(f"xarray.{name}")
+            elif kind != "autosummary":
+                found.append(name)
+        assert page
+    assert len(found) == len(set(found)), "a name stands twice"
+    return set(found)
 
 
-@pytest.mark.parametrize("technique", TECHNIQUES)
-def test_every_method_of_an_accessor_stands_in_the_reference(technique, directives):
-    for _, accessor in accessors(technique):
-        grouped = [n for names in groups(accessor).values() for n in names]
-        assert {n.partition(".")[0] for n in grouped} == dict(accessor.entries()).keys()
-        for name in grouped:
-            assert f"{technique}.{name}" in directives
+def public(module):
+    """Return the public names of a module, modules apart."""
+    listed = getattr(module, "__all__", [n for n in dir(module) if n[0] != "_"])
+    return [n for n in listed if not inspect.ismodule(getattr(module, n))]
 
 
-def test_every_public_function_stands_in_the_reference():
-    documented = {id(inspect.unwrap(e.obj)) for e in catalogue()}
-    for home in (*TECHNIQUES, "io", "simulate", "widgets"):
+def known():
+    """Return what may be named: methods as they are typed, and full names."""
+    return {m.name.split(".", 2)[2]: m.function for m in every_method()}
+
+
+def every_method():
+    return [m for t in reference.TECHNIQUES for m in reference.methods(t)]
+
+
+def resolve(name):
+    """Return what a name of a page is: a method of an accessor, or an import."""
+    if name in known():
+        return known()[name]
+    home, _, short = name.rpartition(".")
+    return getattr(importlib.import_module(home), short)
+
+
+@pytest.mark.parametrize("technique", reference.TECHNIQUES)
+def test_every_method_of_an_accessor_stands_in_the_reference(technique, documented):
+    import xarray as xr
+
+    names_ = {m.name.split(".", 3)[3] for m in reference.methods(technique)}
+    for kind in (xr.DataArray, xr.Dataset):
+        if accessor := getattr(kind, technique, None):
+            assert dict(accessor.all_entries()).keys() <= {
+                n.partition(".")[0] for n in names_
+            }
+    for one in reference.methods(technique):
+        assert one.heading, f"{one.name} stands under no heading"
+        assert one.name in documented
+
+
+def test_every_public_function_stands_in_the_reference(documented):
+    objects = {id(inspect.unwrap(m.function)) for m in every_method()}
+    objects |= {
+        id(inspect.unwrap(resolve(n))) for n in documented if n.startswith("batteryxr.")
+    }
+    for home in (*reference.TECHNIQUES, "io", "simulate", "export", "widgets"):
         module = importlib.import_module(f"batteryxr.{home}")
-        for name in getattr(module, "__all__", [n for n in dir(module) if n[0] != "_"]):
+        for name in public(module):
             obj = getattr(module, name)
-            if not inspect.ismodule(obj):
-                assert id(inspect.unwrap(obj)) in documented, f"batteryxr.{home}.{name}"
+            assert id(inspect.unwrap(obj)) in objects, f"batteryxr.{home}.{name}"
 
 
-def test_every_name_at_the_top_stands_in_the_reference(directives):
+def test_every_name_at_the_top_stands_in_the_reference(documented):
     import batteryxr
 
+    ends = {n.rpartition(".")[2] for n in documented}
     for name in set(batteryxr.__all__) - {"__version__"}:
         if not inspect.ismodule(getattr(batteryxr, name)):
-            assert f"batteryxr.{name}" in directives
+            assert name in ends
 
 
-def test_a_method_shows_its_own_signature_and_docstring(written, directives):
-    text = written["echem/cycling.rst"].read_text("utf-8")
-    assert directives["echem.cycles"].startswith("(*, electrode, first, mass=None,")
-    assert "'cathode' \\| 'anode' \\| 'full'" in text
-    assert "Pair half cycles to cycles and compare charge with discharge." in text
-    assert ":py:obj:`half_cycles <echem.half_cycles>`" in text
+def test_types_are_those_that_are_checked():
+    from batteryxr.echem import cycles
+    from batteryxr.xanes import edge_energy
 
-
-def test_every_name_of_the_reference_can_be_imported():
-    for entry in catalogue():
-        assert resolve(entry.name) is not None
-        if entry.canonical:
-            assert resolve(entry.canonical) is not None
+    assert names.types(cycles)["electrode"] == "'cathode' | 'anode' | 'full'"
+    assert names.types(cycles)["record"] == "Dataset"
+    lines = [
+        "Edge.",
+        "",
+        "Parameters",
+        "----------",
+        "spectra",
+        "    Of |mu|.",
+        "fraction",
+    ]
+    names.complete(
+        None, "method", "xarray.Dataset.xanes.edge_energy", edge_energy, {}, lines
+    )
+    assert lines[4] == "spectra : the Dataset itself"
+    assert lines[5] == r"    Of \|mu\|."
+    assert lines[6].startswith("fraction : float")
 
 
 def test_every_docstring_says_what_its_function_does():
-    for entry in catalogue():
-        assert docstring.summary(entry.obj).endswith("."), entry.name
-        documented = {
-            name.lstrip("*")
-            for line in docstring.render(entry)
-            if (term := re.match(r"    ``(\S.*?)``(?: : .*)?$", line))
-            for name in term[1].split("``, ``")
-        }
-        taken = set(annotations.parameter_types(entry.obj)) - {"data", "args", "kwargs"}
-        if documented:
-            assert taken <= documented, entry.name
+    from numpydoc.docscrape import NumpyDocString
+
+    for one in every_method():
+        if not inspect.isfunction(one.function):
+            continue  # a panel: its class says it
+        parsed = NumpyDocString(inspect.getdoc(one.function) or "")
+        assert " ".join(parsed["Summary"]).endswith("."), one.name
+        said = {n.lstrip("*") for p in parsed["Parameters"] for n in p.name.split(", ")}
+        taken = set(inspect.signature(one.function).parameters)
+        if said:
+            assert taken - {"data", "args", "kwargs"} <= said, one.name
 
 
 @pytest.mark.parametrize("question, answer", ENTRIES, ids=[e[0] for e in ENTRIES])
 def test_an_answer_names_what_exists(question, answer):
     targets = re.findall(r"\{py:obj\}`([\w.]+)`", answer)
     assert targets, "an answer leads to the reference"
-    known = {entry.name for entry in catalogue()}
-    assert set(targets) <= known
+    for target in targets:
+        assert resolve(target) is not None
     called = set()
     for code in re.findall(r"(?<!\})`([^`]+)`", " ".join(answer.split())):
         if re.search(r"\w\(", code):
@@ -123,109 +171,80 @@ def test_an_answer_names_what_exists(question, answer):
                 for call in ast.walk(ast.parse(code))
                 if isinstance(call, ast.Call)
             }
-            check_keywords(code)
+            check_keywords(code, targets)
     named = {target.rpartition(".")[2] for target in targets}
     assert not called or called & named, "the call is not what the link leads to"
 
 
-def check_keywords(code):
+def check_keywords(code, targets):
     """Hold a call of the answer to the signature of what it calls."""
+    ends = {target.rpartition(".")[2]: target for target in targets}
     for call in ast.walk(ast.parse(code)):
         if not isinstance(call, ast.Call):
             continue
-        parts = ast.unparse(call.func).split("(")[-1].split(".")[-2:]
-        found = docstring.find(".".join(parts)) or docstring.find(
-            ast.unparse(call.func)
-        )
-        if found is None:
+        name = ast.unparse(call.func).split("(")[-1].rpartition(".")[2]
+        if name not in ends or not callable(found := resolve(ends[name])):
             continue
-        taken = inspect.signature(found.obj).parameters
+        taken = inspect.signature(found).parameters
         free = any(p.kind is p.VAR_KEYWORD for p in taken.values())
         for keyword in call.keywords:
-            assert free or keyword.arg in taken, f"{found.name}({keyword.arg}=...)"
+            assert free or keyword.arg in taken, f"{name}({keyword.arg}=...)"
 
 
 def test_there_are_answers_enough():
-    assert len(ENTRIES) >= 40
-    assert len(ENTRIES) == len(re.findall(r"^: ", QUESTIONS, re.MULTILINE))
+    assert len(ENTRIES) >= 150
+    assert len(ENTRIES) == len(re.findall(r"^### ", QUESTIONS, re.MULTILINE))
 
 
-def test_links_to_tutorials_resolve():
-    tutorials = DOCS.parent / "tutorials"
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_page_names_what_exists(page):
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\{py:obj\}`([\w.]+)`", text):
+        assert resolve(target) is not None
+    for name in re.findall(r"\((?:tutorials/)(\S+?\.ipynb)\)", text):
+        assert (DOCS.parent / "tutorials" / name).exists(), name
+    for name in re.findall(r"\((\w+\.md)(?:#[\w-]+)?\)", text):
+        assert (DOCS / name).exists(), name
+
+
+def test_every_page_is_in_a_list():
+    listed = (DOCS / "index.md").read_text("utf-8")
     for page in DOCS.glob("*.md"):
-        for name in re.findall(r"\(tutorials/(\S+?\.ipynb)\)", page.read_text("utf-8")):
-            assert (tutorials / name).exists(), f"{page.name}: {name}"
-    listed = re.findall(r"\((\S+?\.ipynb)\)", (tutorials / "README.md").read_text())
-    assert all((tutorials / name).exists() for name in listed)
+        assert page.stem == "index" or f"\n{page.stem}\n" in listed, page.name
 
 
-def test_every_script_of_the_gallery_has_words_a_picture_and_a_figure():
-    assert len(gallery.scripts()) >= 12
-    for script in gallery.scripts():
-        title, text, code = gallery.parts(script)
-        assert title
-        assert text
-        assert gallery.thumbnail(script).stat().st_size < 40_000
-        assigned = {
-            target.id
-            for node in ast.parse(code).body
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+def test_every_example_has_words_a_picture_and_a_figure():
+    assert len(EXAMPLES) >= 12
+    for script in EXAMPLES:
+        tree = ast.parse(script.read_text("utf-8"))
+        title, line, *text = (ast.get_docstring(tree) or "").splitlines()
+        assert line == "=" * len(title), script.name
+        assert any(text), script.name
+        picture = DOCS / "examples" / "thumbnails" / f"{script.stem}.png"
+        assert picture.stat().st_size < 40_000
+        assert f'"examples/thumbnails/{picture.name}"' in script.read_text("utf-8")
+        assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
         assert "figure" in assigned
 
 
-def test_a_figure_is_taken_out_of_a_notebook_without_panel():
+def test_a_figure_of_an_example_needs_no_internet():
+    from builder.figures import scraper
+
     from batteryxr import simulate
-    from batteryxr.core.plotting import load_hvplot
 
-    hv = load_hvplot()
     record = simulate.cell_experiment(seed=2, n_scans=5)["echem"].to_dataset()
-    plot = record.echem.plot.voltage_profile()
-    data, metadata = hv.renderer("bokeh").components(plot)
-    assert "Bokeh.Panel" in data["text/html"]
-    v4 = nbformat.v4
-    cell = v4.new_code_cell(
-        "record.echem.plot.voltage_profile()",
-        outputs=[
-            v4.new_output("display_data", {figures.LOAD: "", "text/html": "load"}),
-            v4.new_output("stream", name="stderr", text="10%"),
-            v4.new_output("execute_result", data, metadata=metadata),
-            v4.new_output("stream", name="stdout", text="kept"),
-        ],
-    )
-    notebook = notebooks.for_page(v4.new_notebook(cells=[cell]))
-    figure, text = notebook.cells[0].outputs
-    html = figure.data["text/html"]
-    assert figures.MARK in html
-    assert "panel.models" not in html
-    assert "http" not in html
-    assert text.text == "kept"
+    held = {"figure": record.echem.plot.voltage_profile()}
+    text = scraper(None, {"example_globals": held}, {})
+    assert "http" not in text
+    assert not held, "the figure is shown once"
+    assert scraper(None, {"example_globals": held}, {}) == ""
+    item = re.search(r"embed_item\((\{.*\})\);</script>", text)[1]
+    assert json.loads(item)["target_id"] in text
 
 
-def test_a_figure_that_cannot_be_shown_is_not_left_out_silently():
-    with pytest.raises(ValueError, match="no Bokeh document"):
-        figures.static("<div>a figure of another kind</div>")
-
-
-def test_pages_are_written_where_they_changed_and_stale_ones_removed(tmp_path):
-    pages.write(tmp_path, {"a.rst": "one", "b/c.rst": "two"}, pattern="*.rst")
-    before = (tmp_path / "a.rst").stat().st_mtime_ns
-    pages.write(tmp_path, {"a.rst": "one"}, pattern="*.rst")
-    assert (tmp_path / "a.rst").stat().st_mtime_ns == before
-    assert not (tmp_path / "b/c.rst").exists()
-
-
-def resolve(name):
-    """Return what a name of the reference is: a method of an accessor, or an import."""
-    technique, _, rest = name.partition(".")
-    if technique in TECHNIQUES:
-        known = (
-            a
-            for _, a in accessors(technique)
-            if any(rest in names for names in groups(a).values())
-        )
-        return entry_of(next(known), rest)
-    home, _, short = name.rpartition(".")
-    return getattr(importlib.import_module(home), short)
+def test_pages_are_written_where_they_changed(tmp_path):
+    page = tmp_path / "a" / "b.rst"
+    reference.put(page, "one")
+    before = page.stat().st_mtime_ns
+    reference.put(page, "one")
+    assert page.stat().st_mtime_ns == before

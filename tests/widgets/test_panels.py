@@ -173,3 +173,34 @@ def test_without_a_clock_no_curve_over_hours_stands_beside_numbers():
     (plot,) = panel.figure.figure["plots"]
     assert plot["xlabel"] == "Spectrum"
     assert len(plot["series"]) == 1
+
+
+def test_a_panel_has_the_choices_of_its_model(series, scans):
+    for panel in (series.nmf.panel(), scans.echem.panel()):
+        model = panel.model
+        for name in (*model.choices, *model.shown):
+            assert type(panel.traits()[name]) is type(model.traits()[name])
+            assert panel.traits()[name] is not model.traits()[name]
+            assert getattr(panel, name) == getattr(model, name)
+
+
+def test_a_control_is_made_from_its_trait(series):
+    import ipywidgets
+
+    from batteryxr.widgets.view import control
+
+    model = series.nmf.panel().model
+    n = control(model, "n_components", max=9, description="n")
+    assert isinstance(n, ipywidgets.IntSlider)
+    assert (n.min, n.max) == (1, 9)
+    n.value = 4
+    assert model.n_components == 4
+    method = control(model, "method", 120)
+    assert list(method.options) == list(model.traits()["method"].values)
+    closure = control(model, "closure")
+    model.closure = False
+    assert closure.value is False
+    seed = control(model, "seed")
+    assert seed.max > 1000
+    assert seed.min == 0
+    model.cancel()

@@ -1,19 +1,18 @@
-// What the widgets share: numbers, axes, colours. Put before each of them as it is
-// loaded, so that a widget is one plain module.
+// Numbers, elements and colours that all widgets share.
 
 const SVG = "http://www.w3.org/2000/svg";
-const MISSING = 65535; // the number of a pixel without value
+export const MISSING = 65535; // the number of a pixel without value
 
 // One colour per component or state; "text" follows the theme.
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
   "text", "#999933"];
 
-function colour(c) {
+export function colour(c) {
   const value = typeof c === "number" ? COLOURS[c % COLOURS.length] : c;
   return value === "text" ? "var(--bx-text)" : value === "faint" ? "var(--bx-faint)" : value;
 }
 
-function make(tag, attributes = {}, ...children) {
+export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) {
     if (key === "text") element.textContent = value;
@@ -24,7 +23,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-function draw(parent, tag, attributes = {}) {
+export function draw(parent, tag, attributes = {}) {
   const element = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(attributes)) {
     if (key === "text") element.textContent = value;
@@ -34,27 +33,30 @@ function draw(parent, tag, attributes = {}) {
   return element;
 }
 
+export const same = (a, b) => a.length === b.length && a.every((v, i) => v === b[i]);
+export const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
 // Bytes as they come from the kernel may start anywhere: copy, so that they are aligned.
-function numbers(bytes, kind = Float64Array) {
+export function numbers(bytes, kind = Float64Array) {
   if (!bytes) return new kind(0);
   const start = bytes.byteOffset ?? 0;
   const buffer = bytes.buffer ?? bytes;
   return new kind(buffer.slice(start, start + bytes.byteLength));
 }
 
-function ticks(low, high, wanted) {
+export function ticks(low, high, wanted) {
   if (!(high > low)) return [low];
   const raw = (high - low) / Math.max(1, wanted);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((m) => m * power >= raw * 0.999);
   const found = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) {
-    found.push(i * step);
+    found.push(i * step + 0); // no minus before zero
   }
   return found;
 }
 
-function logTicks(low, high) {
+export function logTicks(low, high) {
   const found = [];
   for (let p = Math.floor(low); p <= Math.ceil(high); p++) {
     for (const m of high - low > 2 ? [1] : [1, 2, 5]) {
@@ -67,7 +69,7 @@ function logTicks(low, high) {
 
 const SUPER = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
-function short(value, digits = 4) {
+export function short(value, digits = 4) {
   if (value === null || !Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
@@ -85,7 +87,7 @@ function short(value, digits = 4) {
 const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142],
   [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
 
-function palette(name) {
+export function palette(name) {
   const table = new Uint32Array(256);
   for (let i = 0; i < 256; i++) {
     let rgb = [i, i, i];
@@ -106,7 +108,7 @@ function palette(name) {
   return table;
 }
 
-function css(name) {
+export function css(name) {
   const table = palette(name);
   const stops = [0, 32, 64, 96, 128, 160, 192, 224, 255].map((i) => {
     const c = table[i];

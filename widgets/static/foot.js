@@ -1,5 +1,7 @@
 // Under every panel: how it goes, what went wrong, and the code that does it again.
 
+import { make } from "./common.js";
+
 const WORDS = { ready: "up to date", waiting: "waiting", working: "working",
   preview: "preview, the exact result follows", failed: "did not work", cancelled: "stopped" };
 

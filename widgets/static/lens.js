@@ -2,7 +2,7 @@
 
 const CLOSEST = 12; // pixels along the shorter side, at the closest
 
-class Lens {
+export class Lens {
   constructor(rows, columns) { this.fit(rows, columns); }
   fit(rows = this.rows, columns = this.columns) {
     [this.rows, this.columns] = [rows, columns];

@@ -1,0 +1,31 @@
+"""
+Chemical domains
+================
+
+Pixels of two particles clustered together by their edge energy and their pre-edge peak,
+with the same colours in both.
+"""
+
+# sphinx_gallery_thumbnail_path = "examples/thumbnails/12_domains.png"
+
+import xarray as xr
+
+from batteryxr import simulate
+
+study = simulate.particles(size=48, seed=0)
+objects = study["objects"]["transmission"].sel(particle=["P1", "D1"])
+vacuum = abs(objects).min("energy").rolling(y=5, x=5, center=True).min() > 0.99
+
+stack = objects.xanes.reference_phase(vacuum=vacuum).xanes.from_transmission()
+stack = stack.xanes.register(by="phase")
+maps = stack["absorption"].xanes.fit_edge(
+    edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+)
+features = xr.Dataset(
+    {
+        "edge_energy": maps.edge_energy,
+        "peak_area": maps.normalised_peak_area.sel(peak=1, drop=True),
+    }
+)
+clusters = features.xanes.cluster(n_clusters=4, mask=maps.flag == 0)
+figure = clusters.xanes.plot.clusters()
