@@ -11,7 +11,14 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import stamp
-from batteryxr.io.door.images import check_page, page_at, page_places, planes, tiff
+from batteryxr.io.door.images import (
+    check_page,
+    page_at,
+    page_places,
+    pixels,
+    planes,
+    tiff,
+)
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -77,7 +84,7 @@ def _load_planes(about: Stamp, place: int, counts: bool) -> np.ndarray:
     with tiff(about.path) as file:
         page = page_at(file, place)
         check_page(about.path, page, known=True)
-        image = page.asarray()
+        image = pixels(about.path, page)
     return only_counts(image, about.path.name) if counts else image
 
 
@@ -105,7 +112,7 @@ def _load(
                         "pattern.",
                     )
                 check_page(path, page, known=True)
-                image = page.asarray()
+                image = pixels(path, page)
                 frames[at] = only_counts(image, path.name) if counts else image
                 at += 1
     return frames
