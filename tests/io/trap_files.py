@@ -186,6 +186,21 @@ trap("cells.xlsx")(
 )
 
 
+trap("attributes.xlsx")(
+    workbook(
+        "<sheetData><row " + " ".join(f'a{k}="1"' for k in range(600_000)) + "/>"
+        "</sheetData>"
+    )
+)
+WORDS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+trap("one_word.xlsx")(
+    workbook(
+        "<sheetData><row>" + '<c t="s"><v>0</v></c>' * 20_000 + "</row></sheetData>",
+        f'<sst xmlns="{WORDS}"><si><t>{"y" * 3_000_000}</t></si></sst>',
+    )
+)
+
+
 @trap("rows.bdf.parquet")
 def _parquet(path: Path) -> None:
     import pyarrow as pa
@@ -304,6 +319,18 @@ def _short_source(file: h5py.File, path: Path) -> None:
     """A source that stopped early: HDF5 would make up the rest."""
     with h5py.File(path.with_name("frames.h5"), "w") as other:
         other["data"] = np.ones((3, 40, 40), "f4")
+    layout = h5py.VirtualLayout((5, 40, 40), "f4")
+    layout[:] = h5py.VirtualSource("frames.h5", "data", (5, 40, 40))
+    file.create_virtual_dataset("entry/data/data", layout)
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
+@trap("unwritten_source.h5")
+@hdf5
+def _unwritten_source(file: h5py.File, path: Path) -> None:
+    """A source of which no frame was written, as of a scan that never began."""
+    with h5py.File(path.with_name("frames.h5"), "w") as other:
+        other.create_dataset("data", (5, 40, 40), "f4", chunks=(1, 40, 40))
     layout = h5py.VirtualLayout((5, 40, 40), "f4")
     layout[:] = h5py.VirtualSource("frames.h5", "data", (5, 40, 40))
     file.create_virtual_dataset("entry/data/data", layout)

@@ -26,6 +26,8 @@ _PIECE = 1 << 16
 _HARMLESS = 1 << 15
 #: Text of a table in XML is not packed much tighter than this, once it is so large.
 _XML, _XML_RATIO = 4_000_000, 60
+#: Bytes of the longest tag of XML.
+_TAG = 1 << 18
 #: Bytes of the header of a page of parquet, with the least and largest value in it.
 _PAGE, _NESTED = 1 << 14, 4
 
@@ -68,10 +70,25 @@ def check_workbook(path: Path) -> None:
             )
         for name in names:
             with archive.open(name) as member:
-                if b"<!DOCTYPE" in member.read(_PIECE):
+                start = member.read(_PIECE)
+                if b"<!DOCTYPE" in start:
                     raise FileFormatError(
                         path, f"{name!r} in it defines entities, as no workbook does."
                     )
+                if name.endswith(".xml"):
+                    _refuse_long_tag(path, name, member)
+
+
+def _refuse_long_tag(path: Path, name: str, member: Any) -> None:
+    """Raise before a parser of XML compares a million attributes with each other."""
+    since = 0
+    while piece := member.read(_PIECE):
+        end = piece.rfind(b">")
+        since = since + len(piece) if end < 0 else len(piece) - end
+        if since > _TAG:
+            raise FileFormatError(
+                path, f"{name!r} in it has a tag of more than {_TAG:,} bytes."
+            )
 
 
 def _refuse_long_directory(path: Path, file: BinaryIO) -> None:

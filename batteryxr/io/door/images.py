@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from batteryxr.io.door.files import Stamp
+
 _MOST = 1_000_000  # pages
 _TAGS = 4096  # of a page
 _ORDER: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
@@ -31,17 +33,29 @@ _LARGE, _RATIO = 64_000_000, 200
 
 
 @contextlib.contextmanager
-def tiff(path: Path) -> Iterator[Any]:
+def tiff(path: Path, known: Stamp | None = None) -> Iterator[Any]:
     """Open a TIFF file as tifffile does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    known
+        It was looked at before, and has to be the same.
 
     Raises
     ------
     FileFormatError
-        If it is none; for whatever goes wrong inside the block.
+        If it is none, or another one now; for whatever goes wrong inside the block.
     """
-    refuse_other(path, head(path), "tiff")
     tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
-    with named(path, "no readable TIFF file"), tifffile.TiffFile(path) as file:
+    if known is None:
+        refuse_other(path, head(path), "tiff")
+    with (
+        opened(path) if known is None else known.opened() as raw,
+        named(path, "no readable TIFF file"),
+        tifffile.TiffFile(raw, name=path.name) as file,
+    ):
         yield file
 
 
@@ -72,7 +86,7 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
         refuse_larger(path, max(needed, tile), FRAME, f"an image of {page.shape}")
     counts = [int(n) for n in page.databytecounts]
     ends = [at + n for at, n in zip(page.dataoffsets, counts, strict=False)]
-    if not ends or max(ends) > (size := regular(path)):
+    if not ends or max(ends) > (size := int(page.parent.filehandle.size)):
         raise FileFormatError(
             path,
             f"is cut: its pixels would end at byte {max(ends, default=0):,} of {size:,}"

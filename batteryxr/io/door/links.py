@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -148,10 +149,44 @@ def _inner(path: Path, node: Any, place: Path, dataset: str, depth: int) -> list
                 "no such dataset: they would be read as zeros.",
             )
         _refuse_short(path, node, place, file[dataset])
-        return sources_of(path, file[dataset], depth + 1)
+        others = sources_of(path, file[dataset], depth + 1)
+        if not others:
+            check_stored(path, file[dataset])
+        return others
     finally:
         if not own:
             file.close()
+
+
+def check_stored(path: Path, node: Any) -> None:
+    """Raise where the values of a dataset that has its own were never written.
+
+    Raises
+    ------
+    FileFormatError
+        If none was: the library would make all of them up.
+
+    Warns
+    -----
+    DataQualityWarning
+        If some were not.
+    """
+    if node.is_virtual or node.external or node.size in (0, None):
+        return
+    fill = node.fillvalue
+    if node.id.get_storage_size() == 0:
+        raise FileFormatError(
+            path, f"{node.name} was never written: all of it would be {fill}."
+        )
+    if node.chunks:
+        there = node.id.get_num_chunks()
+        sides = zip(node.shape, node.chunks, strict=True)
+        every = math.prod(-(-size // chunk) for size, chunk in sides)
+        if there < every:
+            warn_quality(
+                f"{path.name}: {every - there} of {every} pieces of {node.name} were "
+                f"never written and read as {fill}. Was the scan stopped early?"
+            )
 
 
 def _refuse_short(path: Path, node: Any, place: Path, source: Any) -> None:

@@ -80,8 +80,7 @@ def _in_planes(path: Path, places: list[int], page: Any, counts: bool) -> Held:
 
 
 def _load_planes(about: Stamp, place: int, counts: bool) -> np.ndarray:
-    about.check()
-    with tiff(about.path) as file:
+    with tiff(about.path, about) as file:
         page = page_at(file, place)
         check_page(about.path, page, known=True)
         image = pixels(about.path, page)
@@ -99,9 +98,8 @@ def _load(
     frames = np.empty(size, counts_type(dtype) if counts else dtype)
     at = 0
     for each in stamps:
-        each.check()
         path = each.path
-        with tiff(path) as file:
+        with tiff(path, each) as file:
             for place in places:
                 page = page_at(file, place) if place else file.pages[0]
                 if page.shape != shape or page.dtype != dtype:
