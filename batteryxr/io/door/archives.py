@@ -87,7 +87,7 @@ def _refuse_long_tag(path: Path, name: str, member: Any) -> None:
         since = since + len(piece) if end < 0 else len(piece) - end
         if since > _TAG:
             raise FileFormatError(
-                path, f"{name!r} in it has a tag of more than {_TAG:,} bytes."
+                path, f"{name!r} in it has a tag or a word of more than {_TAG:,} bytes."
             )
 
 
