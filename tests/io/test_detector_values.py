@@ -13,6 +13,7 @@ from trap_files import tiff_of
 
 from batteryxr.core.errors import DataQualityWarning, FileFormatError
 from batteryxr.io import (
+    read_athena,
     read_cxi,
     read_cycler,
     read_frames,
@@ -208,6 +209,18 @@ def test_a_spectrum_that_is_there_twice_is_refused(tmp_path):
             read_series(path, axis="energy")
     path.write_text(text)
     assert read_series(path, axis="energy").sizes["energy"] == len(columns[0])
+
+
+def test_a_file_that_was_written_twice_is_refused_or_told(tmp_path):
+    (path,) = scan_files.gr(tmp_path, 1, zipped=False)
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(FileFormatError, match="there twice with the same numbers"):
+        read_series(path, timezone="UTC")
+    energy = np.arange(7000.0, 7040)
+    project = stack_files.athena_project({"one": (energy, energy / 7000, 0.5)})
+    (tmp_path / "a.prj").write_bytes(2 * project)
+    with pytest.warns(DataQualityWarning, match="'one' is there twice"):
+        assert len(read_athena(tmp_path / "a.prj").children) == 2
 
 
 def test_names_of_more_columns_than_there_are_are_told(tmp_path):
