@@ -223,20 +223,6 @@ def _long_words(path: Path) -> None:
     parquet.write_table(pa.table(table), path, compression="zstd")
 
 
-@trap("prefixes.bdf.parquet")
-def _prefixes(path: Path) -> None:
-    """Words of which each is told by what it shares with the one before."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    table = {"Voltage / V": ["9" * 100_000] * 50, "Current / A": np.ones(50)}
-    table["Test Time / s"] = np.arange(50.0)
-    coding = {"Voltage / V": "DELTA_BYTE_ARRAY"}
-    parquet.write_table(
-        pa.table(table), path, use_dictionary=False, column_encoding=coding
-    )
-
-
 @trap("lists.bdf.parquet")
 def _lists(path: Path) -> None:
     import pyarrow as pa

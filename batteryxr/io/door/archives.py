@@ -248,12 +248,6 @@ def _unpacked(path: Path, raw: BinaryIO, about: Any, wanted: set[str]) -> int:
         rows = about.row_group(group)
         for place in places:
             column = rows.column(place)
-            if "DELTA_BYTE_ARRAY" in column.encodings:
-                raise FileFormatError(
-                    path,
-                    f"column {column.path_in_schema!r} holds words of which each "
-                    "repeats the one before. Write numbers, or words whole.",
-                )
             starts = (column.dictionary_page_offset, column.data_page_offset)
             start = min(at for at in starts if at is not None)
             end = start + column.total_compressed_size
