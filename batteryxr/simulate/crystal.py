@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         DetectorPixel,
         Distance,
         PhotonEnergy,
+        TwoTheta,
     )
     from batteryxr.core.checks import Positive
 
@@ -48,7 +49,7 @@ def bragg_states(
     missing_state: int | None = 4,
     seed: int = 0,
     energy: PhotonEnergy = 13500.0,
-    two_theta: Positive = 28.8,
+    two_theta: TwoTheta = 28.8,
     distance: Distance = 2800.0,
     pixel_size: DetectorPixel = 55.0,
 ) -> xr.DataTree:

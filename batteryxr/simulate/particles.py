@@ -20,6 +20,7 @@ from batteryxr.simulate.vanadium import per_atom as spectra_per_atom
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.core.bounds.kinds import PixelSize
     from batteryxr.core.checks import Positive
 
 #: As-prepared and delithiated particles, and standards.
@@ -37,7 +38,7 @@ def particles(
     photons: Positive | None = 150_000.0,
     drift: float = 0.4,
     phase_offset: float = 0.3,
-    pixel_size: float = 15.0,
+    pixel_size: PixelSize = 15.0,
     chunks: int | Mapping[str, int] | None = None,
 ) -> xr.DataTree:
     """Simulate six particles and two standards at 40 energies over the V K edge.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,9 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.core.model import attributes
 from batteryxr.core.xray import ELECTRON_RADIUS, HC, absorptive_factor, electrons
+
+if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import CrystalSize, PixelSize, ScanStep
 
 #: Formula per absorber, middle of the V K edge (eV) and height of its pre-edge peak.
 DOMAINS = (("LiVO2", 5475.0, 0.3), ("VO2", 5476.5, 0.8), ("Li2VO3", 5478.0, 1.2))
@@ -90,10 +93,10 @@ def ptychography(
     energy: np.ndarray | None = None,
     positions: int = 12,
     size: int = 64,
-    pixel_size: float = 15.0,
-    step: float = 90.0,
+    pixel_size: PixelSize = 15.0,
+    step: ScanStep = 90.0,
     photons: float = 3e5,
-    particle: tuple[float, float] = (800.0, 640.0),
+    particle: tuple[CrystalSize, CrystalSize] = (800.0, 640.0),
     defects: Defects = Defects(),
     chunks: int | None = None,
     seed: int = 0,

@@ -12,7 +12,8 @@ import xarray as xr
 
 from batteryxr import cdi, echem, nmf, simulate, xanes
 from batteryxr.core import bounds
-from batteryxr.core.errors import BatteryxrError, DataQualityWarning
+from batteryxr.core.crystals import Crystal, lattice
+from batteryxr.core.errors import BatteryxrError, DataError, DataQualityWarning
 from batteryxr.echem import Counting
 
 
@@ -102,6 +103,22 @@ def rings(factor=1.0):
     values = np.ones((1, angles.size))
     coords = {"two_theta": axis, "wavelength": ((), 1.54, {"units": "Angstrom"})}
     return xr.DataArray(values, dims=("scan", "two_theta"), coords=coords)
+
+
+IRON = Crystal(
+    "Fe",
+    lattice(2.866),
+    ("Fe", "Fe"),
+    np.array([[0, 0, 0], [0.5, 0.5, 0.5]]),
+    np.ones(2),
+)
+
+
+def test_a_slip_of_a_wavelength_is_no_endless_list_of_lines():
+    with pytest.warns(DataQualityWarning, match="Was it nm"):
+        instrument = xanes.Diffractometer(wavelength=0.0154)
+    with pytest.raises(DataError, match=r"range of Q: reaches .* reflections.*units"):
+        xanes.powder_lines(IRON, instrument=instrument)
 
 
 DEGREES = {"units": "deg"}
@@ -664,6 +681,41 @@ SLIPS = {
         lambda r: nmf.identify(patterns(), candidates=[], r_range=(150, 2000)),
         "r_range",
         "Was it pm? Pass 20",
+    ),
+    "angles of incidence in rad": (
+        lambda r: xanes.over_absorption(
+            xanes.normalise(spectrum()),
+            formula="LiVO2",
+            element="V",
+            geometry=(0.785398, 0.785398),
+        ),
+        "geometry",
+        "Was it rad? Pass 45",
+    ),
+    "limits of lines in rad": (
+        lambda r: xanes.powder_lines(IRON, limits=(0.2, 1.5)),
+        "limits",
+        "Was it rad? Pass 85.9437",
+    ),
+    "two_theta of a simulation in rad": (
+        lambda r: simulate.bragg_states(shape=(8, 8, 8), two_theta=0.5),
+        "two_theta",
+        "Was it rad? Pass 28.6479",
+    ),
+    "pixels of simulated particles in m": (
+        lambda r: simulate.particles(size=8, pixel_size=2e-8),
+        "pixel_size",
+        "Was it m? Pass 20",
+    ),
+    "pixels of simulated ptychography in m": (
+        lambda r: simulate.ptychography(pixel_size=1.5e-8),
+        "pixel_size",
+        "Was it m? Pass 15",
+    ),
+    "strain in per cent": (
+        lambda r: nmf.identify(patterns(), candidates=[], strain=3.0),
+        "strain",
+        "Was it per cent? Pass 0.03",
     ),
     "angle in mdeg, of two turns": (
         lambda r: geometry(motors={"theta": 7200.0}),

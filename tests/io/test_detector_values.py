@@ -9,9 +9,11 @@ import pytest
 import scan_files
 import stack_files
 import xarray as xr
+from trap_files import tiff_of
 
 from batteryxr.core.errors import DataQualityWarning, FileFormatError
 from batteryxr.io import (
+    read_athena,
     read_cxi,
     read_cycler,
     read_frames,
@@ -209,6 +211,18 @@ def test_a_spectrum_that_is_there_twice_is_refused(tmp_path):
     assert read_series(path, axis="energy").sizes["energy"] == len(columns[0])
 
 
+def test_a_file_that_was_written_twice_is_refused_or_told(tmp_path):
+    (path,) = scan_files.gr(tmp_path, 1, zipped=False)
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(FileFormatError, match="there twice with the same numbers"):
+        read_series(path, timezone="UTC")
+    energy = np.arange(7000.0, 7040)
+    project = stack_files.athena_project({"one": (energy, energy / 7000, 0.5)})
+    (tmp_path / "a.prj").write_bytes(2 * project)
+    with pytest.warns(DataQualityWarning, match="'one' is there twice"):
+        assert len(read_athena(tmp_path / "a.prj").children) == 2
+
+
 def test_names_of_more_columns_than_there_are_are_told(tmp_path):
     columns = [scan_files.ENERGY, scan_files.spectrum(0)]
     for head in ("# energy i0 mu\n", "# energy mu\n"):
@@ -362,3 +376,50 @@ def test_what_a_subtraction_leaves_is_kept():
         found = only_counts(gap[0].copy(), "file")
     assert np.isnan(found[10]).all()
     assert np.isfinite(np.delete(found, 10, axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"imagej": True}, {"ome": True}, {}, {"metadata": None}]
+)
+def test_images_that_a_header_tells_of_and_that_have_no_page_are_told(
+    tmp_path, options
+):
+    counts = np.random.default_rng(0).poisson(5.0, (6, 20, 30)).astype("u2")
+    path = tmp_path / "a.tif"
+    options = {"photometric": "minisblack"} | options
+    tifffile.imwrite(path, counts, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*tells of")
+        assert read_frames(path).shape == counts.shape
+    if "metadata" not in options and "ome" not in options:
+        tifffile.imwrite(path, counts, **options, truncate=True)
+        with pytest.warns(DataQualityWarning, match="tells of 6 images, and 1"):
+            read_frames(path)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "zlib", "rowsperstrip": 7},
+        {"compression": "zlib", "tile": (16, 32)},
+        {"compression": "lzma"},
+        {"compression": "zlib", "rowsperstrip": 5, "predictor": 2},
+    ],
+)
+def test_packed_images_are_what_was_packed(tmp_path, kind, order, options):
+    if kind == "f4" and "predictor" in options:
+        pytest.skip("a difference of whole numbers")
+    counts = np.random.default_rng(0).poisson(5.0, (50, 61)).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", counts, byteorder=order, **options)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), counts)
+
+
+def test_bytes_packed_in_runs(tmp_path):
+    """A literal of three bytes, a run of four, one that says nothing."""
+    raw = b"\x02\x01\x00\x02\xfd\x00\x80\x00\x05"
+    path = tmp_path / "a.tif"
+    tiff_of(2, 2, raw, 32773)(path)
+    expected = np.frombuffer(bytes([1, 0, 2, 0, 0, 0, 0, 5]), "<u2").reshape(2, 2)
+    np.testing.assert_array_equal(read_image(path), expected)

@@ -186,6 +186,21 @@ trap("cells.xlsx")(
 )
 
 
+trap("attributes.xlsx")(
+    workbook(
+        "<sheetData><row " + " ".join(f'a{k}="1"' for k in range(600_000)) + "/>"
+        "</sheetData>"
+    )
+)
+WORDS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+trap("one_word.xlsx")(
+    workbook(
+        "<sheetData><row>" + '<c t="s"><v>0</v></c>' * 20_000 + "</row></sheetData>",
+        f'<sst xmlns="{WORDS}"><si><t>{"y" * 3_000_000}</t></si></sst>',
+    )
+)
+
+
 @trap("rows.bdf.parquet")
 def _parquet(path: Path) -> None:
     import pyarrow as pa
@@ -193,6 +208,28 @@ def _parquet(path: Path) -> None:
 
     table = pa.table({"Voltage / V": pa.array(np.zeros(20_000_000))})
     parquet.write_table(table, path, compression="zstd")
+
+
+@trap("words.bdf.parquet")
+def _long_words(path: Path) -> None:
+    """One word of a million letters, told once, in each of thousands of rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    each = pa.array(np.zeros(3_000, "i4"))
+    word = pa.DictionaryArray.from_arrays(each, pa.array(["9" * 1_000_000]))
+    table = {"Voltage / V": word, "Current / A": np.ones(3_000)}
+    table["Test Time / s"] = np.arange(3_000.0)
+    parquet.write_table(pa.table(table), path, compression="zstd")
+
+
+@trap("lists.bdf.parquet")
+def _lists(path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = {"Voltage / V": [[3.0], [3.1]], "Current / A": [1.0, 1.0]}
+    parquet.write_table(pa.table(table | {"Test Time / s": [0.0, 1.0]}), path)
 
 
 def hdf5(write: Callable[[h5py.File, Path], object]):
@@ -268,6 +305,18 @@ def _short_source(file: h5py.File, path: Path) -> None:
     """A source that stopped early: HDF5 would make up the rest."""
     with h5py.File(path.with_name("frames.h5"), "w") as other:
         other["data"] = np.ones((3, 40, 40), "f4")
+    layout = h5py.VirtualLayout((5, 40, 40), "f4")
+    layout[:] = h5py.VirtualSource("frames.h5", "data", (5, 40, 40))
+    file.create_virtual_dataset("entry/data/data", layout)
+    file["entry/data/energy"] = np.arange(700.0, 705)
+
+
+@trap("unwritten_source.h5")
+@hdf5
+def _unwritten_source(file: h5py.File, path: Path) -> None:
+    """A source of which no frame was written, as of a scan that never began."""
+    with h5py.File(path.with_name("frames.h5"), "w") as other:
+        other.create_dataset("data", (5, 40, 40), "f4", chunks=(1, 40, 40))
     layout = h5py.VirtualLayout((5, 40, 40), "f4")
     layout[:] = h5py.VirtualSource("frames.h5", "data", (5, 40, 40))
     file.create_virtual_dataset("entry/data/data", layout)
@@ -381,6 +430,33 @@ def _vast_tiff(path: Path) -> None:
 @trap("packed.tif")
 def _packed_tiff(path: Path) -> None:
     tifffile.imwrite(path, np.ones((9_000, 9_000), "u2"), compression="zlib")
+
+
+def tiff_of(width: int, height: int, packed: bytes, method: int):
+    """Write an image of 16 bits whose one strip is packed."""
+
+    def write(path: Path) -> None:
+        packed_even = packed + bytes(len(packed) % 2)
+        tags = {256: width, 257: height, 258: 16, 259: method, 262: 1, 273: 8,
+                277: 1, 278: height, 279: len(packed)}  # fmt: skip
+        page = b"".join(struct.pack("<HHII", tag, 4, 1, n) for tag, n in tags.items())
+        start = struct.pack("<2sHI", b"II", 42, 8 + len(packed_even))
+        count = struct.pack("<H", len(tags))
+        path.write_bytes(start + packed_even + count + page + bytes(4))
+
+    return write
+
+
+def packed_zeros(megabytes: int) -> bytes:
+    """Return zeros as zlib packs them, told in little time."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x78\xda" + block * megabytes + b"\3\0" + bytes(4)
+
+
+trap("unpacks.tif")(tiff_of(8, 8, packed_zeros(900), 8))
+trap("runs.tif")(tiff_of(8, 8, b"\x81\0" * 2_000_000, 32773))
+trap("no_rows.tif")(tiff_of(8, 0, b"12", 1))
 
 
 @trap("circle_of_pages.tif")

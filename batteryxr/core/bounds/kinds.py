@@ -53,6 +53,13 @@ PixelSize = Annotated[Positive, Physical("pixel size")]
 VoxelSize = Annotated[Positive, Physical("voxel size")]
 #: Of a crystal, in nm.
 CrystalSize = Annotated[Positive, Physical("crystal size")]
+#: By which lengths of a lattice may differ, as a part of them.
+Strain = Annotated[Positive, Physical("strain")]
+#: From the beam to a surface, and the largest angle of scattering, in degrees.
+Incidence = Annotated[float, Physical("angle of incidence")]
+TwoTheta = Annotated[Positive, Physical("largest scattering angle")]
+#: From point to point of a scan, in nm.
+ScanStep = Annotated[Positive, Physical("span of positions")]
 #: Of a unit cell, in Angstrom and degrees.
 LatticeLength = Annotated[Positive, Physical("lattice length")]
 LatticeAngle = Annotated[Positive, Physical("lattice angle")]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, UnitsError
-from batteryxr.core.optional import require
 from batteryxr.io import clock
 from batteryxr.io.cycler.bdf_labels import Place, canonical, locate
 from batteryxr.io.cycler.decimals import shift
 from batteryxr.io.cycler.recognise import assemble, recognise
 from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish
-from batteryxr.io.door.files import head, named, refuse_other, regular, text
-from batteryxr.io.door.limits import refuse_bomb
+from batteryxr.io.door.archives import parquet_columns, parquet_labels
+from batteryxr.io.door.files import head, text
 from batteryxr.io.door.words import first_odd
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _PARQUET = b"PAR1"
+#: Letters of the longest word that may stand for a number.
+_LONG = 1000
 
 
 def read(path: Path, options: Options) -> RawTable:
@@ -63,34 +65,17 @@ def _csv(path: Path, options: Options) -> RawTable:
 
 
 def _parquet(path: Path, options: Options) -> RawTable:
-    parquet = require(
-        "pyarrow.parquet", extra="io", package="pyarrow", purpose="reading parquet"
-    )
-    refuse_other(path, head(path), "parquet")
-    with (
-        named(path, "is not a whole parquet file"),
-        parquet.ParquetFile(path) as file,
-    ):
-        about = file.metadata
-        needed = 8 * about.num_rows * about.num_columns
-        refuse_bomb(path, regular(path), needed, "the table")
-        table = file.read()
-    labels = table.column_names
+    labels = parquet_labels(path)
     places = _places(path, labels, options)
     if not {"voltage", "current"} <= places.keys():
-        found = _labelled_otherwise(path, table, options)
+        found = _labelled_otherwise(path, labels, options)
         if found is not None:
             return found
         _refuse_none(path, labels, places)
-    columns = {}
-    for name, place in places.items():
-        try:
-            values = table.column(place.index).to_numpy()
-            columns[name] = np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError) as error:
-            label = table.column_names[place.index]
-            raise _no_numbers(path, label, table.column(place.index)) from error
-    return _table(columns, places)
+    wanted = {name: labels[place.index] for name, place in places.items()}
+    read = parquet_columns(path, list(wanted.values()))
+    numbers = {n: _numbers(path, label, read[label]) for n, label in wanted.items()}
+    return _table(numbers, places)
 
 
 def _located(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
@@ -107,12 +92,15 @@ def _places(path: Path, labels: Sequence[str], options: Options) -> dict[str, Pl
             path, f"a column has units of another kind: {error}.", 1
         ) from error
     for place in places.values():
-        label = labels[place.index]
-        if (n := list(labels).count(label)) > 1:
-            raise FileFormatError(
-                path, f"has {n} columns called {label!r}. Leave one, or rename them.", 1
-            )
+        _refuse_twice(path, labels, labels[place.index])
     return places
+
+
+def _refuse_twice(path: Path, labels: Sequence[str], label: str) -> None:
+    if (n := list(labels).count(label)) > 1:
+        raise FileFormatError(
+            path, f"has {n} columns called {label!r}. Leave one, or rename them.", 1
+        )
 
 
 def _refuse_none(path: Path, labels: Sequence[str], places: dict[str, Place]) -> None:
@@ -147,15 +135,15 @@ def _table(
     )
 
 
-def _labelled_otherwise(path: Path, table: Any, options: Options) -> RawTable | None:
+def _labelled_otherwise(
+    path: Path, labels: list[str], options: Options
+) -> RawTable | None:
     """Return columns under the labels of a maker or a person; None if not known.
 
     Parameters
     ----------
-    path
-        The file.
-    table
-        As Arrow read it.
+    path, labels
+        The file, and what its columns are called.
     options
         `Options.columns` names labels that no map knows.
 
@@ -164,39 +152,57 @@ def _labelled_otherwise(path: Path, table: Any, options: Options) -> RawTable | 
     FileFormatError
         If a column does not hold numbers.
     """
-    labels = list(map(str, table.column_names))
     layout = recognise([labels], ["\t".join(labels)], options)
     if layout is None:
         return None
-    numbers = {
-        name: _numbers(path, labels[index], table.column(index))
-        for name, index in layout.numbers.items()
-    }
-    words = {n: table.column(i).to_pylist() for n, i in layout.words.items()}
+    wanted = {n: labels[i] for n, i in (layout.numbers | layout.words).items()}
+    for label in wanted.values():
+        _refuse_twice(path, labels, label)
+    read = parquet_columns(path, list(wanted.values()))
+    numbers = {n: _numbers(path, wanted[n], read[wanted[n]]) for n in layout.numbers}
+    words = {n: read[wanted[n]].to_pylist() for n in layout.words}
     return assemble(layout, numbers, words, options)
 
 
 def _numbers(path: Path, label: str, column: Any) -> np.ndarray:
     """Return float64; durations, as types or as text, in seconds."""
     try:
+        if hasattr(column.type, "value_type"):
+            parts = [_meant(path, label, chunk) for chunk in column.chunks]
+            return np.concatenate(parts) if parts else np.empty(0)
         values = column.to_numpy()
         if values.dtype.kind == "m":
             return np.asarray(values / np.timedelta64(1, "s"), dtype=np.float64)
-        if values.dtype.kind == "O" and isinstance(values[0], str):
-            return np.array([_number(value) for value in values])
         return np.asarray(values, dtype=np.float64)
+    except FileFormatError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_numbers(path, label, column) from error
 
 
+def _meant(path: Path, label: str, chunk: Any) -> np.ndarray:
+    """Return the numbers of a dictionary and where they stand; each read once."""
+    words = chunk.dictionary.to_pylist()
+    if any(isinstance(w, str | bytes) and len(w) > _LONG for w in words):
+        raise FileFormatError(
+            path,
+            f"column {label!r} holds words of more than {_LONG} letters, not numbers.",
+        )
+    numbers = np.array([*map(_number, words), np.nan])
+    return numbers[chunk.indices.fill_null(len(words)).to_numpy()]
+
+
 def _no_numbers(path: Path, label: str, column: Any) -> FileFormatError:
     """Return the error of a column in which something is no number."""
-    odd = first_odd(column.to_pylist())
+    odd = first_odd(column.unique().to_pylist())
     found = f", but {odd!r}" if odd else ""
     return FileFormatError(
         path, f"column {label!r} does not hold numbers{found}. Export it again."
     )
 
 
-def _number(text: str) -> float:
-    return clock.duration(text) if text.count(":") >= 2 else float(text)
+def _number(word: Any) -> float:
+    if word is None:
+        return math.nan
+    timed = isinstance(word, str) and word.count(":") >= 2
+    return clock.duration(word) if timed else float(word)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _DAY_ZERO = datetime(1899, 12, 31)  # of Excel's dates
 _HEAD_ROWS = 50  # labels stand within these
+_LETTERS = 32_767  # of a cell, in Excel
 _BLANK, _SPARSE = 2_000_000, 20  # rows, and cells for each that is filled
 #: The sheets of one channel: Channel_1-008, Channel_11_1, Channel_11_2.
 _CHANNEL = re.compile(r"Channel[_ ]?(\d+)", re.IGNORECASE)
@@ -190,13 +191,20 @@ def _rows(path: Path, sheet: Any) -> list[Sequence[Any]]:
     Raises
     ------
     FileFormatError
-        If almost nothing stands in almost endless rows or columns.
+        If almost nothing stands in almost endless rows or columns, or a cell holds
+        more than any can.
     """
     sheet.reset_dimensions()  # what it says of its size may be anything
     rows: list[Sequence[Any]] = []
     blank = cells = filled = 0
     for row in sheet.iter_rows(values_only=True):
         held = len(row) - row.count(None)
+        if any(type(cell) is str and len(cell) > _LETTERS for cell in row):
+            raise FileFormatError(
+                path,
+                f"sheet {sheet.title!r} has a cell of more than {_LETTERS:,} letters, "
+                "which no workbook can hold.",
+            )
         if not held:
             blank += 1
             if blank > _BLANK:

@@ -1,17 +1,21 @@
-"""Zip archives, and the workbooks and cycler files that are zip archives."""
+"""Packed files: zip archives, as workbooks and cycler files are, and parquet."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.door.files import named, opened, refuse_other
+from batteryxr.core.optional import require
+from batteryxr.io.door.files import head, named, opened, refuse_other
 from batteryxr.io.door.limits import refuse_bomb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _MEMBERS = 4096
@@ -22,6 +26,10 @@ _PIECE = 1 << 16
 _HARMLESS = 1 << 15
 #: Text of a table in XML is not packed much tighter than this, once it is so large.
 _XML, _XML_RATIO = 4_000_000, 60
+#: Bytes of the longest tag of XML.
+_TAG = 1 << 18
+#: Bytes of the header of a page of parquet, with the least and largest value in it.
+_PAGE, _NESTED = 1 << 14, 4
 
 
 def check_zip(path: Path) -> zipfile.ZipFile:
@@ -62,10 +70,25 @@ def check_workbook(path: Path) -> None:
             )
         for name in names:
             with archive.open(name) as member:
-                if b"<!DOCTYPE" in member.read(_PIECE):
+                start = member.read(_PIECE)
+                if b"<!DOCTYPE" in start:
                     raise FileFormatError(
                         path, f"{name!r} in it defines entities, as no workbook does."
                     )
+                if name.endswith(".xml"):
+                    _refuse_long_tag(path, name, member)
+
+
+def _refuse_long_tag(path: Path, name: str, member: Any) -> None:
+    """Raise before a parser of XML compares a million attributes with each other."""
+    since = 0
+    while piece := member.read(_PIECE):
+        end = piece.rfind(b">")
+        since = since + len(piece) if end < 0 else len(piece) - end
+        if since > _TAG:
+            raise FileFormatError(
+                path, f"{name!r} in it has a tag or a word of more than {_TAG:,} bytes."
+            )
 
 
 def _refuse_long_directory(path: Path, file: BinaryIO) -> None:
@@ -148,3 +171,140 @@ def _check_size(path: Path, file: BinaryIO, member: zipfile.ZipInfo) -> None:
             f"{member.filename!r} in it does not unpack to the "
             f"{member.file_size:,} bytes that it says. It is damaged; copy it again.",
         )
+
+
+def parquet_labels(path: Path) -> list[str]:
+    """Return the labels of the columns of a parquet table, whose numbers stay unread.
+
+    Raises
+    ------
+    FileFormatError
+        If it is none, or damaged.
+    """
+    with _parquet(path) as file:
+        labels: list[str] = file.schema_arrow.names
+        return labels
+
+
+def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
+    """Return columns of a parquet table as Arrow has them, text as a dictionary.
+
+    Parameters
+    ----------
+    path
+        The file.
+    wanted
+        Labels; no others are read, whatever they hold.
+
+    Raises
+    ------
+    FileFormatError
+        If it is damaged, or a column unpacks to more than it says or than any
+        measurement, or holds what is neither number nor word.
+    """
+    wanted = list(dict.fromkeys(wanted))
+    with _parquet(path) as file:
+        schema, about = file.schema_arrow, file.metadata
+        kinds = {label: schema.field(label).type for label in wanted}
+        for label, kind in kinds.items():
+            if kind.num_fields:
+                raise FileFormatError(
+                    path, f"column {label!r} does not hold numbers, but {kind}."
+                )
+        unpacked = 8 * about.num_rows * len(wanted)
+        with opened(path) as raw:
+            size = os.fstat(raw.fileno()).st_size
+            unpacked = max(unpacked, _unpacked(path, raw, about, set(wanted)))
+    refuse_bomb(path, size, unpacked, "the table")
+    words = [n for n, kind in kinds.items() if str(kind).endswith(("string", "binary"))]
+    with _parquet(path, read_dictionary=words) as file:
+        table = file.read(columns=wanted)
+    return {label: table.column(label) for label in wanted}
+
+
+@contextlib.contextmanager
+def _parquet(path: Path, **options: Any) -> Iterator[Any]:
+    parquet = require(
+        "pyarrow.parquet", extra="io", package="pyarrow", purpose="reading parquet"
+    )
+    refuse_other(path, head(path), "parquet")
+    with (
+        named(path, "is not a whole parquet file"),
+        parquet.ParquetFile(path, **options) as file,
+    ):
+        yield file
+
+
+def _unpacked(path: Path, raw: BinaryIO, about: Any, wanted: set[str]) -> int:
+    """Return the bytes to which the pages of columns unpack, as each of them says.
+
+    The directory of a file says that too, and may say otherwise.
+    """
+    unpacked = 0
+    places = [
+        k for k in range(about.num_columns) if about.schema.column(k).path in wanted
+    ]
+    for group in range(about.num_row_groups):
+        rows = about.row_group(group)
+        for place in places:
+            column = rows.column(place)
+            starts = (column.dictionary_page_offset, column.data_page_offset)
+            start = min(at for at in starts if at is not None)
+            end = start + column.total_compressed_size
+            while start < end:
+                raw.seek(start)
+                header = _Compact(raw.read(_PAGE))
+                fields = header.struct()
+                unpacked += fields[2]
+                start += header.place + max(fields[3], 0)
+    return unpacked
+
+
+class _Compact:
+    """Reads the numbers of a header in Thrift's compact protocol, and skips others.
+
+    Written after the public description of the protocol.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw, self.place = raw, 0
+
+    def struct(self, depth: int = 0) -> dict[int, int]:
+        """Return the whole numbers of a struct by the number of their field."""
+        found: dict[int, int] = {}
+        number = 0
+        while head := self._byte():
+            kind, step = head & 15, head >> 4
+            number = number + step if step else self._signed()
+            value = self._value(kind, depth)
+            if value is not None:
+                found[number] = value
+        return found
+
+    def _byte(self) -> int:
+        self.place += 1
+        return self.raw[self.place - 1]
+
+    def _whole(self) -> int:
+        value = shift = 0
+        while (byte := self._byte()) & 128:
+            value, shift = value | (byte & 127) << shift, shift + 7
+        return value | byte << shift
+
+    def _signed(self) -> int:
+        value = self._whole()
+        return (value >> 1) ^ -(value & 1)
+
+    def _value(self, kind: int, depth: int) -> int | None:
+        if kind in (4, 5, 6):
+            return self._signed()
+        if kind == 12 and depth < _NESTED:
+            self.struct(depth + 1)
+        elif kind == 8:
+            length = self._whole()
+            self.place += length
+        elif kind in (3, 7):
+            self.place += 1 if kind == 3 else 8
+        elif kind not in (1, 2):  # truths are in their kind, lists in no header
+            raise ValueError(f"a field of kind {kind}")
+        return None

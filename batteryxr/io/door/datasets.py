@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import Stamp, stamp
 from batteryxr.io.door.hdf5 import opened
 from batteryxr.io.door.limits import ARRAY, FRAME, refuse_larger
-from batteryxr.io.door.links import sources_of
+from batteryxr.io.door.links import check_stored, sources_of
 
 #: A frame of so many bytes must be stored in more than a few.
 _LARGE, _RATIO = 256_000_000, 200
@@ -137,20 +137,6 @@ def gaps(source: FileFrames) -> np.ndarray:
 def _check_written(path: Path, node: Any) -> list[Path]:
     """Raise where values would be made up; return the other files that hold them."""
     others = sources_of(path, node)
-    if others or node.size in (0, None) or node.is_virtual:
-        return others
-    fill = node.fillvalue
-    if node.id.get_storage_size() == 0:
-        raise FileFormatError(
-            path, f"{node.name} was never written: all of it would be {fill}."
-        )
-    if node.chunks:
-        there = node.id.get_num_chunks()
-        sides = zip(node.shape, node.chunks, strict=True)
-        every = math.prod(-(-size // chunk) for size, chunk in sides)
-        if there < every:
-            warn_quality(
-                f"{path.name}: {every - there} of {every} pieces of {node.name} were "
-                f"never written and read as {fill}. Was the scan stopped early?"
-            )
+    if not others:
+        check_stored(path, node)
     return others

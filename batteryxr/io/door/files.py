@@ -73,7 +73,23 @@ class Stamp:
         FileFormatError
             If it is gone, or its size, time or first bytes have changed.
         """
-        now = stamp(self.path)
+        self._compare(stamp(self.path))
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Open the file for reading bytes, if it is still the same.
+
+        Raises
+        ------
+        FileFormatError
+            As of `check`.
+        """
+        with opened(self.path) as file:
+            self._compare(_stamp_of(self.path, file.fileno()))
+            file.seek(0)
+            yield file
+
+    def _compare(self, now: Stamp) -> None:
         if self.growing and now.size >= self.size:
             return
         if (now.size, now.mtime, now.digest) != (self.size, self.mtime, self.digest):
@@ -88,9 +104,13 @@ def stamp(path: Path, *, growing: bool = False) -> Stamp:
     """Return what tells a file from one that takes its place later."""
     handle = _handle(path)
     try:
-        about, start = os.fstat(handle), os.read(handle, _HEAD)
+        return _stamp_of(path, handle, growing=growing)
     finally:
         os.close(handle)
+
+
+def _stamp_of(path: Path, handle: int, *, growing: bool = False) -> Stamp:
+    about, start = os.fstat(handle), os.read(handle, _HEAD)
     digest = hashlib.blake2b(start, digest_size=16).hexdigest()
     return Stamp(path, about.st_size, about.st_mtime_ns, digest, growing)
 

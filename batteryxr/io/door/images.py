@@ -7,6 +7,7 @@ import html
 import math
 import re
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from batteryxr.io.door.files import Stamp
+
 _MOST = 1_000_000  # pages
 _TAGS = 4096  # of a page
 _ORDER: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
@@ -30,17 +33,29 @@ _LARGE, _RATIO = 64_000_000, 200
 
 
 @contextlib.contextmanager
-def tiff(path: Path) -> Iterator[Any]:
+def tiff(path: Path, known: Stamp | None = None) -> Iterator[Any]:
     """Open a TIFF file as tifffile does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    known
+        It was looked at before, and has to be the same.
 
     Raises
     ------
     FileFormatError
-        If it is none; for whatever goes wrong inside the block.
+        If it is none, or another one now; for whatever goes wrong inside the block.
     """
-    refuse_other(path, head(path), "tiff")
     tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
-    with named(path, "no readable TIFF file"), tifffile.TiffFile(path) as file:
+    if known is None:
+        refuse_other(path, head(path), "tiff")
+    with (
+        opened(path) if known is None else known.opened() as raw,
+        named(path, "no readable TIFF file"),
+        tifffile.TiffFile(raw, name=path.name) as file,
+    ):
         yield file
 
 
@@ -64,12 +79,14 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
         raise FileFormatError(path, f"expected grey images; found shape {page.shape}.")
     itemsize = page.dtype.itemsize
     needed = math.prod(page.shape) * itemsize
+    if not needed:
+        raise FileFormatError(path, f"holds an image of {page.shape} pixels: none.")
     if not known:
         tile = math.prod(page.chunks) * itemsize
         refuse_larger(path, max(needed, tile), FRAME, f"an image of {page.shape}")
     counts = [int(n) for n in page.databytecounts]
     ends = [at + n for at, n in zip(page.dataoffsets, counts, strict=False)]
-    if not ends or max(ends) > (size := regular(path)):
+    if not ends or max(ends) > (size := int(page.parent.filehandle.size)):
         raise FileFormatError(
             path,
             f"is cut: its pixels would end at byte {max(ends, default=0):,} of {size:,}"
@@ -85,6 +102,71 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
         raise FileFormatError(
             path, f"an image of {page.shape} pixels is packed into {stored:,} bytes."
         )
+
+
+def pixels(path: Path, page: Any) -> np.ndarray:
+    """Return the image of a page of a TIFF, which `check_page` has let pass.
+
+    What is packed is unpacked no further than the image is large.
+
+    Raises
+    ------
+    FileFormatError
+        If a strip or tile unpacks to more.
+    """
+    if page.compression not in _UNPACK or page.fillorder != 1:
+        return np.asarray(page.asarray())
+    unpack = _UNPACK[page.compression]
+    most = math.prod(page.chunks) * page.dtype.itemsize
+    page.compression = 1  # for what follows it is unpacked
+    image = np.zeros(page.shaped, page.dtype)
+    handle = page.parent.filehandle
+    places = zip(page.dataoffsets, page.databytecounts, strict=True)
+    for number, (at, size) in enumerate(places):
+        handle.seek(at)
+        raw = unpack(handle.read(size), most)
+        if len(raw) > most:
+            raise FileFormatError(
+                path, f"a part of the image unpacks to more than its {most:,} bytes."
+            )
+        part, (plane, depth, y, x, _), shape = page.decode(raw, number)
+        inside = image[plane, depth : depth + shape[0], y : y + shape[1]]
+        inside = inside[:, :, x : x + shape[2]]
+        inside[...] = part[tuple(slice(n) for n in inside.shape)]
+    return image.reshape(page.shape)
+
+
+def _unpack_zlib(raw: bytes, most: int) -> bytes:
+    return zlib.decompressobj().decompress(raw, most + 1)
+
+
+def _unpack_lzma(raw: bytes, most: int) -> bytes:
+    import lzma
+
+    return lzma.LZMADecompressor().decompress(raw, most + 1)
+
+
+def _unpack_bits(raw: bytes, most: int) -> bytes:
+    """Unpack PackBits: runs of one byte, and pieces that are not packed."""
+    found, place = bytearray(), 0
+    while place < len(raw) and len(found) <= most:
+        n = raw[place]
+        if n < 128:
+            found += raw[place + 1 : place + 2 + n]
+            place += 2 + n
+        else:
+            found += raw[place + 1 : place + 2] * (257 - n if n > 128 else 0)
+            place += 2 if n > 128 else 1
+    return bytes(found)
+
+
+#: What is unpacked here: by number of the method in a TIFF.
+_UNPACK = {
+    8: _unpack_zlib,
+    32946: _unpack_zlib,
+    34925: _unpack_lzma,
+    32773: _unpack_bits,
+}
 
 
 def planes(page: Any) -> int:
@@ -164,7 +246,26 @@ def page_places(path: Path, file: Any) -> list[int]:
             f"{path.name}: a page follows the {len(places)} that are there, and cannot "
             "be found: the file may be cut"
         )
+    elif (said := _images_told(file)) > len(places) * planes(file.pages[0]):
+        warn_quality(
+            f"{path.name}: its header tells of {said} images, and {len(places)} are "
+            "read: the file may be cut, or the others lie in other files or without "
+            "pages of their own, as ImageJ writes above 4 GB (save them as BigTIFF)"
+        )
     return list(places)
+
+
+def _images_told(file: Any) -> int:
+    """Return how many images the header of a TIFF tells of; 0 if it does not."""
+    first = str(file.pages[0].description or "")
+    if found := re.match(r"ImageJ=[\s\S]{0,200}?\bimages=(\d{1,9})\b", first):
+        return int(found[1])
+    if found := re.match(r'\{"shape": \[([\d, ]{1,200})\]', first):
+        sizes = [int(n) for n in re.findall(r"\d+", found[1])]
+        return math.prod(sizes[:-2])
+    sizes = re.findall(r"<Pixels\b[^>]{0,2000}", first)[:1]
+    counts = re.findall(r'\bSize[ZCT]="(\d{1,9})"', sizes[0]) if sizes else []
+    return math.prod(map(int, counts)) if counts else 0
 
 
 def page_at(file: Any, place: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -117,21 +118,31 @@ def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
         return [_raw_file(home, node.name, *each) for each in node.external]
     if not node.is_virtual:
         return []
-    _tell_uncovered(path, node)
+    sources = node.virtual_sources()
+    _tell_uncovered(path, node, sources)
     found: list[Path] = []
-    pairs = {(each.file_name, each.dset_name) for each in node.virtual_sources()}
+    pairs: dict[tuple[str, str], list[Any]] = {}
+    for each in sources:
+        pairs.setdefault((each.file_name, each.dset_name), []).append(each)
     for name, dataset in sorted(pairs):
+        taken = pairs[name, dataset]
         for place in _places(home, name, node.name):
             if place != home:
                 found.append(place)
-            found += _inner(path, node, place, dataset, depth)
+            found += _inner(path, (node, taken), place, dataset, depth)
     return list(dict.fromkeys(found))
 
 
-def _inner(path: Path, node: Any, place: Path, dataset: str, depth: int) -> list[Path]:
-    """Return what the source of a virtual dataset is made of in its turn."""
+def _inner(
+    path: Path, taking: tuple[Any, list[Any]], place: Path, dataset: str, depth: int
+) -> list[Path]:
+    """Return what the source of a virtual dataset is made of in its turn.
+
+    `taking` is the dataset, with what it takes from this source.
+    """
     import h5py
 
+    node = taking[0]
     if "%" in dataset:
         return []
     own = place == Path(node.file.filename)
@@ -147,22 +158,55 @@ def _inner(path: Path, node: Any, place: Path, dataset: str, depth: int) -> list
                 f"{node.name} takes values from {dataset} of {place.name}, which has "
                 "no such dataset: they would be read as zeros.",
             )
-        _refuse_short(path, node, place, file[dataset])
-        return sources_of(path, file[dataset], depth + 1)
+        _refuse_short(path, taking, place, file[dataset])
+        others = sources_of(path, file[dataset], depth + 1)
+        if not others:
+            check_stored(path, file[dataset])
+        return others
     finally:
         if not own:
             file.close()
 
 
-def _refuse_short(path: Path, node: Any, place: Path, source: Any) -> None:
+def check_stored(path: Path, node: Any) -> None:
+    """Raise where the values of a dataset that has its own were never written.
+
+    Raises
+    ------
+    FileFormatError
+        If none was: the library would make all of them up.
+
+    Warns
+    -----
+    DataQualityWarning
+        If some were not.
+    """
+    if node.is_virtual or node.external or node.size in (0, None):
+        return
+    fill = node.fillvalue
+    if node.id.get_storage_size() == 0:
+        raise FileFormatError(
+            path, f"{node.name} was never written: all of it would be {fill}."
+        )
+    if node.chunks:
+        there = node.id.get_num_chunks()
+        sides = zip(node.shape, node.chunks, strict=True)
+        every = math.prod(-(-size // chunk) for size, chunk in sides)
+        if there < every:
+            warn_quality(
+                f"{path.name}: {every - there} of {every} pieces of {node.name} were "
+                f"never written and read as {fill}. Was the scan stopped early?"
+            )
+
+
+def _refuse_short(
+    path: Path, taking: tuple[Any, list[Any]], place: Path, source: Any
+) -> None:
     """Raise where a virtual dataset takes more from a source than it has."""
     import h5py
 
-    for each in node.virtual_sources():
-        if each.dset_name.strip("/") != source.name.strip("/"):
-            continue
-        if Path(each.file_name).name not in (place.name, "."):
-            continue
+    node, taken = taking
+    for each in taken:
         space, mapped = each.src_space, each.vspace
         if not (_is_bounded(space) and _is_bounded(mapped)):
             continue
@@ -181,9 +225,9 @@ def _refuse_short(path: Path, node: Any, place: Path, source: Any) -> None:
             )
 
 
-def _tell_uncovered(path: Path, node: Any) -> None:
+def _tell_uncovered(path: Path, node: Any, sources: list[Any]) -> None:
     """Warn where no source gives the values of a part of a virtual dataset."""
-    spaces = [each.vspace for each in node.virtual_sources()]
+    spaces = [each.vspace for each in sources]
     if not all(map(_is_bounded, spaces)):
         return
     given = sum(space.get_select_npoints() for space in spaces)

@@ -7,6 +7,8 @@ names none of its own.
 from __future__ import annotations
 
 import fnmatch
+import functools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +66,8 @@ _DETECTOR = {
     "pixel_pitch": ("*/instrument*/*/x_pixel_size",),
     "mask": ("*/instrument*/*/pixel_mask", "*/instrument*/*/*/pixel_mask"),
 }
+#: Letters of a pattern that stand for others.
+_WILD = frozenset("*?[")
 #: Kinds of files by name. More specific ones first: of two that find as much the first.
 LAYOUTS: dict[str, Layout] = {
     "i08-1": Layout(
@@ -174,12 +178,23 @@ def matching(held: Mapping[str, Any], pattern: str) -> list[str]:
     A ``*`` does not reach over ``/``; letters match in either case.
     """
     parts = pattern.strip("/").lower().split("/")
+    found = _by_depth(tuple(held)).get(len(parts), [])
+    for k, part in enumerate(parts):
+        if part == "*":
+            continue
+        if _WILD.isdisjoint(part):
+            found = [each for each in found if each[1][k] == part]
+        else:
+            fits = re.compile(fnmatch.translate(part)).match
+            found = [each for each in found if fits(each[1][k])]
+    return sorted(path for path, _ in found)
 
-    def fits(path: str) -> bool:
+
+@functools.lru_cache(maxsize=4)
+def _by_depth(paths: tuple[str, ...]) -> dict[int, list[tuple[str, list[str]]]]:
+    """Return paths, and their names in small letters, by the number of names."""
+    found: dict[int, list[tuple[str, list[str]]]] = {}
+    for path in paths:
         names = path.lower().split("/")
-        pairs = zip(names, parts, strict=False)
-        return len(names) == len(parts) and all(
-            fnmatch.fnmatchcase(name, part) for name, part in pairs
-        )
-
-    return sorted(path for path in held if fits(path))
+        found.setdefault(len(names), []).append((path, names))
+    return found

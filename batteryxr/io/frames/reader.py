@@ -23,7 +23,14 @@ from batteryxr.io import clock
 from batteryxr.io.door.counts import FLAG, only_counts
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.folders import files_in
-from batteryxr.io.door.images import check_page, npy, page_at, page_places, tiff
+from batteryxr.io.door.images import (
+    check_page,
+    npy,
+    page_at,
+    page_places,
+    pixels,
+    tiff,
+)
 from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 
@@ -237,7 +244,7 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
                 raise ArgumentError("page", page, f"0 to {len(places) - 1}")
             wanted = page_at(file, places[page])
             check_page(only, wanted)
-            image = wanted.asarray()
+            image = pixels(only, wanted)
     if image.ndim != 2:
         raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
     if image.dtype.kind == "c":

@@ -11,7 +11,14 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import stamp
-from batteryxr.io.door.images import check_page, page_at, page_places, planes, tiff
+from batteryxr.io.door.images import (
+    check_page,
+    page_at,
+    page_places,
+    pixels,
+    planes,
+    tiff,
+)
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -73,11 +80,10 @@ def _in_planes(path: Path, places: list[int], page: Any, counts: bool) -> Held:
 
 
 def _load_planes(about: Stamp, place: int, counts: bool) -> np.ndarray:
-    about.check()
-    with tiff(about.path) as file:
+    with tiff(about.path, about) as file:
         page = page_at(file, place)
         check_page(about.path, page, known=True)
-        image = page.asarray()
+        image = pixels(about.path, page)
     return only_counts(image, about.path.name) if counts else image
 
 
@@ -92,9 +98,8 @@ def _load(
     frames = np.empty(size, counts_type(dtype) if counts else dtype)
     at = 0
     for each in stamps:
-        each.check()
         path = each.path
-        with tiff(path) as file:
+        with tiff(path, each) as file:
             for place in places:
                 page = page_at(file, place) if place else file.pages[0]
                 if page.shape != shape or page.dtype != dtype:
@@ -105,7 +110,7 @@ def _load(
                         "pattern.",
                     )
                 check_page(path, page, known=True)
-                image = page.asarray()
+                image = pixels(path, page)
                 frames[at] = only_counts(image, path.name) if counts else image
                 at += 1
     return frames

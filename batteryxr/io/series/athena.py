@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.core.model import attributes, label
 from batteryxr.io.door.files import named, text
 from batteryxr.io.door.words import in_json, in_numbers
@@ -84,11 +84,26 @@ def _project(where: Path) -> xr.DataTree:
     for record, number in records:
         spectrum = _spectrum(record, where, number)
         if spectrum is not None:
+            _tell_twice(where, spectrum, nodes, number)
             nodes[_free(str(spectrum.attrs["label"]), nodes)] = spectrum
     if not nodes:
         raise FileFormatError(where, "holds no spectrum of absorption.")
     _link(nodes)
     return xr.DataTree.from_dict({f"/{name}": ds for name, ds in nodes.items()})
+
+
+def _tell_twice(
+    where: Path, spectrum: xr.Dataset, nodes: dict[str, xr.Dataset], line: int
+) -> None:
+    """Warn of a group that is there before, under the same name."""
+    label = spectrum.attrs["label"]
+    for other in nodes.values():
+        if other.attrs["label"] == label and other.equals(spectrum):
+            warn_quality(
+                f"{where.name}, line {line}: group {label!r} is there twice with the "
+                "same numbers. Was the project written or pasted twice?"
+            )
+            return
 
 
 def _of_perl(where: Path, text: str) -> Iterator[tuple[Record, int]]:

@@ -135,6 +135,7 @@ def _of_spec(path: Path, raw: bytes, begins: list[re.Match[bytes]]) -> list[Colu
     )
     stops = [*(b.start() for b in begins[1:]), len(raw)]
     tables = []
+    held: dict[tuple[str, bytes], int] = {}
     for begin, stop in zip(begins, stops, strict=True):
         above = raw.count(b"\n", 0, begin.start())
         try:
@@ -142,6 +143,14 @@ def _of_spec(path: Path, raw: bytes, begins: list[re.Match[bytes]]) -> list[Colu
         except FileFormatError:
             continue  # a scan that was stopped before its first point
         title = begin["title"].decode("latin-1").strip()
+        points = table.block.partition(b"\n#")[0].strip()
+        if held.setdefault((title, points), above) != above:
+            raise FileFormatError(
+                path,
+                f"scan {title!r} is there twice with the same numbers: it was pasted "
+                "or written twice. Remove the copy.",
+                above + 1,
+            )
         tables.append(replace(table, header=(*top, *table.header), label=title))
     if not tables:
         return [columns_of(path, raw)]

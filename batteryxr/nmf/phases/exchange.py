@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.checks import Bounds, checked
+from batteryxr.core.checks import checked
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -25,7 +25,7 @@ from batteryxr.nmf.phases.measured import deviations, patterns_of, told, within
 if TYPE_CHECKING:
     import os
 
-    from batteryxr.core.bounds.kinds import RRange
+    from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
 
 #: Widest smear (Angstrom), and what changes of it are typical.
@@ -129,7 +129,7 @@ def compare_patterns(
     reference: xr.DataArray,
     *,
     r_range: RRange | None = None,
-    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    strain: Strain = 0.03,
     errors: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Fit one G(r), scaled, stretched and smeared, to others.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.checks import Bounds
 from batteryxr.core.crystals import Crystal, PdfInstrument, read_crystal
 from batteryxr.core.errors import (
     DimensionError,
@@ -28,7 +27,7 @@ from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
 if TYPE_CHECKING:
     import os
 
-    from batteryxr.core.bounds.kinds import RRange
+    from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidates
 
@@ -55,7 +54,7 @@ def identify(
     candidates: Candidates,
     r_range: RRange | None = None,
     instrument: PdfInstrument | None = None,
-    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    strain: Strain = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -209,7 +208,7 @@ def refine_along(
     occupancy: str | None = None,
     r_range: RRange | None = None,
     instrument: PdfInstrument | None = None,
-    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    strain: Strain = 0.03,
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:

@@ -33,7 +33,7 @@ from batteryxr.nmf.phases.mixtures import at_bound
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from batteryxr.core.bounds.kinds import RRange
+    from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.core.crystals import PdfInstrument
     from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing, Spread
     from batteryxr.nmf.phases.candidates import Candidates
@@ -63,7 +63,7 @@ def fit_structures(
     closure: bool = True,
     r_range: RRange | None = None,
     instrument: PdfInstrument | None = None,
-    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    strain: Strain = 0.03,
     errors: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """Factorise a series of G(r) into crystal structures and their ratios.

@@ -11,7 +11,7 @@ import numpy as np
 from batteryxr.core.bounds.kinds import LatticeAngle, LatticeLength  # noqa: TC001 - checked
 from batteryxr.core.checks import check_fields
 from batteryxr.core.crystals import lattice
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
 
 System = Literal[
@@ -218,8 +218,28 @@ def form_of(hkl: np.ndarray, system: str) -> np.ndarray:
     return np.stack(columns, axis=-1)
 
 
+#: Reflections that are looked at, at most.
+_MOST = 1_000_000
+
+
 def indices(vectors: np.ndarray, q_max: float) -> np.ndarray:
-    """Return all (h, k, l) but the origin up to a momentum transfer, half of them."""
+    """Return all (h, k, l) but the origin up to a momentum transfer, half of them.
+
+    Raises
+    ------
+    DataError
+        If there are more than any pattern can tell apart.
+    """
+    volume = abs(float(np.linalg.det(vectors)))
+    number = volume * q_max**3 / (12 * np.pi**2)
+    if number > _MOST:
+        raise DataError(
+            "range of Q",
+            f"reaches {q_max:.4g} 1/Angstrom, below which this cell of {volume:.4g} "
+            f"Angstrom^3 has {number:.2g} reflections",
+            "Lower the limits, or look at the units: wavelengths and cells are in "
+            "Angstrom (1 nm = 10 Angstrom), angles in degrees.",
+        )
     lengths = np.linalg.norm(vectors, axis=1)
     reach = np.floor(q_max / (2 * np.pi) * lengths + 1e-9).astype(int)
     axes = [np.arange(-n, n + 1) for n in reach]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.crystals import Crystal, read_crystal, scattering_power
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
@@ -67,6 +68,7 @@ def powder_lines(
     >>> lines = batteryxr.xanes.powder_lines("LiNiO2.cif")
     >>> lines.intensity.sel(reflection="003") / lines.intensity.sel(reflection="104")
     """
+    bounds.check("largest scattering angle", limits[1], argument="limits")
     crystal = crystal if isinstance(crystal, Crystal) else read_crystal(crystal)
     wavelength = instrument.wavelength or TUBES[instrument.tube or "Cu"][0]
     q_max = 4 * np.pi / wavelength * np.sin(np.radians(min(limits[1], 179.0)) / 2)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from batteryxr.core.bounds.kinds import Strain
     from batteryxr.core.crystals import Crystal
     from batteryxr.xanes.diffraction.geometry import Offset
     from batteryxr.xanes.diffraction.instrument import Diffractometer
@@ -82,7 +82,7 @@ def fit_lattice(
     offset: Offset | None = None,
     reference: str | os.PathLike[str] | Crystal | Cell | None = None,
     limits: Range | None = None,
-    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    strain: Strain = 0.03,
 ) -> xr.Dataset:
     """Follow the lattice of a phase along a series of powder patterns.
 

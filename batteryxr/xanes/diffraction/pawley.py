@@ -20,6 +20,7 @@ from batteryxr.xanes.results import inherit
 if TYPE_CHECKING:
     import os
 
+    from batteryxr.core.bounds.kinds import Strain
     from batteryxr.core.crystals import Crystal
     from batteryxr.xanes.diffraction.cells import Cell, Reflections
     from batteryxr.xanes.diffraction.geometry import Asked, Offset
@@ -46,7 +47,7 @@ def fit_pattern(
     reference: str | os.PathLike[str] | Crystal | Cell | None = None,
     limits: Range | None = None,
     degree: Annotated[int, Bounds(low=0, high=30)] = 8,
-    strain: Annotated[float, Bounds(above=0.0, below=0.2)] = 0.03,
+    strain: Strain = 0.03,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Fit whole patterns by a lattice alone, after Pawley.

@@ -18,6 +18,8 @@ from batteryxr.xanes.spectra import as_spectra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.core.bounds.kinds import Incidence
+
 #: Energies beside the edge at which absorption is looked up, in eV from it, at most.
 _BESIDE = 10.0
 #: Factor by which noise grows from which on a correction is doubtful.
@@ -33,7 +35,7 @@ def over_absorption(
     formula: str,
     element: str,
     edge: str = "K",
-    geometry: tuple[float, float] = (45.0, 45.0),
+    geometry: tuple[Incidence, Incidence] = (45.0, 45.0),
 ) -> xr.Dataset:
     """Correct fluorescence of a thick, even sample for its own absorption.
 
