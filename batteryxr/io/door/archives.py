@@ -28,8 +28,6 @@ _HARMLESS = 1 << 15
 _XML, _XML_RATIO = 4_000_000, 60
 #: Bytes of the longest tag of XML.
 _TAG = 1 << 18
-#: Bytes of the header of a page of parquet, with the least and largest value in it.
-_PAGE, _NESTED = 1 << 14, 4
 
 
 def check_zip(path: Path) -> zipfile.ZipFile:
@@ -214,7 +212,6 @@ def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
         unpacked = 8 * about.num_rows * len(wanted)
         with opened(path) as raw:
             size = os.fstat(raw.fileno()).st_size
-            unpacked = max(unpacked, _unpacked(path, raw, about, set(wanted)))
     refuse_bomb(path, size, unpacked, "the table")
     words = [n for n, kind in kinds.items() if str(kind).endswith(("string", "binary"))]
     with _parquet(path, read_dictionary=words) as file:
@@ -233,78 +230,3 @@ def _parquet(path: Path, **options: Any) -> Iterator[Any]:
         parquet.ParquetFile(path, **options) as file,
     ):
         yield file
-
-
-def _unpacked(path: Path, raw: BinaryIO, about: Any, wanted: set[str]) -> int:
-    """Return the bytes to which the pages of columns unpack, as each of them says.
-
-    The directory of a file says that too, and may say otherwise.
-    """
-    unpacked = 0
-    places = [
-        k for k in range(about.num_columns) if about.schema.column(k).path in wanted
-    ]
-    for group in range(about.num_row_groups):
-        rows = about.row_group(group)
-        for place in places:
-            column = rows.column(place)
-            starts = (column.dictionary_page_offset, column.data_page_offset)
-            start = min(at for at in starts if at is not None)
-            end = start + column.total_compressed_size
-            while start < end:
-                raw.seek(start)
-                header = _Compact(raw.read(_PAGE))
-                fields = header.struct()
-                unpacked += fields[2]
-                start += header.place + max(fields[3], 0)
-    return unpacked
-
-
-class _Compact:
-    """Reads the numbers of a header in Thrift's compact protocol, and skips others.
-
-    Written after the public description of the protocol.
-    """
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw, self.place = raw, 0
-
-    def struct(self, depth: int = 0) -> dict[int, int]:
-        """Return the whole numbers of a struct by the number of their field."""
-        found: dict[int, int] = {}
-        number = 0
-        while head := self._byte():
-            kind, step = head & 15, head >> 4
-            number = number + step if step else self._signed()
-            value = self._value(kind, depth)
-            if value is not None:
-                found[number] = value
-        return found
-
-    def _byte(self) -> int:
-        self.place += 1
-        return self.raw[self.place - 1]
-
-    def _whole(self) -> int:
-        value = shift = 0
-        while (byte := self._byte()) & 128:
-            value, shift = value | (byte & 127) << shift, shift + 7
-        return value | byte << shift
-
-    def _signed(self) -> int:
-        value = self._whole()
-        return (value >> 1) ^ -(value & 1)
-
-    def _value(self, kind: int, depth: int) -> int | None:
-        if kind in (4, 5, 6):
-            return self._signed()
-        if kind == 12 and depth < _NESTED:
-            self.struct(depth + 1)
-        elif kind == 8:
-            length = self._whole()
-            self.place += length
-        elif kind in (3, 7):
-            self.place += 1 if kind == 3 else 8
-        elif kind not in (1, 2):  # truths are in their kind, lists in no header
-            raise ValueError(f"a field of kind {kind}")
-        return None
