@@ -247,7 +247,7 @@ def _noise(
     scans: np.ndarray,
 ) -> float:
     """Return the variance of noise, by what a factorisation leaves of the data."""
-    from batteryxr.nmf.kernels import alternate, normal
+    from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.feasible import left_over
 
     count = block.values.size if block.v is None else int((block.v > 0).sum())

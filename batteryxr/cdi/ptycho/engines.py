@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """What a reconstruction asks of an engine."""
 
+    def __hash__(self) -> int:
+        """Return a number that equal engines share."""
+        ...
+
     @property
     def holds_all_waves(self) -> bool:
         """Whether the exit waves of all frames are in memory at once."""

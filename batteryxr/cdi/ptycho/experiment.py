@@ -107,6 +107,16 @@ class Experiment:
         """Pixels (n, n) that count in no frame, the beam in the middle."""
         return np.fft.fftshift(self.weight) == 0
 
+    @property
+    def noise_residual(self) -> float:
+        """The residual that counting noise leaves, at most."""
+        from batteryxr.cdi.ptycho.kernels.metrics import noise_left
+
+        assert self.seen is not None, "look at the frames first: `examined`"
+        left = noise_left(self.seen.mean[self.seen.top >= 0])
+        photons = float(self.seen.counts.sum())
+        return left * len(self.seen.counts) / max(photons, 1e-30)
+
     def only(self, kept: np.ndarray) -> Experiment:
         """Return the experiment of some frames, its object as small as they let it.
 

@@ -72,7 +72,7 @@ def labelled_state(
             IMAGE, to_numpy(state.light()), "1", "Counts per object pixel"
         ),
         "amp_residual": Labelled("iteration", residuals, "1", RESIDUAL),
-        "noise_residual": Labelled((), noise_residual(experiment), "1", _NOISE),
+        "noise_residual": Labelled((), experiment.noise_residual, "1", _NOISE),
         "mode_weight": Labelled("probe_mode", shares, "1", "Fraction of the power"),
     }
     shifts = np.full((frames, 2), np.nan)
@@ -106,16 +106,6 @@ def labelled_state(
     own = {name: axis.under(name) for name, axis in axes.items()}
     kept = {str(name): c for name, c in coords.items() if name not in own}
     return xr.Dataset({k: v.under(k) for k, v in found.items()}, coords=own | kept)
-
-
-def noise_residual(experiment: Experiment) -> float:
-    """Return the residual that counting noise leaves of an experiment, at most."""
-    from batteryxr.cdi.ptycho.kernels.metrics import noise_left
-
-    seen = experiment.seen
-    assert seen is not None, "look at the frames first: `examined`"
-    left = noise_left(seen.mean[seen.top >= 0])
-    return left * len(seen.counts) / max(float(seen.counts.sum()), 1e-30)
 
 
 def labelled_stack(

@@ -163,9 +163,7 @@ class StoredObjects:
 
     def noise(self) -> np.ndarray:
         """Return the residuals that counting noise leaves at most."""
-        from batteryxr.cdi.ptycho.result import noise_residual
-
-        return np.array([noise_residual(e) for e in self._experiments])
+        return np.array([e.noise_residual for e in self._experiments])
 
     def background(self, k: int) -> np.ndarray | None:
         """Return the background of energy `k`, the beam in the middle; None: none."""

@@ -263,8 +263,8 @@ def _images_told(file: Any) -> int:
     if found := re.match(r'\{"shape": \[([\d, ]{1,200})\]', first):
         sizes = [int(n) for n in re.findall(r"\d+", found[1])]
         return math.prod(sizes[:-2])
-    sizes = re.findall(r"<Pixels\b[^>]{0,2000}", first)[:1]
-    counts = re.findall(r'\bSize[ZCT]="(\d{1,9})"', sizes[0]) if sizes else []
+    pixels = re.findall(r"<Pixels\b[^>]{0,2000}", first)[:1]
+    counts = re.findall(r'\bSize[ZCT]="(\d{1,9})"', pixels[0]) if pixels else []
     return math.prod(map(int, counts)) if counts else 0
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
@@ -89,21 +90,26 @@ def sum_elements(
     raw = {name: _column(spectra, name, "columns") for name in columns}
     factors = {name: _factor(spectra, name, how) for name, how in columns.items()}
     grown = {name: raw[name] * factors[name] for name in raw}
-    total, seen = sum(grown.values()), sum(raw.values())
-    square = sum(grown[name] * factors[name] for name in raw)
+    total, seen = _total(grown), _total(raw)
+    square = _total({name: grown[name] * factors[name] for name in raw})
     monitor = xr.DataArray(1.0) if i0 is None else _column(spectra, i0, "i0")
     monitor = monitor.where(monitor > 0)
     name = "intensity" if i0 is None else "absorption"
     text = "Fluorescence" if i0 is None else "Fluorescence over monitor"
     parts = (
         (name, total / monitor, text),
-        (f"{name}_error", np.sqrt(square) / monitor, f"{text}, standard error"),
+        (f"{name}_error", square**0.5 / monitor, f"{text}, standard error"),
         ("dead_time_factor", total / seen.where(seen > 0), "Growth by dead time"),
     )
     out = xr.Dataset({n: label(a, n, units="1", long_name=t) for n, a, t in parts})
     if not any(blocks.is_lazy(array) for array in (*raw.values(), *factors.values())):
         _look(grown, factors)
     return inherit(out, spectra)
+
+
+def _total(parts: Mapping[str, xr.DataArray]) -> xr.DataArray:
+    """Return the sum of arrays that lie on the same labels."""
+    return functools.reduce(operator.add, parts.values())
 
 
 def _column(spectra: xr.Dataset, name: str, argument: str) -> xr.DataArray:
@@ -156,7 +162,7 @@ def _look(grown: dict[str, xr.DataArray], factors: dict[str, xr.DataArray]) -> N
         return
     stack = xr.concat(list(grown.values()), "element", coords="minimal", join="exact")
     shape = stack / stack.mean("energy")
-    off = np.abs(shape - shape.median("element"))
+    off = abs(shape - shape.median("element"))
     off = off.mean([d for d in off.dims if d != "element"])
     usual = float(off.median())
     far = ~(off <= max(_TIMES * usual, _PART)).values

@@ -119,7 +119,7 @@ def replicas(
     found = np.isfinite(residuals)
     if averaged > 0 and found.any():  # the answer is of chosen starts: so are replicas
         out[residuals > _CHOSEN * np.nanmedian(residuals)] = np.nan
-    kept = np.isfinite(out[:, *np.unravel_index(0, rho.shape)])
+    kept = np.isfinite(out.reshape(len(out), -1)[:, 0])
     n = int(kept.sum())
     if n < _FEWEST:
         return np.full_like(out, np.nan), np.nan
