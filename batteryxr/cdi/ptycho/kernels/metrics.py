@@ -228,11 +228,11 @@ def noise_left(mean: np.ndarray) -> float:
 @cache
 def _left_of() -> tuple[np.ndarray, np.ndarray]:
     """Return expected counts λ, and the mean of (√I - √λ)² over Poisson's I."""
-    from scipy import special
+    from scipy.special import gammaln, xlogy
 
     expected = np.r_[0.0, np.geomspace(1e-4, 60.0, 120)]
     found = np.arange(160)[:, None]
     squares = (np.sqrt(found) - np.sqrt(expected)) ** 2
-    logarithm = special.xlogy(found, expected) - expected - special.gammaln(found + 1)
+    logarithm = xlogy(found, expected) - expected - gammaln(found + 1)
     left = np.sum(np.exp(logarithm) * squares, axis=0)
     return np.r_[expected, 1e3], np.r_[left, 0.25]
