@@ -755,6 +755,20 @@ def test_the_table_is_consistent(quantity):
             bounds.check(quantity, 2 * bound.possible[1] + 1, argument="it")
 
 
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [({"offset_s": 3.6e6}, "ms"), ({"drift_ppm": 1e-5}, "fraction")],
+)
+def test_slips_of_a_declared_clock_are_told(given, word):
+    with pytest.warns(DataQualityWarning, match=word):
+        echem.Clock(**given, reference="2022-07-27T12:00")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        echem.Clock(offset_s=-37.4, drift_ppm=0.3, reference="2022-07-27T12:00")
+        fitted = given | {"method": "fitted", "reference": "2022-07-27T12:00"}
+        echem.Clock(**fitted)
+
+
 def test_missing_numbers_are_not_judged():
     for value in (None, np.nan, [np.nan, np.inf], "file.h5"):
         bounds.check("photon energy", value, argument="energy")

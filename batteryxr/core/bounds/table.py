@@ -62,6 +62,10 @@ BOUNDS: dict[str, Bound] = {
     "clock offset": Bound("s", (0.0, 4e6), (0.0, 2e5), {"ms": 1e-3}),
     "clock drift": Bound("1e-6", (0.0, 1e6), (0.5, 2e4),
                          {"per cent": 1e4, "a fraction": 1e6}),
+    # A clock that was reset is years off.
+    "declared clock offset": Bound("s", (0.0, 4e9), (0.0, 2e5), {"ms": 1e-3}),
+    "declared clock drift": Bound("1e-6", (0.0, 1e6), (1e-2, 2e4),
+                                  {"per cent": 1e4, "a fraction": 1e6}),
     "electrons": Bound("1", (0.0, 1e4), (5e-3, 36.0), _PER_CENT),
     "relative tolerance": Bound("1", (0.0, 1e6), (0.0, 0.5), _PER_CENT),
     "strain": Bound("1", (0.0, 0.2), (0.0, 0.12), _PER_CENT),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.kernels.times import NAT
@@ -66,6 +67,8 @@ class Clock:
                 "the time at which the offset holds, since there is a drift",
                 "For example reference='2022-07-27T12:00'.",
             )
+        if self.method == "declared":
+            self._tell_slips()
         if self.reference:
             try:
                 np.datetime64(self.reference, "ns")
@@ -74,6 +77,15 @@ class Clock:
                     "reference", self.reference, "ISO text such as '2022-07-27T12:00'"
                 ) from error
         _zone(self.timezone)
+
+    def _tell_slips(self) -> None:
+        """Warn of an offset of days, and of a drift below what anybody declares."""
+        for quantity, name in (
+            ("declared clock offset", "offset_s"),
+            ("declared clock drift", "drift_ppm"),
+        ):
+            if size := abs(getattr(self, name)):
+                bounds.check(quantity, size, argument=name)
 
     def to_cycler(self, times: np.ndarray) -> np.ndarray:
         """Return the cycler's time (datetime64, UTC) of scan times; NaT stays NaT.
