@@ -92,8 +92,8 @@ def read_stack(
         order of axes; CXI files of ptychographic objects, one for each energy or one
         for all. A folder, a pattern, a list, or one path.
     energy
+        Photon energies (eV) in the order of the frames, or a text file whose first
         column holds them. None: from the headers or names of the files
-        column holds them. None: as the files tell, in their headers or names
         (``_5465.5eV``, ``_5.4655keV``).
     pixel_size
         Size of a pixel (nm), one number or (y, x). It replaces a missing or wrong
