@@ -100,7 +100,7 @@ def cells(
         A life ends with the first complete cycle that retains less than this fraction
         of the reference, unless one of the next two complete cycles retains more.
     counting
-        What ends a half cycle. Default: as in `half_cycles`.
+        Criteria that end a half cycle. Default: as in `half_cycles`.
     timezone
         Zone of the cyclers' clocks, if the table has none.
     store

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN = 40
-#: What an exception says about the file; the first type that fits is taken.
+#: Message about the file for each type of exception; the first that fits is taken.
 _TELLS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (MemoryError, "it tells of more than fits into memory"),
     (RecursionError, "it nests more deeply than any measurement"),
@@ -54,7 +54,7 @@ def in_json(path: Path, text: str, kind: str) -> Any:
     text
         The whole text of the file.
     kind
-        What the file should be, such as "Athena project".
+        Kind of file that is expected, such as "Athena project".
 
     Raises
     ------

@@ -84,8 +84,8 @@ def read_ptychography(
     sign
         Factors of positions y and x: -1 if the sample moves, or if a motor runs
         against the detector's rows or columns. None: as usual for the layout. Or
-        two names, as `cdi.orientation` finds them: ``("x", "-y")`` takes the file's x
-        as y, and the negative of the file's y as x.
+        two names, as `cdi.orientation` finds them: ``("x", "-y")`` takes the usual x
+        as y, and the negative of the usual y as x.
     narrow
         Convert counts to uint16, which halves the memory and usually suffices. Bad
         pixels become 0; reading fails if another count does not fit.

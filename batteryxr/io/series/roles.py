@@ -263,7 +263,7 @@ _ANY_SIGN = re.compile(
 
 @dataclass(frozen=True)
 class Role:
-    """What a column holds, how clearly its name says so, and its detector element.
+    """Role of a column, how clearly its name says so, and its detector element.
 
     Attributes
     ----------

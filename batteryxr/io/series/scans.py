@@ -150,7 +150,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked to read.
+    """Request of the user: axis, column and rows to read.
 
     Attributes
     ----------
