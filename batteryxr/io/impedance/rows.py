@@ -77,8 +77,8 @@ def spectra_of(
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, str]]:
     """Return the points of each spectrum, in the order of measurement.
 
-    A spectrum ends where the number in the file changes, or the frequency turns back.
-    It has each frequency once.
+    A spectrum ends where the file's spectrum number changes, or the frequency turns
+    back. It has each frequency once.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def spectra_of(
 
 
 def _changes(number: np.ndarray | None) -> list[int]:
-    """Return the rows at which the number in the file changes; gaps are ignored."""
+    """Return the rows at which the file's spectrum number changes; gaps are ignored."""
     if number is None or np.isnan(number).all():
         return []
     told = np.isfinite(number)

@@ -125,7 +125,7 @@ def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
 
 
 def beside(scans: Sequence[Scan]) -> Coords:
-    """Return coordinates that distinguish the scans of one file: label and positions."""
+    """Return coordinates that distinguish the scans of a file: label, positions."""
     coords: Coords = {}
     files = {s.source.path for s in scans}
     if len(files) < len(scans):

@@ -277,7 +277,7 @@ def _to_utc(
 def _runs_on(
     local: np.ndarray, passed: np.ndarray, offsets: _Offsets, close: float
 ) -> np.ndarray:
-    """Return where a clock ignores changes of summer time; empty if it follows any."""
+    """Return the rows at which a clock ignores summer time; empty if it follows any."""
     met = np.zeros(max(local.size - 1, 0), bool)
     for column in offsets:
         met |= column[1:] != column[:-1]

@@ -43,7 +43,7 @@ class Nested:
 
     @property
     def taken(self) -> tuple[tuple[int, ...], ...]:
-        """Return the indices of cells that records take from each level above."""
+        """Return the indices of cells that records take from cycle and step rows."""
         own = choose(self.labels[-1], _OUTER)
         found: list[tuple[int, ...]] = []
         for level in self.labels[:-1]:
@@ -54,7 +54,7 @@ class Nested:
 
     @property
     def flat(self) -> tuple[str, ...]:
-        """Return the labels of the table of records, with the cells from above."""
+        """Return the labels of the records, after those taken from cycles and steps."""
         outer = [
             level[index]
             for level, chosen in zip(self.labels, self.taken, strict=False)
@@ -104,7 +104,7 @@ def _worded(rows: Sequence[Sequence[str]]) -> bool:
 def flattened(
     nested: Nested, body: Sequence[Any], rows: RowParts
 ) -> tuple[list[Any], np.ndarray]:
-    """Return the records, with the cells from above, and their place in `body`.
+    """Return the records with cells of their cycle and step, and their places.
 
     Parameters
     ----------
