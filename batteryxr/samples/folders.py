@@ -120,7 +120,7 @@ def look_in(
 def _sources(
     folder: Path, paths: list[str]
 ) -> tuple[dict[Path, dict[str, str]], list[str]]:
-    """Return the files that may hold the paths, by name inside, and missing paths."""
+    """Return the paths that each source may hold, and the paths without a source."""
     sources: dict[Path, dict[str, str]] = defaultdict(dict)
     nowhere = []
     for path in paths:

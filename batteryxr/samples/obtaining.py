@@ -133,7 +133,7 @@ def obtain(
 
 
 def _here(sample: MeasuredSample, places: Places) -> tuple[Path, list[str]]:
-    """Return the folder of a sample, present or future, and its missing paths."""
+    """Return the folder where a sample is or will be, and its missing paths."""
     if places.stand_in is not None:
         return look_in(sample, places.stand_in / sample.name, places)
     folder = places.cache / sample.name

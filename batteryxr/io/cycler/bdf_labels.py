@@ -206,7 +206,7 @@ def canonical(name: str, term: Term) -> Term:
 
 @functools.cache
 def power_of_ten(units: str, to: str) -> int:
-    """Return the number of places by which the point moves between two units.
+    """Return the places by which the decimal point moves between two units.
 
     Raises
     ------

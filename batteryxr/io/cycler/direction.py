@@ -220,7 +220,7 @@ def _passed(table: RawTable) -> np.ndarray:
 def _mean(
     votes: np.ndarray, weights: np.ndarray, every: np.ndarray
 ) -> tuple[float, float] | None:
-    """Return the weighted mean of votes, and the voting fraction of all weights."""
+    """Return the weighted mean of votes, and the fraction of all weights that voted."""
     total = float(weights.sum())
     if total <= 0:
         return None

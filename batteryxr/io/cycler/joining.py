@@ -108,7 +108,7 @@ def join(
 
 
 def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
-    """Return flag -> message with the files it concerns, each message once."""
+    """Return the messages for each flag with their files, each message once."""
     said: dict[str, dict[str, list[str]]] = {}
     for p in placed:
         for flag, sentence in p.table.notes.items():
@@ -328,7 +328,7 @@ def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Data
 
 
 def _source_label(name: str, placed: Sequence[_Placed]) -> str:
-    """Return the label of most rows, ignoring those that say there is none."""
+    """Return the label of most rows, ignoring labels that begin with 'none'."""
     rows: dict[str, int] = {}
     for p in placed:
         label = p.table.labels.get(name, "")

@@ -34,7 +34,7 @@ _JITTER, _SAME_RATE = 2.0, 1e-3
 
 
 def known(repair: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the flags to repair, checked.
+    """Return the flags to repair after checking their names.
 
     Raises
     ------

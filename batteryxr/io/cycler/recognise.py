@@ -92,7 +92,7 @@ class TableLayout:
 def recognise(
     rows: Sequence[Sequence[str]], head: Sequence[str], options: Options
 ) -> TableLayout | None:
-    """Return the layout of the first line of labels that fits a maker's labels.
+    """Return the layout of the first line that holds the labels of a known maker.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def _started(
     head: str,
     options: Options,
 ) -> RawTable:
-    """Give every row its clock reading, or the test the start in the header."""
+    """Set the clock reading of every row, or else the start from the header."""
     written = re.search(vendor.start, head) if vendor.start else None
     order = vendor.dayfirst if options.dayfirst is None else options.dayfirst
     noted = clock.reading(written[1], dayfirst=order) if written else None
@@ -278,7 +278,7 @@ def _running(columns: Mapping[str, np.ndarray]) -> np.ndarray:
 def _sensed(
     columns: dict[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the columns without temperatures that no sensor read, and notes.
+    """Return the columns without temperatures of missing sensors, and notes.
 
     Cyclers write -9999 or -327.6 degC where no sensor is connected.
     """

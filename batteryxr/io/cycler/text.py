@@ -1,4 +1,4 @@
-"""Read tables in text files by one strict, fast way from bytes to columns."""
+"""Read tables of text strictly and fast, from bytes to columns."""
 
 from __future__ import annotations
 

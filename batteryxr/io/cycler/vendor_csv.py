@@ -121,7 +121,7 @@ def _bare(line: bytes, separator: str) -> bytes:
 
 
 def _told(head: list[str], nested: Nested) -> list[str]:
-    """Return all lines down to the labels as one, in which makers leave marks."""
+    """Return all lines down to the labels as one text; makers leave marks there."""
     return ["\n".join(head[: nested.row + nested.depth + 1])]
 
 

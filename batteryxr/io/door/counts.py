@@ -129,6 +129,6 @@ def _tell_saturated(values: np.ndarray, high: float, source: str) -> None:
 
 
 def _top(dtype: np.dtype[Any]) -> int:
-    """Return the least number that is no count; fast detectors mark with two."""
+    """Return the least number that is no count; fast detectors reserve the top two."""
     top = int(np.iinfo(dtype).max)
     return top - 1 if dtype.itemsize >= 4 and dtype.kind == "u" else top

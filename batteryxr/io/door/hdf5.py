@@ -99,7 +99,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
-    """Yield path and dataset for all datasets, following links but no endless circle.
+    """Yield path and dataset for all datasets; follow links, but not in circles.
 
     The default branch of NeXus comes first. Broken links are left out.
 

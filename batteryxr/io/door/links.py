@@ -169,7 +169,7 @@ def _inner(
 
 
 def check_stored(path: Path, node: Any) -> None:
-    """Raise if the values of a dataset that stores its own were never written.
+    """Raise if a dataset that stores its own values was never written.
 
     Raises
     ------

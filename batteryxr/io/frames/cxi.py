@@ -169,7 +169,7 @@ def _axes(detector: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _energy(group: h5py.Group, path: Path) -> float:
-    """Return the photon energy in eV; units default to J or eV by its size."""
+    """Return the photon energy in eV; if units are missing, its size decides."""
     for name in _ENERGIES:
         if name in group:
             value = _number(group[name])

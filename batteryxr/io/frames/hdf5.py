@@ -171,7 +171,7 @@ def _objects(file: h5py.Group) -> list[str]:
 
 
 def _numbered(file: h5py.Group, path: Path, stacks: list[str]) -> list[str]:
-    """Return data_000001, data_000002, ... of one group, as in a master file."""
+    """Return the datasets data_000001, data_000002, ... of a group in a master file."""
     found = [s for s in stacks if _PART.fullmatch(s.rsplit("/", 1)[-1])]
     groups = {s.rpartition("/")[0] for s in found}
     if len(groups) != 1:
@@ -225,7 +225,7 @@ def _beside(
 
 
 def _positions(entry: h5py.Group) -> dict[str, float]:
-    """Return single motor positions from where BLISS stores them."""
+    """Return single motor positions from the groups that BLISS uses."""
     found: dict[str, float] = {}
     for name in ("instrument/positioners", "instrument/positioners_start"):
         group = entry.get(name)

@@ -156,7 +156,7 @@ def _read(
 
 
 def _held(file: Any, layout: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the datasets of a file; if the layout names all, only those."""
+    """Return the datasets that a layout names if all exist, else all of a file."""
     if not isinstance(layout, Mapping):
         return dict(walk(file))
     paths = [v if isinstance(v, str) else v[0] for v in layout.values() if v]

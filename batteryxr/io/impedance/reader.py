@@ -148,7 +148,7 @@ def _taken(
     options: Options,
     where: tzinfo | None,
 ) -> tuple[list[_Taken], list[Readings], dict[str, str]]:
-    """Return the spectra of some files, what was read, and flag -> its message."""
+    """Return the spectra of some files, what was read, and a message for each flag."""
     taken: list[_Taken] = []
     read: list[Readings] = []
     notes: dict[str, list[str]] = {}

@@ -173,7 +173,7 @@ def _turns(log: np.ndarray) -> list[int]:
 
 
 def _repeats(runs: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the rows of the first measurements of each frequency, the second ..."""
+    """Return the rows of the k-th measurement of each frequency, for every k."""
     most = max(one.size for one in runs)
     return [np.array([r[k] for r in runs if k < r.size]) for k in range(most)]
 

@@ -59,7 +59,7 @@ class ColumnFile:
 
     @property
     def first_line(self) -> int:
-        """Return the number, from 1, of the first line of numbers."""
+        """Return the line number (from 1) of the first row of numbers."""
         return self.above + len(self.header) + 1
 
     @property

@@ -223,7 +223,7 @@ def _called(column: Any) -> str:
 def _series(
     scans: list[Scan], labels: Labelling, interpolate: Any, *, lazy: bool
 ) -> xr.DataArray:
-    """Return scans whose headers were read as one array."""
+    """Return one array of scans whose headers were read."""
     messages = [*_agree(scans), *dict.fromkeys(note for s in scans for note in s.notes)]
     if ends := [s.source.path.name for s in scans if s.seems_cut]:
         messages.append(f"{', '.join(ends[:3])}: {CUT} ({len(ends)} files)")

@@ -209,7 +209,7 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """Column names of one beamline or program, where the words do not suffice.
+    """Column names of one beamline or program that differ from the usual words.
 
     Attributes
     ----------

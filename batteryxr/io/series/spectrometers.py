@@ -1,4 +1,4 @@
-"""Read binary files of spectrometers (Bruker OPUS, Renishaw .wdf) by libraries."""
+"""Read binary files of spectrometers (Bruker OPUS, Renishaw .wdf) with libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read patterns whose axis is given as start, step and stop: a row per program."""
+"""Read patterns whose axis is given as start, step and stop, by a table of programs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ _TRIPLE = re.compile(rf"[ \t]*{_N}[ \t,]+{_N}[ \t,]+{_N}(?=\s)[^\n]*\n")
 
 
 def read(path: Path, text: str) -> list[Decoded]:
-    """Return the patterns of a file without angles; none if it is another kind."""
+    """Return the patterns of a file without angles; an empty list for other kinds."""
     if _BANK.search(text[:20_000]):
         return _gsas(path, text)
     for row in PROGRAMS:

@@ -201,7 +201,7 @@ def clocked(table: RawTable, where: tzinfo | None) -> Clocked:
 def _standing(
     times: np.ndarray, stamps: np.ndarray
 ) -> tuple[np.ndarray, Course] | None:
-    """Return rows placed from a reading that all of them repeat; None otherwise."""
+    """Return row times from the one reading that all rows repeat, or None."""
     known = np.flatnonzero(stamps != NAT)
     moved = float(np.ptp(times[known]))
     if np.ptp(stamps[known]) > 0 or moved < _STANDS:

@@ -54,7 +54,7 @@ class Nested:
 
     @property
     def flat(self) -> tuple[str, ...]:
-        """Return the labels of the records, after those taken from cycles and steps."""
+        """Return labels of cells taken from cycles and steps, then of the records."""
         outer = [
             level[index]
             for level, chosen in zip(self.labels, self.taken, strict=False)
