@@ -30,8 +30,8 @@ class Limits:
     ----------
     max_bytes
         Limit in bytes for a file that is read whole, for what a packed file unpacks
-        to, for one frame, and for an array read at once. None: 1 GB, 1 GB, 2 GB,
-        256 MB, and nothing large that is packed more than a hundredfold.
+        to, for one frame, and for an array read at once. None: in this order 1 GB,
+        1 GB, 2 GB, 256 MB, and nothing large that is packed more than a hundredfold.
     outside
         Whether HDF5 files may link to files outside their own folder.
 
