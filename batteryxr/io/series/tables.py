@@ -158,7 +158,7 @@ def _of_spec(path: Path, raw: bytes, begins: list[re.Match[bytes]]) -> list[Colu
 
 
 def _wide(path: Path, raw: bytes) -> list[Decoded]:
-    """Return spectra that are rows under one row of the axis, as LabSpec writes maps."""
+    """Return spectra that are rows under one row of the axis, as in LabSpec maps."""
     at = re.search(rb"(?m)^[^#\n]", raw)
     if at is None or at[0] not in b"\t,;":
         return []
