@@ -1,4 +1,4 @@
-"""Readers: one function per family of formats, files in, labelled data out."""
+"""Read files into labelled data: one function for each family of formats."""
 
 from batteryxr.io.cycler.bdf_writer import write_bdf as write_bdf
 from batteryxr.io.cycler.reader import read_cycler as read_cycler

@@ -1,4 +1,4 @@
-"""Clocks: time zones are declared, never guessed."""
+"""Read dates, durations and time zones; zones are declared, never guessed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def zone(name: str | None) -> tzinfo | None:
-    """Return the time zone of that name, or of a fixed offset such as ``"+02:00"``.
+    """Return the time zone of a name, or of a fixed offset such as ``"+02:00"``.
 
     Raises
     ------
@@ -57,13 +57,13 @@ def zone(name: str | None) -> tzinfo | None:
 
 
 def utc_nanoseconds(local: datetime, where: tzinfo) -> int:
-    """Return nanoseconds since 1970 (UTC) of a local clock reading.
+    """Return a local clock reading in nanoseconds since 1970 (UTC).
 
     Raises
     ------
     ArgumentError
-        If the clock was put forward over this reading, or back so that it was
-        shown twice.
+        If the clock was put forward over this reading, or put back so that it
+        occurred twice.
     """
     first, second = (local.replace(tzinfo=where, fold=fold) for fold in (0, 1))
     back = first.astimezone(UTC).astimezone(where).replace(tzinfo=None, fold=0)
@@ -88,9 +88,9 @@ def utc_nanoseconds(local: datetime, where: tzinfo) -> int:
 
 
 def stamp(start: datetime | None, where: tzinfo | None) -> int:
-    """Return nanoseconds since 1970 (UTC), or NaT where they cannot be told.
+    """Return a start in nanoseconds since 1970 (UTC), or NaT if its zone is unknown.
 
-    `start` is local, in the zone `where`, unless it has a zone of its own.
+    `start` is in the zone `where`, unless it has a zone of its own.
     """
     if start is None or (start.tzinfo is None and where is None):
         return NAT
@@ -111,20 +111,20 @@ def _offset_text(offset: timedelta) -> str:
 
 
 def reading(text: str, *, dayfirst: bool | None = None) -> datetime | None:
-    """Return a date and time as a cycler writes it; None if it is none.
+    """Return the date and time in a cycler's text, or None if it holds none.
 
     Parameters
     ----------
     text
-        Such as ``"07/26/2022 22:38:30.190"`` or ``"2022-07-26 22:38:30"``; without
-        zone unless it says one.
+        Text such as ``"07/26/2022 22:38:30.190"`` or ``"2022-07-26 22:38:30"``; the
+        result has a zone only if the text gives one.
     dayfirst
-        Order of day and month where both could be either; None refuses those.
+        Whether the day comes first where the order is ambiguous; None refuses that.
 
     Raises
     ------
     ArgumentError
-        If day and month cannot be told apart.
+        If the order of day and month is ambiguous.
     """
     match = _READING.fullmatch(text.strip())
     if match is None:
@@ -176,12 +176,12 @@ def _day_leads(
 
 
 def duration(text: str) -> float:
-    """Return seconds of a duration such as ``"26:03:12.5"`` or ``"1d 02:03:12"``.
+    """Return the seconds of a duration such as ``"26:03:12.5"`` or ``"1d 02:03:12"``.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If the text is not a duration.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:

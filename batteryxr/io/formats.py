@@ -1,4 +1,4 @@
-"""File formats: who reads each, loaded when a file of that kind comes."""
+"""Describe file formats: their marks, and the reader that is imported when needed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: who reads it, and its marks.
+    """A file format: its marks and its reader.
 
     Parameters
     ----------
     module
-        Module of `batteryxr.io`; it is imported when `read` is asked for.
+        Module of `batteryxr.io`, imported on first use of `read`.
     suffixes
-        Endings of file names, lower case, longest meaning first.
+        Endings of file names, in lower case.
     signature
-        Pattern that the first bytes match, where content tells.
+        Pattern that the first bytes match, if the content identifies the format.
     function
-        The module's function that reads it.
+        Name of the module's function that reads the format.
     """
 
     module: str
@@ -34,11 +34,11 @@ class Format:
 
     @property
     def read(self) -> Callable[..., Any]:
-        """The function that reads a file; each kind of file has its own arguments."""
+        """Return the function that reads a file; its arguments depend on the format."""
         module = importlib.import_module(f"batteryxr.io.{self.module}")
         read: Callable[..., Any] = getattr(module, self.function)
         return read
 
     def matches(self, start: bytes) -> bool:
-        """Tell whether the first bytes of a file are those of the format."""
+        """Tell whether the first bytes of a file match the format."""
         return self.signature is not None and bool(self.signature.match(start))

@@ -1,4 +1,4 @@
-"""A run with all that one program measured: its cycling, and impedance beside it."""
+"""Read cycling and impedance that one program measured in a run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ def read_run(
     dayfirst: bool | None = None,
     repair: str | Sequence[str] = (),
 ) -> xr.DataTree:
-    """Read all that a run of cycling and impedance measured, each in its group.
+    """Read the cycling and the impedance of a run, each into its own group.
 
-    Reads twice: what is cycling with `read_cycler`, what is impedance with
-    `read_impedance`. The record is the one that `read_cycler` gives. Tables of text
-    that hold impedance alone are no cycling, and files that only cyclers write no
-    impedance.
+    Reads twice: cycling with `read_cycler`, impedance with `read_impedance`. The record
+    is the same as from `read_cycler`. Text tables that hold only impedance are skipped
+    for cycling, and files that only cyclers write are skipped for impedance.
 
     Parameters
     ----------
@@ -40,24 +39,24 @@ def read_run(
     dayfirst
         Whether dates are written day first. None: as the maker writes them.
     repair
-        Flags of the record to mend, as in `read_cycler`.
+        Flags of the record to repair, as in `read_cycler`.
 
     Returns
     -------
     xarray.DataTree
-        ``echem``, the record, and ``impedance``, the spectra, each where the files
+        ``echem`` (the record) and ``impedance`` (the spectra), each if the files
         have any.
 
     Raises
     ------
     ArgumentError
-        If a file is not there, is of no known format, or an argument is wrong.
+        If a file does not exist, has no known format, or an argument is wrong.
     FileFormatError
-        If a file is damaged, or none has cycling or impedance.
+        If a file is damaged, or no file has cycling or impedance.
 
     See Also
     --------
-    read_cycler, read_impedance : one of them, with columns by name.
+    read_cycler, read_impedance : read only one of them, with columns by name.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From files to an answer: a whole operando experiment, or a study of many cells."""
+"""Analyse a whole operando experiment, or a study of many cells, from its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many cells at once: a table of files in, one Dataset on cell and cycle out."""
+"""Read many cells from a table of files into one Dataset on cell and cycle."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Part
 
-#: Group of the store in which finished cells are kept.
+#: Group of the store that keeps finished cells.
 _GROUP = "cells"
-#: Messages that a warning tells in full.
+#: Most messages that a warning shows in full.
 _TOLD = 3
 #: Columns with a meaning of their own; numbers have units.
 _NAMES = ("cell", "path", "group", "mass", "nominal_capacity")
 _UNITS = {"mass": "mg", "nominal_capacity": "mA h"}
 #: Columns that are arguments of `read_cycler`.
 _OPTIONS = tuple(n for n in inspect.signature(read_cycler).parameters if n != "path")
-#: How alike a column must be to a known one to be taken for a slip of the pen.
+#: Similarity to a known column name above which a column may be misspelt.
 _ALIKE = 0.8
 
 
 @dataclass(frozen=True)
 class _Way:
-    """How each cell is read and summed up."""
+    """Settings for reading each cell and finding its cycles."""
 
     electrode: Literal["cathode", "anode", "full"]
     first: Literal["charge", "discharge"]
@@ -78,61 +78,61 @@ def cells(
 ) -> xr.Dataset:
     """Read the files of many cells and compare their cycles, lives and groups.
 
-    Reads each file once, one cell after another: the memory is that of the largest
-    cell and of the results. A cell that cannot be read is named and flagged, and the
-    others are done.
+    Reads each file once, one cell after another: memory is that of the largest cell
+    and of the results. A cell that cannot be read is named and flagged, and the
+    others are still read.
 
     Parameters
     ----------
     data
-        A table with a row for each cell: a DataFrame, a CSV file, a list of rows
+        Table with a row for each cell: a DataFrame, a CSV file, a list of rows
         (dicts), a dict of name to row or to path, or a list of paths. Columns:
-        ``path`` (what `read_cycler` takes, relative to a CSV file; or a record),
-        ``cell`` (its name; the file's where missing), ``mass`` (mg),
+        ``path`` (as for `read_cycler`, relative to a CSV file; or a record),
+        ``cell`` (its name; by default that of the file), ``mass`` (mg),
         ``nominal_capacity`` (mA h), ``group``, and the arguments of `read_cycler`,
         such as ``timezone``. All others become coordinates on ``cell``.
     electrode, first
         See `cycles`.
     reference
-        What the capacity is retained of: that of the first complete cycle, of the
-        one with most, or of a cycle by number.
+        Cycle to whose capacity the retention refers: the first complete cycle, the
+        one with most capacity, or a cycle by number.
     threshold
         A life ends with the first complete cycle that retains less than this fraction
         of the reference, unless one of the next two complete cycles retains more.
     counting
-        What ends a half cycle. Default: as in `half_cycles`.
+        Criteria that end a half cycle. Default: as in `half_cycles`.
     timezone
-        Zone of the cyclers' clocks, where the table has none.
+        Zone of the cyclers' clocks, if the table has none.
     store
-        Where finished cells are kept: interrupted, a second call goes on there, and
-        reads only cells whose files or arguments are new.
+        Store that keeps finished cells. After an interruption a second call continues
+        there; it reads only cells whose files or arguments are new.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar. None shows it in terminals and notebooks only.
 
     Returns
     -------
     xarray.Dataset
-        On (``cell``, ``cycle``): what `cycles` gives, NaN behind a cell's last cycle.
-        On ``cell``: ``life`` (number of the cycle that ends it; NaN where it goes on
+        On (``cell``, ``cycle``): the result of `cycles`, NaN after a cell's last cycle.
+        On ``cell``: ``life`` (number of the cycle that ends it; NaN if it continues
         beyond the record), ``n_cycles``, ``reference_cycle``, ``reference_capacity``,
         ``flag`` and ``note``, ``mass`` and the name of its group. On (``group``,
-        ``cycle``): mean, standard deviation over the cells and their number of
+        ``cycle``): mean, standard deviation over the cells, and number of cells, for
         capacity, Coulombic efficiency and retention of complete cycles. On ``group``:
-        the same of ``life``, NaN while a cell of the group lives, and its median.
+        the same for ``life``, NaN while a cell of the group lives, and its median.
 
     Raises
     ------
     ArgumentError
-        If the table has no cell, names one twice, or holds a number that is none.
+        If the table has no cell, repeats a name, or holds an invalid number.
     DataError
         If no cell can be read.
     StoreError
-        If the store cannot be written to.
+        If the store cannot be written.
 
     Warns
     -----
     DataQualityWarning
-        Naming the cells that cannot be read, and once for what is warned of others.
+        Naming the cells that cannot be read, and once for warnings about others.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def cells(
     for k, row in enumerate(track(rows, "Reading cells", progress=progress)):
         try:
             one, notes[row.name] = _cell(row, way)
-        except Exception as error:  # one file must not cost the others
+        except Exception as error:  # one bad file must not stop the others
             notes[row.name] = f"{type(error).__name__}: {error}"
             continue
         found.add(k, one)
@@ -167,7 +167,7 @@ def cells(
 
 
 def _cell(row: _CellRow, way: _Way) -> tuple[xr.Dataset, str]:
-    """Return the cycles of a cell and what was said of it; from the store if there."""
+    """Return the cycles of a cell and its warnings, from the store if possible."""
     key = _key(row, way)
     if key is None or way.store is None:
         return _read(row, way)
@@ -201,13 +201,13 @@ def _read(row: _CellRow, way: _Way) -> tuple[xr.Dataset, str]:
                 other.message, other.category, other.filename, other.lineno
             )
     ours = [w for w in said if issubclass(w.category, BatteryxrWarning)]
-    # Of the files their names; what they are flagged for is in the note.
+    # Keep only the file names; flags and warnings are in the note.
     result.attrs["source_files"] = list(record.attrs.get("source_files", []))
     return result, "; ".join(dict.fromkeys(str(w.message) for w in ours))
 
 
 def _key(row: _CellRow, way: _Way) -> str | None:
-    """Return what tells the cycles of a cell from any others; None for a record."""
+    """Return a key that identifies the cycles of a cell, or None for a record."""
     if isinstance(row.source, xr.Dataset):
         return None
     paths = find(row.source, format=row.options.get("format"))
@@ -258,7 +258,7 @@ def _unpacked(arrays: dict[str, np.ndarray], attrs: Mapping[str, Any]) -> xr.Dat
 
 
 def _about(rows: Sequence[_CellRow], files: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Return what the table says of each cell, column by column."""
+    """Return the table's values for the cells, column by column."""
     columns: dict[str, list[Any]] = {
         "cell": [row.name for row in rows],
         "cell_group": [row.group for row in rows],
@@ -307,12 +307,12 @@ class _CellRow:
     """One cell of the table."""
 
     name: str
-    source: Any  # what `read_cycler` takes, or a record
+    source: Any  # path for `read_cycler`, or a record
     group: str
     mass: float | None  # mg
     nominal_capacity: float | None  # mA h
-    options: dict[str, Any]  # of `read_cycler`
-    about: dict[str, Any]  # columns that are only passed on
+    options: dict[str, Any]  # arguments of `read_cycler`
+    about: dict[str, Any]  # other columns, passed on
 
 
 def _cell_rows(data: Any) -> list[_CellRow]:
@@ -321,7 +321,7 @@ def _cell_rows(data: Any) -> list[_CellRow]:
     Raises
     ------
     ArgumentError
-        If there is no cell, a name stands twice, or a number is none.
+        If there is no cell, a name is repeated, or a number is invalid.
     """
     rows = [_row(entry, number) for number, entry in enumerate(_entries(data), 1)]
     if not rows:
@@ -403,7 +403,7 @@ def _is_nothing(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    # A column of whole numbers with a gap becomes one of floats in pandas.
+    # pandas turns a column of integers with a gap into floats.
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value)) if whole else str(value).strip()
 
@@ -430,7 +430,7 @@ def _number(value: Any, column: str, cell: str) -> float | None:
 
 
 def _warn_of_slips(rows: Sequence[_CellRow]) -> None:
-    """Warn of columns that look like a known one, misspelt."""
+    """Warn of columns whose names look like misspelt known ones."""
     for column in sorted({c for row in rows for c in row.about}):
         near = difflib.get_close_matches(
             column.lower(), [*_NAMES, *_OPTIONS], n=1, cutoff=_ALIKE

@@ -1,4 +1,4 @@
-"""What is known of an operando experiment, what is asked, and what was found so far."""
+"""Hold conventions, settings and results of an operando experiment."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conventions:
-    """What only the user knows about the cell and its files.
+    """Facts about the cell and its files that only the user knows.
 
     Parameters
     ----------
     timezone
-        Zone of local times in the files, such as ``"Europe/Paris"``; a pair where the
-        cycler's clock and the scans' stand in different zones. Never guessed.
+        Zone of local times in the files, such as ``"Europe/Paris"``; a pair if the
+        clocks of the cycler and of the scans have different zones. It is never guessed.
     clock_offset
         Seconds to add to the scans' clock to get the cycler's.
     exposure
-        Exposure of each scan in s, where the files do not tell.
+        Exposure of each scan in s, if the files do not give it.
     electrode, first
-        What is cycled and what a cycle begins with; see `echem.cycles`. Without them
-        half cycles are reported, and no efficiency.
+        Electrode that is cycled, and direction that begins a cycle; see `echem.cycles`.
+        Without them, half cycles are reported and no efficiency.
     mass
-        Active mass in mg: specific capacities.
+        Active mass in mg, for specific capacities.
     formula
-        Composition as loaded: with `mass`, Li content.
+        Composition as loaded; with `mass` it gives the Li content.
     """
 
     timezone: str | Sequence[str] | None = None
@@ -50,7 +50,7 @@ class Conventions:
 
     @property
     def zones(self) -> tuple[str | None, str | None]:
-        """Zones of the cycler and of the scans.
+        """Return the zones of the cycler and of the scans.
 
         Raises
         ------
@@ -69,9 +69,9 @@ class Conventions:
 def cycling_results(
     record: xr.Dataset, known: Conventions
 ) -> Iterator[tuple[str, xr.Dataset]]:
-    """Yield what is found from a record alone, each with its group.
+    """Yield the results of a record alone, each with its group.
 
-    ``echem/cycles`` is left out where electrode or first direction are not known.
+    ``echem/cycles`` is left out if electrode or first direction are unknown.
     """
     yield "echem/half_cycles", record.echem.half_cycles()
     if known.electrode is not None and known.first is not None:
@@ -84,16 +84,16 @@ def cycling_results(
 
 @dataclass(frozen=True)
 class Unmixing:
-    """How a series of scans is unmixed.
+    """Settings for unmixing a series of scans.
 
     Parameters
     ----------
     n_components
-        Number of components. Default 3, and the report says so.
+        Number of components. Default 3, which the report then states.
     signal_range
         Part of the scan axis to unmix, in its units.
     seed
-        Of the factorisation, and of the experiment where it is simulated.
+        Seed of the factorisation, and of the experiment if it is simulated.
     """
 
     n_components: int | None = None
@@ -103,16 +103,16 @@ class Unmixing:
 
 @dataclass
 class Findings:
-    """What the analysis of an experiment has found so far.
+    """Results of the analysis of an experiment so far.
 
     Parameters
     ----------
     change
-        Of the store; what is written counts when all of it is there.
+        Change of the store; it takes effect when all groups are written.
     kind
-        Group of the scans in it.
+        Group of the scans in the store.
     notes
-        What the user must not miss: warnings, and what was left out and why.
+        Notes for the user: warnings, and what was left out and why.
     """
 
     change: Revision

@@ -1,4 +1,4 @@
-"""A page of a report: text, tables and figures in one file that opens offline."""
+"""Write a page of a report: text, tables and figures in one file that opens offline."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ pre { background: var(--code); padding: .8rem 1rem; overflow-x: auto;
   .figure { zoom: .72; overflow: visible; }
 }
 """
-#: By which a report is known.
+#: Mark by which a report is recognised.
 _MADE = "<meta name='generator' content='batteryxr'>"
 
 
@@ -59,7 +59,7 @@ class Report:
     title
         Heading of the page.
     summary
-        One sentence under it.
+        One sentence below the heading.
     """
 
     def __init__(self, title: str, summary: str = "") -> None:
@@ -79,7 +79,7 @@ class Report:
         self._body.append(f"<p>{html.escape(text)}</p>")
 
     def notes(self, texts: Iterable[str]) -> None:
-        """Add highlighted remarks, for what the reader must not miss."""
+        """Add highlighted remarks that the reader must not miss."""
         for text in texts:
             self._body.append(f"<p class='note'>{html.escape(text)}</p>")
 
@@ -112,7 +112,7 @@ class Report:
         self._figures.append(plot)
 
     def write(self, path: str | Path) -> Path:
-        """Write the page; its only file, with Bokeh's script inside."""
+        """Write the page as a single file, with Bokeh's script inside."""
         script, figures = _embed(self._figures)
         body = "\n".join(self._body)
         for number, figure in enumerate(figures):
@@ -134,14 +134,14 @@ class Report:
 def require_page(
     path: str | Path, overwrite: bool, *, beside: Path | None = None
 ) -> None:
-    """Raise unless a report can be written to a file, beside the store's folder.
+    """Raise unless a report can be written to a file outside the store's folder.
 
     Raises
     ------
     ArgumentError
-        If its folder is not there, or it would lie in the store.
+        If its folder does not exist, or the file would be in the store.
     StoreError
-        If the file is there and is not to be replaced, or is no report.
+        If the file exists and is not to be replaced, or is not a report.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -163,7 +163,7 @@ def require_page(
 
 
 def _require_writable(path: Path) -> None:
-    """Raise unless a file can be made there: before the work, not after it."""
+    """Raise unless the file can be created; this is tested before the work."""
     try:
         path.open("xb").close()
         path.unlink()
@@ -197,14 +197,14 @@ def _embed(plots: list[Any]) -> tuple[str, list[str]]:
         _without_formulas(model)
     script, figures = components(tuple(models))
     bundle = bundle_for_objs_and_resources(models, Resources(mode="inline"))
-    bundle.js_files.clear()  # of other packages that are loaded: files of a server
+    bundle.js_files.clear()  # scripts of other loaded packages, which need a server
     return bundle.scripts() + script, list(figures)
 
 
 def _without_formulas(figure: Any) -> None:
-    """Part the signs of formulas, which the reader's browser would fetch a script for.
+    """Break up the signs of formulas, for which a browser would fetch a script.
 
-    Texts come from files and stores of anybody.
+    Texts may come from files and stores of any origin.
     """
     for model in figure.references():
         for name, value in model.properties_with_values(include_defaults=False).items():

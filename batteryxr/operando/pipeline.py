@@ -1,4 +1,4 @@
-"""A whole operando experiment: files in, one labelled zarr store and a report out."""
+"""Analyse a whole operando experiment: from files to a labelled store and a report."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-#: Group of the store for a series of scans, by the name of its array.
+#: Name of a series' array -> group of the store.
 GROUPS = {"pdf": "pdf", "absorption": "xanes"}
-#: Largest number of components that is unmixed where the user does not say how many,
-#: and that is looked for.
+#: Number of components to unmix if the user gives none (at most), and largest number
+#: that is considered.
 COMPONENTS = 3
 MOST = 10
 
@@ -65,22 +65,22 @@ def operando(
     Parameters
     ----------
     cycler, scans
-        Files, folders or patterns; see `read_cycler` and `read_series`. With both
-        None an experiment with known truth is simulated, written to files, and read
+        Files, folders or patterns; see `read_cycler` and `read_series`. If both are
+        None, an experiment with known truth is simulated, written to files, and read
         back from them.
     store
         Zarr store to write: a path, a URL or a zarr store. Its groups appear only when
-        everything has succeeded; what was there before stays until then.
+        everything has succeeded; until then its previous content stays.
     conventions
-        What only the user knows.
+        Facts that only the user knows.
     report
-        HTML file to write, in a folder that is there.
+        HTML file to write, in an existing folder.
     unmixing
-        Into how many components, over which part of the axis, with which seed.
+        Number of components, part of the axis and seed for the unmixing.
     overwrite
-        Replace `store` and `report` if they are there and batteryxr wrote them.
+        Replace `store` and `report` if they exist and batteryxr wrote them.
     say
-        Called with a line when a stage is done.
+        Function that is called with a line of text after each stage.
 
     Returns
     -------
@@ -92,10 +92,10 @@ def operando(
     Raises
     ------
     StoreError
-        If `store` or `report` is there already and `overwrite` is False, batteryxr did
-        not write what is there, or somebody else is writing there.
+        If `store` or `report` exists and `overwrite` is False, batteryxr did not
+        write its content, or another process is writing there.
     ArgumentError
-        If only one of `cycler` and `scans` is given, or one of them is refused.
+        If only one of `cycler` and `scans` is given, or one of them is invalid.
     """
     location = location_of(store)
     _require_new(location, overwrite)
@@ -106,7 +106,7 @@ def operando(
         raise ArgumentError(missing, None, "files of the same cell, as for the other")
     conventions, unmixing = conventions or Conventions(), unmixing or Unmixing()
     with changing(location) as change:
-        _require_new(location, overwrite)  # somebody may have finished meanwhile
+        _require_new(location, overwrite)  # another process may have finished meanwhile
         _leave_out_all(change)
         _require_there("cycler", cycler)
         _require_there("scans", scans)
@@ -143,7 +143,7 @@ def _require_new(location: Location, overwrite: bool) -> None:
 
 
 def _require_there(argument: str, given: Any) -> None:
-    """Raise for a file that is not there, before others are read."""
+    """Raise for a file that does not exist, before others are read."""
     several = isinstance(given, list | tuple)
     for each in given if several else [] if given is None else [given]:
         pattern = any(sign in str(each) for sign in "*?[")
@@ -152,7 +152,7 @@ def _require_there(argument: str, given: Any) -> None:
 
 
 def _leave_out_all(change: Revision) -> None:
-    """Leave out what the store holds, if batteryxr wrote all of it."""
+    """Remove the previous groups of the store, if batteryxr wrote all of them."""
     held = list(change.manifest.groups)
     require_ours(change.location, held)
     for group in held:
@@ -243,7 +243,7 @@ def _unmix(run: Findings, asked: Unmixing, say: Callable[[str], None]) -> None:
             raise ArgumentError(
                 "signal_range", list(signal_range), f"a part of the {signal} axis"
             )
-    series = series.compute()  # a series of patterns is small; images are not unmixed
+    series = series.compute()  # series are small, since images are not unmixed
     signed = float(series.min()) < 0
     constraints = Constraints(shift="envelope" if signed else None)
     say(f"Unmixing {series.sizes['scan']} scans ...")

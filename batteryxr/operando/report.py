@@ -1,6 +1,6 @@
-"""Reports: of cycling alone, and of an operando experiment.
+"""Write reports on cycling alone, and on an operando experiment.
 
-What results say is said in sentences made from their numbers.
+Results are described in sentences made from their numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: One width for all figures of a report.
+#: Width of all figures of a report.
 _WIDTH = 900
 _HALF_CYCLES = {
     "direction": "Direction",
@@ -43,21 +43,21 @@ _CYCLES = {
     "voltage_hysteresis": "Hysteresis",
     "capacity_retention": "Retention",
 }
-#: Shares that people write in per cent.
+#: Fractions that are shown in per cent.
 _PERCENT = ("coulombic_efficiency", "energy_efficiency", "capacity_retention")
-#: Components that are matched with a truth: all orders of so many are tried.
+#: Most components that are matched with a truth, since all their orders are tried.
 _MATCHED = 6
 
 
 class Results(Protocol):
-    """What a report is made from: groups of results, wherever they are.
+    """Groups of results for a report, wherever they are stored.
 
     Parameters
     ----------
     kind
         Group of the scans.
     notes
-        What the reader must not miss.
+        Notes that the reader must not miss.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class Results(Protocol):
 
 
 def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
-    """Write the report of what a source holds: of its cycling, and of its scans if any.
+    """Write the report on a source: on its cycling, and on its scans if there are any.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
     path
         HTML file to write.
     store
-        Name of the store as the reader will find it; empty where there is none.
+        Name of the store as the reader will find it; empty if there is none.
     """
     record = run.read("echem/record")
     with_scans = bool(run.kind) and run.has(f"{run.kind}/scans")
@@ -128,7 +128,7 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
 
 
 def _made(run: Results) -> xr.DataTree:
-    """Return all results, which tell how they were made."""
+    """Return all results, whose attributes say how they were made."""
     import xarray as xr
 
     names = ["echem/half_cycles", "echem/cycles", "echem/dqdv", f"{run.kind}/nmf"]
@@ -200,7 +200,7 @@ def _known(array: xr.DataArray) -> bool:
 
 
 def _table(page: Report, table: xr.Dataset, dim: str, columns: dict[str, str]) -> None:
-    """Add a table in the units of the figures beside it: specific where known."""
+    """Add a table in the units of its figures: specific values if they are known."""
     present = {
         k: words
         for k, words in columns.items()
@@ -215,7 +215,7 @@ def _table(page: Report, table: xr.Dataset, dim: str, columns: dict[str, str]) -
 
 
 def _specific(name: str) -> str:
-    """Return what a capacity is called where the mass is known."""
+    """Return the name of a capacity per mass, or nothing for other names."""
     return f"{name.removesuffix('capacity')}specific_capacity" * (
         name.endswith("capacity") and "specific" not in name
     )
@@ -249,7 +249,7 @@ def _map(scans: xr.DataArray, part: xr.DataArray) -> Any:
     numbers = np.arange(1, scans.sizes["scan"] + 1)
     bare = plainly_labelled(scans.reset_coords(drop=True)).assign_coords(scan=numbers)
     bare["scan"].attrs = {"long_name": "Scan", "units": "1"}
-    # An image has even steps, and no more of them than a screen.
+    # The image needs even steps, and no more of them than a screen has pixels.
     every = max(1, scans.sizes["scan"] // 500)
     axis = np.linspace(float(part[0]), float(part[-1]), min(500, part.size))
     shown = bare.isel(scan=slice(None, None, every)).compute().interp({signal: axis})
@@ -300,7 +300,7 @@ def _phases(page: Report, run: Results) -> None:
 
 
 def say_record(record: xr.Dataset) -> str:
-    """Say how long a cell was cycled, and between which voltages."""
+    """Describe how long a cell was cycled, and between which voltages."""
     time, volts = record["test_time"], record["voltage"]
     hours = float(time.max() - time.min()) / 3600
     low, high = float(volts.min()), float(volts.max())
@@ -312,7 +312,7 @@ def say_record(record: xr.Dataset) -> str:
 
 
 def say_scans(scans: xr.DataArray) -> str:
-    """Say over which voltages and how much charge the scans were taken."""
+    """Describe the voltages of the scans, and reversals of current within scans."""
     volts = scans["voltage"].values
     known = volts[np.isfinite(volts)]
     if not known.size:
@@ -327,7 +327,7 @@ def say_scans(scans: xr.DataArray) -> str:
 
 
 def say_half_cycles(table: xr.Dataset) -> str:
-    """Say what the first half cycle passed, and how many there are."""
+    """Describe the first half cycle, and give the number of half cycles."""
     number = table.sizes["half_cycle"]
     if not number:
         return "No half cycle was found in the record."
@@ -341,7 +341,7 @@ def say_half_cycles(table: xr.Dataset) -> str:
 
 
 def say_cycles(table: xr.Dataset) -> str:
-    """Say what the first whole cycle passed, and what the last one retains."""
+    """Describe the first whole cycle, and the capacity that the last one retains."""
     whole = table.isel(cycle=table["complete"].values.astype(bool))
     if not whole.sizes["cycle"]:
         return "No cycle is whole, so there is no efficiency."
@@ -365,7 +365,7 @@ def say_cycles(table: xr.Dataset) -> str:
 
 
 def say_dqdv(result: xr.Dataset) -> str:
-    """Say where the largest peaks of the first charge and discharge lie."""
+    """Describe the largest dQ/dV peaks of the first charge and discharge."""
     places = {}
     for row in range(result.sizes["half_cycle"]):
         one = result.isel(half_cycle=row)
@@ -383,7 +383,7 @@ def say_dqdv(result: xr.Dataset) -> str:
 
 
 def say_phases(result: xr.Dataset) -> str:
-    """Say how the ratios change from the first scan that has some to the last."""
+    """Describe how the ratios change from the first scan that has some to the last."""
     weights = result["weights"].transpose("scan", "component").dropna("scan")
     if not weights.sizes["scan"]:
         return "The ratios of no scan are known."
@@ -395,7 +395,7 @@ def say_phases(result: xr.Dataset) -> str:
 
 
 def say_truth(result: xr.Dataset, truth: xr.Dataset) -> str:
-    """Say how far ratios are from the truth, in the order that fits best."""
+    """Describe the error of the ratios against the truth, in the best-fitting order."""
     if "ratios" not in truth:
         return "The truth of this simulation lies in the group /truth."
     true = truth["ratios"].transpose("scan", ...).values

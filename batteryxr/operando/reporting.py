@@ -1,4 +1,4 @@
-"""Reports on request: of a cycler's record alone, and of a store that is there."""
+"""Write reports on request: on a cycler's record alone, or on an existing store."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: Groups of scans that a report knows.
+#: Groups of scans that a report can describe.
 _KINDS = ("xanes", "pdf", "series")
-#: What a report of scans is made from.
+#: Results that a report on scans needs.
 _NEEDED = ("scans", "pca", "nmf")
 
 
@@ -59,12 +59,12 @@ def report_cycling(
     record
         Cycler data on ``record``.
     report
-        HTML file to write, in a folder that is there.
+        HTML file to write, in an existing folder.
     conventions
-        What only the user knows: ``mass`` gives specific capacities, ``electrode`` and
-        ``first`` efficiencies.
+        Facts that only the user knows: ``mass`` gives specific capacities;
+        ``electrode`` and ``first`` give efficiencies.
     overwrite
-        Replace a report of batteryxr that is there already.
+        Replace an existing report of batteryxr.
 
     Returns
     -------
@@ -74,9 +74,9 @@ def report_cycling(
     Raises
     ------
     ArgumentError
-        If the folder is not there.
+        If the folder does not exist.
     StoreError
-        If the file is there and `overwrite` is False, or it is no report.
+        If the file exists and `overwrite` is False, or it is no report.
 
     Examples
     --------
@@ -110,11 +110,11 @@ def report_store(
     Parameters
     ----------
     path
-        A store that `operando` wrote.
+        Store that `operando` wrote.
     report
-        HTML file to write, in a folder that is there, beside the store.
+        HTML file to write, in an existing folder outside the store.
     overwrite
-        Replace a report of batteryxr that is there already.
+        Replace an existing report of batteryxr.
 
     Returns
     -------
@@ -124,9 +124,9 @@ def report_store(
     Raises
     ------
     DataError
-        If the store lacks what a report is made from; it names the groups.
+        If the store lacks groups that the report needs; the message names them.
     StoreError
-        If there is no store, or the file is there and `overwrite` is False.
+        If there is no store, or the file exists and `overwrite` is False.
     """
     location = location_of(path)
     require_page(str(report), overwrite, beside=location.folder)

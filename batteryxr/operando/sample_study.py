@@ -1,4 +1,4 @@
-"""One method for several samples: a Dataset along ``sample``, or plots overlaid."""
+"""Apply one method to several samples: join the results, or overlay the plots."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from batteryxr.core.plotting import joined, overlaid
 
 @checked
 def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any:
-    """Call one accessor method for every sample, and join what comes out.
+    """Call one accessor method for every sample, and join the results.
 
     Parameters
     ----------
     data
         Records, series or results by the name of their sample.
     method
-        As it is typed after the object: "echem.cycles", "xanes.fit_lattice",
+        Method as typed after the object: "echem.cycles", "xanes.fit_lattice",
         "echem.plot.voltage_profile".
     **options
-        Of the method. A mapping by the names of the samples gives each its own, such
-        as its mass.
+        Options of the method. A mapping by names of samples gives each sample its
+        own value, such as its mass.
 
     Returns
     -------
     xarray.Dataset, xarray.DataArray or holoviews object
-        Results along ``sample`` (what only some have is missing in the others), plots
-        on one another with a colour for each sample. Methods that plot cycles, rates,
-        dQ/dV, titrations, spectra and series draw a result along ``sample`` alike.
+        Results along ``sample`` (variables that a sample lacks are missing in it), or
+        overlaid plots with a colour for each sample. Methods that plot cycles, rates,
+        dQ/dV, titrations, spectra and series accept a result along ``sample`` too.
 
     Raises
     ------
     ArgumentError
-        If there is no sample, no such method, or an option of some samples only. An
-        error or warning of the method names the sample that it came from.
+        If there is no sample, no such method, or an option for only some samples.
+        Errors and warnings of the method name the sample they come from.
 
     Examples
     --------
@@ -69,12 +69,12 @@ def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any
 
 
 def _own(key: str, value: Any, name: str, data: Mapping[str, Any]) -> Any:
-    """Return what an option is for one sample.
+    """Return the value of an option for one sample.
 
     Raises
     ------
     ArgumentError
-        If it is told for some of the samples, and not for all.
+        If it is given for some samples, but not for all.
     """
     if not isinstance(value, Mapping) or not set(value) & set(data):
         return value
@@ -86,7 +86,7 @@ def _own(key: str, value: Any, name: str, data: Mapping[str, Any]) -> Any:
 
 
 def _called(method: Any, options: dict[str, Any], name: str) -> Any:
-    """Call a method; its warnings and errors name the sample."""
+    """Call a method, and name the sample in its warnings and errors."""
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

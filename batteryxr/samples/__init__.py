@@ -1,4 +1,4 @@
-"""Measured data to try things on, fetched file by file from where it was published."""
+"""Fetch measured data to try things on, file by file from where it was published."""
 
 from __future__ import annotations
 

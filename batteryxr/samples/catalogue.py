@@ -1,4 +1,4 @@
-"""What measured samples there are: files with their hashes, origin and licence."""
+"""List the measured samples: files with their hashes, origin and licence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batteryxr.core.units import readable_bytes
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-#: Serves any file of a public repository at any commit.
+#: Server of all files of public repositories, at any commit.
 HOST = "https://raw.githubusercontent.com"
 
 
@@ -28,14 +28,14 @@ class Origin:
     Parameters
     ----------
     files
-        Pattern of the files of a sample that lie there.
+        Pattern of the sample's files in this folder.
     repository, commit
         Owner and name at GitHub, and the full commit.
     path
-        Path in the repository, with ``{path}`` for that in the sample and ``{name}``
-        for its last part.
+        Path in the repository, with ``{path}`` for the path in the sample and
+        ``{name}`` for its last part.
     licence
-        SPDX name of the licence, or words where it has none.
+        SPDX name of the licence, or a description if it has none.
     """
 
     files: str
@@ -57,13 +57,13 @@ class MeasuredSample:
     Parameters
     ----------
     name
-        What `batteryxr.sample` is called with.
+        Name with which `batteryxr.sample` is called.
     about
-        What was measured.
+        Description of what was measured.
     bytes
         Size of all files together.
     origins
-        Where the files lie, and under which licence.
+        Places of the files, with their licences.
     files
         SHA-256 of each file, by its path in the sample.
     """
@@ -76,18 +76,18 @@ class MeasuredSample:
 
     @property
     def licence(self) -> str:
-        """Licences of the files, each once."""
+        """Return the licences of the files, each once."""
         return ", ".join(dict.fromkeys(o.licence for o in self.origins))
 
     @property
     def origin(self) -> str:
-        """Repositories that the files come from, each with its commit."""
+        """Return the repositories of the files, each with its commit."""
         places = (f"github.com/{o.repository}@{o.commit[:7]}" for o in self.origins)
         return ", ".join(dict.fromkeys(places))
 
     @property
     def urls(self) -> dict[str, str]:
-        """Address of each file, by its path in the sample."""
+        """Return the address of each file, by its path in the sample."""
         return {path: self.url(path) for path in self.files}
 
     def url(self, path: str, host: str = HOST) -> str:
@@ -97,7 +97,7 @@ class MeasuredSample:
 
 
 class Samples(Mapping[str, MeasuredSample]):
-    """The samples by name; printed, a list with size, licence and origin."""
+    """Samples by name; printed as a list with size, licence and origin."""
 
     def __init__(self, samples: Mapping[str, MeasuredSample]) -> None:
         self._samples = dict(samples)

@@ -1,6 +1,6 @@
-"""Folders that hold samples: the cache of this user, and one that stands in.
+"""Find and keep samples in folders: the user's cache, or a stand-in folder.
 
-A folder that stands in holds the files as they are, gzipped, or in tar archives.
+A stand-in folder holds the files as they are, gzipped, or in tar archives.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from batteryxr.samples.catalogue import MeasuredSample
 
-#: Environment variable that names a folder to be used in place of the network.
+#: Environment variable that names a stand-in folder, used instead of the network.
 STAND_IN = "BATTERYXR_SAMPLES"
 
 _DAMAGE = (EOFError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zlib.error)
@@ -35,14 +35,14 @@ _DAMAGE = (EOFError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zlib.er
 
 @dataclass(frozen=True)
 class Places:
-    """Where samples come from and where they are kept.
+    """Places from which samples come, and where they are kept.
 
     Parameters
     ----------
     cache
-        Folder that keeps what was fetched or unpacked.
+        Folder that keeps fetched or unpacked files.
     stand_in
-        Folder used in place of the network: it holds ``<sample>/<path>``.
+        Folder used instead of the network; it holds ``<sample>/<path>``.
     host
         Server of the repositories.
     """
@@ -61,7 +61,7 @@ def usual_places() -> Places:
 def _user_cache() -> Path:
     try:
         import pooch
-    except ImportError:  # a folder that stands in needs no pooch
+    except ImportError:  # a stand-in folder needs no pooch
         beside = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(beside) / "batteryxr" / "samples"
     return Path(pooch.os_cache("batteryxr")) / "samples"
@@ -78,14 +78,14 @@ def absent(sample: MeasuredSample, folder: Path) -> list[str]:
 
 @contextmanager
 def incoming(places: Places) -> Iterator[Path]:
-    """Make a folder in the cache for files that are not yet whole; delete it after."""
+    """Make a temporary folder in the cache for incomplete files; delete it after."""
     places.cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".incoming-", dir=places.cache) as folder:
         yield Path(folder)
 
 
 def keep(arrived: Path, target: Path) -> None:
-    """Move a whole file to its place; no process ever sees a part of it."""
+    """Move a complete file to its place; no process ever sees a part of it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(arrived, target)
 
@@ -93,15 +93,15 @@ def keep(arrived: Path, target: Path) -> None:
 def look_in(
     sample: MeasuredSample, folder: Path, places: Places
 ) -> tuple[Path, list[str]]:
-    """Return where the files of a sample lie, and the paths that are nowhere.
+    """Return the folder that holds a sample, and the paths that are missing.
 
-    That is `folder` where it holds them all as they are. Where some are packed, the
+    The folder is `folder` if it holds all files as they are. If some are packed, the
     whole sample is unpacked into the cache.
 
     Raises
     ------
     SampleError
-        If a file is damaged, or is not the one that was registered.
+        If a file is damaged, or is not the registered one.
     """
     plain = [path for path in sample.files if (folder / path).is_file()]
     for path in plain:
@@ -120,7 +120,7 @@ def look_in(
 def _sources(
     folder: Path, paths: list[str]
 ) -> tuple[dict[Path, dict[str, str]], list[str]]:
-    """Return what may hold the paths, by name inside, and the paths without one."""
+    """Return the paths that each source may hold, and the paths without a source."""
     sources: dict[Path, dict[str, str]] = defaultdict(dict)
     nowhere = []
     for path in paths:
@@ -176,7 +176,7 @@ def _digest(path: Path) -> str:
 
 
 def _require_registered(path: Path, expected: str, *, shown: object) -> None:
-    """Raise a `SampleError` where a file is not the one of the catalogue."""
+    """Raise a `SampleError` if a file is not the one in the catalogue."""
     found = _digest(path)
     if found != expected:
         raise SampleError(

@@ -1,4 +1,4 @@
-"""Measured samples by name: from the cache, a folder that stands in, or the network."""
+"""Obtain measured samples by name: from cache, stand-in folder or network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from batteryxr.samples.catalogue import MeasuredSample, Samples
 
-#: Files under way at a time, and seconds that a server may be silent.
+#: Most files that are fetched at once, and seconds that a server may be silent.
 _AT_ONCE, _PATIENCE = 8, 30
 
 
@@ -45,15 +45,15 @@ def sample(name: str, *, progress: bool | None = None) -> Path: ...
 def sample(name: str | None = None, *, progress: bool | None = None) -> Samples | Path:
     """Fetch a set of measured files and return its folder; without a name, list all.
 
-    Each file comes from the public repository and commit where it was published, is
-    checked against its SHA-256, and is kept in the cache of this user: a second call
-    uses no network. The files are others' work; the list tells their licence and
+    Each file comes from the public repository and commit where it was published. It
+    is checked against its SHA-256 and kept in the cache of this user, so a second call
+    uses no network. The files are others' work; the list gives their licence and
     origin. Fetching needs the extra ``samples``.
 
-    A folder that the environment variable ``BATTERYXR_SAMPLES`` names stands in for
-    the network: it holds the files as ``<name>/<path>``, or gzipped beside as
-    ``<path>.gz``, or in a tar archive in their folder. They are checked alike, and
-    nothing is fetched.
+    The environment variable ``BATTERYXR_SAMPLES`` may name a folder to use instead of
+    the network. It holds the files as ``<name>/<path>``, gzipped beside that as
+    ``<path>.gz``, or in a tar archive in the same folder. They are checked in the same
+    way, and nothing is fetched.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def sample(name: str | None = None, *, progress: bool | None = None) -> Samples 
     Returns
     -------
     pathlib.Path or Samples
-        The folder with the files; without `name` the samples by name, each with
+        Folder with the files; without `name` the samples by name, each with
         `about`, `bytes`, `licence`, `origin`, `files` and `urls`.
 
     Raises
@@ -74,10 +74,10 @@ def sample(name: str | None = None, *, progress: bool | None = None) -> Samples 
     ArgumentError
         If no sample has this name.
     SampleError
-        If a file cannot be fetched, is not in the folder that stands in, or is not
-        the one that was registered.
+        If a file cannot be fetched, is not in the stand-in folder, or is not the
+        registered one.
     MissingDependencyError
-        If files are to be fetched and pooch is not installed.
+        If files must be fetched and pooch is not installed.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def sample(name: str | None = None, *, progress: bool | None = None) -> Samples 
 
 @checked
 def local(name: str) -> Path | None:
-    """Return the folder of a sample that is here already, else None; fetch nothing.
+    """Return the folder of a sample that is already here, else None; fetch nothing.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def local(name: str) -> Path | None:
 def obtain(
     sample: MeasuredSample, places: Places, *, progress: bool | None = None
 ) -> Path:
-    """Return the folder of a sample, fetching what is not here."""
+    """Return the folder of a sample after fetching the missing files."""
     folder, lacking = _here(sample, places)
     if lacking and places.stand_in is not None:
         raise SampleError(
@@ -133,7 +133,7 @@ def obtain(
 
 
 def _here(sample: MeasuredSample, places: Places) -> tuple[Path, list[str]]:
-    """Return where a sample lies or will lie, and the paths that are not here."""
+    """Return the folder where a sample is or will be, and its missing paths."""
     if places.stand_in is not None:
         return look_in(sample, places.stand_in / sample.name, places)
     folder = places.cache / sample.name
@@ -156,12 +156,12 @@ def _fetch(
     *,
     progress: bool | None = None,
 ) -> None:
-    """Fetch files of a sample into the cache; what arrived whole stays there.
+    """Fetch files of a sample into the cache; complete files stay there.
 
     Raises
     ------
     SampleError
-        If a file cannot be had, or is not the one that was registered.
+        If a file cannot be fetched, or is not the registered one.
     """
     purpose = f"fetching samples (without {STAND_IN}, a folder that holds them,)"
     pooch = require("pooch", extra="samples", purpose=purpose)
@@ -192,7 +192,7 @@ def _fetch(
 def _retrieve(
     pooch: Any, sample: MeasuredSample, path: str, host: str, arriving: Path
 ) -> Path:
-    """Download one file and return it; it has the hash of the catalogue."""
+    """Download one file with the hash of the catalogue, and return its path."""
     import requests
 
     url, expected = sample.url(path, host), sample.files[path]
@@ -212,7 +212,7 @@ def _retrieve(
             f"{sample.name}/<path> and name that folder by the environment variable "
             f"{STAND_IN}."
         ) from error
-    except ValueError as error:  # pooch's word for another hash
+    except ValueError as error:  # raised by pooch for a wrong hash
         raise SampleError(
             f"sample {sample.name!r}: {url} is not the file that was registered, and "
             f"was not kept: its SHA-256 is not {expected}. Call again; if it stays "
@@ -236,7 +236,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _silent(logger: logging.Logger) -> Iterator[None]:
-    """Keep the logger from telling of each file; the bar does."""
+    """Keep the logger from reporting each file, since the bar does."""
 
     def grave(record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING

@@ -1,1 +1,1 @@
-"""Cycler files."""
+"""Read cycler files."""

@@ -1,4 +1,4 @@
-"""Arbin ``.res`` files: Access databases, read through the program mdb-export."""
+"""Read Arbin ``.res`` files: Access databases, through the program mdb-export."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROWS, _TESTS = "Channel_Normal_Table", "Global_Table"
-_DAY_ZERO = datetime(1899, 12, 30)  # of Access dates
-#: A damaged database must not hang the session: seconds, bytes a second, and how much
-#: longer text may be than what it is written from.
+_DAY_ZERO = datetime(1899, 12, 30)  # day 0 of Access dates
+#: Limits on a damaged database: seconds, bytes a second, and the largest ratio of
+#: exported text to the size of the file.
 _PATIENCE, _SLOWEST, _EXPANSION = 20, 1_000_000, 30
 
 
@@ -47,7 +47,7 @@ def read(path: Path, options: Options) -> RawTable:
     path
         The file.
     options
-        `Options.test` chooses by ``Test_ID`` where the file holds several.
+        `Options.test` chooses by ``Test_ID`` if the file holds several tests.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def _export(path: Path, table: str) -> bytes:
 def _run(
     command: list[str], out: BinaryIO, err: BinaryIO, path: Path, size: int
 ) -> int:
-    """Run a program until it ends, writes too much, or takes too long."""
+    """Run a program until it ends; stop it if it writes too much or takes too long."""
     most = _EXPANSION * size + 1_000_000
     until = time.monotonic() + _PATIENCE + size / _SLOWEST
     with subprocess.Popen(command, stdout=out, stderr=err) as running:
@@ -156,7 +156,7 @@ def _run(
 
 
 def _tests(path: Path) -> dict[int, dict[str, str]]:
-    """Return what the file says of each test, by number."""
+    """Return the file's description of each test, by number."""
     text = _export(path, _TESTS).decode("utf-8", errors="replace")
     tests = {}
     for row in csv.DictReader(io.StringIO(text)):

@@ -1,4 +1,4 @@
-"""Battery Data Format, csv and parquet: one table of rows, units in the labels."""
+"""Read Battery Data Format, csv and parquet: one table, with units in the labels."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _PARQUET = b"PAR1"
-#: Letters of the longest word that may stand for a number.
+#: Most letters of a word that may be a number.
 _LONG = 1000
 
 
 def read(path: Path, options: Options) -> RawTable:
-    """Read one file, labels in any of the format's three styles.
+    """Read one file with labels in any of the three styles of the format.
 
     Raises
     ------
@@ -138,14 +138,14 @@ def _table(
 def _labelled_otherwise(
     path: Path, labels: list[str], options: Options
 ) -> RawTable | None:
-    """Return columns under the labels of a maker or a person; None if not known.
+    """Return columns under the labels of a maker or a person; None if unknown.
 
     Parameters
     ----------
     path, labels
-        The file, and what its columns are called.
+        Path of the file, and the labels of its columns.
     options
-        `Options.columns` names labels that no map knows.
+        `Options.columns` names labels that are unknown.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _labelled_otherwise(
 
 
 def _numbers(path: Path, label: str, column: Any) -> np.ndarray:
-    """Return float64; durations, as types or as text, in seconds."""
+    """Return a column as float64; durations, by type or as text, in seconds."""
     try:
         if hasattr(column.type, "value_type"):
             parts = [_meant(path, label, chunk) for chunk in column.chunks]
@@ -181,7 +181,7 @@ def _numbers(path: Path, label: str, column: Any) -> np.ndarray:
 
 
 def _meant(path: Path, label: str, chunk: Any) -> np.ndarray:
-    """Return the numbers of a dictionary and where they stand; each read once."""
+    """Return the numbers of a dictionary column; each distinct word is read once."""
     words = chunk.dictionary.to_pylist()
     if any(isinstance(w, str | bytes) and len(w) > _LONG for w in words):
         raise FileFormatError(
@@ -193,7 +193,7 @@ def _meant(path: Path, label: str, chunk: Any) -> np.ndarray:
 
 
 def _no_numbers(path: Path, label: str, column: Any) -> FileFormatError:
-    """Return the error of a column in which something is no number."""
+    """Return the error for a column with something that is not a number."""
     odd = first_odd(column.unique().to_pylist())
     found = f", but {odd!r}" if odd else ""
     return FileFormatError(

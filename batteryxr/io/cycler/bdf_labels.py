@@ -1,4 +1,4 @@
-"""Column labels of the Battery Data Format: preferred, machine-readable and legacy."""
+"""Read and write Battery Data Format labels: preferred, machine-readable and legacy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batteryxr.io.cycler.table import COLUMNS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Words at the end of a label -> units. One cycle is not 2 pi: counts have none.
+#: Words at the end of a label -> units. Counts have none: a cycle is not 2 pi here.
 _UNITS = {
     "s": "s",
     "second": "s",
@@ -38,7 +38,7 @@ _UNITS = {
     "hz": "Hz",
     "hertz": "Hz",
 }
-#: Name here -> what the format calls it, best first.
+#: Name here -> names in the format, best first.
 _STEMS = {
     "test_time": ("test_time",),
     "voltage": ("voltage",),
@@ -56,9 +56,9 @@ _STEMS = {
 }
 #: Names in the order of the columns; the clock is called ``time`` in the data model.
 ORDER = tuple("time" if name == "unix_time" else name for name in _STEMS)
-#: Names for which the format has several words: the one written by default.
+#: Names for which the format has several words -> the one written by default.
 _AMBIGUOUS = {"capacity": "capacity", "energy": "energy", "step": "step_count"}
-#: Units in which the format writes what we hold in others.
+#: Our units -> their spelling in preferred and machine-readable labels.
 _WRITTEN = {
     "s": ("s", "second"),
     "ms": ("ms", "millisecond"),
@@ -83,9 +83,9 @@ class Term:
     Attributes
     ----------
     stem
-        Its name without units, such as ``"test_time"``.
+        Name without units, such as ``"test_time"``.
     units
-        In the file, UDUNITS spelling.
+        Units in the file, in UDUNITS spelling.
     """
 
     stem: str
@@ -93,31 +93,31 @@ class Term:
 
     @property
     def preferred(self) -> str:
-        """The label for people: ``"Test Time / s"``."""
+        """Return the label for people: ``"Test Time / s"``."""
         words = self.stem.replace("_", " ").title()
         return f"{words} / {_WRITTEN[self.units][0]}"
 
     @property
     def machine(self) -> str:
-        """The label for programs: ``"test_time_second"``."""
+        """Return the label for programs: ``"test_time_second"``."""
         unit = _WRITTEN[self.units][1]
         return f"{self.stem}_{unit}" if unit else self.stem
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a quantity stands in a file, and how it becomes the data model's.
+    """Column of a quantity in a file, and its conversion to the data model.
 
     Attributes
     ----------
     index
-        Column, from 0.
+        Number of the column, from 0.
     term
-        What the file calls it.
+        Quantity as the file names it.
     units
-        In the result.
+        Units in the result.
     places
-        How far the decimal point moves to the right.
+        Places by which the decimal point moves to the right.
     """
 
     index: int
@@ -127,7 +127,7 @@ class Place:
 
 
 def parse(label: str) -> Term | None:
-    """Return the quantity that a label names; None if it names none with units."""
+    """Return the quantity that a label names, or None if it names none with units."""
     text = label.strip().lower()
     if "/" in text:
         stem, _, unit = text.rpartition("/")
@@ -143,14 +143,14 @@ def parse(label: str) -> Term | None:
 def locate(
     labels: Sequence[str], explicit: Mapping[str, str] | None = None
 ) -> dict[str, Place]:
-    """Return where each quantity stands, by its name in the data model.
+    """Return the column of each quantity, by its name in the data model.
 
     Parameters
     ----------
     labels
-        Of the file, in order.
+        Labels of the file, in order.
     explicit
-        Label -> name, from the user.
+        Label -> name, given by the user.
     """
     terms = [parse(label) for label in labels]
     found: dict[str, Place] = {}
@@ -179,11 +179,11 @@ def locate(
 
 
 def term_of(name: str, units: str, source_label: str) -> Term | None:
-    """Return how the format calls a variable; None if it has no units for it.
+    """Return the format's name for a variable, or None if it lacks the units.
 
-    A variable that was read from such a file keeps what it was called there. What a
-    cycler merely counts as "capacity" is written as such, for it may restart with
-    each step or never, and the format has a word for each.
+    A variable that was read from this format keeps its name in the file. A cycler's
+    plain "capacity" is written as such: it may restart with each step or never, and
+    the format has a different word for each.
     """
     units = _SMALL.get(units, units)
     if units not in _WRITTEN:
@@ -196,7 +196,7 @@ def term_of(name: str, units: str, source_label: str) -> Term | None:
 
 
 def canonical(name: str, term: Term) -> Term:
-    """Return what the format calls a quantity today, whatever the file calls it."""
+    """Return the current name of a quantity in the format, whatever the file uses."""
     known = _STEMS.get(name, ())
     stem = term.stem if name in _AMBIGUOUS or not known else known[0]
     if name == "step" and stem != "step_index":
@@ -206,12 +206,12 @@ def canonical(name: str, term: Term) -> Term:
 
 @functools.cache
 def power_of_ten(units: str, to: str) -> int:
-    """Return the places by which the point moves from one unit to another.
+    """Return the places by which the decimal point moves between two units.
 
     Raises
     ------
     UnitsError
-        If the two measure different things.
+        If the two units measure different things.
     """
     factor, offset = affine(units, to)
     places = round(math.log10(factor))

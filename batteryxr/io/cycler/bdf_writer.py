@@ -1,4 +1,4 @@
-"""Cycler records as Battery Data Format, for every other tool that reads it."""
+"""Write cycler records as Battery Data Format, for other tools that read it."""
 
 from __future__ import annotations
 
@@ -40,34 +40,35 @@ def write_bdf(
 
     Reads once, in blocks: memory does not grow with the record.
 
-    What `read_cycler` reads from the file is the same to the last bit where it was
-    read from such a file; numbers of more than 15 digits from elsewhere may differ
-    in that last bit for the change of units. ``time`` is kept to the microsecond.
-    The boundaries between source files have no place in the format.
+    If the record came from such a file, `read_cycler` gives the same numbers to the
+    last bit. Numbers of more than 15 digits from elsewhere may differ in that last
+    bit, because of the change of units. ``time`` is kept to the microsecond. The
+    format does not store the boundaries between source files.
 
     Parameters
     ----------
     record
-        On ``record``: ``test_time``, ``voltage`` and ``current``, and any other
-        variable in units that the format has. Positive current charges the cell.
+        Variables on ``record``: ``test_time``, ``voltage`` and ``current``, and any
+        other in units that the format has. Positive current charges the cell.
     path
-        The file: ends in ``.csv`` (``.bdf.csv`` by custom) or ``.parquet``.
+        File to write; its name ends in ``.csv`` (by custom ``.bdf.csv``) or
+        ``.parquet``.
     labels
         ``"preferred"`` ("Voltage / V") or ``"machine"`` ("voltage_volt").
     overwrite
-        Replace a file that is there already.
+        Replace an existing file.
 
     Returns
     -------
     pathlib.Path
-        The file of the record, which appears whole or not at all.
+        The written file; it appears whole or not at all.
 
     Raises
     ------
     ArgumentError
         If the labels or the file name ending are unknown.
     DimensionError, VariableError
-        If `record` is no cycler record.
+        If `record` is not a cycler record.
     UnitsError
         If a variable has units of another kind.
     StoreError
@@ -108,9 +109,9 @@ def _warn(message: str) -> None:
 
 
 def _terms(record: xr.Dataset) -> tuple[dict[str, Term], list[str]]:
-    """Return what is written, by name, and what cannot be."""
+    """Return the variables that are written, by name, and those that cannot be."""
     every = [str(n) for n, v in record.variables.items() if v.dims == ("record",)]
-    # A store gives its variables in the order of the alphabet.
+    # A store gives its variables in alphabetical order.
     ordered = [n for n in ORDER if n in every]
     ordered += sorted(n for n in every if n not in ordered and n != "file")
     terms: dict[str, Term] = {}
@@ -150,7 +151,7 @@ def _blocks(record: xr.Dataset, terms: dict[str, Term]) -> Iterator[list[np.ndar
 
 def _column(values: np.ndarray, places: int) -> np.ndarray:
     if values.dtype.kind == "M":
-        # Whole microseconds: one correctly rounded division, as a reader's own.
+        # Whole microseconds need one correctly rounded division, as in a reader.
         nanoseconds = values.astype("datetime64[ns]").astype(np.int64)
         seconds = (nanoseconds + 500) // 1000 / 1e6
         return np.where(np.isnat(values), np.nan, seconds)
@@ -170,7 +171,7 @@ def _write_csv(
 
 
 def _text(values: np.ndarray) -> list[str]:
-    """Return the shortest text that is read as the same number; empty for NaN."""
+    """Return the shortest text that reads as the same number; empty for NaN."""
     text = list(map(repr, values.tolist()))
     for row in np.flatnonzero(np.isnan(values)).tolist():
         text[row] = ""

@@ -1,4 +1,4 @@
-"""Powers of ten as a shift of the decimal point, so that round trips keep every bit."""
+"""Multiply by powers of ten by moving the decimal point: round trips keep every bit."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _MOST = 22  # 10**22 is the largest power of ten that float64 holds exactly
 
 
 def shift(values: np.ndarray, places: int) -> np.ndarray:
-    """Return ``values * 10**places``, rounded once from their decimal writing.
+    """Return ``values * 10**places``, rounded once from their decimal form.
 
-    0.1649 A is 164.9 mA, where the product of the two float64 is
-    164.89999999999998. Every number of up to 15 digits and 22 decimals, below 1e15
-    before and after, comes back unchanged from a shift and its opposite. Others do
-    where float64 has room for it, else within one unit of the last bit.
+    0.1649 A is 164.9 mA, but the product of the two float64 is
+    164.89999999999998. Numbers of up to 15 digits and 22 decimals, below 1e15
+    before and after, come back unchanged from a shift and its opposite. Others are
+    exact where float64 allows, else within one unit of the last bit.
 
     Parameters
     ----------
     values
         Numbers, float64.
     places
-        How far the point moves to the right.
+        Places by which the point moves to the right.
     """
     values = np.asarray(values, dtype=np.float64)
     if places == 0:
@@ -43,7 +43,7 @@ def shift(values: np.ndarray, places: int) -> np.ndarray:
 
 
 def unshift(values: np.ndarray, places: int) -> np.ndarray:
-    """Return numbers that `shift` by `places` turns into `values`."""
+    """Return numbers that become `values` after a `shift` by `places`."""
     values = np.asarray(values, dtype=np.float64)
     found = shift(values, -places)
     wrong = np.flatnonzero(np.isfinite(values) & (shift(found, places) != values))

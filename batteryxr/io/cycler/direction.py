@@ -1,4 +1,4 @@
-"""The direction of the current, held against words, separate counters and voltage."""
+"""Check the direction of the current against words, separate counters and voltage."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import RawTable
 
-#: Words of cyclers' programs in English, German, French, Spanish, Italian, Russian,
-#: Chinese, Japanese and Korean.
+#: Words for discharge and charge in English, German, French, Spanish, Italian,
+#: Russian, Chinese, Japanese and Korean.
 _DISCHARGE = re.compile(
     r"\s*(d\b|d[_\W]|dis|(.*[\W_])?d(is)?ch|.*(放电|放電|방전|разр|entlad"
     r"|descarga|scarica|d(e|é|e\u0301)charge))",
@@ -25,28 +25,28 @@ _CHARGE = re.compile(
     r"|carga|carica))",
     re.IGNORECASE,
 )
-_REST = 1e-3  # of the largest current: less has no direction
+_REST = 1e-3  # of the largest current; smaller ones have no direction
 _VOLTAGE = "the course of the voltage"
-_MOSTLY = 0.8  # of the charge, with which a current of one direction moves the voltage
-_SURE = 0.5  # of the charge, by which a witness speaks for or against
-_COUNTED = 0.5  # of the charge of an interval: a counter that grows less creeps
-_TOLD = 1e-3  # of all charge: less is no evidence
+_MOSTLY = 0.8  # of the charge whose voltage moves as a one-way current would
+_SURE = 0.5  # least weight of evidence for or against
+_COUNTED = 0.5  # of the charge of an interval; a slower counter only creeps
+_TOLD = 1e-3  # of all charge; less is no evidence
 _SWING, _LEAST_SWING = 0.1, 0.02  # of the voltage's range, and V
-_LOOKED_AT = 5000  # rows in which the voltage is looked at for its turns
-_NEAR = 5  # rows of a run without which a voltage has no course
+_LOOKED_AT = 5000  # rows that are searched for turns of the voltage
+_NEAR = 5  # fewest rows of a run with a trend of voltage
 
 
 class Witness(NamedTuple):
-    """What else a file says of the direction of its current.
+    """Evidence in a file on the direction of its current.
 
     Parameters
     ----------
     name
-        For messages.
+        Name for messages.
     says
         From -1 (positive current discharges the cell) to 1 (it charges).
     share
-        Of the charge that it speaks of.
+        Fraction of the charge that the evidence covers.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Witness(NamedTuple):
 
 
 def states_of(words: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """Return 1 for each word that says charge, -1 for discharge, 0 for any other."""
+    """Return 1 for each word that means charge, -1 for discharge, 0 for any other."""
 
     def kind(word: str) -> int:
         if _DISCHARGE.match(word):
@@ -67,16 +67,16 @@ def states_of(words: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 
 def directed(table: RawTable) -> RawTable:
-    """Return a table whose current has its sign, with a note where that is in doubt.
+    """Return a table with signed current, and a note if the sign is in doubt.
 
-    A magnitude gets the sign that the words give it. A current is turned where two
-    witnesses say that its positive values discharge the cell, and none says they do
-    not. What only one says is noted.
+    A magnitude gets its sign from the words. A current is reversed if two witnesses
+    say that its positive values discharge the cell, and none says the opposite. If
+    only one witness says so, a note is added.
 
     Parameters
     ----------
     table
-        As checked.
+        Table after its checks.
     """
     current, states = table.columns["current"], table.states
     if states is not None and not _both_signs(current) and (states < 0).any():
@@ -107,9 +107,9 @@ def _noted(table: RawTable, sentence: str | None) -> RawTable:
 
 
 def doubt(table: RawTable) -> str | None:
-    """Return what witnesses say against the sign of the current; None if nothing."""
+    """Return the evidence against the sign of the current, or None if there is none."""
     if "current_sign" in table.notes:
-        return None  # said already
+        return None  # already noted
     said = witnesses(table)
     against = [w.name for w in said if w.says < -_SURE]
     agree = [w.name for w in said if w.says > _SURE]
@@ -120,11 +120,11 @@ def doubt(table: RawTable) -> str | None:
 
 
 def _falls(said: Sequence[Witness]) -> str | None:
-    """Say that a magnitude may hide discharges, where the voltage falls at times."""
+    """Return a warning that a magnitude may hide discharges, if the voltage falls."""
     course = next((w.says for w in said if w.name == _VOLTAGE), 1.0)
     falls = 0.5 * (1 - course)
-    # A witness that is silent about as much charge as the voltage falls over says
-    # nothing of it: words of a language that is not known, a counter of charges alone.
+    # Witnesses that cover too little charge do not count, such as words of an unknown
+    # language, or a counter of charge alone.
     if course > _MOSTLY or any(
         w.says > _SURE and 1 - w.share < 0.5 * falls for w in said if w.name != _VOLTAGE
     ):
@@ -136,7 +136,7 @@ def _falls(said: Sequence[Witness]) -> str | None:
 
 
 def unsaid(table: RawTable) -> str | None:
-    """Return what is wrong where the sign came of words; None if nothing is."""
+    """Return the doubt about a sign taken from words, or None if there is none."""
     states, current = table.states, table.columns["current"]
     if states is None:
         return None
@@ -151,7 +151,7 @@ def unsaid(table: RawTable) -> str | None:
 
 
 def undirected(table: RawTable) -> str | None:
-    """Return why a current without sign cannot be used; None if it can."""
+    """Return why a current without sign cannot be used, or None if it can."""
     current = table.columns["current"]
     if _both_signs(current) or not (current > 0).any():
         return None
@@ -174,7 +174,7 @@ def signed_by_counters(table: RawTable) -> RawTable:
     if away is None:
         return table
     rows = np.concatenate([away[:1], away])
-    # A row that begins a step has grown no counter yet: it goes as the next one.
+    # At the first row of a step no counter has grown yet: use the sign of the next.
     counted = np.concatenate([[False], _grows(table)])
     undecided = np.flatnonzero(~counted[:-1] & counted[1:])
     rows[undecided] = rows[undecided + 1]
@@ -184,14 +184,14 @@ def signed_by_counters(table: RawTable) -> RawTable:
 
 
 def reversed_current(table: RawTable) -> RawTable:
-    """Return a table with its current turned."""
+    """Return a table with its current reversed."""
     current = table.columns["current"]
     turned = np.where(current == 0, 0.0, -current)
     return replace(table, columns={**table.columns, "current": turned})
 
 
 def witnesses(table: RawTable) -> list[Witness]:
-    """Return what words, counters and voltage say of the direction of the current."""
+    """Return the evidence of words, counters and voltage on the current's direction."""
     found = {
         f"the words of {table.labels.get('state', 'the state')!r}": _by_words(table),
         "the separate counters": _by_counters(table),
@@ -220,7 +220,7 @@ def _passed(table: RawTable) -> np.ndarray:
 def _mean(
     votes: np.ndarray, weights: np.ndarray, every: np.ndarray
 ) -> tuple[float, float] | None:
-    """Return the mean of votes, and the share that is voted on of all weights."""
+    """Return the weighted mean of votes, and the fraction of all weights that voted."""
     total = float(weights.sum())
     if total <= 0:
         return None
@@ -239,7 +239,7 @@ def _by_words(table: RawTable) -> tuple[float, float] | None:
 
 
 def _growth(table: RawTable) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return by how much both counters grow between rows; resets are no growth."""
+    """Return the growth of both counters between rows; resets count as no growth."""
     names = ("charge_capacity", "discharge_capacity")
     if not any(name in table.columns for name in names):
         return None
@@ -250,7 +250,7 @@ def _growth(table: RawTable) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _grows(table: RawTable) -> np.ndarray:
-    """Return the intervals over which one counter grows as the current says."""
+    """Return the intervals in which a counter grows as the current requires."""
     growth = _growth(table)
     passed = _passed(table)
     if growth is None:
@@ -260,7 +260,7 @@ def _grows(table: RawTable) -> np.ndarray:
 
 
 def _discharged(table: RawTable) -> np.ndarray | None:
-    """Return the intervals over which the discharge counter grows."""
+    """Return the intervals in which the discharge counter grows."""
     growth = _growth(table)
     if growth is None:
         return None
@@ -300,7 +300,7 @@ def _by_voltage(table: RawTable) -> tuple[float, float] | None:
         new[_turns(voltage, 2 * swing)] = True
     starts = np.flatnonzero(np.concatenate([[True], new[1:]]))
     ends = np.append(starts[1:], sign.size) - 1
-    # The first row of a run may still show the voltage before the current came.
+    # The first row of a run may still show the voltage before the current started.
     rises = voltage[ends] - voltage[np.minimum(starts + 1, ends)]
     total = np.concatenate([[0.0], np.cumsum(_passed(table))])
     charge = total[ends] - total[starts]

@@ -1,4 +1,4 @@
-"""Several tables of one run, joined over their gaps into a Dataset."""
+"""Join several tables of one run, with the gaps between them, into a Dataset."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, tzinfo
 
-_RESOLUTION = 1.0  # s: starts that are written in whole seconds are early by less
+_RESOLUTION = 1.0  # s: starts in whole seconds are early by less than this
 _APART = 7 * 86_400.0  # s between files of one run
-#: A file of EC-Lab: name of the program, number and kind of the technique, channel.
+#: File name of EC-Lab: name of the program, number and kind of the technique, channel.
 _TECHNIQUE = re.compile(r"(.+)_\d{2}_[A-Z][A-Za-z0-9]*(_C[A-Z]?\d+)?\.mp[rt]")
 _NEVER = np.datetime64("NaT", "ns")
-#: Numbers that the coordinate of files (int16) has; neighbours always differ.
+#: Numbers available to the coordinate of files (int16); neighbours always differ.
 _NUMBERS = 30_000
-#: Rows that are too few to tell whether files take turns.
+#: With fewer rows, it is not decided whether files take turns.
 _FEW = 12
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """A table with what its clock says."""
+    """A table with the clock of its rows."""
 
     table: RawTable
     name: str
@@ -42,16 +42,16 @@ class _Placed:
 
     @property
     def local(self) -> np.ndarray | None:
-        """Time of each row on the cycler's own clock, in ns."""
+        """Return the time of each row on the cycler's own clock, in ns."""
         return self.clocked.local
 
     @property
     def utc(self) -> np.ndarray | None:
-        """UTC of each row, in ns."""
+        """Return the UTC of each row, in ns."""
         return self.clocked.utc
 
     def ends(self, kind: str | None) -> tuple[int, int] | None:
-        """Clock reading at the first and the last row, in ns."""
+        """Return the clock reading at the first and the last row, in ns."""
         readings = {"utc": self.utc, "local": self.local}.get(kind or "")
         if readings is None or NAT in (readings[0], readings[-1]):
             return None
@@ -61,7 +61,7 @@ class _Placed:
 def join(
     tables: Sequence[RawTable], names: Sequence[str], where: tzinfo | None, zone: str
 ) -> tuple[xr.Dataset, list[str]]:
-    """Return the Dataset of all rows, and what the user must be warned of."""
+    """Return the Dataset of all rows, and warnings for the user."""
     every = [_place(t, n, where) for t, n in zip(tables, names, strict=True)]
     placed = [p for p in every if p.table.rows]
     messages = []
@@ -108,7 +108,7 @@ def join(
 
 
 def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
-    """Return flag -> what is said of which files, each sentence once."""
+    """Return the messages for each flag with their files, each message once."""
     said: dict[str, dict[str, list[str]]] = {}
     for p in placed:
         for flag, sentence in p.table.notes.items():
@@ -122,8 +122,8 @@ def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
 def _take_turns(placed: Sequence[_Placed], kind: str) -> bool:
     """Tell whether files interleave because they are techniques of one program.
 
-    They do where files overlap by more than clocks resolve, and all that overlap say
-    that their acquisition began at one moment.
+    This holds if files overlap by more than clocks resolve, and all overlapping files
+    give the same start of acquisition.
     """
     spans = [p.ends(kind) or (0, 0) for p in placed]
     starts = [p.table.start_local for p in placed]
@@ -143,7 +143,7 @@ def _take_turns(placed: Sequence[_Placed], kind: str) -> bool:
 def _on_one_clock(
     placed: Sequence[_Placed], kind: str | None
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Return times of files that take turns, and how long nobody recorded between."""
+    """Return times of files that take turns, and the unrecorded gaps between them."""
     spans = [p.ends(kind) or (0, 0) for p in placed]
     times = []
     for p, (begin, _) in zip(placed, spans, strict=True):
@@ -181,7 +181,7 @@ def _left_out(
 
 
 def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
-    """Return the record with a number of its own for each piece of a file."""
+    """Return the record with a separate number for each piece of a file."""
     file = dataset["file"].values
     piece = _pieces(file, dataset["test_time"].values, left_out)
     if np.array_equal(piece, file):
@@ -196,7 +196,7 @@ def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
 
 
 def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, str]:
-    """Say where the files may not be of one cell."""
+    """Return notes where the files may belong to several cells."""
     notes = {}
     if twice := _copies(placed):
         notes["same_rows"] = (
@@ -224,7 +224,7 @@ def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, st
 
 
 def _programs(placed: Sequence[_Placed]) -> tuple[str, str] | None:
-    """Return two files of EC-Lab that began at once, of programs of different names."""
+    """Return two EC-Lab files with one start, from programs of different names."""
     begun: dict[datetime, tuple[tuple[str, str], str]] = {}
     for p in placed:
         match = _TECHNIQUE.fullmatch(p.name)
@@ -238,7 +238,7 @@ def _programs(placed: Sequence[_Placed]) -> tuple[str, str] | None:
 
 
 def _copies(placed: Sequence[_Placed]) -> tuple[str, str] | None:
-    """Return two files of which one repeats all that the other measured, if any do."""
+    """Return two files of which one repeats all rows of the other, or None."""
     for k, later in enumerate(placed):
         mine = later.table.columns
         for earlier in placed[:k]:
@@ -273,7 +273,7 @@ def _common_clock(placed: Sequence[_Placed]) -> str | None:
 def _running_time(
     placed: Sequence[_Placed], kind: str | None
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Return test time of each file from the first row on, and gaps where known."""
+    """Return test time of each file from the first row on, and known gaps."""
     times: list[np.ndarray] = []
     gaps: list[float] = []
     ended: int | None = None
@@ -328,7 +328,7 @@ def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Data
 
 
 def _source_label(name: str, placed: Sequence[_Placed]) -> str:
-    """Return the label of most rows; nothing where it says that there is none."""
+    """Return the label of most rows, ignoring labels that begin with 'none'."""
     rows: dict[str, int] = {}
     for p in placed:
         label = p.table.labels.get(name, "")
@@ -362,7 +362,7 @@ def _absolute(p: _Placed) -> np.ndarray:
 
 
 def _pauses(placed: Sequence[_Placed]) -> dict[str, Any]:
-    """Return how long test time stood still before each row, where it ever did."""
+    """Return how long test time stood still before each row, if it ever did."""
     if not any(p.clocked.course.rows.size for p in placed):
         return {}
     stood = []
@@ -397,7 +397,7 @@ def _iso(moment: datetime) -> str:
 
 
 def _interleaved(file: np.ndarray) -> bool:
-    """Tell whether rows of several files alternate, as no techniques by turns do."""
+    """Tell whether rows of several files alternate more often than techniques do."""
     if file.size < _FEW:
         return False
     edges = np.flatnonzero(np.diff(file, prepend=-1, append=-1))
@@ -406,10 +406,10 @@ def _interleaved(file: np.ndarray) -> bool:
 
 
 def _pieces(file: np.ndarray, time: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """Return the number of the piece of a file that each row belongs to.
+    """Return for each row the number of the piece of a file it belongs to.
 
-    A piece ends where another file goes on, or where rows were left out: nothing is
-    known of what flowed between its last row and the next.
+    A piece ends where another file continues, or where rows were left out: the charge
+    between its last row and the next is unknown.
 
     Parameters
     ----------

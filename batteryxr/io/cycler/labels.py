@@ -1,4 +1,4 @@
-"""Column labels of cycler files: what they name, and in which units."""
+"""Find the columns of cycler files by label, with their units."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-#: Names that a column may have beside those of the data model: a local date and
-#: time, and a word that tells charge from discharge.
+#: Names of columns beside those of the data model: a local date and time, and a word
+#: that distinguishes charge from discharge.
 CLOCK, STATE = "clock", "state"
 _BARE = {*COUNTERS, CLOCK, STATE}
-#: What a user calls a column: a name of the data model, and units if the label has
+#: Name that a user gives a column: one of the data model, with units if the label has
 #: none.
 _NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
-# As cyclers write them, lower case -> as units are written.
+# Spelling of units by cyclers, in lower case -> our spelling.
 _UNITS = {
     "s": "s", "sec": "s", "second": "s", "seconds": "s", "ms": "ms",
     "min": "min", "minutes": "min", "h": "h", "hr": "h", "hour": "h", "hours": "h",
@@ -40,9 +40,9 @@ _UNITS = {
     "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s", "h:m:s.ms": "s",
     "h:m:s:ms": "s", "hh:mm:ss": "s", "hh:mm:ss.ms": "s", "hh:mm:ss.sss": "s",
 }  # fmt: skip
-#: Words of a row of units that measure what nobody reads here.
+#: Words in a row of units for quantities that are not read.
 _ELSE = re.compile(r"#|bits|%|deg|n/?a|[mk]?w|[mk]?ohms?|hz|f|mah/g|mwh/g|-+")
-_LONGEST = 120  # letters of a label: what is longer is a line of something else
+_LONGEST = 120  # most letters of a label
 _ZONE = re.compile(
     r"(?P<bare>.*?\w)[\s_]*[(\[/_ ]\s*(?:utc|gmt)\s*(?P<offset>[+-]\d{1,2}(?::?\d\d)?)?"
     r"\s*[)\]]?"
@@ -59,17 +59,17 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Column:
-    """One way in which a quantity may be labelled.
+    """One possible label of a quantity.
 
     Parameters
     ----------
     name
-        In the data model, or `CLOCK`, or `STATE`.
+        Name in the data model, or `CLOCK`, or `STATE`.
     pattern
         Regular expression for the whole label without its unit, in lower case.
     units
-        Where the label gives none. Empty: a label without units does not count,
-        for amperes are not guessed from milliamperes.
+        Units if the label gives none. Empty: a label without units does not count,
+        since amperes are not guessed from milliamperes.
     """
 
     name: str
@@ -79,18 +79,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a quantity stands in a file, and how it becomes the model's.
+    """Column of a quantity in a file, and its conversion to the data model.
 
     Parameters
     ----------
     index
-        Column, from 0.
+        Number of the column, from 0.
     label
-        As written.
+        Label as written.
     factor, offset
         ``value = factor * read + offset``.
     units
-        Of the result.
+        Units of the result.
     """
 
     index: int
@@ -102,7 +102,7 @@ class Source:
 
 @functools.cache
 def split(label: str) -> tuple[str, str | None]:
-    """Return label without unit, lower case, and the unit where it names one.
+    """Return the label in lower case without its unit, and the unit or None.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def split(label: str) -> tuple[str, str | None]:
 
 
 def zone_of(label: str) -> str | None:
-    """Return the zone that the label of a clock names, such as ``"+02:00"``; or None.
+    """Return the zone in the label of a clock, such as ``"+02:00"``, or None.
 
     Examples
     --------
@@ -136,16 +136,16 @@ def choose(
     columns: Sequence[Column],
     explicit: Mapping[str, str] | None = None,
 ) -> dict[str, Source]:
-    """Return where each quantity stands, the first way of `columns` that fits first.
+    """Return the column of each quantity; earlier entries of `columns` come first.
 
     Parameters
     ----------
     labels
-        Of the file, in order.
+        Labels of the file, in order.
     columns
-        Known ways to label, by preference.
+        Known labels, by preference.
     explicit
-        Label -> name, from the user: goes first.
+        Label -> name, given by the user; it takes precedence.
 
     Raises
     ------
@@ -209,12 +209,12 @@ def _explicit(label: str, name: str, labels: Sequence[str]) -> Source:
 
 
 def meant(name: str) -> tuple[str, str | None]:
-    """Return the name of a column, and the units behind it where the user gives them.
+    """Return the name of a column, and the units that the user gives behind it.
 
     Raises
     ------
     ArgumentError
-        If it is no name, or the units are none that are known.
+        If it is not a name, or the units are unknown.
     """
     match = _NAMED.fullmatch(name)
     bare = match[1] if match else name
@@ -231,14 +231,14 @@ def meant(name: str) -> tuple[str, str | None]:
 
 
 def _unit(written: str) -> str | None:
-    """Return units as they are written here, of a word of a file; None of another."""
+    """Return a file's units in our spelling, or None if they are unknown."""
     text = written.strip().lower().replace("μ", "u").replace("µ", "u")
     text = re.sub(r"\s+vs\.?\s.*", "", text)  # volts against a reference electrode
     return _UNITS.get(text.rstrip(".")) or _UNITS.get(text)
 
 
 def _source(index: int, label: str, name: str, units: str) -> Source | None:
-    """Return the source; None where its units measure something else."""
+    """Return the source, or None if its units measure something else."""
     if name in (CLOCK, STATE):
         return Source(index, label, 1.0, 0.0, "")
     wanted = COLUMNS[name]["units"]
@@ -252,7 +252,7 @@ def _source(index: int, label: str, name: str, units: str) -> Source | None:
 def refuse_incomplete(
     found: Iterable[str], labels: Sequence[str], path: Path, line: int | None = None
 ) -> None:
-    """Raise where a required quantity was not found among the labels.
+    """Raise if a required quantity was not found among the labels.
 
     Raises
     ------
@@ -269,7 +269,7 @@ def refuse_incomplete(
 
 
 def units_row(cells: Sequence[str]) -> list[str] | None:
-    """Return the units in a row that holds nothing else, such as ``[V]``; or None."""
+    """Return the units in a row that holds nothing else, such as ``[V]``, or None."""
     inner = [cell.strip().strip("[]()").strip().lower() for cell in cells]
     known = [_unit(text) is not None for text in inner]
     other = [not text or _ELSE.fullmatch(text) is not None for text in inner]

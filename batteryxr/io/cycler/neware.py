@@ -1,4 +1,4 @@
-"""Neware ``.nda`` and ``.ndax``, through fastnda, and NewareNDA where that cannot."""
+"""Read Neware ``.nda`` and ``.ndax`` through fastnda, or else through NewareNDA."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import Options
 
-#: File versions that write calendar fields of the cycler's own clock, no time zone.
+#: Versions of files with the cycler's own clock and no time zone.
 _LOCAL = {
     ".ndax": frozenset({1, 2, 3, 4, 5, 7}),
     ".nda": frozenset({1, 2, 3, 4, 26, 28, 29}),
 }
 _PURPOSE = "reading Neware .nda and .ndax files"
-#: fastnda's names, and NewareNDA's, for what both deliver.
+#: Names here -> names in fastnda, and below in NewareNDA.
 _FASTNDA = {
     "voltage": "voltage_V",
     "current": "current_mA",
@@ -65,7 +65,7 @@ def read(path: Path, options: Options | None = None) -> RawTable:
     Raises
     ------
     FileFormatError
-        If it is damaged, or of a version that neither library knows.
+        If it is damaged, or of a version that neither library reads.
     MissingDependencyError
         If neither library is installed.
     """
@@ -132,7 +132,7 @@ def _with_fastnda(path: Path) -> RawTable:
 
 
 def _fastnda() -> tuple[Any, Any]:
-    # With isal at hand it replaces zlib's functions for the whole process.
+    # If isal is available, fastnda replaces zlib's functions for the whole process.
     options: Any = {"extra": "io", "purpose": _PURPOSE, "without": ("isal",)}
     return require("fastnda", **options), require("fastnda.ndax", **options)
 
@@ -210,14 +210,14 @@ def _table(
 
 
 def _whole(unix: np.ndarray) -> np.ndarray:
-    """Return seconds as whole ns, to the microsecond that a float holds."""
+    """Return seconds as integer ns, rounded to the microsecond that a float holds."""
     sound = np.isfinite(unix)
     whole = np.rint(np.where(sound, unix, 0.0) * 1e6).astype(np.int64) * 1000
     return np.where(sound, whole, NAT)
 
 
 def _auxiliary(frame: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return auxiliary channels, the first temperature as the cell's."""
+    """Return auxiliary channels, with the first temperature as the cell's."""
     columns: dict[str, np.ndarray] = {}
     units: dict[str, str] = {}
     for label in frame.columns:
@@ -236,7 +236,7 @@ def _auxiliary(frame: Any) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def _running(step_time: np.ndarray, columns: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the time from the start of the test, given that from each step's."""
+    """Return the time from the start of the test, given the time in each step."""
     new = np.flatnonzero(np.diff(columns["step"]) != 0) + 1
     before = np.zeros(step_time.size)
     before[new] = step_time[new - 1]
@@ -255,9 +255,9 @@ def _version(path: Path) -> int:
 
 
 def _missing(path: Path) -> int:
-    """Return how many bytes of rows an .nda file tells of that are not there.
+    """Return how many bytes of rows are missing at the end of an .nda file.
 
-    Its head says where the rows and the auxiliary rows begin, and how long they are.
+    Its header gives the beginning and length of the rows and of the auxiliary rows.
     """
     if path.suffix.lower() != ".nda":
         return 0
@@ -275,16 +275,16 @@ def _missing(path: Path) -> int:
 
 
 def _metadata(fastnda: Any, path: Path) -> dict[str, Any]:
-    """Return what the file tells about the test; empty where that part is damaged."""
+    """Return the description of the test; empty if that part is damaged."""
     try:
         return {"metadata": fastnda.read_metadata(path)}
-    except Exception:  # the measured rows are whole: a damaged note does not spoil them
+    except Exception:  # a damaged note does not harm the measured rows
         return {}
 
 
 @contextlib.contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Turn whatever a library raises on a damaged file into one kind of error."""
+    """Turn any error of a library on a damaged file into a `FileFormatError`."""
     try:
         yield
     except (FileFormatError, NotImplementedError, MemoryError):
@@ -301,7 +301,7 @@ def _one_worker(ndax: Any) -> Iterator[None]:
     """Let fastnda read the members of one ZipFile one after another.
 
     From Python 3.12 on, several threads that read one ZipFile disturb each other:
-    a few reads in a thousand fail with false reports of damage.
+    a few reads in a thousand then fail with false reports of damage.
     """
     pool = ndax.ThreadPoolExecutor
     ndax.ThreadPoolExecutor = functools.partial(pool, max_workers=1)
@@ -313,7 +313,7 @@ def _one_worker(ndax: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _overheard(said: list[str], name: str = "fastnda") -> Iterator[None]:
-    """Collect what a library logs instead of letting it print tracebacks."""
+    """Collect the log of a library instead of letting it print tracebacks."""
     logger = logging.getLogger(name)
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Does a table make sense? Says what does not, and mends it only when asked by name."""
+"""Check whether a table is plausible, and repair it only if the user asks by name."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import RawTable
 
-_UNITS = (3600.0, 60.0, 86_400.0)  # s in what is taken for seconds
-_SLOWEST = 1800.0  # s between rows while current flows: no cycler records so rarely
-_DUPLICATES = 0.05  # fraction of rows: more than step changes can explain
+_UNITS = (3600.0, 60.0, 86_400.0)  # s in units that are mistaken for seconds
+_SLOWEST = 1800.0  # s between rows while current flows; longer is implausible
+_DUPLICATES = 0.05  # fraction of rows; step changes explain no more
 _HIGHEST = 1000.0  # V
-_FAR_OFF = 10.0  # between charge and counter: no logging is so poor
-_COPIES, _FEW_ROWS = 1000, 3  # times that a table is looked for, and its least rows
-#: A clock that falls behind test time by more than this, or this part of an interval,
-#: was set back.
+_FAR_OFF = 10.0  # ratio of charge and counter; logging is never so poor
+_COPIES, _FEW_ROWS = 1000, 3  # most copies that are sought, and fewest rows of one
+#: A clock was set back if it falls behind test time by more than these: seconds, and
+#: fraction of an interval.
 _JITTER, _SAME_RATE = 2.0, 1e-3
 
 
 def known(repair: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the flags to mend, checked.
+    """Return the flags to repair after checking their names.
 
     Raises
     ------
     ArgumentError
-        If one cannot be mended.
+        If a flag cannot be repaired.
     """
     names = (repair,) if isinstance(repair, str) else tuple(repair)
     for name in names:
@@ -49,7 +49,7 @@ def known(repair: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def unused(wanted: Sequence[str], tables: Sequence[RawTable]) -> list[str]:
-    """Return a message for each repair that found nothing to mend."""
+    """Return a message for each repair that found nothing to repair."""
     done = {name for table in tables for name in table.repaired}
     return [
         f"repair={name!r}: nothing to mend, the data are as read"
@@ -59,16 +59,16 @@ def unused(wanted: Sequence[str], tables: Sequence[RawTable]) -> list[str]:
 
 
 def examine(table: RawTable, wanted: Sequence[str], name: str = "") -> RawTable:
-    """Return the table with a note for each flag, those in `wanted` mended.
+    """Return the table with a note for each flag; flags in `wanted` are repaired.
 
     Parameters
     ----------
     table
-        As read.
+        Table as read.
     wanted
-        Flags to mend.
+        Flags to repair.
     name
-        File name, for the record of what was mended.
+        File name, for the record of repairs.
     """
     for flag, find in _CHECKS.items():
         problem = find(table)
@@ -85,7 +85,7 @@ def examine(table: RawTable, wanted: Sequence[str], name: str = "") -> RawTable:
 
 
 def _clock(table: RawTable) -> np.ndarray | None:
-    """Return the clock readings of the rows in s, NaN for none; None without any."""
+    """Return the clock of the rows in s, NaN if missing; None if there is no clock."""
     stamps = table.stamps
     if stamps is None or table.timed_by_clock:
         return None
@@ -97,10 +97,10 @@ def _clock(table: RawTable) -> np.ndarray | None:
 def time_factor(
     columns: Mapping[str, np.ndarray], unix: np.ndarray | None
 ) -> tuple[float, str]:
-    """Return how many times too long the test time is, and the evidence (1: sound).
+    """Return the factor by which test time is too long, and the evidence (1: sound).
 
-    A second clock in the file decides; else the cycler's own capacity; else, for
-    hours written as seconds, that no cycler waits so long between rows.
+    A second clock in the file decides, or else the cycler's own capacity. Without both,
+    hours written as seconds are recognised: no cycler waits so long between rows.
     """
     steps = np.diff(columns["test_time"])
     if not (steps > 0).any():
@@ -126,7 +126,7 @@ def time_factor(
 
 
 def _rates(times: np.ndarray, readings: np.ndarray) -> float | None:
-    """Return by how much test time outruns the clock, from tick to tick."""
+    """Return the ratio of test time to the clock, from tick to tick."""
     rows = np.flatnonzero(np.isfinite(readings))
     ticked = rows[1:][np.diff(readings[rows]) > 0]
     ticks, steps = np.diff(readings[ticked]), np.diff(times[ticked])
@@ -145,7 +145,7 @@ def _nearest(ratio: float, factors: Sequence[float], tolerance: float) -> float:
 
 
 def _charge_ratio(columns: Mapping[str, np.ndarray]) -> float | None:
-    """Return integral |I| dt over the cycler's own count, where it has one."""
+    """Return integral |I| dt over the cycler's own count, or None without one."""
     counted = [
         np.abs(columns[name])
         for name in ("charge_capacity", "discharge_capacity")
@@ -175,7 +175,7 @@ def _time_scale(table: RawTable) -> str | None:
 
 
 def _charge_scale(table: RawTable) -> str | None:
-    """Say where current and counter cannot be in the units that their labels say."""
+    """Return a note if current and counter contradict the units in their labels."""
     if time_factor(table.columns, _clock(table))[0] != 1.0:
         return None
     ratio = _charge_ratio(table.columns)
@@ -246,7 +246,7 @@ def _set_back(table: RawTable) -> tuple[np.ndarray, np.ndarray]:
     allowed = max(coarse, _JITTER) + _SAME_RATE * np.abs(steps)
     back = np.flatnonzero((late < -allowed) & (steps >= 0))
     if back.size > max(10.0, 0.1 * rows.size):
-        return nothing  # two clocks of different rates: that is said elsewhere
+        return nothing  # two clocks of different rates get another flag
     return rows[back + 1], -late[back]
 
 
@@ -263,7 +263,7 @@ def _backward_clock(table: RawTable) -> str | None:
 
 
 def _copied(table: RawTable) -> np.ndarray:
-    """Return which rows are a copy of earlier ones: a table that stands there twice."""
+    """Return which rows copy earlier ones, as in a table that is there twice."""
     copied = np.zeros(table.rows, bool)
     times = table.columns["test_time"]
     compared = [
@@ -296,7 +296,7 @@ def _repeated_rows(table: RawTable) -> str | None:
 
 
 def _mend_repeated_rows(table: RawTable) -> RawTable:
-    """Leave the copies out."""
+    """Leave out the copied rows."""
     return _chosen(table, np.flatnonzero(~_copied(table)))
 
 
@@ -330,7 +330,7 @@ def _mend_cycle_counts(table: RawTable) -> RawTable:
 
 
 def _mend_backward_time(table: RawTable) -> RawTable:
-    """Let the clock go on by a median step where it was set back."""
+    """Replace backward steps of test time by a median step."""
     steps = np.diff(table.columns["test_time"])
     forward = steps[steps > 0]
     steps[steps < 0] = np.median(forward) if forward.size else 0.0
@@ -340,7 +340,7 @@ def _mend_backward_time(table: RawTable) -> RawTable:
 
 
 def _mend_backward_clock(table: RawTable) -> RawTable:
-    """Let the clock go on as test time does where it was set back."""
+    """Let the clock advance with test time where it was set back."""
     rows, seconds = _set_back(table)
     shift = np.zeros(table.rows)
     shift[rows] = seconds
@@ -355,12 +355,12 @@ def _mend_backward_clock(table: RawTable) -> RawTable:
 
 
 def _mend_row_order(table: RawTable) -> RawTable:
-    """Put the rows in order of their test time."""
+    """Sort the rows by test time."""
     return _chosen(table, np.argsort(table.columns["test_time"], kind="stable"))
 
 
 def _chosen(table: RawTable, order: np.ndarray) -> RawTable:
-    """Return some of the rows, in this order."""
+    """Return some of the rows, in the given order."""
     moved = {n: np.asarray(v)[order] for n, v in table.columns.items()}
     rows = {
         name: values[order]
@@ -370,7 +370,7 @@ def _chosen(table: RawTable, order: np.ndarray) -> RawTable:
     return replace(table, columns=moved, **rows)
 
 
-#: In this order: a repair mends what the later checks look at.
+#: Checks in order: later checks see what earlier ones repaired.
 _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "repeated_rows": _repeated_rows,
     "row_order": _row_order,

@@ -1,4 +1,4 @@
-"""Cycler files of any known format, as one labelled Dataset."""
+"""Read cycler files of any known format into one labelled Dataset."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ FORMATS: dict[str, Format] = {
     ),
     "csv": Format("cycler.vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
 }
-#: Files that a program numbers by channel or run, as Maccor's: run.041.
+#: Files that a program numbers by channel or run, such as Maccor's run.041.
 _NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}"), ".001 to .999"
-#: Files of programs that no reader here takes, and how to get at what is in them.
+#: Files of programs that have no reader here, and how to get their data.
 _ELSE = {
     ".idf": "an Ivium datafile, whose layout is not published: save it as text in "
     "IviumSoft (time/s I/A E/V)",
@@ -93,8 +93,8 @@ def read_cycler(
 ) -> xr.Dataset:
     """Read the files of one cell, from any cycler, into one Dataset.
 
-    Reads once. The format is told by content and file name: BioLogic ``.mpt`` and
-    ``.mpr``, Arbin ``.res``, ``.xlsx``, ``.xls`` and ``.csv``, Neware ``.nda`` and
+    Reads once. The format is recognised by content and file name: BioLogic ``.mpt``
+    and ``.mpr``, Arbin ``.res``, ``.xlsx``, ``.xls`` and ``.csv``, Neware ``.nda`` and
     ``.ndax``, Battery Data Format, Gamry ``.DTA``, PalmSens ``.pssession`` and csv,
     and text, workbooks and parquet of Maccor, Landt, Novonix, Basytec, Digatron, PEC,
     Bitrode, Ivium and Neware.
@@ -103,26 +103,26 @@ def read_cycler(
     ----------
     path
         A path, a list of paths, a folder, or a pattern such as ``"cell4*.mpt"``.
-        Several files of one run are put in order of their starts (as given, where a
-        file has none) and joined; techniques that one EC-Lab program runs by turns,
-        in order of time.
+        Several files of one run are sorted by their starts (kept as given, if a file
+        has none) and joined. Techniques that one EC-Lab program runs by turns are
+        merged in order of time.
     timezone
         Zone of the cycler's clock, such as ``"Europe/Paris"``, or an offset such as
-        ``"+02:00"``. Never guessed: without it ``time`` is NaT for files that write
-        local time. Files that write UTC need none.
+        ``"+02:00"``. It is never guessed: without it ``time`` is NaT for files that
+        write local time. Files that write UTC need none.
     format
-        Name of the format, where content and file name do not tell.
+        Name of the format, if content and file name do not identify it.
     columns
-        Label in the file -> name in the data model, for labels that are not known:
-        ``{"Strom [mA]": "current"}``. Units are read from the label; where it has
-        none they go with the name: ``{"Strom": "current (mA)"}``.
+        Label in the file -> name in the data model, for unknown labels:
+        ``{"Strom [mA]": "current"}``. Units are read from the label; if it has
+        none, add them to the name: ``{"Strom": "current (mA)"}``.
     dayfirst
         Whether dates are written day first. None: as the cycler's maker writes them.
     test
-        Number of the test to read, from files that hold several: a test of Arbin
+        Number of the test to read from files that hold several: a test of Arbin
         ``.res``, a channel of a workbook, a measurement of PalmSens.
     repair
-        Flags to mend, by name: ``"time_scale"``, ``"cycle_counts"``,
+        Flags to repair, by name: ``"time_scale"``, ``"cycle_counts"``,
         ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
         ``"repeated_rows"``,
         ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
@@ -131,26 +131,26 @@ def read_cycler(
     Returns
     -------
     xarray.Dataset
-        On ``record``: ``voltage`` (V), ``current`` (mA, positive charges the cell)
-        and what else the file has of ``capacity`` (mA h), ``energy`` (mW h),
+        On ``record``: ``voltage`` (V), ``current`` (mA, positive charges the cell),
+        and if the file has them ``capacity`` (mA h), ``energy`` (mW h),
         ``cycle``, ``step``, ``temperature`` (degC); ``charge_capacity`` and so on
-        where the cycler counts both directions apart. Coordinates ``test_time`` (s
-        from the first row, running on over later files), ``time`` (UTC, by each row's
-        own clock reading where the file has them), ``file``, which changes wherever a
-        piece of a file ends: where another goes on, or rows of impedance were left out
-        (``source_file`` in its attributes then has the file of each piece), and, where
-        test time ever stood still, ``pause`` (s before the row). In ``attrs``:
-        ``flags`` (what looks implausible; empty if nothing does) with a sentence each
-        in ``flag_notes``, ``gap_s`` between files, ``row_clock`` (JSON, per file: what
-        ``time`` comes from, pauses, drift), ``start_local`` as written, ``header``
+        if the cycler counts both directions apart. Coordinates: ``test_time`` (s
+        from the first row, continued over later files), ``time`` (UTC, from each row's
+        own clock reading if the file has them), ``file``, which changes where a
+        piece of a file ends: where another continues, or rows of impedance were left
+        out (its attribute ``source_file`` then gives the file of each piece), and, if
+        test time ever stood still, ``pause`` (s before the row). Attributes:
+        ``flags`` (what looks implausible; empty if nothing does) with a message each
+        in ``flag_notes``, ``gap_s`` between files, ``row_clock`` (JSON by file: source
+        of ``time``, pauses, drift), ``start_local`` as written, ``header``
         (JSON).
 
     Raises
     ------
     ArgumentError
-        If a file is not there, is of no known format, or an argument is wrong.
+        If a file does not exist, has no known format, or an argument is wrong.
     FileFormatError
-        If a file is damaged: names the file and, for text, the line.
+        If a file is damaged; the message names the file and, for text, the line.
     MissingDependencyError
         If the format needs a library or program that is not installed.
 
@@ -188,12 +188,12 @@ def identify(path: Path, name: str | None = None) -> str:
     path
         The file.
     name
-        The format, where the caller knows it.
+        Name of the format, if the caller knows it.
 
     Raises
     ------
     ArgumentError
-        If `name` is no format, or the file is of none that is known.
+        If `name` is no format, or the file has no known format.
     FileFormatError
         If the file is empty or cannot be opened.
     """
@@ -222,7 +222,7 @@ def identify(path: Path, name: str | None = None) -> str:
 
 
 def by_suffix(path: Path) -> str | None:
-    """Return the format that the file name suggests."""
+    """Return the format that the file name suggests, or None."""
     lower = path.name.lower()
     for key, form in FORMATS.items():
         if lower.endswith(form.suffixes):
@@ -294,6 +294,6 @@ def _in_folder(folder: Path, format: str | None) -> list[Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    # run_2 before run_10
+    # Put run_2 before run_10.
     parts = re.split(r"(\d+)", path.name)
     return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]

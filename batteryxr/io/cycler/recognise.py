@@ -1,4 +1,4 @@
-"""Tell whose table it is, and bring it into units of the data model."""
+"""Recognise whose table it is, and convert it to units of the data model."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", 
 _COLDEST = -273.15  # degC
 
 
-#: What is read as text.
+#: Quantities that are read as text.
 _WORDS = (CLOCK, STATE)
-#: What an export may have beside its maker's columns, as anybody writes it: it may
-#: have been edited. A counter of charge, where none of the maker's is there.
+#: Columns that an export may have beside those of its maker, in anybody's words: it
+#: may have been edited. A counter of charge counts only if the maker's is missing.
 _BESIDE = (*_WORDS, "cycle", "step", "step_time")
 _ANY = tuple(column for column in GENERIC.columns if column.name in _BESIDE)
 _COUNTED = ("capacity", "charge_capacity", "discharge_capacity")
@@ -49,20 +49,20 @@ _CHANNEL = re.compile(r"ch(annel|an)?([ _-]?(index|number|no\.?|id|name))?#?|通
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Where a table's labels stand and what they mean.
+    """Place and meaning of a table's labels.
 
     Parameters
     ----------
     vendor
-        Whose labels they are.
+        Maker whose labels they are.
     labels
-        As written, units of a units row added.
+        Labels as written, with units from a row of units.
     row
         Index of the line of labels.
     first
         Index of the first row below them.
     found
-        Where each quantity stands.
+        Column of each quantity.
     """
 
     vendor: Vendor
@@ -73,17 +73,17 @@ class TableLayout:
 
     @property
     def numbers(self) -> dict[str, int]:
-        """Name -> column index of what is read as numbers."""
+        """Return name -> column index for columns that are read as numbers."""
         return {n: s.index for n, s in self.found.items() if n not in _WORDS}
 
     @property
     def words(self) -> dict[str, int]:
-        """Name -> column index of what is read as text."""
+        """Return name -> column index for columns that are read as text."""
         return {n: s.index for n, s in self.found.items() if n in _WORDS}
 
     @property
     def channel(self) -> int | None:
-        """Column index of the channel of each row, where there is one."""
+        """Return the column index of the channel of each row, or None."""
         bare = [split(label)[0] for label in self.labels]
         named = (k for k, label in enumerate(bare) if _CHANNEL.fullmatch(label))
         return next(named, None)
@@ -92,16 +92,16 @@ class TableLayout:
 def recognise(
     rows: Sequence[Sequence[str]], head: Sequence[str], options: Options
 ) -> TableLayout | None:
-    """Return the layout of the first line of labels that some maker's map fits.
+    """Return the layout of the first line that holds the labels of a known maker.
 
     Parameters
     ----------
     rows
-        The first lines, split into cells.
+        First lines, split into cells.
     head
         The same lines as text, in which makers leave their marks.
     options
-        `Options.columns` goes before every map.
+        `Options.columns` takes precedence over the labels of makers.
     """
     explicit = dict(options.columns or {})
     for number, cells in enumerate(rows):
@@ -186,7 +186,7 @@ def assemble(
     Parameters
     ----------
     layout
-        From `recognise`.
+        Layout from `recognise`.
     numbers, words
         Columns as read, by name; a clock may hold text or datetimes.
     options
@@ -194,7 +194,7 @@ def assemble(
     head
         Text above the labels, in which some makers write the start.
     header, first_line
-        For the `RawTable`.
+        Passed on to the `RawTable`.
     """
     found = layout.found
     columns = {
@@ -228,7 +228,7 @@ def assemble(
 
 
 def doubled(table: RawTable, labels: Sequence[str]) -> dict[str, str]:
-    """Return a note where several columns have the label of one that is read."""
+    """Return a note if several columns share the label of one that is read."""
     every = [label.strip() for label in labels]
     twice = [name for name in table.labels.values() if every.count(name) > 1]
     if not twice:
@@ -244,13 +244,13 @@ def _started(
     head: str,
     options: Options,
 ) -> RawTable:
-    """Give every row its clock reading, or the test the start in the header."""
+    """Set the clock reading of every row, or else the start from the header."""
     written = re.search(vendor.start, head) if vendor.start else None
     order = vendor.dayfirst if options.dayfirst is None else options.dayfirst
     noted = clock.reading(written[1], dayfirst=order) if written else None
     day = None if noted is None else noted.date()
     if written is None or ":" not in written[1]:
-        noted = None  # a date without a time of day is no start
+        noted = None  # a date without a time of day gives no start
     label = table.labels.get(CLOCK, "")
     zone = clock.zone(zone_of(label))
     style = Style(options.dayfirst, vendor.dayfirst, zone, day)
@@ -261,14 +261,14 @@ def _started(
 
 
 def _running(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return seconds of a clock that starts again with each step.
+    """Return seconds since the start, from a clock that restarts with each step.
 
-    The last row of a step stands at its end, as cyclers write it.
+    The last row of a step marks its end, as cyclers write it.
     """
     elapsed = columns["step_time"]
     begins = np.diff(elapsed, prepend=elapsed[:1]) < 0
     if not begins.any():
-        return elapsed  # one step, or a clock that runs on
+        return elapsed  # one step, or a clock that never restarts
     for name in COUNTERS & columns.keys():
         begins |= np.diff(columns[name], prepend=columns[name][:1]) != 0
     ends = np.where(begins, np.concatenate([elapsed[:1], elapsed[:-1]]), 0.0)
@@ -278,7 +278,7 @@ def _running(columns: Mapping[str, np.ndarray]) -> np.ndarray:
 def _sensed(
     columns: dict[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the columns without temperatures that no sensor read, and notes.
+    """Return the columns without temperatures of missing sensors, and notes.
 
     Cyclers write -9999 or -327.6 degC where no sensor is connected.
     """

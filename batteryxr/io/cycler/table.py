@@ -1,4 +1,4 @@
-"""What a reader of one file hands over, and the checks that hold for all of them."""
+"""Hold the table that a reader makes of one file, and check it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-#: Without these there is nothing to analyse.
+#: Columns without which nothing can be analysed.
 REQUIRED = ("test_time", "voltage", "current")
-#: Every column that a reader may deliver, with units and plot label.
+#: All columns that a reader may deliver, with units and plot label.
 COLUMNS: dict[str, dict[str, Any]] = {
     "test_time": attributes("test_time"),
     "voltage": attributes("voltage"),
@@ -34,28 +34,28 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "step_time": {"units": "s", "long_name": "Time since the step began"},
     "temperature": attributes("temperature"),
 }
-#: The cycler's own counters: kept as whole numbers where they are whole.
+#: Counters of the cycler, which become integers if all their values are.
 COUNTERS = frozenset({"cycle", "step"})
-#: Flag of a file that is sound and has no rows of cycling; as is one of impedance.
+#: Flag of a sound file that has no rows of cycling, such as one of impedance.
 NOTHING = "no_rows"
-_LONGEST = 3e9  # s: no test runs for a century
-_YEARS = (1970, 2100)  # of a clock that was ever set
+_LONGEST = 3e9  # s; no test runs for a century
+_YEARS = (1970, 2100)  # years of a clock that was set
 _LATEST = 4.1e9  # s since 1970: the year 2099
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller of `read_cycler` says about the files.
+    """Options of `read_cycler` about the files.
 
     Parameters
     ----------
     columns
         Label in the file -> name in the data model, with units if the label has none.
     dayfirst
-        Whether 01/02 in a date is the first of February; None where the format
-        tells.
+        Whether 01/02 in a date is the first of February; None if the format shows
+        the order.
     test
-        Which test to read from a file that holds several.
+        Number of the test to read from a file that holds several.
     """
 
     columns: Mapping[str, str] | None = None
@@ -65,42 +65,42 @@ class Options:
 
 @dataclass(frozen=True)
 class RawTable:
-    """One file, as read: columns in units of the data model, nothing repaired.
+    """One file, as read: columns in units of the data model, without repairs.
 
     Parameters
     ----------
     columns
-        Arrays of one length, by the names in `COLUMNS`; a name that is not there is
-        kept too if `units` gives its units. ``test_time``, ``voltage`` and
+        Arrays of one length, by the names in `COLUMNS`; other names are kept too
+        if `units` gives their units. ``test_time``, ``voltage`` and
         ``current`` (positive charges the cell) are required.
     instrument
-        Maker and model, as far as the file tells.
+        Maker and model, if the file gives them.
     start_local
         Local clock time (no zone) at ``test_time`` 0 of this file.
     unix_time
-        Absolute UTC time of each row in seconds since 1970, where the file has it.
+        Absolute UTC time of each row in seconds since 1970, if the file has it.
     local_time
-        Clock reading of each row where the file has them without a zone:
+        Clock reading of each row, if the file has them without a zone:
         nanoseconds since 1970 on the cycler's own clock, int64, `NAT` (the least
         int64) for rows without one.
     states
-        What the file's words say of each row: 1 charge, -1 discharge, 0 neither.
+        Direction in the file's words for each row: 1 charge, -1 discharge, 0 neither.
     timed_by_clock
-        Whether test time was made of those readings, for want of its own.
+        Whether test time was computed from clock readings, for lack of its own.
     header
-        What else the file says, for ``attrs["header"]``: JSON values.
+        Further entries of the file, for ``attrs["header"]``: JSON values.
     labels
         Column name -> label in the file.
     units
         Units of columns that are not in `COLUMNS`.
     first_line
-        Line of the first row, from 1, where the format has lines.
+        Line of the first row, from 1, if the format has lines.
     notes
-        Flag -> sentence: what looks implausible.
+        Flag -> message: what looks implausible.
     repaired
-        Flag -> sentence: what was mended on demand.
+        Flag -> message: what was repaired on request.
     left_out
-        Test times (s) of rows that are no cycling; None where there are none.
+        Test times (s) of rows that are no cycling; None if there are none.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -120,19 +120,19 @@ class RawTable:
 
     @property
     def rows(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.columns["test_time"])
 
     @property
     def silence(self) -> str:
-        """Why a sound file has no rows of cycling; empty where it has some."""
+        """Return why a sound file has no rows of cycling; empty if it has some."""
         if self.rows:
             return ""
         return self.notes.get(NOTHING, "") or self.notes.get("impedance", "")
 
     @property
     def stamps(self) -> np.ndarray | None:
-        """Clock readings of the rows in ns, UTC or local; None if there are none."""
+        """Return clock readings of the rows in ns, UTC or local, or None."""
         if self.unix_time is None:
             return self.local_time
         # A float64 holds today's Unix times to 0.24 us, no finer.
@@ -142,13 +142,13 @@ class RawTable:
 
 
 def check(table: RawTable, path: Path) -> None:
-    """Raise where a table cannot be what its format promises.
+    """Raise if a table breaks the promises of its format.
 
     Raises
     ------
     FileFormatError
-        If a required column or every row is missing without a reason, columns differ
-        in length, or a time is not a time.
+        If a required column or all rows are missing without a reason, columns differ
+        in length, or a number is impossible.
     """
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:

@@ -1,4 +1,4 @@
-"""Tables in text files: one strict, fast way from bytes to columns."""
+"""Read tables of text strictly and fast, from bytes to columns."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _IN_QUOTES = re.compile(rb'"([+-]?\d*,\d+(?:[eE][+-]?\d+)?)"')
 _GROUP = re.compile(rb"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 _GROUPED = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
-_SAMPLE = 20_000  # bytes that tell the decimal sign
-_TAIL = 65_536  # bytes at the end that may hold empty lines
-#: Encodings of computers in the East, and words that cyclers write there.
+_SAMPLE = 20_000  # bytes that are searched for the decimal sign
+_TAIL = 65_536  # bytes at the end that are searched for empty lines
+#: Encodings of computers in the East -> words that cyclers write in them.
 _WORDS: dict[str, tuple[str, ...]] = {
     "gb18030": (
         "电压", "电流", "时间", "工步", "循环", "容量", "充电", "放电", "搁置", "静置",
@@ -38,11 +38,11 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _WORDS_WITHIN = 1_000_000  # bytes
 _FORMULA = re.compile(rb'="([^"\r\n]*)"')
-#: A line that is one quoted cell, which holds several.
+#: Line that is one quoted cell with several cells inside.
 _QUOTED = re.compile(
     rb'^"((?:[^"\r\n]|"")*[,;\t](?:[^"\r\n]|"")*)"(?=\r?$)', re.MULTILINE
 )
-_MISSING = ("XXX", "-", "--", "---")  # no value, beside pandas' own words
+_MISSING = ("XXX", "-", "--", "---")  # missing values, beside pandas' own words
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class TextTable:
     path
         The file.
     labels
-        One for each column; a last one is empty where lines end with a separator.
+        One label for each column; the last is empty if lines end with a separator.
     body
-        The rows, line ends as in the file, none of them empty.
+        Rows with line ends as in the file; no row is empty.
     separator
-        Between cells.
+        Separator between cells.
     first_line
         Line number of the first row, from 1.
     lines
-        How many lines below that each row stands; None for one after the other.
+        Lines from the first row to each row; None if rows are on successive lines.
     """
 
     path: Path
@@ -73,20 +73,20 @@ class TextTable:
     lines: np.ndarray | None = None
 
     def line(self, row: int) -> int:
-        """Return the number of the line, from 1, of a row, from 0."""
+        """Return the line number, from 1, of a row counted from 0."""
         return self.first_line + (row if self.lines is None else int(self.lines[row]))
 
     @property
     def named(self) -> int:
-        """Number of columns that have a label."""
+        """Return the number of columns that have a label."""
         return named(self.labels)
 
     @property
     def decimal(self) -> str:
-        """The decimal sign, told from the first rows."""
+        """Return the decimal sign, found from the first rows."""
         sample = self.body[:_SAMPLE]
         if self.separator == ",":
-            # A comma within a cell stands in quotes.
+            # A comma within a cell is in quotes.
             within = _IN_QUOTES.findall(sample)
             grouped = all(_GROUP.fullmatch(cell) for cell in within)
             return "." if grouped or _POINT.search(sample) else ","
@@ -95,7 +95,7 @@ class TextTable:
 
     @property
     def doubt(self) -> dict[str, str]:
-        """A note where a comma may part thousands as well as decimals."""
+        """Return a note if a comma may separate thousands as well as decimals."""
         if self.separator == "," or self.decimal == ".":
             return {}
         found = _COMMA.finditer(self.body)
@@ -108,7 +108,7 @@ class TextTable:
         }
 
     def parted(self, index: int) -> bool:
-        """Tell whether the first cell of a column has colons, as ``0:10:00``."""
+        """Tell whether the first cell of a column has colons, such as ``0:10:00``."""
         cells = self.body.partition(b"\n")[0].split(self.separator.encode())
         return b":" in cells[index]
 
@@ -127,7 +127,7 @@ class TextTable:
         Raises
         ------
         FileFormatError
-            Naming the first line that does not hold what it should.
+            If a cell does not hold what it should; the message names the first line.
         """
         words = words or {}
         frame = self._frame([*numbers.values(), *words.values()], words.values())
@@ -152,7 +152,7 @@ class TextTable:
                 usecols=sorted(set(indices)),
                 dtype=dict.fromkeys(text, str),
                 decimal=self.decimal,
-                # Any byte is a letter; what needs no decoding is read twice as fast.
+                # Latin-1 accepts any byte; text without decoding reads twice as fast.
                 encoding="utf-8" if self.body.isascii() else "latin-1",
                 na_values=list(_MISSING),
                 low_memory=False,
@@ -175,7 +175,7 @@ class TextTable:
         return frame
 
     def _check_shape(self) -> int:
-        """Return the number of cells of every row, a trailing empty one included."""
+        """Return the number of cells in each row, including a trailing empty one."""
         if not self.body:
             raise FileFormatError(
                 self.path, "no data rows below the labels. Has the test started?"
@@ -196,7 +196,7 @@ class TextTable:
             if usual == self.named:
                 wrong = last > 0
             elif self.named < len(self.labels) and not last.any():
-                # Rows that end as the labels do, with a separator, lack a cell.
+                # Rows with the trailing separator of the labels lack a cell.
                 self._refuse_width(0, usual)
         if wrong.any() or usual == 0:
             row = int(np.argmax(wrong))
@@ -236,11 +236,11 @@ class TextTable:
         filled = text[text != ""]
         if len(filled) and filled.iloc[0].count(":") >= 2:
             return self._durations(text)
-        wrong = text.str.contains("[_:]")  # digits to Python, not to a cycler
+        wrong = text.str.contains("[_:]")  # digits in Python, but not in cycler files
         if self.decimal == ",":
             wrong |= text.str.contains(".", regex=False)
             text = text.str.replace(",", ".", regex=False)
-        elif _POINT.search(self.body[:_SAMPLE]):  # then a comma can only group digits
+        elif _POINT.search(self.body[:_SAMPLE]):  # a comma then only groups digits
             grouped = text.str.fullmatch(_GROUPED)
             text = text.where(~grouped, text.str.replace(",", "", regex=False))
         values = pd.to_numeric(text, errors="coerce").astype(np.float64)
@@ -266,12 +266,12 @@ class TextTable:
 
 
 def named(labels: Sequence[str]) -> int:
-    """Return the number of columns; a last empty label only ends the line."""
+    """Return the number of columns; an empty last label only ends the line."""
     return len(labels) - (not labels[-1].strip())
 
 
 def decode(text: bytes) -> str:
-    """Return text in UTF-8, or else as Windows writes it in western Europe."""
+    """Return text decoded as UTF-8, or else as cp1252."""
     try:
         return text.decode()
     except UnicodeDecodeError:
@@ -279,11 +279,11 @@ def decode(text: bytes) -> str:
 
 
 def unified(raw: bytes) -> bytes:
-    """Return text as a reader takes it: lines end with a line feed, letters in UTF-8.
+    """Return text with line feeds as line ends, and letters in UTF-8.
 
     Computers in China, Korea, Japan, Taiwan and Russia write encodings of their own.
-    They are told from western text, which any bytes can be, by words that cyclers
-    write.
+    They are recognised by words that cyclers write, since any bytes could be western
+    text.
     """
     if b"\n" not in raw:
         raw = raw.replace(b"\r", b"\n")
@@ -303,15 +303,15 @@ def unified(raw: bytes) -> bytes:
 
 
 def _spoken(sample: bytes, encoding: str) -> int:
-    """Return how many of the words of an encoding a text has."""
+    """Return how many of the words of an encoding occur in a text."""
     text = sample.decode(encoding, errors="ignore")
     return sum(word in text for word in _WORDS[encoding])
 
 
 def _unquoted(raw: bytes) -> bytes:
-    """Return text whose lines each stood in quotes without them.
+    """Return text without the quotes around each whole line.
 
-    Nor are there signs that keep a spreadsheet from changing a cell: ="0d 00:01:00".
+    Signs that protect a cell from a spreadsheet are removed too: ="0d 00:01:00".
     """
     end = raw.find(b"\n", _SAMPLE)
     head = raw if end < 0 else raw[:end]
@@ -325,10 +325,10 @@ def _unquoted(raw: bytes) -> bytes:
 def finish(
     body: bytes, separators: int, separator: bytes
 ) -> tuple[bytes, dict[str, str]]:
-    """Return the body without empty lines and an unfinished row at its end, and notes.
+    """Return the body without empty lines and unfinished row at its end, and notes.
 
-    A file that is still being written, or was cut, ends within a row: one with fewer
-    separators than a row has, and no line end; or with a number that is too short.
+    A file that was cut, or is still being written, ends within a row. The last row then
+    has too few separators and no line end, or a last number that is too short.
     """
     if not body.endswith((b"\n", b"\r")):
         start = body.rfind(b"\n") + 1

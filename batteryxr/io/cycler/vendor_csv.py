@@ -1,4 +1,4 @@
-"""Text exports of many makers, and hand-made tables: separated values under labels."""
+"""Read text exports of many makers, and hand-made tables: separated values."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import RawTable
 
-_HEAD_LINES = 500  # labels stand within these
+_HEAD_LINES = 500  # lines that are searched for labels
 _BLANK = b" \t,;\r"
 _SEPARATORS = ("\t", ";", ",")
 _SPLIT_DATE = re.compile(rb"(\d\d\.\d\d\.\d{2,4})\t(\d\d:\d\d:\d\d)")
 
 
 def read(path: Path, options: Options) -> RawTable:
-    """Read one file: finds separator, decimal sign, labels and their units.
+    """Read one file after finding separator, decimal sign, labels and units.
 
-    `options.columns` names labels that no map knows.
+    `options.columns` names labels that are unknown.
 
     Raises
     ------
     FileFormatError
-        Naming the line at fault.
+        If the file is damaged or unknown; the message names the line.
     """
     raw = unified(text(path))
     head = _lines(raw)
@@ -66,12 +66,12 @@ def read(path: Path, options: Options) -> RawTable:
 
 
 def holds_table(start: bytes) -> bool:
-    """Tell whether the first bytes of a file are a table that is known.
+    """Tell whether the first bytes of a file are a known kind of table.
 
     Parameters
     ----------
     start
-        The bytes, whatever they are.
+        First bytes of any file.
     """
     if b"\0" in start:
         return False
@@ -89,12 +89,12 @@ def holds_table(start: bytes) -> bool:
 
 
 class Below(NamedTuple):
-    """The rows below the labels."""
+    """Rows below the labels, with their place in the file."""
 
     body: bytes
     separator: str
     first_line: int
-    lines: np.ndarray | None = None  # of each row, counted from the first
+    lines: np.ndarray | None = None  # line of each row, counted from the first
 
 
 def _flattened(raw: bytes, nested: Nested, separator: str) -> Below:
@@ -115,13 +115,13 @@ def _flattened(raw: bytes, nested: Nested, separator: str) -> Below:
 
 
 def _bare(line: bytes, separator: str) -> bytes:
-    """Return a line without quotes around its cells, and so a blank in one."""
+    """Return a line without the quotes around its cells; separators become blanks."""
     cells = _cells(decode(line.rstrip(b"\r")), separator)
     return separator.join(c.replace(separator, " ") for c in cells).encode()
 
 
 def _told(head: list[str], nested: Nested) -> list[str]:
-    """Return all lines down to the labels as one, in which makers leave marks."""
+    """Return all lines down to the labels as one text; makers leave marks there."""
     return ["\n".join(head[: nested.row + nested.depth + 1])]
 
 
@@ -165,7 +165,7 @@ def _read(
 
 
 def _in_seconds(table: RawTable, time: Source, *, parted: bool) -> dict[str, str]:
-    """Return a note where nothing in a table bears out that its time is in seconds."""
+    """Return a note if nothing in a table confirms that its time is in seconds."""
     told = table.columns.keys() & {"capacity", "charge_capacity", "discharge_capacity"}
     if split(time.label)[1] or parted or told or table.stamps is not None:
         return {}
@@ -185,13 +185,13 @@ def _of_one(
     Raises
     ------
     ArgumentError
-        If there are several channels and none of them is chosen.
+        If there are several channels and none was chosen.
     """
     names = [str(cell).strip() for cell in columns["channel"]]
     known = sorted(set(names) - {""})
     if len(known) < 2:
         return columns
-    # Of a channel such as 3-5 the last number.
+    # For a channel such as 3-5, the last number is compared.
     chosen = [
         n for n in known if test is not None and re.split(r"\D+", n)[-1] == str(test)
     ]
@@ -207,7 +207,7 @@ def _of_one(
 
 
 def _from_first(body: bytes) -> tuple[bytes, int]:
-    """Return rows without empty lines before the first, and how many there were."""
+    """Return rows without empty lines before the first, and their number."""
     start = skipped = 0
     while (end := body.find(b"\n", start)) >= 0 and not body[start:end].strip(_BLANK):
         start, skipped = end + 1, skipped + 1
@@ -250,7 +250,7 @@ def _below(raw: bytes, lines: int) -> bytes:
 
 
 def _tabbed(body: bytes) -> bytes:
-    """Turn blanks between cells into tabs, dates with their time kept together."""
+    """Turn blanks between cells into tabs, but keep each date with its time."""
     lines = [b"\t".join(line.split()) for line in body.splitlines()]
     joined = b"\n".join(lines) + b"\n" * body.endswith((b"\n", b"\r"))
     return _SPLIT_DATE.sub(rb"\1 \2", joined)

@@ -1,4 +1,4 @@
-"""How each maker's text exports label their columns: one declarative table."""
+"""List how each maker's text exports label their columns, in one table."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from batteryxr.io.cycler.labels import CLOCK, STATE, Column
 
 @dataclass(frozen=True)
 class Vendor:
-    """A maker's way to write a table.
+    """Layout of one maker's tables.
 
     Parameters
     ----------
     name
-        For ``attrs["instrument"]``.
+        Name for ``attrs["instrument"]``.
     mark
-        Regular expression found in the header or labels of such a file, and of no
-        other's.
+        Regular expression found in the header or labels of the maker's files, and in
+        no others.
     columns
-        Labels, by preference.
+        Known labels, by preference.
     dayfirst
-        Order of ambiguous dates; None where the maker follows the computer.
+        Order of ambiguous dates; None if the maker follows the computer.
     start
         Regular expression whose group finds the start in the header.
     unlabelled
-        Cells at the end of each row for which there is no label.
+        Number of cells at the end of each row that have no label.
     """
 
     name: str
@@ -53,7 +53,7 @@ BIOLOGIC = Vendor(
         Column("step", r"ns"),
         Column("temperature", r"<?temperature>?"),
     ),
-    dayfirst=False,  # also on computers that write dates otherwise
+    dayfirst=False,  # also on computers with another order of dates
     start=r"Acquisition started on\s*:\s*(\S.*\S)",
 )
 
@@ -296,7 +296,7 @@ PALMSENS = Vendor(
     start=r"Started: (.+)",
 )
 
-#: What most hand-made tables use; units must be in the label, times may be in s.
+#: Labels of most hand-made tables; units must be in the label, times may be in s.
 GENERIC = Vendor(
     "",
     r"",
@@ -324,7 +324,7 @@ GENERIC = Vendor(
     ),
 )
 
-#: Text exports, by preference; the generic one takes what no maker claims.
+#: Text exports, by preference; the generic one takes files of no known maker.
 TEXT = (
     GAMRY, ARBIN, LANDT, MACCOR, NOVONIX, BASYTEC, DIGATRON, PEC, BITRODE, IVIUM,
     NEWARE, GENERIC,

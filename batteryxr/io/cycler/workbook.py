@@ -1,4 +1,4 @@
-"""Excel exports (``.xlsx``, ``.xls``) of Arbin, Neware, Landt and others."""
+"""Read Excel exports (``.xlsx``, ``.xls``) of Arbin, Neware, Landt and others."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import Options, RawTable
 
-_DAY_ZERO = datetime(1899, 12, 31)  # of Excel's dates
-_HEAD_ROWS = 50  # labels stand within these
-_LETTERS = 32_767  # of a cell, in Excel
-_BLANK, _SPARSE = 2_000_000, 20  # rows, and cells for each that is filled
-#: The sheets of one channel: Channel_1-008, Channel_11_1, Channel_11_2.
+_DAY_ZERO = datetime(1899, 12, 31)  # day 0 of Excel's dates
+_HEAD_ROWS = 50  # rows that are searched for labels
+_LETTERS = 32_767  # most letters of a cell in Excel
+_BLANK, _SPARSE = 2_000_000, 20  # most empty rows, and most cells per filled one
+#: Names of the sheets of one channel: Channel_1-008, Channel_11_1, Channel_11_2.
 _CHANNEL = re.compile(r"Channel[_ ]?(\d+)", re.IGNORECASE)
 _STEPS = ("statis", "cycle", "step")  # sheets that summarise, by start of their names
 
@@ -45,8 +45,8 @@ _STEPS = ("statis", "cycle", "step")  # sheets that summarise, by start of their
 def read(path: Path, options: Options) -> RawTable:
     """Read the rows of all sheets that hold them, in order.
 
-    `options.columns` names labels that no map knows; `options.test` the channel of a
-    workbook that holds several.
+    `options.columns` names labels that are unknown; `options.test` gives the channel
+    in a workbook of several.
 
     Raises
     ------
@@ -55,10 +55,10 @@ def read(path: Path, options: Options) -> RawTable:
     FileFormatError
         If it is no workbook, or no sheet holds time, voltage and current.
     ArgumentError
-        If it holds several channels, and none is chosen.
+        If it holds several channels, and none was chosen.
     """
     kind = kind_of(head(path))
-    if kind is None:  # many programs call their text .xls
+    if kind is None:  # many programs name their text files .xls
         return vendor_csv.read(path, options)
     sheets = _old_sheets(path) if kind.name == "ole" else _sheets(path)
     tables: dict[str, _Table] = {}
@@ -80,7 +80,7 @@ def read(path: Path, options: Options) -> RawTable:
 
 
 class _Table(NamedTuple):
-    """A sheet of rows."""
+    """A sheet of rows, with its layout."""
 
     layout: TableLayout
     rows: list[Sequence[Any]]
@@ -100,12 +100,12 @@ def _table(cells: list[Sequence[Any]], options: Options) -> _Table | None:
 
 
 def _of_one(path: Path, tables: dict[str, _Table], test: int | None) -> list[_Table]:
-    """Return the sheets of one channel: a long test goes on in the next sheet.
+    """Return the sheets of one channel: a long test continues in the next sheet.
 
     Raises
     ------
     ArgumentError
-        If there are several channels and none of them is chosen.
+        If there are several channels and none was chosen.
     """
     channels: dict[int, list[_Table]] = {}
     for title, table in tables.items():
@@ -151,7 +151,7 @@ def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
     """Return the rows of each sheet of a workbook."""
     openpyxl = require("openpyxl", extra="io", purpose="reading .xlsx files")
     check_workbook(path)
-    # openpyxl lets zip, XML and its own errors through, and judges files by name.
+    # openpyxl passes on errors of zip and XML, and judges files by name.
     with named(path, "is not a workbook as a whole"), opened(path) as file:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         sheets = {s.title: _rows(path, s) for s in book.worksheets}
@@ -160,7 +160,7 @@ def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
 
 
 def _old_sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
-    """Return the rows of each sheet of a workbook of before 2007."""
+    """Return the rows of each sheet of a workbook from before 2007."""
     xlrd = require("xlrd", extra="io", purpose="reading .xls workbooks")
     said = "is a compound file (.xls, .doc, .xrm), but no workbook that xlrd opens"
     with named(path, said):
@@ -186,15 +186,15 @@ def _old_sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
 
 
 def _rows(path: Path, sheet: Any) -> list[Sequence[Any]]:
-    """Return the rows of a sheet up to the last that holds something.
+    """Return the rows of a sheet up to the last that is not empty.
 
     Raises
     ------
     FileFormatError
-        If almost nothing stands in almost endless rows or columns, or a cell holds
-        more than any can.
+        If a sheet is almost empty but almost endless, or a cell holds more than
+        Excel allows.
     """
-    sheet.reset_dimensions()  # what it says of its size may be anything
+    sheet.reset_dimensions()  # the size that it states may be wrong
     rows: list[Sequence[Any]] = []
     blank = cells = filled = 0
     for row in sheet.iter_rows(values_only=True):
@@ -260,7 +260,7 @@ def _number(cell: Any) -> float:
     if isinstance(cell, time):
         cell = datetime.combine(_DAY_ZERO, cell) - _DAY_ZERO
     elif isinstance(cell, datetime) and cell.year <= _DAY_ZERO.year + 1:
-        # A duration that is shown as a time of day; there is no 29 February 1900.
+        # A duration shown as a time of day. There was no 29 February 1900.
         cell = cell - _DAY_ZERO + timedelta(days=cell >= datetime(1900, 3, 1))
     if isinstance(cell, timedelta):
         return cell.total_seconds()

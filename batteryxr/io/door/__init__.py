@@ -1,1 +1,1 @@
-"""The one door: every file that a reader opens comes in through here."""
+"""Open and check every file that a reader takes."""

@@ -1,4 +1,4 @@
-"""Packed files: zip archives, as workbooks and cycler files are, and parquet."""
+"""Open packed files safely: zip archives (workbooks, cycler files) and parquet."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MEMBERS = 4096
-_DIRECTORY = _MEMBERS * 256  # bytes that the list of so many members may have
+_DIRECTORY = _MEMBERS * 256  # most bytes of the list of members
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _PIECE = 1 << 16
 #: A member packed into fewer bytes than this cannot fill the memory.
 _HARMLESS = 1 << 15
-#: Text of a table in XML is not packed much tighter than this, once it is so large.
+#: Larger XML text in tables is not packed more tightly than this ratio.
 _XML, _XML_RATIO = 4_000_000, 60
-#: Bytes of the longest tag of XML.
+#: Most bytes of one XML tag.
 _TAG = 1 << 18
 
 
 def check_zip(path: Path) -> zipfile.ZipFile:
-    """Return an archive, open, whose members unpack to what they say.
+    """Return an open archive whose members unpack to the sizes they state.
 
     Raises
     ------
     FileFormatError
         If it is no archive, encrypted, or made to fill the memory: too many members,
-        members that overlap, that unpack to too much, or to more than they say.
+        members that overlap, that unpack to too much, or to more than they state.
     """
     with opened(path) as file:
         refuse_other(path, file.read(4096), "zip")
@@ -53,12 +53,12 @@ def check_zip(path: Path) -> zipfile.ZipFile:
 
 
 def check_workbook(path: Path) -> None:
-    """Raise where a zip archive is no workbook, or one that defines its own words.
+    """Raise if a zip archive is no workbook, or defines entities of its own.
 
     Raises
     ------
     FileFormatError
-        Saying what is wrong; also for what `check_zip` refuses.
+        If it is no workbook, or `check_zip` refuses it; the message says why.
     """
     with check_zip(path) as archive, named(path, "is not a whole workbook"):
         names = archive.namelist()
@@ -78,7 +78,7 @@ def check_workbook(path: Path) -> None:
 
 
 def _refuse_long_tag(path: Path, name: str, member: Any) -> None:
-    """Raise before a parser of XML compares a million attributes with each other."""
+    """Raise on a long tag: an XML parser would compare all its attributes."""
     since = 0
     while piece := member.read(_PIECE):
         end = piece.rfind(b">")
@@ -90,7 +90,7 @@ def _refuse_long_tag(path: Path, name: str, member: Any) -> None:
 
 
 def _refuse_long_directory(path: Path, file: BinaryIO) -> None:
-    """Raise before Python reads a list of a million members."""
+    """Raise on a long list of members, before Python reads it."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 65_600))
     tail = file.read()
@@ -148,7 +148,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def _check_size(path: Path, file: BinaryIO, member: zipfile.ZipInfo) -> None:
-    """Raise where a member unpacks to another size than it says."""
+    """Raise if a member unpacks to another size than it states."""
     if member.compress_type == _STORED:
         true = member.compress_size == member.file_size
     elif member.compress_size <= _HARMLESS:
@@ -172,12 +172,12 @@ def _check_size(path: Path, file: BinaryIO, member: zipfile.ZipInfo) -> None:
 
 
 def parquet_labels(path: Path) -> list[str]:
-    """Return the labels of the columns of a parquet table, whose numbers stay unread.
+    """Return the column labels of a parquet table without reading its numbers.
 
     Raises
     ------
     FileFormatError
-        If it is none, or damaged.
+        If it is no parquet table, or damaged.
     """
     with _parquet(path) as file:
         labels: list[str] = file.schema_arrow.names
@@ -185,20 +185,20 @@ def parquet_labels(path: Path) -> list[str]:
 
 
 def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
-    """Return columns of a parquet table as Arrow has them, text as a dictionary.
+    """Return columns of a parquet table as Arrow arrays, text dictionary-encoded.
 
     Parameters
     ----------
     path
         The file.
     wanted
-        Labels; no others are read, whatever they hold.
+        Labels of the columns to read; no others are read.
 
     Raises
     ------
     FileFormatError
-        If it is damaged, or a column unpacks to more than it says or than any
-        measurement, or holds what is neither number nor word.
+        If it is damaged, a column unpacks to more than it states or than any
+        measurement, or a column holds neither numbers nor words.
     """
     wanted = list(dict.fromkeys(wanted))
     with _parquet(path) as file:

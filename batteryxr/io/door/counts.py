@@ -1,4 +1,4 @@
-"""Numbers of a detector that are no counts: gaps, bad pixels, saturation."""
+"""Replace detector numbers that are no counts: gaps, bad or saturated pixels."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ import numpy as np
 
 from batteryxr.core.errors import warn_quality
 
-#: What is said of frames whose file holds integers.
+#: Message about frames whose file holds integers.
 FLAG = (
     "the largest number of a type, infinite and negative numbers are no counts (gaps, "
     "bad or saturated pixels): NaN"
 )
-#: The largest numbers of types of 32 and 64 bits, as float32 and float64 round them.
+#: Largest numbers of 32- and 64-bit types, as rounded to float32 and float64.
 _LARGEST = np.unique(
     [float(np.float32(n)) for n in (2**31 - 1, 2**32 - 2, 2**63, 2**64)]
     + [float(n) for n in (2**31 - 1, 2**32 - 2, 2**32 - 1)]
 )
-#: Whole negative numbers that detectors write; others remain of a subtraction.
+#: Negative integers that detectors write as marks; a subtraction leaves others too.
 _MARKS = (-1.0, -2.0, -(2.0**15))
-#: The most that counters and converters of fewer bits than their type can hold.
+#: Largest numbers of counters and converters with fewer bits than their type.
 _FULL: dict[float, int] = {2**bits - 1: bits for bits in (10, 12, 14, 16, 18, 20, 24)}
-#: So many pixels at that number, more than just below it, are saturated.
+#: Pixels at that number are saturated if there are so many, and more than just below.
 _PILED, _BELOW = 4, 0.99
-#: Part of a single frame that scattered marks take at most, and part of more marks
-#: that have a neighbour.
+#: Most of a single frame that scattered marks take (fraction). Where there are more
+#: marks, the fraction that must have a marked neighbour.
 _RARE, _TOGETHER = 0.01, 0.9
 
 
 def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of counts: integers become float32, which has NaN."""
+    """Return the type of counts: integers become float32, which can hold NaN."""
     return np.dtype(np.float32) if np.dtype(dtype).kind in "iu" else np.dtype(dtype)
 
 
 def only_counts(values: np.ndarray, source: str) -> np.ndarray:
-    """Return counts as floating numbers, NaN where there are none.
+    """Return counts as floating numbers, with NaN where there are none.
 
     Parameters
     ----------
     values
-        As they stand in the file. Of floating numbers, those are no counts that are
-        infinite or the largest of a type of integers; -1 and -2, and less than -2**15,
-        where all are whole and these stay at their pixels, as in frames that were
-        integers once.
+        Numbers as stored in the file. Floating numbers that are infinite, or the
+        largest of an integer type, are no counts. Neither are -1, -2 and less than
+        -2**15, if all numbers are whole and these stay at their pixels, as in frames
+        that were integers once.
     source
         Name of the file, for the warning.
 
     Warns
     -----
     DataQualityWarning
-        Saying which number was taken out; the same words for all parts of a file. Also
-        where pixels pile up at the most of a counter with fewer bits.
+        If numbers are replaced; the words are the same for all parts of a file. Also
+        if pixels pile up at the largest number of a counter with fewer bits.
     """
     if values.dtype.kind == "f":
         return _only_counts_of_floats(values, source)
@@ -93,10 +93,10 @@ def _only_counts_of_floats(values: np.ndarray, source: str) -> np.ndarray:
 
 
 def _are_marks(below: np.ndarray) -> bool:
-    """Tell marks of gaps and bad pixels from what is left of a subtraction.
+    """Tell whether negative numbers mark bad pixels, or are left by a subtraction.
 
     Marks stay at their pixels from frame to frame. In a single frame they are few, or
-    stand side by side; what a subtraction leaves is scattered.
+    side by side; negative numbers left by a subtraction are scattered.
     """
     if below.ndim > 2 and len(below) > 1:
         frames = below.reshape(len(below), -1)
@@ -117,7 +117,7 @@ def _tell_bad(value: float, source: str) -> None:
 
 
 def _tell_saturated(values: np.ndarray, high: float, source: str) -> None:
-    """Warn where pixels pile up at the most of a counter with fewer bits."""
+    """Warn if pixels pile up at the largest number of a counter with fewer bits."""
     if high in _FULL:
         at_top = int((values == high).sum())
         near = int((values >= _BELOW * high).sum()) - int((values > high).sum())
@@ -129,6 +129,6 @@ def _tell_saturated(values: np.ndarray, high: float, source: str) -> None:
 
 
 def _top(dtype: np.dtype[Any]) -> int:
-    """Return the least number that is no count; fast detectors use two of 32 bits."""
+    """Return the least number that is no count; fast detectors reserve the top two."""
     top = int(np.iinfo(dtype).max)
     return top - 1 if dtype.itemsize >= 4 and dtype.kind == "u" else top

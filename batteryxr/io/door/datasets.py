@@ -1,4 +1,4 @@
-"""Datasets of HDF5 files: whole, or lazily frame by frame; none made up by HDF5."""
+"""Read HDF5 datasets, whole or lazily by frame, without values that HDF5 makes up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from batteryxr.io.door.hdf5 import opened
 from batteryxr.io.door.limits import ARRAY, FRAME, refuse_larger
 from batteryxr.io.door.links import check_stored, sources_of
 
-#: A frame of so many bytes must be stored in more than a few.
+#: A frame larger than this must not be packed more tightly than the ratio.
 _LARGE, _RATIO = 256_000_000, 200
 
 
 def read_all(node: Any) -> Any:
-    """Return all of a dataset that lies beside frames: angles, energies, a mask.
+    """Return all values of a dataset beside the frames: angles, energies, a mask.
 
     Raises
     ------
@@ -37,18 +37,18 @@ def read_all(node: Any) -> Any:
 
 @dataclass(frozen=True)
 class FileFrames:
-    """What dask slices: opens the file anew, on whatever process it is.
+    """Array source for dask, which opens the file anew in each process.
 
     Parameters
     ----------
     path, name
-        File and dataset.
+        Path of the file, and name of the dataset.
     shape, dtype
-        Of the dataset; of `counts` that are integers, float32.
+        Shape and type of the dataset; `counts` that are integers become float32.
     stamps
-        Of the files that hold the values, as they were looked at.
+        Stamps of the files that hold the values, taken when they were checked.
     counts
-        Whether the file holds what a detector counted: see `only_counts`.
+        Whether the dataset holds counts of a detector: see `only_counts`.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class FileFrames:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Return a part, NaN where it holds no counts."""
+        """Return part of the dataset, with NaN where there are no counts."""
         for each in self.stamps:
             each.check()
         with opened(self.path, again=True) as file:
@@ -75,16 +75,16 @@ class FileFrames:
 
 
 def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
-    """Return the lazy source of a dataset, checked before anything is read.
+    """Return the lazy source of a dataset, after checking its file.
 
     Parameters
     ----------
     path
         The file that was opened.
     node
-        The dataset, in it or in a file that it links to.
+        The dataset, in that file or in a file it links to.
     counts
-        Whether numbers in it are counts of a detector.
+        Whether its numbers are counts of a detector.
 
     Raises
     ------
@@ -122,9 +122,9 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
 
 
 def gaps(source: FileFrames) -> np.ndarray:
-    """Return where neither the first frame nor the last has counts.
+    """Return which pixels have no counts in both the first and the last frame.
 
-    Reads these two. What fills the gaps of a detector stands in every frame.
+    Only these two frames are read: the gaps of a detector are in every frame.
     """
     frame = source.shape[-2:]
     if not source.counts or not source.shape[0]:
@@ -135,7 +135,7 @@ def gaps(source: FileFrames) -> np.ndarray:
 
 
 def _check_written(path: Path, node: Any) -> list[Path]:
-    """Raise where values would be made up; return the other files that hold them."""
+    """Raise if HDF5 would make values up; return the other files that hold them."""
     others = sources_of(path, node)
     if not others:
         check_stored(path, node)

@@ -1,13 +1,13 @@
-"""Signs in the last line of a text table that the file was cut there."""
+"""Recognise text tables that were cut within their last line."""
 
 from __future__ import annotations
 
 import re
 
 _CELLS = re.compile(rb"[\s,;]+")
-_ROWS = 8  # before the last, whose numbers are compared
+_ROWS = 8  # rows before the last one to compare with
 _TAIL = 65_536  # bytes
-#: What is said of such a file.
+#: Message about a file that was cut there.
 CUT = (
     "the last line has no end, and its last number is shorter than those before it: "
     "the file may be cut within that number"
@@ -17,9 +17,9 @@ CUT = (
 def ends_within_number(table: bytes) -> bool:
     """Tell whether a table seems to end within its last number.
 
-    A last line without its end is a sign where it has fewer cells than any of the rows
-    before, or its last number fewer letters or decimals. Many programs write no end of
-    the last line at all.
+    A last line without a line end is a sign if it has fewer cells than every row
+    before. It is one too if its last number has fewer letters or decimals. Many
+    programs never end the last line, so a missing line end alone is no sign.
 
     Parameters
     ----------
@@ -38,5 +38,5 @@ def ends_within_number(table: bytes) -> bool:
 
 
 def _decimals(cell: bytes) -> int:
-    """Return how many digits follow the point of a number."""
+    """Return the number of digits after the decimal point."""
     return len(cell.partition(b".")[2])

@@ -1,4 +1,4 @@
-"""Open a file that is one: regular, of a size that can be read, and what it says."""
+"""Open regular files of a size that can be read, and check their content."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Bytes that tell what a file is, and of which a stamp has the digest.
+#: Number of first bytes that identify a file's kind and enter its stamp.
 _HEAD = 4096
 _PIECE = 1 << 24
-#: Bytes of the longest line of text.
+#: Most bytes of one line of text.
 _LINE = 2_000_000
-#: A gzip file of so many parts is a trap.
+#: Most parts of a gzip file.
 _PARTS = 1000
 _SPECIAL = {
     stat.S_IFDIR: "a folder",
@@ -45,18 +45,18 @@ _NUL = "holds NUL bytes: it is binary, of no kind that is known here, or damaged
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells whether a file is still the one that was looked at.
+    """Identity of a file, to check later that it is unchanged.
 
     Parameters
     ----------
     path
         The file.
     size, mtime
-        Bytes, and time of the last change in nanoseconds.
+        Size in bytes, and time of the last change in nanoseconds.
     digest
-        Of its first bytes.
+        Digest of its first bytes.
     growing
-        Whether it was being written then: size and time may change.
+        Whether it was being written then, so that size and time may change.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class Stamp:
     growing: bool = False
 
     def check(self) -> None:
-        """Raise where the file is another one now.
+        """Raise if the file has changed since.
 
         Raises
         ------
@@ -77,12 +77,12 @@ class Stamp:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """Open the file for reading bytes, if it is still the same.
+        """Open the file for reading bytes if it is unchanged.
 
         Raises
         ------
         FileFormatError
-            As of `check`.
+            As in `check`.
         """
         with opened(self.path) as file:
             self._compare(_stamp_of(self.path, file.fileno()))
@@ -101,7 +101,7 @@ class Stamp:
 
 
 def stamp(path: Path, *, growing: bool = False) -> Stamp:
-    """Return what tells a file from one that takes its place later."""
+    """Return the stamp of a file, to recognise it later."""
     handle = _handle(path)
     try:
         return _stamp_of(path, handle, growing=growing)
@@ -117,12 +117,12 @@ def _stamp_of(path: Path, handle: int, *, growing: bool = False) -> Stamp:
 
 @contextlib.contextmanager
 def named(path: Path, what: str = "cannot be read") -> Iterator[None]:
-    """Turn whatever a library raises on a file into one kind of error.
+    """Turn any error of a library on a file into a `FileFormatError`.
 
     Raises
     ------
     FileFormatError
-        Naming the file, `what` is wrong, and why; the library's error is its cause.
+        Naming the file, what is wrong and why; the library's error is its cause.
     """
     try:
         yield
@@ -135,15 +135,15 @@ def named(path: Path, what: str = "cannot be read") -> Iterator[None]:
 
 
 def regular(path: Path) -> int:
-    """Return the size of a file; raise where it is none that can be read.
+    """Return the size of a file; raise if it is not a regular file.
 
-    Symbolic links are followed. Nothing is opened.
+    Symbolic links are followed. The file is not opened.
 
     Raises
     ------
     FileFormatError
-        If it is not there, a folder, pipe, socket or device, or a link that leads
-        nowhere or in a circle.
+        If it does not exist, is a folder, pipe, socket or device, or is a link that
+        leads nowhere or in a circle.
     """
     try:
         about = os.stat(path)
@@ -170,14 +170,14 @@ def _why(path: Path, error: Exception) -> str:
 
 @contextlib.contextmanager
 def opened(path: Path, *, at_once: bool = False) -> Iterator[BinaryIO]:
-    """Open a regular file for reading bytes, without ever waiting for one.
+    """Open a regular file for reading bytes, without waiting for it.
 
     Parameters
     ----------
     path
         The file.
     at_once
-        It is read in few large pieces, which a buffer would slow down.
+        Whether it is read in few large pieces, for which a buffer is slower.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def opened(path: Path, *, at_once: bool = False) -> Iterator[BinaryIO]:
 
 
 def _handle(path: Path) -> int:
-    """Return the number under which a regular file is open for reading."""
+    """Return the file descriptor of a regular file opened for reading."""
     regular(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -220,7 +220,7 @@ def head(path: Path, n: int = _HEAD) -> bytes:
 
 
 def refuse_other(path: Path, start: bytes, *takes: str) -> None:
-    """Raise where a file is sound, but of a kind that the reader does not take.
+    """Raise if a file is of a kind that the reader does not take.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def refuse_other(path: Path, start: bytes, *takes: str) -> None:
     Raises
     ------
     FileFormatError
-        Naming what it is, and how to get at the data.
+        Naming its kind, and how to get the data.
     """
     kind = kind_of(start)
     if kind is not None and kind.name not in takes:
@@ -261,14 +261,14 @@ def text(path: Path, *takes: str) -> bytes:
     Parameters
     ----------
     path
-        The file. Gzipped text is unpacked if `takes` has ``"gzip"``.
+        Path of the file. Gzipped text is unpacked if `takes` has ``"gzip"``.
     takes
-        Kinds that `refuse_other` lets pass.
+        Kinds that `refuse_other` accepts.
 
     Raises
     ------
     FileFormatError
-        If it is no text, empty, too large, or of a kind that has a name.
+        If it is no text, empty, too large, or of another known kind.
     """
     with opened(path, at_once=True) as file, named(path):
         size = os.fstat(file.fileno()).st_size
@@ -297,7 +297,7 @@ def text(path: Path, *takes: str) -> bytes:
 
 
 def _pieces(path: Path, file: BinaryIO, first: bytes) -> bytes:
-    """Read on in a large file; not far where it turns out to be no text."""
+    """Read the rest of a large file; stop early if it is no text."""
     as_bytes = first.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b"))
     pieces, lines, limit = [first], 0, most(WHOLE)
     while pieces[-1] and sum(map(len, pieces)) <= limit:
@@ -316,7 +316,7 @@ def _refuse_nul(path: Path, raw: bytes, before: int = 0) -> None:
 
 
 def _refuse_long_line(path: Path, raw: bytes) -> None:
-    """Raise where a line is longer than that of any table."""
+    """Raise if a line is longer than any row of a table."""
     start, longest = 0, most(_LINE)
     while len(raw) - start > longest:
         end = start + longest
@@ -332,7 +332,7 @@ def _refuse_long_line(path: Path, raw: bytes) -> None:
 
 
 def _gunzipped(path: Path, packed: bytes) -> bytes:
-    """Return what a gzip file holds, no more of it than is allowed.
+    """Return the content of a gzip file, no more of it than is allowed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What lies in a folder: files, and what has the name of one but is none."""
+"""List the files of a folder, and warn about names that are no files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def files_in(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
-    """Return the files of a folder that are wanted by their names, in any order.
+    """Return the files of a folder whose names are wanted, in any order.
 
     Warns
     -----
     DataQualityWarning
-        Of pipes, sockets, devices and links that lead nowhere of such a name, which
-        are left out.
+        If a wanted name is a pipe, socket, device or broken link, which is left
+        out.
     """
     found = []
     for path in filter(wanted, folder.iterdir()):

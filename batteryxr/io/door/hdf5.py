@@ -1,4 +1,4 @@
-"""HDF5 files: opened though still written, followed in no circle, read from no gap."""
+"""Open HDF5 files, even while they are written, and walk through their datasets."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: How often a group is gone into that several links lead to, and links in all.
+#: Most visits to a group that several links lead to, and most links in all.
 _VISITS = 4
 _MOST = 10_000
 
 
 @contextlib.contextmanager
 def opened(path: Path, *, again: bool = False) -> Iterator[Any]:
-    """Open a file for reading, with the filters of fast detectors where they are.
+    """Open a file for reading, with the filters of fast detectors if installed.
 
-    A file that is being written so that others may read (SWMR) opens with what is
-    there.
+    A file that is being written in a mode that lets others read (SWMR) opens with
+    what has been written.
 
     Parameters
     ----------
     path
         The file.
     again
-        It was opened before, and its links are known to be sound.
+        Whether it was opened before, so that its links need no check.
 
     Raises
     ------
     FileFormatError
-        If it cannot be read as HDF5, or links to where it should not; for whatever
-        goes wrong inside the block.
+        If it is not HDF5, links to a forbidden place, or cannot be read inside the
+        block.
     """
     regular(path)
     h5py = require("h5py", extra="io", purpose="reading HDF5 frames")
@@ -76,7 +76,7 @@ def _file(h5py: Any, path: Path) -> Any:
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Name the file in whatever h5py raises, and what mends a missing filter."""
+    """Name the file in errors of h5py, and how to install a missing filter."""
     try:
         with named(path, "cannot be read as HDF5"):
             yield
@@ -99,14 +99,14 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
-    """Yield path and dataset for all datasets, links followed, no circle for ever.
+    """Yield path and dataset for all datasets; follow links, but not in circles.
 
-    The default branch of NeXus comes first. Links to what is not here are left out.
+    The default branch of NeXus comes first. Broken links are left out.
 
     Raises
     ------
     FileFormatError
-        If the file has more links than can be looked through.
+        If the file has more links than can be searched.
     """
     import h5py
 
@@ -146,7 +146,7 @@ def _items(group: Any) -> Iterator[tuple[str, Any]]:
     for key in sorted(group, key=lambda k: (k != default, k)):
         try:
             inner = group[key]
-        except (KeyError, OSError, RuntimeError):  # a link to what is not here
+        except (KeyError, OSError, RuntimeError):  # a broken link
             continue
         if isinstance(inner, h5py.Group | h5py.Dataset):
             yield key, inner

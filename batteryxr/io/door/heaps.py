@@ -1,4 +1,4 @@
-"""Heaps of text in HDF5 files, whose damage the library would follow for ever."""
+"""Check text heaps of HDF5 files: the library would read damaged ones for ever."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SIGN = b"GCOL\x01\0\0\0"
-#: A file of fewer bytes is looked through whole, the two ends of others first.
+#: Smaller files are searched whole; of larger ones, so many bytes at both ends first.
 _SMALL = 1 << 20
-#: What is not stored arrays is looked through up to so many bytes.
+#: Most bytes outside the stored arrays that are searched.
 _MOST = 1 << 26
-#: Bytes in which a dataset tells how it is laid out, and how a virtual one does.
+#: Bytes of a dataset's header that give its layout, and the mark of a virtual dataset.
 _HEADER, _VIRTUAL = 1024, re.compile(rb"[\x04\x05]\x03")
 _HEAD, _OBJECT = 16, struct.Struct("<H6xQ")
 
 
 def check_ends(path: Path) -> None:
-    """Raise where a heap at either end of a file, or in a small one, has no end.
+    """Raise if a heap at either end of a file, or in a small one, is endless.
 
-    To be called before the library opens the file.
+    Call it before the library opens the file.
 
     Raises
     ------
     FileFormatError
-        Naming the byte.
+        If a heap is damaged; the message names its byte.
     """
     with opened(path) as file:
         size = file.seek(0, 2)
@@ -42,24 +42,24 @@ def check_ends(path: Path) -> None:
 
 
 def is_large(path: Path) -> bool:
-    """Tell whether `check_ends` looks at the ends of a file alone."""
+    """Tell whether `check_ends` searches only the ends of a file."""
     return regular(path) > 2 * _SMALL
 
 
 def check_between(path: Path, arrays: list[tuple[int, int]]) -> None:
-    """Raise where a heap between the stored arrays of a file has no end.
+    """Raise if a heap between the stored arrays of a file is endless.
 
     Parameters
     ----------
     path
         The file.
     arrays
-        First byte and number of bytes of what is stored in it.
+        First byte and number of bytes of each array that is stored in the file.
 
     Raises
     ------
     FileFormatError
-        Naming the byte.
+        If a heap is damaged; the message names its byte.
     """
     with opened(path) as file:
         size = file.seek(0, 2)
@@ -74,17 +74,17 @@ def check_between(path: Path, arrays: list[tuple[int, int]]) -> None:
 def stored_in(
     path: Path, file: Any, names: list[tuple[bytes, int]]
 ) -> list[tuple[int, int]]:
-    """Return first byte and number of bytes of each piece of datasets in a file.
+    """Return first byte and number of bytes of each stored piece of datasets.
 
-    Virtual datasets are not even asked what they are: the library would look into the
-    heaps for that.
+    Virtual datasets are skipped, since the library would read the heaps to describe
+    them.
 
     Parameters
     ----------
     path, file
         The file, as h5py opened it.
     names
-        Of datasets or else, and where each begins in the file.
+        Names of datasets or groups, and the byte where each begins in the file.
     """
     import h5py
 
@@ -110,18 +110,18 @@ def _stored(dataset: Any, found: list[tuple[int, int]]) -> None:
         place = dataset.get_offset()
         if place is not None:
             found.append((place, dataset.get_storage_size()))
-        else:  # in pieces, or nowhere, which is an error
+        else:  # in chunks; an unwritten dataset raises
             dataset.chunk_iter(lambda c: found.append((c.byte_offset, c.size)))
 
 
 def _look(path: Path, file: Any, pieces: list[tuple[int, int]]) -> None:
-    """Look through pieces of a file, from first bytes to last."""
+    """Search pieces of a file for damaged heaps, from first bytes to last."""
     left = _MOST
     for start, end in pieces:
         file.seek(start)
         raw = file.read(min(end - start, left))
         left -= len(raw)
-        # Letters alone are found fast: zeros are everywhere in counts.
+        # Search for the letters alone: zeros are common in counts, which is slow.
         place, steps = raw.find(_SIGN[:4]), len(raw) // _HEAD
         while place >= 0:
             if not raw.startswith(_SIGN, place):
@@ -136,7 +136,7 @@ def _look(path: Path, file: Any, pieces: list[tuple[int, int]]) -> None:
 
 
 def _check_heap(path: Path, raw: bytes, span: tuple[int, int], start: int) -> int:
-    """Return the number of objects in a heap."""
+    """Return the number of objects in a heap; raise if it is endless."""
     place, last = span[0] + _HEAD, span[1]
     count = 0
     while place + _OBJECT.size <= last:

@@ -1,4 +1,4 @@
-"""Images: TIFF, NumPy and compound files, whose headers are checked before use."""
+"""Open TIFF, NumPy and compound files after checking their headers."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
     from batteryxr.io.door.files import Stamp
 
 _MOST = 1_000_000  # pages
-_TAGS = 4096  # of a page
+_TAGS = 4096  # per page
 _ORDER: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
-#: Units of lengths in headers of TIFF, in nm.
+#: Units of length in TIFF headers, in nm.
 _NM = {"nm": 1.0, "um": 1e3, "mm": 1e6, "cm": 1e7, "m": 1e9, "angstrom": 0.1, "å": 0.1}
-#: An image of so many bytes must be stored in more than a few.
+#: An image larger than this must not be packed more tightly than the ratio.
 _LARGE, _RATIO = 64_000_000, 200
 
 
 @contextlib.contextmanager
 def tiff(path: Path, known: Stamp | None = None) -> Iterator[Any]:
-    """Open a TIFF file as tifffile does.
+    """Open a TIFF file with tifffile.
 
     Parameters
     ----------
     path
         The file.
     known
-        It was looked at before, and has to be the same.
+        Stamp of the file from an earlier check; the file must be unchanged.
 
     Raises
     ------
     FileFormatError
-        If it is none, or another one now; for whatever goes wrong inside the block.
+        If it is no TIFF file, has changed, or cannot be read inside the block.
     """
     tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
     if known is None:
@@ -60,19 +60,19 @@ def tiff(path: Path, known: Stamp | None = None) -> Iterator[Any]:
 
 
 def check_page(path: Path, page: Any, *, known: bool = False) -> None:
-    """Raise where a page of a TIFF is no grey image, or not all of it is there.
+    """Raise if a TIFF page is no grey image, or part of it is missing.
 
     Parameters
     ----------
     path, page
         The file, and one of its pages.
     known
-        An image of this size was allowed before.
+        Whether an image of this size was allowed before.
 
     Raises
     ------
     FileFormatError
-        Saying what is wrong.
+        If the page cannot be used; the message says why.
     """
     grey = page.ndim == 2 or planes(page) > 1
     if not grey or page.dtype is None or page.dtype.kind not in "iuf":
@@ -105,20 +105,20 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
 
 
 def pixels(path: Path, page: Any) -> np.ndarray:
-    """Return the image of a page of a TIFF, which `check_page` has let pass.
+    """Return the image of a TIFF page that `check_page` accepted.
 
-    What is packed is unpacked no further than the image is large.
+    Packed data are unpacked no further than the size of the image.
 
     Raises
     ------
     FileFormatError
-        If a strip or tile unpacks to more.
+        If a strip or tile unpacks to more than its size.
     """
     if page.compression not in _UNPACK or page.fillorder != 1:
         return np.asarray(page.asarray())
     unpack = _UNPACK[page.compression]
     most = math.prod(page.chunks) * page.dtype.itemsize
-    page.compression = 1  # for what follows it is unpacked
+    page.compression = 1  # the steps below get unpacked data
     image = np.zeros(page.shaped, page.dtype)
     handle = page.parent.filehandle
     places = zip(page.dataoffsets, page.databytecounts, strict=True)
@@ -147,7 +147,7 @@ def _unpack_lzma(raw: bytes, most: int) -> bytes:
 
 
 def _unpack_bits(raw: bytes, most: int) -> bytes:
-    """Unpack PackBits: runs of one byte, and pieces that are not packed."""
+    """Unpack PackBits: runs of one byte, and stretches that are not packed."""
     found, place = bytearray(), 0
     while place < len(raw) and len(found) <= most:
         n = raw[place]
@@ -160,7 +160,7 @@ def _unpack_bits(raw: bytes, most: int) -> bytes:
     return bytes(found)
 
 
-#: What is unpacked here: by number of the method in a TIFF.
+#: Functions that unpack here, by number of the TIFF compression method.
 _UNPACK = {
     8: _unpack_zlib,
     32946: _unpack_zlib,
@@ -170,10 +170,10 @@ _UNPACK = {
 
 
 def planes(page: Any) -> int:
-    """Return how many grey images a page holds, one behind the other.
+    """Return the number of grey images that a page holds, one after another.
 
-    Three or four frames of more than a byte are so written by programs that take them
-    for colours.
+    Some programs take three or four frames of more than a byte for colours and store
+    them in one page.
     """
     apart = page.ndim == 3 and int(page.planarconfig) == 2
     wide = page.dtype is not None and page.dtype.itemsize > 1
@@ -181,7 +181,7 @@ def planes(page: Any) -> int:
 
 
 def pixel_size(file: Any) -> tuple[float, float] | None:
-    """Return the pixel (y, x) in nm that OME or ImageJ wrote into a TIFF, or None."""
+    """Return the pixel size (y, x) in nm from OME or ImageJ metadata, or None."""
     if file.is_ome and file.ome_metadata:
         return _ome_pixel(file.ome_metadata)
     if not file.is_imagej:
@@ -203,7 +203,7 @@ def _ome_pixel(text: str) -> tuple[float, float] | None:
     for axis in "YX":
         size = re.search(rf'PhysicalSize{axis}="([^"]+)"', text)
         unit = re.search(rf'PhysicalSize{axis}Unit="([^"]+)"', text)
-        name = html.unescape(unit[1]) if unit else "um"  # as OME says
+        name = html.unescape(unit[1]) if unit else "um"  # the default of OME
         factor = _NM.get(name.replace("µ", "u").replace("μ", "u").lower())
         if size is None or factor is None:
             return None
@@ -212,17 +212,17 @@ def _ome_pixel(text: str) -> tuple[float, float] | None:
 
 
 def page_places(path: Path, file: Any) -> list[int]:
-    """Return where in a TIFF the pages lie, without reading them.
+    """Return the byte where each page of a TIFF begins, without reading the pages.
 
     Raises
     ------
     FileFormatError
-        If there are none, more than any detector writes, or they lead in a circle.
+        If it has no pages, more than any detector writes, or a circle of pages.
 
     Warns
     -----
     DataQualityWarning
-        If the last page tells of another.
+        If the last page refers to a missing one, or the header announces more images.
     """
     tags, handle, size = file.tiff, file.filehandle, regular(path)
     place, places = int(file.pages[0].offset), dict[int, None]()
@@ -256,7 +256,7 @@ def page_places(path: Path, file: Any) -> list[int]:
 
 
 def _images_told(file: Any) -> int:
-    """Return how many images the header of a TIFF tells of; 0 if it does not."""
+    """Return the number of images that a TIFF header announces; 0 if it gives none."""
     first = str(file.pages[0].description or "")
     if found := re.match(r"ImageJ=[\s\S]{0,200}?\bimages=(\d{1,9})\b", first):
         return int(found[1])
@@ -269,24 +269,24 @@ def _images_told(file: Any) -> int:
 
 
 def page_at(file: Any, place: int) -> Any:
-    """Return the page of a TIFF that lies there, whichever its number."""
+    """Return the TIFF page that begins at byte `place`, whatever its number."""
     tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
     file.filehandle.seek(place)
     return tifffile.TiffPage(file, index=0)
 
 
 def npy(path: Path) -> np.ndarray:
-    """Return the array of a NumPy file, no Python objects.
+    """Return the array of a NumPy file; Python objects are refused.
 
     Raises
     ------
     FileFormatError
-        If it is none, cut, or too large.
+        If it is no NumPy array, cut, or too large.
 
     Warns
     -----
     DataQualityWarning
-        If more than the array is in the file.
+        If further bytes follow the array.
     """
     npy_header(path)
     with opened(path) as file, named(path, "no NumPy array"):
@@ -294,24 +294,24 @@ def npy(path: Path) -> np.ndarray:
 
 
 def npy_values(path: Path) -> Any:
-    """Return the array of a NumPy file, which is read where it is indexed."""
+    """Return the array of a NumPy file as a memory map, read where it is indexed."""
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def npy_header(path: Path, *, frames: bool = False) -> tuple[tuple[int, ...], Any]:
-    """Return shape and type of a NumPy file's array, after a look that it is whole.
+    """Return shape and type of a NumPy file's array after checking that it is whole.
 
     Parameters
     ----------
     path
         The file.
     frames
-        It is read frame by frame, so that one frame has to fit, not all.
+        Whether it is read frame by frame, so that only one frame has to fit.
 
     Raises
     ------
     FileFormatError, DataQualityWarning
-        As of `npy`.
+        As in `npy`.
     """
     start = head(path)
     refuse_other(path, start, "npy")
@@ -345,12 +345,12 @@ def npy_header(path: Path, *, frames: bool = False) -> tuple[tuple[int, ...], An
 
 @contextlib.contextmanager
 def compound(path: Path) -> Iterator[Any]:
-    """Open a compound file (OLE) as olefile does.
+    """Open a compound file (OLE) with olefile.
 
     Raises
     ------
     FileFormatError
-        If it is none; for whatever goes wrong inside the block.
+        If it is no compound file, or cannot be read inside the block.
     """
     refuse_other(path, head(path), "ole")
     olefile = require("olefile", extra="io", purpose="reading .xrm and .txrm files")
@@ -362,12 +362,12 @@ def compound(path: Path) -> Iterator[Any]:
 
 
 def stream(path: Path, ole: Any, name: str) -> bytes:
-    """Return a stream of a compound file; never more bytes than the file has.
+    """Return a stream of a compound file, never longer than the file.
 
     Raises
     ------
     FileFormatError
-        If it says that it is longer than the file.
+        If the stream claims to be longer than the file.
     """
     if ole.get_size(name) > regular(path):
         raise FileFormatError(path, f"{name} is longer than the file: it is cut.")

@@ -1,4 +1,4 @@
-"""How much is read of one file, and from where: one home for what the user allows."""
+"""Limits on how much is read of one file, and from where; the user may change them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
     from contextvars import Token
     from pathlib import Path
 
-#: Bytes that are read whole, packed or not, where the user allows no other number.
+#: Most bytes of a file that is read whole, packed or not, unless the user allows more.
 WHOLE = 1_000_000_000
-#: Bytes of one frame, and of one array that is read beside frames.
+#: Most bytes of one frame, and of one array that is read beside frames.
 FRAME = 2_000_000_000
 ARRAY = 256_000_000
-#: What is packed a hundred times smaller is suspicious once it is so large.
+#: Data of this size that were packed a hundredfold are suspicious.
 SUSPICIOUS = 64_000_000
 RATIO = 100
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What readers may open inside a ``with`` block.
+    """Set what readers may open inside a ``with`` block.
 
     Parameters
     ----------
     max_bytes
-        Bytes of a file that is read whole, of what a packed one unpacks to, of one
-        frame, and of an array that is read at once. None: 1 GB, 1 GB, 2 GB, 256 MB,
-        and nothing large that is packed more than a hundredfold.
+        Limit in bytes for a file that is read whole, for what a packed file unpacks
+        to, for one frame, and for an array read at once. None: in this order 1 GB,
+        1 GB, 2 GB, 256 MB, and nothing large that is packed more than a hundredfold.
     outside
         Whether HDF5 files may link to files outside their own folder.
 
@@ -48,18 +48,18 @@ class Limits:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is no number of bytes."""
+        """Raise if the limit is not a number of bytes."""
         n = self.max_bytes
         if n is not None and (isinstance(n, bool) or not n >= 1):
             raise ArgumentError("max_bytes", n, "a number of bytes, or None")
 
     def __enter__(self) -> Limits:
-        """Make these the limits until the block ends."""
+        """Set these limits until the block ends."""
         self._entered.append(_LIMITS.set(self))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Go back to the limits before."""
+        """Restore the limits from before the block."""
         _LIMITS.reset(self._entered.pop())
 
 
@@ -68,23 +68,23 @@ _LIMITS: ContextVar[Limits] = ContextVar("limits", default=_USUAL)
 
 
 def current() -> Limits:
-    """Return the limits that hold here."""
+    """Return the limits in force."""
     return _LIMITS.get()
 
 
 def most(usual: int) -> int:
-    """Return the number of bytes allowed where `usual` is without the user's word."""
+    """Return the number of bytes the user allows, or `usual` if nothing was set."""
     allowed = current().max_bytes
     return usual if allowed is None else int(allowed)
 
 
 def refuse_larger(path: Path, size: float, usual: int, what: str = "the file") -> None:
-    """Raise where `what` in a file has more bytes than allowed.
+    """Raise if `what` in a file has more bytes than allowed.
 
     Raises
     ------
     FileFormatError
-        Saying how large it is, and how to allow that.
+        If it is too large; the message gives its size and how to allow it.
     """
     limit = most(usual)
     if size > limit:
@@ -97,7 +97,7 @@ def refuse_larger(path: Path, size: float, usual: int, what: str = "the file") -
 
 
 def refuse_bomb(path: Path, packed: int, size: float, what: str = "the file") -> None:
-    """Raise where `packed` bytes unpack to a size that only a trap has.
+    """Raise if `packed` bytes unpack to more than any measurement would.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where an HDF5 file leads: links, virtual datasets and storage in other files."""
+"""Check where an HDF5 file leads: links, virtual datasets and external storage."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from batteryxr.io.door.limits import current
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Links of a file, those to other files, and those whose arrays are looked for in a
-#: large one.
+#: Most links of a file; most links to other files; most datasets whose arrays are
+#: located in a large file.
 _MOST, _MOST_LEADS, _MOST_ARRAYS = 50_000, 5_000, 5_000
 _DEEPEST, _NESTED = 20, 100
 
 
 def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
-    """Follow the links of a file to other files, and theirs, before anybody does.
+    """Check all links of a file to other files, and the links of those files.
 
     Raises
     ------
     FileFormatError
-        If one leads outside the folder of the file and that is not allowed, or to
-        what is no file.
+        If a link leads outside the folder of the file without permission, or to
+        something that is not a file.
 
     Warns
     -----
     DataQualityWarning
-        If a file is missing.
+        If a linked file is missing.
     """
     import h5py
 
@@ -67,14 +67,14 @@ def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
 def _external(
     path: Path, file: Any, arrays: list[tuple[int, int]] | None
 ) -> Iterator[str]:
-    """Yield the files that links name, each once.
+    """Yield the names of linked files, each once.
 
-    Adds to `arrays` where the datasets of the file are stored.
+    Adds the places where the datasets of the file are stored to `arrays`.
 
     Raises
     ------
     FileFormatError
-        If it has more links, or groups within groups, than any measurement.
+        If it has more links or nested groups than any measurement.
     """
     import h5py
 
@@ -108,8 +108,8 @@ def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
     Raises
     ------
     FileFormatError
-        If one is missing, or cut, where HDF5 would make up zeros; if one lies outside
-        the folder of the file and that is not allowed.
+        If a file is missing or cut, so that HDF5 would make up zeros; if one lies
+        outside the folder of the file without permission.
     """
     home = Path(node.file.filename)
     if depth > _DEEPEST:
@@ -136,9 +136,9 @@ def sources_of(path: Path, node: Any, depth: int = 0) -> list[Path]:
 def _inner(
     path: Path, taking: tuple[Any, list[Any]], place: Path, dataset: str, depth: int
 ) -> list[Path]:
-    """Return what the source of a virtual dataset is made of in its turn.
+    """Return the other files on which the source of a virtual dataset depends.
 
-    `taking` is the dataset, with what it takes from this source.
+    `taking` holds the virtual dataset, and the parts it takes from this source.
     """
     import h5py
 
@@ -169,17 +169,17 @@ def _inner(
 
 
 def check_stored(path: Path, node: Any) -> None:
-    """Raise where the values of a dataset that has its own were never written.
+    """Raise if a dataset that stores its own values was never written.
 
     Raises
     ------
     FileFormatError
-        If none was: the library would make all of them up.
+        If no value was written: the library would make all of them up.
 
     Warns
     -----
     DataQualityWarning
-        If some were not.
+        If some values were not written.
     """
     if node.is_virtual or node.external or node.size in (0, None):
         return
@@ -202,7 +202,7 @@ def check_stored(path: Path, node: Any) -> None:
 def _refuse_short(
     path: Path, taking: tuple[Any, list[Any]], place: Path, source: Any
 ) -> None:
-    """Raise where a virtual dataset takes more from a source than it has."""
+    """Raise if a virtual dataset takes more from a source than the source has."""
     import h5py
 
     node, taken = taking
@@ -226,7 +226,7 @@ def _refuse_short(
 
 
 def _tell_uncovered(path: Path, node: Any, sources: list[Any]) -> None:
-    """Warn where no source gives the values of a part of a virtual dataset."""
+    """Warn if part of a virtual dataset has no source."""
     spaces = [each.vspace for each in sources]
     if not all(map(_is_bounded, spaces)):
         return
@@ -239,7 +239,7 @@ def _tell_uncovered(path: Path, node: Any, sources: list[Any]) -> None:
 
 
 def _is_bounded(space: Any) -> bool:
-    """Tell whether a selection has an end; numbered files may have none."""
+    """Tell whether a selection has an end; one over numbered files may have none."""
     points = space.get_select_npoints()
     return 0 <= points < 2**62
 
@@ -247,7 +247,7 @@ def _is_bounded(space: Any) -> bool:
 def _places(home: Path, name: str, dataset: str) -> list[Path]:
     if name == ".":
         return [home]
-    if "%b" in name:  # numbered files, as many as there are
+    if "%b" in name:  # files numbered in sequence
         pattern = re.sub(r"%\d*b", "*", Path(name).name)
         numbered = sorted((home.parent / name).parent.glob(pattern))
         if numbered:
@@ -275,12 +275,12 @@ def _raw_file(home: Path, dataset: str, name: Any, offset: int, size: int) -> Pa
 
 
 def _target(home: Path, name: str) -> Path | None:
-    """Return the file that a name in an HDF5 file means; None if it is not there.
+    """Return the file that a name in an HDF5 file refers to, or None if missing.
 
     Raises
     ------
     FileFormatError
-        If it lies outside the folder and that is not allowed, or is no file.
+        If it lies outside the folder without permission, or is not a file.
     """
     folder = home.parent.resolve()
     beside, here = folder / name, Path(name).absolute()

@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes, whatever its name says."""
+"""Recognise a file's kind by its first bytes, whatever its name says."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file.
+    """A kind of file, recognised by its first bytes.
 
     Parameters
     ----------
     name
-        Its word for readers that take it.
+        Short name, by which a reader accepts this kind.
     words
-        What it is, as the end of "is ...".
+        Description that completes "is ...".
     pattern
-        What its first bytes match.
+        Pattern that the first bytes match.
     mend
-        How to get at the data in it.
+        How to get the data out of the file.
     """
 
     name: str
@@ -44,7 +44,7 @@ _SPECTRUM = "Export it as JCAMP-DX (.jdx), or as text with the names of its colu
 _EXPORT = "Export it as text, TIFF or HDF5 in the program that wrote it."
 _NO_DATA = "There are no measured numbers in it."
 
-#: Kinds that no reader takes: name, what it is, its first bytes, how to mend.
+#: Kinds that no reader takes: name, description, pattern of the first bytes, remedy.
 _ELSEWHERE = (
     ("sound", "a sound file", _at(rb"RIFF.{4}WAVE|fLaC|OggS\0|ID3[\2-\4]"), _NO_DATA),
     ("video", "a video", _at(rb"RIFF.{4}AVI |\x1aE\xdf\xa3"), _PICTURE),
@@ -107,7 +107,7 @@ _ELSEWHERE = (
      _at(rb"PK\x03\x04.{0,3999}?(word|ppt)/"), _TABLE),
 )  # fmt: skip
 
-#: Kinds of files; the first that matches counts.
+#: Kinds of files; the first that matches is taken.
 KINDS = (
     FileKind("png", "a PNG picture", _at(rb"\x89PNG\r\n\x1a\n"), _PICTURE),
     FileKind("jpeg", "a JPEG picture", _at(rb"\xff\xd8\xff"), _PICTURE),
@@ -230,7 +230,7 @@ _ANY = re.compile(b"|".join(b"(?:%b)" % kind.pattern.pattern for kind in KINDS))
 
 
 def kind_of(head: bytes) -> FileKind | None:
-    """Return what the first bytes of a file tell; None for text and the unknown."""
+    """Return the kind of file that the first bytes match; None for text or unknown."""
     if not _ANY.match(head):
         return None
     return next(kind for kind in KINDS if kind.pattern.match(head))

@@ -1,7 +1,7 @@
-"""What other libraries find wrong with a file, in words of ours.
+"""Explain errors of other libraries in plain words about the file.
 
-Each function serves a reader that would otherwise pass on what a library says of its
-own insides. The library's error stays the cause of ours.
+Each function serves a reader that would otherwise show a library's internal message.
+The library's error stays the cause of the error that is raised.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN = 40
-#: What an error of Python or of a library tells about the file; the first that fits.
+#: Message about the file for each type of exception; the first that fits is taken.
 _TELLS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (MemoryError, "it tells of more than fits into memory"),
     (RecursionError, "it nests more deeply than any measurement"),
@@ -37,7 +37,7 @@ _TELLS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
 
 
 def told(error: Exception) -> str:
-    """Return what an error of a library tells about the file that it was raised on."""
+    """Return what a library's error says about the file on which it was raised."""
     if type(error).__name__ in ("BadZipFile", "LargeZipFile", "BadGzipFile"):
         return "what is packed in it is damaged"
     found = (words for kinds, words in _TELLS if isinstance(error, kinds))
@@ -45,21 +45,21 @@ def told(error: Exception) -> str:
 
 
 def in_json(path: Path, text: str, kind: str) -> Any:
-    """Return what JSON says.
+    """Return the content of a JSON text.
 
     Parameters
     ----------
     path
-        The file, for messages.
+        Path of the file, for messages.
     text
-        All of it.
+        The whole text of the file.
     kind
-        What it should be, such as "Athena project".
+        Kind of file that is expected, such as "Athena project".
 
     Raises
     ------
     FileFormatError
-        Naming the line and column where it breaks.
+        If the JSON is damaged; the message names the line and column.
     """
     try:
         return json.loads(text)
@@ -77,12 +77,12 @@ def in_json(path: Path, text: str, kind: str) -> Any:
 def in_numbers(
     path: Path, words: Iterable[str], what: str, line: int | None = None
 ) -> np.ndarray:
-    """Return words as numbers.
+    """Return words converted to numbers.
 
     Raises
     ------
     FileFormatError
-        Naming the first word that is none, and `what` holds it.
+        If a word is not a number; the message names it and `what` holds it.
     """
     words = list(words)
     try:
@@ -97,7 +97,7 @@ def in_numbers(
 
 
 def first_odd(words: Iterable[Any]) -> str:
-    """Return the first of several words that is no number, not all of a long one."""
+    """Return the first word that is not a number, shortened if it is long."""
     for word in words:
         try:
             float(word)
@@ -107,7 +107,7 @@ def first_odd(words: Iterable[Any]) -> str:
 
 
 def of_table(error: Exception) -> tuple[str, int | None]:
-    """Return what a parser of tables says is wrong, and in which row, from 0."""
+    """Return a table parser's error in plain words, and the row (from 0) it is in."""
     said = str(error)
     if cells := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said):
         words = f"a row has {cells[3]} cells where {cells[1]} are usual"
@@ -119,7 +119,7 @@ def of_table(error: Exception) -> tuple[str, int | None]:
 
 
 def of_hdf5(error: Exception) -> str:
-    """Return what the HDF5 library says is wrong with a file."""
+    """Return an error of the HDF5 library in plain words."""
     said = str(error)
     if cut := re.search(r"eof = (\d+).*stored_eof = (\d+)", said):
         return f"it is cut: {int(cut[1]):,} of {int(cut[2]):,} bytes are there"

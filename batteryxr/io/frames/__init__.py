@@ -1,1 +1,1 @@
-"""Frames of detectors, and scans of ptychography."""
+"""Read frames of detectors and scans of ptychography."""

@@ -1,4 +1,4 @@
-"""Ptychography in HDF5: CXI and NXcxi_ptycho, in and out."""
+"""Read and write ptychography in HDF5: CXI and NXcxi_ptycho."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _JOULE = 1.602176634e-19  # per eV
 #: Frames per chunk of a file that is stored in one piece.
 _CHUNK = 64
-#: Where the photon energy may stand. The source comes last: to CXI its energy is that
-#: of the photons, to NeXus that of the machine.
+#: Places of the photon energy. The source is the last, since its energy is that of
+#: the photons in CXI, but that of the machine in NeXus.
 _ENERGIES = (
     "instrument_1/beam_1/incident_beam_energy",
     "instrument_1/beam_1/energy",
@@ -35,7 +35,7 @@ _ENERGIES = (
     "sample_1/beam_1/incident_energy",
     "instrument_1/source_1/energy",
 )
-#: Photon energies beyond this (eV) are a machine's.
+#: Larger photon energies (eV) belong to the machine.
 _PHOTONS = 1e6
 
 
@@ -50,29 +50,29 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     path
         The file.
     dataset
-        Group of the scan.
+        Name of the group that holds the scan.
 
     Returns
     -------
     xarray.Dataset
-        `frames` (position, detector_y, detector_x), `mask` where there is one (True at
-        bad pixels), `probe` where there is one; coordinates `position_y`,
-        `position_x` (nm), `energy` (eV), `distance` (mm), `pixel_pitch` (µm). What
-        `cdi.ptycho` takes, once it has a probe.
+        `frames` (position, detector_y, detector_x), `mask` (True at bad pixels) and
+        `probe` if the file has them; coordinates `position_y`,
+        `position_x` (nm), `energy` (eV), `distance` (mm), `pixel_pitch` (µm). It is a
+        scan for `cdi.ptycho`; add a probe first if the file has none.
 
     Raises
     ------
     FileFormatError
-        If something that a reconstruction needs is missing.
+        If the file lacks something that a reconstruction needs.
     MissingDependencyError
-        Without h5py.
+        If h5py is not installed.
 
     Notes
     -----
     `read_ptychography` reads other layouts.
-    Translations are those of the sample, as CXI has them: where the beam hits is their
-    negative, in y as in x. Detector axes that run against the laboratory's are told by
-    `basis_vectors`, and are turned with the positions.
+    Translations in CXI are those of the sample: the beam position is their negative,
+    in y as in x. If `basis_vectors` say that detector axes run against those of the
+    laboratory, positions are turned accordingly.
     """
     path = Path(path)
     with opened(path) as file:
@@ -159,7 +159,7 @@ def _coordinates(
 
 
 def _axes(detector: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
-    """Return unit vectors along which detector rows and columns count up."""
+    """Return the unit vectors along which detector rows and columns count up."""
     if "basis_vectors" not in detector:
         return np.array([0.0, -1.0, 0.0]), np.array([-1.0, 0.0, 0.0])
     basis = np.asarray(read_all(detector["basis_vectors"]), float)
@@ -169,13 +169,13 @@ def _axes(detector: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _energy(group: h5py.Group, path: Path) -> float:
-    """Return eV; CXI has J, NeXus what its units say, some neither say nor have it."""
+    """Return the photon energy in eV; if units are missing, its size decides."""
     for name in _ENERGIES:
         if name in group:
             value = _number(group[name])
             units = text(group[name].attrs.get("units", "")).lower()
             scale = {"ev": 1.0, "kev": 1e3, "j": 1 / _JOULE}.get(units)
-            if scale is None:  # no photon has a joule
+            if scale is None:  # one joule is no photon energy
                 scale = 1.0 if value > 1.0 else 1 / _JOULE
             if 0 < value * scale < _PHOTONS:
                 return value * scale
@@ -208,18 +208,18 @@ def _extras(
 
 @checked
 def write_cxi(scan: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a ptychographic scan of one energy as CXI that is NXcxi_ptycho as well.
+    """Write a ptychographic scan of one energy as CXI that is also NXcxi_ptycho.
 
     Reads once, a block at a time.
 
     Parameters
     ----------
     scan
-        As `read_cxi` and `cdi.ptycho_scan` return it.
+        Scan as from `read_cxi` or `cdi.ptycho_scan`.
     path
-        The file.
+        File to write.
     overwrite
-        Replace a file that is there.
+        Replace an existing file.
 
     Returns
     -------

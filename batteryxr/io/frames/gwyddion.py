@@ -1,4 +1,4 @@
-"""Maps of scanning probes: Gwyddion simple fields (.gsf) and its text, as (y, x)."""
+"""Read maps of scanning probes, Gwyddion simple fields (.gsf) and text, as (y, x)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: The line that a simple field begins with.
+#: First line of a simple field.
 _MAGIC = b"Gwyddion Simple Field 1.0\n"
 _LENGTH = re.compile(r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*(\S*)")
 _MOST = 100_000_000
 
 
 def read(path: Path) -> xr.DataArray:
-    """Return a map.
+    """Return the map in a file.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def _count(path: Path, told: Mapping[str, str], name: str) -> int:
 def _length(
     path: Path, told: Mapping[str, str], axis: str, unit: str, points: int
 ) -> tuple[float, str]:
-    """Return how far an axis reaches, and in which units: pixels where it is unsaid."""
+    """Return the length of an axis and its units: pixels if the file gives none."""
     if f"{axis}Real" not in told:
         return float(points), "1"
     length = _number(path, told, f"{axis}Real")
@@ -134,7 +134,7 @@ def _labelled(
     unit: str,
     told: Mapping[str, str],
 ) -> xr.DataArray:
-    """Return values (row, column) with the middles of their pixels."""
+    """Return a map (row, column) with the positions of the pixel centres."""
     coords = {}
     for k, name in enumerate("yx"):
         n, (length, units) = values.shape[k], reach[k]

@@ -1,4 +1,4 @@
-"""Frames in HDF5 files: NeXus, CXI, or any file whose dataset is named."""
+"""Open frames in HDF5 files: NeXus, CXI, or any file with a named dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import h5py
 
-#: Where CXI (version 1.3 and later) puts frames, and NeXus files usually do.
+#: Places of frames in CXI (version 1.3 and later), and usual ones in NeXus.
 _USUAL = (
     "entry_1/data_1/data",
     "entry_1/instrument_1/detector_1/data",
@@ -32,23 +32,23 @@ _USUAL = (
     "entry/data/data",
     "entry/instrument/detector/data",
 )
-#: Name in the file -> our name, units there unless it says otherwise, our units.
+#: Name in the file -> our name, default units in the file, our units.
 _BEAM = {"energy": ("J", "eV"), "incident_energy": ("eV", "eV")}
 _DETECTOR = {
     "distance": ("distance", "mm"),
     "y_pixel_size": ("pixel_size_y", "um"),
     "x_pixel_size": ("pixel_size_x", "um"),
 }
-#: Endings of HDF5 files.
+#: File endings of HDF5.
 SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
-#: A part of the frames in the master file of an Eiger.
+#: Name of one part of the frames in the master file of an Eiger.
 _PART = re.compile(r"data_[0-9]+")
 _JOULE = 1.602176634e-19
 
 
 @dataclass(frozen=True)
 class Held:
-    """Frames of one file or set of files, with what lies beside them.
+    """Frames of one or several files, with angles, instrument and mask.
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ class Held:
     rocking
         (frame,) rocking angles (deg), if the file has them.
     rocking_motor
-        Name of the motor, if the file tells it.
+        Name of the motor, if the file gives it.
     instrument
         ``energy`` (eV), ``distance`` (mm), ``pixel_size_y``, ``pixel_size_x`` (um).
     mask
-        (y, x) pixel flags, 0 where good.
+        (y, x) pixel flags; 0 is good.
     motors
-        Positions by name at the start of the scan.
+        Motor positions by name at the start of the scan.
     """
 
     data: Any
@@ -75,12 +75,12 @@ class Held:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Tell by its first bytes, or its name, if a file is HDF5.
+    """Tell whether a file is HDF5, by its first bytes or its name.
 
     Raises
     ------
     FileFormatError
-        If it is no regular file, or empty.
+        If it is not a regular file, or is empty.
     """
     signed = (kind := kind_of(head(path))) is not None and kind.name == "hdf5"
     return signed or path.suffix.lower() in SUFFIXES
@@ -93,12 +93,12 @@ def open_hdf5(
     rocking: str | None,
     chunk: Callable[[int, int], int],
 ) -> Held:
-    """Open frames lazily, with angles and instrument where the file has them.
+    """Open frames lazily, with angles and instrument if the file has them.
 
     Raises
     ------
     ArgumentError
-        If the frames or the angles cannot be told: names what there is.
+        If frames or angles are ambiguous; the message lists the candidates.
     FileFormatError
         If the file is no HDF5 file or damaged.
     """
@@ -111,7 +111,7 @@ def open_hdf5(
         sources = [frames_of(path, part, counts=True) for part in parts]
         total = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         held = _beside(file, path, names[0], rocking, total)
-        # Whole chunks of the file: none is decompressed twice.
+        # Use whole chunks of the file, so that none is decompressed twice.
         stored = parts[0].chunks[0] if parts[0].chunks else 1
     data = []
     for source in sources:
@@ -125,7 +125,7 @@ def open_hdf5(
 
 
 def _frames(file: h5py.Group, path: Path, dataset: str | None) -> list[str]:
-    """Return the datasets that hold the frames, one or several in their order."""
+    """Return the names of the datasets that hold the frames, in their order."""
     if dataset is not None:
         if dataset not in file or not hasattr(file[dataset], "shape"):
             raise ArgumentError("dataset", dataset, f"one of {_stacks(file)}")
@@ -153,7 +153,7 @@ def _frames(file: h5py.Group, path: Path, dataset: str | None) -> list[str]:
 
 
 def _stacks(file: h5py.Group) -> list[str]:
-    """Return the paths of all datasets of three axes."""
+    """Return the paths of all datasets with three axes."""
     return [
         path
         for path, item in walk(file)
@@ -162,7 +162,7 @@ def _stacks(file: h5py.Group) -> list[str]:
 
 
 def _objects(file: h5py.Group) -> list[str]:
-    """Return the paths of complex datasets of three axes or more."""
+    """Return the paths of complex datasets with three or more axes."""
     return [
         path
         for path, item in walk(file)
@@ -171,7 +171,7 @@ def _objects(file: h5py.Group) -> list[str]:
 
 
 def _numbered(file: h5py.Group, path: Path, stacks: list[str]) -> list[str]:
-    """Return data_000001, data_000002, ... of one group, as a master file has them."""
+    """Return the datasets data_000001, data_000002, ... of a group in a master file."""
     found = [s for s in stacks if _PART.fullmatch(s.rsplit("/", 1)[-1])]
     groups = {s.rpartition("/")[0] for s in found}
     if len(groups) != 1:
@@ -186,7 +186,7 @@ def _numbered(file: h5py.Group, path: Path, stacks: list[str]) -> list[str]:
 
 
 def _default(file: h5py.Group) -> str:
-    """Follow the `default` attributes of NeXus to the signal; empty if none."""
+    """Return the signal that NeXus `default` attributes lead to; empty if none."""
     group, path = file, list[str]()
     for _ in range(4):
         if "signal" in group.attrs:
@@ -225,7 +225,7 @@ def _beside(
 
 
 def _positions(entry: h5py.Group) -> dict[str, float]:
-    """Return single motor positions, where BLISS keeps them."""
+    """Return single motor positions from the groups that BLISS uses."""
     found: dict[str, float] = {}
     for name in ("instrument/positioners", "instrument/positioners_start"):
         group = entry.get(name)
@@ -259,7 +259,7 @@ def _angles(
 
 
 def _nodes(entry: h5py.Group, what: str) -> list[h5py.Group]:
-    """Return groups of one kind by NeXus class or by name, the first levels down."""
+    """Return groups of one kind, by NeXus class or name, from the upper levels."""
     found = []
     for _, item in _groups(entry):
         for name, inner in [*_groups(item), ("", item)]:

@@ -1,4 +1,4 @@
-"""Frames in NumPy files: one array of three axes."""
+"""Open frames in NumPy files: one array of three axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that other programs have retrieved: complex crystals with their support."""
+"""Read objects that other programs retrieved: complex crystals with their support."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     import h5py
 
 _DIMS = ("along_rocking", "along_y", "along_x")
-#: Where objects stand: CXI, as PyNX and others write it.
+#: Places of objects in CXI, as PyNX and others write it.
 _OBJECTS = ("image_1/data", "data_1/data", "result_1/data")
 _SUPPORTS = ("image_1/support", "image_1/mask")
 _PROGRAMS = ("program_name", "image_1/process_1/program_name", "creator")
-#: Sign of the exponent of the transform that takes the object of a program to its
-#: pattern: PyNX takes a forward transform, cohere an inverse one.
+#: Sign of the exponent in the transform from object to pattern: PyNX takes a
+#: forward transform, cohere an inverse one.
 _SIGNS: dict[str, Literal[1, -1]] = {"pynx": -1, "cohere": 1}
 
 
 class _Found(NamedTuple):
-    """What a file holds: objects, their support, and the program's name."""
+    """Content of a file: objects, their support, and the program's name."""
 
     values: np.ndarray
     support: np.ndarray | None
@@ -46,7 +46,7 @@ def read_object(
     dataset: str = "entry_1",
     sign: Literal[1, -1] | None = None,
 ) -> xr.Dataset:
-    """Read a crystal that another program has retrieved, for strain and states.
+    """Read a crystal that another program retrieved, for strain and states.
 
     Parameters
     ----------
@@ -55,26 +55,26 @@ def read_object(
         complex array in ``.npy`` with ``support.npy`` beside it, as cohere writes them.
         Axes in the order rocking, detector_y, detector_x, the centre at ``n // 2``.
     dataset
-        Group of a CXI file.
+        Name of a group in a CXI file.
     sign
-        Of the exponent of the transform that takes this object to its pattern. None: as
-        the file's program has it, PyNX -1 and cohere +1; of other programs it is not
-        known, and `displacement` asks for it.
+        Sign of the exponent in the transform from this object to its pattern. None:
+        by the file's program, PyNX -1 and cohere +1. For other programs it is
+        unknown, and `displacement` asks for it.
 
     Returns
     -------
     xarray.Dataset
-        ``object`` on ``along_rocking``, ``along_y``, ``along_x`` (the first mode where
-        there are several: all in ``modes``), ``support`` where there is one. Objects of
-        sign +1 are conjugated, so that ``fourier_sign`` is -1 as of `retrieve`.
+        ``object`` on ``along_rocking``, ``along_y``, ``along_x`` (the first mode if
+        there are several: all in ``modes``), and ``support`` if there is one. Objects
+        with sign +1 are conjugated, so that ``fourier_sign`` is -1 as in `retrieve`.
 
     Raises
     ------
     FileFormatError
-        If the file holds no complex volume or nothing in it, or its support is of
+        If the file holds no complex volume or no finite number, or its support has
         another shape.
     MissingDependencyError
-        Without h5py, for CXI.
+        If h5py is not installed, for CXI.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def read_object(
 
     Notes
     -----
-    An object that was cropped belongs to the voxels of the box that was phased: note
-    its points in the axes, ``crystal.along_x.attrs["points"] = 256``, or `displacement`
-    refuses the geometry of that box.
+    The voxels of a cropped object belong to the box that was phased. Store the points
+    of that box in the axes, ``crystal.along_x.attrs["points"] = 256``; otherwise
+    `displacement` refuses the geometry of the box.
     """
     path = Path(path)
     found = _of_cxi(path, dataset) if is_hdf5(path) else _of_npy(path)
@@ -149,7 +149,7 @@ def _of_cxi(path: Path, dataset: str) -> _Found:
 
 
 def _program(file: h5py.Group, group: h5py.Group) -> str:
-    """Return what the file says of the program that wrote it."""
+    """Return the file's text about the program that wrote it."""
     told = [text(file.attrs[n]) for n in ("creator", "program_name") if n in file.attrs]
     told += [
         text(np.ravel(group[name][()])[0])

@@ -1,4 +1,4 @@
-"""Ptychographic scans in the HDF5 files of beamlines: found by a table of layouts."""
+"""Read ptychographic scans from HDF5 files of beamlines, by a table of layouts."""
 
 from __future__ import annotations
 
@@ -64,46 +64,46 @@ def read_ptychography(
     Parameters
     ----------
     path
-        An HDF5 file; or several, one per energy, which become one stack.
+        An HDF5 file, or several files, one per energy, which become one stack.
     format
-        Name of a known layout: ``"cxi"`` or one of `ptychography_layouts.LAYOUTS`. None
-        tries them. Or where a file of your own keeps what:
+        Name of a known layout: ``"cxi"`` or one of `ptychography_layouts.LAYOUTS`.
+        None tries them. For a file of your own, the place of each quantity:
         ``{"frames": "scan/eiger", "x": ("scan/piezo_x", "um"), ...}``, with the keys
         ``frames``, ``y`` and ``x`` (or ``positions``, columns x and y), ``energy`` (or
-        ``wavelength``), ``distance``, ``pixel_pitch``, ``mask``, ``probe``; units where
-        the file names none.
+        ``wavelength``), ``distance``, ``pixel_pitch``, ``mask``, ``probe``. Give units
+        if the file has none.
     position_y, position_x
-        Where the beam hits, nm, instead of what the file tells.
+        Beam positions in nm; they replace those in the file.
     positions_from
-        Another file that holds the positions, in the same layout.
+        Another file of the same layout that holds the positions.
     energy, distance, pixel_pitch
-        In eV, mm and µm, instead of what the file tells.
+        Values in eV, mm and µm; they replace those in the file.
     centre, size
-        Row and column of the direct beam, and the side of the square to cut out round
-        it. Without `size` whole frames are returned.
+        Row and column of the direct beam, and the side of the square to cut out
+        around it. Without `size` whole frames are returned.
     sign
-        Factors of positions y and x: -1 where the sample is what moves, or a motor
-        runs against the detector's rows or columns. None: as usual for the layout. Or
-        two names, as `cdi.orientation` finds them: ``("x", "-y")`` takes for y what
-        would be x, and for x the negative of what would be y.
+        Factors of positions y and x: -1 if the sample moves, or if a motor runs
+        against the detector's rows or columns. None: as usual for the layout. Or
+        two names, as `cdi.orientation` finds them: ``("x", "-y")`` takes the usual x
+        as y, and the negative of the usual y as x.
     narrow
-        Make counts uint16, as detectors of 32 bits hardly need more: half the memory.
-        Bad pixels become 0; reading fails where another count does not fit.
+        Convert counts to uint16, which halves the memory and usually suffices. Bad
+        pixels become 0; reading fails if another count does not fit.
 
     Returns
     -------
     xarray.Dataset
         `frames` (position, detector_y, detector_x), or with `energy` first; `mask`
-        (True at bad pixels) and `probe` where the file has them; `position_y`,
-        `position_x` (nm), `energy` (eV), `distance` (mm), `pixel_pitch` (µm). What
-        `cdi.ptycho` takes, once it has a probe.
+        (True at bad pixels) and `probe` if the file has them; `position_y`,
+        `position_x` (nm), `energy` (eV), `distance` (mm), `pixel_pitch` (µm). It is a
+        scan for `cdi.ptycho`; add a probe first if the file has none.
 
     Raises
     ------
     FileFormatError
-        If something is missing or has no units: tells what the file holds instead.
+        If something is missing or has no units; the message lists what is there.
     ArgumentError
-        If there is no such layout, or sizes do not fit.
+        If the layout is unknown, or sizes do not fit.
 
     Examples
     --------
@@ -156,7 +156,7 @@ def _read(
 
 
 def _held(file: Any, layout: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the datasets of a file; only those that are named, where all are."""
+    """Return the datasets that a layout names if all exist, else all of a file."""
     if not isinstance(layout, Mapping):
         return dict(walk(file))
     paths = [v if isinstance(v, str) else v[0] for v in layout.values() if v]
@@ -168,12 +168,12 @@ def _held(file: Any, layout: str | Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _recognised(held: Mapping[str, Any]) -> str:
-    """Return the layout of which a file holds most; CXI by its fixed names."""
+    """Return the layout that matches most datasets; CXI by its fixed names."""
     cxi = ("entry_1/instrument_1/detector_1/distance", "entry_1/data_1/data")
     moves = [p for p in held if p.startswith("entry_1") and p.endswith("/translation")]
     if all(p in held for p in cxi) and moves and len(held[cxi[1]].shape) == 3:
         return "cxi"
-    # A number alone is no position, whatever its name ends with.
+    # A single number is no scan position, whatever its name.
     axes = dict.fromkeys(("y", "x", "positions"), (1, 2, 3))
     scores = {
         name: sum(
@@ -199,7 +199,7 @@ def _layout(name: str | Mapping[str, Any], held: Mapping[str, Any]) -> Layout:
         if not matching(held, place):
             raise ArgumentError(f"format[{key!r}]", place, f"one of {listed(held)}")
     paths = {key: (place,) for key, (place, _) in pairs.items()}
-    own = dict.fromkeys(QUANTITIES, "?")  # nothing is assumed of a user's file
+    own = dict.fromkeys(QUANTITIES, "?")  # no units are assumed for a user's file
     units = own | {key: unit for key, (_, unit) in pairs.items() if unit}
     return Layout("yours", paths, units)
 
@@ -210,7 +210,7 @@ def _adjusted(
     told: dict[str, float | None],
     signs: Signs | None,
 ) -> xr.Dataset:
-    """Return a scan with what the user tells instead of what the file does."""
+    """Return a scan in which the user's values replace those of the file."""
     n = scan.sizes["position"]
     fresh = {
         **{k: checked(k, v, n) for k, v in at.items() if v is not None},
@@ -277,7 +277,7 @@ def _uint16(block: np.ndarray, bad: np.ndarray | bool, source: str) -> np.ndarra
 
 
 def _stacked(scans: list[xr.Dataset]) -> xr.Dataset:
-    """Return scans of several energies as one, in rising order."""
+    """Return scans of several energies as one, in rising order of energy."""
     scans = sorted(scans, key=lambda s: float(s.energy))
     shapes = [s["frames"].shape for s in scans]
     if len(set(shapes)) > 1:
@@ -295,7 +295,7 @@ def _stacked(scans: list[xr.Dataset]) -> xr.Dataset:
     scans = [s.drop_vars("mask", errors="ignore") for s in scans]
     whole = xr.concat(scans, "energy", coords="different", compat="equals",
                       join="override", combine_attrs="drop")  # fmt: skip
-    if masks:  # bad once, bad at every energy
+    if masks:  # bad at one energy counts as bad at all
         bad = masks[0].copy(data=np.any([m.values for m in masks], axis=0))
         whole = whole.assign(mask=bad)
     for name in ("position_y", "position_x", "distance", "pixel_pitch", "energy"):

@@ -1,4 +1,4 @@
-"""What a layout finds in an HDF5 file of ptychography: frames, positions, geometry."""
+"""Find frames, positions and geometry in an HDF5 file of ptychography."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 Signs = tuple[int, int] | tuple[str, str]
 
 _JOULE = 1.602176634e-19  # per eV
-#: Energy below which no ptychography is done, eV.
+#: Lowest energy at which ptychography is done, eV.
 _FAINT = 50.0
 #: Dimensions of frames.
 DIMS = ("position", "detector_y", "detector_x")
-#: Frames per chunk of a file that is stored in one piece, and the fewest at a time.
+#: Fewest frames per chunk.
 _CHUNK = 64
 
 
@@ -39,7 +39,7 @@ def first(
     axes: tuple[int, ...] | None = None,
     size: tuple[int, ...] | None = None,
 ) -> str | None:
-    """Return the first dataset of numbers that matches, with such axes and size."""
+    """Return the first numeric dataset that matches, with given axes and size."""
     for pattern in patterns:
         for path in matching(held, pattern):
             item = held[path]
@@ -52,14 +52,14 @@ def first(
 
 
 class LayoutSearch:
-    """What a layout finds in a file."""
+    """Search for the quantities of a layout in a file."""
 
     def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:
         self.path, self.held, self.layout = path, held, layout
         self.gaps = np.zeros((1, 1), bool)
 
     def frames(self) -> tuple[Any, tuple[int, ...]]:
-        """Return lazy frames (position, y, x), and the shape as it is stored."""
+        """Return lazy frames (position, y, x), and the shape as stored."""
         patterns = self.layout.paths.get("frames", ())
         name = first(self.held, patterns, axes=(3, 4))
         if name is None:
@@ -93,7 +93,7 @@ class LayoutSearch:
         return lazy if len(shape) == 3 else lazy.reshape(-1, *shape[2:])
 
     def quantity(self, name: str, size: tuple[int, ...] | None = None) -> Any:
-        """Return values in our units, or None where the file has none."""
+        """Return values in our units, or None if the file has none."""
         path = first(self.held, self.layout.paths.get(name, ()), size=size)
         if path is None:
             return None
@@ -118,7 +118,7 @@ class LayoutSearch:
             raise FileFormatError(self.path, f"{path}: {error}") from error
 
     def _with_units(self, name: str, path: str) -> str:
-        """Return the argument that tells units of a dataset, and all else beside it."""
+        """Return the `format` argument to pass, with units for a dataset."""
         one = {
             k: p for k, own in self.layout.paths.items() if (p := first(self.held, own))
         }
@@ -129,7 +129,7 @@ class LayoutSearch:
         return f"format={{{', '.join(f'{k!r}: {p}' for k, p in pairs.items())}}}"
 
     def positions(self, scan: tuple[int, ...], at: dict[str, Any]) -> np.ndarray | None:
-        """Return where the beam hits (2, n) in nm; None where nothing tells."""
+        """Return the beam positions (2, n) in nm, or None if none are found."""
         n = math.prod(scan)
         sizes = (n, *scan) if len(scan) == 2 else (n,)
         given = [v for v in at.values() if v is not None]
@@ -159,7 +159,7 @@ class LayoutSearch:
         told: dict[str, float | None],
         signs: Signs | None,
     ) -> xr.Dataset:
-        """Return the scan."""
+        """Return the scan with its coordinates, mask and probe."""
         n = frames.shape[0]
         if where is None:
             self._check_stopped(n)
@@ -195,7 +195,7 @@ class LayoutSearch:
         return scan
 
     def _check_stopped(self, n: int) -> None:
-        """Raise where a file has positions, but not one for each frame."""
+        """Raise if a file has positions, but not one for each frame."""
         sizes = {}
         for axis in "yx":
             path = first(self.held, self.layout.paths.get(axis, ()), axes=(1, 2))
@@ -211,7 +211,7 @@ class LayoutSearch:
             )
 
     def _bad(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """Return bad pixels: those of the file's mask, and gaps in the frames."""
+        """Return the bad pixels: the mask of the file, and gaps in the frames."""
         name = first(self.held, self.layout.paths.get("mask", ()), axes=(2,))
         if name is not None and self.held[name].shape == shape:
             return np.asarray(self.gaps | (np.asarray(read_all(self.held[name])) != 0))
@@ -231,7 +231,7 @@ class LayoutSearch:
                 + (f"; perhaps {near[:6]}." if near else "."),
             )
         number = float(np.ravel(found)[0] if value is None else value)  # type: ignore[arg-type]
-        if name == "distance":  # some count it from the detector
+        if name == "distance":  # some write it with a negative sign
             number = abs(number)
         if not (np.isfinite(number) and number > 0):
             raise FileFormatError(
@@ -246,7 +246,7 @@ class LayoutSearch:
         return number
 
     def centre(self) -> tuple[float, float] | None:
-        """Return row and column of the direct beam, where the file tells."""
+        """Return row and column of the direct beam, or None if not in the file."""
         both = [self.quantity(f"centre_{axis}") for axis in "yx"]
         if both[0] is None or both[1] is None:
             return None
@@ -260,21 +260,21 @@ class LayoutSearch:
 def turned(
     where: np.ndarray, signs: Signs | None, usual: tuple[int, int] = (1, 1)
 ) -> np.ndarray:
-    """Return positions (2, n), y first, with other signs or swapped.
+    """Return positions (2, n), y first, with their signs changed or swapped.
 
     Parameters
     ----------
     where
-        As they stand in a file.
+        Positions as they are in a file.
     signs
-        Factors, instead of the usual ones; or names of what y and x are to be.
+        Factors that replace the usual ones, or names of what becomes y and x.
     usual
-        Factors of the layout.
+        Usual factors of the layout.
 
     Raises
     ------
     ArgumentError
-        If they are neither.
+        If `signs` are neither factors nor names.
     """
     pair: tuple[Any, ...] = tuple(usual if signs is None else signs)
     if all(isinstance(s, str) for s in pair):
@@ -317,7 +317,7 @@ def checked(name: str, values: Any, n: int) -> np.ndarray:
 
 
 def listed(held: Mapping[str, Any], axes: int = 0, size: int | None = None) -> str:
-    """Return paths and shapes of datasets, for a message."""
+    """Return paths and shapes of datasets as text for a message."""
     found = [
         f"{path} {item.shape}"
         for path, item in held.items()

@@ -1,7 +1,7 @@
-"""Where HDF5 files of ptychography keep what: one table, and how names are found.
+"""List where ptychography files keep each quantity, and match names to patterns.
 
-Paths are patterns: ``*`` stands for any part of one name. Units hold where the file
-names none of its own.
+Paths are patterns: ``*`` stands for any part of one name. Units in the table apply
+if the file gives none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Paths = tuple[str, ...]
 
-#: What a file can tell, the units that it is taken in, and the units of the result.
+#: Quantity -> default units in the file, and units of the result.
 QUANTITIES: dict[str, tuple[str, str]] = {
     "y": ("m", "nm"),
     "x": ("m", "nm"),
@@ -29,29 +29,29 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "centre_y": ("1", "1"),
     "centre_x": ("1", "1"),
 }
-#: And what has no units.
+#: Datasets without units.
 ARRAYS = ("frames", "mask", "probe")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one kind of file keeps what.
+    """Places of the quantities in one kind of file.
 
     Parameters
     ----------
     source
-        Who writes such files.
+        Who writes this kind of file.
     paths
         For each quantity the patterns to try, in this order. ``frames`` that match
-        several datasets are taken one after another. ``positions`` are one dataset of
+        several datasets are joined in sequence. ``positions`` are one dataset of
         columns, instead of ``y`` and ``x``.
     units
-        Of quantities without units in the file, where they are not SI or eV; "?" where
-        they must be asked for.
+        Units of quantities that the file stores without units, if other than SI or
+        eV; "?" if the user must give them.
     signs
-        Factors of y and x: -1 where the sample moves: the beam hits at the negative.
+        Factors of y and x: -1 if the sample moves, since the beam moves against it.
     columns
-        What the columns of ``positions`` are.
+        Order of the columns of ``positions``.
     """
 
     source: str
@@ -66,9 +66,9 @@ _DETECTOR = {
     "pixel_pitch": ("*/instrument*/*/x_pixel_size",),
     "mask": ("*/instrument*/*/pixel_mask", "*/instrument*/*/*/pixel_mask"),
 }
-#: Letters of a pattern that stand for others.
+#: Characters that make a pattern.
 _WILD = frozenset("*?[")
-#: Kinds of files by name. More specific ones first: of two that find as much the first.
+#: Layouts by name. More specific ones come first: the first of equal matches is taken.
 LAYOUTS: dict[str, Layout] = {
     "i08-1": Layout(
         "Diamond I08-1: NXcxi_ptycho with positions beside the frames, a raster",
@@ -162,7 +162,7 @@ LAYOUTS: dict[str, Layout] = {
             ),
             **_DETECTOR,
         },
-        # Stages count in mm, µm or nm: nobody can tell from the numbers.
+        # Stages count in mm, µm or nm, which the numbers do not show.
         {"y": "?", "x": "?", "wavelength": "angstrom"},
     ),
     "frames": Layout(
@@ -175,7 +175,7 @@ LAYOUTS: dict[str, Layout] = {
 def matching(held: Mapping[str, Any], pattern: str) -> list[str]:
     """Return the paths that match a pattern, in the order of their names.
 
-    A ``*`` does not reach over ``/``; letters match in either case.
+    A ``*`` does not match ``/``; upper and lower case are equal.
     """
     parts = pattern.strip("/").lower().split("/")
     found = _by_depth(tuple(held)).get(len(parts), [])
@@ -192,7 +192,7 @@ def matching(held: Mapping[str, Any], pattern: str) -> list[str]:
 
 @functools.lru_cache(maxsize=4)
 def _by_depth(paths: tuple[str, ...]) -> dict[int, list[tuple[str, list[str]]]]:
-    """Return paths, and their names in small letters, by the number of names."""
+    """Return paths with their names in lower case, grouped by number of names."""
     found: dict[int, list[tuple[str, list[str]]]] = {}
     for path in paths:
         names = path.lower().split("/")

@@ -1,4 +1,4 @@
-"""Detector frames of a rocking curve: TIFF with SPEC, NeXus, CXI; one lazy array."""
+"""Read detector frames of a rocking curve (TIFF, SPEC, NeXus, CXI) as a lazy array."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Count
     from batteryxr.io.frames.spec import SpecScan
 
-#: Formats of frames, and of what is written beside them, by name.
+#: Formats of frames, and of files beside them, by name.
 FORMATS = {
     "tiff": Format("frames.tiff", (".tif", ".tiff"), function="open_tiff"),
     "hdf5": Format("frames.hdf5", SUFFIXES, function="open_hdf5"),
@@ -51,7 +51,7 @@ FORMATS = {
     "spec": Format("frames.spec", function="read_spec"),
     "gwyddion": Format("frames.gwyddion", (".gsf", ".txt")),
 }
-#: What a coordinate of the frames is called; a motor of that name gets a prefix.
+#: Names of coordinates of the frames; a motor with the same name gets a prefix.
 _RESERVED = frozenset(
     {"rocking", "detector_y", "detector_x", "state", "repeat", "energy", "time"}
     | {"exposure", "distance", "pixel_size_y", "pixel_size_x", "voltage", "direction"}
@@ -78,29 +78,29 @@ def read_frames(
 ) -> xr.DataArray:
     """Open the frames of one rocking curve as one array.
 
-    Lazy: headers are read now, frames in groups when they are asked for.
+    Lazy: headers are read now, frames in groups when they are needed.
 
     Parameters
     ----------
     path
         A folder of TIFF files, a pattern, a list, one TIFF of many pages, one HDF5,
-        NeXus or CXI file (of an Eiger the master file, whose ``data_000001`` ... are
+        NeXus or CXI file (for an Eiger the master file, whose ``data_000001`` ... are
         joined), or a NumPy ``.npy`` file of three axes.
     spec, scan
-        SPEC file and number of the scan: gives rocking angles, motors, exposure.
+        SPEC file and number of the scan: they give rocking angles, motors, exposure.
     dataset
-        Path of the frames inside an HDF5 file. None: where CXI or NeXus puts them.
+        Path of the frames inside an HDF5 file. None: the usual place in CXI or NeXus.
     rocking
         Rocking angles (deg), or the name of the scanned column or dataset that
         holds them. None: the first column of the SPEC scan, or the angle beside the
-        frames in the file; else the numbers of the frames.
+        frames in the file; if neither exists, the numbers of the frames.
     energy, distance, pixel_size
         Photon energy (eV), distance of the detector (mm), size of its pixels (um;
-        one number or y, x): what the file does not tell or tells wrongly.
+        one number or y, x). They replace missing or wrong values in the file.
     motors
         Further motor positions by name (deg).
     origin
-        Index (y, x) on the whole detector of the first pixel in the files.
+        Index (y, x) of the first pixel in the files on the whole detector.
     timezone
         Zone of the clock that wrote the SPEC file. Without it ``time`` is NaT.
     chunks
@@ -110,11 +110,11 @@ def read_frames(
     -------
     xarray.DataArray
         ``counts`` on ``(rocking, detector_y, detector_x)``, integers as float32: NaN
-        where they are no counts (gaps, bad and saturated pixels). With pixel indices on
-        the whole detector, ``rocking`` in deg (numbers where no angles are known), and
-        as coordinates the motors at the start of the scan under their own names (blanks
+        where they are no counts (gaps, bad and saturated pixels). Coordinates: pixel
+        indices on the whole detector, ``rocking`` in deg (numbers if no angles are
+        known), the motors at the start of the scan under their own names (blanks
         become ``_``), ``energy`` (eV), ``distance`` (mm), ``pixel_size_y`` and
-        ``pixel_size_x`` (um) as far as they are known. Measured columns of the SPEC
+        ``pixel_size_x`` (um) if they are known. Measured columns of the SPEC
         scan are coordinates on ``rocking``.
         ``attrs["rocking_motor"]`` names the motor that moved. Pixels that a CXI file
         flags are in the coordinate ``mask``.
@@ -122,10 +122,10 @@ def read_frames(
     Raises
     ------
     ArgumentError
-        If files, scan or dataset cannot be told, or the numbers of frames and
+        If files, scan or dataset are ambiguous, or the numbers of frames and
         angles differ.
     FileFormatError
-        If a file is damaged; for pixels on computing.
+        If a file is damaged; damaged pixels raise on computing.
 
     Warns
     -----
@@ -209,16 +209,16 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         A TIFF file, a NumPy ``.npy`` file; a Gwyddion simple field (``.gsf``), or a
         channel that Gwyddion wrote as text.
     page
-        Of a TIFF of many.
+        Number of the page in a TIFF of several, from 0.
 
     Returns
     -------
     xarray.DataArray
         ``image`` on ``(detector_y, detector_x)`` with pixel indices. Integers become
-        float32, NaN where they are no counts; a mask, which holds no more than two
-        numbers (0 and 1, say, or 0 and 255), stays as it is. Of Gwyddion ``map`` on
-        ``(y, x)``, the middles of pixels in nm (their numbers where the file does not
-        tell), values in the units and under the title of the file.
+        float32, NaN where they are no counts. A mask, which holds at most two
+        numbers (such as 0 and 1, or 0 and 255), stays as it is. A Gwyddion file gives
+        ``map`` on ``(y, x)``, the pixel centres in nm (pixel numbers if the file gives
+        no lengths), with the units and title of the file.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     Warns
     -----
     DataQualityWarning
-        If pixels are no counts.
+        If some pixels are no counts.
     """
     (only,) = _paths(path)[:1]
     if FORMATS["gwyddion"].suffixes[0] == only.suffix.lower() or _is_text_map(only):
@@ -268,9 +268,9 @@ def _is_text_map(path: Path) -> bool:
 
 
 def _is_mask(image: np.ndarray) -> bool:
-    """Tell whether an image marks pixels: it holds no more than two numbers.
+    """Tell whether an image is a mask: it holds no more than two numbers.
 
-    Of these, -1 and the largest number of 16 or 32 bits are gaps of a dark image.
+    Images with -1, or the largest number of 16 or 32 bits, are dark images with gaps.
     """
     if image.dtype.kind not in "iub":
         return False
@@ -317,7 +317,7 @@ def _chunk(n: int | None) -> Any:
 def _rocking(
     rocking: Any, scan: SpecScan | None, held: np.ndarray | None, n: int
 ) -> tuple[np.ndarray, str]:
-    """Return the angles, and the name of the motor where SPEC tells it."""
+    """Return the angles, and the name of the motor if SPEC gives it."""
     motor = ""
     if isinstance(rocking, str) and scan is not None:
         if rocking not in scan.columns:
@@ -377,8 +377,8 @@ def _motors(
     coords = {}
     for name, value in known.items():
         clean = _clean(name)
-        # The scanned motor's start is no news beside the rocking angles, but what
-        # was measured under the same name along the scan must not be lost.
+        # A motor named like a measured column gets a prefix, so that both are kept.
+        # The scanned motor needs none: its column is the rocking axis.
         if clean in taken and scan and name != next(iter(scan.columns), None):
             clean = f"motor_{clean}"
         attrs = {"units": "1", "long_name": f"Motor {name}"}

@@ -1,4 +1,4 @@
-"""SPEC files: motors, columns and commands of the scans of a beamtime."""
+"""Read motors, columns and commands of scans in SPEC files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-#: Names are separated by two blanks or a tab: one blank is part of a name.
+#: Separator of names: two blanks or a tab; one blank is part of a name.
 _NAMES = re.compile(r"\s{2,}|\t")
 _MOTORS = re.compile(r"#([OP])(\d+)\s(.*)")
-_LONGEST = 1_000_000  # letters of a line
+_LONGEST = 1_000_000  # most letters of a line
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class SpecScan:
     Parameters
     ----------
     number
-        As the file counts.
+        Number of the scan in the file.
     command
-        What was typed, such as ``"ascan th -0.28 0.72 200 0.25"``.
+        Command as typed, such as ``"ascan th -0.28 0.72 200 0.25"``.
     motors
         Position of every motor at the start of the scan, by its name.
     columns
-        Measured columns by name, each of one length.
+        Measured columns by name, all of the same length.
     start
-        Start as written: local unless it has a zone; None where none is written.
+        Start as written: local unless it has a zone; None if there is none.
     """
 
     number: int
@@ -60,8 +60,8 @@ def read_spec(path: str | os.PathLike[str], scan: int | str | None = None) -> Sp
     path
         The file.
     scan
-        Its number. SPEC counts anew when it is restarted: where a number comes
-        several times ``"54.2"`` is the second. None: the only one there is.
+        Number of the scan. SPEC counts anew after a restart: if a number occurs
+        several times, ``"54.2"`` is the second. None: the only scan in the file.
 
     Returns
     -------
@@ -70,9 +70,9 @@ def read_spec(path: str | os.PathLike[str], scan: int | str | None = None) -> Sp
     Raises
     ------
     ArgumentError
-        If the file has no such scan or several.
+        If the file has no scan of this number, or several.
     FileFormatError
-        If the scan is damaged: names the line.
+        If the scan is damaged; the message names the line.
     """
     path = Path(path)
     number, order = _asked(scan)
@@ -162,7 +162,7 @@ def _motor_line(
     names: dict[int, list[str]],
     motors: dict[str, float] | None,
 ) -> None:
-    """Take the names of a ``#O`` line, or the positions of a ``#P`` line."""
+    """Store the names of a ``#O`` line, or the positions of a ``#P`` line."""
     match = _MOTORS.match(text)
     if match is None:
         return

@@ -1,4 +1,4 @@
-"""Frames in TIFF files: one per file, or many pages in one."""
+"""Open frames in TIFF files: one frame per file, or many pages in one file."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def open_tiff(
 
 
 def _in_planes(path: Path, places: list[int], page: Any, counts: bool) -> Held:
-    """Return the frames of pages that hold several each."""
+    """Return the frames of pages that hold several frames each."""
     stored = page.dtype
     dtype = counts_type(stored) if counts else np.dtype(stored)
     parts = [

@@ -1,1 +1,1 @@
-"""Impedance spectra of potentiostats and cyclers, binary and as text."""
+"""Read impedance spectra of potentiostats and cyclers, binary and as text."""

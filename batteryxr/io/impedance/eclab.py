@@ -1,4 +1,4 @@
-"""Impedance in files of EC-Lab, binary and exported."""
+"""Read impedance from files of EC-Lab, binary and exported."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _EPOCH = datetime(1970, 1, 1)
-#: What gives the columns of a file, of cycling and impedance alike.
+#: Readers of a file's columns, for cycling and impedance alike.
 _TEXT = Format("cycler.eclab.text", function="contents")
 _BINARY = Format("cycler.eclab.binary", function="contents")
-#: EC-Lab's label, lower case -> name; in units of the model.
+#: EC-Lab's label in lower case -> name; the units are those of the model.
 _LABELS: dict[str, str] = {
     "freq/hz": "frequency",
     "re(z)/ohm": "real",
@@ -41,7 +41,7 @@ _LABELS: dict[str, str] = {
     "cycle number": "cycle",
     "ns": "sequence",
 }
-#: Further impedances of a cell with a reference: name -> of which electrode.
+#: Further impedances of a cell with a reference electrode: name -> electrode.
 _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
 
 
@@ -103,7 +103,7 @@ def _read(table: LabelledTable, about: About, path: Path, options: Options) -> R
 
 
 def _moment(about: About) -> datetime | None:
-    """Return when test time was 0; of times that were exported as dates, the first."""
+    """Return the moment at test time 0; with exported dates, the first of them."""
     if about.stamps is None or not about.stamps.size:
         return about.start
     return _EPOCH + timedelta(microseconds=int(about.stamps[0]) // 1000)

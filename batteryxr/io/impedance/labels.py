@@ -1,4 +1,4 @@
-"""Column labels of impedance: what they name, in which units, and with which sign."""
+"""Find impedance columns by label, with their units and their sign."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-#: What a column may be -> units. ``minus_imaginary`` is what a Nyquist plot shows.
+#: Quantity of a column -> units. ``minus_imaginary`` is the axis of a Nyquist plot.
 NAMES: dict[str, str] = {
     "frequency": "Hz",
     "real": "ohm",
@@ -27,7 +27,7 @@ NAMES: dict[str, str] = {
     "temperature": "degC",
     "spectrum": "1",
 }
-#: Whole label without its units, lower case, no blanks -> name. The first that fits.
+#: Name and its labels without units, in lower case without blanks; first match taken.
 _KNOWN: tuple[tuple[str, str], ...] = (
     ("frequency", r"freq(uency)?\.?|f"),
     ("real", r"re\(z(we)?\)|z?re(al)?|re(al)?_?z|z_?re(al)?|z'|z1|real\(z\)"),
@@ -42,7 +42,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("temperature", r"<?temp(erature)?>?"),
     ("spectrum", r"cyclenumber|spectrum|scan"),
 )
-#: Named so by some with the sign of Im(Z), by others with that of a Nyquist plot.
+#: Labels that some programs use for Im(Z), and others for -Im(Z).
 _EITHER_SIGN = re.compile(r"z''|z2")
 _SIGNED = {"imaginary", "minus_imaginary"}
 _TURNED = {"phase", "minus_phase"}
@@ -62,7 +62,7 @@ _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
 
 class FromColumn(NamedTuple):
-    """Where a quantity stands: its column, and ``factor * read + offset``."""
+    """Place of a quantity: its column, read as ``factor * number + offset``."""
 
     column: int
     factor: float
@@ -72,24 +72,24 @@ class FromColumn(NamedTuple):
 def find(
     labels: Sequence[str], explicit: Mapping[str, str] | None, path: Path, line: int
 ) -> dict[str, FromColumn] | None:
-    """Return where each quantity stands; None if these are no labels of a spectrum.
+    """Return the column of each quantity; None if these are no labels of a spectrum.
 
     Parameters
     ----------
     labels
-        As written.
+        Labels as written in the file.
     explicit
-        Label -> name and units, from the user: goes first.
+        Label -> name and units, given by the user; it takes precedence.
     path, line
-        For errors.
+        Path and line for errors.
 
     Raises
     ------
     ArgumentError
-        If an explicit label is not what it should be.
+        If an explicit label is missing or its name or units are wrong.
     FileFormatError
-        If they are of a spectrum, and it cannot be told by name which part is which,
-        with which sign, or in which units.
+        If the labels belong to a spectrum, but their names, signs or units are
+        ambiguous.
     """
     stripped = [label.strip() for label in labels]
     found = told(stripped, explicit or {})
@@ -117,17 +117,17 @@ def find(
 
 
 def named_here(labels: Sequence[str], explicit: Mapping[str, str]) -> bool:
-    """Tell whether a label that the user names is among these."""
+    """Tell whether any label that the user names is among these."""
     stripped = [label.strip() for label in labels]
     there = {*stripped, *_short(stripped)}
     return any(label.strip() in there for label in explicit)
 
 
 def replaced(said: Mapping[str, FromColumn]) -> set[str]:
-    """Return what the user's own columns stand in place of, whatever its label."""
+    """Return the quantities that the user's columns replace, whatever their label."""
     if said.keys() & _SIGNED:
         return _SIGNED
-    # A phase that is told is meant: real and imaginary part would go before it.
+    # A phase given by the user is meant: real and imaginary part would override it.
     return _TURNED | _SIGNED | {"real"} if said.keys() & _TURNED else set()
 
 
@@ -162,7 +162,7 @@ def _lacking(
 
 
 def _split(label: str) -> tuple[str, str | None]:
-    """Return the label without units, lower case and blanks, and the units."""
+    """Return a label in lower case without units and blanks, and the units."""
     text = label.replace('"', "''").replace("′", "'").replace("″", "''")
     text = re.sub("[−–‐]", "-", text).replace("`", "'").strip()
     for form in _FORMS:
@@ -177,9 +177,9 @@ def _plain(text: str) -> str:
 
 
 def _units(written: str) -> str | None:
-    """Return units as pint reads them; None of another word.
+    """Return units as pint reads them, or None for another word.
 
-    A large letter is another prefix than a small one: mOhm is not MOhm.
+    Upper and lower case are different prefixes: mOhm is not MOhm.
     """
     match = _UNIT.fullmatch(written.strip())
     if match is None:
@@ -203,17 +203,17 @@ def _source(index: int, name: str, units: str | None) -> FromColumn | None:
 
 
 def _short(labels: Sequence[str]) -> list[str]:
-    """Return labels without what stands in brackets or behind a stroke."""
+    """Return labels without text in brackets or after a slash."""
     return [re.split(r"\s*[(\[/]", label)[0].strip() for label in labels]
 
 
 def told(labels: Sequence[str], explicit: Mapping[str, str]) -> dict[str, FromColumn]:
-    """Return where each quantity stands that the user names, among stripped labels.
+    """Return the column of each quantity that the user names, among stripped labels.
 
     Raises
     ------
     ArgumentError
-        If a label is not there, or does not say what it is and in which units.
+        If a label does not exist, or its name or units are missing or wrong.
     """
     found = {}
     short = _short(labels)
@@ -233,7 +233,7 @@ def told(labels: Sequence[str], explicit: Mapping[str, str]) -> dict[str, FromCo
                 f"one column for each name, by its whole label in {list(labels)}",
             )
         index = list(names).index(label.strip())
-        # What the user says goes before what the label says.
+        # Units from the user take precedence over units in the label.
         units = _units(match[2]) if match[2] is not None else _split(labels[index])[1]
         source = _source(index, match[1], units)
         if source is None:

@@ -1,4 +1,4 @@
-"""Impedance spectra of any known format, as one labelled Dataset."""
+"""Read impedance spectra of any known format into one labelled Dataset."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ELECTRODES = {
 
 
 class _Taken(NamedTuple):
-    """One spectrum, with the time (ns, UTC) at which it began."""
+    """One spectrum, with its start (ns, UTC) and the number of its file."""
 
     points: Mapping[str, np.ndarray]
     began: int
@@ -62,13 +62,13 @@ def read_impedance(
     columns: Mapping[str, str] | None = None,
     dayfirst: bool | None = None,
 ) -> xr.Dataset:
-    """Read impedance spectra, from any potentiostat, into one Dataset.
+    """Read impedance spectra from any potentiostat into one Dataset.
 
-    Reads once. The format is told by content and file name: BioLogic ``.mpt`` and
-    ``.mpr`` (PEIS, GEIS and the like, in files of their own or between the rows of
+    Reads once. The format is recognised by content and file name: BioLogic ``.mpt``
+    and ``.mpr`` (PEIS, GEIS and the like, in files of their own or between the rows of
     cycling), Gamry ``.DTA``, and tables of text as Zahner, Ivium and others export
-    them. Files without a spectrum are passed over if others have some, so that the
-    files of one run can be given as they are.
+    them. Files without a spectrum are skipped if others have some, so that all files
+    of a run can be passed.
 
     Parameters
     ----------
@@ -77,14 +77,14 @@ def read_impedance(
     timezone
         Zone of the instrument's clock, as in `read_cycler`.
     format
-        Name of the format, where content and file name do not tell.
+        Name of the format, if content and file name do not identify it.
     columns
         Label in the file -> ``"frequency"``, ``"real"``, ``"imaginary"``,
         ``"minus_imaginary"``, ``"modulus"``, ``"phase"``, ``"minus_phase"``,
         ``"test_time"``, ``"voltage"``, ``"current"``, ``"temperature"`` or
-        ``"spectrum"``, with units where the label has none:
+        ``"spectrum"``, with units if the label has none:
         ``{"Z2": "minus_imaginary (ohm)"}``. The sign of an imaginary part is never
-        guessed: a label that says neither Im nor -Im is refused.
+        guessed: an ambiguous label, neither Im nor -Im, is refused.
     dayfirst
         Whether dates are written day first. None: as the maker writes them.
 
@@ -92,20 +92,20 @@ def read_impedance(
     -------
     xarray.Dataset
         ``impedance`` (complex, ohm) on (``spectrum``, ``frequency``), NaN where a
-        spectrum has no such frequency, and ``point_time`` (s since the spectrum
-        began), where the file has times. ``impedance_counter`` and
-        ``impedance_cell`` where a reference electrode gave them. On ``spectrum``:
+        spectrum lacks that frequency, and ``point_time`` (s since the spectrum
+        began), if the file has times. ``impedance_counter`` and
+        ``impedance_cell`` if a reference electrode was used. On ``spectrum``:
         ``time`` (UTC, of its first point), ``exposure`` (s), ``voltage``,
-        ``current`` and ``temperature`` (means), ``file``. ``attrs["flags"]`` as of
+        ``current`` and ``temperature`` (means), ``file``. ``attrs["flags"]`` as in
         `read_cycler`.
 
     Raises
     ------
     ArgumentError
-        If a file is not there, is of no known format, or an argument is wrong.
+        If a file does not exist, has no known format, or an argument is wrong.
     FileFormatError
-        If a file is damaged, none has a spectrum, or a column does not say what it
-        is: names the file and, for text, the line.
+        If a file is damaged, none has a spectrum, or a column is ambiguous. The
+        message names the file and, for text, the line.
 
     Warns
     -----
@@ -114,7 +114,7 @@ def read_impedance(
 
     Examples
     --------
-    Of a program that cycles and takes a spectrum by turns::
+    Read a program that alternates cycling and spectra::
 
         record = batteryxr.read_cycler("run/*.mpr", timezone="Europe/Paris")
         spectra = batteryxr.read_impedance("run/*.mpr", timezone="Europe/Paris")
@@ -124,7 +124,7 @@ def read_impedance(
     options = Options(columns=columns, dayfirst=dayfirst)
     if format is not None and format not in FORMATS:
         raise ArgumentError("format", format, f"one of {sorted(FORMATS)}")
-    # Text is "csv" to the reader of cyclers, which knows what a folder holds.
+    # In the cycler reader, which finds the files of a folder, text is "csv".
     paths = find(path, format={"text": "csv"}.get(format or "", format))
     taken, read, notes = _taken(paths, format, options, where)
     if not taken:
@@ -148,7 +148,7 @@ def _taken(
     options: Options,
     where: tzinfo | None,
 ) -> tuple[list[_Taken], list[Readings], dict[str, str]]:
-    """Return the spectra of some files, what was read, and flag -> what is said."""
+    """Return the spectra of some files, what was read, and a message for each flag."""
     taken: list[_Taken] = []
     read: list[Readings] = []
     notes: dict[str, list[str]] = {}
@@ -179,7 +179,7 @@ def _tell(
     *,
     zoned: bool,
 ) -> None:
-    """Warn of flags, and of files with spectra whose zone nobody declared."""
+    """Warn of flags, and of files with spectra whose time zone is undeclared."""
     local = [
         number
         for number in dict.fromkeys(one.file for one in taken)
@@ -226,10 +226,10 @@ def _identify(path: Path, name: str | None) -> str:
 
 
 def looks_for(path: Path) -> tuple[bool, bool]:
-    """Tell whether a file may hold impedance, and whether that is all it can hold.
+    """Tell whether a file may hold impedance, and whether it holds nothing else.
 
-    A table of text that names frequencies and impedance holds no cycling; what only
-    cyclers write, such as a workbook, holds no impedance that is known here.
+    A text table that names frequencies and impedance holds no cycling. Files that only
+    cyclers write, such as a workbook, hold no impedance that can be read.
     """
     try:
         name = _identify(path, None)
@@ -254,7 +254,7 @@ def _silence(paths: Sequence[Path], read: Sequence[Readings]) -> str:
 def _began(
     rows: Readings, points: Mapping[str, np.ndarray], where: tzinfo | None
 ) -> int:
-    """Return when the first point was taken (ns, UTC), NaT where nothing tells."""
+    """Return the time of the first point (ns, UTC), or NaT if it is unknown."""
     start = clock.stamp(rows.start, where)
     if start == NAT:
         return start
@@ -263,14 +263,14 @@ def _began(
 
 
 def _in_order(taken: list[_Taken]) -> list[_Taken]:
-    """Return spectra in order of time; as given where a clock is not known."""
+    """Return spectra in order of time, or as given if any time is unknown."""
     if any(one.began == NAT for one in taken):
         return taken
     return sorted(taken, key=lambda one: one.began)
 
 
 def _axis(taken: Sequence[_Taken]) -> np.ndarray:
-    """Return all frequencies, rising; those that differ by rounding once."""
+    """Return all frequencies, rising; those that differ only by rounding are merged."""
     every = np.unique(np.concatenate([one.points["frequency"] for one in taken]))
     kept, k = [], 0
     while k < every.size:

@@ -1,4 +1,4 @@
-"""What a reader of impedance hands over: rows, and the spectra that they make."""
+"""Hold the readings of one impedance file, and split them into spectra."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
     from batteryxr.io.impedance.labels import FromColumn
 
-#: Frequencies that differ by less of themselves are one.
+#: Frequencies with a smaller relative difference are the same.
 ONE = 1e-5
-#: A sweep has at least as many frequencies; fewer in most of them are no sweeps.
+#: Fewest frequencies of a sweep; if most have fewer, they are not sweeps.
 _SWEEP = 3
-#: Share of points above which a spectrum is inductive as none of a cell is.
+#: Fraction of points above which a spectrum is more inductive than that of any cell.
 _MOSTLY = 0.6
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Readings of one file, in order: nothing repaired, nothing left out.
+    """Readings of one file, in order, without repairs or omissions.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class Readings:
         Arrays of one length in units of `labels.NAMES`; ``frequency`` (Hz) and
         ``impedance`` (complex, ohm) are always there, ``test_time`` (s), ``voltage``
         (V), ``current`` (mA), ``temperature`` (degC), ``spectrum`` and further
-        impedances where the file has them.
+        impedances if the file has them.
     instrument
         Maker and model.
     technique
-        As the file names it.
+        Technique as the file names it.
     start
         Clock reading at test time 0, local unless it has a zone.
     notes
@@ -75,10 +75,10 @@ def complex_columns(
 def spectra_of(
     rows: Readings, path: Path
 ) -> tuple[list[dict[str, np.ndarray]], dict[str, str]]:
-    """Return the points of each spectrum, in the order in which they were taken.
+    """Return the points of each spectrum, in the order of measurement.
 
-    A spectrum ends where the number of the file changes, or the frequency turns back;
-    it has each frequency once.
+    A spectrum ends where the file's spectrum number changes, or the frequency turns
+    back. It has each frequency once.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def spectra_of(
     Raises
     ------
     FileFormatError
-        If a point cannot be.
+        If a frequency is negative.
     """
     frequency = np.asarray(rows.columns["frequency"], np.float64)
     kept = np.flatnonzero(np.isfinite(frequency) & (frequency != 0))
@@ -112,7 +112,7 @@ def spectra_of(
 
 
 def _changes(number: np.ndarray | None) -> list[int]:
-    """Return the rows at which the number of the file changes; a gap is no change."""
+    """Return the rows at which the file's spectrum number changes; gaps are ignored."""
     if number is None or np.isnan(number).all():
         return []
     told = np.isfinite(number)
@@ -123,10 +123,10 @@ def _changes(number: np.ndarray | None) -> list[int]:
 
 
 def _sweeps(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
-    """Return the rows of each sweep of frequency, and what is odd about them.
+    """Return the rows of each sweep of frequency, and notes on irregular ones.
 
-    Where a frequency was measured several times before the next, the k-th measurements
-    are the k-th sweep.
+    If each frequency was measured several times before the next, the k-th measurements
+    form the k-th sweep.
     """
     begins = np.flatnonzero(np.abs(np.diff(log, prepend=-np.inf)) > ONE)
     runs = np.split(np.arange(log.size), begins[1:])
@@ -146,7 +146,7 @@ def _sweeps(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
 
 
 def _split_at_turns(runs: list[np.ndarray], way: np.ndarray) -> list[np.ndarray]:
-    """Split the frequency at which a sweep turns, where it was measured both ways."""
+    """Split the frequency at which a sweep turns, if it was measured both ways."""
     usual = int(np.median([one.size for one in runs]))
     out: list[np.ndarray] = []
     for k, one in enumerate(runs):
@@ -160,7 +160,7 @@ def _split_at_turns(runs: list[np.ndarray], way: np.ndarray) -> list[np.ndarray]
 
 
 def _turns(log: np.ndarray) -> list[int]:
-    """Return where a sweep of frequency begins anew."""
+    """Return the points at which a new sweep of frequency begins."""
     found, sign = [], 0.0
     for k, step in enumerate(np.diff(log).tolist()):
         way = float(np.sign(step)) if abs(step) > ONE else 0.0
@@ -173,13 +173,13 @@ def _turns(log: np.ndarray) -> list[int]:
 
 
 def _repeats(runs: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the rows of the first measurements of each frequency, the second ..."""
+    """Return the rows of the k-th measurement of each frequency, for every k."""
     most = max(one.size for one in runs)
     return [np.array([r[k] for r in runs if k < r.size]) for k in range(most)]
 
 
 def _until_repeated(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
-    """Return the rows of spectra in no order: each ends where a frequency returns."""
+    """Return spectra of unordered frequencies: each ends where a frequency returns."""
     order = np.argsort(log, kind="stable")
     group = np.empty(log.size, np.int64)
     group[order] = np.cumsum(np.diff(log[order], prepend=log[order[0]]) > ONE)
@@ -198,7 +198,7 @@ def _until_repeated(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
 
 
 def reactance_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:
-    """Say where the imaginary part has the sign that no cell has."""
+    """Return a note if the imaginary part has the opposite sign to that of a cell."""
     odd = [
         k + 1
         for k, one in enumerate(spectra)

@@ -1,4 +1,4 @@
-"""Impedance in text: Gamry ``.DTA``, and tables under a line of labels."""
+"""Read impedance from text: Gamry ``.DTA``, and tables under a line of labels."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
     from batteryxr.io.cycler.table import Options
 
-#: Lines above the labels of a table, at most.
+#: Most lines above the labels of a table.
 _HEAD = 200
 _SEPARATORS = ("\t", ";", ",")
-#: What a header says of the moment at which the measurement began.
+#: Pattern of the start of the measurement in a header.
 _START = re.compile(
     r"(?:date(?:\s*(?:and|/)?\s*time)?|start(?:ed)?|acquired)[^\n:=]{0,20}[:=]\s*"
     r"(\d[^\n\t;]*\d{1,2}:\d{2}[^\n\t;]*)",
     re.IGNORECASE,
 )
-#: Words of a header -> maker.
+#: Word in a header -> maker.
 _MAKERS = (("zahner", "Zahner"), ("thales", "Zahner"), ("ivium", "Ivium"))
 
 
 def read_gamry(path: Path, options: Options) -> Readings:
-    """Read the tables ``ZCURVE`` of a Gamry file, one spectrum each."""
+    """Read the ``ZCURVE`` tables of a Gamry file, each of which is one spectrum."""
     raw = unified(files.text(path))
     header = gamry.settings_of(raw)
     curves = [c for c in gamry.curves_of(raw) if c.name.startswith("ZCURVE")]
@@ -64,7 +64,7 @@ def read_gamry(path: Path, options: Options) -> Readings:
 
 
 def read_table(path: Path, options: Options) -> Readings:
-    """Read a table of text, as Zahner, Ivium and many programs export it."""
+    """Read a text table as exported by Zahner, Ivium and many programs."""
     raw = unified(files.text(path, "gzip"))
     lines = raw.split(b"\n", _HEAD)[:_HEAD]
     for number, line in enumerate(lines, 1):
@@ -113,19 +113,19 @@ def _separator(line: str) -> str | None:
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    """Return the cells; blanks separate only where a label holds its units itself."""
+    """Return the cells of a line; single blanks separate only if needed."""
     if separator != " ":
         return [
             cell.strip().strip('"') if '""' in cell else cell.strip()
             for cell in line.split(separator)
         ]
-    # "freq. / Hz   Z1 / Ohm": two blanks at least; else one.
+    # "freq. / Hz   Z1 / Ohm" is split at two or more blanks, other lines at one.
     wide = re.split(r"\s{2,}", line.strip())
     return wide if len(wide) >= 3 else line.split()
 
 
 def _body(raw: bytes, number: int) -> tuple[bytes, int]:
-    """Return the rows below a line, and the line on which they begin."""
+    """Return the rows below a line, and the number of their first line."""
     end = -1
     for _ in range(number):
         end = raw.find(b"\n", end + 1)

@@ -1,1 +1,1 @@
-"""Series of patterns and spectra."""
+"""Read series of patterns and spectra."""

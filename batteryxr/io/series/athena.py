@@ -1,4 +1,4 @@
-"""Athena project files (.prj): gzipped text, one record for each spectrum."""
+"""Read Athena project files (.prj): gzipped text, one record for each spectrum."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 Record = dict[str, list[str]]
 _LIST = re.compile(r"@(?P<name>\w+)\s*=\s*\((?P<body>.*)\);\s*$")
-# Text in single or double quotes, or a bare word; lists and tables hold more of them.
+# Text in single or double quotes, or a bare word: one item of a list or table.
 _WORD = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^'"\[\]{}(),\s=]+)""")
 _COMMA = re.compile(r"\s*(?:,|=>|$)\s*")
 _DEEPEST = 40
-#: What the project says of how its spectra were normalised.
+#: Parameters of the normalisation that the project holds.
 _PARAMETERS = (
     *("bkg_e0", "bkg_pre1", "bkg_pre2", "bkg_nor1", "bkg_nor2", "bkg_nnorm"),
     *("bkg_step", "bkg_fixstep", "importance", "bkg_rbkg", "bkg_flatten"),
@@ -50,18 +50,18 @@ def read_athena(path: str | os.PathLike[str]) -> xr.DataTree:
     Returns
     -------
     xarray.DataTree
-        A node for each spectrum, in the order of the project, under its label (``/``
-        becomes ``-``; a number tells equal labels apart). It holds ``absorption``
-        along ``energy`` (eV) with the project's energy shift added, and ``i0`` where
-        it was kept whole. Attributes: ``label``, ``energy_shift`` (eV), ``e0`` (eV, as
+        One node for each spectrum, in the order of the project, named by its label
+        (``/`` becomes ``-``; equal labels get a number). It holds ``absorption``
+        along ``energy`` (eV) with the project's energy shift added, and ``i0`` if it
+        has as many values. Attributes: ``label``, ``energy_shift`` (eV), ``e0`` (eV, as
         the project has it), ``reference`` (the label of the standard measured with
-        it), ``athena`` (its parameters of normalisation, JSON), ``i0_left_out`` where
+        it), ``athena`` (its parameters of normalisation, JSON), ``i0_left_out`` if
         i0 has another length. Records of χ(k) are left out.
 
     Raises
     ------
     FileFormatError
-        If the file is damaged or no project: names the line.
+        If the file is damaged or no project; the message names the line.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def _project(where: Path) -> xr.DataTree:
 def _tell_twice(
     where: Path, spectrum: xr.Dataset, nodes: dict[str, xr.Dataset], line: int
 ) -> None:
-    """Warn of a group that is there before, under the same name."""
+    """Warn if the project already holds an equal spectrum under the same label."""
     label = spectrum.attrs["label"]
     for other in nodes.values():
         if other.attrs["label"] == label and other.equals(spectrum):
@@ -113,7 +113,7 @@ def _of_perl(where: Path, text: str) -> Iterator[tuple[Record, int]]:
     record: Record = {}
     for number, line in enumerate(lines, 1):
         if line.startswith("@journal"):
-            continue  # what the user wrote in his own words
+            continue  # the user's free text
         if match := _LIST.match(line):
             record[match["name"]] = _items(match["body"], where, number)
         elif line.startswith("$old_group"):
@@ -155,7 +155,7 @@ def _plain(value: object) -> str:
 
 
 def _link(nodes: dict[str, xr.Dataset]) -> None:
-    """Tell each spectrum under which label its reference stands."""
+    """Replace each reference's group name by its label."""
     labels = {
         ds.attrs["group"]: name for name, ds in nodes.items() if "group" in ds.attrs
     }
@@ -174,7 +174,7 @@ def _unpack(path: Path) -> str:
 
 
 def _items(body: str, path: Path, line: int) -> list[str]:
-    """Return the items of a list; lists and tables within it are passed over."""
+    """Return the items of a list; lists and tables inside it become empty items."""
     items: list[str] = []
     place = 0
     while place < len(body):
@@ -202,7 +202,7 @@ def _items(body: str, path: Path, line: int) -> list[str]:
 
 
 def _past(body: str, place: int, path: Path, line: int) -> int:
-    """Return the place behind the list or table that begins here."""
+    """Return the position after the list or table that begins at `place`."""
     open_: list[str] = []
     ends = {"[": "]", "{": "}", "(": ")"}
     while place < len(body):
@@ -225,7 +225,7 @@ def _past(body: str, place: int, path: Path, line: int) -> int:
 
 
 def _spectrum(record: Record, path: Path, line: int) -> xr.Dataset | None:
-    """Return one record as a Dataset; None where it is no absorption."""
+    """Return one record as a Dataset, or None if it is no absorption."""
     flat = record.get("args", [])
     args = dict(zip(flat[::2], flat[1::2], strict=False))
     if args.get("datatype", "xmu") not in _SPECTRA or args.get("is_chi") == "1":

@@ -1,4 +1,4 @@
-"""Athena projects written: gzipped text, as Demeter's own manual describes them."""
+"""Write Athena projects: gzipped text, as described in Demeter's manual."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-#: What a spectrum may be, and whether Athena shall take it as normalised.
+#: Variables that are written, and whether Athena takes them as normalised.
 _KINDS = {
     "absorption": False,
     "optical_density": False,
     "normalised": True,
     "flattened": True,
 }
-_FEWEST = 5  # energies of a spectrum
+_FEWEST = 5  # fewest energies of a spectrum
 
 
 @checked
@@ -42,21 +42,21 @@ def write_athena(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write spectra as an Athena project, which Athena, Larch and others open.
+    """Write spectra as a project file for Athena, Larch and similar programs.
 
     Parameters
     ----------
     spectra
-        What `read_athena` returned, or spectra by name (a DataArray along ``energy``,
-        or a Dataset with one), or one DataArray along ``energy`` and one more
-        dimension, such as ``scan``. Each is written on its own energies, rising,
-        without its missing values; a number tells equal labels apart. Of a Dataset
-        ``i0``, and the attributes that `read_athena` gives, are kept: energy shift,
-        parameters of normalisation, reference.
+        The result of `read_athena`; or spectra by name (a DataArray along ``energy``,
+        or a Dataset with one); or one DataArray along ``energy`` and one more
+        dimension, such as ``scan``. Each spectrum is written on its own energies,
+        in rising order, without missing values; equal labels get a number. From a
+        Dataset, ``i0`` and the attributes that `read_athena` gives are kept: energy
+        shift, parameters of normalisation, reference.
     path
-        The file: ends in ``.prj``.
+        File to write; its name ends in ``.prj``.
     overwrite
-        Replace a file that is there already.
+        Replace an existing file.
 
     Returns
     -------
@@ -65,11 +65,11 @@ def write_athena(
     Raises
     ------
     ArgumentError
-        If there is no spectrum, or `path` ends otherwise.
+        If there is no spectrum, or `path` does not end in ``.prj``.
     StoreError
         If the file exists and `overwrite` is False, or it cannot be written.
     DataError
-        If a spectrum is not one of absorption along energy, or holds too few values.
+        If a spectrum is no absorption along energy, or has too few values.
 
     Examples
     --------
@@ -92,14 +92,14 @@ def write_athena(
         lines += _record(name, spectrum, groups)
     lines += ["@journal = ('');", "", "1;", ""]
     raw = "\n".join(lines).encode()
-    # No time and no name in the header: equal spectra are equal files.
+    # The header has no time or file name, so that equal spectra give equal files.
     with whole_file(where, overwrite=overwrite) as new:
         new.write_bytes(gzip.compress(raw, mtime=0))
     return where
 
 
 def _by_label(items: Iterator[tuple[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
-    """Return spectra by label; a number tells equal labels apart."""
+    """Return spectra by label; equal labels get a number."""
     found: dict[str, xr.Dataset] = {}
     for name, spectrum in items:
         free = (f"{name} ({k})" if k > 1 else name for k in itertools.count(1))
@@ -137,7 +137,7 @@ def _items(spectra: Any) -> Iterator[tuple[str, xr.Dataset]]:
 
 
 def _single(item: Any, name: str) -> xr.Dataset:
-    """Return one spectrum as a Dataset, in eV."""
+    """Return one spectrum as a Dataset with energies in eV."""
     if isinstance(item, xr.DataTree):
         item = item.to_dataset()
     if isinstance(item, xr.DataArray):
@@ -156,7 +156,7 @@ def _single(item: Any, name: str) -> xr.Dataset:
 
 
 def _record(name: str, spectrum: xr.Dataset, groups: dict[str, str]) -> list[str]:
-    """Return the lines of one spectrum."""
+    """Return the lines that store one spectrum."""
     kind = next(k for k in _KINDS if k in spectrum)
     energy, values = spectrum.energy.values, spectrum[kind].values
     if energy.size < _FEWEST or not np.isfinite(energy).all():
@@ -192,7 +192,7 @@ def _record(name: str, spectrum: xr.Dataset, groups: dict[str, str]) -> list[str
 
 
 def _label(spectrum: xr.Dataset, name: str) -> str:
-    """Return the label of a project, which its name was made from; else the name."""
+    """Return the project's label if the name was made from it, else the name."""
     told = str(spectrum.attrs.get("label", ""))
     made = re.sub(r" \(\d+\)$", "", name)
     return told if told.replace("/", "-").strip() == made else name
@@ -203,7 +203,7 @@ def _column(values: np.ndarray) -> str:
 
 
 def _number(value: float) -> str:
-    """Return a number with all of its digits."""
+    """Return a number as text with all its digits."""
     return repr(float(value))
 
 
@@ -213,6 +213,6 @@ def _quoted(value: object) -> str:
 
 
 def _group_names() -> Iterator[str]:
-    """Yield names of five letters, as Athena gives them."""
+    """Yield group names of five letters, as Athena uses them."""
     for letters in itertools.product(string.ascii_lowercase, repeat=5):
         yield "".join(letters)

@@ -1,4 +1,4 @@
-"""One axis for a series of scans: common to all files, or interpolated and said so."""
+"""Bring a series of scans onto one axis, by interpolation with a warning if needed."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 #: Files per dask chunk.
 _GROUP = 64
-_FEW = 4  # one in so many files may have been stopped early
-_NAMED = 3  # files that a warning names one by one
+_FEW = 4  # at most one in so many files was stopped early
+_NAMED = 3  # most files that a warning names
 
 
 def on_one_axis(
     scans: Sequence[Scan], interpolate: Any, *, lazy: bool
 ) -> tuple[Any, np.ndarray, list[str]]:
-    """Return data of all scans, their axis, and what the user must be told.
+    """Return the data of all scans, their common axis, and messages for the user.
 
     Parameters
     ----------
     scans
-        Files, looked at; their numbers too unless `lazy`.
+        Scans whose headers were read; their numbers too unless `lazy`.
     interpolate
         True, False, or the axis to interpolate onto.
     lazy
-        Return a dask array. Axes are then compared by their ends, and once more when
-        the files are read.
+        Return a dask array. Axes are then compared by their ends, and checked again
+        when the files are read.
 
     Raises
     ------
     ArgumentError
-        If the axes do not overlap, or `interpolate` is no axis.
+        If the axes do not overlap, or `interpolate` is not an axis.
     FileFormatError
-        If axes differ and `interpolate` is False, or one does not increase.
+        If axes differ and `interpolate` is False, or an axis does not increase.
     """
     first = _usual(scans)
     own = first.data[0] if first.data else first.source.read()[0]
@@ -96,7 +96,7 @@ def on_one_axis(
 
 
 def _refuse_other_units(differ: Sequence[Scan], own: np.ndarray, first: Scan) -> None:
-    """Raise where an axis is that of the others times a power of ten."""
+    """Raise if an axis is the common one multiplied by a power of ten."""
     for scan in differ:
         ends = np.array(scan.ends, dtype=np.float64)
         if own[0] == 0.0 or not (ends / own[[0, -1]] > 0).all():
@@ -118,14 +118,14 @@ def _refuse_other_units(differ: Sequence[Scan], own: np.ndarray, first: Scan) ->
 
 
 def _usual(scans: Sequence[Scan]) -> Scan:
-    """Return the first scan that reaches as far as most do."""
+    """Return the first scan with the most frequent first and last point."""
     count = Counter(s.ends for s in scans)
     most = max(count.values())
     return next(s for s in scans if count[s.ends] == most)
 
 
 def _is_part(scan: Scan, own: np.ndarray) -> bool:
-    """Tell whether a scan has the first or the last points of an axis, no others."""
+    """Tell whether a scan covers only the first or only the last points of an axis."""
     low, high = scan.ends
     if (low == own[0]) == (high == own[-1]) or not own[0] <= low <= high <= own[-1]:
         return False
@@ -192,7 +192,7 @@ def _lazy(scans: Sequence[Scan], grid: np.ndarray, *, whole: bool) -> Any:
     pieces = []
     for start in range(0, len(scans), _GROUP):
         sources = [s.source for s in scans[start : start + _GROUP]]
-        # A file that changes is another file: the name of the task holds its stamp.
+        # The task's name includes the stamp, so that a changed file is read anew.
         stamps = [stamp(s.path) for s in sources]
         shape = (len(sources), grid.size)
         pieces.append(
@@ -204,7 +204,7 @@ def _lazy(scans: Sequence[Scan], grid: np.ndarray, *, whole: bool) -> Any:
 def _load(
     sources: Sequence[ScanSource], grid: np.ndarray, whole: bool, stamps: list[Stamp]
 ) -> np.ndarray:
-    """Read a group of files onto `grid`; all must cover it if `whole`."""
+    """Read a group of files onto `grid`; if `whole`, each file must cover it."""
     data = np.empty((len(sources), grid.size))
     for row, (source, about) in enumerate(zip(sources, stamps, strict=True)):
         about.check()

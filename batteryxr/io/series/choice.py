@@ -1,4 +1,4 @@
-"""Which columns of a file are its axis and values: by what they are, not where."""
+"""Choose the columns for axis and values of a file, by their names, not places."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Axes that a series may have.
 AXES = ("energy", "r", "q", "two_theta", "shift")
-#: What is made of several columns: their roles, and the function of them.
+#: Values computed from several columns: their roles, and the function.
 FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     "transmission": (("i0", "it"), lambda i0, it: np.log(i0 / it)),
     "fluorescence": (("i0", "fluo"), lambda i0, fl: fl / i0),
@@ -30,7 +30,7 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     "reference": (("it", "ir"), lambda it, ir: np.log(it / ir)),
     "attenuated": (("intensity", "attenuation"), lambda i, factor: i * factor),
 }
-#: The same where the file holds it ready.
+#: Roles of columns that hold these values already.
 _READY = {
     "transmission": "mu",
     "fluorescence": "mu_fluo",
@@ -39,7 +39,7 @@ _READY = {
 }
 _MEASURED = ("transmission", "fluorescence", "electron_yield")
 _MONITORS = ("i0", "it", "ir", "fluo", "tey", "time", "intensity", "temperature")
-#: Axis -> roles of what is measured along it, and what it is called.
+#: Axis -> roles of the values measured along it.
 _VALUES = {
     "energy": ("intensity",),
     "r": ("pdf",),
@@ -48,7 +48,7 @@ _VALUES = {
     "shift": ("intensity", "absorbance", "transmittance", "reflectance"),
 }
 _CALLED = {"structure": "intensity"}
-#: File ending -> axis, where the header is silent. A .chi may be either.
+#: File ending -> axis, used if the header does not say. A .chi may be either.
 BY_SUFFIX = {
     ".gr": "r",
     ".iq": "q",
@@ -64,11 +64,11 @@ BY_SUFFIX = {
     ".nor": "energy",
     ".dpt": "shift",
 }
-#: File ending -> most columns without names that its second is the value of.
+#: File ending -> most unnamed columns with which the second holds the values.
 _NAMELESS = {".gr": 4, ".xye": 3, ".chi": 3, ".iq": 3, ".sq": 3, ".fq": 3, ".fxye": 3}
-#: Files that hold absorption without saying so in a name.
+#: File endings for absorption without column names.
 _ABSORPTION = (".xmu", ".nor")
-#: What scans over 2theta are called.
+#: Names for scans over 2theta.
 _TWICE = re.compile(
     r"(?:2|two)[\s_-]*(?:theta|th|θ)|gonio|coupled|locked", re.IGNORECASE
 )
@@ -79,7 +79,7 @@ _COORDINATES = (
 
 @dataclass(frozen=True)
 class Pick:
-    """One spectrum of a file: groups of columns, what is made of them, its name."""
+    """One spectrum of a file: column groups, their formula, quantity and name."""
 
     groups: tuple[tuple[int, ...], ...]
     formula: str
@@ -89,18 +89,18 @@ class Pick:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is read of a file.
+    """The columns that are read from a file.
 
     Attributes
     ----------
     axis, position, units
-        Which axis, its column, and its units where the names or the layout tell.
+        The axis, its column, and its units if the names or the layout give them.
     picks
-        The spectra.
+        The spectra to read.
     beside
-        Coordinates that stand in columns of their own: name -> column.
+        Coordinates that have columns of their own: name -> column.
     note
-        What the user must be told.
+        Message for the user.
     """
 
     axis: str
@@ -113,7 +113,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class FileColumns:
-    """The columns of one file, and what is known of them."""
+    """The columns of one file, and the header that describes them."""
 
     path: Path
     suffix: str
@@ -123,20 +123,20 @@ class FileColumns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names as written; empty where the file does not give them."""
+        """Return column names as written, or nothing if the file gives none."""
         return self.header.names
 
     @functools.cached_property
     def layout(self) -> Dialect | None:
-        """The layout whose sign the header holds, if any."""
+        """Return the layout whose sign the header holds, if any."""
         return layout_of(self.text)
 
     def roles(self, axis: str = "") -> tuple[Role, ...]:
-        """Return the role of each column, by the layout first, then by the words."""
+        """Return the role of each column: by the layout, else by its name."""
         return _roles(self.names, self.layout.name if self.layout else "", axis)
 
     def units(self, column: int, axis: str) -> str:
-        """Return the units of the axis, as its column or the layout tells."""
+        """Return the units of the axis, from its column, the layout or the header."""
         told = self.header.units[column] if self.names else self.header.first[1]
         layout = self.layout
         if not told and axis == "energy":
@@ -147,7 +147,7 @@ class FileColumns:
         return told or self.header.axis_units(axis)
 
     def listed(self) -> str:
-        """Say which columns there are."""
+        """Return the list of columns as text."""
         if self.names:
             return ", ".join(f"{i}: {name!r}" for i, name in enumerate(self.names))
         return f"{self.n} columns without names, 0 to {self.n - 1}"
@@ -159,7 +159,7 @@ def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Cho
     Raises
     ------
     ArgumentError
-        If they cannot be told: lists the columns, and says what would.
+        If the choice is ambiguous; the message lists the columns and the remedy.
     """
     name, position = _axis(file, axis)
     moved = file.header.scanned()
@@ -235,7 +235,7 @@ def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:
 
 
 def _bears(i: int, file: FileColumns) -> bool:
-    """Tell whether a name of one letter can be an axis: only in the first column."""
+    """Tell whether a column may be the axis; one-letter names only if it is first."""
     return i == 0 or len(file.names[i]) > 1
 
 
@@ -280,7 +280,7 @@ def _unknown(
 
 
 def _generic(file: FileColumns) -> bool:
-    """Tell whether two columns are only called x and y."""
+    """Tell whether a file has just two columns, named x and y."""
     return [n.lower() for n in file.names] in (["x", "y"], ["#x", "y"])
 
 
@@ -299,7 +299,7 @@ def _numbered(
 
 
 def _asked(name: str, axis: str, usual: str) -> str:
-    """Return what a column that was asked for is called."""
+    """Return the quantity that a requested column holds."""
     role = role_of(name, axis).name if name else ""
     if role in ("absorbance", "transmittance", "reflectance"):
         return role
@@ -328,7 +328,7 @@ def _named(file: FileColumns, axis: str, column: str, usual: str) -> Pick:
 
 
 def _nameless(file: FileColumns, axis: str, position: int, usual: str) -> Pick:
-    """Return the second of columns without names, where nothing else can be meant."""
+    """Return the second of several unnamed columns, if the choice is unambiguous."""
     most = _NAMELESS.get(file.suffix, 2) if axis != "energy" else 2
     if file.n > most or position != 0:
         raise _unknown(file, axis, None)
@@ -368,7 +368,7 @@ def _formula(file: FileColumns, axis: str, formula: str) -> Pick | None:
 
 
 def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
-    """Return absorption that is named, or follows from monitors; say what else is."""
+    """Return absorption, named or computed from monitors, and a note on other kinds."""
     ready = {f: _ready(file, axis, f) for f in _MEASURED}
     found = {f: ready[f] or _formula(file, axis, f) for f in _MEASURED}
     there = [(f, pick) for f, pick in found.items() if pick]
@@ -386,14 +386,14 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
 
 
 def made(file: FileColumns, axis: str) -> list[str]:
-    """Return which of `FORMULAS` the columns of a file allow."""
+    """Return the names of `FORMULAS` that the columns of a file allow."""
     if not file.names:
         return []
     return [f for f in FORMULAS if f != "attenuated" and _formula(file, axis, f)]
 
 
 def _of_athena(file: FileColumns) -> bool:
-    """Tell whether the columns are spectra under their own names, as Athena writes."""
+    """Tell whether the columns are spectra under their own names, as Athena exports."""
     exported = re.search(r"athena|demeter|larch", file.text, re.IGNORECASE)
     return bool(exported) or file.suffix in (".nor", ".flat", ".norm")
 

@@ -1,4 +1,4 @@
-"""Files of numeric columns under a free-form header, whoever wrote them."""
+"""Read files of numeric columns under a free-form header, from any program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
 _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
-#: Where numbers have a comma, a point is damage, not another way to write them.
+#: In numbers with a decimal comma, a point is damage, not another spelling.
 _COMMA_FOR_POINT = bytes.maketrans(b",.", b".?")
 
 
@@ -31,21 +31,21 @@ class ColumnFile:
     Attributes
     ----------
     path
-        Where it was read.
+        Path of the file.
     header
-        Lines before the numbers, comment signs kept.
+        Lines before the numbers, with their comment signs.
     block
-        Lines of numbers, as they stand in the file.
+        Lines of numbers, as they are in the file.
     n_columns
         Number of columns of the first line of numbers.
     delimiter
         Byte between columns; empty for white space.
     decimal_comma
-        Whether numbers are written 3,7 for 3.7.
+        Whether 3.7 is written 3,7.
     above
         Lines of the file before the header.
     label
-        Which of the tables of the file it is, where there are several.
+        Name of this table, if the file holds several.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class ColumnFile:
 
     @property
     def first_line(self) -> int:
-        """Line number, from 1, of the first line of numbers."""
+        """Return the line number (from 1) of the first row of numbers."""
         return self.above + len(self.header) + 1
 
     @property
     def seems_cut(self) -> bool:
-        """Whether the last number looks as if the file ended within it."""
+        """Tell whether the file seems to end within its last number."""
         return ends_within_number(self.block)
 
     def ends(self, column: int = 0) -> tuple[float, float]:
@@ -80,7 +80,7 @@ class ColumnFile:
         Raises
         ------
         FileFormatError
-            Naming the line that does not hold `n_columns` numbers.
+            If a line does not hold `n_columns` numbers; the message names the line.
         """
         for column in columns:
             if not 0 <= column < self.n_columns:
@@ -95,7 +95,7 @@ class ColumnFile:
             try:
                 return self._numbers(words, columns)
             except ValueError:
-                pass  # the slow way knows comments, and finds the line at fault
+                pass  # the slow way skips comments and names the bad line
         words = [word for line in self._checked_lines() for word in line]
         return self._numbers(words, columns)
 
@@ -137,7 +137,7 @@ class ColumnFile:
 
     def _number(self, line: bytes, column: int) -> float:
         words = self._spaced(line).split()[column : column + 1]
-        # A cut line is reported, with its number, when the columns are read.
+        # A cut line is reported with its number when the columns are read.
         return float(words[0]) if words and _is_number(words[0]) else np.nan
 
     def line_of(self, row: int) -> int:
@@ -153,21 +153,21 @@ class ColumnFile:
 def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
     """Read a text file, plain or gzipped, and find where its numbers begin.
 
-    The numbers begin at the first line that holds at least two of them and whose
-    successor holds as many. White space, commas, semicolons and tabs are accepted
-    between columns, and decimal commas where commas do not separate columns.
+    The numbers begin at the first line that holds at least two of them, if the next
+    line holds as many. Columns may be separated by white space, commas, semicolons
+    and tabs. Decimal commas are accepted where commas do not separate columns.
 
     Parameters
     ----------
     path
-        The file; gzipped ones are unpacked, whatever their name.
+        Path of the file; a gzipped file is unpacked, whatever its name.
     skip_rows
-        Lines at the top that are header whatever they look like.
+        Lines at the top that belong to the header, whatever they contain.
 
     Raises
     ------
     FileFormatError
-        If there is no such block, or the file is binary or damaged.
+        If there is no block of numbers, or the file is binary or damaged.
     """
     path = Path(path)
     return columns_of(path, load(path), skip_rows=skip_rows)
@@ -176,16 +176,16 @@ def read_columns(path: str | Path, *, skip_rows: int = 0) -> ColumnFile:
 def columns_of(
     path: Path, raw: bytes, *, skip_rows: int = 0, above: int = 0
 ) -> ColumnFile:
-    """Find the numbers in text that was loaded already; see `read_columns`.
+    """Find the numbers in a text that was loaded already; see `read_columns`.
 
     Parameters
     ----------
     path
-        Where it is from, for messages.
+        Path of the file, for messages.
     raw
         The text, or a part of it.
     skip_rows
-        Lines at the top that are header whatever they look like.
+        Lines at the top that belong to the header, whatever they contain.
     above
         Lines of the file before this part.
     """
@@ -197,7 +197,7 @@ def columns_of(
         if layout is not None and _goes_on(lines, number, layout):
             n_columns, delimiter, decimal_comma = layout
             block = raw[start:]
-            if delimiter != b",":  # the first numbers may happen to be whole
+            if delimiter != b",":  # the first numbers may be integers
                 decimal_comma |= b"," in block and b"." not in block
             header = tuple(_text(line) for line in lines[:number])
             return ColumnFile(
@@ -213,7 +213,7 @@ def columns_of(
 
 @functools.lru_cache(maxsize=4)
 def _axis(text: bytes) -> np.ndarray:
-    # The files of a series share their first column: it becomes numbers once.
+    # The files of a series share their first column, so it is converted only once.
     return _floats(text.split())
 
 
@@ -252,8 +252,8 @@ def _goes_on(lines: list[bytes], number: int, layout: tuple[int, bytes, bool]) -
     found = _layout(after)
     if found is not None:
         return found[0] == layout[0]
-    # The second line may be damaged: that is said with its number on reading. A line
-    # of words is none: these numbers belong to a header.
+    # A damaged second line is reported with its number on reading. A second line of
+    # words means that the numbers above belong to the header.
     words = after.replace(b",", b" ").replace(b";", b" ").split()
     return 2 * sum(map(_is_number, words)) >= len(words)
 

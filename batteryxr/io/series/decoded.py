@@ -1,4 +1,4 @@
-"""A table that is not written as columns, once it has become columns."""
+"""Hold a table that was not written as columns, once it is decoded into columns."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Columns made of packed or implied numbers; the twin of a `ColumnFile`.
+    """Columns made from packed or implied numbers, used like a `ColumnFile`.
 
     Attributes
     ----------
     path
-        Where it was read.
+        Path of the file.
     header
-        Lines as a column file would have them.
+        Header lines as a column file would have them.
     numbers
         Shape ``(column, row)``, the axis first.
     label
-        Which of the tables of the file it is, where there are several.
+        Name of this table, if the file holds several.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Decoded:
 
     @property
     def n_columns(self) -> int:
-        """Number of columns."""
+        """Return the number of columns."""
         return len(self.numbers)
 
     def ends(self, column: int = 0) -> tuple[float, float]:
@@ -48,7 +48,7 @@ class Decoded:
         return self.numbers[list(columns)].astype(np.float64)
 
     def line_of(self, row: int) -> int | None:
-        """Return None: rows have no line of their own."""
+        """Return None, because decoded rows have no line in the file."""
         return None
 
 
@@ -63,13 +63,13 @@ def decoded(
     Parameters
     ----------
     path
-        Where they were read.
+        Path of the file.
     columns
         Name with units, such as ``"two_theta deg"`` -> numbers; the axis first.
     header
-        Lines of the header that say more.
+        Further lines of the header.
     label
-        Which table of the file it is.
+        Name of this table, if the file holds several.
     """
     names = [f"# Column.{i}: {name}" for i, name in enumerate(columns, 1)]
     return Decoded(path, (*header, *names), np.array(list(columns.values())), label)

@@ -1,4 +1,4 @@
-"""What the header of a column file says: names, units, clock, conditions."""
+"""Read names, units, clock and conditions from the header of a column file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST_KEY = 60
 _SIGNS = "#%!;*/ \t"
-#: A line of Rigaku, and a section that lines of PANalytical stand in.
+#: A header line of Rigaku, and a section title of PANalytical.
 _RIGAKU = re.compile(r'\*(\w+)\s+"(.*)"\s*')
 _SECTION = re.compile(r"\[[A-Za-z ]+\]")
 _SPEC = re.compile(r"[#%!;*/\s]*#(?P<letter>[DL])\s+(?P<rest>.*)")
@@ -52,10 +52,10 @@ _EXPOSURE = (
 )
 #: Seconds from the start of an average to its middle.
 _MIDDLE = "time_from_start"
-#: What tells axis and units apart from the column's own name.
+#: Keys that give the axis and its units apart from the column's name.
 _AXIS_UNITS = ("axisunit_1", "axisunit", "xunits", "x_units", "meas_cond_xunit")
 _BY_UNITS = {"1/cm": "shift", "eV": "energy", "keV": "energy", "deg": "two_theta"}
-#: What names the axis of a diffractometer that moved.
+#: Keys that name the diffractometer axis that moved.
 _SCANNED = ("scan_axis", "meas_scan_axis_x", "drive")
 _ELEMENT = ("element_symbol", "element", "edge_element")
 _SPACING = ("mono_d_spacing", "d_spacing", "crystal_d_spacing", "mono_dspacing")
@@ -67,19 +67,19 @@ _TEMPERATURE = ("temperature", "sample_temperature", "temp", "sample_temp")
 
 @dataclass(frozen=True)
 class Header:
-    """The header of one file, read but not yet believed.
+    """The header of one file, as written and not yet checked.
 
     Attributes
     ----------
     entries
         Slug of the key -> key as written, its units, and its text.
     names, units
-        Of the columns; empty where the header does not name all of them, and empty
-        units where it does not give them.
+        Names and units of the columns. Names are empty unless the header names all
+        columns; units are empty where it gives none.
     first
-        Name and units of the first column, also where it alone is named.
+        Name and units of the first column, even if it alone is named.
     misfit
-        Names of more columns than there are.
+        Column names, if there are more of them than columns.
     """
 
     entries: dict[str, Entry]
@@ -89,11 +89,11 @@ class Header:
     misfit: tuple[str, ...] = ()
 
     def told_axis(self) -> str | None:
-        """Return which axis an entry tells, such as ``AxisUnit[1] = 1/cm``."""
+        """Return the axis that an entry gives, such as ``AxisUnit[1] = 1/cm``."""
         return next((a for a, _ in self._told_axes()), None)
 
     def axis_units(self, axis: str) -> str:
-        """Return the units of an axis that an entry tells; empty where none does."""
+        """Return the units of an axis from the entries; empty if not given."""
         return next((units for a, units in self._told_axes() if a == axis), "")
 
     def _told_axes(self) -> list[tuple[str, str]]:
@@ -102,17 +102,17 @@ class Header:
         return [(_BY_UNITS[u], u) for u in units if u in _BY_UNITS]
 
     def scanned(self) -> str:
-        """Return what an entry says was scanned, such as "Omega"; "" if unsaid."""
+        """Return the scanned motor from the entries, such as "Omega", or ""."""
         words = (self.entries[s].text for s in _SCANNED if s in self.entries)
         return next((w.strip("\"' ") for w in words), "")
 
     def element(self) -> str:
-        """Return the symbol of the element that was measured, lower case, or ""."""
+        """Return the symbol of the measured element in lower case, or ""."""
         entry = next((self.entries[s] for s in _ELEMENT if s in self.entries), None)
         return entry.text.split()[0].lower() if entry and entry.text.strip() else ""
 
     def spacing(self) -> float:
-        """Return the lattice spacing of the monochromator (Angstrom); 0 if unsaid."""
+        """Return the lattice spacing of the monochromator (Angstrom); 0 if unknown."""
         for slug in _SPACING:
             if slug in self.entries and self.entries[slug].is_number:
                 return self.entries[slug].number
@@ -131,10 +131,10 @@ class Header:
         return self._clock(_START)
 
     def exposure(self) -> float:
-        """Return the exposure in seconds; NaN where the header does not tell.
+        """Return the exposure in seconds; NaN if the header does not give it.
 
-        An average of quick scans that gives its start and the seconds "from start"
-        to its middle lasts twice those seconds.
+        For an average of quick scans, the header may give its start and the seconds
+        "from start" to its middle. The exposure is then twice those seconds.
         """
         seconds = self._seconds()
         return seconds if 0 <= seconds < np.inf else np.nan
@@ -150,7 +150,7 @@ class Header:
         return 2 * middle.number if middle else np.nan
 
     def conditions(self) -> dict[str, Entry]:
-        """Return the entries that say neither clock nor columns."""
+        """Return the entries other than clock times and exposures."""
         spent = {*_START, *_END, *_EXPOSURE, _MIDDLE}
         found = {s: e for s, e in self.entries.items() if s not in spent}
         for slug in _TEMPERATURE:
@@ -181,12 +181,12 @@ class Entry:
 
     @property
     def is_number(self) -> bool:
-        """Tell whether the text is a number, perhaps with units behind it."""
+        """Tell whether the text is a number, perhaps followed by units."""
         return _NUMBER.fullmatch(self.text) is not None
 
     @property
     def number(self) -> float:
-        """The number that the text is."""
+        """Return the text as a number; NaN if it is none."""
         match = _NUMBER.fullmatch(self.text)
         return float(match["number"]) if match else np.nan
 
@@ -222,10 +222,10 @@ def read_header(file: ColumnFile | Decoded) -> Header:
 
 
 def read_time(text: str) -> datetime | None:
-    """Read a date with a clock time; None where it is neither or could be two.
+    """Read a date with a clock time; return None if there is none or it is ambiguous.
 
-    ISO 8601, year/month/day, and ``Tue Jul 26 23:01:58 2022``. Day and month as
-    two bare numbers are not read: nobody can tell which is which.
+    It reads ISO 8601, year/month/day, and ``Tue Jul 26 23:01:58 2022``. Day and month
+    as two bare numbers are not read, because their order is unknown.
     """
     text = text.strip().strip("\"'")
     if not _has_clock(text):
@@ -259,7 +259,7 @@ def _pairs(line: str) -> list[tuple[str, str]]:
     if colon is None:
         return []
     key, text = line[: colon.start()], line[colon.end() :]
-    # XDI and EPICS write where a value came from behind two bars.
+    # XDI and EPICS write the source of a value after two bars.
     return [(key.strip(), text.split("||")[0].strip())] if _is_key(key) else []
 
 

@@ -1,4 +1,4 @@
-"""JCAMP-DX: spectra of packed lines, as its public definition writes them."""
+"""Read JCAMP-DX: spectra of packed lines, by the format's public definition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIFFERENCE = {c: i for i, c in enumerate("%JKLMNOPQR")} | {
 }
 _REPEATED = {c: i for i, c in enumerate("STUVWXYZs", 1)}
 _CELL = re.compile(r"([@A-Ia-i%J-Rj-rS-Zs]|[+-]|(?=[\d.]))(\d*\.?\d*(?:E[+-]\d+)?)")
-#: Units of the ordinate -> what it is.
+#: Units of the ordinate -> quantity.
 _ORDINATE = {
     "ABSORBANCE": "absorbance",
     "TRANSMITTANCE": "transmittance",
@@ -35,7 +35,7 @@ _ORDINATE = {
     "INTENSITY": "intensity",
 }
 _ABSCISSA = {"1/CM": "wavenumber 1/cm", "EV": "energy eV", "KEV": "energy keV"}
-#: Relative difference of an abscissa or ordinate that is checked to what it says.
+#: Relative difference allowed between a value and the header's check value.
 _CLOSE = 2e-3
 
 
@@ -45,7 +45,7 @@ def read(path: Path, text: str) -> list[Decoded]:
     Raises
     ------
     FileFormatError
-        If it holds none that can be read, or its checks fail.
+        If it holds no readable spectrum, or its checks fail.
     """
     blocks: list[dict[str, list[str]]] = []
     for line in text.splitlines():
@@ -122,7 +122,7 @@ def _unpacked(
     path: Path, block: dict[str, list[str]], lines: list[str], xfactor: float
 ) -> tuple[np.ndarray, np.ndarray]:
     values: list[float] = []
-    checked = False  # a line after differences begins with the last value again
+    checked = False  # after differences, a line repeats the last value
     for line in lines:
         x, cells, differs = _line(path, line)
         if checked and values and cells:

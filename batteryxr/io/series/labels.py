@@ -1,4 +1,4 @@
-"""Coordinates of a series: when, how long, under which conditions, which file."""
+"""Build the coordinates of a series: time, exposure, conditions and file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def natural(path: Path) -> list[tuple[int, str]]:
 def times(
     scans: Sequence[Scan], where: tzinfo | None, time_from: str | None, exposure: Any
 ) -> tuple[Coords, list[str]]:
-    """Return ``time``, ``exposure`` and ``start_local``, and what to warn of."""
+    """Return ``time``, ``exposure`` and ``start_local``, and warnings for the user."""
     lasting = _exposure(scans, exposure)
     starts: list[datetime | None] = [None] * len(scans)
     if time_from == "header":
@@ -75,7 +75,7 @@ def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
     ------
     ArgumentError
         If the pattern has no named group, does not match every name, or finds no
-        number where a quantity is named.
+        number in a group named as a quantity.
     """
     coords = {"file": _text([p.name for p in paths], "File")}
     if pattern is None:
@@ -125,7 +125,7 @@ def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
 
 
 def beside(scans: Sequence[Scan]) -> Coords:
-    """Return what tells apart the scans of one file: ``label``, and where they were."""
+    """Return coordinates that distinguish the scans of a file: label, positions."""
     coords: Coords = {}
     files = {s.source.path for s in scans}
     if len(files) < len(scans):
@@ -140,10 +140,10 @@ def beside(scans: Sequence[Scan]) -> Coords:
 
 
 def from_headers(scans: Sequence[Scan], reserved: set[str]) -> tuple[Coords, str]:
-    """Return numbers that vary as coordinates, and what is common as JSON.
+    """Return varying numbers as coordinates, and common entries as JSON.
 
-    Temperatures are kept even if they do not vary, and so is text about the sample
-    where it varies; other text that varies stays in the files.
+    Temperatures are kept even if they do not vary. Text about the sample is kept if
+    it varies; other text that varies is dropped.
     """
     found = [scan.header.conditions() for scan in scans]
     names = dict.fromkeys(name for entries in found for name in entries)
@@ -178,7 +178,7 @@ def _number(
             pass
         else:
             return name, ("scan", values * factor + offset, attributes(name))
-    # A name of the data model promises its units: without them it is another name.
+    # A name of the data model promises its units; without units, use another name.
     safe = f"header_{name}" if name in reserved or name in QUANTITIES else name
     attrs = {"units": entry.units or "1", "long_name": entry.key}
     return safe, ("scan", values, attrs)
@@ -211,12 +211,12 @@ def _text(
 def in_order_of_time(
     scans: list[Scan], moments: dict[str, Any], exposure: Any
 ) -> tuple[list[Scan], dict[str, Any]]:
-    """Return scans and their coordinates in the order in which they were measured.
+    """Return scans and their coordinates in the order of measurement.
 
     Raises
     ------
     ArgumentError
-        If the start of a scan is not known.
+        If the start of a scan is unknown.
     """
     key = moments["time"][1]
     if np.isnat(key).any():

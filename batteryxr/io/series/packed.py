@@ -1,4 +1,4 @@
-"""Bruker .brml and Rigaku .rasx: patterns in zip archives."""
+"""Read Bruker .brml and Rigaku .rasx: patterns in zip archives."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _BRUKER = re.compile(r"(?:^|/)RawData\d*\.xml$", re.IGNORECASE)
 _RIGAKU = re.compile(r"^Data(\d+)/Profile\d+\.txt$", re.IGNORECASE)
-#: What axes of a scan are called that are 2theta.
+#: Names of scan axes that are 2theta.
 _ANGLE = ("twotheta", "2theta", "2-theta", "2-theta/theta")
-#: What an axis that is 2theta has in its name, where other angles have theta too.
+#: Part of the name of a 2theta axis, since other angles have theta in theirs too.
 _TWICE = re.compile(r"(?:two|2)[\s_-]*theta")
 _FEWEST = 2
 
@@ -49,7 +49,7 @@ def read(path: Path) -> list[Decoded]:
 
 
 def _by_number(name: str) -> list[str | int]:
-    """Return what puts the tenth scan after the ninth."""
+    """Return a sort key that puts the tenth scan after the ninth."""
     parts = re.split(r"(\d+)", name)
     return [int(p) if k % 2 else p for k, p in enumerate(parts)]
 
@@ -73,7 +73,7 @@ def _tree(path: Path, raw: bytes) -> Any:
 
 
 def _brml(path: Path, raw: bytes, label: str) -> list[Decoded]:
-    """Return each route of data of a measurement by itself, with its own axes."""
+    """Return each data route of a measurement as a table with its own axes."""
     root = _tree(path, raw)
     routes = [
         r for r in root.iter("DataRoute") if next(r.iter("Datum"), None) is not None
@@ -101,7 +101,7 @@ def _route(path: Path, root: Any, route: Any, label: str) -> Decoded:
         table = np.array(data, dtype=np.float64).T
     except ValueError as error:
         raise FileFormatError(path, f"holds no numbers of a scan ({error}).") from error
-    # Time of each step and a mark come first, the axes in their order, counts last.
+    # Columns: time of each step, a mark, the axes in their order, and counts.
     if len(table) < 2 + len(axes) + 1:
         raise FileFormatError(
             path, f"has {len(table)} columns for time, mark, {len(axes)} axes, counts."
@@ -114,7 +114,7 @@ def _route(path: Path, root: Any, route: Any, label: str) -> Decoded:
 
 
 def _said(root: Any, wavelength: str, start: str) -> list[str]:
-    """Return wavelength, with the unit that it is given in, and start as a header."""
+    """Return the wavelength (with its unit) and the start as header lines."""
     lines = []
     node = next(root.iter(wavelength), None)
     if node is not None:
@@ -148,7 +148,7 @@ def _rasx(path: Path, archive: zipfile.ZipFile, name: str, label: str) -> Decode
             axis = "" if found is None else str(found.text or "").strip().lower()
     if axis and not _TWICE.search(axis.replace("θ", "theta")):
         raise FileFormatError(path, f"{name} runs over {axis!r}, not over 2theta.")
-    # What no axis is named for may be an angle of a rocking curve: axis= tells.
+    # An unnamed axis may be the angle of a rocking curve: the user gives axis=.
     columns = {"two_theta deg" if axis else "x": table[0], "intensity": table[1]}
     if len(table) > 2:
         columns["attenuation"] = table[2]

@@ -1,4 +1,4 @@
-"""Series of patterns or spectra: one file per scan, one labelled array."""
+"""Read series of patterns or spectra: one file per scan, one labelled array."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from batteryxr.io.series.scans import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-#: Up to so many files are read at once, more are opened lazily.
+#: Up to so many files are read at once; more are opened lazily.
 _EAGER = 512
 _SUFFIXES = (
     *(".fio", ".dpt", ".jdx", ".dx", ".xrdml", ".ras", ".uxd", ".udf", ".cpi"),
@@ -49,7 +49,7 @@ _SUFFIXES = (
     *(".gr", ".chi", ".xy", ".xye", ".iq", ".sq", ".fq", ".xdi", ".xmu", ".nor"),
     *(".dat", ".txt", ".csv", ".asc"),
 )
-#: Names of coordinates of every series.
+#: Names of the coordinates that every series has.
 _RESERVED = ("time", "exposure", "file", "label", "scan", "start_local")
 
 
@@ -72,77 +72,77 @@ def read_series(
     r"""Read patterns or spectra, one file per scan, into one array.
 
     Reads once, up to 512 files; more are opened lazily: every header is read now,
-    and the numbers in groups of 64 files when they are asked for.
+    and the numbers in groups of 64 files when they are needed.
 
     Text columns under any header are read, plain or gzipped: ``.gr``, ``.chi``,
     ``.xy``, XDI and what beamlines, Athena, Larch, Renishaw, LabSpec, WITec, OPUS
     (``.dpt``), pyFAI, GSAS, Rigaku and Bruker write as text; SPEC and ``.fio``;
     JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``; with the
     extra `spectra` OPUS binaries (``.0``) and Renishaw ``.wdf``. Axis and values are
-    chosen by what the header calls them, never by where they stand.
+    chosen by their names in the header, never by their place.
 
     Parameters
     ----------
     path
         A folder, a pattern such as ``"run7/*.gr"``, a list of paths, or one path.
     axis
-        ``"r"``, ``"q"``, ``"two_theta"``, ``"energy"`` or ``"shift"``; with the units
-        of the first column in parentheses, as in ``"energy (keV)"``, where the header
-        does not tell them and they are not Angstrom, 1/Angstrom, deg, eV or 1/cm. The
-        result is always in these. None: as the header or the file name ending tells.
+        ``"r"``, ``"q"``, ``"two_theta"``, ``"energy"`` or ``"shift"``. Add the units
+        of the first column in parentheses, as in ``"energy (keV)"``, if the header
+        does not give them and they are not Angstrom, 1/Angstrom, deg, eV or 1/cm. The
+        result is always in these. None: from the header or the file name ending.
     columns
-        What to read: the number of a column, from 0, its name in the header, or
+        Column to read: its number, from 0, its name in the header, or
         ``"transmission"`` ln(i0/itrans), ``"fluorescence"`` ifluor/i0 (all elements
         of a detector), ``"electron_yield"``, ``"reference"`` ln(itrans/irefer). A
-        list of these, or ``"all"``, gives a Dataset. None: the absorption that is
-        named or follows from monitors, the intensity or G(r); where no column says
-        that it is that, the error lists them.
+        list of these, or ``"all"``, gives a Dataset. None: absorption that is named
+        or follows from monitors, the intensity or G(r). If no column is named so,
+        the error lists them.
     skip_rows
-        Lines at the top of each file that are header whatever they look like.
+        Lines at the top of each file that belong to the header, whatever they contain.
     order
         ``"natural"`` (run_2 before run_10), ``"time"`` (start of exposure), or
         ``"given"``.
     timezone
-        Zone of the clock that wrote the headers, such as ``"Europe/Paris"``. Never
-        guessed: without it ``time`` is NaT where the headers write local time.
+        Zone of the clock that wrote the headers, such as ``"Europe/Paris"``. It is
+        never guessed: without it ``time`` is NaT if the headers write local time.
     time_from
         ``"header"``; ``"mtime"``, the file's time of last change, taken as the end
         of the exposure; or None.
     exposure
-        Seconds, one number or one for each scan in the order of the result. None:
-        as the header tells. A header that gives the seconds from the start of an
-        average to its middle ("Time from start") means an exposure of twice that.
+        Seconds: one number, or one for each scan in the order of the result. None:
+        from the header. If a header gives the seconds from the start of an average
+        to its middle ("Time from start"), the exposure is twice that.
     pattern
         Regular expression searched in each file name; each named group becomes a
         coordinate on ``scan``: ``r"_T(?P<temperature>[\d.]+)C"``,
         ``r"(?P<position>pos\d)"``. Groups named as a quantity of the data model
-        become numbers in its units, others stay text.
+        become numbers in its units; others stay text.
     interpolate
-        What to do where axes differ: True, interpolate linearly onto the points of
-        the first file that all files cover, and warn; False, raise; or an axis to
-        interpolate onto.
+        How to treat axes that differ. True: interpolate linearly onto the points of
+        the first file that all files cover, and warn. False: raise. An axis:
+        interpolate onto it.
     lazy
         True or False to override the limit of 512 files.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar. None shows it in terminals and notebooks only.
 
     Returns
     -------
     xarray.DataArray or xarray.Dataset
         ``pdf``, ``absorption``, ``intensity``, ``absorbance``, ``transmittance`` or
         ``reflectance`` on ``(scan, axis)``. A file of several scans or spectra gives
-        as many, told apart by ``label``. With the
-        coordinates ``time`` (UTC, start of exposure), ``start_local`` (as written,
-        where it has no zone), ``exposure`` (s), ``file``, and on ``scan`` every
-        number of the headers that varies. What is the same in all headers is in
-        ``attrs["header"]`` (JSON).
+        as many, distinguished by ``label``. The coordinates are ``time`` (UTC, start
+        of exposure), ``start_local`` (as written, if it has no zone), ``exposure``
+        (s), ``file``, and on ``scan`` every number in the headers that varies.
+        Entries that are the same in all headers are in ``attrs["header"]`` (JSON).
 
     Raises
     ------
     ArgumentError
-        If there is no file, or axis or column cannot be told.
+        If there is no file, or axis or column are ambiguous.
     FileFormatError
-        If a file is damaged: names file and line. On computing, for lazy series.
+        If a file is damaged; the message names file and line. A lazy series raises
+        on computing.
 
     Warns
     -----
@@ -174,7 +174,7 @@ def read_series(
 
 
 class Labelling(NamedTuple):
-    """How scans are ordered and labelled; see `read_series`."""
+    """Settings for ordering and labelling scans; see `read_series`."""
 
     order: str
     time_from: str | None
@@ -191,10 +191,10 @@ def _look(paths: Sequence[Path], wanted: Wanted, progress: bool | None) -> list[
 
 
 def _channels(path: Path, wanted: Wanted, columns: Any) -> dict[str, int | str | None]:
-    """Return variable -> what it is read from.
+    """Return the name of each variable and the column or formula it is read from.
 
-    `columns` is ``"all"``, or a list of columns and formulas; all files are read as the
-    first, at `path`.
+    `columns` is ``"all"``, or a list of columns and formulas. All files are read like
+    the first, at `path`.
     """
     if columns != "all":
         if not columns:
@@ -223,7 +223,7 @@ def _called(column: Any) -> str:
 def _series(
     scans: list[Scan], labels: Labelling, interpolate: Any, *, lazy: bool
 ) -> xr.DataArray:
-    """Return scans that were looked at as one array."""
+    """Return one array of scans whose headers were read."""
     messages = [*_agree(scans), *dict.fromkeys(note for s in scans for note in s.notes)]
     if ends := [s.source.path.name for s in scans if s.seems_cut]:
         messages.append(f"{', '.join(ends[:3])}: {CUT} ({len(ends)} files)")
@@ -318,7 +318,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _agree(scans: Sequence[Scan]) -> list[str]:
-    """Raise where scans are of different kinds; say where columns are called apart."""
+    """Raise if scans differ in kind; return a warning if column names differ."""
     first = scans[0]
     for scan in scans[1:]:
         here, there = scan.source.path.name, first.source.path.name

@@ -1,7 +1,7 @@
-"""What a column is, told by its name alone: one table of words, one of layouts.
+"""Find what a column holds from its name: a table of words, and one of layouts.
 
 A name is cut into words. It has a role if one of its words (or all of them together)
-stands in the table, and the others are words that change nothing, such as "counts".
+is in the table, and the other words are neutral, such as "counts".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Axis -> how its column is called, letters and digits only, lower case.
+#: Axis -> names of its column, letters and digits only, lower case.
 AXES: dict[str, re.Pattern[str]] = {
     "energy": re.compile(
         r"e|ev|kev|hv|hnu|(?!emi|final|ring|loss)\w*energ(y|ie|ies)"
@@ -30,11 +30,11 @@ AXES: dict[str, re.Pattern[str]] = {
     "q": re.compile(r"q|qa1|qnm1|momentumtransfer|scatteringvector|qvalue"),
     "r": re.compile(r"r|distance|ra"),
 }
-#: Of several columns of one axis: what was set is worse than what was read.
+#: Among several columns of one axis, read values are better than set values.
 _SET = re.compile(r"req|set|demand|nominal|target|theor|calc|comm?and|goal|\(c\)")
 _READ = re.compile(r"rbv|readback|achieved|actual|attained|meas|feedback|enc|obs|\(o\)")
 
-#: Role -> rank -> what a column of it may be called. The lowest rank present wins.
+#: Role -> rank -> names of its column. The lowest rank present is taken.
 #: A role ending in "*" gives one spectrum for each of its columns, or their sum.
 WORDS: dict[str, tuple[str, ...]] = {
     # monitors of absorption
@@ -103,13 +103,13 @@ WORDS: dict[str, tuple[str, ...]] = {
         r"|pre|preedge|pre_edge|post|postedge|nder|nsec|der|sec|deriv\w*|bgr|weight"
         r"|lattice|gdiff|gcalc|bragg_?pos\w*|bkgnorm|dernorm|stddev|refderivative",
     ),
-    # what no axis of ours is in, so that none is taken for one
+    # axes that are not read, so that none is taken for another
     "other": (r"wavelength\w*|lambda|λ|k|kvector|wavevector|encoder\w*|chi\(?k?\)?",),
     "coordinate_1": (r"coordinate1",),
     "coordinate_2": (r"coordinate2",),
     "attenuation": (r"attenuat\w*|att",),
 }
-#: Words that change nothing about what a column is.
+#: Words that do not change what a column holds.
 _NEUTRAL = re.compile(
     r"det(ector)?s?|counts?|cts|corr?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
     r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
@@ -209,18 +209,18 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one beamline or program calls its columns, where the words do not tell.
+    """Column names of one beamline or program that differ from the usual words.
 
     Attributes
     ----------
     name
-        Who writes so.
+        Name of the beamline or program.
     sign
-        What its headers hold.
+        Pattern that identifies its headers.
     roles
-        Name of a column, lower case -> its role.
+        Name of a column, in lower case -> its role.
     energy_units
-        Of the energies, where the file does not tell them.
+        Units of the energies, if the file does not give them.
     """
 
     name: str
@@ -234,8 +234,8 @@ def _row(name: str, sign: str, energy_units: str = "", **roles: str) -> Dialect:
     return Dialect(name, re.compile(sign, re.IGNORECASE), called, energy_units)
 
 
-#: Layouts whose words mean something else than in `WORDS`, or whose units are unsaid.
-#: The many that say what `WORDS` says (XDI, GSECARS, BMM, ISS, QAS, MRCAT, XDAC, SSRL,
+#: Layouts whose words mean something else than in `WORDS`, or that give no units.
+#: Layouts that follow `WORDS` (XDI, GSECARS, BMM, ISS, QAS, MRCAT, XDAC, SSRL,
 #: B18, P64, P65, 10.3.2, HXMA, BioXAS) need no row: `tests` hold a file of each.
 LAYOUTS: tuple[Dialect, ...] = (
     _row("ESRF, SPEC zap scans", r"zapenergy", "keV", zapenergy="energy"),
@@ -263,18 +263,18 @@ _ANY_SIGN = re.compile(
 
 @dataclass(frozen=True)
 class Role:
-    """What a column is: its role, how well the name says so, and of what it is part.
+    """Role of a column, how clearly its name says so, and its detector element.
 
     Attributes
     ----------
     name
-        A key of `WORDS` or of `AXES`; "" for what nobody knows.
+        A key of `WORDS` or of `AXES`; "" if unknown.
     rank
-        0 for the plainest name.
+        Rank of the name; 0 is the plainest.
     part
-        Whether it is one of several detector elements whose sum counts.
+        Whether it is one of several detector elements, of which the sum is read.
     about
-        The emission line where the name gives one, such as "fe".
+        Element of the emission line if the name gives one, such as "fe".
     """
 
     name: str
@@ -287,7 +287,7 @@ UNKNOWN = Role("")
 
 
 def layout_of(header: str) -> Dialect | None:
-    """Return the layout whose sign a header holds."""
+    """Return the layout whose sign a header holds, or None."""
     if not _ANY_SIGN.search(header):
         return None
     return next(row for row in LAYOUTS if row.sign.search(header))
@@ -295,15 +295,15 @@ def layout_of(header: str) -> Dialect | None:
 
 @functools.lru_cache(maxsize=4096)
 def role_of(name: str, prefer: str = "") -> Role:
-    """Return what a column is by its name.
+    """Return the role of a column from its name.
 
     Parameters
     ----------
     name
-        As the file writes it, units left out or not.
+        Name as the file writes it, with or without units.
     prefer
-        The axis of the file: "abs" along energies is another thing than along
-        wavenumbers. Empty where it is still looked for.
+        Axis of the file, since "abs" along energies differs from "abs" along
+        wavenumbers. Empty while the axis is unknown.
     """
     lower = name.strip().lower()
     whole = _squash(lower)
@@ -334,7 +334,7 @@ def role_of(name: str, prefer: str = "") -> Role:
 
 
 def axis_of(name: str) -> Role | None:
-    """Return which axis a column is by its name; None where it is none."""
+    """Return which axis a column is by its name, or None if it is no axis."""
     lower = name.strip().lower()
     whole = _squash(lower)
     for axis, pattern in AXES.items():
@@ -364,9 +364,9 @@ def _in_table(word: str, prefer: str) -> Role | None:
 
 
 _TABLE = {role: tuple(map(re.compile, words)) for role, words in WORDS.items()}
-#: What a file may hold several of, with a number behind the name.
+#: Roles that a file may have several times, with a number after the name.
 _REPEATED = ("intensity", "absorbance", "transmittance", "reflectance")
-#: Axis -> what is measured along it.
+#: Axis -> roles of the values measured along it.
 _LIKELY = {
     "energy": ("i0", "it", "ir", "fluo", "tey", "mu", "mu_fluo", "mu_ref", "mu_tey"),
     "shift": ("intensity", "absorbance", "transmittance", "reflectance"),

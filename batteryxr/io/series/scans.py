@@ -1,4 +1,4 @@
-"""One pattern or spectrum: what it takes to read it, and how it becomes numbers."""
+"""Read one pattern or spectrum: its columns, its axis and its values."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-#: Energies below this are keV in all likelihood, unless units say otherwise.
+#: Energies below this are probably keV, unless units say otherwise.
 _SOFTEST = 50.0  # eV: the Li K edge is at 55 eV
-#: Axes that differ by less than this part of a step are the same, rounded otherwise.
+#: Axes that differ by less than this fraction of a step are equal up to rounding.
 _SAME = 1e-6
 _HC = 12398.419843320026  # eV Angstrom
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How the numbers of an axis become the data model's.
+    """Conversion of the numbers of an axis to the units of the data model.
 
     Attributes
     ----------
     factor
-        Units of the model in one of the file's.
+        Size of the file's unit in units of the data model.
     spacing
-        Of the monochromator (Angstrom) where the axis is its angle; else 0.
+        Lattice spacing of the monochromator (Angstrom) if the axis is its angle, or 0.
     """
 
     factor: float = 1.0
@@ -58,7 +58,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class ScanSource:
-    """What it takes to read one scan again, on any thread or process."""
+    """Place and columns of one scan, to read it again on any thread or process."""
 
     path: Path
     position: int
@@ -72,16 +72,16 @@ class ScanSource:
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """All columns that it takes, the axis first."""
+        """Return all columns that are read, the axis first."""
         return (self.position, *(c for group in self.groups for c in group))
 
     def numbers(self, table: Table | None = None) -> np.ndarray:
-        """Return the columns as they stand in the file, the axis scaled.
+        """Return the columns as stored in the file, with the axis scaled.
 
         Raises
         ------
         FileFormatError
-            If the file is damaged, with the line.
+            If the file is damaged; the message names the line.
         """
         table = table or read_tables(self.path, self.skip_rows)[self.piece]
         numbers = table.read(self.columns)
@@ -98,12 +98,12 @@ class ScanSource:
         Raises
         ------
         FileFormatError
-            If the file is damaged, with the line, or its axis goes back.
+            If the file is damaged or its axis goes back; the message names the line.
         """
         return self.combined(self.numbers(table))
 
     def combined(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return axis (increasing) and values of columns that were read."""
+        """Return axis (increasing) and values from columns that were read."""
         if self.rows is not None:
             numbers = numbers[:, slice(*self.rows)]
         axis, *columns = numbers
@@ -126,13 +126,13 @@ class ScanSource:
     def resampled(
         self, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
     ) -> np.ndarray:
-        """Return values on `grid`, linearly interpolated; NaN where it reaches out."""
+        """Return values interpolated linearly on `grid`; NaN outside the axis."""
         return np.interp(grid, axis, values, left=np.nan, right=np.nan)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One spectrum, looked at: where it is, what it says, how far it reaches."""
+    """One spectrum after its header was read: source, labels and range of its axis."""
 
     source: ScanSource
     header: Header
@@ -150,18 +150,18 @@ class Scan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user said of the files.
+    """Request of the user: axis, column and rows to read.
 
     Attributes
     ----------
     axis, units
-        Of the first column, where given.
+        Name and units of the axis, if given.
     column
-        What to read, where given.
+        Column to read, if given.
     skip_rows
-        Lines at the top that are header whatever they look like.
+        Lines at the top that belong to the header, whatever they contain.
     read
-        Read the numbers now.
+        Whether the numbers are read now.
     """
 
     axis: str | None = None
@@ -177,7 +177,7 @@ def look(path: Path, wanted: Wanted) -> list[Scan]:
     Raises
     ------
     ArgumentError
-        If the axis or column cannot be told.
+        If the axis or column is ambiguous.
     FileFormatError
         If the file is damaged.
     """
@@ -202,7 +202,7 @@ def look(path: Path, wanted: Wanted) -> list[Scan]:
 
 
 def described(path: Path, skip_rows: int) -> FileColumns:
-    """Return the columns of the first table of a file, and what is known of them."""
+    """Return the columns of the first table of a file, with its header."""
     with named(path):
         table = read_tables(path, skip_rows)[0]
         return _columns(table, path)
@@ -266,7 +266,7 @@ def _ends(scan: Scan, table: Table) -> Scan:
 
 
 def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
-    """Return the scan with its numbers; several where the axis begins anew."""
+    """Return the scan with its numbers, split into several where its axis turns."""
     source = scan.source
     numbers = source.numbers(table)
     names = list(choice.beside)
@@ -309,7 +309,7 @@ def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
 
 
 def _percent(columns: FileColumns, pick: Pick) -> str:
-    """Return the units of what is measured: "percent" where its column says so."""
+    """Return the units of the values: "percent" if the column's name says so."""
     if not columns.names:
         return "1"
     column = pick.groups[0][0]
@@ -322,7 +322,7 @@ def _units_of(header: Header, column: int) -> str:
 
 
 def quantity_attributes(name: str, units: str = "1") -> dict[str, Any]:
-    """Return units and long name of what a series holds."""
+    """Return units and long name of the quantity that a series holds."""
     if name in QUANTITIES:
         return attributes(name)
     return attributes(name, units=units, long_name=name.replace("_", " ").capitalize())

@@ -1,4 +1,4 @@
-"""Binary files of spectrometers, by kept libraries: Bruker OPUS and Renishaw .wdf."""
+"""Read binary files of spectrometers (Bruker OPUS, Renishaw .wdf) with libraries."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from batteryxr.io.series.decoded import Decoded, decoded
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: First bytes of OPUS files, and of those of WiRE.
+#: First bytes of OPUS files and of WiRE files.
 OPUS, WIRE = b"\n\n\xfe\xfe", b"WDF1"
-#: Results of OPUS -> what they are; the rest is read only when it is asked for.
+#: Result in OPUS -> quantity; single channels are read only if nothing else is there.
 _RESULTS = {
     "a": "absorbance",
     "atr": "absorbance",
@@ -30,7 +30,7 @@ _RESULTS = {
 }
 _CLOCK = re.compile(r"(\d+:\d\d:\d\d)\S*\s*(?:\(GMT([+-]\d+)(?::?(\d\d))?\))?")
 _DATE = re.compile(r"(\d\d)/(\d\d)/(\d{4})|(\d{4})/(\d\d)/(\d\d)")
-#: Name, kind of the block header of WiRE: four letters, a number, its length.
+#: Header of a WiRE block: name of four letters, number, length.
 _BLOCK = struct.Struct("<4sIQ")
 
 
@@ -54,7 +54,7 @@ def _opus(path: Path) -> list[Decoded]:
     try:
         file = library.read_opus(str(path))
         data = list(file.iter_data())
-    except Exception as error:  # whatever a damaged file makes of a parser
+    except Exception as error:  # a damaged file may raise anything
         raise FileFormatError(path, f"is a damaged OPUS file ({error}).") from error
     if file.parse_error_blocks or file.unmatched_data_blocks:
         raise FileFormatError(path, "is an OPUS file that was cut or damaged.")
@@ -91,7 +91,7 @@ def _along(path: Path, data: Any) -> np.ndarray:
 
 
 def _said(data: Any, file: Any) -> list[str]:
-    """Return start, resolution and sample as lines of a header."""
+    """Return start, resolution, sample and number of scans as header lines."""
     lines = []
     found = {str(k): v for k, v in file.params.items()}
     found |= {str(k): v for k, v in data.params.items()}
@@ -119,7 +119,7 @@ def _wire(path: Path) -> list[Decoded]:
     try:
         file = library.WDFReader(str(path))
         file.close()
-    except Exception as error:  # whatever a damaged file makes of a parser
+    except Exception as error:  # a damaged file may raise anything
         raise FileFormatError(path, f"is a damaged .wdf file ({error}).") from error
     units = str(file.xlist_unit)
     if units != "1/cm":
@@ -144,7 +144,7 @@ def _wire(path: Path) -> list[Decoded]:
 
 
 def _check_blocks(path: Path, raw: bytes) -> None:
-    """Raise where the blocks of a file do not follow one another to its end."""
+    """Raise if the blocks of a file do not follow one another to its end."""
     at = 0
     while at < len(raw):
         if at + _BLOCK.size > len(raw):

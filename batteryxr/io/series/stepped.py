@@ -1,4 +1,4 @@
-"""Patterns whose axis stands as start, step and stop: one row for each program."""
+"""Read patterns whose axis is given as start, step and stop, by a table of programs."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _N = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)"
 
 @dataclass(frozen=True)
 class Stepped:
-    """How a program writes a pattern without its angles.
+    """Layout of one program that writes patterns without their angles.
 
     Attributes
     ----------
     name
-        The program.
+        Name of the program.
     sign
-        What its files hold, near the top.
+        Pattern near the top that identifies its files.
     parts
-        What each pattern of the file begins with; None: there is one.
+        Pattern at which each scan of the file begins; None: there is only one.
     start, step
-        What finds the first angle and the step.
+        Patterns that find the first angle and the step.
     data
-        What stands before the numbers.
+        Pattern of the text before the numbers.
     end
-        What stands behind them.
+        Pattern of the text after the numbers.
     """
 
     name: str
@@ -95,7 +95,7 @@ _TRIPLE = re.compile(rf"[ \t]*{_N}[ \t,]+{_N}[ \t,]+{_N}(?=\s)[^\n]*\n")
 
 
 def read(path: Path, text: str) -> list[Decoded]:
-    """Return the patterns of a file without angles; none where it is another kind."""
+    """Return the patterns of a file without angles; an empty list for other kinds."""
     if _BANK.search(text[:20_000]):
         return _gsas(path, text)
     for row in PROGRAMS:
@@ -106,7 +106,7 @@ def read(path: Path, text: str) -> list[Decoded]:
 
 def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
     begins = [m.start() for m in re.finditer(row.parts, text)] if row.parts else []
-    # Of two marks of one pattern, the second begins it.
+    # If a scan has two marks, it begins at the second.
     ends = [*begins[1:], len(text)][: len(begins)]
     begins = [a for a, b in zip(begins, ends, strict=True) if _holds(row, text[a:b])]
     edges = [*(begins if len(begins) > 1 else [0]), len(text)]
@@ -201,7 +201,7 @@ def _bank(path: Path, bank: re.Match[str], body: str) -> list[np.ndarray]:
 def _three_numbers(path: Path, text: str) -> list[Decoded]:
     """Return a pattern under one line of start, step and stop, if the count agrees.
 
-    DBWS and FullProf write so: then nothing else has just as many numbers.
+    DBWS and FullProf write this layout. The count guards against other layouts.
     """
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines[:8]):

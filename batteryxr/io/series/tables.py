@@ -1,4 +1,4 @@
-"""The scans of a file: those that say where they begin, and those whose axis turns."""
+"""Split a file into scans: at marked beginnings, or where the axis turns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Table = ColumnFile | Decoded
-#: Formats that are no columns of text, in the order in which they are tried.
+#: Formats other than columns of text, in the order in which they are tried.
 FORMATS = {
     "xrdml": Format(
         "series.xrdml",
@@ -37,14 +37,14 @@ FORMATS = {
     "binary": Format("series.spectrometers", (), re.compile(rb"\n\n\xfe\xfe|WDF1")),
     "stepped": Format("series.stepped"),
 }
-#: The line that begins a scan of a SPEC file.
+#: First line of a scan in a SPEC file.
 _SCAN = re.compile(rb"(?m)^[#%!;*/ \t]*#S[ \t]+(?P<title>.*)$")
 _SIGN = re.compile(rb"(?m)^(?:BANK|_|\*|DataAngleRange|SIETRONICS)")
 _NUMBERS = re.compile(rb"(?<![\w.])[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?(?![\w.])")
-_FEWEST = 5  # points of a scan
-#: Part of the whole range that each of several scans covers at least.
+_FEWEST = 5  # fewest points of a scan
+#: Least fraction of the whole range that each of several scans must cover.
 _COVERS = 0.95
-#: Part of the points whose energy may stand there twice: where two regions meet.
+#: Largest fraction of points that may repeat an energy: where two regions meet.
 _REPEATED = 0.02
 
 
@@ -56,12 +56,12 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
     path
         The file.
     skip_rows
-        Lines at the top that are header whatever they look like.
+        Lines at the top that belong to the header, whatever they contain.
 
     Raises
     ------
     FileFormatError
-        If there is none, or the file is damaged.
+        If there is no table, or the file is damaged.
     """
     if path.suffix.lower() in FORMATS["packed"].suffixes:
         packed: list[Decoded] = FORMATS["packed"].read(path)
@@ -94,7 +94,7 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
 
 
 def _may_be_stepped(head: bytes) -> bool:
-    """Tell whether a file has a word of `stepped`, or begins with three numbers."""
+    """Tell whether a file has a mark of `stepped`, or a line of three numbers."""
     if _SIGN.search(head):
         return True
     counts = [len(_NUMBERS.findall(line)) for line in head[:2000].split(b"\n")[:9]]
@@ -102,7 +102,7 @@ def _may_be_stepped(head: bytes) -> bool:
 
 
 def _of_perkin(path: Path, raw: bytes) -> Decoded:
-    """Return a PerkinElmer spectrum: units stand below #GR, points below #DATA."""
+    """Return a PerkinElmer spectrum: units are below #GR, points below #DATA."""
     top, _, body = _text(raw).partition("\n#DATA\n")
     lines = [line.strip() for line in top.splitlines()]
     at = lines.index("#GR") if "#GR" in lines else len(lines)
@@ -158,7 +158,7 @@ def _of_spec(path: Path, raw: bytes, begins: list[re.Match[bytes]]) -> list[Colu
 
 
 def _wide(path: Path, raw: bytes) -> list[Decoded]:
-    """Return spectra that are rows below a row of the axis, as LabSpec writes maps."""
+    """Return spectra that are rows under one row of the axis, as in LabSpec maps."""
     at = re.search(rb"(?m)^[^#\n]", raw)
     if at is None or at[0] not in b"\t,;":
         return []
@@ -191,12 +191,12 @@ def _wide(path: Path, raw: bytes) -> list[Decoded]:
 
 
 def split(path: Path, numbers: np.ndarray) -> list[tuple[int, int]]:
-    """Return first row and end of each scan in a table, its axis first.
+    """Return first row and end of each scan in a table whose first column is the axis.
 
     Raises
     ------
     FileFormatError
-        If the same numbers are there several times, or rows are out of order.
+        If the same rows are there several times in sequence.
     """
     axis = numbers[0]
     steps = np.diff(axis)
@@ -205,12 +205,12 @@ def split(path: Path, numbers: np.ndarray) -> list[tuple[int, int]]:
     _refuse_pasted(path, numbers)
     spans = _spans(axis, steps)
     if len(spans) < 2:
-        return [(0, axis.size)]  # a few points out of order are named on reading
+        return [(0, axis.size)]  # points out of order raise on reading
     return spans
 
 
 def _refuse_pasted(path: Path, numbers: np.ndarray) -> None:
-    """Raise where a table is there several times, one after another."""
+    """Raise if a table consists of the same rows several times in sequence."""
     axis = numbers[0]
     again = np.flatnonzero(axis[1:] == axis[0])[:1] + 1
     length = int(again[0]) if again.size else 0
@@ -227,7 +227,7 @@ def _refuse_pasted(path: Path, numbers: np.ndarray) -> None:
 
 
 def _spans(axis: np.ndarray, steps: np.ndarray) -> list[tuple[int, int]]:
-    """Return runs in which the axis goes one way, if each of them is a whole scan.
+    """Return stretches of a monotonic axis, if each of them is a whole scan.
 
     The point of a turn belongs to both of its scans, unless it was measured twice.
     """
@@ -249,7 +249,7 @@ def _spans(axis: np.ndarray, steps: np.ndarray) -> list[tuple[int, int]]:
 def average_repeated(
     axis: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return one point where a few neighbours have the same energy: their mean."""
+    """Return a table in which a few neighbours with the same energy are averaged."""
     repeated = np.diff(axis) == 0
     count = int(repeated.sum())
     if not count or count > max(2, _REPEATED * axis.size):
@@ -262,12 +262,12 @@ def average_repeated(
 
 
 def refuse_unsorted(path: Path, axis: np.ndarray) -> None:
-    """Raise where an axis does not rise throughout.
+    """Raise if an axis does not rise throughout.
 
     Raises
     ------
     FileFormatError
-        Naming the row.
+        If it does not rise; the message names the row.
     """
     steps = np.diff(axis)
     if not (steps <= 0).any():

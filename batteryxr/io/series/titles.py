@@ -1,4 +1,4 @@
-"""What a file calls its columns, and their units, wherever its header says so."""
+"""Find the names and units of a file's columns anywhere in its header."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
 _SEPARATORS = (r"\t", r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s*\|\s*", r"\s+")
 
-#: How files spell units -> the data model's spelling.
+#: Spellings of units -> the data model's spelling.
 _UNITS = {
     "Angstrom": ("å", "a", "angstrom", "angstroms", "aa"),
     "nm": ("nm",),
@@ -50,24 +50,24 @@ _UNITS = {
     "V": ("v", "volt", "volts"),
 }
 _SPELLED = {spelling: unit for unit, known in _UNITS.items() for spelling in known}
-#: Units of what no axis is in: temperature_K is one name.
+#: Units that no axis has: temperature_K is one name.
 _CONDITIONS = ("V", "K", "s", "mA")
-#: What a header holds -> the columns below it.
+#: Text in a header -> the columns below it.
 _NEVER_NAMED = (("*RAS_INT_START", ("2theta (deg)", "intensity", "attenuation")),)
 
 
 @dataclass(frozen=True)
 class Titles:
-    """Names and units of columns; empty where the header does not name all of them.
+    """Names and units of columns; empty if the header does not name all of them.
 
     Attributes
     ----------
     names, units
-        One for each column.
+        One name and one unit for each column.
     first
-        Name and units of the first column, also where it alone is named.
+        Name and units of the first column, even if it alone is named.
     misfit
-        Names in the last line of the header, where they are more than the columns.
+        Names in the last line of the header, if there are more of them than columns.
     """
 
     names: tuple[str, ...] = ()
@@ -77,16 +77,16 @@ class Titles:
 
 
 def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
-    """Find what a header calls its `n` columns.
+    """Find the names that a header gives its `n` columns.
 
     Parameters
     ----------
     header
-        All of its lines.
+        All lines of the header.
     plain
-        Those that are no ``key: value``, without comment signs.
+        Lines other than ``key: value``, without comment signs.
     n
-        Columns of numbers.
+        Number of columns.
     """
     found = (
         _agreed(_numbered(header, n), plain, n)
@@ -104,7 +104,7 @@ def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
 
 
 def _misfit(plain: Sequence[str], n: int) -> tuple[str, ...]:
-    """Return the words of the last line where they name more columns than there are."""
+    """Return the names in the last line, if there are more of them than columns."""
     for separator in _SEPARATORS if plain else ():
         words = re.split(separator, plain[-1].strip("# \n"))
         if n < len(words) and all(role_of(title(w)[0]).name for w in words):
@@ -113,13 +113,13 @@ def _misfit(plain: Sequence[str], n: int) -> tuple[str, ...]:
 
 
 def spelled(units: str) -> str:
-    """Return units in the data model's spelling; empty where they are unknown."""
+    """Return units in the data model's spelling; empty if they are unknown."""
     plain = re.sub(r"[\s${}]", "", units).replace(r"\AA", "å").lower()
     return _SPELLED.get(plain.replace("⁻¹", "^-1").replace("ångström", "å"), "")
 
 
 def title(word: str) -> tuple[str, str]:
-    """Return name and units; units that are not known stay as written, not lost."""
+    """Return name and units of a column title; unknown units stay as written."""
     match = _SUFFIXED.fullmatch(word)
     units = spelled(match["units"]) if match and match["name"] else ""
     if match and units and (units not in _CONDITIONS or ":" in word):
@@ -155,7 +155,7 @@ def _numbered(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 def _agreed(
     numbered: list[tuple[str, str]], plain: Sequence[str], n: int
 ) -> list[tuple[str, str]]:
-    """Give both names to columns that a line of names calls something else."""
+    """Give both names to columns that another line of the header names differently."""
     line = _in_one_line(plain, n) if numbered else []
     mine = [role_of(name).name for name, _ in numbered]
     theirs = [role_of(name).name for name, _ in line]
@@ -200,7 +200,7 @@ def _photon_factory(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 
 
 def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
-    """Return columns that a program never names."""
+    """Return the columns of a layout that never names them."""
     for sign, names in _NEVER_NAMED:
         if len(names) == n and any(sign in line for line in header):
             return [title(name) for name in names]
@@ -208,7 +208,7 @@ def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 
 
 def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
-    """Return the words of the line that names most columns, with a line of units."""
+    """Return the titles in the line that names most columns, with a line of units."""
     best: list[tuple[str, str]] = []
     most, below = 0, [""] * n
     for line in reversed(plain[-60:]):
@@ -244,7 +244,7 @@ def _words(line: str, n: int) -> list[str]:
 
 
 def _line_by_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
-    """Return the last `n` lines, as Fit2D and the collector of SSRL write names."""
+    """Return the last `n` lines: Fit2D and SSRL write one name a line."""
     lines = [ln for ln in plain if not re.fullmatch(r"[\s\d.]+", ln)][-n:]
     titles = [title(ln) for ln in lines]
     return titles if len(titles) == n and any(axis_of(t[0]) for t in titles) else []

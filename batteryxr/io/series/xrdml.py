@@ -1,4 +1,4 @@
-"""PANalytical .xrdml: patterns whose angles stand as their two ends."""
+"""Read PANalytical .xrdml: patterns whose angles are given by their two ends."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decode
     factors = node.find(".//beamAttenuationFactors")
     if factors is not None:
         columns["attenuation"] = np.array([float(w) for w in factors.text.split()])
-        if node.find(".//intensities") is not None:  # multiplied already
+        if node.find(".//intensities") is not None:  # already multiplied
             columns.pop("attenuation")
     return decoded(path, columns, [*own, *header], f"scan {i}" if n > 1 else "")

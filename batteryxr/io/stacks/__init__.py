@@ -1,1 +1,1 @@
-"""Energy stacks of images."""
+"""Read energy stacks of images."""

@@ -1,4 +1,4 @@
-"""What a reader of an energy stack hands over, and lazy frames one file at a time."""
+"""Describe a raw energy stack, and build its lazy frames one file at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-#: Largest frame, in bytes: what claims more is a damaged header.
+#: Largest frame in bytes; a header that gives more is damaged.
 LARGEST = 2_000_000_000
-#: Photon energies that a beamline can have (eV).
+#: Range of photon energies at beamlines (eV).
 _ENERGIES = (1.0, 1e6)
 
 
@@ -30,23 +30,23 @@ class RawStack:
     data
         Dask array along `dims`.
     energy
-        Of each frame (eV); None where the file does not tell.
+        Energy of each frame (eV); None if the file does not give it.
     dims
         Names of the axes of `data`.
     y, x
-        Positions (nm) of rows and columns; None where the file does not tell.
+        Positions (nm) of rows and columns; None if the file does not give them.
     quantity
         "intensity", "transmission" (complex) or "absorption".
     i0
-        (energy,) incident intensity, where it was measured beside.
+        (energy,) incident intensity, if it was measured with the scan.
     flat, dark
-        (y, x) mean of what was measured without sample, and without beam.
+        (y, x) mean of frames without sample, and of frames without beam.
     instrument
         Kind of file.
     header
-        What else the file says.
+        Other entries of the file's header.
     notes
-        Sentences about what looks wrong.
+        Warnings for the user, as sentences.
     """
 
     data: Any
@@ -76,13 +76,13 @@ def frame_by_frame(
     Parameters
     ----------
     load
-        Called with one of `places`, then `shape` and `dtype`.
+        Function of one of `places`, then `shape` and `dtype`.
     places
-        Where each frame is: the stamp of its file, and what else `load` takes.
+        Place of each frame: the stamp of its file, and further arguments of `load`.
     shape, dtype
-        Of one frame in the file.
+        Shape and type of one frame in the file.
     counts
-        Integers are counts and become float32.
+        Whether integers are counts, which become float32.
     """
 
     def one(place: tuple[Any, ...]) -> Any:
@@ -116,12 +116,12 @@ def _frame(
 
 
 def check_shape(path: Path, shape: tuple[int, ...], itemsize: int) -> None:
-    """Raise where a header promises a frame that no instrument has.
+    """Raise if a header gives a frame size that no instrument has.
 
     Raises
     ------
     FileFormatError
-        If a side is below one, or the frame larger than `LARGEST`.
+        If a side is below one, or the frame is larger than `LARGEST`.
     """
     size = itemsize
     for side in shape:
@@ -133,12 +133,12 @@ def check_shape(path: Path, shape: tuple[int, ...], itemsize: int) -> None:
 
 
 def check_energies(path: Path, energies: np.ndarray) -> None:
-    """Raise where energies in eV cannot be.
+    """Raise if energies in eV are impossible.
 
     Raises
     ------
     FileFormatError
-        If one is not finite, below 1 eV or above 1 MeV.
+        If an energy is not finite, below 1 eV or above 1 MeV.
     """
     low, high = _ENERGIES
     wrong = ~((energies >= low) & (energies <= high))

@@ -1,4 +1,4 @@
-"""Energy stacks in HDF5: NXstxm, NXxas, any NXdata along energy, and CXI results."""
+"""Open energy stacks in HDF5: NXstxm, NXxas, NXdata along energy, and CXI results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _JOULE = 1.602176634e-19
 _CHUNK = 32_000_000  # bytes
-#: The last ones are of NSLS-II (FXI), in keV.
+#: Names of energies in keV, from NSLS-II (FXI).
 _KEV = ("X_eng", "xray_eng")
 _ENERGIES = ("energy", "photon_energy", "incident_energy", "energies", *_KEV)
 _SIGNALS = (
@@ -33,7 +33,7 @@ _SIGNALS = (
     *("img_xanes", "spectroscopy_normalized"),
 )
 _POSITIONS = {"y": ("y", "sample_y"), "x": ("x", "sample_x")}
-#: Where ptychography codes put reconstructed objects, and the size of their pixels.
+#: Places of reconstructed objects from ptychography codes, and of their pixel size.
 _OBJECT = re.compile(r"(?:.*/)?image_?\d*/data")
 _PIXELS = ("pixel_size", "pixnm", "object_pixel_size")
 
@@ -52,16 +52,16 @@ def open_hdf5_stack(
     path
         The file.
     dataset
-        Path of the values inside; None: as NeXus or CXI tell.
+        Path of the values in the file; None: as NeXus or CXI give it.
     n_energies
-        How many energies the caller knows, where the file need not: 0 for none.
+        Number of energies that the caller gives, for a file without them; 0 for none.
     counts
-        Integers are counts, unless the file tells otherwise.
+        Whether integers are counts, unless the file says otherwise.
 
     Raises
     ------
     ArgumentError
-        If the dataset cannot be told: names what there is.
+        If the dataset is ambiguous; the message lists the candidates.
     FileFormatError
         If the file is damaged.
     """
@@ -117,7 +117,7 @@ def _spectra(
     Raises
     ------
     ArgumentError
-        If they do not share their energies: lists them.
+        If their energies differ; the message lists the spectra.
     """
     entries = sorted(found)
     each = [_along_energy(path, *found[e], n_energies, counts) for e in entries]
@@ -155,7 +155,7 @@ def _arrays(file: h5py.Group) -> list[str]:
 def _signals(
     every: Sequence[h5py.Dataset],
 ) -> Iterator[tuple[h5py.Group, h5py.Dataset]]:
-    """Yield (group, values) wherever values lie beside an energy, images first."""
+    """Yield (group, values) for values beside an energy, NXdata and images first."""
     groups: dict[str, h5py.Group] = {}
     for values in every:
         name = values.name.rpartition("/")[0] or "/"
@@ -215,7 +215,7 @@ def _along_energy(
                 monitor = np.ravel(read_all(place[name]))
                 known = np.isfinite(only_counts(monitor, path.name))
                 i0 = np.where(known, monitor.astype(float), np.nan)
-    # The contributed NXxas keeps the absorption itself under this name.
+    # NXxas of the contributed definitions stores the absorption under this name.
     absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
     sizes = dict(zip(dims, values.shape, strict=True))
     title = read_all(entry["title"]) if "title" in entry else b""
@@ -259,7 +259,7 @@ def _dims(
 def _cube(
     path: Path, values: h5py.Dataset, n: int, notes: list[str]
 ) -> tuple[str, ...]:
-    """Return the order of axes that nothing tells, by how many energies there are."""
+    """Return the order of unlabelled axes; energy is the one of length `n`."""
     fits = [axis for axis, size in enumerate(values.shape) if size == n]
     at = fits[0] if fits else 0
     if len(fits) > 1:
@@ -299,7 +299,7 @@ def _positions(
             return values
     node = group.get(f"{axis}_pixel_size")
     if node is not None and hasattr(node, "size") and node.size:
-        units = text(node.attrs.get("units", "")) or "um"  # as ALBA writes it
+        units = text(node.attrs.get("units", "")) or "um"  # the unit at ALBA
         pixel = float(np.ravel(read_all(node))[0]) * _factor(
             path, node.name, units, "nm"
         )
@@ -322,7 +322,7 @@ def _field(
 
 
 def _object(file: h5py.Group, path: Path, values: h5py.Dataset) -> RawStack:
-    """Describe a reconstructed object; energy and pixel as far as they are told."""
+    """Describe a reconstructed object, with energy and pixel size if they are known."""
     shape = values.shape
     if values.ndim == 2:
         dims: tuple[str, ...] = ("y", "x")
@@ -353,7 +353,7 @@ def _object_energy(file: h5py.Group, path: Path) -> np.ndarray | None:
         if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
             units = text(node.attrs.get("units", ""))
             values = np.ravel(read_all(node)).astype(float)
-            # CXI writes joules, and seldom says so.
+            # CXI writes joules, usually without the unit.
             if not units and (values < 1e-10).all():
                 units = "J"
             factor = _factor(path, node.name, units or "eV", "eV")
@@ -363,7 +363,7 @@ def _object_energy(file: h5py.Group, path: Path) -> np.ndarray | None:
 
 
 def _pixel(file: h5py.Group, path: Path, values: h5py.Dataset) -> float | None:
-    """Return the pixel of an object in nm."""
+    """Return the pixel size of an object in nm, or None."""
     for node in _walk(file):
         name = node.name.rsplit("/", 1)[-1]
         beside = node.parent.name == values.parent.name
@@ -395,7 +395,7 @@ def _lazy(path: Path, values: h5py.Dataset, *, counts: bool = False) -> Any:
 def _chunks(
     shape: Sequence[int], stored: Sequence[int] | None, itemsize: int
 ) -> tuple[int, ...]:
-    """Return whole chunks of the file, so that none is decompressed twice."""
+    """Return chunks made of whole chunks of the file: none is decompressed twice."""
     if len(shape) < 3:
         return tuple(shape)
     chunk = [min(a, b) for a, b in zip(stored or (1, *shape[1:]), shape, strict=True)]

@@ -1,4 +1,4 @@
-"""Energy stacks: STXM, full-field microscopes, TIFF, NeXus, CXI; one lazy array."""
+"""Read energy stacks (STXM, full field, TIFF, NeXus, CXI) as one lazy array."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import PixelSize
 
-#: What a stack may hold.
+#: Quantities that a stack may hold.
 _QUANTITIES: dict[str, dict[str, str]] = {
     "intensity": {"units": "1", "long_name": "Intensity"},
     "transmission": {"units": "1", "long_name": "Complex transmission"},
     "absorption": {},
     "optical_density": {},
 }
-#: Formats by name. Of STXM the header is passed, which names its images.
+#: Formats by name. For STXM the header is read, which names its images.
 FORMATS = {
     "stxm": Format("stacks.stxm", (".hdr",), function="open_stxm"),
     "xradia": Format("stacks.xradia", (".xrm", ".txrm"), function="open_xradia"),
@@ -54,17 +54,17 @@ FORMATS = {
     "hdf5": Format("stacks.hdf5", SUFFIXES, function="open_hdf5_stack"),
 }
 _ENDINGS = ".hdr, {}, {} or {}".format(*(f.suffixes for f in [*FORMATS.values()][1:]))
-#: In a file name: 5465.5eV, 5.4655keV, 5465p5_eV, E5465.5, energy_5465.
+#: Energies in file names: 5465.5eV, 5.4655keV, 5465p5_eV, E5465.5, energy_5465.
 _IN_NAME = re.compile(
     r"(?P<k>\d+(?:[.p]\d+)?)[_ ]?keV"
     r"|(?P<a>\d+(?:[.p]\d+)?)[_ ]?eV"
     r"|(?:^|[_\- ])(?:E|energy)[_ ]?(?P<b>\d+(?:[.p]\d+)?)",
     re.IGNORECASE,
 )
-#: Many images are chunked into about so many blocks, none of more bytes than this.
+#: Many images are joined into about so many blocks, none with more bytes than this.
 _BLOCKS, _BLOCK = 1000, 32_000_000
 _FIELDS = {"i0": "Incident intensity, flat field", "dark": "Dark field"}
-#: Relative difference of pixels that is no rounding.
+#: Relative difference of pixel sizes that is more than rounding.
 _SAME = 1e-4
 
 
@@ -80,7 +80,7 @@ def read_stack(
 ) -> xr.DataArray:
     """Open an energy stack as one array (energy, y, x).
 
-    Lazy: headers are read now, frames when they are asked for.
+    Lazy: headers are read now, frames when they are needed.
 
     Parameters
     ----------
@@ -88,40 +88,40 @@ def read_stack(
         A STXM header ``.hdr`` (its ``.xim`` images beside it); ``.xrm`` or ``.txrm``;
         TIFF files, one of many pages or one for each energy; a NeXus file (NXstxm,
         NXxas, any NXdata along energy); HDF5 of FXI (NSLS-II), Mistral (ALBA) and
-        Data Exchange, or with a single 3-D dataset where `energy` is passed, in any
+        Data Exchange, or with a single 3-D dataset if `energy` is passed, in any
         order of axes; CXI files of ptychographic objects, one for each energy or one
         for all. A folder, a pattern, a list, or one path.
     energy
         Photon energies (eV) in the order of the frames, or a text file whose first
-        column holds them. None: as the files tell, in their headers or names
+        column holds them. None: from the headers or names of the files
         (``_5465.5eV``, ``_5.4655keV``).
     pixel_size
-        Of a pixel (nm), one number or (y, x): what the file does not tell or tells
-        wrongly.
+        Size of a pixel (nm), one number or (y, x). It replaces a missing or wrong
+        size in the file.
     dataset
         Path of the values inside an HDF5 file.
     region
-        Of a STXM scan with several, from 1.
+        Number of the region in a STXM scan with several, from 1.
     quantity
-        What the values are: "intensity", "transmission", "absorption" or
-        "optical_density". None: as the format tells; intensity for images.
+        Quantity of the values: "intensity", "transmission", "absorption" or
+        "optical_density". None: as usual for the format; intensity for images.
 
     Returns
     -------
     xarray.DataArray
         Along rising ``energy`` (eV), ``y`` and ``x`` (nm; pixel numbers with units
-        "1" where the size is unknown). Objects of ptychography are complex and called
-        ``transmission``. An incident intensity measured beside is the coordinate
-        ``i0``, the mean of flat fields along y and x, with ``dark`` that of dark ones.
+        "1" if the size is unknown). Objects of ptychography are complex and named
+        ``transmission``. Coordinates: ``i0``, the incident intensity along energy, or
+        the mean of flat frames along y and x; ``dark``, the mean of dark frames.
         Spectra without images (NXxas) lie along ``energy`` alone, or
         ``(scan, energy)``.
 
     Raises
     ------
     ArgumentError
-        If files, energies or dataset cannot be told.
+        If files, energies or dataset are ambiguous.
     FileFormatError
-        If a file is damaged: names it; of images on computing.
+        If a file is damaged; the message names it. Damaged images raise on computing.
     MissingDependencyError
         If the format needs a library that is not installed.
 
@@ -255,7 +255,7 @@ def _open(
 
 
 def _tiff(data: Any, paths: list[Path]) -> RawStack:
-    """Return frames of TIFF files, with the pixels that OME or ImageJ wrote."""
+    """Return frames of TIFF files, with the pixel size that OME or ImageJ wrote."""
     energy = _from_names(paths)
     if energy is not None and energy.size != data.shape[0]:
         energy = None
@@ -268,12 +268,12 @@ def _tiff(data: Any, paths: list[Path]) -> RawStack:
 
 
 def _images(nbytes: int, n: int) -> int:
-    """Return images a chunk: one, but for thousands of small ones."""
+    """Return images per chunk: one, or more if there are thousands of small ones."""
     return max(1, min(n // _BLOCKS, _BLOCK // max(nbytes, 1)))
 
 
 def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
-    """Return one stack of HDF5 files that each hold some energies."""
+    """Return one stack from HDF5 files that each hold some of the energies."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -327,7 +327,7 @@ def _given_energies(energy: Any) -> np.ndarray | None:
 
 
 def _energy_list(path: Path) -> np.ndarray:
-    """Return the energies in a text file: one to a line, or the first column."""
+    """Return the energies in a text file: one per line, or the first column."""
     raw = text(path)
     try:
         values = np.array(raw.split(), dtype=float)

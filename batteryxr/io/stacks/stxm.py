@@ -1,4 +1,4 @@
-"""STXM stacks of a text header (.hdr) and one text image per energy (.xim)."""
+"""Read STXM stacks: a text header (.hdr) and one text image per energy (.xim)."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _TOKEN = re.compile(r'"([^"]*)"|([A-Za-z_]\w*)|([+-]?[\d.][\w.+-]*)|([={}();,])|
 _KINDS = ("text", "name", "number", "sign", "other")
 _DEEPEST = 20
 _MOST_POINTS = 100_000
-#: Letters of whole numbers.
+#: Characters of integers.
 _WHOLE = b"+-0123456789 \t\r\n"
 _IMAGE = re.compile(r"_a(\d{3,})\.xim", re.IGNORECASE)
 
 
 def open_stxm(path: Path, *, region: int = 1, counts: bool = True) -> RawStack:
-    """Open the images beside a header; each is read when it is asked for.
+    """Open the images beside a header; each is read when it is needed.
 
-    Whole numbers are `counts`: see `batteryxr.io.door.counts`.
+    Integers are `counts`: see `batteryxr.io.door.counts`.
 
     Raises
     ------
     ArgumentError
         If there is no such region.
     FileFormatError
-        If the header is damaged or describes no image stack, or no image is there.
+        If the header is damaged or describes no image stack, or all images are missing.
     """
     header = read_header(path)
     scan = _group(header, "ScanDefinition", path)
@@ -87,12 +87,12 @@ def open_stxm(path: Path, *, region: int = 1, counts: bool = True) -> RawStack:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read a header: nested groups, lists with their length first, text and numbers.
+    """Read a header: nested groups, lists that begin with their length, and values.
 
     Raises
     ------
     FileFormatError
-        If it does not follow its grammar: names the line.
+        If it breaks its grammar; the message names the line.
     """
     text = files.text(path).decode("latin-1")
     if "ScanDefinition" not in text:
@@ -103,7 +103,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 class _HeaderParser:
-    """A recursive descent through ``Name = value;`` with { groups } and ( lists )."""
+    """Recursive descent parser of ``Name = value;`` with { groups } and ( lists )."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
@@ -225,14 +225,14 @@ def _points(axis: dict[str, Any], to: str, path: Path) -> np.ndarray:
 def _images(
     path: Path, n: int, region: int, n_regions: int
 ) -> tuple[list[tuple[int, Path]], tuple[str, ...]]:
-    """Return index and path of the images there are; say which are missing."""
+    """Return index and path of each image that exists, and a note on missing ones."""
     found: dict[int, Path] = {}
     for image in path.parent.iterdir():
         match = _IMAGE.fullmatch(image.name[len(path.stem) :])
         if not match or not image.name.startswith(path.stem):
             continue
         digits = match[1]
-        # With several regions the last digit tells which.
+        # With several regions the last digit gives the region.
         number, which = (
             (int(digits[:-1]), int(digits[-1]) + 1)
             if n_regions > 1 and len(digits) > 3

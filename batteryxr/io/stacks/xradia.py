@@ -1,4 +1,4 @@
-"""Full-field microscopes by Xradia and Zeiss: .xrm (one image) and .txrm (many)."""
+"""Read full-field images of Xradia and Zeiss: .xrm (one image) and .txrm (many)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from batteryxr.io.door.files import Stamp
 
-#: Codes of ``ImageInfo/DataType``.
+#: Pixel types by code in ``ImageInfo/DataType``.
 _TYPES: dict[int, np.dtype[Any]] = {5: np.dtype("<u2"), 10: np.dtype("<f4")}
 _PER_FOLDER = 100
 _MOST = 100_000
@@ -90,9 +90,9 @@ def open_xradia(paths: Sequence[Path], *, counts: bool = True) -> assembly.RawSt
 
 
 def _require_no_mosaic(ole: Any, path: Path) -> None:
-    """Raise where the images are tiles of one field of view, not energies.
+    """Raise if the images are tiles of one field of view instead of energies.
 
-    The instrument spells the word so.
+    The instrument misspells "Mosaic" in its names.
     """
     tiles = [
         int(_numbers(ole, f"Mosiac{way}", "<i4", 1, path, missing=np.ones(1))[0])

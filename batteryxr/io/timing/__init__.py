@@ -1,1 +1,1 @@
-"""A clock for every row of a cycler file: cells, summer time, pauses, drift."""
+"""Find the time of every row of a cycler file: formats, summer time, pauses, drift."""

@@ -1,4 +1,4 @@
-"""Cells of a column as clock readings: dates of any style, Unix times, Excel days."""
+"""Read clock readings from cells: dates of any style, Unix times, Excel days."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400 * 10**9
 _EPOCH = datetime(1970, 1, 1)
-_EXCEL_EPOCH = -25_569  # days from 1970 to the day 0 of Excel and Access
+_EXCEL_EPOCH = -25_569  # days from 1970 to day 0 of Excel and Access
 #: Numbers that are clock readings: from, to, ns in one, ns at zero, whether UTC.
 _NUMBERS = (
     (20_000.0, 80_000.0, DAY, _EXCEL_EPOCH * DAY, False),  # days, 1954 to 2119
@@ -36,11 +36,11 @@ _PLAIN = re.compile(
     r"(?P<c>\d{4}|\d{1,2})(?P<gap>[T ]+)(?P<h>\d{1,2}):\d{2}"
     r"(?P<sec>:\d{2})?(?P<frac>[.,]\d{1,9})?(?P<half>\s*[AaPp][Mm])?"
 )
-#: Most by which a clock is thought to be set back rather than to have passed a day.
+#: Largest step back that counts as a clock set back; a larger one is a new day.
 _SET_BACK = 3700.0  # s: summer time
 _HALF_DAY = 43_200.0
 _HOUR = 3600 * 10**9
-_LOOKED_AT = 1000  # cells that tell whether AM or PM is written
+_LOOKED_AT = 1000  # cells that are searched for AM or PM
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Stamps:
     Parameters
     ----------
     ns
-        (rows,) nanoseconds since 1970 on that clock, int64; `NAT` where a row has none.
+        (rows,) nanoseconds since 1970 on the clock, int64; `NAT` if a row has none.
     utc
-        Whether they are UTC; else local time of a zone that the file does not name.
+        Whether readings are UTC; else they are local time of a zone not in the file.
     note
-        Flag and sentence where something of them cannot be told; empty if all can.
+        Flag and message if some readings are ambiguous; empty otherwise.
     """
 
     ns: np.ndarray
@@ -63,24 +63,24 @@ class Stamps:
 
     @property
     def known(self) -> np.ndarray:
-        """Which rows have a reading."""
+        """Return which rows have a reading."""
         return self.ns != NAT
 
 
 @dataclass(frozen=True)
 class Style:
-    """What is known of how a column of dates is written.
+    """Style in which a column of dates is written.
 
     Parameters
     ----------
     asked
-        Whether the day leads, as the user says; None where nothing was said.
+        Whether the day comes first according to the user; None if not given.
     usual
-        Whether it leads as the maker writes it; None where that depends.
+        Whether the day comes first by habit of the maker; None if that varies.
     zone
-        Zone that the label names; None if it names none.
+        Zone in the label; None if there is none.
     day
-        Date of the first row, for cells that hold the time of day alone.
+        Date of the first row, for cells that hold only the time of day.
     """
 
     asked: bool | None = None
@@ -92,27 +92,27 @@ class Style:
 def stamps_of(
     cells: Sequence[Any] | np.ndarray, style: Style, test_time: np.ndarray | None
 ) -> Stamps | None:
-    """Return the clock readings of a column; None where it holds none.
+    """Return the clock readings of a column, or None if it holds none.
 
     Parameters
     ----------
     cells
-        Text, datetimes, or numbers, as read; an empty one is a missing reading.
+        Text, datetimes, or numbers, as read; an empty cell is a missing reading.
     style
         How dates are written.
     test_time
-        Seconds since the start (rows,), a witness of the order of day and month and
-        of days that cells with the time of day alone leave out.
+        Seconds since the start (rows,). They help to find the order of day and month,
+        and the days that are missing in cells with only the time of day.
 
     Raises
     ------
     ArgumentError
-        If day and month cannot be told apart, or `style.asked` cannot be.
+        If the order of day and month is ambiguous, or contradicts `style.asked`.
     """
     import pandas as pd
 
     if len(cells) and isinstance(cells[0], float | np.number):
-        with contextlib.suppress(TypeError, ValueError):  # not all are numbers
+        with contextlib.suppress(TypeError, ValueError):  # some cells are no numbers
             given = _of_numbers(np.asarray(cells, dtype=np.float64))
             if given is not None:
                 return _in_zone(Stamps(given[0], utc=given[1] == "utc"), style)
@@ -151,7 +151,7 @@ def stamps_of(
 
 
 def _in_zone(stamps: Stamps, style: Style) -> Stamps:
-    """Return readings in UTC, where the zone of the clock is known."""
+    """Return readings in UTC if the zone of the clock is known."""
     if not stamps.utc and style.zone is not None:
         offset = clock.nanoseconds(
             style.zone.utcoffset(None) or datetime.min - datetime.min
@@ -161,7 +161,7 @@ def _in_zone(stamps: Stamps, style: Style) -> Stamps:
 
 
 def _plain(cell: Any) -> str:
-    """Return a cell as text; nothing where it is empty."""
+    """Return a cell as text; an empty cell gives an empty string."""
     if isinstance(cell, int | float | np.number):
         return repr(float(cell))
     text = str(cell).strip().strip("'\"").strip()
@@ -191,7 +191,7 @@ def _of_numbers(values: np.ndarray) -> tuple[np.ndarray, str] | None:
             sound = np.isfinite(values)
             ns = np.where(sound, whole, 0).astype(np.int64) * unit
             ns += np.where(sound, part, 0).astype(np.int64) + zero
-            # A float holds seconds to 0.24 us; days are written to 15 digits.
+            # Round to the precision of a float: 0.24 us in seconds, 15 digits in days.
             finest = {DAY: 10**5, 10**9: 1000}.get(unit, 1)
             ns = (ns + finest // 2) // finest * finest
             return np.where(sound, ns, NAT), "utc" if utc else "local"
@@ -216,7 +216,7 @@ def _time_of_day(unique: Sequence[str], style: Style) -> tuple[np.ndarray, str] 
 
 
 def _over_midnights(ns: np.ndarray, test_time: np.ndarray | None) -> np.ndarray:
-    """Add the days that cells with the time of day alone leave out."""
+    """Add the days that are missing in cells with only the time of day."""
     rows = np.flatnonzero(ns != NAT)
     steps = np.diff(ns[rows]) * 1e-9
     passed = np.zeros(steps.size) if test_time is None else np.diff(test_time[rows])
@@ -230,7 +230,7 @@ def _over_midnights(ns: np.ndarray, test_time: np.ndarray | None) -> np.ndarray:
 def _is_half_day(
     unique: Sequence[str], stamps: Stamps, test_time: np.ndarray | None
 ) -> bool:
-    """Tell whether a clock of 12 hours runs without saying which half of the day."""
+    """Tell whether the clock has 12 hours and no AM or PM."""
     rows = np.flatnonzero(stamps.known)
     hours = stamps.ns[rows] // _HOUR % 24
     if not rows.size or hours.max() > 12 or hours.min() < 1:
@@ -249,7 +249,7 @@ def _dates(
     if order is not None:
         read = _parsed(unique, order)
         return None if read is None else (read[0], "utc" if read[1] else "date")
-    # Day and month could be either: the test time may tell.
+    # If day and month are ambiguous, the test time may decide.
     both = [_parsed(unique, dayfirst) for dayfirst in (False, True)]
     fits = [r is not None and _fits(r[0][codes], test_time) for r in both]
     chosen = None
@@ -258,18 +258,18 @@ def _dates(
     elif style.usual is not None:
         chosen = both[style.usual]
     if chosen is None:
-        clock.reading(_first(unique))  # raises, and says what is wanted
+        clock.reading(_first(unique))  # raises with the remedy
         return None
     return chosen[0], "utc" if chosen[1] else "date"
 
 
 def _order(unique: Sequence[str], style: Style) -> bool | None:
-    """Return whether the day leads in all dates; None where they do not tell.
+    """Return whether the day comes first in all dates; None if they do not show it.
 
     Raises
     ------
     ArgumentError
-        If the user says what the dates contradict.
+        If the dates contradict the user.
     """
     days = dict.fromkeys(cell[:10] for cell in unique)
     found = {match[0]: match for day in days if (match := _NUMERIC_DATE.match(day))}
@@ -300,7 +300,7 @@ def _order(unique: Sequence[str], style: Style) -> bool | None:
 
 
 def _fits(ns: np.ndarray, test_time: np.ndarray | None) -> bool:
-    """Tell whether dates advance as test time does, to a day."""
+    """Tell whether dates advance with test time, to within a day and a half."""
     rows = np.flatnonzero(ns != NAT)
     if test_time is None or rows.size < 2:
         return True
@@ -309,7 +309,7 @@ def _fits(ns: np.ndarray, test_time: np.ndarray | None) -> bool:
 
 
 def _parsed(unique: Sequence[str], dayfirst: bool) -> tuple[np.ndarray, bool] | None:
-    """Return readings in one order of day and month, and whether they are UTC."""
+    """Return readings for one order of day and month, and whether they are UTC."""
     ns = _fast(unique, dayfirst)
     slow = np.flatnonzero(ns == NAT).tolist()
     zoned = 0
@@ -328,7 +328,7 @@ def _parsed(unique: Sequence[str], dayfirst: bool) -> tuple[np.ndarray, bool] | 
 
 
 def _fast(unique: Sequence[str], dayfirst: bool) -> np.ndarray:
-    """Return readings of cells that are written as the first is; `NAT` for others."""
+    """Return readings of cells in the format of the first one; `NAT` for others."""
     import pandas as pd
 
     match = _PLAIN.fullmatch(_first(unique))

@@ -1,4 +1,4 @@
-"""The course of a clock beside test time: pauses, drift, and the time of each row."""
+"""Compare a clock with test time: pauses, drift, and the time of each row."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from batteryxr.core.kernels.times import NAT
 
 _RESOLUTIONS = (60.0, 1.0, 0.1, 0.01, 1e-3, 1e-6)
-#: A clock that is more than this ahead of test time stood by, or test time did.
+#: A clock further ahead of test time means that one of the two has stopped.
 _LEAST = 1.0  # s
-_DRIFT = 1e-3  # of an interval: no two sound clocks differ so much
-_ROWS = 64  # rows of which the one that a clock had just reached tells the offset
-_MOST = 0.1  # part of the rows with a pause above which two clocks just disagree
+_DRIFT = 1e-3  # largest relative difference between sound clocks
+_ROWS = 64  # fewest rows that give one offset
+_MOST = 0.1  # with more pauses per row, the two clocks simply disagree
 
 
 @dataclass(frozen=True)
 class Course:
-    """What the clock readings of a file say.
+    """Time of each row, with pauses and drift, from the clock readings of a file.
 
     Parameters
     ----------
     ns
-        (rows,) time of each row on that clock; `NAT` where it cannot be told.
+        (rows,) time of each row on the clock; `NAT` if unknown.
     rows, seconds
-        Pauses: the row before which test time stood still, and for how long.
+        Pauses: the row before which test time stood still, and how long it did.
     drift
-        By how much that clock runs faster than test time, ppm; NaN if unknown.
+        Excess rate of the clock over test time, ppm; NaN if unknown.
     resolution
-        Of the readings, s.
+        Resolution of the readings, s.
     notes
-        Flag -> sentence.
+        Flag -> message.
     """
 
     ns: np.ndarray
@@ -44,10 +44,10 @@ class Course:
 
 
 def resolution(stamps: np.ndarray, test_time: np.ndarray) -> float:
-    """Return the step (s) of which all readings are multiples, where it can be seen.
+    """Return the step (s) of which all readings are multiples.
 
-    Readings that are whole minutes beside test times that are not were cut to
-    minutes; readings that follow test time exactly are as fine as that.
+    Readings in whole minutes beside test times that are not were truncated to
+    minutes. Readings that follow test time exactly get the finest resolution.
     """
     known = stamps != NAT
     whole, passed = stamps[known], test_time[known]
@@ -62,10 +62,10 @@ def resolution(stamps: np.ndarray, test_time: np.ndarray) -> float:
 def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
     """Return the time of each row, read from the clock and refined by test time.
 
-    Between pauses clock and test time differ by an offset that drifts slowly. A clock
-    is read late by less than its resolution, so that the offset is what the readings
-    say that come soonest after a tick. No row is moved beyond the resolution of its
-    own reading; rows without a reading are placed by test time.
+    Between pauses, clock and test time differ by an offset that drifts slowly. A
+    reading is late by less than its resolution, so the readings right after a tick give
+    the offset. No row is moved beyond the resolution of its own reading. Rows without
+    a reading are placed by test time.
 
     Parameters
     ----------
@@ -95,14 +95,14 @@ def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
     placed[rows] = np.clip(placed[rows], s, top)
     if (np.diff(s) > -_LEAST).all() and (np.diff(test_time) >= 0).all():
         placed = np.maximum.accumulate(placed)
-    # The readings on both sides hold the height of a jump to their resolution.
+    # Limit the height of a jump by the readings on both sides.
     jumps = np.diff(offset)[cuts - 1]
     seconds = np.clip(_heights(cuts, knots), jumps - step, jumps + step)
     forward = np.diff(t)[cuts - 1] >= 0
     paused = (seconds >= _LEAST) & forward
     notes |= _said(rows[cuts[paused]], seconds[paused])
     ns = base + np.rint(placed * 1e9).astype(np.int64)
-    # A float of seconds loses digits of ns: what was read exactly stays as it was.
+    # Seconds as a float lose digits of ns, so exact readings are kept as they were.
     same = rows[np.abs(ns[rows] - stamps[rows]) < 1000]
     ns[same] = stamps[same]
     drift = _drift(knots, t, step)
@@ -110,7 +110,7 @@ def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
 
 
 def _cuts(t: np.ndarray, offset: np.ndarray, step: float) -> np.ndarray:
-    """Return the readings before which the offset has jumped."""
+    """Return the readings before which the offset jumped."""
     allowed = max(step, _LEAST) + _DRIFT * np.abs(np.diff(t))
     sure = np.flatnonzero(np.abs(np.diff(offset)) > allowed) + 1
     if step <= _LEAST or t.size > 100 * max(1, t.size - sure.size):
@@ -127,8 +127,8 @@ def _cuts(t: np.ndarray, offset: np.ndarray, step: float) -> np.ndarray:
 def _hidden(t: np.ndarray, offset: np.ndarray, step: float) -> list[int]:
     """Return jumps that are smaller than the resolution of the readings.
 
-    A stretch of rows allows the offsets from the largest that was read to the
-    smallest and one step: where nothing is left of them, the offset has jumped.
+    A stretch of rows allows offsets from the largest reading to the smallest plus one
+    step. If this range is empty, the offset has jumped.
     """
     cuts: list[int] = []
     begin = 0
@@ -148,7 +148,7 @@ def _hidden(t: np.ndarray, offset: np.ndarray, step: float) -> list[int]:
 
 
 def _first_impossible(t: np.ndarray, offset: np.ndarray, step: float) -> int | None:
-    """Return the first row at which no one offset explains all rows since the first."""
+    """Return the first row at which no single offset fits all rows since the start."""
     reach = 4096
     while True:
         span = slice(0, min(reach, t.size))
@@ -165,7 +165,7 @@ def _first_impossible(t: np.ndarray, offset: np.ndarray, step: float) -> int | N
 
 @dataclass(frozen=True)
 class _Knots:
-    """Where the offset is known: test time, offset, stretch; first of each stretch."""
+    """Points where the offset is known: test time, offset, number of the stretch."""
 
     t: np.ndarray
     offset: np.ndarray
@@ -173,14 +173,14 @@ class _Knots:
 
 
 def _knots(t: np.ndarray, offset: np.ndarray, cuts: np.ndarray, step: float) -> _Knots:
-    """Return the largest offset of every few rows: the soonest after a tick."""
+    """Return the largest offset of every few rows: the reading soonest after a tick."""
     stretch = np.zeros(t.size, np.int64)
     stretch[cuts] = 1
     stretch = np.cumsum(stretch)
     begins = np.concatenate([[0], cuts])
     inside = np.arange(t.size) - begins[stretch]
     size = np.diff(np.append(begins, t.size))[stretch]
-    # Rows are shared out evenly: a last block of few rows would know little.
+    # Rows are divided evenly, since a last block of few rows would be inaccurate.
     blocks = np.maximum(size // _block(t, step), 1)
     block = np.minimum(inside * blocks // size, blocks - 1)
     key = np.concatenate([[True], (np.diff(block) != 0) | (np.diff(stretch) != 0)])
@@ -200,7 +200,7 @@ def _block(t: np.ndarray, step: float) -> int:
 def _placed(
     test_time: np.ndarray, rows: np.ndarray, cuts: np.ndarray, knots: _Knots
 ) -> np.ndarray:
-    """Return seconds on the clock for every row, by the offsets at the knots."""
+    """Return seconds on the clock for every row, from the offsets at the knots."""
     placed = np.empty(test_time.size)
     edges = [0, *rows[cuts].tolist(), test_time.size]
     firsts = np.searchsorted(knots.stretch, np.arange(len(edges)))
@@ -215,7 +215,7 @@ def _placed(
 
 
 def _heights(cuts: np.ndarray, knots: _Knots) -> np.ndarray:
-    """Return by how much the offset rises at each cut."""
+    """Return the rise of the offset at each cut."""
     if not cuts.size:
         return np.zeros(0)
     first = np.searchsorted(knots.stretch, np.arange(1, cuts.size + 1))

@@ -1,6 +1,6 @@
-"""The clock of every row of a table: each reader's rows pass through here.
+"""Find the time of every row of a table, for all readers.
 
-Local readings become UTC a whole file at a time, over changes of summer time.
+Local readings become UTC for a whole file at once, across changes of summer time.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import RawTable
 
 _EPOCH = datetime(1970, 1, 1)
-_STANDS = 120.0  # s after which a clock that shows minutes has moved on
-_LONGEST = 1e9  # s of test time: more is refused by the check of times
+_STANDS = 120.0  # s within which a clock of minutes must advance
+_LONGEST = 1e9  # s; the check of times refuses longer test times
 _QUARTER = 900 * 10**9  # zones change their offsets at quarters of hours
-#: Test time and clock agree within so many seconds, and this part of an interval.
+#: Agreement of test time and clock: seconds, and fraction of an interval.
 _CLOSE, _DRIFT = 2.0, 1e-3
-_HALF_HOUR = 1800.0  # s: no summer time is less
+_HALF_HOUR = 1800.0  # s: least shift of summer time
 
 
 def stamped(
@@ -41,23 +41,23 @@ def stamped(
     Parameters
     ----------
     table
-        As read; without ``test_time`` it is made of the readings.
+        Table as read; a missing ``test_time`` is computed from the readings.
     cells
         The column of clock readings: text, datetimes or numbers; None if there is
         none.
     style
         How dates are written.
     noted
-        Start of the test as the file's header has it, at ``test_time`` 0.
+        Start of the test in the file's header, at ``test_time`` 0.
 
     Raises
     ------
     ArgumentError
-        If day and month cannot be told apart.
+        If the order of day and month is ambiguous.
     """
     times = table.columns.get("test_time")
     if times is not None and not (np.abs(times) < _LONGEST).all():
-        return table  # the check of times names the row
+        return table  # the check of times reports the row
     stamps = None
     if cells is not None and len(cells):
         stamps = stamps_of(cells, style, times)
@@ -85,7 +85,7 @@ def stamped(
 
 
 def with_start(table: RawTable) -> RawTable:
-    """Return a table that says when its test time was 0, if only its rows do."""
+    """Return a table with the start of its test time, taken from its rows if needed."""
     if table.start_local is not None or table.local_time is None:
         return table
     if not (table.local_time != NAT).any():
@@ -105,12 +105,12 @@ def _noted(table: RawTable, noted: datetime | None) -> RawTable:
 
 
 def zoned(table: RawTable, where: tzinfo | None) -> RawTable:
-    """Return a table whose local clock readings are UTC too, in the zone `where`.
+    """Return a table whose local clock readings are also in UTC, by the zone `where`.
 
     Raises
     ------
     ArgumentError
-        If a reading does not exist in that zone, or cannot be told from its twin.
+        If a reading does not exist in that zone, or is ambiguous between two hours.
     """
     local = table.local_time
     if where is None or local is None or table.unix_time is not None:
@@ -129,17 +129,17 @@ def zoned(table: RawTable, where: tzinfo | None) -> RawTable:
 
 @dataclass(frozen=True)
 class Clocked:
-    """The clock of every row of one file.
+    """Time of every row of one file, and its source.
 
     Parameters
     ----------
     local, utc
         (rows,) ns since 1970 on the cycler's own clock, and in UTC; None if unknown.
     course
-        What the readings of the rows say.
+        Pauses, drift and resolution from the readings of the rows.
     source
-        What the times come from: "stamps" of the rows, the "start" of the test and
-        test time, or "" where nothing is known.
+        Source of the times: "stamps" of the rows, the "start" of the test and
+        test time, or "" if nothing is known.
     """
 
     local: np.ndarray | None
@@ -149,7 +149,7 @@ class Clocked:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a record keeps of it: JSON values."""
+        """Return a summary for the record, as JSON values."""
         course = self.course
         known = self.source == "stamps"
         finite = bool(np.isfinite(course.drift))
@@ -170,7 +170,7 @@ def clocked(table: RawTable, where: tzinfo | None) -> Clocked:
     Parameters
     ----------
     table
-        As checked and examined.
+        Table after its checks.
     where
         Zone of the cycler's clock.
     """
@@ -201,7 +201,7 @@ def clocked(table: RawTable, where: tzinfo | None) -> Clocked:
 def _standing(
     times: np.ndarray, stamps: np.ndarray
 ) -> tuple[np.ndarray, Course] | None:
-    """Return rows placed from one reading that all of them repeat; None elsewhere."""
+    """Return row times from the one reading that all rows repeat, or None."""
     known = np.flatnonzero(stamps != NAT)
     moved = float(np.ptp(times[known]))
     if np.ptp(stamps[known]) > 0 or moved < _STANDS:
@@ -217,7 +217,7 @@ def _standing(
 
 
 class _Offsets(NamedTuple):
-    """Offsets (ns) that each reading can have, and whether it exists at all."""
+    """Two offsets (ns) that each reading can have, and whether the reading exists."""
 
     first: np.ndarray
     second: np.ndarray
@@ -230,11 +230,11 @@ def _to_utc(
     where: tzinfo,
     resolution: float,
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Return UTC of local readings, in ns, and what must be said; `NAT` stays.
+    """Return UTC of local readings, in ns, and notes; `NAT` stays.
 
-    Readings that came twice, when the clocks were put back, are told apart by where
-    they step back, else by the test time that passed to the rows around them. A clock
-    that runs on through the changes keeps the offset of its first reading, and a note
+    When the clocks are put back, some readings occur twice. They are distinguished by
+    the step back, or else by the test time between them and the rows around them. A
+    clock that ignores the changes keeps the offset of its first reading, and a note
     says so.
 
     Parameters
@@ -242,16 +242,16 @@ def _to_utc(
     local
         (rows,) ns since 1970 on the local clock, in the order of the file.
     test_time
-        (rows,) s; None where there is none beside the readings.
+        (rows,) s; None if there is no test time apart from the readings.
     where
-        The zone.
+        Zone of the local clock.
     resolution
-        Of the readings, s.
+        Resolution of the readings, s.
 
     Raises
     ------
     ArgumentError
-        If a reading does not exist in the zone, or cannot be told from its twin.
+        If a reading does not exist in the zone, or is ambiguous between two hours.
     """
     utc = np.full(local.size, NAT)
     rows = np.flatnonzero(local != NAT)
@@ -277,7 +277,7 @@ def _to_utc(
 def _runs_on(
     local: np.ndarray, passed: np.ndarray, offsets: _Offsets, close: float
 ) -> np.ndarray:
-    """Return where a clock meets changes of summer time, if it runs on through all."""
+    """Return the rows at which a clock ignores summer time; empty if it follows any."""
     met = np.zeros(max(local.size - 1, 0), bool)
     for column in offsets:
         met |= column[1:] != column[:-1]
@@ -301,7 +301,7 @@ def _said(local: np.ndarray, row: int, where: tzinfo) -> str:
 
 
 def _steady(local: np.ndarray) -> np.ndarray:
-    """Return seconds that pass with readings; by a usual step where they go back."""
+    """Return seconds elapsed between readings, with a usual step where they go back."""
     steps = np.diff(local) * 1e-9
     forward = steps[steps > 0]
     usual = float(np.median(forward)) if forward.size else 0.0
@@ -335,7 +335,7 @@ def _told_apart(
     close: float,
     where: tzinfo,
 ) -> np.ndarray:
-    """Return the offsets of a run of rows whose readings came twice."""
+    """Return the offsets of rows whose readings occurred twice."""
     a, b = rows
     first, second = offsets.first[a:b], offsets.second[a:b]
     late = np.diff(local[a:b]) * 1e-9 - np.diff(passed[a:b])
@@ -343,7 +343,7 @@ def _told_apart(
     if back.size:
         put_back = int(back[0]) + 1
         return np.where(np.arange(b - a) < put_back, first, second)
-    # How late each choice makes the first of these rows, and the row after them.
+    # Delay of the first of these rows and of the row after them, for each choice.
     fits = []
     for own in (first, second):
         lates = []
@@ -358,7 +358,7 @@ def _told_apart(
         fits.append(lates)
     exact = [bool(f) and all(late == 0 for late in f) for f in fits]
     possible = [bool(f) and all(late >= 0 for late in f) for f in fits]
-    # A pause on one side: the rows run on without one from, or to, the other side.
+    # With a pause on one side, the rows must continue without one on the other side.
     joined = [any(late == 0 for late in f) for f in fits]
     for choice in (exact, possible, joined):
         if choice[0] != choice[1]:
@@ -368,7 +368,7 @@ def _told_apart(
 
 
 def _late(begun: int, ended: int, passed: np.ndarray, close: float) -> float:
-    """Return by how much a clock went on more than test time; 0 within the error."""
+    """Return the excess of clock over test time in an interval; 0 within the error."""
     between = float(passed[1] - passed[0])
     late = float(ended - begun) * 1e-9 - between
     return 0.0 if abs(late) <= close + _DRIFT * abs(between) else late

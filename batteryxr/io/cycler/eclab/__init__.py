@@ -1,1 +1,1 @@
-"""Files of BioLogic's EC-Lab and BT-Lab, binary and as text."""
+"""Read files of BioLogic's EC-Lab and BT-Lab, binary and as text."""

@@ -1,4 +1,4 @@
-"""Binary files of EC-Lab (``.mpr``)."""
+"""Read binary files of EC-Lab (``.mpr``)."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _EXPORT = "Export it as text (.mpt) in EC-Lab."
 
 @dataclass(frozen=True)
 class MprRows:
-    """The rows of a file, a column at a time.
+    """Rows of a file, read one column at a time.
 
     Parameters
     ----------
     raw
-        (rows, bytes) of them.
+        (rows, bytes) of the rows as stored.
     layout
-        Where the columns stand.
+        Place and type of each column.
     settings
-        What else the file says.
+        Settings from the other modules of the file.
     notes
-        Flag -> sentence on what could not be told.
+        Flag -> message about what is unknown.
     """
 
     raw: np.ndarray
@@ -49,12 +49,12 @@ class MprRows:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels of exported text: of stored columns, then of those worked out."""
+        """Return the labels as in exported text: stored columns, then derived ones."""
         stored = [f.label for f in self.layout.fields]
         return (*stored, *derived.available(stored, self.settings.x))
 
     def column(self, label: str) -> np.ndarray:
-        """Return a column by its label, in its own type; one of bytes as it is."""
+        """Return a column by its label, in its own type, or as bytes."""
         for field in self.layout.fields:
             if field.label == label:
                 return layout.values(self.raw, field)
@@ -68,7 +68,7 @@ class MprRows:
 
     @property
     def unknown(self) -> dict[str, int]:
-        """Names and indices of columns that have a number and no name."""
+        """Return names and indices of columns that have a number but no name."""
         return {
             field.label.replace(" ", "_"): k
             for k, field in enumerate(self.layout.fields)
@@ -79,15 +79,15 @@ class MprRows:
 def read(path: Path, options: Options) -> RawTable:
     """Read a binary file.
 
-    Columns have the labels of exported text, also those that EC-Lab only works out
-    when it exports. A column that is not known keeps its number for a name.
+    Columns have the labels of exported text, including those that EC-Lab computes
+    only on export. An unknown column is named by its number.
 
     Parameters
     ----------
     path
         The file.
     options
-        `Options.columns` names labels that are not known.
+        `Options.columns` names labels that are unknown.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def read(path: Path, options: Options) -> RawTable:
 
 
 def contents(path: Path) -> tuple[MprRows, About]:
-    """Return the columns of a binary file, and what it says beside them.
+    """Return the columns of a binary file, with its settings.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def contents(path: Path) -> tuple[MprRows, About]:
 
 
 def rows(path: Path) -> MprRows:
-    """Return the rows of a binary file and what it says beside them.
+    """Return the rows of a binary file, with its settings.
 
     Raises
     ------
@@ -156,12 +156,12 @@ def rows(path: Path) -> MprRows:
 
 
 def _is_kept(field: layout.Field) -> bool:
-    """Tell whether a column has a number for a name, and values."""
+    """Tell whether a column has a number for a name, and readable values."""
     return field.label.startswith("column ") and not field.type.startswith("V")
 
 
 def _counts(module: Module, path: Path) -> tuple[int, tuple[int, ...], int]:
-    """Return the number of rows, those of the columns, and where the rows begin."""
+    """Return the number of rows, the column numbers, and the byte of the first row."""
     payload = module.payload
     if len(payload) < 5:
         raise FileFormatError(path, "the data module is too short for its counts.")
@@ -185,7 +185,7 @@ def _counts(module: Module, path: Path) -> tuple[int, tuple[int, ...], int]:
 
 
 def _begin(size: int, count: int, numbers: tuple[int, ...], path: Path) -> int:
-    """Return where the rows begin in a module of a version that is not known."""
+    """Return the byte of the first row in a module of unknown version."""
     if unknown := [n for n in numbers if not layout.is_known(n)]:
         raise FileFormatError(
             path,

@@ -1,4 +1,4 @@
-"""From the rows of one EC-Lab file to cycling: current, and no impedance among it."""
+"""Turn the rows of one EC-Lab file into cycling: add current, remove impedance."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.labels import Source
     from batteryxr.io.cycler.table import Options
 
-_OPEN_CIRCUIT = 3  # of the column "mode"
-#: Names for columns that are read and not kept; no name of the data model.
+_OPEN_CIRCUIT = 3  # value in the column "mode"
+#: Names for columns that are read and not kept; the data model has none of them.
 _FREQUENCY, _CHARGE, _MODE = "/frequency", "/charge", "/mode"
 _REST = "Open Circuit Voltage"
-#: Words of techniques whose rows are all of impedance.
+#: Words in the names of techniques that measure only impedance.
 _IMPEDANCE = ("Impedance Spectroscopy", "IR compensation (PEIS)")
 
 _NUMBER = re.compile(r"([+-]?[\d.,]+(?:[eE][+-]?\d+)?)\s*(.*)")
-#: What EC-Lab writes where nobody filled in the cell: mass / mg, molar mass, x.
+#: Defaults in EC-Lab if nobody described the cell: mass / mg, molar mass, x.
 _TEMPLATE = {
     "Mass of active material": 7000.0,
     "Molecular weight of active material (at x = 0)": 90.93,
@@ -43,11 +43,11 @@ _TOLD = (
 
 
 class LabelledTable(Protocol):
-    """Labelled columns that are read when asked for."""
+    """Labelled columns that are read when needed."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """Labels in order."""
+        """Return the labels in order."""
         ...
 
     def read(self, wanted: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -57,20 +57,20 @@ class LabelledTable(Protocol):
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a file beside its rows.
+    """Description of a file beside its rows.
 
     Parameters
     ----------
     path
         The file.
     technique
-        As EC-Lab names it; empty where the file does not.
+        Technique as EC-Lab names it; empty if the file does not give it.
     header, start, instrument, notes, first_line
         As in `RawTable`.
     unknown
-        Name -> index of columns that nobody knows and that are kept.
+        Name -> index of unknown columns that are kept.
     stamps
-        (rows,) clock readings in ns where times were exported as dates.
+        (rows,) clock readings in ns, if times were exported as dates.
     """
 
     path: Path
@@ -85,17 +85,17 @@ class About:
 
     @property
     def label_line(self) -> int | None:
-        """Line of the labels, where the file has lines."""
+        """Return the line of the labels, if the file has lines."""
         return None if self.first_line is None else self.first_line - 1
 
 
 def cycling(table: LabelledTable, about: About, options: Options) -> RawTable:
     """Return the rows of a file that are cycling.
 
-    Current is ``I`` or ``<I>``; where neither is there it comes from the charge passed
-    between rows (``dq``), or is zero at open circuit, and the label says so. Rows with
-    a frequency are impedance, as are all of its techniques: they are left out, and a
-    note says how many.
+    Current is ``I`` or ``<I>``. If neither exists, it is computed from the charge
+    passed between rows (``dq``), or is zero at open circuit; the label then says so.
+    Rows of impedance have a frequency, or belong to a technique of impedance. They are
+    left out, and a note gives their number.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def cycling(table: LabelledTable, about: About, options: Options) -> RawTable:
 
 
 def _helpers(labels: Sequence[str], found: Mapping[str, Source]) -> dict[str, int]:
-    """Return columns that are read and not kept: a frequency, what gives a current."""
+    """Return helper columns that are not kept: a frequency, and sources of current."""
     wanted = {}
     if (place := _at(labels, "freq/hz")) is not None:
         wanted[_FREQUENCY] = place
@@ -168,12 +168,12 @@ def _complete(
     found: Mapping[str, Source],
     about: About,
 ) -> dict[str, str]:
-    """Give columns the units of the data model, and a current; return its label.
+    """Convert columns to the data model's units, add a current; return its label.
 
     Raises
     ------
     FileFormatError
-        If one that is needed is missing.
+        If a required column is missing.
     """
     modes, passed = columns.pop(_MODE, None), columns.pop(_CHARGE, None)
     resting = about.technique == _REST

@@ -1,6 +1,6 @@
-"""Columns that EC-Lab works out when it exports text, worked out as it does.
+"""Compute the columns that EC-Lab derives only when it exports text.
 
-Each formula was told by pairs of binary files and their exported text.
+Each formula was found from pairs of binary files and their exported text.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    #: Returns a stored column by its label.
+    #: Function that returns a stored column by its label.
     Get = Callable[[str], np.ndarray]
 
-_VOLT, _AMP = 2, 1  # of "mode": which of both is controlled
+_VOLT, _AMP = 2, 1  # values of "mode": the controlled quantity
 _NET, _HALF = "Q charge/discharge/mA.h", "half cycle"
 
 
@@ -69,7 +69,7 @@ def _resistance(get: Get) -> np.ndarray:
     return np.abs(result)
 
 
-#: Label, labels that it needs, formula; the first whose needs are there counts.
+#: Label, labels that its formula needs, formula; the first possible one is taken.
 _FORMULAS: tuple[tuple[str, tuple[str, ...], Callable[[Get], np.ndarray]], ...] = (
     ("Q charge/mA.h", (_NET,), lambda get: np.maximum(get(_NET), 0)),
     ("Q discharge/mA.h", (_NET,), lambda get: np.maximum(-get(_NET), 0)),
@@ -110,14 +110,14 @@ _FORMULAS: tuple[tuple[str, tuple[str, ...], Callable[[Get], np.ndarray]], ...] 
 def available(
     stored: Iterable[str], x: tuple[float, float] | None = None
 ) -> dict[str, Callable[[Get], np.ndarray]]:
-    """Return the formula of each column that the stored ones give.
+    """Return the formula of each column that can be computed from the stored ones.
 
     Parameters
     ----------
     stored
         Labels of the stored columns.
     x
-        Content of the ion at the start, and the charge (mA h) for one of it.
+        Content of the ion at the start, and charge (mA h) per unit of content.
     """
     have = set(stored)
     found: dict[str, Callable[[Get], np.ndarray]] = {}

@@ -1,8 +1,8 @@
-"""Columns of ``.mpr`` files, and where each stands in the rows, known or not.
+"""Find the columns of ``.mpr`` files and their places in the rows.
 
-Numbers, labels and types were told by files that EC-Lab wrote in binary and exported as
-text: a number is the label at the same place, a type the only one under which both say
-the same.
+Numbers, labels and types were found from files that EC-Lab wrote in binary and exported
+as text. A number has the label at the same place; its type is the only one with which
+both files agree.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Number -> label, lowest bit and bits in the one byte that all of these share.
+#: Number -> label, lowest bit and number of bits in the byte that these share.
 FLAGS: dict[int, tuple[str, int, int]] = {
     1: ("mode", 0, 2),
     2: ("ox/red", 2, 1),
@@ -76,12 +76,12 @@ KNOWN: dict[int, tuple[str, str]] = {
     471: ("<Ece>/V", "<f4"),
 }
 
-#: Byte from which the rows stand in the data module, by its version.
+#: Version of the data module -> byte of its first row.
 ROWS_FROM = {2: 405, 3: 406}
-#: Byte to which the list of columns has room; zeros behind the last of them.
+#: End of the space for the list of columns; unused bytes are zero.
 LIST_TO = 405
 
-#: Number in the settings -> technique, as it is named in exported text.
+#: Number in the settings -> technique, as named in exported text.
 TECHNIQUES: dict[int, str] = {
     4: "Galvanostatic Cycling with Potential Limitation",
     6: "Cyclic Voltammetry",
@@ -95,12 +95,12 @@ TECHNIQUES: dict[int, str] = {
     127: "Modulo Bat",
 }
 
-#: Bytes that a column of unknown type may have, likeliest first.
+#: Possible bytes of a column of unknown type, most likely first.
 _WIDTHS = (4, 8, 2, 1)
-#: Runs of unknown columns between known ones that are tried.
+#: Most runs of unknown columns between known ones that are tried.
 _RUNS = 4
-_SAMPLE = 1000  # rows that tell whether a layout makes sense
-_SMALLEST, _LARGEST = 1e-30, 1e30  # of a number that is measured
+_SAMPLE = 1000  # rows on which a layout is tried
+_SMALLEST, _LARGEST = 1e-30, 1e30  # range of measured numbers
 _LATEST = 3e9  # s
 
 
@@ -110,16 +110,16 @@ class Field(NamedTuple):
     label: str
     type: str
     offset: int
-    shift: int = 0  # of flags: the lowest bit
-    bits: int = 0  # and how many there are
+    shift: int = 0  # lowest bit of a flag
+    bits: int = 0  # number of bits of a flag
 
 
 class RowLayout(NamedTuple):
-    """Columns of the rows, and the numbers of those that nobody knows."""
+    """Columns of the rows, and the numbers of unknown ones."""
 
     fields: tuple[Field, ...]
     unknown: tuple[int, ...]
-    problem: str = ""  # what could not be told, as a clause
+    problem: str = ""  # what is unknown, as a clause
 
 
 class _Run(NamedTuple):
@@ -146,17 +146,17 @@ def is_known(number: int) -> bool:
 
 
 def find(numbers: Sequence[int], rows: np.ndarray) -> RowLayout | None:
-    """Return the layout of rows, None if none fits.
+    """Return the layout of rows, or None if none fits.
 
-    Where columns are unknown, their widths are those with which all known ones make
-    sense. Where several do, what stands behind the first unknown one stays as bytes.
+    Unknown columns get the widths with which all known ones make sense. If several
+    layouts do, all columns after the first unknown one stay as bytes.
 
     Parameters
     ----------
     numbers
-        Of the columns.
+        Numbers of the columns.
     rows
-        (rows, bytes) of them.
+        (rows, bytes) of the rows as stored.
     """
     width = rows.shape[1]
     unknown = tuple(n for n in numbers if not is_known(n))
@@ -189,7 +189,7 @@ def find(numbers: Sequence[int], rows: np.ndarray) -> RowLayout | None:
 
 
 def _fields(numbers: Sequence[int], widths: dict[int, int]) -> tuple[Field, ...]:
-    """Return the fields if unknown columns have these widths, the last one's bytes."""
+    """Return the fields for given widths of unknown columns, which stay as bytes."""
     found: list[Field] = []
     offset, flags = 0, None
     for number in numbers:
@@ -218,7 +218,7 @@ def _runs(numbers: Sequence[int]) -> list[_Run]:
 
 
 def _sums(runs: Sequence[_Run], free: int) -> Iterator[tuple[int, ...]]:
-    """Yield the bytes that these runs may have, `free` in all."""
+    """Yield the possible bytes of each run, `free` in total."""
     if len(runs) > _RUNS:
         return
     run, *others = runs
@@ -230,7 +230,7 @@ def _sums(runs: Sequence[_Run], free: int) -> Iterator[tuple[int, ...]]:
 
 
 def values(rows: np.ndarray, field: Field) -> np.ndarray:
-    """Return a column of rows of bytes, a copy for which its place does not matter."""
+    """Return one column from rows of bytes, as an aligned copy."""
     kind = np.dtype(field.type)
     part = np.ascontiguousarray(rows[:, field.offset : field.offset + kind.itemsize])
     column = part.view(kind)[:, 0]
@@ -238,7 +238,7 @@ def values(rows: np.ndarray, field: Field) -> np.ndarray:
 
 
 def _makes_sense(fields: Sequence[Field], rows: np.ndarray) -> bool:
-    """Tell whether the known columns hold what they may."""
+    """Tell whether all known columns hold plausible values."""
     return all(
         _may_be(field.label, values(rows, field))
         for field in fields
@@ -271,7 +271,7 @@ def _split(
     runs: Sequence[_Run],
     rows: np.ndarray,
 ) -> tuple[tuple[Field, ...], tuple[str, ...]]:
-    """Return fields with runs of bytes told apart, and the numbers that cannot be."""
+    """Return fields with runs of bytes split into columns, and unresolved numbers."""
     found = [f for f in fields if not f.type.startswith("V")]
     vague: list[str] = []
     offsets = {f.label: f.offset for f in fields}
@@ -293,7 +293,7 @@ def _split(
 
 
 def _typed(field: Field, rows: np.ndarray) -> Field:
-    """Return an unknown column as numbers: floating ones where all could be some."""
+    """Return an unknown column as numbers, floating if all values could be."""
     width = int(field.type[1:])
     if width in (4, 8):
         floating = field._replace(type=f"<f{width}")

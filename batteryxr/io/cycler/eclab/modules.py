@@ -1,4 +1,4 @@
-"""The modules of a BioLogic ``.mpr`` file, and what settings and log among them say."""
+"""Split a BioLogic ``.mpr`` file into modules, and read its settings and log."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _FIRST = 52  # bytes before the first module
 _MARK = b"MODULE"
 _NAME, _LENGTH, _HEADER = 6, 41, 57  # bytes into a module: name, length, payload
 _PLAIN = struct.Struct("<II8s")  # length, version, day
-#: Other headers are told by their length leading to the next module: its place, and
-#: how long the header may be.
+#: Other headers are recognised if their length leads to the next module: possible
+#: bytes of the length, and possible sizes of the header.
 _PLACES, _HEADERS = (41, 45, 49), range(57, 97, 4)
 _MOST = 64
-_EPOCH = datetime(1899, 12, 30)  # of dates that count days
+_EPOCH = datetime(1899, 12, 30)  # day 0 of dates that count days
 _DAYS = (32874.0, 73051.0)  # 1990 to 2100
-_CHARGE = 26801.5  # mA h/mol, as EC-Lab has Faraday's constant
+_CHARGE = 26801.5  # mA h/mol, EC-Lab's value of Faraday's constant
 _NONE = "(unspecified)"
-#: Byte in the settings -> float32, or text behind a byte that has its length.
+#: Byte in the settings of a float32, or of a text's length, which the text follows.
 _NUMBERS = {
     "mass": 263,  # mg
     "at": 267,
@@ -59,11 +59,11 @@ class Module:
     Parameters
     ----------
     name
-        Such as ``"VMP data"``.
+        Name, such as ``"VMP data"``.
     version
-        Of its layout; None where the header is of a kind that is not known.
+        Version of its layout; None if the header is of an unknown kind.
     payload
-        What is in it.
+        Content after the header.
     """
 
     name: str
@@ -72,24 +72,24 @@ class Module:
 
 
 class EclabSettings(NamedTuple):
-    """What a file says beside its rows."""
+    """Settings and log of a file."""
 
     technique: str
     start: datetime | None
     device: str
     header: dict[str, Any]
-    x: tuple[float, float] | None  # content at the start, and mA h for one of it
+    x: tuple[float, float] | None  # content at the start, and mA h per unit of it
 
 
 def modules(raw: bytes, path: Path) -> list[Module]:
-    """Return the modules of a file, each as long as it says.
+    """Return the modules of a file, each as long as it states.
 
     Parameters
     ----------
     raw
         The whole file.
     path
-        Its name, for errors.
+        Path of the file, for errors.
 
     Raises
     ------
@@ -139,12 +139,12 @@ def _ends(raw: bytes, end: int) -> bool:
 
 
 def _is_day(day: bytes) -> bool:
-    """Tell whether eight letters are a date, in whatever order the computer has."""
+    """Tell whether eight letters are a date, in any order of day and month."""
     return sum(chr(letter).isdigit() for letter in day) >= 4 and day.isascii()
 
 
 def _guesses(raw: bytes, place: int) -> list[tuple[int, int]]:
-    """Return starts and ends of the payload if the header is of another kind."""
+    """Return possible starts and ends of the payload for another kind of header."""
     found = []
     for offset in _PLACES:
         if place + offset + 4 > len(raw):
@@ -156,7 +156,7 @@ def _guesses(raw: bytes, place: int) -> list[tuple[int, int]]:
 
 
 def settings_of(modules: Sequence[Module]) -> EclabSettings:
-    """Return what the settings and the log say, where they are of a known kind."""
+    """Return settings and log of a file, if they are of a known kind."""
     by_name = {module.name: module for module in modules}
     header: dict[str, Any] = {}
     technique, x = "", None
@@ -169,7 +169,7 @@ def settings_of(modules: Sequence[Module]) -> EclabSettings:
             x = _settings(bytes(settings.payload), header)
     start, device = None, ""
     if log is not None and len(log.payload) >= _LEAST_LOG:
-        # A date of these years is no accident, whatever the version.
+        # A date in these years is no accident, whatever the version.
         start = _start(log.payload)
         device = _log(bytes(log.payload), header) if log.version == 0 else ""
     if start is not None:
@@ -214,7 +214,7 @@ def _log(raw: bytes, header: dict[str, Any]) -> str:
 
 
 def _start(log: memoryview) -> datetime | None:
-    """Return when the acquisition began: days since 1899, to the millisecond."""
+    """Return the start of the acquisition: days since 1899, to the millisecond."""
     (days,) = struct.unpack_from("<d", log, _START)
     if not _DAYS[0] < days < _DAYS[1]:
         return None
@@ -222,7 +222,7 @@ def _start(log: memoryview) -> datetime | None:
 
 
 def _loops(payload: memoryview) -> list[int]:
-    """Return the first rows of loops: a count, and so many numbers; else none."""
+    """Return the first rows of loops: a count and as many numbers; else none."""
     if len(payload) < 4:
         return []
     (count,) = struct.unpack_from("<I", payload)
@@ -232,7 +232,7 @@ def _loops(payload: memoryview) -> list[int]:
 
 
 def _text(raw: bytes, place: int) -> str:
-    """Return the text behind a byte that has its length."""
+    """Return the text that follows a byte with its length."""
     end = place + 1 + raw[place]
     words = raw[place + 1 : end].decode("cp1252", errors="replace")
     return words.replace("\r\n", "\n").strip("\0 \n")

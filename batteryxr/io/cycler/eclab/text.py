@@ -1,4 +1,4 @@
-"""Text exports of EC-Lab and BT-Lab (``.mpt``)."""
+"""Read text exports of EC-Lab and BT-Lab (``.mpt``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options, RawTable
 
 _COUNT = re.compile(rb"Nb header lines\s*:\s*(\d{1,6})")
-#: A label that every line of labels has, and bytes that such a line has at most.
+#: A label in every line of labels, and the most bytes of that line.
 _TIME = re.compile(rb"(?:^|[\t\n])(?:time/s|freq/Hz)\t")
 _LABELS = 8000
 _PAIR = re.compile(r"([^:\t]+?) ?: *(.*)")
@@ -34,11 +34,11 @@ _PAIR = re.compile(r"([^:\t]+?) ?: *(.*)")
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of text; times that were exported as dates become seconds."""
+    """Rows of text, in which times exported as dates become seconds."""
 
     table: TextTable
-    stamps: np.ndarray | None = None  # ns, of the column with dates
-    dates: int | None = None  # its index
+    stamps: np.ndarray | None = None  # ns, from the column of dates
+    dates: int | None = None  # index of that column
 
     @property
     def labels(self) -> Sequence[str]:
@@ -63,21 +63,21 @@ def read(path: Path, options: Options) -> RawTable:
     Parameters
     ----------
     path
-        The file, with its header or without. Any language of the cycler's computer:
-        decimal commas are told from the rows.
+        The file, with its header or without, in any language of the cycler's computer:
+        decimal commas are recognised from the rows.
     options
         `Options.dayfirst` overrides EC-Lab's month-first dates.
 
     Raises
     ------
     FileFormatError
-        Naming the line at fault.
+        If the export is damaged; the message names the line.
     """
     return cycling(*contents(path, options), options)
 
 
 def contents(path: Path, options: Options) -> tuple[LabelledTable, About]:
-    """Return the columns of a text export, and what it says beside them.
+    """Return the columns of a text export, with its header.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def contents(path: Path, options: Options) -> tuple[LabelledTable, About]:
     Raises
     ------
     FileFormatError
-        Naming the line at fault.
+        If the export is damaged; the message names the line.
     """
     raw = files.text(path)
     lines, body = _split(raw, path)
@@ -119,7 +119,7 @@ def contents(path: Path, options: Options) -> tuple[LabelledTable, About]:
 
 
 def _split(raw: bytes, path: Path) -> tuple[list[str], bytes]:
-    """Return header lines, that of the labels last, and the rows."""
+    """Return the header lines, with the line of labels last, and the rows."""
     match = _COUNT.search(raw[:1000])
     if match is None and _TIME.search(first := raw[: raw.find(b"\n") + 1]):
         return decode(first).splitlines(), raw[len(first) :]
@@ -132,7 +132,7 @@ def _split(raw: bytes, path: Path) -> tuple[list[str], bytes]:
     for number in range(count):
         end = raw.find(b"\n", end) + 1
         if end == 0 and number == count - 1 and _TIME.search(raw[-_LABELS:]):
-            end = len(raw)  # labels, and nothing was recorded
+            end = len(raw)  # labels only: nothing was recorded
         elif end == 0:
             raise FileFormatError(
                 path,
@@ -144,7 +144,7 @@ def _split(raw: bytes, path: Path) -> tuple[list[str], bytes]:
 
 
 def _header(lines: list[str]) -> dict[str, Any]:
-    """Return what the header says: pairs, technique, and its settings as text."""
+    """Return the header: pairs, technique, and settings as text."""
     header: dict[str, Any] = {}
     settings: list[str] = []
     for line in lines[2:]:

@@ -1,1 +1,1 @@
-"""Files in which the table is not simply rows under one line of labels."""
+"""Read files whose table is not simply rows under one line of labels."""

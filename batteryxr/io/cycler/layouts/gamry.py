@@ -1,4 +1,4 @@
-"""Gamry ``.DTA`` files: settings, then curves as tables, then more settings."""
+"""Read Gamry ``.DTA`` files: settings, then curves as tables, then more settings."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class GamryTable:
     Parameters
     ----------
     name
-        Such as ``"CURVE1"``.
+        Name, such as ``"CURVE1"``.
     labels
-        With units.
+        Labels with the units that are known here.
     body
-        The rows.
+        Rows as text.
     line
-        Of the first row, from 1.
+        Line of the first row, from 1.
     written
-        Labels with units of any kind, as a program that knows them all takes them.
+        Labels with all units of the file.
     """
 
     name: str
@@ -68,13 +68,13 @@ def read(path: Path, options: Options) -> RawTable:
     path
         The file.
     options
-        `Options.columns` names labels that are not known; `Options.dayfirst` says
-        how the date is written, for Gamry follows the computer.
+        `Options.columns` names labels that are unknown; `Options.dayfirst` gives the
+        order of the date, since Gamry follows the computer.
 
     Raises
     ------
     FileFormatError
-        Naming the line at fault, or what the file holds instead of cycling.
+        Naming the damaged line, or what the file holds instead of cycling.
     """
     raw = unified(text(path))
     curves = curves_of(raw)
@@ -119,7 +119,7 @@ def read(path: Path, options: Options) -> RawTable:
 
 
 def curves_of(raw: bytes) -> list[GamryTable]:
-    """Return the tables of a file whose names say that they are curves."""
+    """Return the tables of a file whose names mark them as curves."""
     found = []
     for block in _BLOCK.finditer(raw):
         start, rows = block.end(), []
@@ -167,7 +167,7 @@ def settings_of(raw: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for match in _SETTING.finditer(raw):
         name, *cells = (cell.strip() for cell in decode(match[0]).split("\t"))
-        if cells[0] != "TABLE":  # kind, value, words; or the value alone
+        if cells[0] != "TABLE":  # cells are kind, value, words; or only the value
             found.setdefault(name, cells[1] if len(cells) > 1 else cells[0])
     return found
 

@@ -1,4 +1,4 @@
-"""Reports in which rows of a cycle, of its steps and of their records take turns."""
+"""Read reports in which rows of cycles, of their steps and of records alternate."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from batteryxr.io.cycler.vendors import NEWARE
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: What a record row takes from the row of its cycle or step.
+#: Quantities that a record row takes from the row of its cycle or step.
 _TAKEN = ("cycle", "step", STATE)
 _OUTER = tuple(column for column in NEWARE.columns if column.name in _TAKEN)
-_HEAD = 50  # labels stand within these rows
-_CELLS = 3  # of a line of labels for records, at least
+_HEAD = 50  # rows that are searched for labels
+_CELLS = 3  # fewest cells in a line of labels for records
 
 
 @dataclass(frozen=True)
 class Nested:
-    """Where the lines of labels of a nested report stand.
+    """Places of the lines of labels in a nested report.
 
     Parameters
     ----------
     row
-        Index of the first of them; the line for records is the last.
+        Index of the first of these lines; the line for records is the last.
     labels
-        Of each level: cycles, steps, records; or steps, records.
+        Labels of each level: cycles, steps, records; or steps, records.
     """
 
     row: int
@@ -38,12 +38,12 @@ class Nested:
 
     @property
     def depth(self) -> int:
-        """Empty cells before a record."""
+        """Return the number of empty cells before a record."""
         return len(self.labels) - 1
 
     @property
     def taken(self) -> tuple[tuple[int, ...], ...]:
-        """Index of the cells that records take from each level above them."""
+        """Return the indices of cells that records take from cycle and step rows."""
         own = choose(self.labels[-1], _OUTER)
         found: list[tuple[int, ...]] = []
         for level in self.labels[:-1]:
@@ -54,7 +54,7 @@ class Nested:
 
     @property
     def flat(self) -> tuple[str, ...]:
-        """Labels of the table of records with what they take."""
+        """Return labels of cells taken from cycles and steps, then of the records."""
         outer = [
             level[index]
             for level, chosen in zip(self.labels, self.taken, strict=False)
@@ -64,20 +64,20 @@ class Nested:
 
 
 class RowParts(NamedTuple):
-    """The functions that tell cells from a row, whatever kind of row it is."""
+    """Functions that work on the cells of a row, whatever its type."""
 
-    depth: Callable[[Any], int]  # empty cells at its begin
+    depth: Callable[[Any], int]  # empty cells at its beginning
     cells: Callable[[Any], Sequence[Any]]
-    joined: Callable[[Sequence[Any]], Any]  # cells -> begin of a row
+    joined: Callable[[Sequence[Any]], Any]  # cells -> beginning of a row
 
 
 def find(rows: Sequence[Sequence[str]]) -> Nested | None:
-    """Return the lines of labels, each one cell further to the right; None if none.
+    """Return the lines of labels, each one cell further to the right, or None.
 
     Parameters
     ----------
     rows
-        The first rows, split into cells.
+        First rows, split into cells.
     """
     depths = [_depth(row) for row in rows[:_HEAD]]
     for number, (first, second) in enumerate(itertools.pairwise(depths)):
@@ -97,23 +97,23 @@ def _depth(row: Sequence[str]) -> int:
 
 
 def _worded(rows: Sequence[Sequence[str]]) -> bool:
-    """Tell whether no row holds a number."""
+    """Tell whether no row begins a cell with a digit."""
     return not any(cell.strip()[:1].isdigit() for row in rows for cell in row)
 
 
 def flattened(
     nested: Nested, body: Sequence[Any], rows: RowParts
 ) -> tuple[list[Any], np.ndarray]:
-    """Return the records, with what they take before them, and their place in `body`.
+    """Return the records with cells of their cycle and step, and their places.
 
     Parameters
     ----------
     nested
-        Of the report.
+        Places of the labels in the report.
     body
-        Rows below the labels, any object that can be cut and added to.
+        Rows below the labels; any type that can be sliced and added.
     rows
-        How to tell the cells of one.
+        Functions for the cells of a row.
     """
     depth, levels = nested.depth, nested.taken
     held: list[list[Any]] = [[""] * len(chosen) for chosen in levels]

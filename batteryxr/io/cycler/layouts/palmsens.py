@@ -1,4 +1,4 @@
-"""PalmSens: curves side by side in PSTrace's csv, and its sessions (JSON)."""
+"""Read PalmSens files: curves side by side in PSTrace's csv, and sessions (JSON)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options, RawTable
 
 _BEGUN = "Date and time measurement:"
-_WITHIN = 30  # lines before the units
+_WITHIN = 30  # most lines before the units
 _UNIT = re.compile(r"([munp]?[avcs]|µ[ac]|μ[ac]|hz|ohm|Ω|°)", re.IGNORECASE)
-_TICKS = datetime(1, 1, 1)  # from which .NET counts 100 ns
+_TICKS = datetime(1, 1, 1)  # zero of .NET's count of 100 ns
 _LATEST = 662_000_000_000_000_000  # the year 2098
-#: What PalmSens calls its classes of units -> units. The values are in these, even
-#: where the symbol beside them is "A".
+#: PalmSens' class of units -> units. The values are in these, even if the symbol
+#: beside them is "A".
 _CLASSES = {
     "Time": "s", "Volt": "V", "MicroAmpere": "uA", "Ampere": "A",
 }  # fmt: skip
@@ -48,15 +48,15 @@ class _Recording:
     Parameters
     ----------
     title
-        As in the file.
+        Title in the file.
     labels
-        With units.
+        Labels with units.
     columns
-        One for each.
+        One column for each label.
     start
-        Of the measurement, as text, or empty.
+        Start of the measurement as text, or empty.
     line
-        Of the first row, where it has one.
+        Line of the first row, if the file has lines.
     """
 
     title: str
@@ -69,8 +69,8 @@ class _Recording:
 def read(path: Path, options: Options) -> RawTable:
     """Read a csv export of PSTrace.
 
-    Each curve has an own pair of columns. Those of one measurement, with the same
-    times, are read as one table; `Options.test` chooses one of several, from 1.
+    Each curve has its own pair of columns. Curves of one measurement, which have the
+    same times, are read as one table; `Options.test` chooses one of several, from 1.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _exported(path: Path, raw: bytes) -> list[_Recording]:
 
 
 def _of_curves(row: Sequence[str]) -> bool:
-    """Tell whether a row belongs to the curves: a spectrum may stand below them."""
+    """Tell whether a row belongs to the curves; a spectrum may follow below them."""
     return not (row and row[0].startswith("Measurement:"))
 
 
@@ -214,7 +214,7 @@ def _joined(pairs: Sequence[_Recording]) -> list[_Recording]:
 
 
 def _lowered(value: Any) -> Any:
-    """Return JSON with keys in lower case: versions differ in that."""
+    """Return JSON with keys in lower case, since versions differ in case."""
     if isinstance(value, dict):
         return {str(key).lower(): _lowered(item) for key, item in value.items()}
     return [_lowered(item) for item in value] if isinstance(value, list) else value
@@ -240,7 +240,7 @@ def _measured(path: Path, measurement: Mapping[str, Any]) -> _Recording:
 
 
 def _moment(ticks: Any) -> str:
-    """Return the local time of a count of .NET; empty where it is none."""
+    """Return the local time of a .NET count of ticks; empty if it is invalid."""
     if not isinstance(ticks, int) or not 0 < ticks < _LATEST:
         return ""
     return (_TICKS + timedelta(microseconds=ticks // 10)).isoformat(sep=" ")
