@@ -44,11 +44,11 @@ _DIMENSIONS = (
     "spectrum",
     "frequency",
 )
-#: What a record of a cycler has, and what a series of scans has once it is joined.
+#: Variables of a cycler record, and coordinates of a joined series of scans.
 _CYCLED = ("record", "test_time", "voltage", "current")
 _CLOCKED = ("record", "time", "voltage")
 _JOINED = (("scan", "spectrum"), "voltage", "time")
-#: What tells how much charge moved: of these one.
+#: Variables from which the charge follows; one is enough.
 _CHARGED = ("current", "specific_capacity", "capacity")
 
 
@@ -95,7 +95,7 @@ class Echem(Accessor):
     4. ``scans = record.echem.join(spectra, mass=7.0, formula="LiNiO2")``
     5. ``scans.echem.states([("charge", 3.6), ("discharge", 3.6)])``
 
-    What it offers depends on what it is asked of: a record, a result, or scans.
+    The methods offered depend on the object: a record, a result, or scans.
     """
 
     _understands = _DIMENSIONS
