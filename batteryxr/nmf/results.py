@@ -164,7 +164,7 @@ def label_components(
 
 
 def _on_bound(rows: np.ndarray) -> np.ndarray:
-    """Return the fraction of its points at which a shifted component is not above zero."""
+    """Return the fraction of points at which a shifted component is not above zero."""
     finite = np.isfinite(rows)
     highest = np.max(np.where(finite, rows, 0.0), axis=1, initial=0.0)
     low = finite & (np.nan_to_num(rows) <= 1e-9 * highest[:, None])
