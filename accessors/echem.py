@@ -53,7 +53,7 @@ _CHARGED = ("current", "specific_capacity", "capacity")
 
 
 class EchemPlots(Accessor):
-    """Plots of cycling, titrations and the operando axis."""
+    """Plot cycling, titrations and the operando axis."""
 
     _understands = _DIMENSIONS
     _called = "echem.plot"
@@ -87,7 +87,7 @@ class EchemPlots(Accessor):
 
 @xr.register_dataset_accessor("echem")
 class Echem(Accessor):
-    """Electrochemistry of cycler records, and the operando axis of scans.
+    """Analyse cycler records, and give scans an operando axis.
 
     1. ``record.echem.cycles(electrode="cathode", first="charge", mass=7.0)``
     2. ``record.echem.dqdv(smoothing=0.020).echem.peaks()``
@@ -151,7 +151,7 @@ class Echem(Accessor):
 
 
 class EchemArrayPlots(Accessor):
-    """Plots of one array on the operando axis."""
+    """Plot one array on the operando axis."""
 
     _understands = ("scan", "state", "spectrum", "frequency")
     _called = "echem.plot"
@@ -166,7 +166,7 @@ class EchemArrayPlots(Accessor):
 
 @xr.register_dataarray_accessor("echem")
 class EchemArray(Accessor):
-    """The operando axis of one array on ``scan``, once it is joined."""
+    """Use the operando axis of one joined array on ``scan``."""
 
     _understands = ("scan", "state", "spectrum", "frequency", "capacity")
     _called = "echem"

@@ -48,7 +48,7 @@ _MANY = (*_SERIES, "y", "x")
 
 
 class XanesPlot(Accessor):
-    """Plots of stacks and spectra."""
+    """Plot stacks and spectra."""
 
     _understands = ("energy", "shift", "y", "x", "particle", "cluster")
     _called = "xanes.plot"
@@ -81,7 +81,7 @@ class XanesMapsPlot(XanesPlot):
 
 @xr.register_dataarray_accessor("xanes")
 class Xanes(Accessor):
-    """Chemical states from spectra, series and stacks along `energy`.
+    """Find chemical states from spectra, series and stacks along `energy`.
 
     1. ``normal = mu.xanes.normalise(e0=5480)``
     2. ``edge = normal.xanes.edge_energy()``

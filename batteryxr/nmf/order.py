@@ -158,7 +158,7 @@ def _drawn(block: Block, seed: int) -> Block:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Data, rules and numbers that are shared by all numbers of components."""
+    """Hold the data, rules and numbers shared by all numbers of components."""
 
     block: Block
     rules: Rules

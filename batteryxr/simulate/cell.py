@@ -67,7 +67,7 @@ class Material:
 
     @property
     def molar_mass(self) -> float:
-        """Mass of one mole of formula units (g mol-1)."""
+        """Return the mass of one mole of formula units (g mol-1)."""
         import periodictable
 
         return float(periodictable.formula(self.formula).mass)
