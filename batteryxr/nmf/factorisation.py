@@ -69,9 +69,9 @@ class Solver:
     kind
         ``"active-set"`` (exact halves, extrapolated) or ``"hals"``. ``"coordinate"``
         sweeps once over each half in turn, as scikit-learn does; it is slow, but
-        stays near its start where many answers fit alike. ``"pure"`` takes the purest
-        patterns as components and refines nothing; the maps of images are then truer
-        than at the lowest residual.
+        stays near its start where many answers fit equally well. ``"pure"`` takes the
+        purest patterns as components and refines nothing; the maps of images are then
+        truer than at the lowest residual.
     start
         The first start: ``"pure"``, ``"singular"`` or ``"random"``, or components to
         start from. All further starts are random.

@@ -70,8 +70,8 @@ def metropolis(
     Reads once. Each chain starts at random. While the temperature falls to that of the
     noise, it accepts changes of single values of components and of pairs of weights by
     Metropolis' rule. Then it draws from the posterior. Changes of single values cannot
-    rotate all components together, though many rotations fit alike. The draws are
-    therefore spread over all such rotations by hit-and-run. An interrupt
+    rotate all components together, though many rotations fit equally well. The draws
+    are therefore spread over all such rotations by hit-and-run. An interrupt
     (KeyboardInterrupt) returns the state of the chains so far.
 
     Parameters
@@ -97,9 +97,9 @@ def metropolis(
         As in `fit`, for the best chain refined to the nearest optimum. ``weights``
         and ``components`` have an ``_error`` (root mean square distance of the draws
         from the optimum, with the noise of fixed scans), and ``_low`` and ``_high``
-        (the range of all answers that fit alike, plus three standard deviations of
-        noise). ``weights_quantiles`` (quantile) of the draws take all answers that fit
-        alike as equally likely: the truth lies between low and high, but may well be
+        (the range of all equally good answers, plus three standard deviations of
+        noise). ``weights_quantiles`` (quantile) of the draws take these answers as
+        equally likely: the truth lies between low and high, but may well be
         near an end. ``rhat`` and ``effective_draws`` of each weight are near 1 and
         large where the chains have converged. For each ``chain``:
         ``chain_weights``, ``chain_components``, ``chain_error``, ``chain_similarity``
@@ -113,10 +113,10 @@ def metropolis(
 
     Notes
     -----
-    An error is one standard deviation where the range of all answers that fit alike is
-    narrow against the noise. Where it is wide, taking them as equally likely is a
-    prior: errors and quantiles are then no frequencies. A truth at a corner, such as a
-    pure phase, is often farther off. The range makes no such assumption.
+    An error is one standard deviation where the range of equally good answers is narrow
+    against the noise. Where it is wide, taking them as equally likely is a prior:
+    errors and quantiles are then no frequencies. A truth at a corner, such as a pure
+    phase, is often farther off. The range makes no such assumption.
 
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).

@@ -289,7 +289,7 @@ def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
 def index_of_best(runs: list[Run]) -> int:
     """Return the index of the best run.
 
-    Among runs that fit alike the earlier wins: rounding must not choose among
+    Among equally good runs the earlier wins: rounding must not choose among
     rotations, and the first, which starts at the purest patterns, stays closest to
     them.
     """

@@ -48,7 +48,7 @@ class _Work(NamedTuple):
 TABULATED = 8
 #: Columns solved at a time, so that their right-hand sides stay in cache.
 _STRIP = 256
-#: Ridge relative to the mean diagonal; keeps Grams of alike components invertible.
+#: Ridge relative to the mean diagonal; keeps Grams of similar components invertible.
 _RIDGE = 1e-11
 #: Ratio of sizes below which components are measured in units of their own.
 _APART = 1e-2

@@ -40,7 +40,7 @@ class Chain:
     noise
         (k, samples) standard deviation of the weights by noise alone.
     range
-        Range of all factorisations that fit alike.
+        Range of all factorisations that fit equally well.
     """
 
     run: Run
@@ -122,7 +122,7 @@ def run_chain(
         steps=schedule.rotations,
         draws=schedule.draws,
     )
-    # Add the scatter of the draws around each factorisation that fits alike.
+    # Add the scatter of the draws around each equally good factorisation.
     w, h = (np.array(part) for part in zip(*drawn, strict=True))
     chain.weights, chain.components = w - w.mean(axis=0), h - h.mean(axis=0)
     chain.noise = chain.weights.std(axis=0)

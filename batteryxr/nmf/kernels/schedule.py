@@ -27,7 +27,7 @@ class Sampling:
     draws, thin
         Number of draws kept of each chain, one in `thin` sweeps.
     rotations
-        Steps of each chain over the factorisations that fit alike.
+        Steps of each chain over the factorisations that fit equally well.
 
     Raises
     ------

@@ -419,7 +419,7 @@ class _Phases:
     def exchanged(self, model: _Series, found: Mixed) -> list[np.ndarray]:
         """Return parameters in which two phases exchange their lattices.
 
-        For phases with alike lattices, each may have taken the place of the other.
+        For phases with similar lattices, each may have taken the place of the other.
         """
         first = [float(np.linalg.norm(f.crystal.cell[0])) for f in model.fits]
         places = [own[0].start for own in model.places()]
