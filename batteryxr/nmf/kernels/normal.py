@@ -191,7 +191,7 @@ def sweep_smooth(
     stiffness: np.ndarray,
     sweeps: int,
 ) -> None:
-    """Sweep like `sweep`, with the penalty ``stiffness`` on second differences."""
+    """Sweep like `sweep`, adding ``stiffness[j] sum(second difference of row j)^2``."""
     grams = gram[None] if gram.ndim == 2 else gram
     _sweep_smooth(grams, np.ascontiguousarray(rhs), rows, stiffness, sweeps)
 

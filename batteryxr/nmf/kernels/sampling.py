@@ -79,10 +79,10 @@ def run_chain(
         Variance of a value of the data, in the units of their statistical weights.
     schedule
         Lengths, and the temperature at the start.
+    scans
         (k,) bool: components that are fixed scans, whose noise counts.
-        (k,) bool: components that are fixed scans, and have noise.
+    tick
         Function called after each sweep; True stops the chain.
-        Called after each sweep; True stops the chain.
     """
     state = _State(data, start, rules, rng)
     stopped = False

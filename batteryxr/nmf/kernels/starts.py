@@ -91,7 +91,7 @@ def singular(x: np.ndarray, n: int, span: Span | None = None) -> Span:
 
 
 def at_random(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (n, points) random samples, each value scaled at random."""
+    """Return (n, points): different random samples, each value scaled at random."""
     rows = rng.choice(len(x), n, replace=len(x) < n)
     noise = rng.uniform(0.5, 1.5, (n, x.shape[1]))
     return np.maximum(np.asarray(x[rows], dtype=np.float64), 0.0) * noise
