@@ -1,4 +1,4 @@
-"""The accessors: tables of contents of what can be done with labelled data."""
+"""Accessors: one table of contents for each technique on labelled data."""
 
 from batteryxr.accessors import cdi as cdi
 from batteryxr.accessors import echem as echem

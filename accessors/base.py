@@ -1,4 +1,4 @@
-"""What all accessors share: bound functions, and a summary that computes nothing."""
+"""Shared parts of all accessors: bound functions, and a summary without computing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ R = TypeVar("R")
 
 
 class Accessor:
-    """Holds the object; every method is a function bound to it."""
+    """Hold an object whose methods are functions bound to it."""
 
     #: Dimensions that the accessor's methods understand.
     _understands: ClassVar[tuple[str, ...]] = ()
-    #: What the accessor is called by, if not by its class name.
+    #: Name of the accessor, where it is not the class name.
     _called: ClassVar[str] = ""
 
     def __init__(self, data: Any) -> None:
@@ -62,7 +62,7 @@ class Accessor:
         return [f"{d} ({DIMENSIONS[d]})" for d in known]
 
     def _methods(self) -> list[str]:
-        # The y of one pixel is a place, no axis, and the capacity of scans is none.
+        # Coordinates that are dimensions elsewhere: a pixel's y is a position only.
         lying = [n for n in self._obj.coords if n not in DIMENSIONS]
         variables = getattr(self._obj, "data_vars", ())
         there = {str(name) for name in (*self._obj.dims, *lying, *variables)}
@@ -93,9 +93,9 @@ def method(
     function
         Takes the object first.
     needs
-        Dimensions or variables that have to be there for the method to be offered in
-        completion and summaries; of several in a tuple, one. Called without them, the
-        function says itself what is missing.
+        Dimensions or variables that must be present for completion and summaries to
+        offer the method; one of a tuple is enough. Called without them, the function
+        itself says what is missing.
     """
 
     @functools.wraps(function)
@@ -130,15 +130,15 @@ class group:
 class opens:
     """Bind a panel of `batteryxr.widgets` by its name.
 
-    Panels stand above the accessors. Naming one, and importing it when it is asked
-    for, keeps that arrow one way and ``import batteryxr`` free of widgets.
+    Panels stand above the accessors. The panel is named here and imported on first
+    use, so that ``import batteryxr`` loads no widgets.
 
     Parameters
     ----------
     name
-        Of the panel.
+        Name of the panel.
     needs
-        As of `method`.
+        As in `method`.
     """
 
     def __init__(self, name: str, *needs: str | tuple[str, ...]) -> None:
@@ -162,7 +162,7 @@ class opens:
 
 
 def _fits(entry: Any, there: set[str]) -> bool:
-    """Tell whether what an entry needs is there; of a group, what one of it needs."""
+    """Tell whether an object has what an entry needs; for a group, what one needs."""
     if isinstance(entry, group):
         return any(_fits(e, there) for _, e in entry.accessor.all_entries())
     return all(

@@ -47,7 +47,7 @@ _STATES = ("state", *_SPACE)
 
 
 class CdiPlots(Accessor):
-    """Plots of coherent diffraction: objects, their quality, fields and states."""
+    """Plot coherent diffraction: objects, their quality, fields and states."""
 
     _understands = _DIMENSIONS
     _called = "cdi.plot"
@@ -70,7 +70,7 @@ class CdiPlots(Accessor):
 @xr.register_dataarray_accessor("cdi")
 @xr.register_dataset_accessor("cdi")
 class Cdi(Accessor):
-    """Coherent diffraction, from counts on `rocking`, `detector_y`, `detector_x`.
+    """Analyse coherent diffraction counts on `rocking`, `detector_y`, `detector_x`.
 
     1. ``volume = frames.cdi.correct(flat=white).cdi.crop(shape=(128, 160, 160))``
     2. ``result = volumes.cdi.retrieve(n_starts=6, store="starts.zarr")``

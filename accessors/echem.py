@@ -44,16 +44,16 @@ _DIMENSIONS = (
     "spectrum",
     "frequency",
 )
-#: What a record of a cycler has, and what a series of scans has once it is joined.
+#: Variables of a cycler record, and coordinates of a joined series of scans.
 _CYCLED = ("record", "test_time", "voltage", "current")
 _CLOCKED = ("record", "time", "voltage")
 _JOINED = (("scan", "spectrum"), "voltage", "time")
-#: What tells how much charge moved: of these one.
+#: Variables from which the charge follows; one is enough.
 _CHARGED = ("current", "specific_capacity", "capacity")
 
 
 class EchemPlots(Accessor):
-    """Plots of cycling, titrations and the operando axis."""
+    """Plot cycling, titrations and the operando axis."""
 
     _understands = _DIMENSIONS
     _called = "echem.plot"
@@ -87,7 +87,7 @@ class EchemPlots(Accessor):
 
 @xr.register_dataset_accessor("echem")
 class Echem(Accessor):
-    """Electrochemistry of cycler records, and the operando axis of scans.
+    """Analyse cycler records, and give scans an operando axis.
 
     1. ``record.echem.cycles(electrode="cathode", first="charge", mass=7.0)``
     2. ``record.echem.dqdv(smoothing=0.020).echem.peaks()``
@@ -95,7 +95,7 @@ class Echem(Accessor):
     4. ``scans = record.echem.join(spectra, mass=7.0, formula="LiNiO2")``
     5. ``scans.echem.states([("charge", 3.6), ("discharge", 3.6)])``
 
-    What it offers depends on what it is asked of: a record, a result, or scans.
+    The methods offered depend on the object: a record, a result, or scans.
     """
 
     _understands = _DIMENSIONS
@@ -151,7 +151,7 @@ class Echem(Accessor):
 
 
 class EchemArrayPlots(Accessor):
-    """Plots of one array on the operando axis."""
+    """Plot one array on the operando axis."""
 
     _understands = ("scan", "state", "spectrum", "frequency")
     _called = "echem.plot"
@@ -166,7 +166,7 @@ class EchemArrayPlots(Accessor):
 
 @xr.register_dataarray_accessor("echem")
 class EchemArray(Accessor):
-    """The operando axis of one array on ``scan``, once it is joined."""
+    """Use the operando axis of one joined array on ``scan``."""
 
     _understands = ("scan", "state", "spectrum", "frequency", "capacity")
     _called = "echem"

@@ -24,13 +24,13 @@ from batteryxr.nmf.phases import exchange, fractions, identification, structures
 
 @xr.register_dataarray_accessor("nmf")
 class Nmf(Accessor):
-    """Unmixing of a series of patterns, or of a stack of images.
+    """Unmix a series of patterns, or a stack of images.
 
-    1. ``lower_envelope`` makes signed patterns fit for it, ``model_order`` shows how
-       many components the data support, ``pca`` what singular vectors would say.
-    2. ``fit`` finds components and ratios; ``raise_n`` holds what is known fixed and
-       looks for more; ``metropolis`` tells the spread; ``fit_stretched`` follows peaks
-       that drift; ``fit_structures`` has crystals in place of free components.
+    1. ``lower_envelope`` helps to make signed patterns non-negative; ``model_order``
+       shows how many components the data support; ``pca`` gives the singular vectors.
+    2. ``fit`` finds components and ratios; ``raise_n`` keeps known components fixed
+       and adds more; ``metropolis`` gives errors; ``fit_stretched`` follows peaks
+       that drift; ``fit_structures`` fits crystals in place of free components.
     3. The result has an ``.nmf`` of its own, with its plots under ``.nmf.plot``.
     """
 
@@ -62,7 +62,7 @@ class Nmf(Accessor):
 
 
 class NmfPlot(Accessor):
-    """Plots of a factorisation, of what bounds it, and of the choice of a number."""
+    """Plot a factorisation, its residuals, and the choice of a number of components."""
 
     _understands = ("component", "n_components", "scan", "y", "x")
     _called = "nmf.plot"
@@ -76,13 +76,13 @@ class NmfPlot(Accessor):
 
 @xr.register_dataset_accessor("nmf")
 class NmfResult(Nmf):
-    """Reading a factorisation; what `Nmf` does with the one series of a Dataset.
+    """Read a factorisation; for a Dataset with one series, do the same as `Nmf`.
 
-    1. ``compare_steps`` tells which ratios of a finer step add up to which of these.
-    2. ``bands`` gives the range of every ratio that fits as well, ``advise`` what would
-       narrow it most; ``reconstruct``
-       rebuilds the series from chosen components; ``identify`` names them by crystal
-       structures (``refine_along`` follows one through a rebuilt series).
+    1. ``compare_steps`` finds which ratios of a finer step add up to which of these.
+    2. ``bands`` gives the range of each ratio that fits as well; ``advise`` names what
+       would narrow it most; ``reconstruct`` rebuilds the series from chosen
+       components; ``identify`` names them by crystal structures (``refine_along``
+       follows one through a rebuilt series).
     3. ``amounts`` turns ratios into moles, grams and lithium.
     4. ``purify`` turns principal components into phases, for contrast.
     5. ``plot.components``, ``plot.weights``, ``plot.maps``, ``plot.residual`` and

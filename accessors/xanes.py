@@ -42,13 +42,13 @@ from batteryxr.xanes.spectra import AXES
 from batteryxr.xanes.stacks import images, ptychography, registration
 
 _IMAGE = ("y", "x")
-#: Of these dimensions, one.
+#: Dimensions of a series; one is enough.
 _SERIES = ("scan", "state", "particle", "cluster")
 _MANY = (*_SERIES, "y", "x")
 
 
 class XanesPlot(Accessor):
-    """Plots of stacks and spectra."""
+    """Plot stacks and spectra."""
 
     _understands = ("energy", "shift", "y", "x", "particle", "cluster")
     _called = "xanes.plot"
@@ -63,7 +63,7 @@ class XanesPlot(Accessor):
 
 
 class XanesMapsPlot(XanesPlot):
-    """Plots of stacks and spectra, and of what was found in them."""
+    """Plot stacks and spectra, and the results found in them."""
 
     # maps and series
     maps = method(map_plots.plot_maps, *_IMAGE)
@@ -81,7 +81,7 @@ class XanesMapsPlot(XanesPlot):
 
 @xr.register_dataarray_accessor("xanes")
 class Xanes(Accessor):
-    """Chemical states from spectra, series and stacks along `energy`.
+    """Find chemical states from spectra, series and stacks along `energy`.
 
     1. ``normal = mu.xanes.normalise(e0=5480)``
     2. ``edge = normal.xanes.edge_energy()``
@@ -157,13 +157,13 @@ class Xanes(Accessor):
 
 @xr.register_dataset_accessor("xanes")
 class XanesMaps(Xanes):
-    """What was found in spectra: maps or series, compositions and domains.
+    """Work on results from spectra: maps or series, compositions and domains.
 
     1. ``density = maps.xanes.projected_density(element="V")``
     2. ``ratio = electrons.xanes.electron_ratio(density=density)``
     3. ``maps.xanes.cluster_orders()`` shows how many domains there may be.
     4. ``domains = maps.xanes.cluster(n_clusters=4)``
-    5. A Dataset with `absorption`, and `phase`, does all that one array does.
+    5. A Dataset with `absorption` and `phase` has all methods of a single array.
     """
 
     _understands = (*Xanes._understands, "peak", "standard", "component", "cluster")

@@ -1,4 +1,4 @@
-"""Panels: models of choices, and the views that show them in a notebook."""
+"""Panels: models of a user's choices, and the views that show them in a notebook."""
 
 from batteryxr.widgets.cluster_panel import ClusterPanel
 from batteryxr.widgets.component_panel import ComponentPanel

@@ -1,4 +1,4 @@
-"""The choice of clusters: features, their number, and pixels picked by hand."""
+"""Model of the choice of clusters: features, number, and pixels picked by hand."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from batteryxr.widgets.work import Job
 
 METHODS = get_args(Method)
-#: Pixels that a preview is made from, and beyond which there is one.
+#: Pixels used for a preview, and number of pixels above which a preview is made.
 _PREVIEW = 20_000
 QUICK = 200_000
-#: Maps that say how well a fit went, not what the material is.
+#: Words in the names of maps that describe the fit, not the material.
 _QUALITY = ("chi2", "flag", "residual", "label", "certainty")
 
 
 class Beside(NamedTuple):
-    """What lies beside the maps: spectra of pixels, weights, and which count."""
+    """Hold data that go with the maps: spectra of pixels, weights, and a mask."""
 
     spectra: xr.DataArray | None = None
     weights: xr.DataArray | None = None
@@ -46,7 +46,7 @@ NOTHING = Beside()
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Clustered:
-    """Clusters, and what is shown of them."""
+    """Hold clusters, and the results shown for them."""
 
     clusters: xr.Dataset
     density: xr.Dataset
@@ -56,7 +56,7 @@ class Clustered:
 
 
 class ClusterModel(PanelModel):
-    """Clusters of pixels by their maps."""
+    """Choose clusters of pixels from their maps."""
 
     choices = ("n_clusters", "features", "method", "seed")
     nothing = "choose at least one feature"
@@ -78,7 +78,7 @@ class ClusterModel(PanelModel):
         super().__init__(data, accessor="xanes.panel", name=name)
         self.maps = _maps(data)
         self.spectra, self.weights, self.mask = beside
-        #: What speaks for each number of clusters, once it is known.
+        #: Indicators for each number of clusters, once they are computed.
         self.order: xr.Dataset | None = None
         self._judge = Work()
         self.suppose("features", self.maps[:2])
@@ -92,11 +92,11 @@ class ClusterModel(PanelModel):
 
     @property
     def result(self) -> Any:
-        """The clusters, as `batteryxr.xanes.cluster` gives them."""
+        """Return the clusters, as in `batteryxr.xanes.cluster`."""
         return super().result.clusters
 
     def plan(self) -> Plan | None:
-        """Return how to cluster the pixels, and what is shown of the clusters."""
+        """Return how to cluster the pixels, and the results to show."""
         if not self.features:
             return None
         options: dict[str, Any] = {"n_clusters": self.n_clusters, "method": self.method}
@@ -127,7 +127,7 @@ class ClusterModel(PanelModel):
             f"n_clusters={self.n_clusters}",
             f"features={literal(list(self.features))}",
         ]
-        # What the panel was given as an expression has no name: its own is another's.
+        # An expression has no variable name; using the array's name could mislead.
         names = {n: notebook_name(v) for n, v in self._given().items()}
         words += [f"{n}={called or n}" for n, called in names.items()]
         for name in ("method", "seed"):
@@ -143,9 +143,9 @@ class ClusterModel(PanelModel):
             given["weights"] = self.weights
         return {n: v for n, v in given.items() if v is not None}
 
-    # how many
+    # number of clusters
     def judge(self) -> None:
-        """Compare numbers of clusters, beside the kernel."""
+        """Compare numbers of clusters in the background."""
         if not self.features:
             return
         data, options = self.data, {"features": list(self.features)} | self._given()
@@ -166,7 +166,7 @@ class ClusterModel(PanelModel):
         self._judge.submit(task, failed=failed, progress=progress)
 
     def wait_for_judging(self) -> xr.Dataset | None:
-        """Return what speaks for each number, once it is known."""
+        """Return the indicators for each number, once they are computed."""
         self._judge.wait()
         return self.order
 

@@ -1,4 +1,4 @@
-"""The panel of clusters: label maps and feature space, lit up by each other."""
+"""The panel of clusters: linked label maps and feature space."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from batteryxr.widgets.work import Job
 
 _WIDE = {"description_width": "initial"}
-#: Points of the feature space, and particles whose maps are shown.
+#: Number of points in feature space, and of particles with maps.
 _POINTS, _PARTICLES = 4000, 6
-#: The colours of clusters, as of the label map.
+#: Colours of the clusters, equal to those of the label map.
 _COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#999933", "#8C564B", "#6A51A3", "#1B9E9E", "#B2B2B2", "#E7298A"),
@@ -29,27 +29,27 @@ _COLOURS = (
 
 
 class ClusterPanel(Panel, of=ClusterModel):
-    """Choose by hand by which maps, and into how many clusters, pixels fall.
+    """Choose by hand the maps to cluster pixels by, and the number of clusters.
 
-    A lasso in feature space lights up the map, one on the map the feature space; what
-    it holds is ``panel.selected``. Where the pointer rests on a map, the spectrum of
-    the pixel, its fit and the residual are drawn.
+    A lasso in feature space highlights the map, and a lasso on the map highlights
+    feature space. The pixels inside are in ``panel.selected``. The spectrum of the
+    pixel under the pointer is drawn with its fit and residual.
 
     Parameters
     ----------
     data
-        Maps on (y, x) or (particle, y, x), such as `fit_edge` gives them.
+        Maps on (y, x) or (particle, y, x), such as the result of `fit_edge`.
     spectra
-        The stack that the maps were made from, for spectra of clusters and pixels.
+        The stack behind the maps, for spectra of clusters and pixels.
     weights
         Weight of each pixel, such as the projected density.
     mask
-        True for the pixels that count.
+        True for the pixels to use.
     name
-        What the code calls the data. None: their variable in the notebook.
+        Name of the data in the code; by default their variable in the notebook.
     **choice
-        ``n_clusters``, ``features``, ``method``, ``seed``: as ``panel.choice`` gives
-        them.
+        Further choices, as in ``panel.choice``: ``n_clusters``, ``features``,
+        ``method``, ``seed``.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class ClusterPanel(Panel, of=ClusterModel):
 
     @property
     def order(self) -> xr.Dataset | None:
-        """What speaks for each number of clusters; see `cluster_orders`."""
+        """Return the indicators for each number of clusters; see `cluster_orders`."""
         return self.model.wait_for_judging()
 
     def _controls(self) -> list[ipywidgets.Widget]:
@@ -113,7 +113,7 @@ class ClusterPanel(Panel, of=ClusterModel):
         model.observe(lambda change: setattr(said, "value", change["new"]), "judging")
         return [features, k, method, said]
 
-    # what hands do
+    # actions of the user
     def _of_figure(self, content: dict[str, Any]) -> None:
         if content["kind"] == "lasso":
             self.selected = self.model.select(np.array(content["ids"], dtype=int))
@@ -123,7 +123,7 @@ class ClusterPanel(Panel, of=ClusterModel):
             self._look(content)
 
     def _look(self, content: dict[str, Any]) -> None:
-        """Draw what is behind the pixel where the pointer rests; the latest wins."""
+        """Draw the spectrum of the pixel under the pointer; the latest wins."""
         at = dict(zip(("y", "x"), content["at"], strict=True))
         if "particle" in self.selected.dims:
             at["particle"] = int(content["plot"].split()[-1])
@@ -155,7 +155,7 @@ class ClusterPanel(Panel, of=ClusterModel):
         )  # fmt: skip
         self.pixel.figure = {"columns": 1, "plots": [plot]}
 
-    # what eyes see
+    # drawing
     def _draw(self) -> None:
         answer = self.model.answer
         if answer is None:

@@ -1,4 +1,4 @@
-"""What the panel of components shows."""
+"""The figure of the panel of components."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from batteryxr.widgets.component_model import ComponentModel
 
 _HOUR = np.timedelta64(3600, "s")
-#: Coordinates along a series, the most telling first.
+#: Coordinates along a series, the most useful first.
 _USUAL = ("li_content", "capacity_total", "time", "temperature", "voltage")
-#: Pixels of a map as it is shown.
+#: Largest number of pixels along a side of a displayed map.
 _PIXELS = 256
 
 
 def plots(model: ComponentModel) -> dict[str, Any]:
-    """Return the figure: the series on the left, what to compare it with beside."""
+    """Return the figure: the series on the left, and comparisons on the right."""
     found, principal = model.answer.fit, model.answer.principal
     left = [components(found, model.likeness(found))]
     right = [] if principal is None else [_principal(principal)]
@@ -44,7 +44,7 @@ def plots(model: ComponentModel) -> dict[str, Any]:
 
 
 def components(found: xr.Dataset, likeness: dict[str, Any]) -> dict[str, Any]:
-    """Return the components one above the other: free solid, fixed dotted."""
+    """Return the components above one another: free ones solid, fixed ones dotted."""
     patterns = found["components"].transpose("component", ...)
     values = patterns.values
     axis = found[str(patterns.dims[1])]
@@ -82,7 +82,7 @@ def _principal(principal: xr.Dataset) -> dict[str, Any]:
 
 
 def ratios(found: xr.Dataset, along: np.ndarray, label: str) -> dict[str, Any]:
-    """Return the ratios along the series, with their range over equal starts."""
+    """Return the ratios along the series, with their range over equally good starts."""
     weights = found["weights"].transpose(..., "component")
     spread = found.get("weights_spread")
     series = [
@@ -99,7 +99,7 @@ def ratios(found: xr.Dataset, along: np.ndarray, label: str) -> dict[str, Any]:
 
 
 def residual(found: xr.Dataset, along: np.ndarray, label: str) -> dict[str, Any]:
-    """Return what is left unexplained of each scan."""
+    """Return the relative residual of each scan."""
     left = found["relative_residual"]
     series = [curve(along, left.values, colour="text", points=True, size=2)]
     error = float(found["relative_error"])
@@ -130,7 +130,7 @@ def maps(found: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def order_plots(order: xr.Dataset, n: int) -> list[dict[str, Any]]:
-    """Return what speaks for each number of components; the present one is marked."""
+    """Return the indicators for each number of components; the present is marked."""
     ns = order["n_components"].values
     here = {"shade": [[n - 0.5, n + 0.5]], "link": "order", "height": 200}
     names = {
@@ -157,7 +157,7 @@ def order_plots(order: xr.Dataset, n: int) -> list[dict[str, Any]]:
 
 
 def abscissas(model: ComponentModel) -> list[tuple[str, str]]:
-    """Return titles and names of the coordinates that ratios can be drawn against."""
+    """Return titles and names of the coordinates against which ratios can be drawn."""
     if not model.patterns.series:
         return []
     data, dim = model.patterns.data, model.patterns.samples[0]
@@ -173,7 +173,7 @@ def abscissas(model: ComponentModel) -> list[tuple[str, str]]:
 
 
 def abscissa(found: xr.Dataset, model: ComponentModel) -> tuple[np.ndarray, str]:
-    """Return where the scans lie along the chosen axis, and its title."""
+    """Return the positions of the scans on the chosen axis, and its title."""
     dim = str(model.patterns.samples[0])
     name = model.x or dim
     if name not in found.coords:

@@ -1,4 +1,4 @@
-"""The choice of components: how many, which are known, and the steps that led there."""
+"""Model of the choice of components: their number, the known ones, and the steps."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 METHODS = ("active-set", "hals", "pure")
 SHIFTS = (None, "envelope", "minimum")
-#: Values of which an exact fit takes about a second: beyond, a preview comes first.
+#: Number of values above which an exact fit takes over a second, and a preview is made.
 QUICK = 400_000
-#: Values that a preview is made from.
+#: Number of values in a preview.
 _PREVIEW = 60_000
-#: Values up to which the number of components is judged unasked.
+#: Largest number of values for which numbers of components are compared unasked.
 _JUDGED = 200_000
-#: Values up to which principal components are shown beside.
+#: Largest number of values for which principal components are shown.
 _BESIDE = 20_000_000
-#: Number of results that are kept, so that going back is immediate.
+#: Number of results kept, so that going back is immediate.
 _KEPT = 24
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Found:
-    """A factorisation, and principal components of the same data beside it."""
+    """Hold a factorisation, and principal components of the same data."""
 
     fit: xr.Dataset
     principal: xr.Dataset | None
 
 
 class ComponentModel(PanelModel):
-    """A factorisation of a series or a stack, and the steps that led to it."""
+    """Choose a factorisation of a series or a stack, step by step."""
 
     choices = ("n_components", "method", "closure", "shift", "fixed", "steps", "seed")
     shown = ("x",)
@@ -79,7 +79,7 @@ class ComponentModel(PanelModel):
         self.references = dict(references or {})
         self.n_values = self.patterns.n_samples * self.patterns.n_points
         self.most = max(1, min(12, self.patterns.n_samples, self.patterns.n_points))
-        #: What speaks for each number of components, once it is known.
+        #: Indicators for each number of components, once they are computed.
         self.order: xr.Dataset | None = None
         self._fits: dict[str, xr.Dataset] = {}
         self._judge = Work()
@@ -100,12 +100,12 @@ class ComponentModel(PanelModel):
 
     @property
     def least(self) -> int:
-        """The lowest number of components that the earlier steps leave."""
+        """Return the lowest number of components that the earlier steps allow."""
         return int(self.steps[-1]["n_components"]) if self.steps else 1
 
-    # what hands do
+    # actions of the user
     def fix(self, name: str, pattern: int | str | xr.DataArray) -> None:
-        """Hold a component: a scan by its number, a file by its path, or a pattern."""
+        """Fix a component: a scan by its number, a file by its path, or a pattern."""
         name = name.strip()
         if not name:
             raise ArgumentError("name", name, "a name for the component that is fixed")
@@ -117,13 +117,13 @@ class ComponentModel(PanelModel):
         self.choose(fixed=fixed, n_components=max(self.n_components, known))
 
     def release(self, name: str) -> None:
-        """Let a fixed component go free again."""
+        """Free a fixed component."""
         self.fixed = {k: v for k, v in self.fixed.items() if k != name}
 
     def keep_and_raise(self, component: str, name: str = "") -> None:
-        """Keep a component of the last fit under a name, and look for one more.
+        """Keep a component of the last fit under a name, and add one more.
 
-        Waits for the fit where it is under way.
+        Waits for a running fit.
         """
         there = [str(n) for n in self.result["component"].values]
         if component not in there:
@@ -140,7 +140,7 @@ class ComponentModel(PanelModel):
         )
 
     def undo(self) -> None:
-        """Go back to the step before."""
+        """Go back to the previous step."""
         if not self.steps:
             return
         *before, last = self.steps
@@ -153,11 +153,11 @@ class ComponentModel(PanelModel):
     # result and code
     @property
     def result(self) -> Any:
-        """The factorisation, as `batteryxr.nmf.fit` or `raise_n` gives it."""
+        """Return the factorisation, as in `batteryxr.nmf.fit` or `raise_n`."""
         return super().result.fit
 
     def plan(self) -> Plan:
-        """Return how to fit all steps; a preview of the last where that takes long."""
+        """Return how to fit all steps, with a preview of the last if that is long."""
         if self.n_components < self.least:
             raise ArgumentError(
                 "n_components", self.n_components, f"at least {self.least}, as kept"
@@ -170,7 +170,7 @@ class ComponentModel(PanelModel):
         return Plan(lambda: self._beside(exact()), quick)
 
     def write_code(self, data: str) -> str:
-        """Return the calls of `fit` and `raise_n`, one line for each step."""
+        """Return the calls of `fit` and `raise_n`, one line per step."""
         lines = []
         chain, options = [*self.steps, self._last()], self._options()
         for k, step in enumerate(chain):
@@ -190,9 +190,9 @@ class ComponentModel(PanelModel):
             lines.append(f"{name}{data}.nmf.{', '.join(call)})")
         return "\n".join(lines)
 
-    # how many
+    # number of components
     def judge(self) -> None:
-        """Compare numbers of components, beside the kernel."""
+        """Compare numbers of components in the background."""
         half = min(self.patterns.n_samples, self.patterns.n_points) // 2
         numbers = list(range(1, max(2, min(8, half)) + 1))
         options: dict[str, Any] = {"closure": self.closure, "seed": self.seed}
@@ -219,13 +219,13 @@ class ComponentModel(PanelModel):
         self.judging = ""
 
     def wait_for_judging(self) -> xr.Dataset | None:
-        """Return what speaks for each number, once it is known."""
+        """Return the indicators for each number, once they are computed."""
         self._judge.wait()
         return self.order
 
     @property
     def judged_unasked(self) -> bool:
-        """Whether the data are small enough to judge without being asked."""
+        """Tell whether the data are small enough to compare numbers unasked."""
         return self.n_values <= _JUDGED and self.patterns.n_samples >= 6
 
     def _judged(self, order: xr.Dataset, message: str) -> None:
@@ -233,7 +233,7 @@ class ComponentModel(PanelModel):
         self.message = self.message or message
         self.judged += 1
 
-    # the calculation, free of the traits
+    # the calculation, independent of the traits
     def _last(self) -> dict[str, Any]:
         return {"n_components": self.n_components, "fixed": dict(self.fixed)}
 
@@ -256,7 +256,7 @@ class ComponentModel(PanelModel):
     def _fit_chain(
         self, chain: list[dict[str, Any]], options: dict[str, Any]
     ) -> xr.Dataset:
-        """Fit one step after the other, taking those that are known already."""
+        """Fit one step after the other, reusing known results."""
         found: xr.Dataset | None = None
         for k in range(len(chain)):
             key = self._key(chain[: k + 1], options)
@@ -306,7 +306,7 @@ class ComponentModel(PanelModel):
         return pattern
 
     def _glimpse(self, chain: list[dict[str, Any]], options: dict[str, Any]) -> Found:
-        """Return a fit like the exact one, of a part of the data and from one start."""
+        """Return a quick fit to a part of the data, from one start."""
         patterns = self.patterns
         points = max(1, min(patterns.n_points // 150, self.n_values // _PREVIEW))
         over = self.n_values / points / _PREVIEW
@@ -343,7 +343,7 @@ class ComponentModel(PanelModel):
         return Found(small, principal)
 
     def likeness(self, found: xr.Dataset) -> dict[str, tuple[str, float]]:
-        """Return of each component the reference that it is most like, and how much."""
+        """Return the most similar reference of each component, and its correlation."""
         signal = self.patterns.signal
         likeness: dict[str, tuple[str, float]] = {}
         for name in found["component"].values:
@@ -368,14 +368,14 @@ def _constraints(shift: Any) -> Constraints:
 
 
 def _told_apart(value: Any) -> str:
-    """Return text that tells a value of a choice from another."""
+    """Return a text that identifies a value of a choice."""
     return (
         _word(value) if isinstance(value, Constraints) else f"{type(value)}{id(value)}"
     )
 
 
 def _word(value: Any) -> str:
-    """Return Python for an argument of `fit`."""
+    """Return Python code for an argument of `fit`."""
     if isinstance(value, Constraints):
         return f"batteryxr.nmf.Constraints(shift={literal(value.shift)})"
     return literal(value)
@@ -400,7 +400,7 @@ def _read(path: str, signal: str) -> xr.DataArray:
 
 
 def _words(fixed: dict[str, Any], data: str, signal: str) -> str:
-    """Return Python for fixed components; patterns by the name that they go by."""
+    """Return Python code for fixed components, patterns by their names."""
     words = []
     onto = f'.interp({signal}={data}["{signal}"])'
     for name, value in fixed.items():

@@ -1,4 +1,4 @@
-"""The panel of components: how many, which are known, and what they mean."""
+"""The panel of components: their number, the known ones, and their meaning."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ class ComponentPanel(Panel, of=ComponentModel):
     """Choose by hand how many components a series or a stack has, and which are known.
 
     The slider sets their number. Components are fixed to a scan or a file, or kept from
-    the last fit while one more is looked for. Free components are solid, fixed ones
-    dotted; principal components and what speaks for each number stand beside.
+    the last fit while one more is added. Free components are solid, fixed ones dotted.
+    Principal components and indicators for each number are shown too.
 
     Parameters
     ----------
     data
         A series of patterns (scan, r) or a stack (energy, y, x); see `batteryxr.nmf`.
     n_components
-        Number to begin with.
+        Initial number of components.
     references
-        Patterns of known phases by name: each component is labelled with the one that
-        it is most like.
+        Patterns of known phases by name; each component is labelled with the most
+        similar one.
     name
-        What the code calls the data. None: their variable in the notebook.
+        Name of the data in the code; by default their variable in the notebook.
     **choice
-        Further choices, as ``panel.choice`` gives them: ``method``, ``closure``,
-        ``shift``, ``fixed``, ``steps``, ``seed``, ``x``.
+        Further choices, as in ``panel.choice``: ``method``, ``closure``, ``shift``,
+        ``fixed``, ``steps``, ``seed``, ``x``.
 
     Raises
     ------
     DimensionError
-        If there is no series of patterns.
+        If the data are not a series of patterns.
     """
 
     model: ComponentModel
@@ -78,7 +78,7 @@ class ComponentPanel(Panel, of=ComponentModel):
 
     @property
     def order(self) -> xr.Dataset | None:
-        """What speaks for each number of components; see `model_order`."""
+        """Return the indicators for each number of components; see `model_order`."""
         return self.model.wait_for_judging()
 
     def _controls(self) -> list[ipywidgets.Widget]:
@@ -165,14 +165,14 @@ class ComponentPanel(Panel, of=ComponentModel):
         return _group(self._component, name, keep, self._undo)
 
     def _try(self, action: Callable[[], None]) -> None:
-        """Do what a button says; what goes wrong is told inside the panel."""
+        """Run the action of a button; show errors inside the panel."""
         try:
             action()
         except Exception as error:
             self.model.message = str(error)
 
     def _renew(self) -> None:
-        """Bring the controls in step with what is fixed, kept and found."""
+        """Update the controls to the fixed, kept and found components."""
         model = self.model
         self._n.min = max(1, model.least)
         kept = [name for step in model.steps for name in step["keep"]]

@@ -1,4 +1,4 @@
-"""What a figure is told to draw: plain dictionaries, numbers as bytes."""
+"""Descriptions of a figure for the browser: plain dictionaries, numbers as bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
 
-#: Points beyond which a curve is thinned: more than a screen shows.
+#: Number of points above which a curve is thinned, as a screen shows no more.
 _POINTS = 4000
 
 

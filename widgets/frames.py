@@ -1,7 +1,7 @@
-"""Pictures on their way to the browser: read in blocks, sixteen bits a pixel.
+"""Pictures for the browser: read in blocks, with sixteen bits per pixel.
 
-Where the browser cannot hold the whole stack it gets every n-th pixel of it, and the
-part of a picture that is looked at as finely as its screen shows it.
+If the stack is too large for the browser, it gets each n-th pixel of it, and the part
+in view at the resolution of its screen.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: Bytes that the browser holds; beyond, every second (third, ...) pixel is sent.
+#: Bytes that the browser holds; above, each second (third, ...) pixel is sent.
 BUDGET = 128e6
-#: The sixteen-bit number that means: no value.
+#: Sixteen-bit number that stands for a missing value.
 MISSING = 65535
 _LEVELS = 65534
-#: A range below this has no level that single precision can count: it is flat.
+#: Range below which single precision cannot count levels: the picture is flat.
 _FLAT = _LEVELS / float(np.finfo(np.float32).max)
-#: Pixels that the limits of a picture are judged by.
+#: Number of pixels from which the limits of a picture are estimated.
 _SAMPLE = 40_000
 _FRAMES = 4
-#: Rows of data in memory that are averaged at a time, and most pixels of a tile.
+#: Rows of data in memory averaged at a time, and largest number of pixels of a tile.
 _ROWS, _TILE = 512, 4e6
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: ``value = base + step * number``, and the limits to show it in."""
+    """Hold one picture, ``value = base + step * number``, and the limits to show it."""
 
     place: int
     numbers: np.ndarray
@@ -47,19 +47,19 @@ class Frame:
 
 
 def thinning(shape: tuple[int, ...]) -> int:
-    """Return n where every n-th row and column are sent."""
+    """Return n, if each n-th row and column are sent."""
     return max(1, int(np.ceil(np.sqrt(2 * np.prod(shape, dtype=np.float64) / BUDGET))))
 
 
 def every_nth(shape: tuple[int, ...], most: int) -> list[slice]:
-    """Return which rows and columns of a picture are left where `most` are enough."""
+    """Return slices that reduce rows and columns to at most `most`."""
     return [slice(None, None, max(1, -(-n // most))) for n in shape]
 
 
 def frames(stack: xr.DataArray, part: str, first: int) -> Iterator[Frame]:
-    """Yield all pictures, those around `first` before the others.
+    """Yield all pictures, starting with those around `first`.
 
-    Reads each block of the first dimension once; where pictures are thinned, a band of
+    Reads each block of the first dimension once; thinned pictures are read a band of
     rows at a time.
 
     Parameters
@@ -67,13 +67,13 @@ def frames(stack: xr.DataArray, part: str, first: int) -> Iterator[Frame]:
     stack
         (pictures, rows, columns), lazy or not.
     part
-        "real", or "modulus" or "phase" of complex numbers.
+        "real"; or "modulus" or "phase" of complex numbers.
     first
-        The picture that is looked at.
+        Number of the picture in view.
     """
     dim = str(stack.dims[0])
     thin = thinning(stack.shape)
-    # Whole chunks of lazy data: a part of one costs as much.
+    # Read whole chunks of lazy data: a part of a chunk costs as much.
     whole = stack.sizes[dim] if is_lazy(stack) else _FRAMES
     edges = block_edges(stack, dim=dim, block=whole)
     blocks = list(itertools.pairwise(edges))
@@ -98,27 +98,27 @@ def tile(
     every: int,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, Frame]:
-    """Return a part of one picture: its pixels, or means of squares of them.
+    """Return a part of one picture: its pixels, or means over squares of pixels.
 
     Reads the chunks of that part once, a band of rows at a time.
 
     Parameters
     ----------
     stack, part
-        As for `frames`.
+        As in `frames`.
     axis, index
-        Which picture: its dimension and place.
+        Dimension and position of the picture.
     window
         First and last row, first and last column.
     every
-        Side of the squares; more where a tile would be larger than any screen.
+        Side of the squares; it grows if a tile would be larger than any screen.
     check
-        Called between bands; what it raises ends the reading.
+        Function called between bands; an error that it raises ends the reading.
 
     Returns
     -------
     int
-        Side of the squares that were taken.
+        Side of the squares that were used.
     Frame
         The means, NaN where no pixel has a value.
     """
@@ -148,7 +148,7 @@ def tile(
 
 
 def _thinned(block: xr.DataArray, every: int) -> np.ndarray:
-    """Return every n-th row and column of pictures; holds a band of rows at a time."""
+    """Return each n-th row and column of pictures, holding a band of rows at a time."""
     if every == 1:
         return np.asarray(block.data)
     _, rows, columns = block.dims
@@ -166,16 +166,16 @@ def _thinned(block: xr.DataArray, every: int) -> np.ndarray:
 
 
 def _bands(picture: xr.DataArray, rows: str) -> Iterator[tuple[int, int]]:
-    """Return first and last rows of bands: whole chunks of lazy data."""
+    """Return first and last rows of bands; lazy data are taken in whole chunks."""
     most = picture.sizes[rows] if is_lazy(picture) else _ROWS
     return itertools.pairwise(block_edges(picture, dim=rows, block=most))
 
 
 def quantised(place: int, picture: np.ndarray) -> Frame:
-    """Return a picture in sixteen bits: levels finer than 1e-4 of what is shown.
+    """Return a picture in sixteen bits, with levels finer than 1e-4 of the range shown.
 
-    A few wild pixels do not spoil the levels of the others: beyond three times the
-    range that is shown, values are cut off.
+    Values beyond three times the range shown are clipped, so that a few extreme pixels
+    do not coarsen the levels of the others.
     """
     step = max(1, picture.size // _SAMPLE)
     sample = picture.ravel()[::step]

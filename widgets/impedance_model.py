@@ -1,4 +1,4 @@
-"""The choice of an impedance spectrum along a series, without a screen."""
+"""Model of the choice of an impedance spectrum in a series, without a screen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METHODS = ("l_curve", "discrepancy", "cross_validation", "evidence")
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
 class LookedAt:
-    """One spectrum, its distribution of relaxation times, and the fit of a circuit."""
+    """Hold one spectrum, its distribution of relaxation times, and a circuit fit."""
 
     spectrum: xr.Dataset
     drt: xr.Dataset
@@ -29,7 +29,7 @@ class LookedAt:
 
 
 class ImpedanceModel(PanelModel):
-    """One spectrum of a series, and how it is looked at."""
+    """Choose one spectrum of a series, and how to analyse it."""
 
     choices = ("spectrum", "circuit", "method")
     nothing = "click a spectrum"
@@ -56,7 +56,7 @@ class ImpedanceModel(PanelModel):
         return None if value is None else int(value)
 
     def plan(self) -> Plan | None:
-        """Return how to look at the chosen spectrum."""
+        """Return how to analyse the chosen spectrum."""
         if self.spectrum is None:
             return None
         data, k, circuit = self.data, self.spectrum, self.circuit
@@ -80,7 +80,7 @@ class ImpedanceModel(PanelModel):
         return "\n".join(lines)
 
     def places(self) -> tuple[np.ndarray, np.ndarray, str, str]:
-        """Return where each spectrum is drawn, and the titles of both axes."""
+        """Return the positions of all spectra, and the titles of both axes."""
         data = self.data
         along, label = np.arange(1.0, data.sizes["spectrum"] + 1), "Spectrum"
         if "time" in data.coords and not data["time"].isnull().any():

@@ -1,4 +1,4 @@
-"""The panel of impedance: a click on the voltage curve shows what was taken there."""
+"""The panel of impedance: click the voltage curve to see the spectrum taken there."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _CURVE_POINTS = 4000
 
 
 class ImpedancePanel(Panel, of=ImpedanceModel):
-    """Look at spectra one by one, where they stand on the voltage curve.
+    """Look at spectra one by one, at their place on the voltage curve.
 
-    Click a spectrum: its points, the fit of a circuit and its distribution of
-    relaxation times follow.
+    A click on a spectrum shows its points, the fit of a circuit and its distribution of
+    relaxation times.
 
     Parameters
     ----------
     data
-        Impedance on (``spectrum``, ``frequency``); joined with a record it stands on
+        Impedance on (``spectrum``, ``frequency``); with a joined record it lies on
         the voltage curve.
     record
         Cycler data, to draw the whole voltage curve.
     name
-        What the code calls the data. None: their variable in the notebook.
+        Name of the data in the code; by default their variable in the notebook.
     **choice
-        Further choices, as ``panel.choice`` gives them: ``spectrum`` (from 0),
-        ``circuit`` and ``method``, as `fit_circuit` and `drt` take them.
+        Further choices, as in ``panel.choice``: ``spectrum`` (from 0), ``circuit`` and
+        ``method``, as in `fit_circuit` and `drt`.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def _whole_curve(
     if record is None or "time" not in data.coords or "voltage" not in data.coords:
         return None
     if data["time"].isnull().any() or "time" not in record.coords:
-        return None  # the spectra stand along their numbers, not along hours
+        return None  # the spectra lie along their numbers, not along hours
     step = max(1, record.sizes["record"] // _CURVE_POINTS)
     thin = record[["voltage", "time"]].isel(record=slice(None, None, step)).compute()
     begin = np.nanmin(data["time"].values)

@@ -1,7 +1,7 @@
-"""What a panel knows: a choice, how its calculation goes, and the result.
+"""Model of a panel: a choice, the state of its calculation, and the result.
 
-No screen and no Jupyter here: a model is a plain `traitlets.HasTraits` that can be
-used, and tested, in a script.
+No screen and no Jupyter are needed: a model is a plain `traitlets.HasTraits`, which
+can be used and tested in a script.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ STATUSES = ("ready", "waiting", "working", "preview", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Plan:
-    """How to calculate the result of a choice, free of the model.
+    """Tell how to calculate the result of a choice, independent of the model.
 
     Parameters
     ----------
     exact
-        Gives the result.
+        Function that returns the result.
     preview
-        Gives something like it in a fraction of a second; None where the exact
-        result takes no longer.
+        Function that returns a similar result in a fraction of a second; None if the
+        exact result takes no longer.
     """
 
     exact: Callable[[], Any]
@@ -44,17 +44,17 @@ class Plan:
 
 
 class PanelModel(traitlets.HasTraits):
-    """A choice, its result, and the code that gives it.
+    """Hold a choice, its result, and the code that gives it.
 
-    A subclass names its choice in `choices`, and says how to calculate (`plan`) and
-    what to write (`write_code`).
+    A subclass names its choices in `choices`, and defines the calculation (`plan`) and
+    the code (`write_code`).
     """
 
-    #: The traits that are the user's choice.
+    #: Traits that the user chooses.
     choices: ClassVar[tuple[str, ...]] = ()
-    #: Traits that change what is shown, and not the result.
+    #: Traits that change the display, not the result.
     shown: ClassVar[tuple[str, ...]] = ()
-    #: What to choose where nothing is chosen.
+    #: Advice where nothing is chosen.
     nothing: ClassVar[str] = ""
 
     status = traitlets.Enum(STATUSES, "ready")
@@ -72,34 +72,34 @@ class PanelModel(traitlets.HasTraits):
         self._name = name
         self._work = Work()
         self._held = 0
-        #: Choices that follow from the data where nobody makes them.
+        #: Default choices that follow from the data.
         self._usual: dict[str, Any] = {}
         self._result: Any = None
         self._error: Exception | None = None
         self.observe(lambda _: self.refresh(), list(self.choices))
         self.observe(lambda _: self._write(), list(self.shown))
 
-    # what a subclass says
+    # defined by a subclass
     def plan(self) -> Plan | None:
-        """Return how to calculate the result of the choice; None: nothing chosen."""
+        """Return how to calculate the result, or None if nothing is chosen."""
         raise NotImplementedError
 
     def write_code(self, data: str) -> str:
-        """Return the code that gives the result, the data being called `data`."""
+        """Return the code that gives the result, with the data named `data`."""
         raise NotImplementedError
 
     # choice
     @property
     def choice(self) -> dict[str, Any]:
-        """The present choice, by name."""
+        """Return the present choice, by name."""
         return {name: getattr(self, name) for name in (*self.choices, *self.shown)}
 
     def usual(self, name: str) -> Any:
-        """Return the value of a choice that nobody made."""
+        """Return the default value of a choice."""
         return self._usual.get(name, self.trait_defaults(name))
 
     def suppose(self, name: str, value: Any) -> None:
-        """Make a choice that follows from the data, where nobody makes it."""
+        """Set the default of a choice, as it follows from the data."""
         self._usual[name] = value
         self._held += 1
         try:
@@ -114,7 +114,7 @@ class PanelModel(traitlets.HasTraits):
         Raises
         ------
         ArgumentError
-            If there is no such choice, or it has no such value.
+            If there is no such choice, or the value is not allowed.
         """
         known = (*self.choices, *self.shown)
         for name in choice:
@@ -135,7 +135,7 @@ class PanelModel(traitlets.HasTraits):
 
     # calculation
     def refresh(self, delay: float = DELAY) -> None:
-        """Calculate anew, beside the kernel, once no further change comes."""
+        """Calculate again in the background, once changes have stopped."""
         if self._held:
             return
         self._result, self._error = None, None
@@ -163,18 +163,18 @@ class PanelModel(traitlets.HasTraits):
         )
 
     def cancel(self) -> None:
-        """Stop the calculation; what is shown stays."""
+        """Stop the calculation; the display stays."""
         if self._work.cancel():
             self.status, self.note = "cancelled", "change a choice to begin again"
 
     @property
     def result(self) -> Any:
-        """The result of the present choice; waits for it where it is under way.
+        """Return the result of the present choice; wait for a running calculation.
 
         Raises
         ------
         Exception
-            What the calculation raised.
+            The error of the calculation.
         """
         self._work.wait()
         if self._error is not None:
@@ -212,7 +212,7 @@ class PanelModel(traitlets.HasTraits):
         self.status = "preview" if preview else "ready"
 
     def fail(self, error: Exception) -> None:
-        """Say inside the panel what went wrong."""
+        """Show an error inside the panel."""
         self._error = error
         self.note, self.progress = "", -1.0
         self.message = str(error) or type(error).__name__
@@ -225,7 +225,7 @@ class PanelModel(traitlets.HasTraits):
         data = self._name or variable_name(self.data)
         try:
             self.code = self.write_code(data)
-        except Exception:  # a choice that cannot be: the calculation says why
+        except Exception:  # an invalid choice: the calculation reports the reason
             self.code = ""
         words = ", ".join(
             f"{name}={literal(value)}"
@@ -236,7 +236,7 @@ class PanelModel(traitlets.HasTraits):
 
 
 def literal(value: Any) -> str:
-    """Return Python for a value, without the noise of binary fractions."""
+    """Return Python code for a value, without the noise of binary fractions."""
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, dict):
@@ -256,13 +256,13 @@ def literal(value: Any) -> str:
 
 
 def variable_name(data: Any) -> str:
-    """Return what the notebook calls `data`, else the data's own name."""
+    """Return the name of `data` in the notebook, or else the data's own name."""
     own = _own_name(data)
     return notebook_name(data) or (own if own.isidentifier() else "data")
 
 
 def notebook_name(data: Any) -> str | None:
-    """Return what the notebook calls `data`; None where it has no name for it."""
+    """Return the name of `data` in the notebook, or None."""
     running = shell()
     variables = dict(running.user_ns) if running is not None else {}
     own = _own_name(data)
@@ -271,7 +271,7 @@ def notebook_name(data: Any) -> str | None:
             continue
         if value is data:
             return str(name)
-        # A variable of a dataset is a new object each time it is asked for.
+        # A variable of a dataset is a new object on each access.
         inside = isinstance(value, xr.Dataset) and own in value.data_vars
         if inside and value.variables[own] is getattr(data, "variable", None):
             return f'{name}["{own}"]'

@@ -1,4 +1,4 @@
-"""The panel of a running reconstruction: object, probe and error as they come."""
+"""The panel of a running reconstruction: object, probe and error as they change."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
     from batteryxr.core.store import StoreLike
 
-#: Pixels of a picture along a side, at most.
+#: Largest number of pixels along a side of a picture.
 _PIXELS = 400
 _NEWEST = ("the one that moved", None)
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Seen:
-    """What a look into the store showed.
+    """Hold the content of the store at one moment.
 
     Parameters
     ----------
     progress
-        See `ptycho_progress`; with the object of one energy where there is any.
+        See `ptycho_progress`; with the object of one energy, if there is any.
     number
-        Of that energy; None where none has a state yet.
+        Number of that energy; None if no energy has a state yet.
     """
 
     progress: xr.Dataset
@@ -44,13 +44,13 @@ class Seen:
 
     @property
     def share(self) -> float:
-        """Passes done over passes asked for."""
+        """Return the fraction of the requested passes that is done."""
         done = self.progress["iteration"].values
         return float(done.sum() / (done.size * self.progress.attrs["iterations"]))
 
 
 class PtychoModel(PanelModel):
-    """A store of `ptycho_energies`, read again and again while passes are missing."""
+    """Read a store of `ptycho_energies` repeatedly, while passes are missing."""
 
     choices = ("energy",)
     shown = ("every",)
@@ -69,12 +69,12 @@ class PtychoModel(PanelModel):
         self.refresh(delay=0.0)
 
     def plan(self) -> Plan:
-        """Return how to look into the store."""
+        """Return how to read the store."""
         path, energy = self._store, self.energy
         return Plan(lambda: self._look(path, energy))
 
     def write_code(self, data: str) -> str:
-        """Return the code that draws what is seen."""
+        """Return the code that draws the display."""
         number = self._number if self.energy is None else self.energy
         if number is None:
             return f"ptycho_progress({data})"
@@ -104,14 +104,14 @@ class PtychoModel(PanelModel):
             self._again()
 
     def fail(self, error: Exception) -> None:
-        """Say what went wrong; a store that is not there yet is looked for again."""
+        """Show an error; keep looking for a store that does not exist yet."""
         super().fail(error)
         if isinstance(error, StoreError):
             self.note = "waits for the reconstruction to begin"
             self._again()
 
     def cancel(self) -> None:
-        """Look no more until a choice changes."""
+        """Stop reading until a choice changes."""
         if self._timer is not None:
             self._timer.cancel()
         super().cancel()
@@ -120,7 +120,7 @@ class PtychoModel(PanelModel):
     def _again(self) -> None:
         loop = self._work._loop
         if loop is None or loop.is_closed():
-            return  # in a script nobody looks on; `refresh` looks once more
+            return  # a script has no display; `refresh` reads once more
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_later(self.every, self.refresh, 0.0)
@@ -138,18 +138,18 @@ class PtychoModel(PanelModel):
 class PtychoPanel(Panel, of=PtychoModel):
     """Watch `ptycho_energies` or ``batteryxr ptycho`` while it runs, or afterwards.
 
-    Reads the states in the store every few seconds, beside the kernel, until all
-    passes are done; the reconstruction runs in a terminal, another notebook, or a
-    thread of this one. Modulus and phase of the object, the probe, the residual of
-    each pass, and how far every energy is.
+    Reads the states in the store every few seconds, in the background, until all
+    passes are done. The reconstruction runs in a terminal, another notebook, or a
+    thread of this one. The panel shows modulus and phase of the object, the probe, the
+    residual of each pass, and the progress of all energies.
 
     Parameters
     ----------
     store
-        As given to `ptycho_energies`; it need not be there yet.
+        As passed to `ptycho_energies`; it need not exist yet.
     **choice
-        ``energy``: number of an energy, from 0, to stay with. ``every``: seconds
-        between two looks.
+        ``energy``: number of the energy to show, from 0. ``every``: seconds between
+        two readings.
     """
 
     def __init__(self, store: StoreLike, **choice: Any) -> None:
@@ -203,7 +203,7 @@ def _name(progress: xr.Dataset, k: int) -> str:
 
 def _pictures(progress: xr.Dataset) -> list[dict[str, Any]]:
     probe = np.abs(progress["probe"].values[0])
-    edge = probe.shape[0] // 4  # where little light falls, and noise would set scales
+    edge = probe.shape[0] // 4  # little light falls there, and noise would set scales
     field = progress["transmission"].values[edge:-edge, edge:-edge]
     field = _thin(field * np.exp(-1j * np.angle(field.mean())))
     modulus, phase = np.abs(field), np.angle(field)

@@ -1,4 +1,4 @@
-"""Looking into a stack or a volume, without a screen."""
+"""Model of a view into a stack or a volume, without a screen."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.widgets.model import PanelModel, Plan, literal
 
-#: What a complex array is looked at by, and the code for it.
+#: Parts of a complex array that can be shown.
 PARTS = ("real", "modulus", "phase")
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Profiles:
-    """Exact profiles along the axis of a stack: of a pixel, and of a region."""
+    """Hold exact profiles along the axis of a stack: of a pixel, and of a region."""
 
     pixel: xr.DataArray
     region: xr.DataArray | None
@@ -26,7 +26,7 @@ class Profiles:
 
 
 class StackModel(PanelModel):
-    """A picture out of a stack, and the profile behind a pixel or a region."""
+    """Choose a picture of a stack, and the profile of a pixel or a region."""
 
     choices = ("axis", "pixel", "region", "part")
     shown = ("index", "window")
@@ -57,7 +57,7 @@ class StackModel(PanelModel):
         self.array = array
         self.flat = array.ndim == 2
         stacked = array.expand_dims("picture") if self.flat else array
-        #: (pictures, rows, columns) as it is stored.
+        #: (pictures, rows, columns) as stored.
         self.stack: xr.DataArray = stacked
         usual: dict[str, Any] = {
             "axis": str(stacked.dims[0]),
@@ -92,7 +92,7 @@ class StackModel(PanelModel):
 
     @traitlets.observe("axis")
     def _stay_inside(self, _: Any) -> None:
-        """Keep the pixel in the picture, and give up a region that is not in it."""
+        """Keep the pixel inside the picture, and drop a region that is not inside."""
         if not hasattr(self, "stack"):
             return
         self.window = []
@@ -105,12 +105,12 @@ class StackModel(PanelModel):
 
     @property
     def sides(self) -> tuple[str, str]:
-        """The dimensions of a picture: rows, columns."""
+        """Return the dimensions of a picture: rows, columns."""
         first, second = (str(d) for d in self.stack.dims if d != self.axis)
         return first, second
 
     def look(self, axis: str, row: int, column: int) -> np.ndarray:
-        """Return the exact profile behind one pixel. Reads only its chunks."""
+        """Return the exact profile of one pixel. Reads only its chunks."""
         sides = [str(d) for d in self.stack.dims if d != axis]
         at = dict(zip(sides, (row, column), strict=True))
         return np.asarray(self._seen(self._along(at)).values, dtype=np.float64)
@@ -134,7 +134,7 @@ class StackModel(PanelModel):
 
     @property
     def result(self) -> Any:
-        """The exact profile of the region where there is one, else of the pixel."""
+        """Return the exact profile of the region, or else of the pixel."""
         found = super().result
         return found.pixel if found.region is None else found.region
 
@@ -204,7 +204,7 @@ class StackModel(PanelModel):
 
 
 def one_array(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Return the array, or the one variable of a dataset that is a stack."""
+    """Return the array, or the only variable of a dataset that is a stack."""
     if isinstance(data, xr.DataArray):
         return data
     stacks = [str(k) for k, v in data.data_vars.items() if v.ndim >= 3]

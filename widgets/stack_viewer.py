@@ -1,4 +1,4 @@
-"""The stack viewer: pictures with the spectrum behind every pixel."""
+"""The stack viewer: pictures, with the spectrum of each pixel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HANDS = "move to see, click to hold, drag a region, Ctrl + wheel to zoom"
 
 
 class Viewer(anywidget.AnyWidget):
-    """The screen: holds the stack in the browser, asks for exact values at rest."""
+    """Hold the stack in the browser, and ask for exact values at rest."""
 
     _esm = bundle("viewer.js")
     _css = STYLE
@@ -43,29 +43,29 @@ class Viewer(anywidget.AnyWidget):
 
 
 class StackViewer(Panel, of=StackModel):
-    """Look at a stack along any axis, with the spectrum behind a pixel or a region.
+    """Look at a stack along any axis, with the spectrum of a pixel or a region.
 
     Move over the picture to see the spectrum there, click to hold a pixel, drag a
-    region; move over the spectrum, or use the slider, to change the picture. The wheel
-    with Ctrl zooms, a drag with Shift moves what is seen. With the keyboard: arrows
-    move the pixel, Page Up and Page Down the picture, plus and minus zoom, 0 shows all,
-    Escape gives up the region.
+    region. Move over the spectrum, or use the slider, to change the picture. Ctrl and
+    the wheel zoom, a drag with Shift moves the view. With the keyboard: arrows move the
+    pixel, Page Up and Page Down change the picture, plus and minus zoom, 0 shows all,
+    Escape drops the region.
 
     Lazy data are read in blocks, those around the picture first, and are never held as
-    a whole; exact values come from the data where the pointer rests. A stack beyond
-    128 MB in the browser moves with every second (third, ...) pixel of it; where it
-    rests, what is seen is read again as finely as the screen shows it.
+    a whole. Exact values come from the data where the pointer rests. Beyond 128 MB a
+    stack moves in the browser with each second (third, ...) pixel; when it rests, the
+    part in view is read again at the resolution of the screen.
 
     Parameters
     ----------
     data
         A stack (energy, y, x), a volume (z, y, x), a series of pictures or one
-        picture; real or complex. Of a dataset, its one stack.
+        picture, real or complex; or a dataset with one stack.
     name
-        What the code calls the data. None: their variable in the notebook.
+        Name of the data in the code; by default their variable in the notebook.
     **choice
-        ``axis``, ``index``, ``pixel``, ``region``, ``window``, ``part``: as
-        ``panel.choice`` gives them.
+        Further choices, as in ``panel.choice``: ``axis``, ``index``, ``pixel``,
+        ``region``, ``window``, ``part``.
 
     Raises
     ------
@@ -100,7 +100,7 @@ class StackViewer(Panel, of=StackModel):
         self._show()
 
     def send_frames(self) -> None:
-        """Send all pictures to the browser, beside the kernel."""
+        """Send all pictures to the browser, in the background."""
         stack, part, first = self.model.stack, self.model.part, self._first()
 
         def read(job: Job) -> None:
@@ -135,7 +135,7 @@ class StackViewer(Panel, of=StackModel):
             self._sharpen(content)
 
     def _sharpen(self, content: dict[str, Any]) -> None:
-        """Answer with what is seen, as fine as the screen; the latest wins."""
+        """Answer with the part in view at screen resolution; the latest wins."""
         at: dict[str, Any] = {k: content[k] for k in ("axis", "index", "window")}
         stack, part = self.model.stack, self.model.part
 
@@ -189,7 +189,7 @@ class StackViewer(Panel, of=StackModel):
 
 
 def _about(model: StackModel) -> dict[str, Any]:
-    """Return what the screen must know of the data before any picture comes."""
+    """Return the facts that the browser needs before the first picture."""
     stack = model.stack
     thin = thinning(stack.shape)
     axes = []

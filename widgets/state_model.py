@@ -1,4 +1,4 @@
-"""The choice of voltage states, without a screen."""
+"""Model of the choice of voltage states, without a screen."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 _HOUR = np.timedelta64(3600, "s")
 _DIRECTIONS = ("charge", "discharge")
-#: Rows and columns of a slice as it is shown.
+#: Largest number of rows and columns of a displayed slice.
 _PIXELS = 256
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth
 class Chosen:
-    """The chosen states, and of them what fits on a screen.
+    """Hold the chosen states, and the part of them that fits on a screen.
 
     Parameters
     ----------
     states
-        As `batteryxr.echem.states` gives them; lazy where the scans are.
+        As in `batteryxr.echem.states`; lazy where the scans are.
     picture
         In memory: numbers (state), curves (state, signal) or slices (state, y, x).
     beside
@@ -50,7 +50,7 @@ class Chosen:
 
 
 class StateModel(PanelModel):
-    """Voltage states among joined scans, chosen by direction and voltage."""
+    """Choose voltage states among joined scans, by direction and voltage."""
 
     choices = ("states", "tolerance", "cycle", "quantity", "slice")
     shown = ("per_drag", "compare")
@@ -115,9 +115,9 @@ class StateModel(PanelModel):
                 checked.append(state)
         return checked
 
-    # what hands do
+    # actions of the user
     def toggle(self, scan: int) -> None:
-        """Choose a scan by its direction and voltage, or give it up again."""
+        """Choose a scan by its direction and voltage, or drop it again."""
         self._refuse_unusable(scan)
         held = self.chosen_scans()
         if scan in held:
@@ -136,7 +136,7 @@ class StateModel(PanelModel):
     def add_range(
         self, hours: tuple[float, float], voltage: tuple[float, float]
     ) -> None:
-        """Add `per_drag` states, evenly spaced in voltage, on each branch inside."""
+        """Add `per_drag` states on each branch inside, evenly spaced in voltage."""
         inside = self.usable & (self.hours >= hours[0]) & (self.hours <= hours[1])
         inside &= (self.voltage >= voltage[0]) & (self.voltage <= voltage[1])
         if not inside.any():
@@ -166,7 +166,7 @@ class StateModel(PanelModel):
         self.choose(states=states, cycle=cycle)
 
     def chosen_scans(self) -> list[int]:
-        """Return the scans that the states stand for, as far as they are known."""
+        """Return the scans that belong to the states, as far as they are known."""
         answer = self.answer
         if answer is None or answer.states.sizes["state"] != len(self.states):
             return []
@@ -175,12 +175,12 @@ class StateModel(PanelModel):
     # result and code
     @property
     def result(self) -> Any:
-        """The chosen states, as `batteryxr.echem.states` gives them."""
+        """Return the chosen states, as in `batteryxr.echem.states`."""
         found = super().result
         return found.states
 
     def plan(self) -> Plan | None:
-        """Return how to take the states out of the series, and read what is shown."""
+        """Return how to select the states, and read the part to show."""
         if not self.states:
             return None
         data, states, arguments = self.data, list(self.states), self._options()
@@ -235,14 +235,14 @@ class StateModel(PanelModel):
 
 
 def picture(states: xr.DataArray, number: int | None) -> xr.DataArray:
-    """Read of each state what fits on a screen: numbers, a curve, or a slice.
+    """Read the displayed part of each state: numbers, a curve, or a slice.
 
     Parameters
     ----------
     states
-        (state, ...); complex ones are looked at by their phase.
+        (state, ...); complex values are shown by their phase.
     number
-        Which slice of a volume; None for the middle one.
+        Number of the slice of a volume; by default the middle one.
     """
     looked = states.transpose("state", ...)
     if looked.ndim == 4:
@@ -266,7 +266,7 @@ def picture(states: xr.DataArray, number: int | None) -> xr.DataArray:
 
 
 def order_of(volumes: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Return the order parameter of a crystal in its states; reads all of them."""
+    """Return the order parameter of a crystal in its states. Reads all of them."""
     from batteryxr.cdi import order_parameter, phase_differences
 
     try:
@@ -281,7 +281,7 @@ def order_of(volumes: xr.DataArray) -> dict[str, xr.DataArray]:
 
 
 def _quantities(data: xr.DataArray | xr.Dataset) -> list[str]:
-    """Return the variables of a dataset that can be looked at; none of an array."""
+    """Return the variables of a dataset that can be shown; empty for an array."""
     if isinstance(data, xr.DataArray):
         return []
     there = [str(k) for k, v in data.data_vars.items() if "scan" in v.dims]
@@ -308,5 +308,5 @@ def hours_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
 
 
 def names(states: Sequence[tuple[str, float]]) -> list[str]:
-    """Name states as people do: ``charge 3.5 V``."""
+    """Return readable names of states: ``charge 3.5 V``."""
     return [f"{d} {f'{v:.4f}'.rstrip('0').rstrip('.')} V" for d, v in states]

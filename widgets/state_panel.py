@@ -1,4 +1,4 @@
-"""The panel of voltage states: the voltage curve with scans to click on and drag."""
+"""The panel of voltage states: the voltage curve, with scans to click and drag."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ _TAG = re.compile(r"^(charge|discharge)\s+(-?\d+(?:[.,]\d+)?)\s*V?$")
 class VoltageStatePanel(Panel, of=StateModel):
     """Choose voltage states by hand, on the voltage curve.
 
-    Click a scan to choose it or give it up, drag a chosen one along the curve, drag
-    over an area to add evenly spaced states. The chosen scans, their differences, and
-    slices of images and volumes follow. With the keyboard: arrows move along the
-    scans, Enter chooses; or type ``charge 3.5``.
+    Click a scan to choose or drop it, drag a chosen one along the curve, or drag over
+    an area to add evenly spaced states. The panel shows the chosen scans, their
+    differences, and slices of images and volumes. With the keyboard: arrows move along
+    the scans, Enter chooses; or type ``charge 3.5``.
 
     Parameters
     ----------
     data
-        A joined series: anything on ``scan`` with ``voltage``, ``time`` and
-        ``branch``; see `batteryxr.echem.join`.
+        A joined series: data on ``scan`` with ``voltage``, ``time`` and ``branch``;
+        see `batteryxr.echem.join`.
     states
-        States to begin with: ``[("charge", 3.5), ("discharge", 3.5)]``.
+        Initial states: ``[("charge", 3.5), ("discharge", 3.5)]``.
     record
         Cycler data, to draw the whole voltage curve.
     quantity
-        Variable of a dataset to look at. None: the one with most dimensions.
+        Variable of a dataset to show; by default the one with most dimensions.
     name
-        What the code calls the data. None: their variable in the notebook.
+        Name of the data in the code; by default their variable in the notebook.
     **choice
-        Further choices, as ``panel.choice`` gives them.
+        Further choices, as in ``panel.choice``.
 
     Raises
     ------
@@ -130,7 +130,7 @@ class VoltageStatePanel(Panel, of=StateModel):
             controls.append(place)
         return controls
 
-    # what hands do
+    # actions of the user
     def _of_tags(self, change: dict[str, Any]) -> None:
         now = self.model.states
         known = dict(zip(names(now), now, strict=True))
@@ -164,7 +164,7 @@ class VoltageStatePanel(Panel, of=StateModel):
     def _scan(self, series: int, index: int) -> int:
         return int(self._scans_of[series][index])
 
-    # what eyes see
+    # drawing
     def _draw(self) -> None:
         answer = self.model.answer
         plots = [self._voltage_plot()]
@@ -212,7 +212,7 @@ class VoltageStatePanel(Panel, of=StateModel):
 def _voltage_curve(
     record: xr.Dataset | None, data: xr.DataArray | xr.Dataset
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return hours since the first scan, and voltage: of the cycler if given."""
+    """Return hours since the first scan, and voltage, of the cycler if it is given."""
     if record is None:
         hours = hours_of(data)
         order = np.argsort(hours, kind="stable")

@@ -1,8 +1,8 @@
-"""What a calculation warns of, taken from its own thread alone.
+"""Collect the warnings of a calculation, from its own thread only.
 
 `warnings.catch_warnings` changes the whole process and must not be used beside the
 kernel's thread (before Python 3.14). Here one function shows all warnings: those of a
-panel's thread go to the panel, all others where they went before.
+panel's thread go to the panel, all others to their previous destination.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _before: Any = None
 
 @contextmanager
 def told() -> Iterator[list[str]]:
-    """Collect what this thread warns of about the data, inside the block."""
+    """Collect the warnings of this thread about the data, inside the block."""
     _listen()
     _here.messages = []
     try:
@@ -38,7 +38,7 @@ def _listen() -> None:
         _before = warnings.showwarning
         warnings.showwarning = _show
     always = ("always", None, BatteryxrWarning, None, 0)
-    if always not in warnings.filters:  # last: whoever has rules of his own keeps them
+    if always not in warnings.filters:  # last: filters of the user come first
         warnings.simplefilter("always", BatteryxrWarning, append=True)
 
 

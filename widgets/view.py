@@ -1,4 +1,4 @@
-"""What all panels look like: controls, figure, and a foot with status and code."""
+"""Common look of all panels: controls, a figure, and a foot with status and code."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def static(name: str) -> str:
 
 
 def bundle(name: str, seen: set[str] | None = None) -> str:
-    """Return a module of JavaScript with all that it imports, as one text.
+    """Return a module of JavaScript with all its imports, as one text.
 
-    A notebook loads a widget from its text alone, so no import could be followed
-    there. Modules come before those that import them, each once; the names that they
-    declare share one scope.
+    A notebook loads a widget from its text alone, and cannot follow imports. Modules
+    come before those that import them, each once; the names that they declare share
+    one scope.
     """
     seen = set() if seen is None else seen
     seen.add(name)
@@ -48,7 +48,7 @@ _WIDE = {"description_width": "initial"}
 
 
 class Figure(anywidget.AnyWidget):
-    """Curves and small pictures side by side; tells what was picked or dragged."""
+    """Show curves and small pictures side by side; report picks and drags."""
 
     _esm = bundle("figure.js")
     _css = STYLE
@@ -56,7 +56,7 @@ class Figure(anywidget.AnyWidget):
 
 
 class Foot(anywidget.AnyWidget):
-    """Status, progress and a stop button; errors; the code with copy buttons."""
+    """Show status, progress and a stop button; errors; the code with copy buttons."""
 
     _esm = bundle("foot.js")
     _css = STYLE
@@ -69,10 +69,10 @@ class Foot(anywidget.AnyWidget):
 
 
 class Panel(ipywidgets.VBox):
-    """Controls above, a figure, and the foot; kept in step with a model.
+    """Show controls, a figure, and the foot, linked to a model.
 
-    A subclass says whose panel it is, ``class NounPanel(Panel, of=NounModel)``: each
-    choice of the model is a trait of the panel as well, and both are linked, so that
+    A subclass names its model, ``class NounPanel(Panel, of=NounModel)``. Each choice of
+    the model is also a trait of the panel, and both are linked, so that
     ``panel.n_components = 4`` is the same as moving the slider.
     """
 
@@ -109,17 +109,17 @@ class Panel(ipywidgets.VBox):
 
     @property
     def result(self) -> Any:
-        """The exact result of the present choice; waits for it where needed."""
+        """Return the exact result of the present choice; wait for it if needed."""
         return self.model.result
 
     @property
     def code(self) -> str:
-        """The code that gives the result."""
+        """Return the code that gives the result."""
         return str(self.model.code)
 
     @property
     def choice(self) -> dict[str, Any]:
-        """The present choice: pass it to the panel to open it like this again."""
+        """Return the present choice; pass it to the panel to open it again."""
         return self.model.choice
 
     def choose(self, **choice: Any) -> None:
@@ -127,7 +127,7 @@ class Panel(ipywidgets.VBox):
         self.model.choose(**choice)
 
     def cancel(self) -> None:
-        """Stop the calculation that is under way."""
+        """Stop the running calculation."""
         self.model.cancel()
 
     def __repr__(self) -> str:
@@ -142,16 +142,16 @@ class Panel(ipywidgets.VBox):
 
 
 def control(model: PanelModel, name: str, width: int = 0, **words: Any) -> Any:
-    """Return the control of a choice, made from its trait and kept in step with it.
+    """Return the control of a choice, made from its trait and linked to it.
 
     Parameters
     ----------
     model, name
-        The model, and which of its choices.
+        The model, and the name of the choice.
     width
-        Of the control, in pixels; 0: as ipywidgets has it.
+        Width of the control in pixels; 0 for the default of ipywidgets.
     words
-        What the trait does not say: ``description``, ``options`` of other words or
+        Settings that the trait lacks: ``description``, ``options`` with other words or
         values, limits that depend on the data, ``step``.
     """
     trait = model.traits()[name]
@@ -179,7 +179,7 @@ def control(model: PanelModel, name: str, width: int = 0, **words: Any) -> Any:
 
 
 def on_front_end(function: Callable[[dict[str, Any]], None]) -> Callable[..., None]:
-    """Return a handler of a widget's messages that takes their content alone."""
+    """Return a handler of a widget's messages that receives only their content."""
 
     def handle(_: Any, content: dict[str, Any], __: Any) -> None:
         function(content)

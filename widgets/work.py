@@ -1,4 +1,4 @@
-"""Work beside the kernel: debounced, one job at a time, the latest wins."""
+"""Run work in the background: debounced, one job at a time, the latest wins."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ DELAY = 0.25
 
 
 class Cancelled(Exception):
-    """The job is no longer wanted."""
+    """Signal that the job is no longer wanted."""
 
 
 class Job:
-    """One calculation: told when it is not wanted any more."""
+    """Hold one calculation, which learns when it is no longer wanted."""
 
     def __init__(self, work: Work, delay: float) -> None:
         self._work, self.delay = work, delay
@@ -29,7 +29,7 @@ class Job:
         self.begin = threading.Event()
 
     def post(self, deliver: Callable[[], None]) -> None:
-        """Call `deliver` in the kernel's own thread, unless the job was cancelled."""
+        """Call `deliver` in the kernel's thread, unless the job was cancelled."""
 
         def unless_cancelled() -> None:
             if not self.cancelled.is_set():
@@ -38,7 +38,7 @@ class Job:
         self._work.post(unless_cancelled)
 
     def check(self) -> None:
-        """Raise `Cancelled` where the job is no longer wanted."""
+        """Raise `Cancelled` if the job is no longer wanted."""
         if self.cancelled.is_set():
             raise Cancelled
 
@@ -49,10 +49,10 @@ class Job:
 
 
 class Work:
-    """Runs jobs in threads and hands what they find to the kernel's own thread.
+    """Run jobs in threads, and deliver their results to the kernel's thread.
 
-    Traits are only ever set in the thread that made this object: in a notebook its
-    event loop is told; in a script `wait` delivers.
+    Traits are set only in the thread that made this object. In a notebook its event
+    loop delivers; in a script `wait` does.
     """
 
     def __init__(self) -> None:
@@ -72,17 +72,17 @@ class Work:
         progress: Callable[[str, float], None],
         delay: float = DELAY,
     ) -> Job:
-        """Run `task` after `delay` seconds, in place of any job before.
+        """Run `task` after `delay` seconds, in place of any previous job.
 
         Parameters
         ----------
         task
-            Called with its job in a thread; posts what it finds.
+            Function called with its job in a thread; it posts its results.
         failed
-            Called in the kernel's thread with what `task` raised.
+            Function called in the kernel's thread with an error of `task`.
         progress
-            Called in the kernel's thread with what is done, and the share of it that
-            is (negative where unknown).
+            Function called in the kernel's thread with the current activity and the
+            fraction done (negative if unknown).
         delay
             Seconds to wait for further changes.
         """
@@ -115,22 +115,22 @@ class Work:
         return job
 
     def cancel(self) -> bool:
-        """Cancel the job under way, if there is one; tell whether there was."""
+        """Cancel the running job, if any; tell whether there was one."""
         was_busy = self.busy
         if self._current is not None:
-            self._current[0].cancel()  # what it found already is not wanted either
+            self._current[0].cancel()  # its results are not wanted either
         return was_busy
 
     @property
     def busy(self) -> bool:
-        """Whether a job that is still wanted has not ended."""
+        """Tell whether a wanted job is still running."""
         if self._current is None:
             return False
         job, thread = self._current
         return thread.is_alive() and not job.cancelled.is_set()
 
     def wait(self) -> None:
-        """Begin at once what was waiting, and return when all of it is delivered."""
+        """Start waiting work at once, and return when all of it is delivered."""
         while self._current is not None:
             job, thread = self._current
             job.begin.set()
@@ -141,7 +141,7 @@ class Work:
         self.deliver()
 
     def post(self, deliver: Callable[[], None]) -> None:
-        """Queue a call for the kernel's own thread."""
+        """Queue a call for the kernel's thread."""
         self._deliveries.append(deliver)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.deliver)

@@ -1,4 +1,4 @@
-"""The command ``batteryxr convert``: files of instruments to open formats."""
+"""The command ``batteryxr convert``: instrument files to open formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batteryxr.core.errors import ArgumentError
 if TYPE_CHECKING:
     import argparse
 
-#: Options by the argument that they fill.
+#: Option for each argument that it fills.
 OPTIONS = {
     "paths": "FILE",
     "path": "OUT",
@@ -21,7 +21,7 @@ OPTIONS = {
     "test": "--test",
     "overwrite": "--overwrite",
 }
-#: What a kind of file is written as, by the end of the name.
+#: Output formats of each kind of file, by the ending of the name.
 _FORMATS = {
     "cycler": (".csv", ".parquet", ".zarr", ".nxs", ".xlsx"),
     "impedance": (".csv", ".zarr", ".nxs", ".xlsx"),
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read the files and write them as the name of the output asks."""
+    """Read the files and write them in the format of the output's name."""
     out, kind = str(arguments.out), str(arguments.kind)
     ending = Path(out.rstrip("/")).suffix.lower()
     if ending not in _FORMATS[kind]:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _require_used(kind: str, arguments: argparse.Namespace) -> None:
-    """Raise for an option that files of this kind have no use for."""
+    """Raise for an option that files of this kind do not use."""
     if arguments.test is not None and kind != "cycler":
         raise ArgumentError("test", arguments.test, f"nothing for {kind} files")
     if arguments.timezone is not None and kind == "stack":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
 
 
-#: Options by the argument that they fill.
+#: Option for each argument that it fills.
 OPTIONS = {"folder": "FOLDER"}
 
 
@@ -40,16 +40,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class Copied:
-    """What happened to each tutorial, by file name.
+    """Hold the file names of the tutorials, by the outcome of copying.
 
     Parameters
     ----------
     new
-        Copied.
+        Files that were copied.
     same
-        There already, as it is installed.
+        Files that were there already and equal the installed ones.
     edited
-        There already, and unlike the installed one: left as it was.
+        Files that were there already and differ: not changed.
     """
 
     new: tuple[str, ...]
@@ -58,17 +58,17 @@ class Copied:
 
 
 def copy_tutorials(folder: Path) -> Copied:
-    """Copy the tutorials into a folder; what is there is never written over.
+    """Copy the tutorials into a folder, never over an existing file.
 
     Parameters
     ----------
     folder
-        Made if it is not there.
+        The folder; it is created if needed.
 
     Returns
     -------
     Copied
-        What was copied, and what was left.
+        The files copied, and the files not changed.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def open_lab(folder: Path, *, browser: bool = True) -> None:
     folder
         See `copy_tutorials`.
     browser
-        Open a browser; without, the address is printed.
+        Open a browser; otherwise the address is printed.
 
     Raises
     ------
     MissingDependencyError
-        If JupyterLab is not installed; nothing is copied then.
+        If JupyterLab is not installed; nothing is copied in that case.
     ArgumentError
         If the folder cannot be written to.
     """

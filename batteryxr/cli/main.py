@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from batteryxr.core.store import StoreLike
 
-#: Advice that is for callers in Python, and what it is here.
+#: Advice for callers in Python, and its form on the command line.
 _ADVICE = (
     (re.compile(r"Pass overwrite=True \(--overwrite\)"), "Pass --overwrite"),
     (re.compile(r"Pass overwrite=True"), "Pass --overwrite"),
@@ -32,10 +32,10 @@ _ADVICE = (
 
 
 class Command(NamedTuple):
-    """A command with a module of its own, which is loaded when it is asked for.
+    """Describe a command with its own module, loaded when the command is used.
 
-    The module has `add_arguments`, `run` and `OPTIONS`: the option by the argument of
-    the library that it fills.
+    The module has `add_arguments`, `run` and `OPTIONS`, which maps arguments of the
+    library to options.
     """
 
     help: str
@@ -76,8 +76,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0: done. 1: `check` found damage. 2: the input was refused, in one sentence on
-    stderr. 130: interrupted.
+    The status is 0 when done; 1 if `check` found damage; 2 if the input was refused,
+    with one sentence on stderr; 130 if interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     asked = next((word for word in given if not word.startswith("-")), "")
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BatteryxrError, MissingDependencyError) as error:
         print(f"batteryxr: {_told(error, arguments.options)}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader, such as `| head`, has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         print(f"batteryxr: {_sentence(error)}", file=sys.stderr)
@@ -99,14 +99,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _told(error: Exception, options: Mapping[str, str]) -> str:
-    """Return what an error says, its arguments named as the options that they are.
+    """Return the text of an error, with arguments named by their options.
 
     Parameters
     ----------
     error
         An error of batteryxr.
     options
-        Option by the name of the argument that it fills.
+        Option for each argument that it fills.
     """
     text = str(error)
     if isinstance(error, ArgumentError) and error.argument in options:
@@ -130,13 +130,13 @@ def _value(found: object) -> str:
 
 
 def _sentence(error: OSError) -> str:
-    """Return what the system has to say, and of which file."""
+    """Return the system's message, and the file that it concerns."""
     what = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {what}." if error.filename else f"{what}."
 
 
 def _parser(only: str | None = None) -> Parser:
-    """Return the parser; None loads all commands, a name no more than that one."""
+    """Return the parser, with all commands loaded or `only` one by its name."""
     parser = Parser(prog="batteryxr", description="Battery characterisation on xarray.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -253,5 +253,5 @@ def _call(text: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text without signs that would steer a terminal: a stranger's may."""
+    """Return a text without control characters, which a foreign store may contain."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

@@ -1,4 +1,4 @@
-"""The command ``batteryxr operando``: cycler files and scans in, an experiment out."""
+"""The command ``batteryxr operando``: analyse cycler files and scans together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ examples:
   batteryxr operando --cycler run*.mpt --scans xas/ --timezone Europe/Paris \\
       --electrode cathode --first charge --out cell4.zarr --report cell4.html
 """
-#: Options by the argument that they fill.
+#: Option for each argument that it fills.
 OPTIONS = {
     "cycler": "--cycler",
     "scans": "--scans",
@@ -45,7 +45,7 @@ OPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the files of an experiment, what is known of its cell, and its store."""
+    """Declare the arguments: files of an experiment, facts on its cell, its store."""
     show_examples(parser, _EXAMPLES)
     add = parser.add_argument
     add("--cycler", nargs="+", metavar="FILE", help="cycler files of one cell")
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _require_sound(arguments: argparse.Namespace) -> None:
-    """Raise for what is wrong whatever the files hold: before they are read."""
+    """Raise for errors that can be found before any file is read."""
     from batteryxr.core.errors import ArgumentError
 
     if arguments.formula is not None:

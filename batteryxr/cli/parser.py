@@ -1,4 +1,4 @@
-"""The parser of the command line, and the kinds of values that options take."""
+"""The parser of the command line, and the types of option values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: What argparse says of an option that nobody declared, and of a wrong choice.
+#: Messages of argparse on an unknown option, and on a wrong choice.
 _UNKNOWN = re.compile(r"unrecognized arguments: (.*)")
 _CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
 #: Options that `add_cell` declares.
@@ -20,13 +20,13 @@ CELL_OPTIONS = {"electrode": "--electrode", "first": "--first", "mass": "--mass"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations, and says what was probably meant."""
+    """Parse without abbreviations, and suggest the likely meaning of a typo."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        """Say in one sentence what is wrong, and exit with status 2."""
+        """Print in one sentence what is wrong, and exit with status 2."""
         asked = self._deepest()
         text = message
         if found := _UNKNOWN.search(message):
@@ -48,11 +48,11 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def options(self) -> list[str]:
-        """Return the options that were declared."""
+        """Return the declared options."""
         return [word for action in self._actions for word in action.option_strings]
 
     def _deepest(self) -> Parser:
-        """Return the parser of the command that was asked for, or this one."""
+        """Return the parser of the command in use, or this one."""
         given = sys.argv[1:] if self._given is None else self._given
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
     _given: list[str] | None = None
 
     def parse(self, given: list[str]) -> argparse.Namespace:
-        """Return what was given on the command line."""
+        """Return the values given on the command line."""
         self._given = given
         return self.parse_args(given)
 
@@ -77,15 +77,15 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 
 def show_examples(parser: argparse.ArgumentParser, examples: str) -> None:
-    """Show examples, line by line as they are, at the end of a command's help."""
+    """Show examples, line by line, at the end of a command's help."""
     parser.epilog = examples
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def add_cell(parser: argparse.ArgumentParser) -> None:
-    """Declare what only the user knows of a cell: what is cycled, and its mass.
+    """Declare the facts on a cell that only the user knows: its type, and its mass.
 
-    `CELL_OPTIONS` names these options by the arguments that they fill.
+    `CELL_OPTIONS` gives the option for each argument.
     """
     add = parser.add_argument
     add("--electrode", choices=("cathode", "anode", "full"),

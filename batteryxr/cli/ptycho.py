@@ -1,4 +1,4 @@
-"""The command ``batteryxr ptycho``: a stack in zarr reconstructed, watched and kept."""
+"""The command ``batteryxr ptycho``: reconstruct a stack in zarr, watch and keep it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-#: Seconds between two looks at the states.
+#: Seconds between two checks of the states.
 _PAUSE = 2.0
-#: Options by the argument that they fill.
+#: Option for each argument that it fills.
 OPTIONS = {
     "scan": "STACK",
     "path": "STACK",
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the plan, reconstruct, and tell each energy's progress."""
+    """Print the plan, reconstruct, and report each energy's progress."""
     scan = open_dataset(arguments.stack, arguments.group)
     engine = engine_named(arguments.engine, poisson=arguments.poisson)
     resources = Resources(
@@ -125,13 +125,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _beside(stack: str) -> str:
-    """Return the store of the result that belongs to a stack."""
+    """Return the default store of the result of a stack."""
     above, slash, name = stack.rstrip("/").rpartition("/")
     return f"{above}{slash}{name.removesuffix('.zarr')}-ptycho.zarr"
 
 
 class _Watch:
-    """Tells of new states while a block runs."""
+    """Report new states while a block runs."""
 
     def __init__(
         self, store: str, energy: np.ndarray, until: int, say: Callable[[str], None]
@@ -171,7 +171,7 @@ class _Watch:
                 )
 
     def _left(self, done: int, asked: int) -> str:
-        """Return how long it will take by the pace since the beginning."""
+        """Return the time left, estimated from the pace so far."""
         if self._at_first is None:
             self._at_first, self._begin = done, time.monotonic()
         fresh, spent = done - self._at_first, time.monotonic() - self._begin

@@ -1,4 +1,4 @@
-"""The command ``batteryxr report``: a page from cycler files, or from a store."""
+"""The command ``batteryxr report``: write a page from cycler files, or a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ examples:
   batteryxr report cell4.zarr --out cell4.html
       the page of an operando experiment, from its store
 """
-#: Options by the argument that they fill.
+#: Option for each argument that it fills.
 OPTIONS = {
     "files": "FILE",
     "path": "FILE",
@@ -28,7 +28,7 @@ OPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what a page is made from, and where it goes."""
+    """Declare the input of a page, and its file."""
     show_examples(parser, _EXAMPLES)
     add = parser.add_argument
     add("source", nargs="+", metavar="FILE",
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _require_unused(arguments: argparse.Namespace) -> None:
-    """Raise for what would change numbers, since those of a store are made already."""
+    """Raise for options that would change the stored numbers, which are final."""
     from batteryxr.core.errors import ArgumentError
 
     for name in ("timezone", "electrode", "first", "mass"):

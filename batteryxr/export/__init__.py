@@ -1,4 +1,4 @@
-"""Numbers out: tables, workbooks, NeXus, other programs, and what to cite."""
+"""Export of results: tables, workbooks, NeXus, other programs, and citations."""
 
 from batteryxr.export.citation import Citation as Citation
 from batteryxr.export.citation import cite as cite

@@ -1,4 +1,4 @@
-"""What to cite: the methods behind a result, ready for a paper."""
+"""Citations: the methods behind a result, ready for a paper."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from batteryxr.core.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: A line of history that a recorded call wrote.
+#: Line of a history that a recorded call has written.
 _CALL = re.compile(r"batteryxr (\S+): (\w+)\.(\w+)(\(.*\))$")
-#: What JSON and Python write in two ways, and the strings in which it is a word.
+#: Strings, and the words that JSON and Python spell differently.
 _WORDS = re.compile(r'"(?:\\.|[^"\\])*"|\b(?:null|true|false)\b')
 _PYTHON = {"null": "None", "true": "True", "false": "False"}
-#: Arguments that nobody gave, and data that were given.
+#: Arguments left at None, and data that were passed.
 _NONE = re.compile(r", \w+=None(?=[,)])")
 _NONE_FIRST = re.compile(r"(?<=\()\w+=None(?:, )?")
 _DATA = re.compile(r'\{"\$data": "(\w+)", "sizes": \{([^{}]*)\}\}')
 
 
 class Publication(NamedTuple):
-    """One work: who, what, where, when."""
+    """Hold one publication: authors, title, place and year."""
 
     authors: str
     title: str
@@ -44,7 +44,7 @@ class Publication(NamedTuple):
         return f"{self.authors.rstrip('.')}. {self.title}. {where} ({self.year}){link}"
 
 
-#: Works by key.
+#: Publications by key.
 REFERENCES = {
     "xarray": Publication(
         "S. Hoyer, J. Hamman", "xarray: N-D labeled arrays and datasets in Python",
@@ -225,8 +225,8 @@ REFERENCES = {
 }  # fmt: skip
 
 _NMF = ("lee1999", "kim2011", "cichocki2009")
-#: Works behind a call, by its name; "name(word)" counts where the call holds the word,
-#: a regular expression.
+#: Publications behind a call, by its name. "name(word)" applies where the arguments
+#: match the word, a regular expression.
 SOURCES: dict[str, tuple[str, ...]] = {
     "nmf.fit": _NMF,
     "nmf.fit_stretched": _NMF,
@@ -289,12 +289,12 @@ _OURS = Publication(
 
 @dataclass(frozen=True)
 class Citation:
-    """How a result was made, and the works behind it. Printed, it is methods text.
+    """Tell how a result was made, and which works to cite; prints as methods text.
 
     Parameters
     ----------
     steps
-        The calls in their order, as they can be typed.
+        The calls in order, as they can be typed.
     references
         Works to cite, by key.
     """
@@ -326,28 +326,28 @@ class Citation:
 
 @checked
 def cite(result: xr.DataArray | xr.Dataset | xr.DataTree) -> Citation:
-    """Say how a result was made, and which works to cite for it.
+    """Return how a result was made, and which works to cite for it.
 
     Parameters
     ----------
     result
-        A result of batteryxr, also one read back from a store. A tree is cited whole.
+        A result of batteryxr, also one read from a store. A tree is cited as a whole.
 
     Returns
     -------
     Citation
-        Printed, it is methods text with numbered references; ``.bibtex`` has them for a
+        Prints as methods text with numbered references; ``.bibtex`` holds them for a
         manuscript.
 
     Raises
     ------
     DataError
-        If no call of batteryxr is noted in `result`.
+        If `result` records no call of batteryxr.
 
     Notes
     -----
-    Steps come from the ``history`` of the result. Inputs that were joined on the way,
-    such as a second data set, have a history of their own: cite them as well.
+    Steps come from the ``history`` of the result. Joined inputs, such as a second data
+    set, have their own history: cite them as well.
 
     Examples
     --------
@@ -371,7 +371,7 @@ def cite(result: xr.DataArray | xr.Dataset | xr.DataTree) -> Citation:
 
 
 def _calls(result: xr.DataArray | xr.Dataset | xr.DataTree) -> Iterator[str]:
-    """Yield the calls in a result's history, as they can be read."""
+    """Yield the calls in a result's history, in readable form."""
     if isinstance(result, xr.DataTree):
         for node in result.subtree:
             yield from _calls(node.to_dataset())
@@ -383,14 +383,14 @@ def _calls(result: xr.DataArray | xr.Dataset | xr.DataTree) -> Iterator[str]:
 
 
 def _typed(arguments: str) -> str:
-    """Return arguments as Python has them; None is left out, data are named."""
+    """Return arguments in Python's spelling, without None and with data by name."""
     text = _DATA.sub(lambda data: f"{data[1]}({data[2]})".replace('"', ""), arguments)
     text = _WORDS.sub(lambda word: _PYTHON.get(word[0], word[0]), text)
     return _NONE_FIRST.sub("", _NONE.sub("", text))
 
 
 def _sources(step: str) -> list[str]:
-    """Return the keys of the works that a step rests on."""
+    """Return the keys of the publications behind a step."""
     name, _, arguments = step.partition("(")
     keys: list[str] = []
     for source, works in SOURCES.items():

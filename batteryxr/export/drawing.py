@@ -1,4 +1,4 @@
-"""A Bokeh figure drawn by Matplotlib: lines, points, bands, bars and images."""
+"""Draw a Bokeh figure with Matplotlib: lines, points, bands, bars and images."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _MARKERS = {
     "inverted_triangle": "v", "diamond": "D", "star": "*", "asterisk": "*",
     "dot": ".", "plus": "P", "hex": "h",
 }  # fmt: skip
-#: Points of type per pixel of a screen.
+#: Points of type per screen pixel.
 _POINT = 72 / 96
-#: Days per millisecond: Bokeh's dates are the one, Matplotlib's the other.
+#: Days per millisecond: Bokeh's dates are in milliseconds, Matplotlib's in days.
 _DAY = 1 / 86_400_000
 
 
 @dataclass(frozen=True)
 class Axes:
-    """One pair of axes, as Bokeh holds it."""
+    """Hold one pair of axes of a Bokeh figure."""
 
     figure: Any
 
     @property
     def width(self) -> float:
-        """Width in pixels of a screen."""
+        """Return the width in screen pixels."""
         return float(self.figure.width or self.figure.frame_width or 600)
 
     @property
     def height(self) -> float:
-        """Height in pixels of a screen."""
+        """Return the height in screen pixels."""
         return float(self.figure.height or self.figure.frame_height or 400)
 
     def draw(self, ax: Any, scale: float) -> None:
-        """Draw onto Matplotlib's axes; lines and points are scaled along."""
+        """Draw onto Matplotlib's axes, with lines and points scaled."""
         figure = self.figure
         brush = _Brush(ax, scale, _is_of_dates(figure), _factors(figure))
         for layer in sorted(figure.renderers, key=_level):
@@ -81,7 +81,7 @@ def panels_of(model: Any) -> list[list[Axes]]:
 
 
 class _Brush:
-    """Draws what Bokeh calls glyphs and annotations."""
+    """Draw Bokeh's glyphs and annotations."""
 
     def __init__(
         self, ax: Any, scale: float, dates: bool, factors: list[str] | None
@@ -105,7 +105,7 @@ class _Brush:
         return None
 
     def annotation(self, model: Any) -> None:
-        """Draw a span, a box, a whisker, a text or a scale of colours."""
+        """Draw a span, a box, a whisker, a text or a colour bar."""
         draw = getattr(self, f"_{type(model).__name__.lower()}", None)
         if draw is not None:
             draw(model, getattr(getattr(model, "source", None), "data", {}))
@@ -321,12 +321,12 @@ class _Brush:
 
 
 def _plain(spec: Any) -> Any:
-    """Return the value of a specification that holds one; fields stay."""
+    """Return the value of a Bokeh specification; fields stay as they are."""
     return getattr(spec, "value", spec) if not isinstance(spec, dict) else spec
 
 
 def _column(spec: Any, data: Any) -> Any:
-    """Return the values that a glyph takes from its data, or its one value."""
+    """Return the column of data that a glyph uses, or its constant value."""
     if isinstance(spec, dict):
         spec = spec.get("field", spec.get("value"))
     name = getattr(spec, "field", spec)
@@ -337,7 +337,7 @@ def _column(spec: Any, data: Any) -> Any:
 
 
 def _colours(spec: Any, data: Any) -> Any:
-    """Return a colour for each glyph, None where one is for all."""
+    """Return a colour for each glyph, or None if all share one."""
     from matplotlib.colors import to_rgba_array
 
     transform = getattr(spec, "transform", None)
@@ -355,7 +355,7 @@ def _colours(spec: Any, data: Any) -> Any:
 
 
 def _mapping(mapper: Any, values: Any) -> dict[str, Any]:
-    """Return Matplotlib's colours and scale of a Bokeh mapper."""
+    """Return Matplotlib's colour map and norm for a Bokeh mapper."""
     from matplotlib.colors import ListedColormap, LogNorm, Normalize
 
     colours: Any = ListedColormap(list(mapper.palette))
@@ -447,7 +447,7 @@ def _legend(figure: Any, brush: _Brush) -> Iterator[tuple[Any, str]]:
 
 
 def _named_colours(item: Any) -> Iterator[tuple[Any, str]]:
-    """Yield a patch for each text of the column that a legend is made from."""
+    """Yield a patch for each text in the column that defines a legend."""
     from matplotlib.patches import Patch
 
     for renderer in item.renderers[:1]:
@@ -461,12 +461,12 @@ def _named_colours(item: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _literal(text: Any) -> str:
-    """Return a text that Matplotlib takes for no formula."""
+    """Return a text that Matplotlib does not read as a formula."""
     return str(text or "").replace("$", r"\$")
 
 
 def _factors(figure: Any) -> list[str] | None:
-    """Return the texts of an axis of texts, None where it is one of numbers."""
+    """Return the texts of a categorical axis, or None for a numeric axis."""
     along, up = (getattr(r, "factors", None) for r in (figure.x_range, figure.y_range))
     if up is not None or not all(isinstance(f, str) for f in along or ()):
         raise DataError(

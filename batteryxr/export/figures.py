@@ -1,7 +1,7 @@
-"""Figures of plots for papers: svg, pdf and png, without a browser.
+"""Save plots as figures for papers: svg, pdf and png, without a browser.
 
-What a plot holds is read from its Bokeh figure, so that colours, lines and sizes are
-those of the screen, and drawn by Matplotlib.
+A plot is read from its Bokeh figure, so that colours, lines and sizes match the
+screen, and drawn by Matplotlib.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ JOURNALS = {
 }
 _ENDINGS = (".svg", ".pdf", ".png")
 _MM = 25.4
-#: Pixels of a screen per inch, as browsers count them.
+#: Screen pixels per inch, as in browsers.
 _SCREEN = 96.0
-#: Dots per inch of pictures, and points of type.
+#: Dots per inch of pictures, and sizes of type in points.
 _DOTS = 300
 _POINTS, _SCREEN_POINTS = 8.0, 9.0
-#: Colours of what is no data.
+#: Colour of axes and text.
 _INK = "#333333"
 
 
@@ -50,28 +50,28 @@ def save_figure(
     width: str | float | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Save a plot as svg, pdf or png, as it is on the screen.
+    """Save a plot as svg, pdf or png, as it looks on the screen.
 
     Needs neither a browser nor the internet.
 
     Parameters
     ----------
     result
-        What a ``plot`` method of batteryxr returned, or a list of such plots, which
-        become one figure with the letters a, b, c.
+        Plot from a ``plot`` method of batteryxr, or a list of plots, which become one
+        figure with the letters a, b, c.
     path
-        The file: ends in ``.svg``, ``.pdf`` or ``.png`` (300 dots per inch).
+        Path of the file, ending in ``.svg``, ``.pdf`` or ``.png`` (300 dots per inch).
     width
-        Width of the figure in mm, or a column of a journal by name: ``"nature"``,
-        ``"acs double"``. Type then is 8 points whatever the width. None: as large as
-        on the screen.
+        Width of the figure in mm, or a journal column by name: ``"nature"``,
+        ``"acs double"``. Type is then 8 points at any width. By default the size is
+        that on the screen.
     overwrite
-        Replace a file that is there already.
+        Replace an existing file.
 
     Returns
     -------
     pathlib.Path
-        The figure, which appears whole or not at all.
+        The figure; the file is written completely or not at all.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def save_figure(
 
 
 def _style(inches: float | None) -> Any:
-    """Return Matplotlib's settings: words stay words, in one size of type."""
+    """Return Matplotlib's settings: text stays text, in one size."""
     type_size = _SCREEN_POINTS if inches is None else _POINTS
     return {
         "font.size": type_size, "axes.titlesize": type_size, "axes.linewidth": 0.6,
@@ -117,7 +117,7 @@ def _style(inches: float | None) -> Any:
 
 
 def _dots(inches: float | None) -> float:
-    """Return dots per inch: two for each pixel of a screen, or those of print."""
+    """Return dots per inch: two for each screen pixel, or the print resolution."""
     return 2 * _SCREEN if inches is None else _DOTS
 
 
@@ -143,7 +143,7 @@ def _rendered(plot: Any) -> Any:
     """Return the Bokeh model of a plot."""
     hv = load_hvplot()
     if hasattr(plot, "references") and hasattr(plot, "document"):
-        return plot  # is one already
+        return plot  # already a Bokeh model
     try:
         return hv.render(plot, backend="bokeh")
     except Exception as error:
@@ -153,7 +153,7 @@ def _rendered(plot: Any) -> Any:
 
 
 def _draw(parts: list[list[list[Axes]]], inches: float | None, letters: bool) -> Any:
-    """Return a Matplotlib figure of rows of panels."""
+    """Return a Matplotlib figure with rows of panels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Images and volumes in napari, by their labels."""
+"""Open images and volumes in napari, with their labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import DataError
 from batteryxr.core.optional import require
 
-#: Dimensions of space, outermost first.
+#: Spatial dimensions, outermost first.
 _SPACE: tuple[str, ...] = ("z", "y", "x", "along_rocking", "along_y", "along_x")
 _SPACE += ("rocking", "detector_y", "detector_x")
 
@@ -20,14 +20,14 @@ _SPACE += ("rocking", "detector_y", "detector_x")
 def view_napari(data: xr.DataArray | xr.Dataset) -> Any:
     """Open maps, stacks or volumes in napari, each variable as a layer.
 
-    Steps and units of the pixels go along; lazy data stay lazy, so that a stack larger
+    Steps and units of the pixels are kept. Lazy data stay lazy, so that a stack larger
     than memory opens at once.
 
     Parameters
     ----------
     data
-        Real numbers over two or three dimensions of space, such as (y, x), and any
-        others before them, which become napari's sliders. Whole numbers with
+        Real numbers over two or three spatial dimensions, such as (y, x). Other
+        dimensions in front become napari's sliders. Whole numbers with
         ``flag_values`` or named ``cluster`` or ``domain`` become label layers.
 
     Returns
@@ -38,7 +38,7 @@ def view_napari(data: xr.DataArray | xr.Dataset) -> Any:
     Raises
     ------
     DataError
-        If no variable is an image, one is complex, or its pixels are unevenly placed.
+        If no variable is an image, one is complex, or its pixels are unevenly spaced.
     MissingDependencyError
         If napari is not installed.
 
@@ -72,7 +72,7 @@ def _arrays(data: xr.DataArray | xr.Dataset) -> list[tuple[str, xr.DataArray]]:
 
 
 def _layer(name: str, array: xr.DataArray) -> tuple[str, Any, dict[str, Any]]:
-    """Return what kind of layer an array makes, its values, and the options."""
+    """Return the layer kind of an array, its values, and the options."""
     if array.dtype.kind == "c":
         raise DataError(
             name,
@@ -109,7 +109,7 @@ def _is_label(name: str, array: xr.DataArray) -> bool:
 def _grid(
     name: str, array: xr.DataArray, dim: str, spatial: bool
 ) -> tuple[float, float, str]:
-    """Return step, first place and unit of an axis; of a slider, steps of one."""
+    """Return step, first position and unit of an axis; sliders have unit steps."""
     if not spatial or dim not in array.coords or array.sizes[dim] < 2:
         return 1.0, 0.0, "pixel"
     places = array[dim].values.astype(float)

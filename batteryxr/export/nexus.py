@@ -1,4 +1,4 @@
-"""Results as NeXus: an NXdata for each set of dimensions, axes and errors named."""
+"""Write results as NeXus: one NXdata per set of dimensions, with axes and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import h5py
     import xarray as xr
 
-#: Signs that names in NeXus may have.
+#: Characters that names in NeXus cannot have.
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.]")
 #: Values per block while an array is written.
 _BLOCK = 2_000_000
@@ -36,7 +36,7 @@ def write_nexus(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write results as NeXus (HDF5), which NeXus viewers plot as they open it.
+    """Write results as NeXus (HDF5), which NeXus viewers plot on opening.
 
     Variables on the same dimensions share an ``NXdata`` group with their coordinates;
     ``x_error`` is written as the ``x_errors`` of ``x``. Lazy data are read once, in
@@ -47,14 +47,14 @@ def write_nexus(
     data
         An array, a dataset, or a tree whose groups become one ``NXentry`` each.
     path
-        The file: ends in ``.nxs``, ``.h5`` or ``.hdf5``.
+        Path of the file, ending in ``.nxs``, ``.h5`` or ``.hdf5``.
     overwrite
-        Replace a file that is there already.
+        Replace an existing file.
 
     Returns
     -------
     pathlib.Path
-        The NeXus file, which appears whole or not at all.
+        The NeXus file; it is written completely or not at all.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def write_nexus(
 
     Notes
     -----
-    Times are seconds after the ``start`` of their array, which is UTC. The call that
-    made the numbers, and their history, lie in an ``NXprocess``.
+    Times are seconds after the ``start`` of their array, in UTC. An ``NXprocess`` holds
+    the call that made the numbers, and their history.
     Source: NeXus manual, NXdata (signal, axes, uncertainties).
 
     Examples
@@ -135,7 +135,7 @@ def _data(
         for n, array in part.data_vars.items()
         if n not in errors and array.dtype.kind in "iufbcm"
     ]
-    if plotted:  # texts and times of day are no signal
+    if plotted:  # texts and times of day cannot be the signal
         group.attrs["signal"] = plotted[0]
     if plotted[1:]:
         group.attrs["auxiliary_signals"] = plotted[1:]
@@ -150,7 +150,7 @@ def _data(
 
 
 def _axis(dim: str, coords: dict[str, xr.DataArray]) -> str:
-    """Return what a dimension is drawn over: its labels, else a time along it."""
+    """Return the coordinate to plot a dimension over: its labels, else a time."""
     for name in (dim, "time", "test_time"):
         if name in coords and coords[name].dims == (dim,):
             return _name(name)
@@ -227,7 +227,7 @@ def _group(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
 
 
 def _name(text: str) -> str:
-    """Return a name as NeXus allows it."""
+    """Return a valid NeXus name."""
     name = _NOT_IN_NAMES.sub("_", text)
     return name if name[:1].isalpha() or name[:1] == "_" else f"_{name}"
 

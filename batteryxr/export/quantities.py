@@ -1,4 +1,4 @@
-"""Results whose values carry their units: pint, through pint-xarray."""
+"""Give the values of results their units, by pint and pint-xarray."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from batteryxr.core.errors import UnitsError
 from batteryxr.core.optional import require
 from batteryxr.core.units import pint_unit
 
-#: What an array is called among its coordinates.
+#: Name of a single array among its coordinates.
 _ONE = "the array"
 
 
 @checked
 def quantify(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
-    """Turn the ``units`` of a result into pint units, which arithmetic then follows.
+    """Turn the ``units`` of a result into pint units, which arithmetic then tracks.
 
-    Lazy. ``data.pint.dequantify()`` is the way back.
+    Lazy. ``data.pint.dequantify()`` reverses it.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ def quantify(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        The same values as pint quantities; what has no units, times and texts stay as
-        they are.
+        The same values as pint quantities. Times, texts and values without units do
+        not change.
 
     Raises
     ------
     UnitsError
-        If units are not known to pint.
+        If pint does not know a unit.
     MissingDependencyError
         If pint-xarray is not installed.
 
@@ -49,13 +49,13 @@ def quantify(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
     found = {name: _unit(data[name]) for name in data.variables}
     units = {name: unit for name, unit in found.items() if unit is not None}
     bare = data.copy(deep=False)
-    for name in units:  # pint would read the texts itself, and not as they are meant
+    for name in units:  # pint would parse the texts itself, with another meaning
         bare[name].attrs = {k: v for k, v in data[name].attrs.items() if k != "units"}
     return bare.pint.quantify(units)
 
 
 def _unit(array: xr.DataArray) -> object:
-    """Return the unit of an array, None where it has none."""
+    """Return the unit of an array, or None."""
     text = array.attrs.get("units")
     if text is None or array.dtype.kind not in "iufc":
         return None

@@ -1,4 +1,4 @@
-"""Labelled data as tables: what stands on the same dimensions, side by side."""
+"""Turn labelled data into tables: variables on the same dimensions side by side."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from batteryxr.core.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Rows that are in memory at a time.
+#: Rows in memory at a time.
 ROWS = 100_000
-#: Values of a table over two dimensions; larger ones belong into NeXus or zarr.
+#: Largest table over two dimensions; larger data belong into NeXus or zarr.
 LARGEST = 20_000_000
-#: Beginnings that a spreadsheet takes for a formula.
+#: First characters that make a spreadsheet read a text as a formula.
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class SheetColumn(NamedTuple):
-    """One column: its heading, its units, and its values along the rows."""
+    """Hold one column: its heading, its units, and its values along the rows."""
 
     name: str
     units: str
@@ -32,12 +32,12 @@ class SheetColumn(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Name and units, such as ``"voltage (V)"``."""
+        """Return name and units, such as ``"voltage (V)"``."""
         return f"{self.name} ({self.units})" if self.units else self.name
 
 
 class SheetTable(NamedTuple):
-    """Columns of equal length, and what is known of the columns' own labels.
+    """Hold columns of equal length, and notes on their labels.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class SheetTable(NamedTuple):
     rows
         The dimension along the rows; empty for values without one.
     columns
-        The label of each row comes first.
+        The columns; the label of each row comes first.
     labels
-        Lines on what tells the columns apart, where a dimension runs across.
+        Lines that describe the columns, where a dimension runs across.
     """
 
     name: str
@@ -57,7 +57,7 @@ class SheetTable(NamedTuple):
     labels: list[str]
 
     def blocks(self) -> Iterator[list[list[object]]]:
-        """Yield rows as Python values, a block at a time."""
+        """Yield rows as Python values, block by block."""
         arrays = [column.values for column in self.columns]
         if not self.rows:
             yield [[plain_values(np.atleast_1d(a.values))[0] for a in arrays]]
@@ -69,12 +69,12 @@ class SheetTable(NamedTuple):
 def groups_of(
     data: xr.DataArray | xr.Dataset | xr.DataTree, caller: str
 ) -> list[tuple[str, xr.Dataset]]:
-    """Return the groups of some data that hold variables, by their paths.
+    """Return the groups with variables, and their paths.
 
     Raises
     ------
     DataError
-        If no group holds any.
+        If no group holds a variable.
     """
     if isinstance(data, xr.DataTree):
         every = [(node.path.strip("/"), node.to_dataset()) for node in data.subtree]
@@ -87,7 +87,7 @@ def groups_of(
 
 
 def tables_of(data: xr.DataArray | xr.Dataset, caller: str) -> list[SheetTable]:
-    """Return the tables that some data make: one for each set of dimensions.
+    """Return the tables of some data, one for each set of dimensions.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def tables_of(data: xr.DataArray | xr.Dataset, caller: str) -> list[SheetTable]:
 
 
 def about(data: xr.DataArray | xr.Dataset) -> list[str]:
-    """Return lines that say where data come from, and what flags and names mean."""
+    """Return lines on the origin of data, and on the meaning of flags and names."""
     lines = [f"written by batteryxr {__version__}"]
     if title := data.attrs.get("title"):
         lines.append(f"title: {_one_line(title)}")
@@ -138,10 +138,10 @@ def about(data: xr.DataArray | xr.Dataset) -> list[str]:
 
 
 def text_of(value: object) -> str:
-    """Return a value as text that no spreadsheet takes for a formula.
+    """Return a value as text that a spreadsheet does not read as a formula.
 
-    Numbers are the shortest text that is read as the same number; what is missing is
-    empty.
+    A number becomes the shortest text that reads back as the same number. A missing
+    value becomes an empty text.
     """
     if value is None:
         return ""
@@ -153,12 +153,12 @@ def text_of(value: object) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return a text with an apostrophe before what a spreadsheet would carry out."""
+    """Return a text, with an apostrophe in front if a spreadsheet would execute it."""
     return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 def plain_values(values: np.ndarray) -> list[object]:
-    """Return an array as Python values: times in ISO 8601 (UTC), None where missing."""
+    """Return an array as Python values: times in ISO 8601 (UTC), missing as None."""
     kind = values.dtype.kind
     if kind == "M":
         texts = np.datetime_as_string(values, unit="us" if _whole_us(values) else "ns")
@@ -167,7 +167,7 @@ def plain_values(values: np.ndarray) -> list[object]:
         seconds = values / np.timedelta64(1, "s")
         return plain_values(seconds)
     if kind == "f":
-        # The digits of a single are those of the single, not of its double.
+        # Use the digits of float32, not those of its conversion to float64.
         if values.dtype.itemsize < 8:
             values = np.array([float(str(v)) for v in values.ravel()])
         return [None if v != v else v for v in values.tolist()]
@@ -183,7 +183,7 @@ def _whole_us(times: np.ndarray) -> bool:
 
 def _as_dataset(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
     if isinstance(data, xr.Dataset):
-        return data.copy(deep=False)  # rows that lack a label are given one
+        return data.copy(deep=False)  # row labels may be added
     name = str(data.name or "values")
     return data.rename(None).to_dataset(name=name).assign_attrs(data.attrs)
 
@@ -197,7 +197,7 @@ def _one_line(text: object) -> str:
 
 
 def _ordered(array: xr.DataArray) -> tuple[str, ...]:
-    """Return the dimensions, that of the rows first: the axis of a signal goes down."""
+    """Return the dimensions, rows first: the axis of a signal runs down."""
     dims = [str(d) for d in array.dims]
     return tuple(reversed(dims)) if len(dims) == 2 else tuple(dims)
 
@@ -264,15 +264,15 @@ def _columns(name: str, array: xr.DataArray) -> list[SheetColumn]:
 
 
 def require_ending(path: str, ending: str) -> None:
-    """Raise unless a file's name ends as its format has it."""
+    """Raise unless a file's name has the ending of its format."""
     if not path.lower().endswith(ending):
         raise ArgumentError("path", path, f"a name that ends in {ending}")
 
 
 def call_of(data: xr.DataArray | xr.Dataset) -> str:
-    """Return the call that made data, as JSON; empty where none is known."""
+    """Return the call that made data, as JSON; empty if it is not recorded."""
     call = str(data.attrs.get("batteryxr_call", ""))
     try:
         return json.dumps(json.loads(call)) if call else ""
-    except (ValueError, RecursionError):  # somebody else's words
+    except (ValueError, RecursionError):  # written by another program
         return call

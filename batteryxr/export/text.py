@@ -1,4 +1,4 @@
-"""Results as text that every program reads: csv."""
+"""Write results as csv, which all programs read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: Signs that a cell cannot have unless it is quoted.
+#: Characters that require a cell to be quoted.
 _QUOTED = re.compile(r'[,"#\r\n]')
 
 
@@ -28,30 +28,30 @@ def write_csv(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write a result as csv: a column for each quantity, units in its heading.
+    """Write a result as csv: one column per quantity, with units in the heading.
 
-    Reads once, in blocks. Lines that begin with ``#`` say what made the numbers and
-    what flags mean; ``pandas.read_csv(path, comment="#")`` passes over them.
+    Reads once, in blocks. Lines that begin with ``#`` state how the numbers were made
+    and what flags mean; ``pandas.read_csv(path, comment="#")`` skips them.
 
     Parameters
     ----------
     data
-        Quantities along one dimension; or over two, such as spectra of a series: the
-        first dimension then runs across, the last one down.
+        Quantities along one dimension, or two, such as spectra of a series. The first
+        dimension then runs across, the last one down.
     path
-        The file: ends in ``.csv``.
+        Path of the file, ending in ``.csv``.
     overwrite
-        Replace a file that is there already.
+        Replace an existing file.
 
     Returns
     -------
     pathlib.Path
-        The file, in UTF-8. It appears whole or not at all.
+        The file, in UTF-8. It is written completely or not at all.
 
     Raises
     ------
     ArgumentError
-        If the variables make several tables: `write_xlsx` gives each a sheet.
+        If the variables make several tables; `write_xlsx` gives each of them a sheet.
     DataError
         If there is nothing to write, or a variable has more than two dimensions.
     StoreError
@@ -59,8 +59,8 @@ def write_csv(
 
     Notes
     -----
-    Times are UTC in ISO 8601; complex numbers take two columns; what is missing is
-    empty. A text that a spreadsheet would carry out as a formula begins with an
+    Times are UTC in ISO 8601; complex numbers take two columns; missing values are
+    empty. A text that a spreadsheet would execute as a formula begins with an
     apostrophe.
 
     Examples
@@ -95,11 +95,11 @@ def write_csv(
 
 
 def _line(cells: Iterable[str]) -> str:
-    """Return a row; the sign of comments is quoted, or readers would end the row."""
+    """Return a row, with ``#`` quoted so that readers do not end the row there."""
     texts = [
         '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
         for text in cells
     ]
-    # A row of one empty cell would be passed over as an empty line.
+    # A row of one empty cell would be skipped as an empty line.
     line = '""' if texts == [""] else ",".join(texts)
     return f"{line}\n"

@@ -1,4 +1,4 @@
-"""What is installed, for a report of a fault."""
+"""List the installed versions, for a bug report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batteryxr.core.version import __version__
 def show_versions() -> None:
     """Print the versions of Python, the system, and all that batteryxr uses.
 
-    Paste it into a report of a fault. Packages of extras that are not installed are
+    Paste the output into a bug report. Packages of extras that are not installed are
     listed last.
 
     Examples
@@ -39,7 +39,7 @@ def show_versions() -> None:
 
 
 def _packages() -> tuple[list[str], list[str]]:
-    """Return what batteryxr requires, and what its extras bring, by name."""
+    """Return the names of required packages, and of those of the extras."""
     import re
 
     needed, optional = [], []

@@ -1,4 +1,4 @@
-"""Results as a workbook: a sheet for each set of dimensions."""
+"""Write results as a workbook, with a sheet for each set of dimensions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: What a sheet can hold.
+#: Limits of a sheet: rows, columns, and characters in a cell.
 _ROWS, _COLUMNS, _SIGNS = 1_048_576, 16_384, 32_767
-#: Signs that a sheet's name, or a cell, cannot have.
+#: Characters that a sheet's name, or a cell, cannot have.
 _NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\]")
 _NOT_IN_CELLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -40,28 +40,28 @@ def write_xlsx(
 ) -> Path:
     """Write results as a workbook: names in the first row, units in the second.
 
-    Quantities on the same dimensions share a sheet; the first sheet, "about", says
-    what made the numbers and what flags mean. Reads once, in blocks.
+    Quantities on the same dimensions share a sheet. The first sheet, "about", states
+    how the numbers were made and what flags mean. Reads once, in blocks.
 
     Parameters
     ----------
     data
-        Quantities along one or two dimensions, also a tree of such groups.
+        Quantities along one or two dimensions, or a tree of such groups.
     path
-        The file: ends in ``.xlsx``.
+        Path of the file, ending in ``.xlsx``.
     overwrite
-        Replace a file that is there already.
+        Replace an existing file.
 
     Returns
     -------
     pathlib.Path
-        The workbook, which appears whole or not at all.
+        The workbook; it is written completely or not at all.
 
     Raises
     ------
     DataError
         If a variable has more than two dimensions, or more rows or columns than a
-        sheet can hold: before anything is written.
+        sheet can hold; raised before anything is written.
     StoreError
         If the file exists and `overwrite` is False, or it cannot be written.
     MissingDependencyError
@@ -69,8 +69,8 @@ def write_xlsx(
 
     Notes
     -----
-    Texts are written as texts: no cell is a formula. Times are UTC in ISO 8601, since
-    the dates of workbooks know no zone and no microseconds.
+    Texts are written as texts: no cell is a formula. Times are UTC in ISO 8601, because
+    dates of workbooks have no time zone and no microseconds.
 
     Examples
     --------
@@ -120,15 +120,15 @@ def _fill(book: Any, name: str, table: SheetTable) -> None:
         for row in block:
             sheet.append([_cell(sheet, value) for value in row])
     for line in table.labels:
-        # A cell holds so much; what does not fit goes on in the next one.
+        # A long line continues in the next cell.
         parts = [line[k : k + _SIGNS] for k in range(0, len(line), _SIGNS)]
         sheet.append([_cell(sheet, part) for part in parts])
 
 
 def _cell(sheet: Any, value: object) -> Any:
-    """Return what a cell holds; a text is a text, whatever it begins with."""
+    """Return the content of a cell; a text stays a text, however it begins."""
     if isinstance(value, float) and math.isinf(value):
-        value = str(value)  # a workbook has no such number
+        value = str(value)  # a workbook cannot hold infinity
     if not isinstance(value, str):
         return value
     from openpyxl.cell import WriteOnlyCell
@@ -139,7 +139,7 @@ def _cell(sheet: Any, value: object) -> Any:
 
 
 def _sheet_name(wanted: str, taken: set[str]) -> str:
-    """Return a name that a workbook allows and no other sheet has."""
+    """Return a sheet name that is valid and not yet used."""
     name = base = _NOT_IN_NAMES.sub(" ", wanted).strip("' ")[:31] or "values"
     number = 1
     while name.lower() in taken:

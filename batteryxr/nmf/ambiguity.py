@@ -1,4 +1,4 @@
-"""How far ratios and components could be others and fit as well."""
+"""The range of ratios and components that fit as well as a result."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from batteryxr.nmf.phases.candidates import Candidates
     from batteryxr.nmf.shifts import Lowest
 
-#: Of more patterns than this the outermost are taken: the others are among them.
+#: Above this many patterns only the outermost are used; the others lie among them.
 _PATTERNS = 4000
-#: Of more components than this no short walk tells the range.
+#: Above this many components a short walk does not give the range.
 _SHORT = 8
-#: How many patterns that fit stand for one that is not known.
+#: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
-#: Lowest singular value of patterns, each of unit norm, that a walk can turn.
+#: Lowest singular value of unit-norm patterns that a walk can rotate.
 _ALIKE = 1e-9
 
 
@@ -47,50 +47,49 @@ def bands(
     steps: Annotated[int, Bounds(low=400)] = 80_000,
     seed: Seed = 0,
 ) -> xr.Dataset:
-    """Return the range of every weight and component that fits as well as the result.
+    """Return the range of each weight and component that fits as well as the result.
 
     Reads weights and residuals of the result once, weights of G(r) twice; the ranges of
-    an image stay lazy. All factorisations with the same product, and nothing below zero
-    beyond noise, are walked by hit-and-run. "Below" is below what physics allows, not
-    below the shift of the fit: a phase that never occurs pure dips below any envelope
-    of the data. The range narrows as components are fixed. A scan that was fixed has
-    noise, which all other components inherit; a component that an earlier step has
-    found is no fact, and moves with the free ones. Windows of presence and known
-    weights are held, and errors that were given to the fit tell how much noise each
-    scan and point has.
+    an image stay lazy. A hit-and-run walk covers all factorisations with the same
+    product and nothing below zero beyond noise. "Below" means below what physics
+    allows, not below the shift of the fit: a phase that never occurs pure dips below
+    any envelope of the data. The range narrows as components are fixed. A fixed scan
+    has noise, which all other components inherit. A component found by an earlier step
+    is not certain, and moves with the free ones. Presence windows and known weights
+    are kept, and errors given to the fit set the noise of each scan and point.
 
     Parameters
     ----------
     result
-        Of `fit`, `raise_n` or `metropolis`.
+        Result of `fit`, `raise_n` or `metropolis`.
     shift
-        What no true component lies below: ``"physics"``, zero where the fit was not
+        Lower bound of all true components: ``"physics"``, zero where the fit was not
         shifted and -4 pi rho0 r for G(r); ``"fit"``, the shift of the fit; or a curve.
     candidates
-        Crystals or CIFs that may occur: the densest gives rho0. Without, it is 1.15
-        times that of the densest scan.
+        Crystals or CIFs that may occur; the densest gives rho0. By default rho0 is
+        1.15 times that of the densest scan.
     noise
-        Standard deviation of a value of the data, of a usual one where the fit was
-        given errors; None takes the root mean square residual, over what a fit of as
-        many components leaves of noise.
+        Standard deviation of a value of the data, or of a typical value where the fit
+        was given errors. By default the root mean square residual, corrected for the
+        noise that a fit of as many components absorbs.
     steps
-        Of the walk.
+        Number of steps of the walk.
     seed
-        Of the walk.
+        Seed of the walk.
 
     Returns
     -------
     xarray.Dataset
         ``weights_low``, ``weights_high`` and ``weights_width``, three standard
         deviations of noise included; ``components_low`` and ``components_high``;
-        ``bound_curve``, and ``bound_share``, at which share of its points a component
-        of the result lies on it, within noise. Without closure each
+        ``bound_curve``; and ``bound_share``, the fraction of its points at which a
+        component of the result lies on that bound, within noise. Without closure each
         component keeps its area.
 
     Raises
     ------
     DataError
-        For a fit with stretched components, which can not be turned into one another.
+        If the components stretch, as they cannot be rotated into one another.
     """
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     found = ground.walk(steps)
@@ -141,25 +140,25 @@ def advise(
     steps: Annotated[int, Bounds(low=400)] = 20_000,
     seed: Seed = 0,
 ) -> xr.Dataset:
-    """Tell of which component the pattern, if it were known, would narrow ranges most.
+    """Tell which component's pattern, if known, would narrow the ranges most.
 
     Reads the weights of the result once. The true pattern is not known: several that
-    fit are tried in its place, and the ranges that each leaves are averaged.
+    fit are tried in its place, and the resulting ranges are averaged.
 
     Parameters
     ----------
     result, shift, candidates, noise, seed
-        As of `bands`.
+        As in `bands`.
     steps
-        Of every walk; there are five for each free component.
+        Number of steps of each walk; there are five walks for each free component.
 
     Returns
     -------
     xarray.Dataset
         Per component: ``weights_width``, the mean range of all ratios if its pattern
         were known, beside ``range_width``, the mean range now; ``purest``, the scan
-        that has most of it, and ``purity``, how much that is at most: a scan that may
-        be pure can be fixed in place of a pattern.
+        with most of it, and ``purity``, its highest possible ratio there. A scan that
+        may be pure can be fixed in place of a pattern.
 
     Examples
     --------
@@ -197,7 +196,7 @@ def advise(
 
 
 def range_width(result: xr.Dataset, steps: int = 3000) -> float:
-    """Return the mean range of all ratios of a series, by a short walk; or NaN."""
+    """Return the mean range of all ratios of a series from a short walk, or NaN."""
     ground = _ground(result, lowest(result, "physics", None), None, 0)
     if ground.errors is None or not 1 < len(ground.patterns) <= _SHORT:
         return np.nan
@@ -208,7 +207,7 @@ def range_width(result: xr.Dataset, steps: int = 3000) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Ground:
-    """A factorisation, and what moves of it.
+    """Hold a factorisation, and which parts of it may move.
 
     Parameters
     ----------
@@ -217,20 +216,20 @@ class _Ground:
     weights
         (k, patterns) without gaps.
     here, points
-        Which patterns and points have values.
+        Masks of the patterns and points that have values.
     lift
-        The bound.
+        The lower bound of the components.
     known
-        (k,) what each component is.
+        (k,) origin of each component.
     errors
-        (k, k) their covariance by noise of variance one; None for images.
+        (k, k) covariance of the components for noise of variance one; None for images.
     noise
-        Standard deviation of a usual value of the data.
+        Standard deviation of a typical value of the data.
     samples, profile
-        That of each pattern here, and of each point, over it; None and 1 for equal
-        ones.
+        Noise of each pattern and of each point, relative to `noise`; None and 1 where
+        they are equal.
     given
-        (k, patterns) weights that are known, NaN where they are free; or None.
+        (k, patterns) known weights, NaN where they are free; or None.
     """
 
     patterns: np.ndarray
@@ -250,7 +249,7 @@ class _Ground:
 
     @property
     def rows(self) -> np.ndarray:
-        """Return the components here, (k, points), all points of equal noise."""
+        """Return the components (k, points), scaled to equal noise at all points."""
         return self.patterns[:, self.points] / self.profile
 
     @property
@@ -260,7 +259,7 @@ class _Ground:
 
     @property
     def apart(self) -> bool:
-        """Tell whether the components that move are told from one another at all."""
+        """Tell whether the moving components can be told apart at all."""
         rows = np.maximum(self.rows, 0.0)
         length = np.linalg.norm(rows, axis=1, keepdims=True)
         if self.held.all():
@@ -271,7 +270,7 @@ class _Ground:
         return bool(size[-1] > _ALIKE)
 
     def walk(self, steps: int) -> Range:
-        """Return what a walk has seen, components in the unit."""
+        """Return the ranges that a walk finds, components in `unit`."""
         from batteryxr.nmf.kernels.feasible import Scatter, explore
 
         if not self.apart:
@@ -324,7 +323,7 @@ def _ground(
     known = knowledge(result)
     samples, profile, given = (None, 1.0, None) if many else _told(result, here, points)
     if noise is None:
-        # Of so many patterns components take next to nothing.
+        # For so many patterns the components absorb next to no noise.
         left = 1.0 if many else _left(flat[:, here], known, int(points.sum()), closure)
         noise = rest / float(np.sqrt(left))
     unit = float(np.nanmax(np.abs(patterns))) or 1.0
@@ -349,7 +348,7 @@ def _ground(
 def _told(
     result: xr.Dataset, here: np.ndarray, points: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | float, np.ndarray | None]:
-    """Return what a fit was told of noise, by scan and by point, and of weights."""
+    """Return the known noise by scan and by point, and the known weights."""
     samples, profile, given = None, 1.0, None
     if "noise_level" in result:
         samples = result["noise_level"].values[here]
@@ -368,7 +367,7 @@ def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> floa
 
 
 def knowledge(result: xr.Dataset) -> np.ndarray:
-    """Return what each component is, (k,), one of `ORIGINS`."""
+    """Return the origin (k,) of each component, one of `ORIGINS`."""
     if "origin" in result:
         return np.array(ORIGINS)[result["origin"].values]
     return np.where(result["fixed"].values, "pattern", "free")
@@ -377,14 +376,14 @@ def knowledge(result: xr.Dataset) -> np.ndarray:
 def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
     """Return how far noise reaches in the weights, (component, and samples of series).
 
-    By the noise of a pattern itself, and by that of the components. Those that are more
-    alike are told apart less well: what most of the factorisations have counts.
+    It adds the noise of a pattern and the noise of the components. Components that are
+    more alike are harder to separate: a high quantile over the factorisations counts.
     """
     gram = ground.rows @ ground.rows.T
     reach = []
     for turn in found.rotations[:: max(len(found.rotations) // 50, 1)]:
         inverse = np.linalg.pinv(turn @ gram @ turn.T, hermitian=True)
-        if ground.closure:  # what all have in common tells nothing of ratios
+        if ground.closure:  # a common change does not affect ratios
             total = inverse.sum(axis=1)
             inverse = inverse - np.outer(total, total) / total.sum()
         reach.append(np.sqrt(np.maximum(np.diag(inverse), 0.0)))
@@ -406,7 +405,7 @@ def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
 
 
 def _ends(weights: xr.DataArray, found: Range) -> list[xr.DataArray]:
-    """Return the lowest and highest weights over all rotations; lazy as the weights."""
+    """Return the lowest and highest weights over all rotations, lazy if weights are."""
     ends = apply(
         _range_of,
         weights.drop_vars("component"),
@@ -427,7 +426,7 @@ def _with_noise(
     *,
     top: float | None,
 ) -> dict[str, xr.DataArray]:
-    """Return the range of the weights, `wider` at either end."""
+    """Return the range of the weights, extended by `wider` at either end."""
     bare = weights.drop_vars(list(weights.coords))
     low, high = low - wider, high + wider
     low = low.where(low < bare, bare).clip(0.0, top).transpose(*weights.dims)
@@ -449,21 +448,21 @@ def _with_noise(
 def _errors(
     weights: np.ndarray, known: np.ndarray, samples: np.ndarray | None
 ) -> np.ndarray:
-    """Return the covariance of components by noise of variance one, (k, k)."""
+    """Return the covariance of components (k, k) for noise of variance one."""
     from batteryxr.nmf.kernels.feasible import inherited
 
     return inherited(weights, *_kinds(known), samples)
 
 
 def _left(weights: np.ndarray, known: np.ndarray, points: int, closure: bool) -> float:
-    """Return what share of the squared noise a factorisation leaves as residual."""
+    """Return the fraction of the squared noise that is left as residual."""
     from batteryxr.nmf.kernels.feasible import left_over
 
     return left_over(weights, *_kinds(known), points, closure=closure)
 
 
 def _kinds(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which components are scans, and which are free or were found."""
+    """Return masks of the components that are scans, and that are free or found."""
     scan = known == "scan"
     return scan, ~scan & (known != "pattern")
 
@@ -487,7 +486,7 @@ def _outline(result: xr.Dataset, rng: np.random.Generator) -> tuple[np.ndarray, 
     weights = result["weights"].transpose("component", ...)
     found = np.empty((weights.sizes["component"], 0))
     square, count = 0.0, 0
-    # One number where what was found has been freed.
+    # A scalar where found components were freed.
     level = result["residual"].broadcast_like(weights.isel(component=0, drop=True))
     for block, rest in stream(weights, level, dim=str(weights.dims[1])):
         left = rest[np.isfinite(rest)].astype(np.float64)
@@ -501,7 +500,7 @@ def _outline(result: xr.Dataset, rng: np.random.Generator) -> tuple[np.ndarray, 
 
 
 def _outermost(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return which patterns lie outermost: with them all others are feasible."""
+    """Return the outermost patterns; if they are feasible, all others are."""
     k = len(weights)
     total = np.maximum(weights.sum(axis=0), 1e-300)
     shares = weights / total

@@ -1,4 +1,4 @@
-"""Scans without beam, and beams whose intensity drifts, in ratios that sum to one."""
+"""Scans without beam, and drifting beam intensity, for ratios that sum to one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from batteryxr.nmf.solving import Block, Factors
     from batteryxr.nmf.starting import Starts
 
-#: A scan whose signal is less than this of what is usual had no beam.
+#: Fraction of the usual signal below which a scan had no beam.
 _DARK = 0.05
-#: Share of the squared residuals along the patterns that only intensities explain.
+#: Fraction of the squared residuals along the patterns that signals a drift.
 _ALONG = 0.5
-#: And by so many standard deviations of what noise would do.
+#: Standard deviations of noise by which the drift must stand out too.
 _CLEARLY = 5.0
 
 
@@ -32,7 +32,7 @@ def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
     Raises
     ------
     DataError
-        If one of those is fixed.
+        If a scan without beam is fixed.
     """
     if not patterns.series or len(block.values) < 3:
         return block
@@ -57,16 +57,16 @@ def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
 
 
 def without_beam(x: np.ndarray, n: int, share: np.ndarray | float = 1.0) -> np.ndarray:
-    """Return which patterns (scans, points) of `n` components had no beam.
+    """Return which patterns (scans, points) had no beam, given `n` components.
 
-    `share` of the points of each were measured.
+    `share` is the fraction of points measured in each pattern.
     """
     power = (_scores(x, n) ** 2).sum(axis=1) / share
     return np.asarray(power < _DARK**2 * np.median(power))
 
 
 def tell_dark(scans: np.ndarray, flag: str = "") -> None:
-    """Warn of scans without beam, and of the flag that they get."""
+    """Warn of scans without beam, and name the flag that they get."""
     warn_quality(
         f"{scans.size} scans have less than {_DARK:.0%} of the usual signal: no beam? "
         f"They get no ratios{flag}: {_listed(scans)}."
@@ -76,16 +76,16 @@ def tell_dark(scans: np.ndarray, flag: str = "") -> None:
 def flag_dark(
     result: xr.Dataset, before: np.ndarray, after: np.ndarray, dim: str
 ) -> xr.Dataset:
-    """Return the result with flag 2, and no ratios, at scans without beam.
+    """Return the result with flag 2 and no ratios at scans without beam.
 
     Parameters
     ----------
     result
-        Of a series.
+        Result for a series.
     before, after
-        (scans,) which scans had data, and which of them beam.
+        (scans,) masks of the scans that had data, and of those that had beam too.
     dim
-        Of the scans.
+        Dimension of the scans.
     """
     dark = before & ~after
     if not dark.any():
@@ -104,9 +104,9 @@ def flag_dark(
 def flag_drift(
     result: xr.Dataset, block: Block, patterns: Patterns, factors: Factors
 ) -> xr.Dataset:
-    """Warn where residuals lie along the patterns: the intensity was not the same.
+    """Warn if residuals lie along the patterns, a sign of varying intensity.
 
-    Scans that are off by more than a fifth get flag 3.
+    Scans that deviate by more than a fifth get flag 3.
     """
     if factors.weights is None or len(block.values) < 3:
         return result
@@ -145,11 +145,12 @@ def flag_drift(
 def with_levels(
     data: Several, constraints: Constraints, n: int, *, closure: bool
 ) -> Constraints:
-    """Return constraints in which the intensity of each pattern is estimated.
+    """Return constraints with an estimated intensity of each pattern.
 
-    In a series of n phases whose ratios sum to one some combination of the first n
-    scores is the same number in every scan. The combination that is so in most scans
-    tells the intensity of the others, up to what could be a change of ratios as well.
+    In a series of n phases whose ratios sum to one, some combination of the first n
+    scores is the same number in each scan. The combination that is constant in most
+    scans gives the intensity of the others. A change that ratios could also explain
+    is not found.
     """
     if not closure:
         raise ArgumentError(
@@ -172,7 +173,7 @@ def with_levels(
     if good.sum() <= n:
         raise DataError("data", f"fewer than {n + 1} patterns without gaps")
     level = _levels(x, finite, good, n)
-    # Scans without beam have no intensity: as they are, they will be flagged.
+    # Scans without beam have no intensity: they are left as they are, and flagged.
     level[level < _DARK] = 1.0
     (dim,) = patterns.samples
     axis = patterns.data.coords
@@ -182,9 +183,9 @@ def with_levels(
 
 
 def _levels(x: np.ndarray, finite: np.ndarray, good: np.ndarray, n: int) -> np.ndarray:
-    """Return the intensity of each pattern over the median, 1 where none is told.
+    """Return the intensity of each pattern over the median, 1 where it is unknown.
 
-    Patterns with gaps have that of what is left of them.
+    The intensity of a pattern with gaps comes from its measured points.
     """
     from batteryxr.core.kernels.decompose import leading
 

@@ -1,4 +1,4 @@
-"""What is known of a factorisation before it is made."""
+"""Constraints of a factorisation: prior knowledge of the data and of both factors."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from batteryxr.nmf.shifts import Shift
     from batteryxr.nmf.starting import Starts
 
-#: Of a penalty.
+#: Strength of a penalty.
 Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
-#: What only `fit` knows.
+#: Constraints that only `fit` supports.
 OF_FIT = ("presence", "weights", "robust")
 #: Penalties on the factors: strengths, all 0 by default.
 PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
@@ -38,7 +38,7 @@ PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
 @replayable
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single truth
 class Constraints:
-    """What the data and both factors obey, for `fit` and all that factorise like it.
+    """Hold the constraints on data and factors, for `fit` and functions like it.
 
     Parameters
     ----------
@@ -46,30 +46,30 @@ class Constraints:
         The dimension of a pattern; found where it is r, q, energy, two_theta or
         shift.
     shift
-        What makes signed patterns non-negative: ``"envelope"`` (of `lower_envelope`),
-        ``"minimum"`` (the lowest value of all), a number, or a curve along the signal
-        such as -4 pi rho0 r. Undone in the components under closure; without closure
-        the components describe the shifted data.
+        How signed patterns become non-negative: by ``"envelope"`` (see
+        `lower_envelope`), by ``"minimum"`` (the lowest value of all), by a number, or
+        by a curve along the signal such as -4 pi rho0 r. Under closure the components
+        are shifted back; without closure they describe the shifted data.
     mask
         True where values are left out, with any dimensions of the data.
     pattern_scale
         One positive number per pattern that the data are divided by, such as the
-        incident intensity. ``"estimate"`` lets `fit` find those of a series under
-        closure: what keeps the sum of the ratios the same in most scans. A drift that
-        a change of ratios could be as well is not told from it. Stored with the result.
+        incident intensity. ``"estimate"`` lets `fit` find the numbers of a series
+        under closure, from the sum of the ratios, which is constant in most scans. A
+        drift that ratios could also explain is not detected. Stored with the result.
     scale
         Without closure the free components get unit ``"norm"``, unit ``"max"`` or unit
-        ``"area"``, and the weights the units of the data. None is the norm, and the
-        area in `metropolis`.
+        ``"area"``, and the weights the units of the data. The default is the norm,
+        and the area in `metropolis`.
     presence
-        First and last scan at which a component may be there: ``{"LiFeO2": (5, 60)}``.
-        Names that are not fixed become those of free components.
+        First and last scan at which a component may be present:
+        ``{"LiFeO2": (5, 60)}``. Names that are not fixed go to free components.
     weights
-        Weights that are known along the scans, NaN where they are free, by name as in
+        Known weights along the scans, NaN where they are free, by name as in
         `presence`: ``{"binder": profile}``.
     robust
-        Leave out values that lie farther from the model than six standard deviations,
-        such as spikes, and fit again.
+        Leave out values farther from the model than six standard deviations, such as
+        spikes, and fit again.
     sparsity
         L1 penalty, as a fraction of the mean signal of one component (try 0.01).
     smoothness, weight_smoothness
@@ -79,7 +79,7 @@ class Constraints:
     Raises
     ------
     ArgumentError
-        If a value is not one of these.
+        If a value is not allowed.
     """
 
     signal: str | None = None
@@ -99,7 +99,7 @@ class Constraints:
 
     @property
     def shift_kind(self) -> str:
-        """Return the kind of the shift: its word, curve, constant or none."""
+        """Return the kind of shift: its word, "curve", "constant" or "none"."""
         if self.shift is None or isinstance(self.shift, str):
             return self.shift or "none"
         return "curve" if isinstance(self.shift, xr.DataArray) else "constant"
@@ -110,14 +110,14 @@ class Constraints:
         return {name: float(getattr(self, name)) for name in PENALTIES}
 
     def rules(self, fixed: np.ndarray, closure: bool, **search: Any) -> Rules:
-        """Return the rules of the solver; `search` are its own fields of them."""
+        """Return the rules of the solver; `search` sets its own fields."""
         from batteryxr.nmf.kernels.alternate import Rules
 
         given: dict[str, Any] = self.penalties | search
         return Rules(fixed=fixed, closure=closure, **given)
 
     def refuse(self, function: str, *names: str) -> None:
-        """Raise for constraints of these names: the function does not know them."""
+        """Raise if one of these constraints is set, as the function lacks it."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in names and self._says(field.name):
@@ -126,7 +126,7 @@ class Constraints:
                 )
 
     def over(self, before: Constraints) -> Constraints:
-        """Return these, and those of `before` where nothing is said here."""
+        """Return these constraints, filled up from `before` where they are not set."""
         given: dict[str, Any] = {
             field.name: getattr(self if self._says(field.name) else before, field.name)
             for field in fields(self)
@@ -164,12 +164,12 @@ def constrain(
 def with_profiles(
     patterns: Patterns, starts: Starts, constraints: Constraints, *, closure: bool
 ) -> tuple[Starts, np.ndarray | None]:
-    """Return starts whose components are named, and the weights that are known.
+    """Return starts with named components, and the known weights.
 
     Raises
     ------
     ArgumentError, DataError
-        For more names than components, or weights that cannot be.
+        If there are more names than components, or the weights are impossible.
     """
     windows, weights = constraints.presence or {}, constraints.weights or {}
     if not windows and not weights:

@@ -1,4 +1,4 @@
-"""Patterns as rows: which dimension is the pattern, which are samples; their errors."""
+"""Patterns as rows: find the dimension of a pattern and of samples, add errors."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Positive
     from batteryxr.nmf.joining import Several
 
-#: Beyond either of these the data are read in passes instead of held in memory.
+#: Above either limit the data are read in passes instead of held in memory.
 _SAMPLES_HELD = 65_536
 _BYTES_HELD = 256e6
-#: Within these a square is a normal number, in float32 too.
+#: Within these limits a square is a normal number, in float32 too.
 _SOUND = (1e-12, 1e12)
-#: Patterns of lazy data that are looked at before all of them are.
+#: Patterns of lazy data that are tried before all data are read.
 _TRIED = 9
 
 
 @dataclass(frozen=True, eq=False)
 class Patterns:
-    """Patterns as rows.
+    """Hold patterns as rows.
 
     Parameters
     ----------
@@ -42,20 +42,20 @@ class Patterns:
     series
         Whether the samples have an order: one sample dimension.
     units
-        Of the data.
+        Units of the data.
     held
-        Whether they are factorised whole, in memory; else they are read in passes.
+        Whether they are factorised whole, in memory, or else read in passes.
     errors
         One standard deviation, sample dimensions first; or None.
     levels
-        What each pattern was divided by; or None.
+        Number that each pattern was divided by; or None.
     shift
         (points,) the curve that was subtracted; None for none.
     unshifted
-        The data before that; None where nothing was subtracted.
+        The data before the shift was subtracted; None without a shift.
     unit
-        What all of these were divided by: 1, or the power of two that keeps the
-        squares of the data within what numbers can hold.
+        Number that all of these were divided by: 1, or the power of two that keeps
+        the squares of the data within the range of floating-point numbers.
     """
 
     data: xr.DataArray
@@ -74,7 +74,7 @@ class Patterns:
 
     @property
     def whole(self) -> xr.DataArray:
-        """Return the data as they were before a shift was subtracted."""
+        """Return the data before any shift was subtracted."""
         return self.data if self.unshifted is None else self.unshifted
 
 
@@ -84,9 +84,9 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
     Raises
     ------
     DimensionError
-        If the pattern's dimension is not plain, or no sample dimension is left.
+        If the pattern's dimension is not clear, or no sample dimension is left.
     DataError
-        If a Dataset has not one series, or the data are complex.
+        If a Dataset does not hold exactly one series, or the data are complex.
     """
     if isinstance(data, xr.Dataset):
         data = _only_series(data, signal)
@@ -107,7 +107,7 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
     if array.dtype.kind in "biu":
         array = array.astype(np.float64)
     if is_lazy(array):
-        # Before transposing: patterns then are put together as they lie in memory.
+        # Chunk before transposing, to keep the order in memory.
         array = array.chunk({signal: -1})
     if signal in array.coords:
         require_monotonic(array[signal], caller="a factorisation")
@@ -126,10 +126,10 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
 
 
 def in_sound_unit(patterns: Patterns) -> Patterns:
-    """Return patterns of which neither squares nor float32 run out of range.
+    """Return patterns whose squares fit the range of numbers, float32 included.
 
-    The unit is a power of two: nothing is rounded. It is 1 for usual data. Of lazy
-    data only the first pattern is read, and more where that is blank.
+    The unit is a power of two, so that nothing is rounded. It is 1 for usual data.
+    From lazy data only the first pattern is read, and more where that is blank.
     """
     some = patterns.whole
     if is_lazy(some):
@@ -160,14 +160,14 @@ def in_sound_unit(patterns: Patterns) -> Patterns:
 
 
 def _largest(array: xr.DataArray) -> float:
-    """Return the largest size of a finite value; 0 where there is none."""
+    """Return the largest absolute finite value; 0 if there is no such value."""
     size = np.abs(array.values)
     return float(np.max(size, where=np.isfinite(size), initial=0.0))
 
 
 def _over(array: xr.DataArray, unit: float) -> xr.DataArray:
-    """Return an array over a number, its dtype kept."""
-    # In two halves: one over a unit of 1e-300 would be out of the range of float32.
+    """Return an array divided by a number, its dtype kept."""
+    # Divide in two steps: a unit such as 1e-300 is out of the range of float32.
     root = 2.0 ** (np.log2(unit) // 2)
     dtype = array.dtype.type
     out = array / dtype(root) / dtype(unit / root)
@@ -175,7 +175,7 @@ def _over(array: xr.DataArray, unit: float) -> xr.DataArray:
     return out
 
 
-#: Results that are in the units of the data, with closure and without.
+#: Variables of a result in the units of the data, with closure and without.
 _SCALED = {
     True: ("components", "chain_components", "residual", "noise", "shift_curve"),
     False: ("weights", "chain_weights", "residual", "noise", "shift_curve"),
@@ -185,7 +185,7 @@ _SCALED = {
 def in_unit_of_data(
     result: xr.Dataset, patterns: Patterns, *, closure: bool
 ) -> xr.Dataset:
-    """Return a result in the unit of the data that the user has."""
+    """Return a result in the unit of the user's data."""
     if patterns.unit == 1.0:
         return result
     scaled = {}
@@ -197,7 +197,7 @@ def in_unit_of_data(
         if base not in _SCALED[closure]:
             continue
         if base == "noise" and patterns.errors is not None:
-            continue  # it is relative to these
+            continue  # relative to the errors
         scaled[text] = _over(array, 1.0 / patterns.unit).astype(array.dtype)
     return result.assign(scaled)
 
@@ -244,7 +244,7 @@ def weigh(
 def _deviations(
     patterns: Patterns, errors: Positive | xr.DataArray, levels: xr.DataArray | None
 ) -> xr.DataArray:
-    """Return the errors with the dimensions of a pattern at least."""
+    """Return the errors, with the dimension of a pattern at least."""
     if not isinstance(errors, xr.DataArray):
         errors = xr.full_like(
             patterns.data.isel(dict.fromkeys(patterns.samples, 0), drop=True),
@@ -266,7 +266,7 @@ def _deviations(
 
 
 def refuse_errors(sigma: np.ndarray | None, x: np.ndarray) -> None:
-    """Raise for errors that no measured value can have."""
+    """Raise for errors that a measured value cannot have."""
     if sigma is None:
         return
     wrong = ~(np.isfinite(sigma) & (sigma > 0)) & np.isfinite(x)
@@ -284,7 +284,7 @@ def refuse_errors(sigma: np.ndarray | None, x: np.ndarray) -> None:
 def select_rows(
     data: xr.DataArray, extra: xr.DataArray | None, name: str
 ) -> xr.DataArray | None:
-    """Return an array that goes with the data, its dimensions in their order.
+    """Return an array that matches the data, its dimensions in their order.
 
     Raises
     ------
@@ -319,7 +319,7 @@ def _signal_of(dims: list[str], signal: str | None) -> str:
 
 
 def _only_series(data: xr.Dataset, signal: str | None) -> xr.DataArray:
-    """Return the variable of a Dataset that is a series or a stack, if one only is."""
+    """Return the only variable of a Dataset that is a series or a stack."""
     if "components" in data:
         raise DataError(
             "data",

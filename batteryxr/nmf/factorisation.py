@@ -55,33 +55,33 @@ if TYPE_CHECKING:
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
 
 
-#: Ratios of which the mean range is wider are warned of.
+#: Mean range of the ratios above which a warning is given.
 _WIDE = 0.1
 
 
 @replayable
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Solver:
-    """How `fit` looks for the components.
+    """Set how `fit` looks for the components.
 
     Parameters
     ----------
     kind
-        ``"active-set"`` (exact halves, extrapolated) or ``"hals"``; ``"coordinate"``
-        sweeps once over each half in turn, as scikit-learn does, which is slow but
-        stays near its start where many answers fit alike; ``"pure"`` takes
-        the purest patterns as components and refines nothing, which keeps the maps
-        of images truer than the lowest residual does.
+        ``"active-set"`` (exact halves, extrapolated) or ``"hals"``. ``"coordinate"``
+        sweeps once over each half in turn, as scikit-learn does; it is slow, but
+        stays near its start where many answers fit equally well. ``"pure"`` takes the
+        purest patterns as components and refines nothing; the maps of images are then
+        truer than at the lowest residual.
     start
         The first start: ``"pure"``, ``"singular"`` or ``"random"``, or components to
         start from. All further starts are random.
     passes
-        Full passes over a large stack.
+        Number of full passes over a large stack.
 
     Raises
     ------
     ArgumentError
-        If a value is not one of these.
+        If a value is not allowed.
     """
 
     kind: Kind = "active-set"
@@ -110,9 +110,9 @@ def fit(
 ) -> xr.Dataset:
     """Factorise patterns into components and weights: ``data = weights · components``.
 
-    Reads once where the data fit in memory. Larger ones are read ``1 + passes``
-    times, in tiles of their chunks; the weights, residuals and flags of dask data
-    stay lazy, chunked like the data.
+    Reads once where the data fit in memory. Larger data are read ``1 + passes`` times,
+    in tiles of their chunks. The weights, residuals and flags of dask data stay lazy,
+    chunked like the data.
 
     Parameters
     ----------
@@ -124,13 +124,13 @@ def fit(
         fixed.
     fixed
         Known components: a mapping of names to scan numbers or patterns, or (some
-        components of) an earlier fit. They stay bitwise as given.
+        components of) an earlier fit. They stay exactly as given.
     closure
-        The weights of each pattern sum to one: they are phase ratios. Set it to
-        False where the total may vary, such as the thickness in an image.
+        Let the weights of each pattern sum to one, as phase ratios do. Use False where
+        the total may vary, such as the thickness in an image.
     constraints
-        What else data and factors obey: a shift of signed patterns, masks, penalties;
-        see `Constraints`.
+        Further constraints of data and factors: a shift of signed patterns, masks,
+        penalties; see `Constraints`.
     errors
         Standard deviations of the data, with any of their dimensions, in their units.
     solver
@@ -139,12 +139,12 @@ def fit(
     n_starts
         Number of starts; all but the first are random.
     seed
-        Of the random starts, and of the sample of a large stack.
+        Seed of the random starts, and of the sample of a large stack.
     max_iter, tol
-        Stop after so many alternations, or when ten lower the error by less than
+        Stop after this many alternations, or when ten lower the error by less than
         this fraction.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar: True, False, or None (in terminals and notebooks only).
 
     Returns
     -------
@@ -153,19 +153,20 @@ def fit(
         (component, y, x); per pattern ``residual`` (root mean square),
         ``relative_residual`` and ``flag`` (1: no data; 2: no beam; 3: another
         intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
-        ``shift_curve``; ``on_bound``, at which share of its points a component lies on
-        the shift; ``range_width``, how far ratios may differ on average and fit as well
-        (of a series in memory under closure); ``relative_error`` and that of the
-        singular value decomposition, which no factorisation of n components can beat;
-        and how the starts fared. Where a component was found by an earlier step,
+        ``shift_curve``; ``on_bound``, the fraction of its points at which a component
+        lies on the shift; ``range_width``, how far ratios may differ on average and
+        fit as well (for a series in memory under closure); ``relative_error`` and
+        that of the singular value decomposition, a lower bound for n components;
+        and the outcome of each start. Where a component comes from an earlier step,
         ``components_released`` and ``weights_released`` have it free.
         Components are ordered by first appearance along a series, in images by their
-        share.
+        total weight.
 
     Raises
     ------
     ArgumentError, DataError, DimensionError
-        Before any long work; signed data without a shift among them.
+        If an argument does not fit, or signed data have no shift; raised before any
+        long work.
 
     Notes
     -----
@@ -236,7 +237,7 @@ def fit(
 def _in_memory(
     patterns: Patterns, starts: Starts, rules: Rules
 ) -> tuple[Block, Block, Factors]:
-    """Return what was measured, what of it had beam, and the factors of that."""
+    """Return all measured data, the data with beam, and the factors of the latter."""
     whole = gapless(patterns)
     block = lit(whole, patterns, starts) if rules.closure else whole
     if rules.given is not None:
@@ -246,14 +247,14 @@ def _in_memory(
 
 
 def _known(fixed: Fixed) -> int:
-    """Return how many components are fixed, where nothing tells how many there are."""
+    """Return the number of fixed components, where the total number is not given."""
     if isinstance(fixed, xr.Dataset | xr.DataArray):
         return int(fixed.sizes.get("component", 1))
     return len(fixed or ()) or 1
 
 
 def _refuse_unheld(constraints: Constraints, kind: str) -> None:
-    """Raise for what a solver that refines nothing would pass over."""
+    """Raise for constraints that a solver without refinement would ignore."""
     if kind == "pure":
         constraints.refuse("solver='pure'", *PENALTIES, *OF_FIT)
 
@@ -295,10 +296,10 @@ def _released(
     factors: Factors,
     order: np.ndarray,
 ) -> dict[str, xr.DataArray]:
-    """Return the factors from which what an earlier step has found may move too.
+    """Return the factors of a fit in which components of an earlier step are free.
 
-    A component that was found is held for the eye. For ranges it is no fact: they begin
-    at the best factorisation in which it is free.
+    A found component is fixed for display only; it is not certain. Ranges therefore
+    start at the best factorisation in which it is free.
     """
     held = np.array([origin != "found" for origin in starts.origins])
     known = np.flatnonzero(held)
@@ -350,7 +351,7 @@ def _released(
 def _with_width(result: xr.Dataset) -> xr.Dataset:
     """Add the mean range of the ratios, and warn where it is wide."""
     if is_lazy(result["weights"]):
-        return result  # it would be read once more
+        return result  # computing it would read the data once more
     width = range_width(result)
     if width > _WIDE:
         warn_quality(
@@ -374,7 +375,7 @@ def _warn_of_starts(factors: Factors, max_iter: int) -> None:
 def _warn_of_components(
     result: xr.Dataset, factors: Factors, order: np.ndarray
 ) -> None:
-    """Warn of components that are one, or that the data do not have."""
+    """Warn of components that are alike, or that the data do not contain."""
     names = [str(n) for n in result["component"].values]
     free = ~result["fixed"].values
     if len(names) > 1 and factors.used.sum() > 0:
@@ -387,7 +388,7 @@ def _warn_of_components(
                     f"{likeness[a, b]:.5f}): fewer components would do."
                 )
     if result.attrs["scale"] == "closure" and factors.weights is not None:
-        # Those of the solver: those of the result may be lazy.
+        # Use the solver's weights, as those of the result may be lazy.
         top = np.nanmax(factors.weights, axis=1)[order]
         for name, value in zip(names, top, strict=True):
             if value < 0.02:

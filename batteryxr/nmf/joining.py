@@ -1,4 +1,4 @@
-"""Several data sets as one."""
+"""Join several data sets that share their components into one."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ SIGNALS = ("r", "q", "energy", "two_theta", "shift")
 def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     """Join several data sets that share their components into one.
 
-    Lazy. Series are laid end to end along ``scan`` with a coordinate ``run`` that
-    tells them apart; images become the dimension ``particle``, padded with NaN where
-    their sizes differ, and keep the positions that they have in common. Other units are
-    converted to those of the first. Different signals of the same scans, such as G(r)
-    and spectra, share their ratios: they are laid side by side along ``channel``, each
-    divided by its root mean square (``level``; read once), with their own axes and
-    ``run`` as coordinates.
+    Lazy. Series are placed end to end along ``scan``, with the name of the data set as
+    the coordinate ``run``. Images become the dimension ``particle``, padded with NaN
+    where their sizes differ; positions that all share are kept. Other units are
+    converted to those of the first data set. Different signals of the same scans, such
+    as G(r) and spectra, share their ratios. They are placed side by side along
+    ``channel``, each divided by its root mean square (``level``; read once), with
+    their own axes and ``run`` as coordinates.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        To be passed to `fit`.
+        One array, ready for `fit`.
 
     Raises
     ------
     DimensionError
-        If the arrays have not the same dimensions, or not the same signal axis.
+        If the arrays differ in their dimensions, or in their signal axis.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def _side_by_side(named: Mapping[str, xr.DataArray]) -> xr.DataArray:
                 f"ratios are of the same patterns, as those of {first.dims}."
             )
         same = matched(first, array, argument=f"data[{name!r}]", dims=along)
-        # As everywhere what is infinite, such as the log of no counts, is a gap.
+        # An infinite value, such as the log of no counts, is a gap here too.
         measured = same.where(np.isfinite(same)).astype(np.float64)
         level = float(np.sqrt((measured**2).mean()))
         if not level > 0:
@@ -179,7 +179,7 @@ def _side_by_side(named: Mapping[str, xr.DataArray]) -> xr.DataArray:
 
 
 def _tell_other_instruments(named: Mapping[str, xr.DataArray]) -> None:
-    """Warn where the headers of G(r) tell of other instruments: they share nothing."""
+    """Warn if the headers of G(r) name different instruments."""
     if not all("r" in array.dims for array in named.values()):
         return
     known = {name: told(array.attrs) for name, array in named.items()}

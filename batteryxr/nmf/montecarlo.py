@@ -1,4 +1,4 @@
-"""Monte Carlo factorisation: several chains, and how far they agree."""
+"""Monte Carlo factorisation: several chains, and how well they agree."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from batteryxr.nmf.solving import Block
     from batteryxr.nmf.starting import Fixed, Starts
 
-#: Draws of all chains together hold at most so many numbers.
+#: Largest number of values that the draws of all chains hold together.
 _HELD = 50_000_000
 
 
@@ -65,58 +65,58 @@ def metropolis(
     seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Factorise by Metropolis Monte Carlo, with the spread of every ratio.
+    """Factorise by Metropolis Monte Carlo, with the error of each ratio.
 
-    Reads once. Each chain starts at random, accepts changes of single values of
-    components and of pairs of weights by Metropolis' rule while the temperature falls
-    to that of the noise, then draws from the posterior. Single values cannot turn all
-    components together, though many such turns fit alike: the draws are spread over
-    all of those, walked by hit-and-run. Interrupted (KeyboardInterrupt) it returns what
-    the chains have by then.
+    Reads once. Each chain starts at random. While the temperature falls to that of the
+    noise, it accepts changes of single values of components and of pairs of weights by
+    Metropolis' rule. Then it draws from the posterior. Changes of single values cannot
+    rotate all components together, though many rotations fit equally well. The draws
+    are therefore spread over all such rotations by hit-and-run. An interrupt
+    (KeyboardInterrupt) returns the state of the chains so far.
 
     Parameters
     ----------
     data, n_components, fixed, closure
-        As of `fit`.
+        As in `fit`.
     constraints
-        As of `fit`, without penalties. Components without closure have unit area
-        unless these say otherwise.
+        As in `fit`, without penalties. Components without closure have unit area
+        unless a scale is set here.
     errors
-        Standard deviations of the data. Without, the noise is what n components
-        leave of the data.
+        Standard deviations of the data. By default the noise is estimated from the
+        residual of n components.
     sampling
-        How many chains there are, and how long; see `Sampling`.
+        Number and length of the chains; see `Sampling`.
     seed
-        Each chain has its own stream of random numbers.
+        Seed; each chain has its own stream of random numbers.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar: True, False, or None (in terminals and notebooks only).
 
     Returns
     -------
     xarray.Dataset
-        As of `fit`, of the best chain refined to the nearest optimum, and ``weights``
-        and ``components`` with ``_error`` (root mean square distance of the draws from
-        it, the noise of fixed scans included), ``_low`` and ``_high`` (the range of all
-        that fits alike, and three standard deviations of noise).
-        ``weights_quantiles`` (quantile) of the draws, for which all that fits alike is
-        equally likely: the truth lies between low and high, but may well be near an
-        end. ``rhat`` and ``effective_draws`` of each
-        weight, near 1 and large where the chains have converged. Of each ``chain``:
+        As in `fit`, for the best chain refined to the nearest optimum. ``weights``
+        and ``components`` have an ``_error`` (root mean square distance of the draws
+        from the optimum, with the noise of fixed scans), and ``_low`` and ``_high``
+        (the range of all equally good answers, plus three standard deviations of
+        noise). ``weights_quantiles`` (quantile) of the draws take these answers as
+        equally likely: the truth lies between low and high, but may well be
+        near an end. ``rhat`` and ``effective_draws`` of each weight are near 1 and
+        large where the chains have converged. For each ``chain``:
         ``chain_weights``, ``chain_components``, ``chain_error``, ``chain_similarity``
         (to the best), ``chain_acceptance`` and ``chain_excess``, the mean misfit of its
-        draws over the optimum's.
+        draws over that of the optimum.
 
     Raises
     ------
     ArgumentError, DataError, DimensionError
-        Before any long work.
+        If an argument does not fit; raised before any long work.
 
     Notes
     -----
-    An error is one standard deviation where the range of all that fits alike is narrow
-    against the noise. Where it is wide, that all of it is equally likely is a prior:
-    errors and quantiles are no frequencies then, and a truth at a corner, such as a
-    phase that is pure, is often farther off. The range makes no such assumption.
+    An error is one standard deviation where the range of equally good answers is narrow
+    against the noise. Where it is wide, taking them as equally likely is a prior:
+    errors and quantiles are then no frequencies. A truth at a corner, such as a pure
+    phase, is often farther off. The range makes no such assumption.
 
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
@@ -181,7 +181,7 @@ def metropolis(
 
 
 class _Chains(NamedTuple):
-    """All chains, the variance of the noise, and whether they were stopped."""
+    """Hold all chains, the variance of the noise, and whether they were stopped."""
 
     found: list[Chain]
     noise: float
@@ -198,7 +198,7 @@ def _sample(
     known: bool,
     progress: bool | None,
 ) -> _Chains:
-    """Run all chains on data without gaps; `known` tells that their noise is 1."""
+    """Run all chains on data without gaps; `known` says that their noise is 1."""
     from batteryxr.nmf.kernels.sampling import run_chain
 
     scale, normal, _, svd_error = normal_equations(block.values, block.v, starts.n)
@@ -226,7 +226,7 @@ def _sample(
 def _begin_chains(
     block: Block, scale: np.ndarray, starts: Starts
 ) -> list[tuple[np.ndarray, np.random.Generator]]:
-    """Return a random start for each chain, and one to spare."""
+    """Return a random start for each chain, and one spare."""
     from batteryxr.nmf.kernels.starts import complete
 
     fixed = starts.is_fixed
@@ -246,7 +246,7 @@ def _noise(
     *,
     scans: np.ndarray,
 ) -> float:
-    """Return the variance of noise, by what a factorisation leaves of the data."""
+    """Return the variance of noise, from the residual of a factorisation."""
     from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.feasible import left_over
 
@@ -298,7 +298,7 @@ def _side_by_side(
 def _to_unit(
     chain: Chain, rules: Rules, unit: str, axis: xr.DataArray, *, points: np.ndarray
 ) -> None:
-    """Scale the free components of a chain as those of the result will be."""
+    """Scale the free components of a chain like those of the result."""
     whole = np.zeros((len(rules.fixed), points.size))
     whole[:, points] = chain.run.components
     length = np.where(rules.fixed, 1.0, lengths(whole, unit, axis))[:, None]
@@ -315,7 +315,7 @@ def _to_unit(
 
 
 def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:
-    """Rename what a factorisation tells of its starts."""
+    """Rename the per-start variables to per-chain."""
     told = ["start", *(k for k in map(str, result.data_vars) if k.startswith("start_"))]
     renamed = result.rename({name: name.replace("start", "chain") for name in told})
     for name in told:
@@ -326,7 +326,7 @@ def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:
 
 
 def _warn_of_chains(result: xr.Dataset, stopped: bool) -> None:
-    """Warn of chains that were stopped, or do not agree."""
+    """Warn if chains were stopped, or do not agree."""
     if stopped:
         warn_quality("interrupted: the chains are as they were, errors are missing")
         return

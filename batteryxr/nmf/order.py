@@ -1,4 +1,4 @@
-"""How many components? Indicators side by side; the choice stays with the scientist."""
+"""Indicators of the number of components, side by side; the choice stays open."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.normal import Normal
     from batteryxr.nmf.solving import Block
 
-#: Patterns that tell how many components there are.
+#: Largest number of patterns that the indicators use.
 _DRAWN = 2000
 _COLUMNS = {
     "held_out_error": "Relative error on held-out blocks",
@@ -63,11 +63,11 @@ def model_order(
     seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Show side by side what speaks for each number of components.
+    """Show side by side the evidence for each number of components.
 
-    Reads once; more than 2000 patterns by a random sample of them, which
-    ``attrs["patterns_drawn"]`` tells: a phase in fewer than one pattern in a hundred
-    may not be in it. Decides nothing: where peaks shift along the series every
+    Reads once. Beyond 2000 patterns a random sample of them is used, which
+    ``attrs["patterns_drawn"]`` states; it may miss a phase found in fewer than one
+    pattern in a hundred. No number is chosen: where peaks shift along the series, each
     automatic rule asks for more and more components. Where they do not, the held-out
     error, read by one standard error, finds the right number.
 
@@ -77,19 +77,19 @@ def model_order(
     Parameters
     ----------
     data
-        As of `fit`.
+        As in `fit`.
     n_components
         Numbers of components to try, rising.
     closure, constraints, errors
-        As of `fit`, without penalties.
+        As in `fit`, without penalties.
     folds
-        Blocks that are held out, each about half the patterns and half the points.
+        Number of held-out blocks, each about half the patterns and half the points.
     n_starts
-        Random starts that stability is judged from.
+        Number of random starts from which stability is judged.
     seed
-        Of folds and starts.
+        Seed of folds and starts.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar: True, False, or None (in terminals and notebooks only).
 
     Returns
     -------
@@ -97,13 +97,13 @@ def model_order(
         Along ``n_components``: ``held_out_error`` (bi-cross-validation) with its
         standard error; ``held_out_excess`` above the lowest of these, compared block
         by block, with its standard error; ``held_out_pick``, True at the smallest
-        number whose excess is within one such error, which is the rule to read it by:
-        more components than needed predict hardly worse; ``cophenetic`` and
+        number whose excess is within one such error. Read the order from this pick:
+        more components than needed predict hardly worse. Also ``cophenetic`` and
         ``silhouette`` (near 1 while starts agree); ``chi2`` where errors were given
         (near 1 when all is explained); ``explained_variance``, its ``_ratio`` and
         Malinowski's ``indicator`` of the principal components, not centred;
-        ``nmf_error``, ``svd_error`` and their ratio (1.000: non-negativity does not
-        bite, and the answer is ambiguous by rotation).
+        ``nmf_error``, ``svd_error`` and their ratio (at 1.000 non-negativity has no
+        effect, and the answer is ambiguous by rotation).
     """
     ns = sorted({int(n) for n in n_components})
     if not ns:
@@ -158,7 +158,7 @@ def _drawn(block: Block, seed: int) -> Block:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What is tried with each number of components."""
+    """Hold the data, rules and numbers shared by all numbers of components."""
 
     block: Block
     rules: Rules
@@ -225,7 +225,7 @@ def _judge(
 
 
 def _held_out(blind: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the columns that follow from the errors (numbers, folds) held out."""
+    """Return the columns that follow from the held-out errors (numbers, folds)."""
     folds = np.sqrt(blind.shape[1])
     excess = blind - blind[blind.mean(axis=1).argmin()]
     above, error = excess.mean(axis=1), excess.std(axis=1, ddof=1) / folds
@@ -241,7 +241,7 @@ def _held_out(blind: np.ndarray) -> dict[str, np.ndarray]:
 def _row(
     block: Block, rules: Rules, found: list[Run], best: Run, *, total: float
 ) -> dict[str, float]:
-    """Return what the starts say of one number of components."""
+    """Return the indicators that the starts give for one number of components."""
     from batteryxr.nmf.kernels import comparing
 
     groups = np.array([r.weights.argmax(axis=0) for r in found])
@@ -270,7 +270,7 @@ def _best(
     *,
     warm: np.ndarray | None,
 ) -> Run:
-    """Polish the best start, and the last number's answer with a component added."""
+    """Polish the best start, and the previous answer with one component added."""
     from batteryxr.nmf.kernels import alternate, starts
 
     n = len(rules.fixed)
@@ -290,7 +290,7 @@ def _chi2(block: Block, rules: Rules, best: Run, total: float) -> float:
         return np.nan
     samples, points = block.values.shape
     n = len(rules.fixed)
-    # A rotation of n x n between the factors is no parameter of the fit.
+    # A rotation of n x n between the factors is not a parameter of the fit.
     free = samples * (n - rules.closure) + points * n - n * (n - rules.closure)
     degrees = int((block.v > 0).sum()) - free
     return best.error**2 * total / degrees if degrees > 0 else np.nan

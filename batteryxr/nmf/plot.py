@@ -1,4 +1,4 @@
-"""Plots of a factorisation, its steps, and what speaks for each number."""
+"""Plots of a factorisation, its steps, and the evidence for each number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIZE = {"width": 640, "height": 340}
 def plot_components(
     result: xr.Dataset, *, offset: float | None = None
 ) -> holoviews.Overlay:
-    """Plot the components, one above the other: free ones solid, fixed ones dotted.
+    """Plot the components above one another: free ones solid, fixed ones dotted.
 
     Reads nothing but the components.
 
@@ -35,7 +35,7 @@ def plot_components(
     result
         A factorisation, or principal components.
     offset
-        Distance between them; None takes the largest range of one.
+        Distance between them; by default the largest range of one component.
 
     Returns
     -------
@@ -75,24 +75,24 @@ def plot_weights(
 ) -> holoviews.Overlay | holoviews.Layout:
     """Plot the ratios along the series, the voltage on top where there is one.
 
-    Reads the weights, which are small for a series. Shaded is the range of what fits
-    as well, where the result has it (`metropolis`, or
-    ``result.merge(result.nmf.bands())``), else that of equally good starts; ratios
-    that sum to one lie between 0 and 1. Where an axis such as voltage runs back and
-    forth each half cycle is a line of its own: charge solid, discharge dashed.
+    Reads the weights, which are small for a series. The shaded band is the range that
+    fits as well, where the result has it (`metropolis`, or
+    ``result.merge(result.nmf.bands())``), else the range of equally good starts.
+    Ratios that sum to one stay between 0 and 1. Where an axis such as voltage runs
+    back and forth, each half cycle is one line: charge solid, discharge dashed.
 
     Parameters
     ----------
     result
         A factorisation of a series.
     x
-        Coordinate along the series; None takes ``li_content``, ``capacity``,
+        Coordinate along the series; by default ``li_content``, ``capacity``,
         ``time`` or ``temperature``, whichever comes first, else the scan number.
     sums
-        Ratios to be drawn summed as well, hollow: ``{"rock salt": ["CP2", "CP3"]}``.
+        Ratios whose sum is drawn too, hollow: ``{"rock salt": ["CP2", "CP3"]}``.
     theoretical
-        Theoretical capacity or content, in units of `x`; what lies beyond it is
-        shaded: extra capacity.
+        Theoretical capacity or content, in units of `x`; the extra capacity beyond it
+        is shaded.
     variable
         Coordinate drawn on top, unless it is `x` itself.
 
@@ -154,7 +154,7 @@ def plot_weights(
 def plot_residual(
     result: xr.Dataset, *, x: str | None = None
 ) -> holoviews.core.ViewableElement:
-    """Plot what the factorisation leaves unexplained, per scan or pixel.
+    """Plot the relative residual of a factorisation, per scan or pixel.
 
     Computes the residuals.
 
@@ -163,7 +163,7 @@ def plot_residual(
     result
         A factorisation.
     x
-        As of `plot_weights`.
+        As in `plot_weights`.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def plot_residual(
 
 @checked
 def plot_maps(result: xr.Dataset) -> holoviews.Layout:
-    """Plot the maps of all components of an image, on scales of their own.
+    """Plot the maps of all components of an image, each on its own scale.
 
     Computes the maps.
 
@@ -215,7 +215,7 @@ def plot_maps(result: xr.Dataset) -> holoviews.Layout:
 
 @checked
 def plot_order(result: xr.Dataset) -> holoviews.Layout:
-    """Plot side by side what speaks for each number of components.
+    """Plot side by side the evidence for each number of components.
 
     A dotted line marks the fewest whose held-out error is within one standard error
     of the lowest.
@@ -302,10 +302,10 @@ def _image(hv: Holoviews, array: xr.DataArray, title: str) -> Any:
 def _runs(
     weights: xr.DataArray, name: str, dim: str
 ) -> Iterator[tuple[np.ndarray, str]]:
-    """Yield the scans that one line joins, and how it is drawn.
+    """Yield the scans that one line joins, and the dash of the line.
 
-    One line, in the order of the series, where the axis runs one way; else a line for
-    each half cycle.
+    An axis that runs one way gives one line, in the order of the series. Otherwise
+    each half cycle gives a line.
     """
     everything = np.arange(weights.sizes[dim])
     along = np.diff(_values(weights, name).astype(np.float64))
@@ -321,7 +321,7 @@ def _runs(
 
 
 def _edges(one: xr.Dataset, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return between which values the weight of one component may lie."""
+    """Return the lowest and highest weight of one component, where known."""
     if "weights_low" in one:
         return one["weights_low"].values, one["weights_high"].values
     if "weights_spread" in one:

@@ -1,4 +1,4 @@
-"""What several chains say together, labelled."""
+"""Errors, quantiles and ranges from several chains, labelled."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.sampling import Chain
 
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
-#: Noise around the range of what fits, in standard deviations.
+#: Noise added at both ends of a range that fits, in standard deviations.
 NOISE = 3.0
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Puts arrays of the kernels into the shape and order of a result.
+    """Label arrays of the kernels in the shape and order of a result.
 
     Parameters
     ----------
     result
         A factorisation.
     order
-        (k,) which row of an array is which component of the result.
+        (k,) row of an array for each component of the result.
     samples, points
-        Which patterns and points had data.
+        Masks of the patterns and points that had data.
     shift
-        What is added to components.
+        Curve or number added to components.
     """
 
     result: xr.Dataset
@@ -52,7 +52,7 @@ class Labels:
     ) -> xr.DataArray:
         """Label weights (..., k, samples) or components (..., k, points).
 
-        `lead` names the dimensions before; components get the shift.
+        `lead` holds the coordinates of leading dimensions; components get the shift.
         """
         known = self.result[kind]
         like = known.transpose("component", ...)
@@ -112,11 +112,11 @@ def label_chains(
 
 
 def _same_order(chains: list[Chain], best: int) -> list[np.ndarray]:
-    """Return for each chain which of its components goes with which of the best."""
+    """Match each chain's components to those of the best chain."""
     from batteryxr.nmf.kernels.comparing import match
 
     reference = chains[best].run.components
-    # What all have in common tells nothing apart.
+    # The mean of all components does not help to tell them apart.
     middle = reference.mean(axis=0) if len(reference) > 1 else 0.0
     return [match(reference - middle, c.run.components - middle)[0] for c in chains]
 
@@ -124,7 +124,7 @@ def _same_order(chains: list[Chain], best: int) -> list[np.ndarray]:
 def _spreads(
     whole: list[tuple[Chain, np.ndarray]], best: Chain, labels: Labels, closure: bool
 ) -> dict[str, xr.DataArray]:
-    """Return errors, quantiles and ranges, and whether chains agree on them."""
+    """Return errors, quantiles and ranges, and how far the chains agree on them."""
     from batteryxr.nmf.kernels.sampling import effective_size, potential_scale
 
     w = np.array([np.asarray(c.weights)[:, o] for c, o in whole])
@@ -174,7 +174,7 @@ def _spreads(
 
 
 def _wide(values: np.ndarray, here: np.ndarray) -> np.ndarray:
-    """Put NaN where there were no data, along the last axis."""
+    """Insert NaN where there were no data, along the last axis."""
     if here.all():
         return values
     out = np.full((*values.shape[:-1], here.size), np.nan)

@@ -1,7 +1,7 @@
 """Principal components of a series, as the PDF literature uses them.
 
-Signed and orthogonal where phases are neither: shown beside a factorisation, they
-tell what the constraint of non-negative ratios adds.
+Principal components are signed and orthogonal; phases are neither. Shown beside a
+factorisation, they make plain what the constraint of non-negative ratios adds.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def pca(
     Parameters
     ----------
     data
-        As of `fit`. Patterns with a gap are left out, and get scores of NaN.
+        As in `fit`. Patterns with a gap are left out, and get scores of NaN.
     n_components
-        How many; by default all, at most 10.
+        Number of components; all by default, at most 10.
     signal
-        The dimension of a pattern, where it is not plain.
+        The dimension of a pattern, where it is not plain from the data.
     centre
         Subtract the mean pattern first. By default it is not: n phases then are n
         components, not n - 1.
@@ -55,10 +55,10 @@ def pca(
         ``components`` (component, signal), orthonormal and signed, their largest
         value positive; ``scores`` (sample, component); ``explained_variance`` and
         ``explained_variance_ratio`` (component); ``mean`` (signal), zero if not
-        subtracted; and along ``eigenvalue_number`` ``eigenvalue`` and Malinowski's
-        ``indicator`` for all, or the first 20 where there are more than 300. Of so
-        large data components that lie within the noise are found to a few per cent of
-        their variance, those that stand out of it to rounding.
+        subtracted. Along ``eigenvalue_number``: ``eigenvalue`` and Malinowski's
+        ``indicator``, for all or, beyond 300, for the first 20. In data that large,
+        components within the noise are found to a few per cent of their variance;
+        those above the noise are exact to rounding.
 
     Notes
     -----
@@ -98,14 +98,14 @@ def _in_unit_of_data(result: xr.Dataset, unit: float) -> xr.Dataset:
 
 @recorded
 def purify(result: xr.Dataset, *, fixed: Mapping[str, int]) -> xr.Dataset:
-    """Turn principal components into phases, assuming scans that hold one alone.
+    """Turn principal components into phases, given scans assumed to be pure.
 
-    Reads once the scores at the chosen scans. Lazy for the rest.
+    Reads once the scores at the chosen scans. Lazy for all else.
 
     Parameters
     ----------
     result
-        Of `pca`, of a series.
+        Result of `pca` for a series.
     fixed
         Names of phases and the scan at which each is assumed 100 % pure; -1 is the
         last.
@@ -114,8 +114,8 @@ def purify(result: xr.Dataset, *, fixed: Mapping[str, int]) -> xr.Dataset:
     -------
     xarray.Dataset
         ``components``, the chosen scans rebuilt from the principal components, and
-        ``weights``: how the scores of every scan combine from those of the chosen
-        ones, by least squares and nothing else. They sum to one only if the principal
+        ``weights``: how the scores of each scan combine from those of the chosen
+        scans, by plain least squares. They sum to one only if the principal
         components were centred, and turn negative where the assumption fails.
 
     Raises
@@ -145,7 +145,7 @@ def purify(result: xr.Dataset, *, fixed: Mapping[str, int]) -> xr.Dataset:
             )
     places = [scan % size for scan in fixed.values()]
     known = scores.isel({dim: places}).transpose(dim, "component").values
-    # Affine combinations, where the mean was taken out.
+    # Affine combinations, where the mean was subtracted.
     extended = np.column_stack([known, np.full(len(known), float(centred))])
     inverse = np.linalg.pinv(extended)
     back = xr.DataArray(inverse[:-1], dims=("component", "phase"))

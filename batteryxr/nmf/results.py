@@ -1,4 +1,4 @@
-"""The result of a factorisation: order, scale and labels."""
+"""The result of a factorisation: order, scale and labels of the components."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _FLAGS = {
 def arrange(
     factors: Factors, rules: Rules, scale: str, axis: xr.DataArray, *, series: bool
 ) -> np.ndarray:
-    """Scale the free components, in place, and return the order of all.
+    """Scale the free components in place, and return the order of all components.
 
-    Series: by the centre of mass of the weights, so that what appears first comes
-    first. Images: by total weight, the largest first.
+    Series are ordered by the centre of mass of the weights, so that the first to
+    appear comes first. Images are ordered by total weight, the largest first.
     """
     from batteryxr.nmf.kernels.comparing import appearance
 
@@ -56,7 +56,7 @@ def arrange(
 
 
 def lengths(components: np.ndarray, scale: str, axis: xr.DataArray) -> np.ndarray:
-    """Return (k,) what the components are divided by to have the scale asked for."""
+    """Return the number (k,) that each component is divided by to get a scale."""
     rows = np.nan_to_num(components)
     if scale == "max":
         length = np.abs(rows).max(axis=1)
@@ -75,7 +75,7 @@ def label_result(
     *,
     order: np.ndarray,
 ) -> xr.Dataset:
-    """Return the Dataset: components, weights, residuals, and how it went."""
+    """Return the Dataset of components, weights, residuals and facts on the fit."""
     closure = rules.closure
     out = label_components(
         patterns, starts, factors.components[order], order, closure=closure
@@ -101,16 +101,16 @@ def label_components(
     *,
     closure: bool,
 ) -> dict[str, xr.DataArray]:
-    """Return the components with their shift undone, and what is known of them.
+    """Return the components with their shift undone, and facts about them.
 
     Parameters
     ----------
     patterns, starts
-        The data, and what was fixed.
+        The data and the fixed components.
     rows
         (n, points) the components, shifted like the data, in the order of the result.
     order
-        (n,) which component each of them was.
+        (n,) original index of each component.
     closure
         Weights sum to one.
     """
@@ -120,7 +120,7 @@ def label_components(
     fixed = starts.is_fixed[order]
     if closure and shift is not None:
         rows = rows + shift
-        # Exactly what was given: shifting there and back would round.
+        # Keep the given values exactly: shifting there and back would round.
         rows[fixed] = starts.raw[order[fixed]]
     coords: dict[Any, xr.DataArray] = {
         name: coord
@@ -164,7 +164,7 @@ def label_components(
 
 
 def _on_bound(rows: np.ndarray) -> np.ndarray:
-    """Return at which share of its points a component, shifted, is not above zero."""
+    """Return the fraction of points at which a shifted component is not above zero."""
     finite = np.isfinite(rows)
     highest = np.max(np.where(finite, rows, 0.0), axis=1, initial=0.0)
     low = finite & (np.nan_to_num(rows) <= 1e-9 * highest[:, None])
@@ -292,7 +292,7 @@ def _unmix_block(
 
 
 def _story(factors: Factors) -> dict[str, xr.DataArray]:
-    """Return the scalars of the fit, and how each start fared."""
+    """Return the scalars of the fit, and the outcome of each start."""
     start = xr.DataArray(
         np.arange(1, len(factors.start_error) + 1),
         dims="start",
@@ -335,18 +335,18 @@ def with_knowledge(
     errors: bool,
     given: np.ndarray | None = None,
 ) -> xr.Dataset:
-    """Return the result with what was told of noise and of weights, for its ranges.
+    """Return the result with the known noise and weights, from which ranges follow.
 
     Parameters
     ----------
     result
-        Of a series.
+        Result for a series.
     block
-        What it was made from.
+        Data that the result was made from.
     errors
-        Whether the block's statistical weights are those of errors that were given.
+        Whether the block's statistical weights come from given errors.
     given
-        (component, samples) weights that are known, in the order of the result.
+        (component, samples) known weights, in the order of the result.
     """
     out = {}
     if given is not None:
@@ -378,7 +378,7 @@ def with_knowledge(
 def as_constrained(
     result: xr.Dataset, block: Block, factors: Factors, order: np.ndarray
 ) -> xr.Dataset:
-    """Return the result with the weights that obey what is known; residuals too."""
+    """Return the result with weights and residuals that obey the constraints."""
     rows = np.asarray(factors.weights)[:, block.samples].T
     rest = block.values - rows @ factors.components[:, block.points]
     v = np.ones_like(rest) if block.v is None else block.v

@@ -1,8 +1,8 @@
-"""Shifts that make signed patterns non-negative, and can be undone.
+"""Shifts that make signed patterns non-negative and can be undone.
 
-Where weights sum to one a curve L subtracted from every pattern is subtracted from
-every component: ``X - L = W (C - L)``. The answer is shifted back and L leaves no
-trace but the constraint ``C >= L``. The tighter L follows the data, the narrower
+Where weights sum to one, a curve L subtracted from each pattern is also subtracted
+from each component: ``X - L = W (C - L)``. The answer is shifted back, so that L acts
+only through the constraint ``C >= L``. The tighter L follows the data, the narrower
 the range of answers that fit equally well.
 """
 
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
     Lowest: TypeAlias = Literal["physics", "fit"] | xr.DataArray
     Shift: TypeAlias = Literal["minimum", "envelope"] | Finite | xr.DataArray | None
 
-#: A phase may be so much denser than the densest scan; ripples reach below too.
+#: Factor by which a phase may exceed the density of the densest scan.
 _DENSER = 1.15
-#: Nearer than this noise and ripples tell more than density (Angstrom).
+#: Distance below which noise and ripples outweigh the density (Angstrom).
 _NEAR = 1.0
-#: Patterns that are put together at once.
+#: Patterns computed at once.
 _AT_ONCE = 4096
-#: A fraction of the squared signal in negative values that noise may have.
+#: Fraction of the squared signal in negative values that noise may explain.
 NOISE = 2e-3
 
 
 def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Patterns:
-    """Return the patterns less a curve, the same for all.
+    """Return the patterns less one curve, the same for all.
 
     Reads once where the shift is taken from the data.
 
     Raises
     ------
     DataError, DimensionError
-        For a curve that does not fit the data.
+        If the curve does not fit the data.
     """
     points, signal = patterns.n_points, patterns.signal
     if isinstance(shift, xr.DataArray):
@@ -85,24 +85,24 @@ def lower_envelope(
 ) -> xr.DataArray:
     """Return the lowest value of the series at and around each point.
 
-    Reads once. A phase that never occurs pure dips below the lowest pattern measured;
-    where its neighbouring points go is how deep. Hence the lowest value within a
-    window as wide as a peak, not at the point alone.
+    Reads once. A phase that never occurs pure dips below the lowest measured pattern,
+    about as deep as the neighbouring points do. The minimum is therefore taken over a
+    window as wide as a peak, not at one point.
 
     Parameters
     ----------
     data
-        As of `fit`.
+        As in `fit`.
     signal
-        The dimension of a pattern, where it is not plain.
+        The dimension of a pattern, where it is not plain from the data.
     window
-        Full width, in units of the signal axis. None takes the width over which
-        the mean pattern stays like itself (its autocorrelation falls to one half).
+        Full width, in units of the signal axis. By default the width at which the
+        autocorrelation of the mean pattern falls to one half.
 
     Returns
     -------
     xarray.DataArray
-        The curve, to be passed as ``shift=``; look at it beside the data.
+        The curve, for use as ``shift=``; compare it with the data first.
     """
     patterns = lay_out(data, signal)
     axis = patterns.data[patterns.signal]
@@ -152,14 +152,14 @@ def _peak_width(pattern: np.ndarray) -> int:
 
 
 def refuse_negative(negative: float, total: float, shifted: bool) -> None:
-    """Raise where negative values are more than noise.
+    """Raise if negative values are more than noise.
 
     Parameters
     ----------
     negative, total
         Sum of squares of negative values, and of all.
     shifted
-        Whether a shift was subtracted already.
+        Whether a shift was already subtracted.
     """
     if total <= 0 or negative <= NOISE * total:
         return
@@ -185,13 +185,13 @@ def refuse_negative(negative: float, total: float, shifted: bool) -> None:
 def lowest(
     result: xr.Dataset, shift: Lowest, candidates: Candidates | None
 ) -> np.ndarray:
-    """Return the curve that no true component can lie below, (points,).
+    """Return the lower bound (points,) of any true component.
 
-    Where the fit was not shifted, it is zero. For G(r), ``-4 pi rho0 r`` of the
-    densest candidate, or of the densest scan and 15 % more, which is also taken where
-    scans dip far below what candidates allow: their scale is another. No pair
-    distribution function goes lower than where there are no pairs. For other signed
-    patterns the lowest value of the shift.
+    The bound is zero where the fit was not shifted. For G(r) it is ``-4 pi rho0 r``:
+    no pair distribution function lies below its value where there are no pairs. The
+    density is that of the densest candidate, or 1.15 times that of the densest scan.
+    The scan is also used where it dips far below the candidates, because then their
+    scale differs. For other signed patterns the bound is the lowest value of the shift.
     """
     used = result["shift_curve"].values.astype(np.float64)
     (signal,) = result["shift_curve"].dims
@@ -225,9 +225,9 @@ def lowest(
 
 
 def _units_of(result: xr.Dataset) -> tuple[float, float]:
-    """Return one unit of r in Angstrom, and 1/Angstrom2 in that of G(r).
+    """Return the factors of r to Angstrom, and of 1/Angstrom2 to the unit of G(r).
 
-    What has no unit is in Angstrom, and what has none of a G(r) in 1/Angstrom2.
+    Without units, r is in Angstrom and G(r) in 1/Angstrom2.
     """
     found = [1.0, 1.0]
     r, g = (str(result[name].attrs.get("units", "1")) for name in ("r", "components"))
@@ -244,7 +244,7 @@ def _signed(result: xr.Dataset) -> bool:
 
 
 def _densest(result: xr.Dataset, r: np.ndarray) -> float:
-    """Return the highest density that a scan, as it was fitted, speaks of."""
+    """Return the highest density that any fitted scan implies."""
     far = r >= _NEAR
     if not far.any():
         raise DataError("r", f"no distance of {_NEAR} Angstrom and more")

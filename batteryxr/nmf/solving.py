@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.normal import Normal, Plain
     from batteryxr.nmf.starting import Starts
 
-#: Starts whose error is within this factor of the best are called as good.
+#: Starts whose error is within this factor of the best count as equally good.
 AGREEING = 1.01
-#: Starts whose error is within this factor of the best are told apart by order alone.
+#: Among starts within this factor of the best error, the earliest is taken.
 EQUAL = 1.0001
 #: The first start is kept where its error is within this factor of the best.
 NEAREST = 1.001
-#: Of so many free components all orders are tried against known weights.
+#: Up to this many free components all orders are tried against known weights.
 _ORDERED = 5
-#: Of more values the alternations begin within the leading components.
+#: Above this many values the alternations begin within the leading components.
 _LARGE = 200_000
-#: Images are binned down to about this many pixels for pure ones, which lowers noise.
+#: Images are binned to about this many pixels for pure ones, which lowers noise.
 _PIXELS = 16_384
 
 
@@ -43,7 +43,7 @@ _SPIKE = 6.0
 
 
 class Block(NamedTuple):
-    """Patterns without gaps, as plain arrays.
+    """Hold patterns without gaps, as plain arrays.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Block(NamedTuple):
     v
         Their statistical weights; None where these are equal.
     samples, points
-        Which samples and points of the data they are, (all samples,), (all points,).
+        Masks of the samples and points they came from, (all samples,), (all points,).
     """
 
     values: np.ndarray
@@ -63,7 +63,7 @@ class Block(NamedTuple):
 
 @dataclass
 class Factors:
-    """Components found, and how.
+    """Hold the components found, and facts on the fit.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ class Factors:
     weights
         (n, samples) where the solver holds them, else None.
     used
-        (n,) sum of the weights over the samples that were used.
+        (n,) sum of the weights over the samples used.
     spread
-        (n, points) and (n, samples): range over the starts that are as good.
+        (n, points) and (n, samples): range over the equally good starts.
     """
 
     components: np.ndarray
@@ -101,7 +101,7 @@ def gapless(patterns: Patterns) -> Block:
 
     errors = patterns.errors
     array = patterns.data.compute()
-    # One layout in memory, so that rounding does not depend on chunks.
+    # Use one memory layout, so that rounding does not depend on chunks.
     x = np.ascontiguousarray(array.values, dtype=np.float64)
     x = x.reshape(-1, patterns.n_points)
     sigma = None
@@ -142,15 +142,15 @@ def run_starts(
     values, v
         Data without gaps, and their statistical weights.
     starts, rules
-        Where to begin, at the points of the data, and what the factors obey.
+        Initial guesses at the points of the data, and constraints of the factors.
     subspace
-        Work in the first singular vectors: quicker, not exact.
+        Work in the first singular vectors: faster, not exact.
     """
     from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.starts import complete
 
     refuse_rank(starts.n, len(values), "the number of patterns with data")
-    with single():  # small products: threads only spin
+    with single():  # products are small: threads would only wait
         scale, data, quick, svd_error = normal_equations(values, v, starts.n)
         data = quick or data if subspace else data
         given = starts.given() / scale
@@ -194,13 +194,13 @@ def run_starts(
 
 
 def _is_long(values: np.ndarray, n: int, rules: Rules) -> bool:
-    """Return whether a start is worth running within the leading components first."""
+    """Tell whether a start should first run within the leading components."""
     large = values.size > _LARGE and 8 * (n + 3) < min(values.shape)
     return large and not rules.sweeps
 
 
 def _arranged(start: np.ndarray, data: Normal, rules: Rules) -> np.ndarray:
-    """Return a start, its free rows in the order that the known weights fit best."""
+    """Return a start with its free rows in the order that fits known weights best."""
     from batteryxr.nmf.kernels import alternate
 
     free = np.flatnonzero(~rules.fixed)
@@ -218,7 +218,7 @@ def _arranged(start: np.ndarray, data: Normal, rules: Rules) -> np.ndarray:
 def _first_weights(
     rules: Rules, data: Normal, values: np.ndarray, start: np.ndarray, *, kind: str
 ) -> np.ndarray:
-    """Return the weights that belong to a start."""
+    """Return the weights that go with a start."""
     from batteryxr.nmf.kernels import nnls, starts
 
     if kind == "singular" and not rules.fixed.any():
@@ -231,15 +231,15 @@ def normal_equations(
 ) -> tuple[np.ndarray, Normal, Plain | None, float]:
     """Return the scale of each point, the normal equations, and the SVD's error.
 
-    Third are the equations within the leading components, None where values weigh
-    differently.
+    The third item holds the equations within the leading components; it is None where
+    values have different weights.
     """
     from batteryxr.core.kernels.decompose import leading
     from batteryxr.nmf.kernels import normal
 
     one = np.ones(values.shape[1])
     if v is not None and (v > 0).all() and np.allclose(v, v[0], rtol=1e-12):
-        # Errors that differ between points only: measure each point in its error.
+        # Errors differ between points only: measure each point in units of its error.
         one = 1.0 / np.sqrt(v[0])
         values, v = values / one, None
     if v is not None:
@@ -257,7 +257,7 @@ def normal_equations(
 
 
 def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
-    """Keep the best run; tell how far the others agree with it."""
+    """Keep the best run, and compare the others with it."""
     from batteryxr.nmf.kernels.comparing import match
 
     best = runs[index_of_best(runs)]
@@ -287,10 +287,11 @@ def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
 
 
 def index_of_best(runs: list[Run]) -> int:
-    """Return which run is the best.
+    """Return the index of the best run.
 
-    Of runs that fit alike the earlier: rounding must not choose among rotations, and
-    the first, which starts at the purest patterns, stays nearest to them.
+    Among equally good runs the earlier wins: rounding must not choose among
+    rotations, and the first, which starts at the purest patterns, stays closest to
+    them.
     """
     lowest = min(r.error for r in runs)
     if runs[0].error <= NEAREST * lowest:
@@ -299,7 +300,7 @@ def index_of_best(runs: list[Run]) -> int:
 
 
 def _scales(components: np.ndarray, rules: Rules) -> np.ndarray:
-    """Return what makes components of two runs comparable where scale is free."""
+    """Return factors that make components of two runs comparable."""
     scales = np.ones(len(components))
     if not rules.closure:
         free = ~rules.fixed
@@ -308,7 +309,7 @@ def _scales(components: np.ndarray, rules: Rules) -> np.ndarray:
 
 
 def spread_out(factors: Factors, samples: np.ndarray, points: np.ndarray) -> Factors:
-    """Put NaN back where samples or points have no data."""
+    """Insert NaN where samples or points have no data."""
     if samples.all() and points.all():
         return factors
 
@@ -331,8 +332,8 @@ def spread_out(factors: Factors, samples: np.ndarray, points: np.ndarray) -> Fac
 def pick_pure(patterns: Patterns, starts: Starts, rules: Rules) -> Factors:
     """Return the purest patterns, after binning and denoising. Reads once.
 
-    In images every pixel adds free weights, and the lowest residual fits noise with
-    them: pure pixels give truer maps where some pixels are pure.
+    In images each pixel adds free weights, and the lowest residual fits noise with
+    them. Pure pixels give truer maps where some pixels are pure.
     """
     from batteryxr.core.kernels.decompose import leading
     from batteryxr.nmf.kernels import nnls, normal
@@ -370,7 +371,7 @@ def pick_pure(patterns: Patterns, starts: Starts, rules: Rules) -> Factors:
 
 
 def _binned(patterns: Patterns) -> xr.DataArray:
-    """Return images of fewer, less noisy pixels."""
+    """Return images binned to fewer, less noisy pixels."""
     factor = max(1, int(np.sqrt(patterns.n_samples / _PIXELS)))
     windows = {
         d: min(factor, patterns.data.sizes[d])
@@ -381,7 +382,7 @@ def _binned(patterns: Patterns) -> xr.DataArray:
 
 
 def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:
-    """Return the patterns without the values that no noise explains."""
+    """Return the patterns without values too far off to be noise."""
     rows = np.asarray(factors.weights)[:, block.samples].T
     rest = block.values - rows @ factors.components[:, block.points]
     scale = np.ones_like(rest) if block.v is None else np.sqrt(block.v)

@@ -1,4 +1,4 @@
-"""Where components begin: those that are known, and starts of the others."""
+"""Initial components: those that are known, and starts for the others."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ if TYPE_CHECKING:
     Start: TypeAlias = Literal["pure", "singular", "random"] | xr.Dataset | xr.DataArray
 
 
-#: What a component is: found here, or held fixed as a scan, as a pattern that was
-#: given, or as what an earlier factorisation has found.
+#: Origin of a component: found here, or fixed as a scan, as a given pattern, or as
+#: the result of an earlier factorisation.
 ORIGINS = ("free", "scan", "pattern", "found")
 
 
 @dataclass(frozen=True, eq=False)
 class Starts:
-    """What the components are before anything is refined.
+    """Hold the components before any refinement.
 
     Parameters
     ----------
     n
         Number of components, fixed ones included.
     names
-        Of the fixed ones, which come first in every array.
+        Names of the fixed components, which come first in each array.
     fixed
         (fixed, points) shifted like the data.
     raw
-        (fixed, points) as they were given.
+        (fixed, points) as given.
     origins
-        What each of them is: one of `ORIGINS`.
+        Origin of each fixed component, one of `ORIGINS`.
     scans
-        Which scan each of them is; -1 for none.
+        Scan number of each fixed component; -1 for none.
     called
-        Names of free components, if they have some.
+        Names of free components, if they have any.
     first
         The first start: a kind, or components (n, points).
     number
-        How many starts; the others are random.
+        Number of starts; all but the first are random.
     seed
-        Of the random starts, and of the sample of a large stack.
+        Seed of the random starts, and of the sample of a large stack.
     """
 
     n: int
@@ -80,19 +80,19 @@ class Starts:
         return np.arange(self.n) < len(self.names)
 
     def at(self, points: np.ndarray) -> Starts:
-        """Return the starts at some of the points, (all points,) bool."""
+        """Return the starts at the points of a mask (all points,)."""
         first = self.first if isinstance(self.first, str) else self.first[:, points]
         fixed, raw = self.fixed[:, points], self.raw[:, points]
         return replace(self, fixed=fixed, raw=raw, first=first)
 
     def given(self) -> np.ndarray:
-        """Return (n, points) with the fixed components, zero where free."""
+        """Return the fixed components as rows of (n, points), zero where free."""
         out = np.zeros((self.n, self.fixed.shape[1]))
         out[: len(self.names)] = self.fixed
         return out
 
     def kinds(self) -> list[str]:
-        """Return the kind of each start: one deliberate, the others at random."""
+        """Return the kind of each start: the first as chosen, the others random."""
         first = self.first if isinstance(self.first, str) else "given"
         return [first] + ["random"] * (self.number - 1)
 
@@ -121,7 +121,7 @@ def begin(
         names, raw = resolve_fixed(patterns, fixed)
         origins = _origins(fixed, len(names))
         scans = _scans(patterns, fixed, raw)
-        # A scan that was selected by its label is no less a scan.
+        # A scan selected by its label still counts as a scan.
         origins = tuple(
             "scan" if scan >= 0 else origin
             for scan, origin in zip(scans, origins, strict=True)
@@ -169,7 +169,7 @@ def _number(n: int | None, known: int, shape: tuple[int, int]) -> int:
 
 
 def refuse_rank(n: int, rank: int, what: str) -> None:
-    """Raise where more components are asked for than the data can have."""
+    """Raise if more components are asked for than the data can support."""
     if n > rank:
         raise ArgumentError(
             "n_components",
@@ -180,7 +180,7 @@ def refuse_rank(n: int, rank: int, what: str) -> None:
 
 
 def _given_start(patterns: Patterns, start: Any, starts: Starts) -> np.ndarray:
-    """Return (n, points) to start from, in the order of the components."""
+    """Return the initial components (n, points), in the order of the components."""
     names, raw = resolve_fixed(patterns, start)
     if len(names) != starts.n:
         raise DataError(
@@ -194,7 +194,7 @@ def _given_start(patterns: Patterns, start: Any, starts: Starts) -> np.ndarray:
 
 
 def _shifted(given: Any, raw: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
-    """Return components shifted like the data; those of some earlier fits are."""
+    """Return components shifted like the data, unless they already are."""
     ready = (
         isinstance(given, xr.Dataset)
         and given.attrs.get("shift_kind", "none") != "none"
@@ -211,17 +211,16 @@ def resolve_fixed(
     Parameters
     ----------
     patterns
-        The data; a scan that is fixed is read from them.
+        The data, from which fixed scans are read.
     fixed
-        An earlier fit, or some of its components
-        (``fit.sel(component=["CP1"])``); or a mapping of names to patterns, where a
-        pattern is the number of a scan (-1 for the last), or a DataArray along the
-        signal.
+        An earlier fit, or some of its components (``fit.sel(component=["CP1"])``); or
+        a mapping of names to patterns. A pattern is the number of a scan (-1 for the
+        last), or a DataArray along the signal.
 
     Raises
     ------
     ArgumentError, DataError, DimensionError
-        If a pattern is no such thing, has gaps, or lies on another grid.
+        If a pattern is not usable, has gaps, or lies on another grid.
     """
     if isinstance(fixed, xr.Dataset):
         if "components" not in fixed:
@@ -245,7 +244,7 @@ def resolve_fixed(
 
 
 def _origins(fixed: Known, n: int) -> tuple[str, ...]:
-    """Return what each fixed component is."""
+    """Return the origin of each fixed component."""
     if isinstance(fixed, xr.Dataset) and "origin" in fixed:
         told = [ORIGINS[int(i)] for i in np.atleast_1d(fixed["origin"].values)]
         return tuple("found" if origin == "free" else origin for origin in told)
@@ -264,7 +263,7 @@ def _origin(pattern: int | xr.DataArray) -> str:
 
 
 def _scans(patterns: Patterns, fixed: Known, raw: np.ndarray) -> tuple[int, ...]:
-    """Return which scan of the data each fixed pattern is, -1 where it is none."""
+    """Return the scan number of each fixed pattern, -1 if it is no scan."""
     if isinstance(fixed, xr.Dataset | xr.DataArray) or not patterns.series:
         return (-1,) * len(raw)
     (dim,) = patterns.samples
@@ -289,7 +288,7 @@ def _scans(patterns: Patterns, fixed: Known, raw: np.ndarray) -> tuple[int, ...]
 def _refuse_impossible(
     patterns: Patterns, names: list[str], rows: list[np.ndarray]
 ) -> None:
-    """Raise for patterns that no phase has, or that two names share."""
+    """Raise if a pattern is impossible for a phase, or appears under two names."""
     for i, (name, row) in enumerate(zip(names, rows, strict=True)):
         where = f"fixed[{name!r}]"
         power = float((row**2).sum())
@@ -319,7 +318,7 @@ def _refuse_impossible(
 
 
 def tell_place(data: xr.DataArray, dim: str, number: int, where: str) -> None:
-    """Warn of a number that is the place of one scan and the label of another."""
+    """Warn if a number is the position of one scan and the label of another."""
     if dim not in data.indexes or number < 0:
         return
     labels = data[dim].values

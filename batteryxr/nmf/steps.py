@@ -1,4 +1,4 @@
-"""The stepwise protocol: fix what is known, raise n, compare, reconstruct."""
+"""The stepwise protocol: fix known components, raise n, compare, reconstruct."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Fraction, Whole
     from batteryxr.nmf.joining import Several
 
-#: All ways to sum components are tried up to this number, else the nearest is taken.
+#: Up to this number all ways to sum components are tried, else the nearest is taken.
 _EXHAUSTIVE = 200_000
 
 
@@ -40,38 +40,38 @@ def raise_n(
     constraints: Constraints | None = None,
     **options: Any,
 ) -> xr.Dataset:
-    """Fit again with more components, some of them now known.
+    """Fit again with more components, keeping known components fixed.
 
-    Reads as `fit` does. What was fixed stays fixed; shift, closure and scale are
-    those of the previous step.
+    Reads as `fit` does. Fixed components stay fixed; shift, closure and scale are
+    taken from the previous step.
 
     Parameters
     ----------
     data
-        As of `fit`.
+        As in `fit`.
     result
-        The step before.
+        Result of the previous step.
     by
-        How many components more.
+        Number of components to add.
     keep
-        Components of the step before to be held fixed from now on: their names, or a
-        mapping of new names to old ones, ``{"bcc-FeO": "CP3"}``.
+        Components of the previous step to fix from now on: their names, or a mapping
+        of new names to old ones, ``{"bcc-FeO": "CP3"}``.
     fixed
-        Further known components, as of `fit`: ``{"pristine": 0, "reduced": -1}``.
+        Further known components, as in `fit`: ``{"pristine": 0, "reduced": -1}``.
     constraints
-        As of `fit`; what they do not say is as in the previous step.
+        As in `fit`; constraints that are not set come from the previous step.
     **options
         Any other argument of `fit`; errors and masks must be given again.
 
     Returns
     -------
     xarray.Dataset
-        As of `fit`.
+        As in `fit`.
 
     Raises
     ------
     ArgumentError
-        If a component to keep is not there.
+        If a component to keep does not exist.
     """
     require_variables(result, ["components", "fixed"], caller="raise_n")
     names = [str(n) for n in result["component"].values]
@@ -112,7 +112,7 @@ def raise_n(
 
 
 def _as_it_was(result: xr.Dataset, i: int) -> xr.DataArray:
-    """Return a component that was fixed, with what it was fixed as."""
+    """Return a fixed component, with its origin as an attribute."""
     pattern = result["components"].isel(component=i, drop=True)
     if "origin" not in result:
         return pattern
@@ -123,7 +123,7 @@ def _as_it_was(result: xr.Dataset, i: int) -> xr.DataArray:
 def compare_steps(
     result: xr.Dataset, other: Annotated[xr.Dataset, OwnLabels()]
 ) -> xr.Dataset:
-    """Tell which components of a finer step add up to which of a coarser one.
+    """Find which components of a finer step add up to those of a coarser one.
 
     Reads once the weights, which are small for a series.
 
@@ -137,16 +137,16 @@ def compare_steps(
     Returns
     -------
     xarray.Dataset
-        ``part_of`` (finer component: index of the coarser one that it belongs to, -1
-        for none); ``summed_weights`` (sample, component) of its parts, to be drawn
-        over the coarser weights; ``difference`` (component), their root mean square
-        difference; and ``likeness`` (finer, component) of the patterns, their
-        correlation.
+        ``part_of`` (finer component: index of its coarser one, -1 for none);
+        ``summed_weights`` (sample, component), the sum over its parts, to be drawn
+        over the coarser weights; ``difference`` (component), the root mean square
+        difference of both; and ``likeness`` (finer, component), the correlation of
+        the patterns.
 
     Raises
     ------
     DataError
-        If the two are not of the same samples and points.
+        If the two steps differ in their samples or points.
     """
     for step in (result, other):
         require_variables(step, ["components", "weights"], caller="compare_steps")
@@ -202,7 +202,7 @@ def compare_steps(
 
 
 def _parts(coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
-    """Assign each column of `fine` to one of `coarse`, or none, by least squares."""
+    """Assign each column of `fine` to one of `coarse`, or to none (least squares)."""
     m, n = coarse.shape[1], fine.shape[1]
     gram = fine.T @ fine
     cross = fine.T @ coarse
@@ -231,8 +231,8 @@ def reconstruct(
 ) -> xr.DataArray:
     """Rebuild the series from some of its components.
 
-    Lazy. For a solid solution take the components that describe it together: the
-    series of its own patterns follows, as if it had been measured pure.
+    Lazy. For a solid solution, select the components that describe it together: the
+    result is the series of its own patterns, as if it had been measured pure.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def reconstruct(
     normalise
         Divide by the summed ratio of the chosen components.
     minimum
-        Where the summed ratio is below, a normalised pattern would be noise: NaN.
+        Below this summed ratio a normalised pattern would be noise, and is NaN.
 
     Returns
     -------
@@ -254,7 +254,7 @@ def reconstruct(
     Raises
     ------
     ArgumentError
-        If a component is not there, or nothing may be normalised.
+        If a component does not exist, or nothing can be normalised.
     """
     require_variables(
         result, ["components", "weights", "shift_curve"], caller="reconstruct"

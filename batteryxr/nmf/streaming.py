@@ -51,7 +51,7 @@ def solve_in_passes(
     passes: int,
     progress: bool | None = None,
 ) -> Factors:
-    """Factorise from a sample, then by full passes. Reads ``1 + passes`` times."""
+    """Factorise a sample, then refine by full passes. Reads ``1 + passes`` times."""
     with bar(None, "Unmixing", total=1 + passes, progress=progress) as shown:
         block = sample(patterns, starts.seed)
         shown.update(1)
@@ -68,7 +68,7 @@ def solve_in_passes(
             shown.update(1)
         if passes:
             error = _relative_error(components, before, sums)
-            # The sample tells how near the error is to that of the SVD.
+            # The sample shows how near the error is to the SVD's.
             factors.svd_error *= error / factors.error if factors.error else 1.0
             factors.error = error
     components[:, ~block.points] = np.nan
@@ -84,9 +84,9 @@ def solve_in_passes(
 def full_pass(
     patterns: Patterns, components: np.ndarray, closure: bool, *, misfit: bool = False
 ) -> Sums:
-    """Return the sums over all patterns that the components need. Reads once.
+    """Return the sums over all patterns that update the components. Reads once.
 
-    With `misfit` also what the components leave of the patterns.
+    `misfit` adds the squares that the components leave unexplained.
     """
     from batteryxr.nmf.kernels.passes import gather
 
@@ -121,9 +121,9 @@ def _improve(components: np.ndarray, sums: Sums, fixed: np.ndarray) -> np.ndarra
 
 
 def _relative_error(new: np.ndarray, old: np.ndarray, sums: Sums) -> float:
-    """Return the error of components that a pass made new out of old ones.
+    """Return the error of components after a pass updated them.
 
-    The pass knows the misfit of the old ones exactly, and the new ones differ little.
+    The pass measured the misfit of the old components exactly, and both differ little.
     """
     if not sums.total:
         return 0.0
@@ -183,9 +183,9 @@ def _hash(numbers: np.ndarray) -> np.ndarray:
 
 
 def over_tiles(patterns: Patterns, task: Callable[..., Any]) -> Iterator[Any]:
-    """Yield ``task(x, sigma, tile)`` for every tile in order, a few ahead.
+    """Yield ``task(x, sigma, tile)`` for each tile in order, working a few ahead.
 
-    `x` is (samples, points); `sigma` None, (points,) or (samples, points).
+    `x` is (samples, points); `sigma` is None, (points,) or (samples, points).
     """
     workers = min(allowed(), 4)
 
@@ -219,7 +219,7 @@ def _errors(patterns: Patterns, tile: Tile) -> np.ndarray | None:
 
 
 def tiles(patterns: Patterns) -> list[Tile]:
-    """Return the tiles of the sample dimensions: dask's chunks, or rows of views."""
+    """Return the tiles of the sample dimensions: dask's chunks, or slabs of rows."""
     edges = []
     for number, dim in enumerate(patterns.samples):
         size = patterns.data.sizes[dim]

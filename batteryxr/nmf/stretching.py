@@ -1,7 +1,7 @@
 """Factorisation of a series whose peaks drift: components that stretch.
 
-A lattice that expands on heating or breathes on cycling moves every peak of its
-pattern. Fixed components answer with more and more of them; here each phase keeps one
+A lattice that expands on heating or breathes on cycling moves all peaks of its
+pattern. Fixed components would need more and more of them. Here each phase keeps one
 pattern and has, besides its ratio, one stretch per scan.
 """
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: Combinations of drifts that a search starts from.
 _DRIFTS = 25
-#: Rounds given to each start, and how many of the best go on.
+#: Iterations given to each start, and how many of the best go on.
 _STAGES = ((3, 4), (25, 2))
 
 
@@ -68,42 +68,42 @@ def fit_stretched(
     ----------
     data
         A series without gaps, on a regular axis on which drift is proportional to the
-        abscissa: r or d, or q where stretches are those of reciprocal space.
+        abscissa: r or d, or q where the stretch is meant in reciprocal space.
     n_components
         Number of components, fixed ones included.
     fixed, closure
-        As of `fit`.
+        As in `fit`.
     constraints
-        As of `fit`, without penalties or scale; the shift is None, ``"minimum"`` or a
-        number: only a constant survives stretching.
+        As in `fit`, without penalties or scale. The shift is None, ``"minimum"`` or a
+        number, because only a constant is unchanged by stretching.
     drift
         Largest relative stretch over the series that is searched for.
     stiffness
         Pull of each stretch towards the line through its neighbours; 0 for none.
     seed
-        Of the starts.
+        Seed of the starts.
     max_iter, tol
-        Stop after so many rounds, or when ten lower the error by less than this
+        Stop after so many iterations, or when ten lower the error by less than this
         fraction.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar: True, False, or None (in terminals and notebooks only).
 
     Returns
     -------
     xarray.Dataset
-        As of `fit`, with ``stretch`` (scan, component): 1 at the first scan that has
-        0.9 of the component's largest weight, whose pattern the component shows.
+        As in `fit`, with ``stretch`` (scan, component). It is 1 at the first scan with
+        0.9 of the component's largest weight; the component shows that scan's pattern.
 
     Raises
     ------
     ArgumentError
-        For a shift that is not constant.
+        If the shift is not constant.
     DataError
-        For gaps, or an irregular axis.
+        If the data have gaps, or an irregular axis.
 
     Notes
     -----
-    Gu et al., npj Comput. Mater. 10, 193 (2024), has the model; the solver is ours.
+    The model: Gu et al., npj Comput. Mater. 10, 193 (2024); the solver is our own.
     """
     from batteryxr.nmf.kernels.stretch import Elastic
 
@@ -145,7 +145,7 @@ def fit_stretched(
 
 
 def _series(patterns: Patterns) -> tuple[np.ndarray, Spacing]:
-    """Return the patterns, and their axis."""
+    """Return the patterns and their axis."""
     if not patterns.series or not patterns.held:
         raise DataError(
             "data",
@@ -170,7 +170,7 @@ def _search(
     elastic: Elastic,
     progress: bool | None,
 ) -> Stretched:
-    """Start from several drifts, follow the most promising, return the best."""
+    """Start from several drifts, continue the most promising, return the best."""
     from batteryxr.nmf.kernels import stretch
 
     with (
@@ -191,7 +191,7 @@ def _search(
                 shown.update(1)
             return done
 
-        # The plain fit leads at first even where it leads astray: follow it apart.
+        # The plain fit leads at first even when it is wrong: continue it separately.
         plain, *drifting = all_of(starts, _STAGES[0][0])
         for (_, survivors), rounds in zip(
             _STAGES, (_STAGES[1][0], rules.max_iter), strict=True
@@ -207,7 +207,7 @@ def _search(
 def _starts(
     x: np.ndarray, grid: Spacing, starts: Starts, rules: Rules, *, drift: float
 ) -> list[Pair]:
-    """Return components and stretches: a plain fit, and equal mixtures that drift."""
+    """Return initial guesses: a plain fit, and equal mixtures that drift."""
     from batteryxr.nmf.kernels.stretch import Parts, improve_components
 
     (samples, points), n = x.shape, starts.n
@@ -218,7 +218,7 @@ def _starts(
     common = _common_drift(x, grid, drift)
     far = 2 * common if abs(common) > 0.1 * drift else drift
     rates = np.linspace(min(0.0, far), max(0.0, far), 5)
-    # Components that drift alike at the start are never told apart.
+    # Components that drift alike at the start are never separated.
     ways = itertools.combinations(rates, n) if n <= len(rates) else iter(())
     choices = list(ways) or list(itertools.combinations_with_replacement(rates, n))
     if len(choices) > _DRIFTS:
@@ -248,7 +248,7 @@ def _common_drift(x: np.ndarray, grid: Spacing, drift: float) -> float:
 
 
 def _finish(best: Stretched, grid: Spacing, rules: Rules) -> None:
-    """Bring free components where they are largest, and to unit norm, in place."""
+    """Refer free components to their main scan, and to unit norm, in place."""
     from batteryxr.nmf.kernels import stretch
 
     h, w, a = best.components, best.weights, best.stretch
@@ -264,7 +264,7 @@ def _finish(best: Stretched, grid: Spacing, rules: Rules) -> None:
 def _labelled(
     patterns: Patterns, starts: Starts, best: Stretched, x: np.ndarray, *, closure: bool
 ) -> xr.Dataset:
-    """Return the Dataset: components, weights, stretches and residuals."""
+    """Return the Dataset of components, weights, stretches and residuals."""
     from batteryxr.nmf.kernels.comparing import appearance
 
     w = best.weights
@@ -293,7 +293,7 @@ def _labelled(
 
 
 def _residual(best: Stretched, x: np.ndarray, axis: xr.DataArray) -> np.ndarray:
-    """Return the root mean square residual of every pattern."""
+    """Return the root mean square residual of each pattern."""
     from batteryxr.nmf.kernels import stretch
 
     grid = _grid(axis)

@@ -1,4 +1,4 @@
-"""Bodies of crystals: a faceted one with two domains, known anywhere; random ones."""
+"""Crystal shapes: a faceted one with two domains, evaluated anywhere; random ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from batteryxr.core.errors import ArgumentError
 VOLUME = ("rocking", "detector_y", "detector_x")
 OBJECT = ("along_rocking", "along_y", "along_x")
 
-#: Direction, applied voltage (V), and how far the reaction has come there: it lags
-#: behind the voltage on the way back.
+#: Direction, applied voltage (V), and progress of the reaction, which lags behind the
+#: voltage on the way back.
 STATES = (
     ("charge", 2.5, 0.0),
     ("charge", 3.0, 0.3),
@@ -27,9 +27,9 @@ STATES = (
 
 @dataclass(frozen=True)
 class Domain:
-    """An ellipsoid that grows, moves and turns about y as the reaction goes on.
+    """Define an ellipsoid that grows, moves and turns about y with the reaction.
 
-    Lengths in units of the crystal's size, angles in deg per state.
+    Lengths are in units of the crystal's size, angles in deg per state.
     """
 
     centre: tuple[float, float, float]
@@ -47,7 +47,7 @@ DOMAINS = (
 
 @dataclass(frozen=True)
 class FacetedCrystal:
-    """All that the fields depend on; evaluated wherever it is asked."""
+    """Hold the parameters of a faceted crystal, to evaluate its fields anywhere."""
 
     voxel: np.ndarray  # (3, 3) nm: axis, then (x, y, z)
     shape: tuple[int, int, int]
@@ -93,14 +93,14 @@ class FacetedCrystal:
         turn = np.array(
             [[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]]
         )
-        # Columns of `turn` are the ellipsoid's axes.
+        # The columns of `turn` are the ellipsoid's axes.
         local = turn.T @ (r - centre[:, None])
         return np.asarray(np.sqrt(np.sum((local / axes[:, None]) ** 2, axis=0)))
 
     def u(self, r: np.ndarray, state: int) -> np.ndarray:
         """Return the displacement along Q (Angstrom) of points (3, m)."""
         x, y, z = r / self.size
-        # Grown in: the same in all states.
+        # Static displacement, the same in all states.
         field = 0.25 * np.sin(2.1 * x + 0.7) * np.cos(1.7 * y) + 0.2 * z * y
         progress = STATES[state][2]
         for domain in DOMAINS:
@@ -132,7 +132,7 @@ def _prism(size: float) -> tuple[np.ndarray, np.ndarray]:
     for k in range(6):
         a = math.radians(60 * k + 11)
         normals.append((math.cos(a), 0.0, math.sin(a)))
-        # Not of one size: a centrosymmetric crystal would be its own twin's shape.
+        # Unequal distances: a centrosymmetric crystal could not be told from its twin.
         reach.append(0.46 if k % 2 else 0.4)
     normals += [(0.0, 1.0, 0.0), (0.0, -1.0, 0.0)]
     reach += [0.42, 0.38]
@@ -156,7 +156,7 @@ def _step(x: np.ndarray) -> np.ndarray:
 
 
 def require_room(body: FacetedCrystal) -> None:
-    """Raise where the crystal fills more than half of an axis: its pattern aliases."""
+    """Raise if the crystal fills more than half of an axis: its pattern would alias."""
     inside = np.argwhere(body.depth(body.positions()) > 0)
     extent = np.ptp(inside, axis=0) + 1
     if (extent > np.array(body.shape) / 2).any():
@@ -182,7 +182,7 @@ def crystal(
     """
     extent = rng.uniform(*fill, 3) * size / 2
     normals, reach = _facets(rng)
-    # Half the array, and a little more: bodies are not centred in their extents.
+    # Half the array and a margin, as bodies are not centred in their extents.
     half = min(size // 4 + 4, size // 2)
     r = np.stack(np.meshgrid(*[np.arange(-half, half)] * 3, indexing="ij"))
     r = r.astype(np.float32)
@@ -276,7 +276,7 @@ def _domain(rng: np.random.Generator, r: np.ndarray, extent: np.ndarray) -> np.n
 
 
 def _level(body: np.ndarray) -> np.ndarray:
-    """Take out the mean phase gradient: the pattern's centre of mass."""
+    """Remove the mean phase gradient, which shifts the pattern's centre of mass."""
     for axis in range(3):
         n = body.shape[axis]
         a, b = body.take(range(1, n), axis), body.take(range(n - 1), axis)

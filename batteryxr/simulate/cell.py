@@ -1,9 +1,9 @@
-"""A half cell under constant current: plateaus, polarisation, rests and fade.
+"""Simulate a half cell under constant current: plateaus, polarisation, rests, fade.
 
 The equilibrium curve is a sum of plateaus, x(U) = x_low + sum_k a_k / (1 + exp((U -
 U_k) / w_k)), so that its derivative, a sum of peaks, is known too. Under current an
-ohmic drop and a hysteresis add to it, the second building up after each reversal;
-each half cycle ends where the voltage meets its limit. From the second half cycle on
+ohmic drop and a hysteresis are added; the hysteresis builds up after each reversal.
+Each half cycle ends where the voltage meets its limit. From the second half cycle on,
 the curve shrinks towards the end that the first one reached.
 """
 
@@ -15,22 +15,22 @@ import numpy as np
 
 #: Charge of one mole of electrons (mA h).
 FARADAY = 96485.33212 / 3.6
-#: Step between a cycler's last row at one current and its first at the next (s).
+#: Time between a cycler's last row at one current and its first at the next (s).
 SWITCH = 1e-3
 _FINE = 20_001  # points of a half cycle before sampling
 _RELAXATION = 600.0  # s
-_LEFT = 0.4  # share of the hysteresis that a rest leaves
+_LEFT = 0.4  # fraction of the hysteresis that remains after a rest
 _REVERSAL = 0.01  # Li per formula unit over which hysteresis builds up again
 
 
 @dataclass(frozen=True)
 class Material:
-    """An active material, by its equilibrium curve and what limits it.
+    """Define an active material by its equilibrium curve and its limits.
 
     Parameters
     ----------
     formula
-        As weighed.
+        Composition as weighed.
     x_start
         Li per formula unit as weighed.
     electrons
@@ -48,9 +48,9 @@ class Material:
     drop
         Ohmic drop at 1 C (V).
     loss
-        Share of the curve lost after the first half cycle.
+        Fraction of the curve lost after the first half cycle.
     fade
-        Share of it lost with every cycle after that.
+        Fraction of the curve lost with each later cycle.
     """
 
     formula: str
@@ -67,13 +67,13 @@ class Material:
 
     @property
     def molar_mass(self) -> float:
-        """Mass of one mole of formula units (g mol-1)."""
+        """Return the mass of one mole of formula units (g mol-1)."""
         import periodictable
 
         return float(periodictable.formula(self.formula).mass)
 
     def lithiation(self, voltage: np.ndarray) -> np.ndarray:
-        """Return the Li on plateaus at equilibrium voltages, counted from none."""
+        """Return the Li content of the plateaus at equilibrium voltages."""
         return np.sum(
             [
                 a / (1 + np.exp((np.asarray(voltage) - u) / w))
@@ -119,9 +119,9 @@ CONVERSION = Material(
 
 @dataclass(frozen=True)
 class Step:
-    """Rows of one half cycle or rest, free of noise.
+    """Hold the rows of one half cycle or rest, free of noise.
 
-    `start` and `end` bound it in time (s), `x` in Li per formula unit; `current`
+    `start` and `end` are its limits in time (s), `x` in Li per formula unit; `current`
     (mA) is constant in between.
     """
 
@@ -136,16 +136,16 @@ class Step:
 def cycle(
     material: Material, *, mass: float, c_rate: float, n_cycles: int, rest: float
 ) -> list[Step]:
-    """Cycle a cell: a rest, then `n_cycles` charges and discharges, each with a rest.
+    """Cycle a cell: a rest, then `n_cycles` of charge and discharge, each with a rest.
 
     Parameters
     ----------
     material
         The active material.
     mass
-        Its mass (mg).
+        Mass of the active material (mg).
     c_rate
-        Current over the current that passes `electrons` in one hour (h-1).
+        Current relative to the current that passes `electrons` in one hour (h-1).
     n_cycles
         Number of full cycles.
     rest
@@ -154,7 +154,7 @@ def cycle(
     Returns
     -------
     list of Step
-        The first is a rest; half cycles and rests take turns.
+        Steps, beginning with a rest; half cycles and rests alternate.
     """
     per_lithium = mass * 1e-3 * FARADAY / material.molar_mass  # mA h
     current = c_rate * material.electrons * per_lithium
@@ -182,7 +182,7 @@ def cycle(
 
 @dataclass(frozen=True)
 class _Equilibrium:
-    """Equilibrium voltage against Li content, tabulated, of one half cycle."""
+    """Tabulate equilibrium voltage against Li content for one half cycle."""
 
     x: np.ndarray
     u: np.ndarray
@@ -216,7 +216,7 @@ def _half_cycle(
     drop: float,
     left: float,
 ) -> tuple[Step, float]:
-    """Return the half cycle, and its last voltage without the ohmic drop."""
+    """Return the half cycle and its last voltage without the ohmic drop."""
     sign = np.sign(current)
     goal = curve.x[0] if sign > 0 else curve.x[-1]
     time = np.linspace(0.0, abs(goal - x) / rate, _FINE)

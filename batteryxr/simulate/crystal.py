@@ -1,4 +1,4 @@
-"""A faceted crystal at six voltages, as a coherent beam sees it, with known truth."""
+"""Simulate coherent diffraction of a faceted crystal at six voltages, with truth."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def bragg_states(
 ) -> xr.DataTree:
     """Simulate Bragg coherent diffraction of one crystal over six voltage states.
 
-    Lazy: every state is made when it is read, from its own random numbers.
+    Lazy: each state is computed when it is read, from its own random numbers.
 
-    A hexagonal prism with cut corners; two domains grow, move and turn with the state
-    of charge and shift the lattice along Q in opposite senses, the same smooth
-    displacement in all states beneath them. Charge 2.5, 3, 3.5, 4 V, discharge 3.5,
-    3 V; the reaction lags behind on discharge.
+    The crystal is a hexagonal prism with cut corners. Two domains grow, move and turn
+    with the state of charge and shift the lattice along Q in opposite senses. A smooth
+    displacement, the same in all states, lies beneath them. The states are: charge
+    2.5, 3, 3.5, 4 V, discharge 3.5, 3 V; the reaction lags behind on discharge.
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ def bragg_states(
     photons
         Counts in each pattern.
     displacement
-        Of the lattice in a domain at full charge (Angstrom).
+        Displacement of the lattice in a domain at full charge (Angstrom).
     missing_state
         Index of the state in which a corner of the crystal is dark; None for none.
     seed
-        Of the photon noise.
+        Seed of the photon noise.
     energy, two_theta, distance, pixel_size
         Photon energy (eV), Bragg angle (deg), detector distance (mm), pixel size (um).
 
@@ -103,9 +103,9 @@ def bragg_states(
     a, pitch = math.radians(two_theta), pixel_size / (1000 * distance)
     k = 2 * np.pi * energy / _HC
     q = k * np.array([math.sin(a), 0.0, math.cos(a) - 1])
-    # It samples the object as finely as the detector does.
+    # The step samples the object as finely as the detector does.
     step = math.degrees(pitch * k / float(np.linalg.norm(q)))
-    # Rows up, columns outwards, theta as published: y x Q for each step.
+    # Rows point up, columns outwards; theta as published gives y x Q for each step.
     reciprocal = np.array(
         [
             math.radians(step) * np.cross([0.0, 1.0, 0.0], q),
@@ -194,7 +194,7 @@ def _truth(body: FacetedCrystal, missing: int | None) -> xr.Dataset:
 
 
 def _fields(body: FacetedCrystal, missing: int | None) -> dict[str, Any]:
-    """Return what is true of each voxel in each state, made when it is read."""
+    """Return the true fields of each voxel in each state, computed when read."""
 
     def rho(state: int) -> np.ndarray:
         return body.rho(state, state == missing)
@@ -232,7 +232,7 @@ def _fields(body: FacetedCrystal, missing: int | None) -> dict[str, Any]:
 def _inside(
     body: FacetedCrystal, values: Callable[[np.ndarray, int], np.ndarray], state: int
 ) -> np.ndarray:
-    """Return a field of the crystal, NaN outside it."""
+    """Return a field of the crystal, NaN outside."""
     r = body.positions()
     inside = body.depth(r) > 0
     out = np.full(body.shape, np.nan, np.float32)
@@ -241,7 +241,7 @@ def _inside(
 
 
 def _domain(body: FacetedCrystal, state: int) -> np.ndarray:
-    """Return the number of the domain of each voxel; 0 is outside all."""
+    """Return the domain number of each voxel, 0 outside all domains."""
     r = body.positions()
     inside = body.depth(r) > 0
     number = np.zeros(body.shape, np.int8)

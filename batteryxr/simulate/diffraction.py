@@ -1,4 +1,4 @@
-"""Photon counts of the pattern that a coherent beam leaves of an object."""
+"""Simulate the photon counts of an object's coherent diffraction pattern."""
 
 from __future__ import annotations
 

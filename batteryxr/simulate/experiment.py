@@ -1,4 +1,4 @@
-"""A whole operando experiment of known truth: a cell, a clock and a scan series."""
+"""Simulate an operando experiment with known truth: cell, clock and scan series."""
 
 from __future__ import annotations
 
@@ -44,37 +44,37 @@ def cell_experiment(
 ) -> xr.DataTree:
     """Simulate an operando experiment: cycler record, scan series and truth.
 
-    Lazy where `chunks` is given: spectra are made when they are read, each from its
+    Lazy where `chunks` is given: spectra are computed when they are read. Each has its
     own stream of random numbers, so that they do not depend on the chunks.
 
     Parameters
     ----------
     kind
-        ``"xanes"``: Ni K edge of LiNiO2, which is charged first. ``"pdf"``: pair
-        distribution functions of FeO, which is converted by discharge first.
+        ``"xanes"``: Ni K edge of LiNiO2, charged first. ``"pdf"``: pair distribution
+        functions of FeO, converted by discharge first.
     seed
         Random seed.
     n_cycles
-        Full cycles; each half cycle ends at a voltage limit and is followed by a
-        rest.
+        Number of full cycles. Each half cycle ends at a voltage limit, and a rest
+        follows.
     n_scans
-        Exposures, evenly spaced over the record.
+        Number of exposures, evenly spaced over the record.
     exposure
-        Length of each (s). Default: 80 % of their spacing, at most 60 s.
+        Length of each exposure (s). Default: 80 % of their spacing, at most 60 s.
     chunks
-        Scans per dask chunk; None for NumPy.
+        Scans per dask chunk; by default NumPy arrays.
     noise
-        Standard deviation of a point: of the absorption far below the edge (photon
-        counts are Poisson), or of G(r) (Gaussian, 1/Angstrom2).
+        Standard deviation of a point: for absorption, far below the edge (photon
+        counts are Poisson); for G(r), Gaussian (1/Angstrom2).
     mass
-        Active material (mg).
+        Mass of active material (mg).
     c_rate
-        Current over that of a full charge in one hour (h-1).
+        Current relative to a full charge in one hour (h-1).
     rest
         Length of rests (s).
     clock
-        Offset and drift: what to add to a scan's time at the start to have the
-        cycler's (s), and how much faster the cycler's clock runs (parts per million).
+        Offset and drift: the seconds to add to a scan's time to get the cycler's, at
+        the start, and how much faster the cycler's clock runs (parts per million).
     start
         Start of the record (UTC).
 
@@ -85,8 +85,8 @@ def cell_experiment(
         ``energy``) or ``pdf`` on (``scan``, ``r``) with `time` on the beamline's
         clock, and ``monitor_voltage``, the cell's voltage read there at the start of
         each exposure. ``/truth``: phase ``ratios`` and ``li_content`` averaged over
-        each exposure, ``components``, and of each half cycle its ``capacity``
-        (mA h), ``direction`` and ``cycle``.
+        each exposure; ``components``; and for each half cycle ``capacity`` (mA h),
+        ``direction`` and ``cycle``.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def _record(
     mass: float,
     rng: np.random.Generator,
 ) -> xr.Dataset:
-    """Return what the cycler wrote."""
+    """Return the record that the cycler wrote."""
     rows = np.array([step.time.size for step in steps])
     which = np.repeat(np.arange(len(steps)), rows)
     time = np.concatenate([step.time for step in steps])
@@ -303,7 +303,7 @@ def _named(units: str, long_name: str) -> dict[str, str]:
 
 
 def _path(steps: list[cell.Step], pure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return Li content against time, linear between the points returned."""
+    """Return time and Li content, linear between the returned points."""
     time = np.array([t for step in steps for t in (step.start, step.end)])
     content = np.array([x for step in steps for x in step.x])
     crossings = []

@@ -1,4 +1,4 @@
-"""A simulated experiment as the files that a beamtime leaves behind."""
+"""Write a simulated experiment as the files of a beamtime."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def write_cell_experiment(
 ) -> Path:
     """Write a simulated experiment to text files, without its truth.
 
-    Reads once, chunk by chunk. The cycler's file and every scan carry local time and
-    do not say of which zone, as most do.
+    Reads once, chunk by chunk. The cycler's file and all scans carry local time and,
+    like most real files, do not name their zone.
 
     Parameters
     ----------
     data
-        From `cell_experiment`.
+        Result of `cell_experiment`.
     path
         Folder that receives ``cell.mpt`` or ``cell.bdf.csv``, and the folder ``scans``.
     format
-        Of the cycler's file. ``"mpt"``: an EC-Lab text export with decimal commas.
-        ``"bdf"``: the Battery Data Format, whose times are UTC.
+        Format of the cycler's file. ``"mpt"``: an EC-Lab text export with decimal
+        commas. ``"bdf"``: the Battery Data Format, whose times are UTC.
     timezone
-        Zone of both clocks.
+        Time zone of both clocks.
     progress
-        Show a progress bar; None: where somebody watches.
+        Show a bar: True, False, or None (in terminals and notebooks only).
 
     Returns
     -------
@@ -56,7 +56,7 @@ def write_cell_experiment(
     Raises
     ------
     ArgumentError
-        If the folder holds scans already, or an argument is unknown.
+        If the folder already holds scans, or an argument is unknown.
     """
     writers = {"mpt": _write_mpt, "bdf": _write_bdf}
     zone = zone_of(timezone)
@@ -75,7 +75,7 @@ def zone_of(timezone: str) -> ZoneInfo:
     Raises
     ------
     ArgumentError
-        If there is none.
+        If no such zone exists.
     """
     try:
         return ZoneInfo(timezone)
@@ -116,7 +116,7 @@ def _write_mpt(record: xr.Dataset, folder: Path, zone: datetime.tzinfo) -> None:
 
 
 def _mpt_columns(record: xr.Dataset) -> dict[str, tuple[str, np.ndarray]]:
-    """Return how EC-Lab labels and writes each column, and its values."""
+    """Return EC-Lab's label and format of each column, and its values."""
     time, step = record["test_time"].values, record["step"].values
     current, capacity = record["current"].values, record["capacity"].values
     before = np.insert(current[:-1], 0, current[0])

@@ -1,4 +1,4 @@
-"""Simulated loops of cycling and impedance: a cell of known circuit, and its files."""
+"""Simulate loops of cycling and impedance of a known circuit, and write their files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Mass
     from batteryxr.core.checks import Count, Fraction, NonNegative, Seed
 
-#: mA h of the cell between its limits, current (mA), and rows apart (s).
+#: Capacity between the limits (mA h), current (mA), and spacing of rows (s).
 _CAPACITY, _CURRENT, _INTERVAL = 1.2, 0.3, 30.0
-#: Frequencies from high to low: of every spectrum, and of every other one.
+#: Frequencies from high to low: for odd and for even spectra.
 _LISTS = (np.logspace(5, -1, 43), np.logspace(5, -1.3, 39))
-#: Periods of a point, and the least time (s) that one takes; a pause before each.
+#: Periods per point, its shortest time (s), and the pause before each spectrum (s).
 _PERIODS, _SHORTEST, _PAUSE = 2.5, 0.25, 5.0
-#: What an outlier is off by, of the modulus.
+#: Deviation of an outlier, relative to the modulus.
 _OFF = 0.3
 CIRCUIT = "L0-R0-p(R1,CPE1)-W1"
 _UNITS = {"L0": "H", "R0": "ohm", "R1": "ohm", "CPE1_Q": "ohm-1 s^n", "CPE1_n": "1",
@@ -37,10 +37,10 @@ _UNITS = {"L0": "H", "R0": "ohm", "R1": "ohm", "CPE1_Q": "ohm-1 s^n", "CPE1_n": 
 
 
 class _Sweep(NamedTuple):
-    """One spectrum: frequencies, when each point was taken, impedance, truth."""
+    """Hold one spectrum: frequencies, time of each point, impedance, truth."""
 
     frequency: np.ndarray
-    time: np.ndarray  # s since it began
+    time: np.ndarray  # s since the spectrum began
     impedance: np.ndarray
     truth: dict[str, float]
 
@@ -56,32 +56,32 @@ def impedance_loop(
     mass: Mass = 7.0,
     start: str | np.datetime64 = "2026-03-14T08:26:53",
 ) -> xr.DataTree:
-    """Simulate a cell that is charged and discharged, with impedance by turns.
+    """Simulate a cell that is charged and discharged, with impedance in between.
 
     Parameters
     ----------
     n_scans
-        Number of spectra: half of them on charge, half on discharge. Every other has
-        frequencies of its own.
+        Number of spectra: half of them on charge, half on discharge. Every second one
+        has other frequencies.
     seed
-        Of the noise.
+        Seed of the noise.
     noise
-        Standard deviation of both parts of the impedance, of its modulus.
+        Standard deviation of both parts of the impedance, relative to its modulus.
     drift
-        By how much of itself R1 grows while a spectrum is taken.
+        Relative growth of R1 while a spectrum is taken.
     fraction
-        Share of points that are outliers.
+        Fraction of points that are outliers.
     mass
         Mass of active material (mg).
     start
-        When the test begins (UTC).
+        Start of the test (UTC).
 
     Returns
     -------
     xarray.DataTree
-        ``echem``, the record, as `read_cycler` gives it; ``impedance``, the spectra,
-        as `read_impedance` gives them; ``truth``, each element of
-        ``L0-R0-p(R1,CPE1)-W1`` on ``spectrum``, at the beginning of it.
+        ``echem``, the record, like the result of `read_cycler`; ``impedance``, the
+        spectra, like the result of `read_impedance`; ``truth``, each element of
+        ``L0-R0-p(R1,CPE1)-W1`` on ``spectrum``, at its start.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def impedance_loop(
 def _spectrum(
     share: float, frequency: np.ndarray, drift: float, rng: np.random.Generator
 ) -> _Sweep:
-    """Return what the cell shows when `share` of its capacity is charged."""
+    """Return the spectrum of the cell with `share` of its capacity charged."""
     truth = {
         "L0": 4e-7,
         "R0": 3.0 + 0.5 * share,
@@ -186,7 +186,7 @@ def _spectra(
         z[k, place], at[k, place] = one.impedance, one.time
     on = ("spectrum", "frequency")
     last = np.searchsorted(record["test_time"].values, begins) - 1
-    # At rest: the voltage without what the current adds.
+    # At rest: subtract the voltage that the current adds.
     at_rest = record["voltage"].values[last] - 0.02 * record["current"].values[last]
     number = np.arange(1, len(spectra) + 1)
     coords: dict[str, Any] = {
@@ -232,17 +232,17 @@ def write_impedance_loop(
     *,
     timezone: str = "Europe/Paris",
 ) -> Path:
-    """Write a simulated loop as the two text files that EC-Lab leaves of it.
+    """Write a simulated loop as two text files, like those of EC-Lab.
 
     Parameters
     ----------
     data
-        From `impedance_loop`.
+        Result of `impedance_loop`.
     path
-        Folder that receives ``loop_01_GCPL.mpt`` and ``loop_02_PEIS.mpt``, which
-        `read_cycler` and `read_impedance` both take.
+        Folder for ``loop_01_GCPL.mpt`` and ``loop_02_PEIS.mpt``, which `read_cycler`
+        and `read_impedance` both read.
     timezone
-        Zone of the cycler's clock, which the files do not name.
+        Time zone of the cycler's clock, which the files do not name.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def write_impedance_loop(
     Raises
     ------
     ArgumentError
-        If there is no such zone, or the tree lacks record or spectra.
+        If no such zone exists, or the tree lacks record or spectra.
 
     Examples
     --------
@@ -287,7 +287,7 @@ def write_impedance_loop(
 
 
 def _points(spectra: xr.Dataset, begun: np.datetime64) -> dict[str, np.ndarray]:
-    """Return the points of all spectra in the order in which they were taken."""
+    """Return the points of all spectra in the order of measurement."""
     z = spectra["impedance"].transpose("spectrum", "frequency").values[:, ::-1]
     at = spectra["point_time"].transpose("spectrum", "frequency").values[:, ::-1]
     there = np.isfinite(z)

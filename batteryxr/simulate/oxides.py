@@ -1,9 +1,9 @@
-"""Oxide anodes that are discharged once: series of G(r) of which the phases are known.
+"""Simulate the first discharge of oxide anodes: series of G(r) with known phases.
 
-Five oxides, each with the phases found in it (Hua et al., Cell Rep. Phys. Sci. 2,
-100543, 2021): oxides that take up lithium as a solid solution, an oxide that falls
-to pieces without becoming another, and metal in particles of two nanometres. The
-ratios along the discharge are drawn, not measured.
+There are five oxides, each with its published phases (Hua et al., Cell Rep. Phys. Sci.
+2, 100543, 2021): oxides that take up lithium as a solid solution, an oxide that breaks
+up without a change of structure, and metal in particles of two nanometres. The ratios
+along the discharge are invented, not measured.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Times = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True)
 class OxideAnode:
-    """An oxide and its discharge.
+    """Define an oxide and its discharge.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ class OxideAnode:
     mass
         Molar mass per metal (g mol-1).
     phases
-        Name, phase, and when it is there: values of Li per metal at which it begins,
-        is complete, begins to go and is gone, and how much there is in between.
+        Name, phase, and its presence: Li per metal at which it begins, is complete,
+        starts to disappear and is gone, and its amount in between.
     voltage
-        Of the plateau (V).
+        Voltage of the plateau (V).
     """
 
     full: float
@@ -145,7 +145,7 @@ def _hausmannite() -> OxideAnode:
     return OxideAnode(8 / 3, 76.27, phases, 0.45)
 
 
-#: The five oxides; structures are built when asked for.
+#: Builders of the five oxides, called on request.
 _OXIDES: dict[str, Callable[[], OxideAnode]] = {
     "Fe2O3": _hematite,
     "Fe3O4": _magnetite,
@@ -171,32 +171,31 @@ def oxide_series(
 ) -> xr.DataTree:
     """Simulate the discharge of an oxide anode as a series of G(r).
 
-    Lazy where `chunks` is given: patterns are made when they are read, each from its
+    Lazy where `chunks` is given: patterns are computed when they are read. Each has its
     own stream of random numbers, so that they do not depend on the chunks.
 
     Parameters
     ----------
     name
-        ``"Fe2O3"``: five phases, two of which are ends of a solid solution.
-        ``"Fe3O4"``, ``"FeO"``, ``"Mn3O4"``: four. ``"MnO"``: an oxide that falls to
-        pieces of the same structure, and a metal. Li2O, which scatters little, is
-        left out.
+        ``"Fe2O3"``: five phases, two of them ends of a solid solution. ``"Fe3O4"``,
+        ``"FeO"``, ``"Mn3O4"``: four. ``"MnO"``: an oxide that breaks up into pieces of
+        the same structure, and a metal. Li2O scatters little and is left out.
     n_scans
-        Patterns, evenly spaced in Li content.
+        Number of patterns, evenly spaced in Li content.
     seed
-        Of the noise.
+        Seed of the noise.
     noise
-        Standard deviation of a point, over that of the whole series without noise.
+        Standard deviation of a point, relative to that of the whole noise-free series.
     r_range, step
-        First and last distance, and the step between (Angstrom).
+        First and last distance, and the step in between (Angstrom).
     instrument
         Radiation, range and resolution of the measurement.
     extra
-        How far the discharge goes beyond full conversion, as a share of it.
+        Fraction by which the discharge exceeds full conversion.
     c_rate
         Full conversions per hour.
     chunks
-        Scans per dask chunk; None for NumPy.
+        Scans per dask chunk; by default NumPy arrays.
 
     Returns
     -------
@@ -208,7 +207,7 @@ def oxide_series(
     Raises
     ------
     ArgumentError
-        For another oxide, or numbers out of range.
+        If the oxide is unknown, or a number is out of range.
     """
     if name not in _OXIDES:
         raise ArgumentError("name", name, f"one of {sorted(_OXIDES)}")
@@ -245,7 +244,7 @@ def oxide_series(
 def _truth(
     model: OxideAnode, r: np.ndarray, content: np.ndarray, instrument: PdfInstrument
 ) -> xr.Dataset:
-    """Return phases and ratios."""
+    """Return the true phases and ratios."""
     names = [name for name, _, _ in model.phases]
     patterns = [
         PairDistribution(p.crystal, r, instrument=instrument)(
@@ -305,7 +304,7 @@ def _scans(
     *,
     instrument: PdfInstrument,
 ) -> xr.Dataset:
-    """Measure: mix the phases, add noise and the coordinates of the discharge."""
+    """Mix the phases, add noise, and add the coordinates of the discharge."""
     ratios = truth["ratios"].drop_vars(["component", "li_content"])
     number = xr.DataArray(np.arange(content.size), dims="scan")
     w, c = ratios.values, truth["components"].values

@@ -1,4 +1,4 @@
-"""A study of particles by spectroscopic ptychography, with known truth."""
+"""Simulate a study of particles by spectroscopic ptychography, with known truth."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import PixelSize
     from batteryxr.core.checks import Positive
 
-#: As-prepared and delithiated particles, and standards.
+#: Pristine and delithiated particles, and standards.
 PARTICLES = ("P1", "P2", "P3", "D1", "D2", "D3", "LiVO2", "LiVO3")
 _THICK = 4.5e22  # V per m² in the middle: a jump of 0.2
-_RIM = 0.82  # of the radius, from where the rim begins
+_RIM = 0.82  # fraction of the radius at which the rim begins
 _HARMONICS = 3
 
 
@@ -43,30 +43,30 @@ def particles(
 ) -> xr.DataTree:
     """Simulate six particles and two standards at 40 energies over the V K edge.
 
-    After the study of Uematsu et al., PCCP 25, 3867 (2023): objects of ptychography
+    The model follows the study of Uematsu et al., PCCP 25, 3867 (2023): complex objects
     with domains of six chemical states (edge energy, pre-edge peak, composition), two
     of them at the rims.
 
-    Lazy where `chunks` is given, at any size: every pixel's noise depends on the seed
-    and its own place alone.
+    Lazy where `chunks` is given, at any size: each pixel's noise depends only on the
+    seed and its own place.
 
     Parameters
     ----------
     size
-        Pixels of a frame, one number or (y, x).
+        Pixels of a frame: one number, or (y, x).
     seed
         Random seed.
     photons
-        Per pixel and energy; sets the noise, (2 √photons)⁻¹ of the real and of the
-        imaginary part. None: no noise.
+        Photons per pixel and energy. They set the noise, (2 √photons)⁻¹ of the real
+        and of the imaginary part; no noise for None.
     drift
         Step of the random walk from frame to frame (pixels).
     phase_offset
         Standard deviation of the phase that each reconstruction adds (rad).
     pixel_size
-        Of the frames (nm).
+        Pixel size of the frames (nm).
     chunks
-        Rows and columns per dask chunk, or sizes by dimension; None for NumPy.
+        Rows and columns per dask chunk, or sizes by dimension; by default NumPy arrays.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def _objects(
 ) -> xr.DataArray:
     """Return the noisy objects of all particles and energies."""
     with warnings.catch_warnings():
-        # Numbers of pixels become frames of many chunks: that is what is wanted.
+        # Small index arrays become frames of many chunks on purpose.
         warnings.filterwarnings("ignore", message="Increasing number of chunks")
         transmission = apply(
             study.objects,
@@ -160,7 +160,7 @@ def _images(study: _Study, numbers: Mapping[str, xr.DataArray]) -> dict[str, Any
 
 @dataclass(frozen=True)
 class _Study:
-    """Everything random, drawn once; images follow from it at any point."""
+    """Hold all random numbers, drawn once; images follow from them at any point."""
 
     seed: int
     shape: tuple[int, int]
@@ -205,7 +205,7 @@ class _Study:
     def truth(
         self, particle: np.ndarray, row: np.ndarray, column: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return state and density without drift; arguments broadcast."""
+        """Return state and density without drift, for arrays that broadcast."""
         shape = np.broadcast_shapes(particle.shape, row.shape, column.shape)
         state, density = np.zeros(shape, np.int8), np.zeros(shape, np.float32)
         for k, p in enumerate(particle.ravel()):
@@ -246,7 +246,7 @@ class _Study:
         rows: np.ndarray,
         column: np.ndarray,
     ) -> None:
-        """Add noise whose stream begins anew in every row of the whole frame."""
+        """Add noise whose random stream restarts in each row of the whole frame."""
         columns = column.ravel()
         for k, row in enumerate(rows):
             counter = [0, int(row), energy, particle]
@@ -281,7 +281,7 @@ def _study(
     waves[..., 0], waves[..., 1] = length * np.sin(heading), length * np.cos(heading)
     waves[..., 2] = rng.uniform(0, 2 * np.pi, (n, 6))
     offset = rng.normal(0, phase_offset, (n, m))
-    # The last frame stands still: it is what the others are laid over.
+    # The last frame does not move: it is the reference of the others.
     return _Study(seed, shape, walk - walk[:, -1:], offset, outline, waves)
 
 

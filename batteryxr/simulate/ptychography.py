@@ -1,4 +1,4 @@
-"""Spectro-ptychography of a particle with three domains, lazy at any size."""
+"""Simulate spectro-ptychography of a particle with three domains, lazy at any size."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ from batteryxr.core.xray import ELECTRON_RADIUS, HC, absorptive_factor, electron
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import CrystalSize, PixelSize, ScanStep
 
-#: Formula per absorber, middle of the V K edge (eV) and height of its pre-edge peak.
+#: Formula, middle of the V K edge (eV), and height of the pre-edge peak.
 DOMAINS = (("LiVO2", 5475.0, 0.3), ("VO2", 5476.5, 0.8), ("Li2VO3", 5478.0, 1.2))
-#: Vanadium atoms per m3, width of the edge and place of the pre-edge peak in eV.
+#: Vanadium atoms per m3, width of the edge and position of the pre-edge peak (eV).
 _DENSITY, _WIDTH, _PRE = 2.7e28, 2.5, 5466.5
 _DISTANCE, _PITCH = 2000.0, 75.0  # mm, µm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defects:
-    """What goes wrong with a ptychographic scan at an instrument.
+    """Set the defects of a ptychographic scan at an instrument.
 
     Parameters
     ----------
     jitter
-        Standard deviation of each position from that told, nm.
+        Standard deviation of each true position from the recorded one, nm.
     shift
         Standard deviation of the common shift of each energy's positions, nm.
     drift
-        Way of the sample from the first frame of an energy to the last, nm, straight
-        and in a direction of its own at each energy.
+        Path of the sample from the first frame of an energy to the last, nm: straight,
+        with a new direction at each energy.
     fly
-        Way of the stage during an exposure, nm, along x: a fly scan.
+        Path of the stage during an exposure, nm, along x: a fly scan.
     blur
-        Standard deviation of the beam's place during an exposure, nm: light that is
-        partly coherent.
+        Standard deviation of the beam position during an exposure, nm, as for partly
+        coherent light.
     flux
-        Relative standard deviation of the light of a frame.
+        Relative standard deviation of the intensity of a frame.
     background
-        Counts per pixel beside the pattern.
+        Background counts per pixel.
     missing
-        Share of frames that are empty.
+        Fraction of frames that are empty.
     gaps
-        Width of a gap between detector modules, pixels: rows and columns that hold
+        Width of a gap between detector modules, pixels; its rows and columns hold
         65535, and are in the mask.
     hot
-        Number of hot pixels, 3000 counts in each frame; in no mask.
+        Number of hot pixels, with 3000 counts in each frame; they are not in the mask.
 
     Raises
     ------
     ArgumentError
-        If a value is below 0, or a share above 1.
+        If a value is below 0, or a fraction above 1.
     """
 
     jitter: NonNegative = 0.0
@@ -83,7 +83,7 @@ class Defects:
         check_fields(self)
 
 
-#: Counts of a hot pixel, and what stands in a gap.
+#: Counts of a hot pixel, and the value in a gap.
 _HOT, _GAP = 3000, 65535
 
 
@@ -104,37 +104,37 @@ def ptychography(
     """Simulate ptychography of one particle across the V K edge.
 
     Lazy where `chunks` is given. The particle lies in vacuum and has three domains of
-    different composition, edge and pre-edge; absorption and phase obey the
+    different composition, edge and pre-edge. Absorption and phase obey the
     Kramers-Kronig relation, with tabulated f'' far from the edge.
 
     Parameters
     ----------
     energy : (energy,)
-        In eV; by default 25 across the edge.
+        Energies in eV; by default 25 across the edge.
     positions
-        Scan points along a side.
+        Number of scan points along a side.
     size
-        Pixels of the detector along a side.
+        Number of detector pixels along a side.
     pixel_size
-        Of the object at the lowest energy, nm.
+        Pixel size of the object at the lowest energy, nm.
     step
-        Of the scan, nm; each point is off by up to a tenth of it, as told.
+        Step of the scan, nm; each recorded point deviates by up to a tenth of it.
     photons
-        Per frame.
+        Photons per frame.
     particle
         Thickness and diameter of the particle, nm.
     defects
-        What goes wrong at an instrument: ``Defects(drift=60.0, background=2.0)``.
+        Defects of the instrument: ``Defects(drift=60.0, background=2.0)``.
     chunks
-        Frames per chunk; None computes at once.
+        Frames per chunk; by default all is computed at once.
     seed
-        Of scan and noise; a frame depends on the seed and its numbers alone.
+        Seed of scan and noise; a frame depends only on the seed and its numbers.
 
     Returns
     -------
     scan : xarray.Dataset
-        As `cdi.ptycho_scan` makes it, with frames uint16 on (energy, position,
-        detector_y, detector_x) and a first `probe` out of focus; `mask` where there
+        Like the result of `cdi.ptycho_scan`, with frames uint16 on (energy, position,
+        detector_y, detector_x) and an initial `probe` out of focus; `mask` where there
         are gaps.
     truth : xarray.Dataset
         `absorption` and `phase` (energy, y, x) on the grid of the first energy,
@@ -209,7 +209,7 @@ def ptychography(
 def _told(
     scan: xr.Dataset, truth: xr.Dataset, spoilt: _Spoilt
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """Return a scan with its mask, and the truth with its defects."""
+    """Return a scan with its mask, and the truth with the defects."""
     pixels = ("detector_y", "detector_x")
     one = {"units": "1"}
     if spoilt.gap.any():
@@ -245,7 +245,7 @@ def _spoilt(defects: Defects, shape: tuple[int, int], n: int, seed: int) -> _Spo
     hot = np.zeros((n, n), bool)
     free = np.flatnonzero(~gap.ravel())
     hot.flat[rng.choice(free, min(defects.hot, free.size), replace=False)] = True
-    # Gauss and Hermite: three places stand for a normal distribution.
+    # Gauss-Hermite quadrature: three points stand for a normal distribution.
     places, weights = np.array([-1.0, 0.0, 1.0]) * np.sqrt(3.0), np.array([1, 4, 1]) / 6
     if not defects.blur:
         places, weights = np.zeros(1), np.ones(1)
@@ -297,7 +297,7 @@ def _model(
 
 
 def _probe(n: int, scale: float, photons: float, aberrated: bool) -> np.ndarray:
-    """Return the beam of a square pupil, out of focus; its optic does not change."""
+    """Return the beam of a square pupil out of focus; the optic does not change."""
     k = np.fft.fftfreq(n) / scale
     ky, kx = np.meshgrid(k, k, indexing="ij")
     inside = np.clip((0.12 - np.maximum(abs(ky), abs(kx))) * n + 0.5, 0, 1)
@@ -309,7 +309,7 @@ def _probe(n: int, scale: float, photons: float, aberrated: bool) -> np.ndarray:
 
 
 def _factors(energy: np.ndarray, formula: str, edge: float, pre: float) -> np.ndarray:
-    """Return f1 + i f2 per vanadium on a dense grid's Kramers-Kronig transform."""
+    """Return f1 + i f2 per vanadium, by a Kramers-Kronig transform on a dense grid."""
     near = np.arange(5380.0, 5590.0, 0.25)
     far = np.r_[np.geomspace(100, 5379, 400), np.geomspace(5591, 2e5, 400)]
     grid = np.sort(np.r_[near, far])
@@ -321,7 +321,7 @@ def _factors(energy: np.ndarray, formula: str, edge: float, pre: float) -> np.nd
 
 
 def _difference(grid: np.ndarray, formula: str, edge: float, pre: float) -> np.ndarray:
-    """Return what a smooth edge and a pre-edge peak add to the table."""
+    """Return the difference of a smooth edge with a pre-edge peak to the table."""
     from scipy.special import erf
 
     inside = (grid > 5385) & (grid < 5585)
@@ -346,7 +346,7 @@ def _raster(n: int, step: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shares(y: np.ndarray, x: np.ndarray, model: _Model) -> np.ndarray:
-    """Return thickness in nm of each domain (3, ...) at places in nm."""
+    """Return the thickness (nm) of each domain (3, ...) at positions in nm."""
     from scipy.special import expit
 
     r, soft = np.hypot(y, x), 20.0
@@ -362,7 +362,7 @@ def _shares(y: np.ndarray, x: np.ndarray, model: _Model) -> np.ndarray:
 def _transmission(y: np.ndarray, x: np.ndarray, k: int, model: _Model) -> np.ndarray:
     wavelength = HC / model.energy[k]
     domains = _shares(y, x, model) * 1e-9
-    # Not a matrix product: its threads would fight with those that make frames.
+    # No matrix product: its threads would compete with those that compute frames.
     total = np.einsum("k,k...->...", model.factors[:, k], domains)
     return np.exp(-1j * ELECTRON_RADIUS * wavelength * _DENSITY * np.conj(total))
 

@@ -1,4 +1,4 @@
-"""Strained crystals of random shape and phase, and their Bragg patterns."""
+"""Simulate strained crystals of random shape and phase, and their Bragg patterns."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def random_crystals(
     photons: tuple[float, float] = (1e6, 1e8),
     seed: int = 0,
 ) -> xr.Dataset:
-    """Simulate Bragg coherent diffraction of crystals that differ in all respects.
+    """Simulate Bragg coherent diffraction of crystals of random shape and phase.
 
-    Lazy: every crystal is made when it is read, from its own random numbers.
+    Lazy: each crystal is computed when it is read, from its own random numbers.
 
-    Convex bodies with flat facets (cut blocks, hexagonal prisms, irregular ones) in
-    any orientation; a density that varies by some percent; a phase of random
-    correlation length, in a third of them with a domain that is displaced as a whole.
-    The mean phase gradient is taken out: the pattern's centre of mass lies at
-    ``n // 2``, where the measured ones are put.
+    The bodies are convex with flat facets (cut blocks, hexagonal prisms, irregular
+    shapes), in any orientation. The density varies by some percent. The phase has a
+    random correlation length; in a third of the crystals it includes a domain that is
+    displaced as a whole. The mean phase gradient is removed: the pattern's centre of
+    mass lies at ``n // 2``, as in measured patterns after centring.
 
     Parameters
     ----------
@@ -46,19 +46,19 @@ def random_crystals(
     fill
         Smallest and largest extent along each axis, in halves of `size`.
     phase
-        Smallest and largest of the largest phases within a crystal (rad).
+        Smallest and largest value of the peak phase within a crystal (rad).
     photons
-        Smallest and largest number of counts in a pattern, drawn evenly in its
+        Smallest and largest number of counts in a pattern, drawn uniformly in its
         logarithm.
     seed
-        Of the crystals and of the photon noise.
+        Seed of the crystals and of the photon noise.
 
     Returns
     -------
     xarray.Dataset
-        On ``crystal``: ``intensity`` (counts) on the axes of a rocking curve, the
-        complex ``object`` on ``along_rocking``, ``along_y``, ``along_x``, which is
-        its truth, and the coordinate ``photons``.
+        On ``crystal``: ``intensity`` (counts) on the axes of a rocking curve, the true
+        complex ``object`` on ``along_rocking``, ``along_y``, ``along_x``, and the
+        coordinate ``photons``.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def random_crystals(
     draws = zip(generators(seed, n), generators(seed + 1, n), strict=True)
 
     def both(k: int, drawn: tuple[np.random.Generator, ...]) -> list[np.ndarray]:
-        shape, noise = copy.deepcopy(drawn)  # read twice, made twice: the same
+        shape, noise = copy.deepcopy(drawn)  # computed twice if read twice, but equal
         _photons(shape, photons)
         obj = crystal(shape, size, fill=fill, phase=phase)
         return [pattern(obj, expected[k], noise), obj]

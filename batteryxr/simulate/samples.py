@@ -1,4 +1,4 @@
-"""Three disordered rock salts as files of cyclers, diffractometers, spectrometers."""
+"""Write files of three disordered rock salts: cycling, diffraction, spectroscopy."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Seed
 
-#: Sample -> share of the capacity, time constant of diffusion (s).
+#: Sample -> fraction of the capacity, time constant of diffusion (s).
 _SAMPLES = {"LTMOF": (0.8, 9e4), "MS10": (1.1, 5e4), "MS20": (1.3, 3e4)}
-#: Lines of copper (Angstrom) and how strong they are; radius of the goniometer (mm).
+#: Copper lines (Angstrom) and their relative heights; goniometer radius (mm).
 _COPPER, _RADIUS = ((1.540593, 1.0), (1.544427, 0.5)), 240.0
-#: Sums of squares of the reflections of a rock salt, and their heights.
+#: Sums of squares of the indices of rock-salt reflections, and their heights.
 _LINES = ((3, 90.0), (4, 900.0), (8, 450.0), (11, 60.0), (12, 120.0))
 #: Aluminium of the current collector: angle (deg) and height.
 _FOIL = ((38.47, 400.0), (44.72, 200.0))
@@ -30,21 +30,21 @@ _STATES = {"pristine": 0.0, "ch_4.0V": -4.0, "ch_4.6V": -9.0, "dis_3.0V": -5.0}
 
 @checked
 def write_samples(path: str | os.PathLike[str], *, seed: Seed = 0) -> Path:
-    """Write what a comparison of three cathodes leaves on disk, with its dirt.
+    """Write the files of a comparison of three cathodes, with their imperfections.
 
-    Nothing is told but what instruments tell: patterns hold the K-alpha doublet, a
-    sample that lies 0.12 mm too high and aluminium; spectra cosmic rays on a sloping
-    ground; infrared spectra are in per cent.
+    The files hold only what instruments record. Patterns contain the K-alpha doublet, a
+    sample that lies 0.12 mm too high, and aluminium. Spectra contain cosmic rays on a
+    sloping background. Infrared spectra are in per cent.
 
     Parameters
     ----------
     path
-        Folder that receives ``LTMOF.bdf.csv``, ``MS10.bdf.csv``, ``MS20.bdf.csv``
-        (three rates each), ``gitt_LTMOF.bdf.csv`` ..., and the folders ``xrd`` (24
-        ``.xrdml`` files while LTMOF cycles once), ``raman`` (text of ex situ states),
-        ``ftir`` (JCAMP-DX) and ``maps`` (``.gsf`` of two bands).
+        Folder for ``LTMOF.bdf.csv``, ``MS10.bdf.csv``, ``MS20.bdf.csv`` (three rates
+        each), ``gitt_LTMOF.bdf.csv`` ..., and the folders ``xrd`` (24 ``.xrdml`` files
+        while LTMOF cycles once), ``raman`` (text of ex situ states), ``ftir``
+        (JCAMP-DX) and ``maps`` (``.gsf`` of two bands).
     seed
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def write_samples(path: str | os.PathLike[str], *, seed: Seed = 0) -> Path:
     Raises
     ------
     ArgumentError
-        If the folder holds something.
+        If the folder is not empty.
 
     Examples
     --------
@@ -114,7 +114,7 @@ def _line(x: np.ndarray, at: float, width: float) -> np.ndarray:
 
 
 def _write_patterns(folder: Path, rng: np.random.Generator, n: int = 24) -> None:
-    """Write a rock salt that shrinks and grows again, half an hour apart."""
+    """Write patterns of a rock salt that shrinks and grows, half an hour apart."""
     x = np.arange(30.0, 85.0, 0.02)
     start = np.datetime64("2023-05-02T10:00:00")
     for k in range(n):
@@ -145,7 +145,7 @@ def _write_patterns(folder: Path, rng: np.random.Generator, n: int = 24) -> None
 
 
 def _write_raman(folder: Path, rng: np.random.Generator) -> None:
-    """Write spectra of states, each with three rays on a sloping ground."""
+    """Write spectra of states, each with three cosmic rays on a sloping background."""
     x = np.arange(350.0, 800.0, 1.0)
     for name, shift in _STATES.items():
         y = 300 + 0.4 * x + 900 * _line(x, 580 + shift, 50) + 400 * _line(x, 640, 40)
@@ -157,7 +157,7 @@ def _write_raman(folder: Path, rng: np.random.Generator) -> None:
 
 
 def _write_infrared(folder: Path, rng: np.random.Generator) -> None:
-    """Write transmittance in per cent: carbonate grows on charge."""
+    """Write transmittance in per cent, with carbonate that grows on charge."""
     x = np.linspace(1800.0, 700.0, 276)
     for k, name in enumerate(_STATES):
         band = 0.05 + (0.1 + 0.1 * k) * _line(x, 1430, 70) + 0.1 * _line(x, 870, 25)
@@ -172,7 +172,7 @@ def _write_infrared(folder: Path, rng: np.random.Generator) -> None:
 
 
 def _write_maps(folder: Path, rng: np.random.Generator) -> None:
-    """Write maps of two bands, 5 um wide: carbonate lies at the rim of particles."""
+    """Write maps of two bands, 5 um wide, with carbonate at the rim of particles."""
     y, x = np.mgrid[0:64, 0:64] / 63 - 0.5
     away = np.hypot(y, x)
     for band, values in (

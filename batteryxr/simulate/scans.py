@@ -1,4 +1,4 @@
-"""Scans: patterns of pure phases, and how a series is measured of their mixtures."""
+"""Simulate scans: patterns of pure phases, and series of their mixtures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from batteryxr.simulate import cell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LEAST = 1e-8  # the photons for less do not fit an integer
+_LEAST = 1e-8  # smaller noise needs more photons than an integer can hold
 
 
 def edge_spectra(energy: np.ndarray) -> np.ndarray:
     """Return normalised Ni K-edge spectra of three phases, Ni(III) to Ni(IV).
 
-    Edge and white line rise by about 1.2 eV per half electron, the pre-edge by a
-    third of it, and the fine structure stretches as the Ni-O bond shortens.
+    Edge and white line rise by about 1.2 eV per half electron, and the pre-edge by a
+    third of that. The fine structure stretches as the Ni-O bond shortens.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def _spectrum(
     step = 0.5 * (1 + erf((energy - edge) / width))
     line = white / (1 + ((energy - edge - 4.6) / 2.4) ** 2)
     before = pre_area / (1 + ((energy - pre) / 0.9) ** 2)
-    # Fine structure of one shell, fading in where the white line ends.
+    # Fine structure of one shell, starting where the white line ends.
     k = np.sqrt(np.maximum(energy - edge, 0.0) * 0.262468)
     onset = expit((energy - edge - 14) / 3)
     fine = 0.12 * onset * np.sin(2 * k * bond + 1.2) * np.exp(-0.02 * k**2)
@@ -68,7 +68,7 @@ def _spectrum(
 
 @dataclass(frozen=True)
 class CubicCrystal:
-    """A cubic crystal, or a spherical particle of it.
+    """Define a cubic crystal, or a spherical particle of it.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class CubicCrystal:
     width
         Standard deviation of each distance (Angstrom).
     diameter
-        Of the particle (Angstrom); infinite for a bulk crystal.
+        Diameter of the particle (Angstrom); infinite for a bulk crystal.
     """
 
     a: float
@@ -111,10 +111,10 @@ def pair_distributions(
 ) -> np.ndarray:
     """Return G(r) of the three phases of a conversion reaction.
 
-    Sums over pairs of atoms, each distance a Gaussian over the baseline -4 pi r rho;
-    particles have the spherical envelope of Howell, Proffen and Conradson, Phys.
-    Rev. B 73, 094107 (2006). Resolution damps the pattern, and the finite range in Q
-    broadens it with ripples.
+    The function sums over pairs of atoms, each distance a Gaussian over the baseline
+    -4 pi r rho. Particles have the spherical envelope of Howell, Proffen and Conradson,
+    Phys. Rev. B 73, 094107 (2006). Resolution damps the pattern, and the finite range
+    in Q broadens it with ripples.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _pair_distribution(r: np.ndarray, crystal: CubicCrystal) -> np.ndarray:
             distance = np.linalg.norm(grid + (there - here), axis=1)
             distance = distance[(distance > 0.1) & (distance < r[-1] + 1)]
             weight = b * c / mean**2 / power.size
-            # Counts on the grid, split between neighbours: widths come after.
+            # Pairs are split between grid neighbours; widths are added later.
             place = distance / step - 1
             low = np.floor(place).astype(int)
             share = place - low
@@ -182,7 +182,7 @@ def _envelope(r: np.ndarray, diameter: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Kind:
-    """What is measured, of which material."""
+    """Define the material and the quantity that is measured."""
 
     material: cell.Material
     intermediate: float  # Li per formula unit of the second phase, when pure
@@ -222,7 +222,7 @@ def measure(
     noise: float | None,
     chunks: int | None,
 ) -> xr.DataArray:
-    """Measure a series of scans: `noise` on mixtures of the true components.
+    """Simulate a series of scans: mixtures of the true components with `noise`.
 
     Lazy where `chunks` is given.
 
@@ -269,19 +269,19 @@ def mixed(
     seed: int,
 ) -> np.ndarray:
     """Mix the components and add noise, scan by scan."""
-    # Not a matrix product: its last digit depends on how many scans it has.
+    # No matrix product: its last digit would depend on the number of scans.
     clean = sum(ratios[:, [k]] * pure for k, pure in enumerate(components))
     if sigma == 0:
         return clean
     for row, scan in enumerate(number):
-        # The stream of a scan depends on the seed and its number alone.
+        # The random stream of a scan depends only on the seed and its number.
         sequence = np.random.SeedSequence(seed, spawn_key=(int(scan),))
         rng = np.random.default_rng(sequence)
         if counted:
             photons = 2 / sigma**2
             sent = rng.poisson(photons, clean.shape[1])
             passed = rng.poisson(photons * np.exp(-clean[row]))
-            # Half a photon keeps the logarithm finite at hopeless counts.
+            # Half a photon keeps the logarithm finite at very low counts.
             clean[row] = np.log((sent + 0.5) / (passed + 0.5))
         else:
             clean[row] += rng.normal(0, sigma, clean.shape[1])

@@ -1,4 +1,4 @@
-"""Crystal structures of conversion electrodes and of what they become."""
+"""Crystal structures of conversion electrodes and of their products."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RHOMBOHEDRAL = ((0, 0, 0), (2 / 3, 1 / 3, 1 / 3), (1 / 3, 2 / 3, 2 / 3))
 
 @dataclass(frozen=True)
 class Phase:
-    """A crystal as it occurs: how its atoms shake and how large its particles are.
+    """Hold a crystal with its atomic displacements and particle size.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class Phase:
     u_iso
         Mean square displacement (Angstrom2).
     diameter
-        Of the particles (Angstrom).
+        Diameter of the particles (Angstrom).
     """
 
     crystal: Crystal
@@ -39,18 +39,18 @@ def build(
     atoms: list[tuple[str, float, np.ndarray]],
     centring: tuple[tuple[float, float, float], ...] = ((0, 0, 0),),
 ) -> Crystal:
-    """Return a crystal from the atoms of a primitive set and the cell's centring.
+    """Return a crystal from primitive atom positions and the cell's centring.
 
     Parameters
     ----------
     name
-        Of the crystal.
+        Name of the crystal.
     cell
         (3, 3) lattice vectors (Angstrom).
     atoms
         Element, occupancy, and (sites, 3) fractional coordinates.
     centring
-        Translations that repeat all of them.
+        Translations that repeat all positions.
     """
     elements: list[str] = []
     occupancy: list[float] = []
@@ -65,7 +65,7 @@ def build(
 
 
 def rock_salt(name: str, a: float, cations: dict[str, float]) -> Crystal:
-    """Return an oxide with cations at random on one face-centred lattice."""
+    """Return an oxide with random cations on one face-centred lattice."""
     origin, half = np.zeros((1, 3)), np.array([[0.5, 0.0, 0.0]])
     atoms = [(element, share, origin) for element, share in cations.items()]
     return build(name, lattice(a), [*atoms, ("O", 1.0, half)], _FCC)
@@ -97,11 +97,11 @@ def spinel(
     Parameters
     ----------
     name
-        Of the crystal.
+        Name of the crystal.
     a
         Lattice parameter (Angstrom).
     tetrahedral
-        Elements on 8a and their shares.
+        Elements on 8a and their fractions.
     octahedral
         The element on 16d.
     u
@@ -123,10 +123,10 @@ def spinel(
 def lithiated_spinel(
     name: str, cell: np.ndarray, metal: str, u: float = 0.255
 ) -> Crystal:
-    """Return LiM3O4: the tetrahedral metal has moved to 16c, which it shares with Li.
+    """Return LiM3O4, whose tetrahedral metal has moved to 16c and shares it with Li.
 
-    Half of 16c is lithium, half metal, without order; the rock salt that results
-    keeps the metals of 16d where they were.
+    Site 16c is half lithium and half metal, without order. The result is a rock salt
+    that keeps the metals of 16d in place.
     """
     c = _16d() + 0.5
     return build(
@@ -185,7 +185,7 @@ def alpha_manganese() -> Crystal:
 
 
 def tetragonal_iron_oxide(name: str = "bcc-FeO") -> Crystal:
-    """Return iron on a body-centred lattice, I4/mmm, stretched by oxygen in a part."""
+    """Return body-centred iron, I4/mmm, stretched by oxygen on part of the sites."""
     return build(
         name,
         lattice(2.88, c=2.92),

@@ -1,4 +1,4 @@
-"""Simulated titration: diffusion in a particle, solved exactly, with known truth."""
+"""Simulate a titration: exact diffusion in a particle, with known truth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sloping(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Electrode:
-    """An electrode of equal particles, to be titrated.
+    """Define an electrode of equal particles, to be titrated.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Electrode:
     x0
         Li content at the start.
     capacity_per_li
-        Charge in mA h that takes out one Li per formula unit.
+        Charge in mA h that removes one Li per formula unit.
     equilibrium
         Voltage (V) as a function of Li content; takes and returns arrays.
 
@@ -69,24 +69,24 @@ class Electrode:
 
 @dataclass(frozen=True, kw_only=True)
 class Titration:
-    """What the cycler does to the electrode, and what it writes down.
+    """Set the actions of the cycler, and the rows that it records.
 
     Parameters
     ----------
     n_pulses
         Number of pulses.
     current
-        Current of the pulses in mA; positive charges, and takes Li out.
+        Current of the pulses in mA; positive charges, and removes Li.
     pulse, rest
         Lengths in s.
     open_circuit
-        Rest before the first pulse in s, a row every 10 s.
+        Rest before the first pulse in s, with a row each 10 s.
     interval
         Time between rows under current in s.
     rest_rows
-        Rows of a rest; they are spaced evenly in the logarithm of time.
+        Number of rows of a rest, spaced evenly in the logarithm of time.
     leakage
-        Largest current in mA that the cycler reads at rest, of either sign.
+        Largest current in mA, of either sign, that the cycler reads at rest.
 
     Raises
     ------
@@ -112,12 +112,12 @@ class Titration:
         return self.pulse + self.rest
 
     def grids(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return when rows are written: after a pulse's start, and after its end."""
+        """Return the times of rows after a pulse's start, and after its end."""
         early = np.array([1e-3, 0.1, 0.2, 0.5])
         under = np.arange(self.interval, self.pulse, self.interval)
         shortest = min(self.interval, self.pulse)
         under = np.unique(np.concatenate([early[early < shortest], under]))
-        # The last row under current is logged as it goes off.
+        # The last row under current is written as the current goes off.
         under = np.append(under[under < self.pulse - 1e-9], self.pulse)
         after = np.geomspace(min(0.1, self.rest / 10), self.rest, self.rest_rows)
         return under, after
@@ -143,20 +143,20 @@ def gitt(
     Parameters
     ----------
     protocol
-        What the cycler does, ``Titration(n_pulses=20, rest=1800.0)``.
+        Actions of the cycler, ``Titration(n_pulses=20, rest=1800.0)``.
     electrode
-        What is titrated.
+        The electrode to titrate.
     noise
         Standard deviation of the voltage in V.
     chunks
-        Pulses per dask chunk. None computes at once, into NumPy arrays.
+        Pulses per dask chunk. By default all is computed at once, into NumPy arrays.
     seed
-        Seed of the noise; that of one pulse does not depend on `chunks`.
+        Seed of the noise; the noise of a pulse does not depend on `chunks`.
 
     Returns
     -------
     record : xarray.Dataset
-        ``record`` as the readers give it.
+        A record like those of the readers.
     truth : xarray.Dataset
         On ``pulse``: `tau`, `resistance`, `equilibrium_voltage` after the pulse and
         `equilibrium_voltage_before` it, `li_content` after it.
@@ -164,7 +164,7 @@ def gitt(
     Raises
     ------
     ArgumentError
-        If an option is out of range, or Li is left below nothing.
+        If an option is out of range, or the Li content would fall below zero.
     """
     tau, geometry, x0 = electrode.tau, electrode.geometry, electrode.x0
     n_pulses, current, pulse = protocol.n_pulses, protocol.current, protocol.pulse
@@ -191,7 +191,7 @@ def gitt(
             t = np.concatenate([before, t])
             loaded = np.concatenate([np.zeros(before.size, bool), loaded])
         on = np.arange(number + 1) * period
-        on = on[start - on - pulse < 4.0 * tau]  # of those before, nothing is left
+        on = on[start - on - pulse < 4.0 * tau]  # earlier pulses have faded
         passed = rate * (np.clip(t - start, 0.0, pulse) + number * pulse)
         excess = np.zeros(t.size)
         for begin in on:
@@ -221,7 +221,7 @@ def gitt(
 
 
 def _truth(electrode: Electrode, content: np.ndarray, noise: float) -> xr.Dataset:
-    """Return what is true of each pulse, after the Li content before and after all."""
+    """Return the truth of each pulse, from the Li content before and after it."""
     n_pulses = content.size - 1
     voltage = np.asarray(electrode.equilibrium(content), dtype=float)
     columns = {
@@ -264,12 +264,12 @@ def _table(
 
 
 def surface_excess(theta: np.ndarray, geometry: str = "sphere") -> np.ndarray:
-    """Return surface minus mean content, over rate and tau, under a constant flux.
+    """Return surface minus mean content, over rate and tau, at constant flux.
 
     Parameters
     ----------
     theta
-        Time over tau; what is negative has not begun.
+        Time over tau; the flux has not begun where it is negative.
     geometry
         ``"sphere"`` or ``"planar"``.
 

@@ -1,4 +1,4 @@
-"""Spectra of vanadium oxides: absorption of the edge model, and the phase with it."""
+"""Simulate spectra of vanadium oxides: absorption by the edge model, and its phase."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ ENERGY = np.concatenate(
 #: Tabulated K edge (eV), and jump of f'' there (Chantler, electrons).
 EDGE, JUMP = 5465.1, 3.509
 _LEVEL = 0.15  # absorption below the edge, in jumps
-#: Where the model differs from the table, with what it fades out over (eV).
+#: Range where the model differs from the table, and the width of the fade-out (eV).
 _FINE, _NEAR, _FAR = 0.1, (5445.0, 5560.0), 30.0
 
 
 @dataclass(frozen=True)
 class Oxide:
-    """One chemical state.
+    """Define one chemical state.
 
     Parameters
     ----------
     name
-        What it is.
+        Description of the state.
     formula
-        Its composition.
+        Composition of the state.
     edge_energy, edge_width
-        Of the error function (eV).
+        Position and width of the error function (eV).
     peak_area
-        Of the pre-edge peak, over the edge jump (eV).
+        Area of the pre-edge peak over the edge jump (eV).
     """
 
     name: str
@@ -76,10 +76,10 @@ def normalised(oxide: Oxide, energy: np.ndarray) -> np.ndarray:
 
 
 def electron_ratio(oxide: Oxide, energy: np.ndarray) -> np.ndarray:
-    """Return the effective electrons per V, f' and f'' of V obeying Kramers-Kronig.
+    """Return the effective electrons per V, with f' and f'' obeying Kramers-Kronig.
 
-    f' is Chantler's, and what the difference between the model's f'' and Chantler's
-    adds to it.
+    f' is Chantler's, plus the contribution of the difference between the model's f''
+    and Chantler's.
     """
     import xraydb
 
@@ -100,11 +100,11 @@ def _f_prime(element: str, energy: float) -> float:
 
 
 def _implied(oxide: Oxide, energy: np.ndarray) -> np.ndarray:
-    """Return the f' that belongs to the fine structure at the edge."""
+    """Return the f' that goes with the fine structure at the edge."""
     import xraydb
 
     low, high = _NEAR[0] - _FAR, _NEAR[1] + _FAR
-    # Energies of half an eV fall in the middle between points: the pole cancels.
+    # Energies at multiples of 0.5 eV fall between grid points: the pole cancels.
     fine = np.arange(low + _FINE / 2, high, _FINE)
     table = np.asarray(xraydb.f2_chantler("V", fine), dtype=float)
     model = table[0] + JUMP * (normalised(oxide, fine) - _LEVEL)
@@ -116,7 +116,7 @@ def _implied(oxide: Oxide, energy: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def per_atom() -> tuple[np.ndarray, np.ndarray]:
-    """Return μt and φ of one V per m² in each oxide, (oxide, energy) at `ENERGY`.
+    """Return μt and φ for one V per m² in each oxide, (oxide, energy) at `ENERGY`.
 
     μt = 2 λ r_e Δf'' n(E) with λ at the edge, so that the edge model holds exactly;
     φ = -r_e λ Σ (Z + f') with λ at each energy.

@@ -1,1 +1,1 @@
-"""Factorisation on plain arrays: NumPy and numba in and out."""
+"""Factorisation on plain arrays, with NumPy and numba."""

@@ -1,9 +1,9 @@
 """Alternating exact least squares with extrapolation.
 
-Both factors are solved exactly in turn; the components are then pushed further along
+Both factors are solved exactly in turn. The components are then pushed further along
 their last step, with a restart where that overshoots (Ang & Gillis, Neural Comput.
-31, 417, 2019). Convergence is that of a second-order method in practice: a few tens
-of passes where coordinate descent takes thousands.
+31, 417, 2019). In practice this converges like a second-order method: in a few tens
+of iterations where coordinate descent takes thousands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from batteryxr.nmf.kernels import nnls, normal
 
-#: Alternations in which components that no sample uses get a new shape.
+#: Iterations during which unused components get a new shape.
 _REVIVING = 50
 #: A misfit below this fraction of the sum of squares is rounding.
 _ROUNDING = 1e-14
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the factors must obey.
+    """Hold the constraints of the factors, and the rules to stop.
 
     Parameters
     ----------
@@ -45,15 +45,16 @@ class Rules:
         The same for first differences of the weights along the samples.
     solver
         ``"active-set"`` solves each half exactly, ``"hals"`` by five sweeps,
-        ``"coordinate"`` by one, and nothing is extrapolated.
+        ``"coordinate"`` by one sweep without extrapolation.
     max_iter
         Largest number of alternations.
     given
-        (k, samples) weights that are known, NaN where they are free; or None.
+        (k, samples) known weights, NaN where they are free; or None.
     tol
         Stop when ten alternations lower the error by less than this fraction.
     patience
-        Alternations that this is judged by: of fewer, their share of it.
+        Number of alternations over which convergence is judged, with the tolerance
+        scaled to that number.
     """
 
     fixed: np.ndarray
@@ -75,7 +76,7 @@ class Rules:
 
 @dataclass
 class Run:
-    """Outcome of one start."""
+    """Hold the outcome of one start."""
 
     weights: np.ndarray
     components: np.ndarray
@@ -92,7 +93,7 @@ def factorise(
     weights: np.ndarray | None = None,
     stop: Callable[[], None] | None = None,
 ) -> Run:
-    """Factorise from one start.
+    """Factorise data from one start.
 
     Parameters
     ----------
@@ -103,9 +104,9 @@ def factorise(
     rules
         Constraints, penalties, and when to stop.
     weights
-        (k, samples) where sweeps over the weights start; equal ones by default.
+        (k, samples) initial weights of sweeps; equal ones by default.
     stop
-        Called at every alternation; may raise to end the work.
+        Called at each alternation; may raise an error to end the work.
 
     Returns
     -------
@@ -159,7 +160,7 @@ def factorise(
 
 
 def _settled(trace: list[float], rules: Rules) -> bool:
-    """Return whether the last alternations no longer lower the error."""
+    """Tell whether the last alternations no longer lower the error."""
     last = rules.patience
     if len(trace) <= last:
         return False
@@ -210,7 +211,7 @@ def _weights(
 def _around_given(
     gram: np.ndarray, rhs: np.ndarray, given: np.ndarray, *, closure: bool
 ) -> np.ndarray:
-    """Solve the weights that are free beside those that are given."""
+    """Solve the free weights, given the known ones."""
     weights = np.nan_to_num(given)
     free = np.isnan(given)
     kinds, group = np.unique(free, axis=1, return_inverse=True)
@@ -311,7 +312,7 @@ def _penalty(
     rules: Rules,
     sparse: tuple[float, float],
 ) -> float:
-    """Return what the penalties add to the misfit."""
+    """Return the sum of the penalties."""
     value = 0.0
     if rules.sparsity:
         on_components, on_weights = sparse
@@ -329,7 +330,7 @@ def _penalty(
 def _revive(
     data: Normal, weights: np.ndarray, components: np.ndarray, dead: np.ndarray
 ) -> np.ndarray:
-    """Give components that no sample uses the shape of what is explained worst."""
+    """Give unused components the shape of the worst explained samples."""
     if isinstance(data, normal.Plain) and data.basis is not None:
         return components
     residual = data.x - weights.T @ components  # type: ignore[attr-defined]

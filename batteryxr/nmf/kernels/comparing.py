@@ -1,4 +1,4 @@
-"""A factorisation beside others, and beside data that it has not seen."""
+"""Compare a factorisation with others, and with held-out data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.alternate import Rules
     from batteryxr.nmf.kernels.normal import Normal
 
-#: Neighbouring points share their noise: they are left out in blocks.
+#: Number of blocks of points; neighbours share their noise and are left out together.
 _BLOCKS = 8
-#: Samples whose pairs tell how consistent the groupings are.
+#: Largest number of samples whose pairs measure how consistent groupings are.
 _PAIRED = 1000
 
 
@@ -27,7 +27,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def match(reference: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of `other` that go with those of `reference`, and cosines."""
+    """Return the rows of `other` that match those of `reference`, and the cosines."""
     from scipy.optimize import linear_sum_assignment
 
     table = cosines(reference, other)
@@ -38,7 +38,7 @@ def match(reference: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndar
 def appearance(weights: np.ndarray) -> np.ndarray:
     """Return the order in which components appear along the samples.
 
-    Sorted by the centre of mass of their weights (k, samples).
+    The order is by the centre of mass of their weights (k, samples).
     """
     place = np.arange(weights.shape[1])
     mass = np.maximum(weights.sum(axis=1), 1e-300)
@@ -48,9 +48,9 @@ def appearance(weights: np.ndarray) -> np.ndarray:
 def fold(
     samples: int, points: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which samples and which points are held out: about half of each.
+    """Return masks of the held-out samples and points: about half of each.
 
-    Points in contiguous blocks, since noise along a pattern is correlated.
+    Points are held out in contiguous blocks, as noise along a pattern is correlated.
     """
     rows = np.zeros(samples, dtype=bool)
     rows[rng.permutation(samples)[: samples // 2]] = True
@@ -70,13 +70,13 @@ def held_out(
     *,
     out: tuple[np.ndarray, np.ndarray],
 ) -> float:
-    """Return the relative error on a block of which no value was used.
+    """Return the relative error on a held-out block.
 
-    Both factors are fitted on the rest; the weights of the rows left out come from
-    the points kept, the components at the points left out from the rows kept
-    (Owen & Perry, Ann. Appl. Stat. 3, 564, 2009). Those two may be negative: the
-    purest pattern may be left out, and then lies outside of all that were seen,
-    which is no reason for another component. `out` is of `fold`.
+    Both factors are fitted on the rest. The weights of held-out rows come from the kept
+    points, the components at held-out points from the kept rows (Owen & Perry, Ann.
+    Appl. Stat. 3, 564, 2009). Both may be negative: the purest pattern may be held out
+    and then lies outside the range of the others, which is no reason for another
+    component. `out` is the result of `fold`.
     """
     rows, columns = out
     rules = replace(rules, max_iter=200, tol=1e-4)
@@ -111,7 +111,7 @@ def _block(
 
 
 def _least_squares(gram: np.ndarray, rhs: np.ndarray, closure: bool) -> np.ndarray:
-    """Solve all columns (k, q), of either sign; under closure each sums to one."""
+    """Solve all columns (k, q) without bounds; under closure each sums to one."""
     k = len(rhs)
     size = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / k
     stiff = gram + (1e-10 * size + 1e-300) * np.eye(k)
@@ -128,9 +128,10 @@ def _least_squares(gram: np.ndarray, rhs: np.ndarray, closure: bool) -> np.ndarr
 def cophenetic(assignments: np.ndarray) -> float:
     """Return how consistently runs (runs, samples) group the samples.
 
-    Correlation between the consensus of all runs and the distances of its average
-    linkage tree (Brunet et al., PNAS 101, 4164, 2004); 1 for identical groupings. Of
-    many samples some, drawn at random: the matrix of all pairs grows with the square.
+    This is the correlation between the consensus of all runs and the distances of its
+    average linkage tree (Brunet et al., PNAS 101, 4164, 2004); it is 1 for identical
+    groupings. From many samples some are drawn at random, because the matrix of all
+    pairs grows with their square.
     """
     from scipy.cluster.hierarchy import cophenet, linkage
     from scipy.spatial.distance import squareform
@@ -152,8 +153,8 @@ def cophenetic(assignments: np.ndarray) -> float:
 def silhouette(components: list[np.ndarray]) -> float:
     """Return the lowest mean silhouette of a component over runs.
 
-    Components of all runs are matched to the first; near 1 where runs find the same
-    ones, low where they differ (Alexandrov et al., Nature 500, 415, 2013).
+    Components of all runs are matched to the first run. The value is near 1 where runs
+    agree, and low where they differ (Alexandrov et al., Nature 500, 415, 2013).
     """
     n = len(components[0])
     if n == 1:

@@ -1,12 +1,12 @@
 """The set of all factorisations that fit alike, walked by hit-and-run.
 
 Every factorisation of the same matrix is ``W = U inv(S)``, ``H = S V``, with S (k, k)
-the components in the coordinates of orthonormal V. It is feasible where no weight and
-no value of a component is below zero by more than a tolerance. Along a line on which
-one component moves, all these conditions become linear when multiplied with a
-positive number: the feasible piece of the line is known exactly, and a point on it is
-drawn at random (Smith, Oper. Res. 32, 1296, 1984). Directions do not depend on where
-the component is, so that the set is covered evenly. The ends of each piece are
+the components in the coordinates of orthonormal V. It is feasible if no weight and no
+value of a component is below zero by more than a tolerance. Along a line on which one
+component moves, all these conditions become linear when multiplied by a positive
+number. The feasible piece of the line is then known exactly, and a point on it is
+drawn at random (Smith, Oper. Res. 32, 1296, 1984). Directions do not depend on the
+place of the component, so that the set is covered evenly. The ends of each piece are
 feasible too and count towards the range. The set itself: Borgen & Kowalski, Anal.
 Chim. Acta 174, 1 (1985).
 """
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, Floats, FloatTable
 
 
-#: Walks of fewer steps do not climb to the ends of the weights.
+#: Number of steps from which a walk also climbs to the ends of the weights.
 _CLIMBING = 10_000
-#: Share of its volume that the space of the components keeps in one move, at least.
+#: Smallest fraction of its volume that the space of components keeps in one move.
 _FLAT = 1e-9
 
 
 @dataclass
 class Range:
-    """What a walk has seen.
+    """Hold the ranges that a walk has found.
 
     Parameters
     ----------
     rotations
         (draws, k, k): ``rotation @ components`` and ``weights' @ inv(rotation)`` fit
-        as those from which the walk started.
+        as well as the factors from which the walk started.
     weights, components
-        Lowest and highest, (2, k, samples) and (2, k, points).
+        Lowest and highest values, (2, k, samples) and (2, k, points).
     moved
-        Share of the steps that could move.
+        Fraction of the steps that could move.
     """
 
     rotations: np.ndarray
@@ -52,19 +52,19 @@ class Range:
 
 
 class Scatter(NamedTuple):
-    """Of the data, and what the components have of it.
+    """Hold the noise of the data, and the part of it in the components.
 
     Parameters
     ----------
     level
         Standard deviation of a value of the data.
     covariance
-        (k, k) of the components at each point, in units of the variance of the data.
-        None takes that of components that are all free.
+        (k, k) covariance of the components at each point, in units of the variance of
+        the data; by default as for components that are all free.
     samples
         (samples,) deviation of each pattern over the level; None for equal ones.
     given
-        (k, samples) weights that are known and have no scatter, NaN where they are not.
+        (k, samples) known weights, which have no noise, NaN where they are free.
     """
 
     level: float
@@ -84,25 +84,25 @@ def explore(
     steps: int = 40_000,
     draws: int = 400,
 ) -> Range:
-    """Walk over all factorisations that fit as the one given.
+    """Walk over all factorisations that fit as well as the given one.
 
     Parameters
     ----------
     weights, components
         (k, samples) and (k, points), non-negative.
     fixed
-        (k,) bool: components that stay.
+        (k,) bool: components that do not move.
     rng
         Random numbers.
     closure
         Weights sum to one; otherwise each component keeps its sum over the points.
     noise
-        Of the data. So far may it take weights and components below zero that no more
-        than a twentieth of one of all would be farther, if all were zero.
+        Noise of the data. It sets how far below zero weights and components may go: if
+        all were zero, one of them would exceed this limit with probability 1/20.
     steps
         Moves of one component.
     draws
-        How many factorisations to return, evenly spaced along the walk.
+        Number of factorisations to return, evenly spaced along the walk.
     """
     from scipy.special import ndtri
 
@@ -147,7 +147,7 @@ def explore(
     )
     seen = _Seen(*low)
     points, moved = _walk(rng, place, edges, thin * draws, thin, seen, -1)
-    # A random walk seldom comes to the corners, where the truth likes to be.
+    # A random walk seldom reaches the corners, where the truth often lies.
     if k > 2 and steps >= _CLIMBING:
         for goal in range(2 * k):
             _walk(rng, place, edges, steps // (4 * k), steps, seen, goal)
@@ -155,18 +155,18 @@ def explore(
 
 
 def _twice(values: np.ndarray) -> np.ndarray:
-    """Return an array two times, in rows: one layout for all that are compiled."""
+    """Return an array stacked twice, in the memory layout of compiled functions."""
     return np.array([values, values], order="C")
 
 
 def _limits(
     weights: np.ndarray, given: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the most that each weight can be, (k, samples)."""
+    """Return the lowest and highest value of each weight, (k, samples)."""
     least, most = np.zeros(weights.shape), np.full(weights.shape, np.inf)
     if given is not None:
         known = ~np.isnan(given)
-        # What the fit itself could not hold cannot be asked of what is equal to it.
+        # Do not demand known weights more strictly than the fit itself met them.
         least[known] = np.minimum(given, weights)[known]
         most[known] = np.maximum(given, weights)[known]
     return least, most
@@ -178,20 +178,20 @@ def inherited(
     free: np.ndarray,
     samples: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the covariance of components by noise of variance one, (k, k).
+    """Return the covariance of components (k, k) for noise of variance one.
 
-    Free components are found by least squares. They have the noise of the patterns,
-    averaged, and carry that of every scan that is fixed in proportion to how much of
-    it there was where they are.
+    Free components are found by least squares. They have the averaged noise of the
+    patterns, and inherit the noise of each fixed scan in proportion to its weight in
+    the same patterns.
 
     Parameters
     ----------
     weights
         (k, samples).
     scan, free
-        (k,) which are scans that were fixed, and which are free; what was found is.
+        (k,) masks of the fixed scans, and of the free components (found ones included).
     samples
-        (samples,) deviation of each pattern; None for one.
+        (samples,) deviation of each pattern; None if all are one.
     """
     out = np.zeros((len(weights), len(weights)))
     own_scan = np.ones(int(scan.sum()))
@@ -217,22 +217,22 @@ def left_over(
     *,
     closure: bool,
 ) -> float:
-    """Return what share of the squared noise a factorisation leaves as residual.
+    """Return the fraction of the squared noise that is left as residual.
 
-    Free components take as many patterns of it, and weights as many points of each
-    pattern. A scan that is fixed is left nothing of its own, and what it has of noise
-    is in all others.
+    Free components absorb the noise of as many patterns, and weights that of as many
+    points of each pattern. A fixed scan leaves no residual of its own, and its noise
+    enters all other patterns.
 
     Parameters
     ----------
     weights
         (k, samples).
     scan, free
-        (k,) as of `inherited`.
+        (k,) as in `inherited`.
     points
-        Of a pattern.
+        Number of points of a pattern.
     closure
-        Weights sum to one.
+        Whether weights sum to one.
     """
     samples = weights.shape[1]
     w, s = weights[free], weights[scan]
@@ -245,15 +245,15 @@ def left_over(
 
 
 class _Place(NamedTuple):
-    """A factorisation: both factors, and coordinates of it.
+    """Hold a factorisation: both factors, and their coordinates.
 
     Parameters
     ----------
     weights, components
         (k, samples) and (k, points).
     scores, axes, s
-        Of orthonormal axes (k, points): ``components = s axes``, and the samples have
-        `scores` (samples, k).
+        Orthonormal axes (k, points) and coordinates: ``components = s axes``, and
+        `scores` (samples, k) of the samples.
     """
 
     weights: FloatTable
@@ -264,20 +264,20 @@ class _Place(NamedTuple):
 
 
 class _Edges(NamedTuple):
-    """Where a walk may go.
+    """Hold the limits of a walk.
 
     Parameters
     ----------
     keep
         (k,) unit vector along which no component moves.
     moving
-        Which components move.
+        Indices of the components that move.
     spread
         (k, k) inverse Gram of the scores.
     weight_slack, component_slack
-        How far noise may take a weight, (samples,), and a component too low.
+        How far noise may take a weight, (samples,), and a component below zero.
     least, most
-        (k, samples) between which each weight lies, but for the slack.
+        (k, samples) limits of each weight, before noise.
     """
 
     keep: np.ndarray
@@ -290,7 +290,7 @@ class _Edges(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Lowest and highest so far, (2, k, samples) and (2, k, points)."""
+    """Hold the extremes so far, (2, k, samples) and (2, k, points)."""
 
     weights: np.ndarray
     components: np.ndarray
@@ -306,7 +306,7 @@ def _walk(
     seen: _Seen,
     goal: int,
 ) -> tuple[np.ndarray, float]:
-    """Walk at random; or to where component goal // 2 has most (odd: least) weight."""
+    """Walk at random, or to the most (odd goal: least) of component goal // 2."""
     components, axes, moving = place.components, place.axes, edges.moving
     k, points = components.shape
     first, s = place.s.copy(), place.s.copy()
@@ -329,7 +329,7 @@ def _walk(
         for i in range(k):
             for p in range(points):
                 rate[p] += d[i] * axes[i, p]
-        # What noise does to weights and components depends on how alike these are.
+        # The effect of noise depends on how alike the components are.
         alike = 0.0
         for i in range(k):
             square = 0.0
@@ -383,7 +383,7 @@ def _towards(
     high: float,
     otherwise: float,
 ) -> float:
-    """Return nearly the end of a piece that has more of a component, if one has."""
+    """Return nearly the end of a piece that holds more of a component, if any."""
     i, sign = goal // 2, 1.0 - 2.0 * (goal % 2)
     own, moving = 0.0, 0.0
     for c in range(w.shape[1]):
@@ -408,7 +408,7 @@ def _direction(
     j: int,
     keep: np.ndarray,
 ) -> np.ndarray:
-    """Return a direction for component j that does not depend on where j is."""
+    """Return a direction for component j that does not depend on its place."""
     k = len(s)
     d = np.zeros(k)
     if k > 2 and rng.random() < 0.5:
@@ -439,7 +439,7 @@ def _direction(
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _along_components(h: Floats, rate: Floats, slack: float) -> tuple[float, float]:
-    """Return between which steps no value of the component is below the slack."""
+    """Return the step limits at which a component falls below the slack."""
     up = down = 1e-300
     for p in range(h.size):
         ratio = rate[p] / max(h[p] + slack, 1e-300)
@@ -458,7 +458,7 @@ def _along_weights(
     low: float,
     high: float,
 ) -> tuple[float, float]:
-    """Return the part of low..high in which every weight is where it may be.
+    """Return the part of low..high in which each weight stays within its limits.
 
     After the step t the weights are ``w_i - t g_i w_j / (1 + t g_j)``, and
     ``w_j / (1 + t g_j)``; times ``1 + t g_j`` > 0 the conditions are linear in t.

@@ -1,12 +1,12 @@
 """Monte Carlo moves of one factor, the other held: Metropolis, and exact draws.
 
-A factor x is (k, q): components (k, points) or weights (k, samples). What the other
-factor and the data have to say is in the normal equations, Gram and right-hand side,
-so that a proposal costs O(k) whatever the size of the data: a change d of entry j
-changes half the misfit by ``G_jj d^2 / 2 - d (rhs_j - G_j . x)``. The probability of a
-state is ``exp(-misfit / (2 noise T))``, with misfit the sum of squared residuals; it is
-the posterior for a flat prior at T = 1 (Metropolis et al., J. Chem. Phys. 21, 1087,
-1953; Geman & Geman, IEEE Trans. PAMI 6, 721, 1984).
+A factor x is (k, q): components (k, points) or weights (k, samples). The normal
+equations, Gram and right-hand side, hold all that the other factor and the data
+contribute. A proposal therefore costs O(k), whatever the size of the data: a change d
+of entry j changes half the misfit by ``G_jj d^2 / 2 - d (rhs_j - G_j . x)``. The
+probability of a state is ``exp(-misfit / (2 noise T))``, with misfit the sum of squared
+residuals; it is the posterior for a flat prior at T = 1 (Metropolis et al., J. Chem.
+Phys. 21, 1087, 1953; Geman & Geman, IEEE Trans. PAMI 6, 721, 1984).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gram(grams: Cube[float], c: int) -> FloatTable:
-    """Return the Gram matrix of a column: its own, or that of all."""
+    """Return the Gram matrix of a column: its own, or the shared one."""
     return grams[c if len(grams) > 1 else 0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _pull(gram: FloatTable, rhs: FloatTable, x: FloatTable, j: int, c: int) -> float:
-    """Return what draws entry (j, c), all others held."""
+    """Return the force on entry (j, c), all other entries fixed."""
     pull = rhs[j, c]
     for i in range(x.shape[0]):
         pull -= gram[j, i] * x[i, c]
@@ -42,7 +42,7 @@ def _pull(gram: FloatTable, rhs: FloatTable, x: FloatTable, j: int, c: int) -> f
 def _pull_between(
     gram: FloatTable, rhs: FloatTable, x: FloatTable, a: int, b: int, c: int
 ) -> float:
-    """Return what draws weight from row b to row a of a column."""
+    """Return the force that moves weight from row b to row a of a column."""
     pull = rhs[a, c] - rhs[b, c]
     for i in range(x.shape[0]):
         pull -= (gram[a, i] - gram[b, i]) * x[i, c]
@@ -58,7 +58,7 @@ def propose_entries(
     temperature: float,
     step: float,
 ) -> float:
-    """Try to change every free entry once, in place; return the share accepted.
+    """Try to change each free entry once, in place; return the fraction accepted.
 
     Parameters
     ----------
@@ -105,9 +105,9 @@ def propose_transfers(
     temperature: float,
     step: float,
 ) -> float:
-    """Try to move weight between all pairs of rows, so that columns keep their sum.
+    """Try to move weight between all pairs of rows, keeping the sum of columns.
 
-    Parameters and return value as of `propose_entries`.
+    Parameters and return value are as in `propose_entries`.
     """
     rhs: FloatTable
     grams, rhs = terms
@@ -141,7 +141,7 @@ def draw_entries(
     free: Line[bool],
     temperature: float,
 ) -> None:
-    """Draw every free entry from its conditional, a normal truncated at zero."""
+    """Draw each free entry from its conditional, a normal truncated at zero."""
     rhs: FloatTable
     grams, rhs = terms
     k, q = x.shape
@@ -163,7 +163,7 @@ def draw_transfers(
     x: FloatTable,
     temperature: float,
 ) -> None:
-    """Draw what moves between each pair of rows, so that columns keep their sum."""
+    """Draw the amounts that move between pairs of rows, keeping the column sums."""
     rhs: FloatTable
     grams, rhs = terms
     k, q = x.shape
@@ -191,8 +191,8 @@ def draw_transfers(
 def truncated(rng: np.random.Generator, low: float, high: float) -> float:
     """Draw from the standard normal between two bounds.
 
-    Rejection from whichever of a normal, a uniform or an exponential distribution is
-    seldom rejected there (Robert, Stat. Comput. 5, 121, 1995).
+    Candidates come from a normal, a uniform or an exponential distribution, whichever
+    is seldom rejected there (Robert, Stat. Comput. 5, 121, 1995).
     """
     if not high > low:
         return low

@@ -2,11 +2,11 @@
 
 Each column w of the answer solves ``min 1/2 w'Gw - c'w`` subject to ``w >= 0`` and,
 under closure, ``sum(w) = 1``. Block principal pivoting (Kim & Park, SIAM J. Sci.
-Comput. 33, 3261, 2011) finds the passive set; for few components the inverses of
+Comput. 33, 3261, 2011) finds the passive set. For few components the inverses of
 all 2^k passive sets are tabulated, so that a column costs a few products of k x k.
 For more, the factor of a passive set is kept for the next column, and pivoting starts
-at the passive set that the column had before. Where pivoting cycles, a primal
-active-set method finishes (Lawson & Hanson, 1974).
+at the column's previous passive set. Where pivoting cycles, a primal active-set method
+finishes (Lawson & Hanson, 1974).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Work(NamedTuple):
-    """Arrays that a column is solved in.
+    """Hold the work arrays for the solution of a column.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class _Work(NamedTuple):
     held
         (k,) bool.
     z, ones
-        (k,) an answer without bounds, and that to a right-hand side of ones.
+        (k,) solution without bounds, and the one for a right-hand side of ones.
     w
         (k,) the answer.
     """
@@ -46,11 +46,11 @@ class _Work(NamedTuple):
 
 #: Up to this many components all passive sets are tabulated.
 TABULATED = 8
-#: Columns solved at a time: their right-hand sides stay in the nearest cache.
+#: Columns solved at a time, so that their right-hand sides stay in cache.
 _STRIP = 256
-#: Relative to the mean diagonal: keeps Grams of near-equal components invertible.
+#: Ridge relative to the mean diagonal; keeps Grams of similar components invertible.
 _RIDGE = 1e-11
-#: Components of which one is smaller than this of another are measured in own units.
+#: Ratio of sizes below which components are measured in units of their own.
 _APART = 1e-2
 
 
@@ -72,7 +72,7 @@ def solve(
     closure
         Let each column sum to one.
     before
-        (k, q), an answer that is near: quicker, and no other result.
+        (k, q) nearby solution: speeds up the search, same result.
 
     Returns
     -------
@@ -98,10 +98,10 @@ def solve(
 
 
 def units_apart(gram: np.ndarray) -> np.ndarray | None:
-    """Return a unit of each component, (k,) or (q, k), None where all are alike.
+    """Return a unit of each component, (k,) or (q, k), or None if sizes are alike.
 
-    What keeps Grams invertible would hold back a component in a far smaller unit. Of
-    powers of two nothing is rounded.
+    The ridge that keeps Grams invertible would hold back a component in a far smaller
+    unit. Powers of two avoid rounding.
     """
     size = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
     largest = size.max(axis=-1, keepdims=True, initial=0.0)
@@ -112,17 +112,17 @@ def units_apart(gram: np.ndarray) -> np.ndarray | None:
 
 
 def _of_columns(unit: np.ndarray) -> np.ndarray:
-    """Return units (k,) or (q, k) beside an array (k, q)."""
+    """Return units (k,) or (q, k) in the shape of columns (k, q)."""
     return unit[:, None] if unit.ndim == 1 else unit.T
 
 
-# Loops where NumPy has a function: what numba makes of `sum(axis=)`, of `take` and of
-# filling one array from another holds texts of errors, and takes seconds to compile.
+# Plain loops replace NumPy functions such as `sum(axis=)` and `take`: numba would take
+# seconds to compile them, with all their error messages.
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def tabulate(gram: FloatTable, closure: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return A (2^k, k, k) and b (2^k, k): the answer on a passive set is A c + b."""
+    """Return A (2^k, k, k) and b (2^k, k): the solution on a passive set is A c + b."""
     k = len(gram)
     inverses = np.zeros((1 << k, k, k))
     offsets = np.zeros((1 << k, k))
@@ -225,7 +225,7 @@ def _pivot(
     mask: int,
     w: Floats,
 ) -> bool:
-    """Pivot in blocks from the passive set `mask`; False where it does not settle."""
+    """Pivot in blocks from the passive set `mask`; return False if it cycles."""
     k = len(c)
     largest = 0.0
     for j in range(k):
@@ -289,7 +289,7 @@ def _pivot(
 def _solve_each(
     grams: np.ndarray, rhs: np.ndarray, closure: bool, out: np.ndarray
 ) -> None:
-    """Fill `out`, whose positive values tell where pivoting starts."""
+    """Fill `out`; its positive values mark where pivoting starts."""
     k, q = rhs.shape
     w, c, z, ones = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
     lower = np.empty((k, k))
@@ -325,7 +325,7 @@ def _settle(
     passive: Line[bool],
     room: _Work,
 ) -> bool:
-    """Pivot in blocks from a passive set to `room.w`; False where it does not end."""
+    """Pivot in blocks into `room.w` from a passive set; return False if it cycles."""
     k = len(c)
     w = room.w
     largest = 0.0
@@ -372,7 +372,7 @@ def _settle(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _is_wrong(passive: bool, w: float, descent: float, tolerance: float) -> bool:
-    """Return whether a component is on the wrong side of its bound."""
+    """Tell whether a component is on the wrong side of its bound."""
     return w < 0.0 if passive else descent > tolerance
 
 
@@ -385,7 +385,7 @@ def _active_set(
     passive: Line[bool],
     room: _Work,
 ) -> None:
-    """Solve one column from a vertex, one constraint at a time: always ends."""
+    """Solve one column from a vertex, one constraint at a time; this always ends."""
     k = len(c)
     w, z = room.w, room.z
     barred: Line[bool] = np.zeros(k, dtype=np.bool_)
@@ -421,7 +421,7 @@ def _active_set(
                     if w[j] <= 1e-15 and z[j] <= 0.0:
                         w[j] = 0.0
                         passive[j] = False
-                        # Rounding let it in and out again: not twice in a row.
+                        # Rounding let it in and out again: bar it this time.
                         barred[j] = barred[j] or j == entering
 
 
@@ -435,7 +435,7 @@ def _entering(
     closure: bool,
     tolerance: float,
 ) -> int:
-    """Return the component that lowers the misfit most when it enters, or -1."""
+    """Return the component that lowers the misfit most on entering, or -1."""
     k = len(c)
     descent = np.empty(k)
     level = 0.0
@@ -466,9 +466,9 @@ def _on_passive(
     closure: bool,
     room: _Work,
 ) -> None:
-    """Fill `room.z` with the least-squares answer on the passive set, zero elsewhere.
+    """Fill `room.z` with the least-squares solution on the passive set, else zero.
 
-    `room` keeps the factor: that of an equal passive set is used again.
+    `room` keeps the Cholesky factor, which an equal passive set uses again.
     """
     k = len(c)
     same = True
@@ -516,7 +516,7 @@ def _factor(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _back(lower: FloatTable, passive: Line[bool], z: Floats) -> None:
-    """Solve L L' x = z on the passive set, in the place of `z`; zero elsewhere."""
+    """Solve L L' x = z in place on the passive set; zero elsewhere."""
     k = len(z)
     for i in range(k):
         if passive[i]:
@@ -536,7 +536,7 @@ def _back(lower: FloatTable, passive: Line[bool], z: Floats) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _ridge(gram: FloatTable) -> float:
-    """Return what is added to the diagonal."""
+    """Return the number added to the diagonal."""
     trace = 0.0
     for j in range(len(gram)):
         trace += gram[j, j]
@@ -545,7 +545,7 @@ def _ridge(gram: FloatTable) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _nearest_vertex(gram: FloatTable, c: Floats) -> int:
-    """Return the component that alone, with a weight of one, misfits least."""
+    """Return the component that fits best alone, with a weight of one."""
     best = 0
     for j in range(1, len(c)):
         if c[j] - 0.5 * gram[j, j] > c[best] - 0.5 * gram[best, best]:

@@ -1,10 +1,10 @@
-"""Normal equations of either half of a factorisation, and sweeps that solve them.
+"""Normal equations of both halves of a factorisation, and sweeps that solve them.
 
 A sweep of hierarchical alternating least squares minimises over each row in turn in
 closed form (Cichocki & Phan, IEICE Trans. E92-A, 708, 2009). It costs k^2 per column
-whatever the data's length, so several are done per product with the data (Gillis &
-Glineur, Neural Comput. 24, 1085, 2012). Smoothness adds the squared second differences
-of each row.
+whatever the data's length, so that several sweeps are done per product with the data
+(Gillis & Glineur, Neural Comput. 24, 1085, 2012). Smoothness adds the squared second
+differences of each row.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from batteryxr.core.kernels.compiling import njit
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, Floats, FloatTable
 
-#: Normal equations of one half: Gram, (k, k) or one for each, and right-hand side.
+#: Normal equations of one half: Gram, (k, k) or one per column, and right-hand side.
 Terms = tuple[np.ndarray, np.ndarray]
 
 
 class Normal(Protocol):
-    """Normal equations of either half of the problem."""
+    """Give the normal equations of either half of the problem."""
 
     #: Weighted sum of squares of the data.
     total: float
@@ -40,20 +40,20 @@ class Normal(Protocol):
     def misfit(
         self, weights: np.ndarray, components: np.ndarray, terms: Terms
     ) -> float:
-        """Return the weighted sum of squared residuals; terms as of the components."""
+        """Return the weighted sum of squared residuals; `terms` of the components."""
 
 
 class Plain:
-    """Complete data (samples, points), equally weighted.
+    """Hold complete data (samples, points), equally weighted.
 
     Parameters
     ----------
     x
         (samples, points), or (samples, r) coordinates in `basis`.
     basis
-        (points, r) orthonormal: the data are ``x @ basis.T`` plus what is neglected.
+        (points, r) orthonormal: the data are ``x @ basis.T`` plus a neglected rest.
     total
-        Sum of squares of the data, if more than that of `x`.
+        Sum of squares of the data, if larger than that of `x`.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Plain:
     def misfit(
         self, weights: np.ndarray, components: np.ndarray, terms: Terms
     ) -> float:
-        """Return the sum of squared residuals without forming them."""
+        """Return the sum of squared residuals without computing them."""
         gram, rhs = terms
         cross = float(np.vdot(components, rhs))
         return self.total - 2 * cross + float(np.vdot(components @ components.T, gram))
 
 
 class Weighted:
-    """Data with a statistical weight per value; zero where nothing was measured."""
+    """Hold data with a statistical weight per value, zero where not measured."""
 
     def __init__(self, x: np.ndarray, v: np.ndarray) -> None:
         self.x = np.where(v > 0, x, 0.0)
@@ -191,7 +191,7 @@ def sweep_smooth(
     stiffness: np.ndarray,
     sweeps: int,
 ) -> None:
-    """Improve as `sweep`, `stiffness[j] * sum(second difference of row j)^2` added."""
+    """Sweep like `sweep`, adding ``stiffness[j] sum(second difference of row j)^2``."""
     grams = gram[None] if gram.ndim == 2 else gram
     _sweep_smooth(grams, np.ascontiguousarray(rhs), rows, stiffness, sweeps)
 
@@ -219,7 +219,7 @@ def _sweep_smooth(
                         s -= gram[j, i] * rows[i, p]
                 diagonal = 0.0
                 pull = 0.0
-                # Each second difference h[c-1] - 2 h[c] + h[c+1] that holds p.
+                # Loop over the second differences h[c-1] - 2 h[c] + h[c+1] with p.
                 for c in range(max(1, p - 1), min(q - 2, p + 1) + 1):
                     own = -2.0 if c == p else 1.0
                     rest = rows[j, c - 1] - 2.0 * rows[j, c] + rows[j, c + 1]

@@ -1,8 +1,8 @@
-"""Full passes over many samples: exact weights, and sums that fit the components.
+"""Full passes over many samples: exact weights, and sums to update the components.
 
-One pass reads each value once: for a block of samples that stays in cache it solves
-the weights and adds to the two products that the components need. Memory is a block,
-plus the weights where they are asked for.
+One pass reads each value once. For a block of samples that stays in cache, it solves
+the weights and adds to the two products from which components are updated. Memory
+holds a block, plus the weights where they are asked for.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ BLOCK = 4096
 
 @dataclass
 class Sums:
-    """What a pass leaves behind: sums over samples, under their statistical weights.
+    """Hold the sums of a pass over samples, under their statistical weights.
 
     Parameters
     ----------
     gram
-        w w', (k, k); or (points, k, k) where points weigh differently.
+        w w', (k, k); or (points, k, k) where points have different weights.
     rhs
         w x', (k, points).
     total
-        Of x squared.
+        Sum of x squared.
     count
-        Of values that were measured.
+        Number of measured values.
     used
-        Of w, (k,).
+        Sum of w, (k,).
     misfit
-        Of the squared residual of the components that the weights were solved for;
-        NaN where it was not asked for.
+        Sum of squared residuals of the components for which the weights were solved;
+        NaN if not asked for.
     """
 
     gram: np.ndarray
@@ -59,18 +59,18 @@ class Sums:
 
 @dataclass
 class Unmixed:
-    """Weights (samples, k) and, per sample, sums of squares and a count.
+    """Hold weights (samples, k) and, per sample, sums of squares and a count.
 
     Parameters
     ----------
     weights
         NaN where a sample has no data.
     misfit, chi2
-        Of the residual, in units of the data and of their errors.
+        Sum of squares of the residual, in units of the data and of their errors.
     power
-        Of the data before they were shifted.
+        Sum of squares of the data before the shift.
     count
-        Values that were measured.
+        Number of measured values.
     """
 
     weights: np.ndarray
@@ -88,7 +88,7 @@ def gather(
     sigma: np.ndarray | None = None,
     misfit: bool = False,
 ) -> Sums:
-    """Solve the weights of all samples and return what the components need.
+    """Solve the weights of all samples and return the sums to update components.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def unmix(
 ) -> Unmixed:
     """Return the exact weights of all samples for given components.
 
-    Parameters as of `gather`; `shift` (points,) was subtracted from the data.
+    Parameters are as in `gather`; `shift` (points,) was subtracted from the data.
     """
     samples = len(x)
     kind = np.float32 if x.dtype == np.float32 else np.float64
@@ -160,7 +160,7 @@ def unmix(
 
 
 class _Solver:
-    """Weights of blocks of samples for given components."""
+    """Solve the weights of blocks of samples for given components."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class _Solver:
     def __call__(
         self, x: np.ndarray, start: int, *, complete: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Return the values (zero where missing), statistical weights, weights."""
+        """Return values (zero where missing), statistical weights, and weights."""
         values, v = (x, None) if complete else weigh(x, self._sigma(start, len(x)))
         if v is not None:
             grams = normal.grams(self.components, v.T)
@@ -212,10 +212,10 @@ def weigh(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return values without gaps, and their statistical weights.
 
-    The weights are None for complete data of equal error; zero where a value is
-    missing or its error is not a positive number.
+    The weights are None for complete data of equal error. They are zero where a value
+    is missing or its error is not a positive number.
     """
-    # A sum is finite only where all are: ten times quicker than looking at each.
+    # A finite sum means finite values: ten times faster than a test of each.
     if sigma is None and np.isfinite(x.sum()):
         return x, None
     v = np.isfinite(x).astype(np.float64)
@@ -237,7 +237,7 @@ def _sums(x: np.ndarray, w: np.ndarray, v: np.ndarray | None, power: float) -> S
 
 
 def _power_of(x: np.ndarray, first: int, last: int) -> float:
-    """Return the sum of squares of some samples; not finite where one value is not."""
+    """Return the sum of squares of some samples; not finite if a value is not."""
     last = min(last, len(x))
     if x.T.flags.c_contiguous:
         return float(_power(x.T, 0, x.shape[1], first, last))
@@ -246,7 +246,7 @@ def _power_of(x: np.ndarray, first: int, last: int) -> float:
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _power(x: np.ndarray, top: int, bottom: int, left: int, right: int) -> float:
-    # In float64: the misfit is a small difference of large sums.
+    # Sum in float64: the misfit is a small difference of large sums.
     total = 0.0
     for i in range(top, bottom):
         row = x[i, left:right]
@@ -259,10 +259,10 @@ def _power(x: np.ndarray, top: int, bottom: int, left: int, right: int) -> float
 def _misfit_of(
     x: np.ndarray, h: np.ndarray, w: np.ndarray, v: np.ndarray | None
 ) -> float:
-    """Return the sum of squares of what the components leave of some samples.
+    """Return the sum of squared residuals of some samples.
 
-    From the residuals themselves: that sum is a small difference of the sums of a
-    pass, and less than their rounding where these are in float32.
+    It comes from the residuals themselves. As a small difference of the sums of a pass
+    it would be less than their rounding in float32.
     """
     if v is not None:
         return float(np.vdot(v, (x - w.T @ h) ** 2))

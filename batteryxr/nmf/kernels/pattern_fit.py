@@ -1,8 +1,8 @@
-"""Patterns against models that are linear in their scales.
+"""Fits of patterns by models that are linear in their scales.
 
-The scales, never negative, are solved exactly for any parameters of the models, and
-what a change of them would do as well is no slope (variable projection: Golub &
-Pereyra, SIAM J. Numer. Anal. 10, 413, 1973; Kaufman, BIT 15, 49, 1975).
+The scales, never negative, are solved exactly for any parameters of the models. The
+effect of a change of scale is projected out (variable projection: Golub & Pereyra,
+SIAM J. Numer. Anal. 10, 413, 1973; Kaufman, BIT 15, 49, 1975).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class PatternFit:
-    """Outcome of a fit.
+    """Hold the outcome of a fit.
 
     Parameters
     ----------
     values, errors
-        Of the parameters, the scale last. NaN errors where the data do not determine
-        a parameter.
+        Values and errors of the parameters, the scale last. Errors are NaN where the
+        data do not determine a parameter.
     r_w
-        Root of the misfit over that of zero.
+        Root of the misfit over the misfit of a zero model.
     model
         (points,) the fitted pattern.
     """
@@ -38,21 +38,21 @@ class PatternFit:
 
 
 class Mixing(NamedTuple):
-    """Patterns, and models of which each pattern has some of each.
+    """Define the fit of patterns by sums of models.
 
     Parameters
     ----------
     goal
-        (scans, points) the patterns, over their deviations.
+        (scans, points) patterns over their deviations.
     shapes
-        Takes parameters, returns (scans, models, points), over the same.
+        Function of the parameters; returns (scans, models, points) over deviations.
     slopes
-        Takes parameters and scales (scans, models), returns (scans, points,
-        parameters): how the sum of all changes.
+        Function of parameters and scales (scans, models); returns the derivatives of
+        the sum, (scans, points, parameters).
     bounds
-        ``low`` and ``high``, (parameters,), and ``step``, of typical changes.
+        ``low`` and ``high``, (parameters,), and ``step``, the typical change.
     closure
-        The scales of a pattern sum to one.
+        Whether the scales of a pattern sum to one.
     """
 
     goal: np.ndarray
@@ -63,14 +63,14 @@ class Mixing(NamedTuple):
 
 
 class Mixed(NamedTuple):
-    """What solves a problem.
+    """Hold the solution of a problem.
 
     Parameters
     ----------
     values, scales
         (parameters,) and (scans, models).
     shapes, rest
-        (scans, models, points) and (scans, points) there.
+        Models (scans, models, points) and residuals (scans, points) at the solution.
     """
 
     values: np.ndarray
@@ -80,18 +80,18 @@ class Mixed(NamedTuple):
 
     @property
     def r_w(self) -> float:
-        """Return the root of the misfit over that of zero."""
+        """Return the root of the misfit over the misfit of a zero model."""
         goal = self.rest + np.einsum("sk,skp->sp", self.scales, self.shapes)
         power = float((goal**2).sum())
         return float(np.sqrt((self.rest**2).sum() / power)) if power > 0 else np.nan
 
 
 def solve(problem: Mixing, start: np.ndarray, rounds: int) -> Mixed:
-    """Fit by least squares, the scales projected out, in so many evaluations."""
+    """Fit by least squares with the scales projected out; `rounds` evaluations."""
     from scipy.optimize import least_squares
 
     low, high = problem.bounds["low"], problem.bounds["high"]
-    # The search knows when it is done in numbers near one only.
+    # The stopping rule of the search works for numbers near one only.
     unit = float(np.sqrt((problem.goal**2).mean())) or 1.0
 
     def residual(p: np.ndarray) -> np.ndarray:
@@ -115,7 +115,7 @@ def solve(problem: Mixing, start: np.ndarray, rounds: int) -> Mixed:
 
 
 def _solved(problem: Mixing, p: np.ndarray) -> Mixed:
-    """Return the best scales for parameters."""
+    """Return the solution with the best scales for given parameters."""
     from batteryxr.nmf.kernels import nnls
 
     goal, shapes = problem.goal, problem.shapes(p)
@@ -131,7 +131,7 @@ def _solved(problem: Mixing, p: np.ndarray) -> Mixed:
 
 
 def _moves(problem: Mixing, here: Mixed, scan: int) -> np.ndarray:
-    """Return how one pattern changes where its scales do, (points, moves)."""
+    """Return how one pattern changes with its scales, (points, moves)."""
     used = here.shapes[scan, here.scales[scan] > 0]
     if problem.closure:
         used = used[1:] - used[:1]
@@ -139,7 +139,7 @@ def _moves(problem: Mixing, here: Mixed, scan: int) -> np.ndarray:
 
 
 def _projected(problem: Mixing, here: Mixed, slopes: np.ndarray) -> np.ndarray:
-    """Return slopes without what a change of the scales would do as well."""
+    """Project out the scale (variable projection, Kaufman 1975)."""
     out = np.empty_like(slopes)
     for scan, rows in enumerate(slopes):
         moves = _moves(problem, here, scan)
@@ -151,7 +151,7 @@ def _projected(problem: Mixing, here: Mixed, slopes: np.ndarray) -> np.ndarray:
 
 
 class Spread(NamedTuple):
-    """Covariance of parameters, and errors of scales (scans, models)."""
+    """Hold the covariance of parameters, and errors of scales (scans, models)."""
 
     values: np.ndarray
     scales: np.ndarray
@@ -160,15 +160,15 @@ class Spread(NamedTuple):
 def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
     """Return the covariance of parameters and the errors of scales.
 
-    Of the Jacobian of all of them together. Scaled by chi2 per degree of freedom (where
-    errors were `known` only if that is above 1), and by how many neighbours, points and
-    scans, deviate together: what is sampled more finely than it was measured tells no
-    more, nor does a model that misfits the same way again.
+    They follow from the Jacobian of all parameters together. They are scaled by chi2
+    per degree of freedom (with `known` errors only if that is above 1), and by how many
+    neighbouring points and scans deviate together. Sampling more finely than the
+    measurement resolves adds no information, nor does the same misfit repeated.
     """
     raw = problem.slopes(here.values, here.scales)
     slopes = _projected(problem, here, raw)
     flat = slopes.reshape(-1, slopes.shape[-1])
-    # As far as bounds reach is known: else what is not there would be known exactly.
+    # Parameters are known to lie within their bounds, even for an absent phase.
     room = problem.bounds["high"] - problem.bounds["low"]
     scans, points = here.rest.shape
     free = points * scans - flat.shape[1] - int((here.scales > 0).sum())
@@ -186,13 +186,13 @@ def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
         if moves.size:
             turn = back @ raw[scan]
             own = back @ back.T + turn @ values @ turn.T
-        if problem.closure:  # the first is what the others leave
+        if problem.closure:  # the first scale is the rest of the others
             last = -np.ones(len(own))
             own = np.vstack([last @ own, own])
             own = np.column_stack([own @ last, own])
         scales[scan, used] = np.sqrt(np.maximum(np.diag(own), 0.0))
         for k in np.flatnonzero(here.scales[scan] <= 0):
-            # At zero: as far as noise alone could have taken it.
+            # At zero: the scale that noise alone could reach.
             other = shapes[:, k] - (shapes[:, used[0]] if problem.closure else 0.0)
             other = other - moves @ (back @ other)
             scales[scan, k] = 1.0 / max(float(np.linalg.norm(other)), 1e-300)
@@ -212,7 +212,7 @@ def slope(
     i: int,
     bounds: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Return how a model changes with its parameter i, between its bounds."""
+    """Return the derivative of a model by its parameter i, within its bounds."""
     ends = [p.copy(), p.copy()]
     reach = 0.05 * bounds["step"][i]
     ends[0][i] = max(p[i] - reach, bounds["low"][i])
@@ -221,7 +221,7 @@ def slope(
 
 
 def _of_models(y: np.ndarray, models: Sequence[Model], weight: np.ndarray) -> Mixing:
-    """Return the problem of one pattern and models with parameters of their own."""
+    """Return the problem of one pattern and several models, each with parameters."""
     sizes = [len(start) for _, start, _ in models]
     cuts = np.cumsum(sizes)[:-1]
 
@@ -261,20 +261,20 @@ def fit_pattern(
     y
         (points,) the pattern.
     model
-        Takes parameters, returns (points,) for unit scale.
+        Function of the parameters; returns (points,) at unit scale.
     start
-        (parameters,) where to start.
+        (parameters,) initial guess.
     bounds
-        ``low`` and ``high``, (parameters,), and ``step``, of typical changes.
+        ``low`` and ``high``, (parameters,), and ``step``, the typical change.
     sigma
         (points,) standard deviations of `y`; None for equal and unknown.
 
     Returns
     -------
     PatternFit
-        Errors are scaled by chi2 per degree of freedom, where `sigma` is given only
-        if that is above 1, and by how many neighbouring points deviate together: a
-        pattern that is sampled more finely than it was measured tells no more.
+        Errors are scaled by chi2 per degree of freedom (with `sigma` only if that is
+        above 1), and by how many neighbouring points deviate together. Sampling more
+        finely than the measurement resolves adds no information.
     """
     weight = np.ones_like(y) if sigma is None else 1.0 / sigma
     problem = _of_models(y, [(model, start, bounds)], weight)
@@ -303,14 +303,14 @@ def fit_patterns(
     y
         (points,) the pattern.
     models
-        Function, start and bounds of each, as of `fit_pattern`.
+        Function, initial guess and bounds of each model, as in `fit_pattern`.
     sigma
         (points,) standard deviations of `y`.
 
     Returns
     -------
     Mixed, numpy.ndarray
-        And (models,) the norm of each model in the pattern.
+        The solution, and the norm of each model in the pattern, (models,).
     """
     weight = np.ones_like(y) if sigma is None else 1.0 / sigma
     problem = _of_models(y, models, weight)
@@ -319,7 +319,7 @@ def fit_patterns(
 
 
 def _together(rest: np.ndarray) -> float:
-    """Return how many neighbours along the last axis are worth one: 1 for noise."""
+    """Return how many neighbours on the last axis count as one point; 1 for noise."""
     size = rest.shape[-1]
     power = np.abs(np.fft.rfft(np.atleast_2d(rest), 2 * size)) ** 2
     alike = np.fft.irfft(power.sum(axis=0), 2 * size)[:size]
@@ -331,7 +331,7 @@ def _together(rest: np.ndarray) -> float:
 
 
 def _errors(jacobian: np.ndarray) -> np.ndarray:
-    """Return standard deviations for unit noise; NaN where nothing is determined."""
+    """Return standard deviations for unit noise; NaN for undetermined parameters."""
     size = np.linalg.norm(jacobian, axis=0)
     known = size > 1e-12 * max(size.max(), 1e-300)
     errors = np.full(size.size, np.nan)

@@ -1,4 +1,4 @@
-"""Chains over both factors: annealed, at T = 1, over what fits alike; if they agree."""
+"""Monte Carlo chains over both factors: annealing, draws, ranges, convergence."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.normal import Normal, Terms
     from batteryxr.nmf.kernels.schedule import Sampling
 
-#: Fraction of proposals that the size of the steps is tuned to.
+#: Fraction of accepted proposals to which the step size is tuned.
 _ACCEPTED = 0.35
 
 
 @dataclass
 class Chain:
-    """What a chain has found.
+    """Hold the results of a chain.
 
     Parameters
     ----------
     run
         The state refined to the nearest optimum.
     acceptance
-        Of proposals at T = 1.
+        Fraction of proposals accepted at T = 1.
     excess
         Mean misfit of the draws over that of the optimum, as a ratio.
     weights, components
-        (draws, k, samples) and (draws, k, points): noise and rotation together. None
-        where the chain was stopped before.
+        (draws, k, samples) and (draws, k, points): noise and rotation together; None
+        if the chain was stopped earlier.
     noise
         (k, samples) standard deviation of the weights by noise alone.
     range
-        Of all that fits alike.
+        Range of all factorisations that fit equally well.
     """
 
     run: Run
@@ -80,9 +80,9 @@ def run_chain(
     schedule
         Lengths, and the temperature at the start.
     scans
-        (k,) bool: components that are fixed scans, and have noise.
+        (k,) bool: components that are fixed scans, whose noise counts.
     tick
-        Called after each sweep; True stops the chain.
+        Function called after each sweep; True stops the chain.
     """
     state = _State(data, start, rules, rng)
     stopped = False
@@ -122,7 +122,7 @@ def run_chain(
         steps=schedule.rotations,
         draws=schedule.draws,
     )
-    # Scatter as the draws scatter, around each of the factorisations that fit alike.
+    # Add the scatter of the draws around each equally good factorisation.
     w, h = (np.array(part) for part in zip(*drawn, strict=True))
     chain.weights, chain.components = w - w.mean(axis=0), h - h.mean(axis=0)
     chain.noise = chain.weights.std(axis=0)
@@ -144,7 +144,7 @@ def run_chain(
 def _level(data: Normal, noise: float, misfit: float) -> float:
     """Return the standard deviation of a value in the unit of the components.
 
-    That of the noise, or of what all data have of misfit where that is more.
+    It is the noise, or the misfit per value where that is larger.
     """
     if isinstance(data, normal.Weighted):
         count, total = int((data.v > 0).sum()), float(data.v.sum())
@@ -161,10 +161,10 @@ def _carry(
     level: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Move the draws by the noise of fixed scans, in place; return that of all.
+    """Move the draws by the noise of fixed scans, in place; return the total noise.
 
-    A scan that is fixed brings its noise into the weights of all others, itself and
-    through the free components, which take up what it leaves there.
+    A fixed scan brings its noise into the weights of all others: directly, and through
+    the free components, which absorb the noise it leaves.
     """
     run, weights = chain.run, np.asarray(chain.weights)
     free = run.weights[~rules.fixed]
@@ -183,7 +183,7 @@ def _carry(
 
 
 class _State:
-    """Both factors of a chain, and moves of all their entries."""
+    """Hold both factors of a chain, and change their entries."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class _State:
         return self.data.misfit(self.w, self.h, self.data.for_components(self.w))
 
     def _rescale(self) -> None:
-        """Scale components to unit norm: without closure the scale is shared freely."""
+        """Scale components to unit norm, as the scale is free without closure."""
         norm = np.linalg.norm(self.h, axis=1)
         norm = np.where(self.free & (norm > 0), norm, 1.0)[:, None]
         self.h /= norm
@@ -261,7 +261,7 @@ def _stacked(gram: np.ndarray, rhs: np.ndarray) -> Terms:
 
 
 def potential_scale(draws: np.ndarray) -> np.ndarray:
-    """Return R-hat of split chains: near 1 where all have found the same.
+    """Return R-hat of split chains: near 1 where all chains agree.
 
     Gelman & Rubin, Stat. Sci. 7, 457 (1992); split as in Vehtari et al., Bayesian
     Anal. 16, 667 (2021).
@@ -288,11 +288,11 @@ def potential_scale(draws: np.ndarray) -> np.ndarray:
 
 
 def effective_size(draws: np.ndarray) -> np.ndarray:
-    """Return how many independent ones `draws` (chains, draws, ...) are worth, (...).
+    """Return the effective number of independent `draws` (chains, draws, ...), (...).
 
-    By the initial monotone sequence of summed autocorrelations (Geyer, Stat. Sci. 7,
-    473, 1992) of all chains together, spread between chains included; NaN where
-    nothing varies.
+    The initial monotone sequence of summed autocorrelations (Geyer, Stat. Sci. 7, 473,
+    1992) is taken over all chains together, including the variance between chains.
+    The result is NaN where nothing varies.
     """
     chains, n = draws.shape[:2]
     centred = draws - draws.mean(axis=1, keepdims=True)

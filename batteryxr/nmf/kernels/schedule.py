@@ -1,4 +1,4 @@
-"""How many chains a Monte Carlo factorisation has, and how long they are."""
+"""Number and length of the chains of a Monte Carlo factorisation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from batteryxr.core.provenance import replayable
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How many chains `metropolis` runs, how long each is, and how hot it begins.
+    """Set the number, length and initial temperature of the chains of `metropolis`.
 
     Parameters
     ----------
     n_chains
-        Independent chains.
+        Number of independent chains.
     sweeps
-        Metropolis sweeps of each chain; a sweep tries every value once.
+        Metropolis sweeps of each chain; a sweep tries each value once.
     hottest
-        Temperature at the start, in units of that of the noise; it falls to 1 by half
-        of the sweeps.
+        Temperature at the start, in units of the noise temperature; it falls to 1 by
+        half of the sweeps.
     draws, thin
-        Draws kept of each chain, one in `thin` sweeps.
+        Number of draws kept of each chain, one in `thin` sweeps.
     rotations
-        Steps of each chain over the factorisations that fit alike.
+        Steps of each chain over the factorisations that fit equally well.
 
     Raises
     ------
@@ -47,10 +47,10 @@ class Sampling:
 
     @property
     def settling(self) -> int:
-        """Return the number of sweeps of exact draws at T = 1 that are dropped."""
+        """Return the number of dropped sweeps of exact draws at T = 1."""
         return max(self.sweeps // 10, 20)
 
     @property
     def total(self) -> int:
-        """Return the number of all sweeps of a chain."""
+        """Return the total number of sweeps of a chain."""
         return self.sweeps + self.settling + self.draws * self.thin

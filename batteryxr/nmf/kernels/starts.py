@@ -1,4 +1,4 @@
-"""Where a factorisation starts: pure samples, singular vectors, or at random."""
+"""Initial guesses of a factorisation: pure samples, singular vectors, or random."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Span = tuple[np.ndarray, np.ndarray]
 def pure_samples(
     x: np.ndarray, n: int, known: np.ndarray | None = None, span: Span | None = None
 ) -> np.ndarray:
-    """Return the rows of `x` that are the purest, by successive projections.
+    """Return the indices of the purest rows of `x`, by successive projections.
 
-    Each pick is the sample farthest from the span of those before (Araújo et al.,
-    Chemom. Intell. Lab. Syst. 57, 65, 2001), here after the samples were denoised to
-    the rank sought, and scaled to one sum where all sums are positive.
+    Each pick is the sample farthest from the span of the previous picks (Araújo et al.,
+    Chemom. Intell. Lab. Syst. 57, 65, 2001). Before, the samples are denoised to the
+    rank sought, and scaled to equal sums where all sums are positive.
 
     Parameters
     ----------
     x
         (samples, points).
     n
-        How many.
+        Number of samples to pick.
     known
-        (components, points) that span what need not be found again.
+        (components, points) patterns whose span need not be found again.
     span
-        The leading components of `x`, where they are known.
+        The leading components of `x`, if already computed.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def _leading(x: np.ndarray, rank: int, span: Span | None) -> Span:
 def singular(x: np.ndarray, n: int, span: Span | None = None) -> Span:
     """Return weights (n, samples) and components (n, points) from singular vectors.
 
-    Of each pair of vectors the stronger of the positive and negative parts is kept
+    From each pair of vectors the stronger of the positive and negative parts is kept
     (Boutsidis & Gallopoulos, Pattern Recognit. 41, 1350, 2008).
     """
     left, right = _leading(x, n, span)
@@ -91,7 +91,7 @@ def singular(x: np.ndarray, n: int, span: Span | None = None) -> Span:
 
 
 def at_random(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (n, points): different samples, each value scaled at random."""
+    """Return (n, points): different random samples, each value scaled at random."""
     rows = rng.choice(len(x), n, replace=len(x) < n)
     noise = rng.uniform(0.5, 1.5, (n, x.shape[1]))
     return np.maximum(np.asarray(x[rows], dtype=np.float64), 0.0) * noise
@@ -119,9 +119,9 @@ def complete(
     kind
         ``"pure"``, ``"singular"`` or ``"random"``.
     rng
-        For random starts.
+        Random numbers of random starts.
     span
-        The leading components of `x`, where they are known.
+        The leading components of `x`, if already computed.
     """
     out = given.astype(np.float64)
     n = int((~fixed).sum())

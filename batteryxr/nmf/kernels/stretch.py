@@ -1,11 +1,11 @@
 """Factorisation with components that stretch: ``x_i(r) = sum_j w_ij h_j(r / a_ij)``.
 
-Thermal expansion or a drifting lattice moves every peak in proportion to r. Three
-blocks are improved in turn: weights exactly, stretches by a Gauss-Newton step from
-which the weights' own freedom is projected out (Kaufman, BIT 15, 49, 1975),
-components by accelerated gradient steps under a separable majoriser (Beck & Teboulle,
-SIAM J. Imaging Sci. 2, 183, 2009). Patterns between grid points are cubic (Catmull
-and Rom), so that everything is linear in the components.
+Thermal expansion or a drifting lattice moves each peak in proportion to r. Three
+blocks are improved in turn: weights exactly; stretches by a Gauss-Newton step with the
+weights projected out (Kaufman, BIT 15, 49, 1975); components by accelerated gradient
+steps under a separable majoriser (Beck & Teboulle, SIAM J. Imaging Sci. 2, 183, 2009).
+Patterns between grid points are cubic (Catmull and Rom), so that all is linear in the
+components.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Batch, Cube, Floats, FloatTable, Line
     from batteryxr.nmf.kernels.alternate import Rules
 
-#: Gradient steps of the components in each round.
+#: Gradient steps of the components in each iteration.
 STEPS = 15
 
 
 class Spacing(NamedTuple):
-    """First value and step of a regular axis."""
+    """Hold the first value and step of a regular axis."""
 
     start: float
     step: float
 
 
 class Parts(NamedTuple):
-    """Both factors, and how far components are stretched.
+    """Hold both factors, and the stretches of the components.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Parts(NamedTuple):
 
 @dataclass
 class Stretched:
-    """Weights (k, samples), components (k, points), stretches (k, samples)."""
+    """Hold weights (k, samples), components (k, points), stretches (k, samples)."""
 
     weights: np.ndarray
     components: np.ndarray
@@ -64,7 +64,7 @@ class Stretched:
 
 @dataclass(frozen=True)
 class Elastic:
-    """How far and how freely components stretch.
+    """Set how far and how freely components stretch.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def factorise(
     rules: Rules,
     elastic: Elastic,
 ) -> Stretched:
-    """Improve a start until ten rounds lower the error by less than `rules.tol`.
+    """Improve a start until ten iterations lower the error by less than `rules.tol`.
 
     Parameters
     ----------
@@ -96,9 +96,9 @@ def factorise(
     grid
         The axis.
     components, stretch
-        The start, (k, points) and (k, samples).
+        Initial guess, (k, points) and (k, samples).
     rules
-        Which components stay, whether weights sum to one, and when to stop.
+        Fixed components, closure, and when to stop.
     elastic
         How far and how freely components stretch.
     """
@@ -113,8 +113,8 @@ def factorise(
         move_stretches(x, Parts(h, w, a), grid, elastic.stiffness, elastic.limit)
         w = weights_of(x, h, a, grid, rules.closure)
         if free.any():
-            # Momentum is kept from round to round: what couples components that
-            # drift nearly alike is learnt slowly.
+            # Momentum is kept between iterations: components that drift nearly
+            # alike separate slowly.
             momentum = improve_components(
                 x, Parts(h, w, a), ahead, momentum, grid, free, STEPS
             )
@@ -139,7 +139,7 @@ def weights_of(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _place(r: float, a: float, grid: Spacing, n: int) -> tuple[int, float]:
-    """Return the interval and the fraction in it where r / a lies on the grid."""
+    """Return the interval of the grid that holds r / a, and the fraction in it."""
     u = (r / a - grid.start) / grid.step
     u = min(max(u, 0.0), n - 1.000001)
     i = int(u)
@@ -166,7 +166,7 @@ def _slopes(f: float, c: Floats) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def stretched(h: FloatTable, a: Floats, grid: Spacing) -> tuple[np.ndarray, np.ndarray]:
-    """Return components (k, points) stretched by a (k,), and derivatives by a."""
+    """Return components (k, points) stretched by a (k,), and their derivatives by a."""
     k, n = h.shape
     out, slope = np.empty((k, n)), np.empty((k, n))
     c: Floats
@@ -190,7 +190,7 @@ def stretched(h: FloatTable, a: Floats, grid: Spacing) -> tuple[np.ndarray, np.n
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _left(x: FloatTable, w: FloatTable, s: int, basis: FloatTable) -> FloatTable:
-    """Return what sample `s` has beside its components, as one row."""
+    """Return the residual of sample `s` as one row."""
     e: FloatTable = np.empty((1, x.shape[1]))
     for p in range(x.shape[1]):
         e[0, p] = x[s, p]
@@ -230,7 +230,7 @@ def misfit(x: FloatTable, parts: Parts, grid: Spacing) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _follow(basis: FloatTable, slope: FloatTable) -> None:
-    """Take from `slope` what a change of the weights would do anyway."""
+    """Project out of `slope` the effect of a change of the weights."""
     k = len(basis)
     gram = products(basis, basis)
     ridge = 1e-9 * trace_of(gram) / k + 1e-300
@@ -259,12 +259,12 @@ def move_stretches(
         for j in range(k):
             for p in range(slope.shape[1]):
                 slope[j, p] *= w[j, s]
-        # What a change of the weights would do is no reason to stretch.
+        # Project out the effect of a change of the weights.
         _follow(basis, slope)
         normal, step = products(slope, slope), products(slope, e)
         strength = stiffness * trace_of(normal) / k if samples > 2 else 0.0
         for j in range(k):
-            # On the line through its neighbours; at the ends, through the next two.
+            # Pull to the line through the neighbours; at the ends, the next two.
             if s == 0:
                 smooth = 2 * a[j, 1] - a[j, min(2, samples - 1)]
             elif s == samples - 1:
@@ -278,7 +278,7 @@ def move_stretches(
         before, largest = products(e, e)[0, 0], 1e-300
         for j in range(k):
             largest = max(largest, abs(step[j, 0]))
-        # A step over more than a peak's width would leave the linear range.
+        # A step of more than a peak's width would leave the linear range.
         share = min(1.0, 0.2 * limit / largest)
         for _ in range(4):
             for j in range(k):
@@ -305,7 +305,7 @@ def improve_components(
 ) -> float:
     """Descend in the free components (k, points) in place, never below zero.
 
-    `ahead` is where momentum `t` has carried them; returns the momentum.
+    `ahead` is the point that momentum `t` has reached; returns the new momentum.
     """
     h: FloatTable
     h, w = parts.components, parts.weights
@@ -330,7 +330,7 @@ def improve_components(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _tables(a: FloatTable, grid: Spacing, n: int) -> tuple[Cube[int], Batch[float]]:
-    """Return where each stretched point lies, and its four coefficients."""
+    """Return the interval of each stretched point, and its four coefficients."""
     k, samples = a.shape
     place: Cube[int] = np.empty((samples, k, n), dtype=np.int32)
     c: Batch[float] = np.empty((samples, k, n, 4))
@@ -349,7 +349,7 @@ def _gradient(
 ) -> np.ndarray:
     """Return half the gradient of the misfit by the components."""
     k, n = h.shape
-    # A margin of one on the left, two on the right: the edge value goes on.
+    # A margin of one on the left and two on the right continues the edge value.
     wide: FloatTable = np.empty((k, n + 3))
     for j in range(k):
         for p in range(n + 3):

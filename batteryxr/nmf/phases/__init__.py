@@ -1,1 +1,1 @@
-"""Which crystals the components are."""
+"""Identify the crystals behind the components."""

@@ -1,4 +1,4 @@
-"""Structures that a component may have: read from CIFs, and fitted to G(r)."""
+"""Candidate structures of a component: read from CIFs, and fitted to G(r)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SMALLEST = 4.0  # Angstrom, of a particle
 
 
 def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
-    """Return candidates by name, read where they are files.
+    """Return the candidates by name; files are read.
 
     Raises
     ------
     ArgumentError
-        If there is none, or two have one name.
+        If there are no candidates, or two have the same name.
     """
     if isinstance(candidates, str | os.PathLike | Crystal):
         candidates = [candidates]
@@ -59,9 +59,9 @@ def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
 
 
 def _partner(crystal: Crystal, element: str) -> str | None:
-    """Return the element with which another shares all of its sites, to fill them.
+    """Return the element that fills all sites of another together with it.
 
-    Where there is one, occupancies are linked: what the one loses the other gains.
+    With such a partner occupancies are linked: one gains what the other loses.
     """
     places: dict[tuple[float, ...], dict[str, float]] = {}
     for name, site, share in zip(
@@ -83,7 +83,7 @@ def _partner(crystal: Crystal, element: str) -> str | None:
 
 
 class Candidate:
-    """A structure, its G(r), and what of it is free."""
+    """Hold a structure, its G(r), and its free parameters."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Candidate:
             "strain": strain,
             "u_iso": 0.08,
             "curvature": 1 / _SMALLEST,
-            # Sites that are shared cannot hold more than they have.
+            # Shared sites cannot hold more than one atom.
             "occupancy": 1 / share if self.partner else 2.0,
         }
         step = {"strain": 1e-3, "u_iso": 2e-3, "curvature": 0.01, "occupancy": 0.1}
@@ -128,7 +128,7 @@ class Candidate:
         }
 
     def model(self, p: np.ndarray) -> np.ndarray:
-        """Return G(r) for unit scale."""
+        """Return G(r) at unit scale."""
         factor = None
         if self.occupancy:
             factor = {self.occupancy: float(p[3])}
@@ -152,7 +152,7 @@ class Candidate:
 
     def starts(self) -> list[np.ndarray]:
         """Return parameters of many lattices, of bulk and of small particles."""
-        # Peaks out of step by their width no longer pull towards one another.
+        # Peaks that are off by more than their width do not attract one another.
         return [
             np.array([change, 0.008, curvature, 1.0][: len(self.bounds["low"])])
             for change in np.arange(-self.strain, self.strain + 1e-9, 0.005)
@@ -170,7 +170,7 @@ class Candidate:
         return min(fits, key=lambda f: f.r_w)
 
     def named(self, fit: PatternFit) -> dict[str, tuple[float, float]]:
-        """Return value and error of each parameter as reported."""
+        """Return value and error of each parameter, as reported."""
         value, error = fit.values, fit.errors
         c, dc = value[2], error[2]
         bulk = c <= 1e-6

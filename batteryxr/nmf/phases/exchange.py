@@ -1,4 +1,4 @@
-"""One G(r) for other programs, and one beside another."""
+"""Write a G(r) for other programs, and compare one G(r) with another."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
 
-#: Widest smear (Angstrom), and what changes of it are typical.
+#: Widest smear and its typical change (Angstrom).
 _WIDEST, _STEP = 0.5, 0.02
-#: Nearer to an end than this share of the range is at the end.
+#: Fraction of the range within which a value counts as at its end.
 _NEAR = 0.02
 #: Standard deviations beyond which a pattern is sharper than another.
 _CLEARLY = 5.0
@@ -46,19 +46,19 @@ def write_gr(
 ) -> Path:
     """Write one G(r) as text that PDFgui, diffpy and TOPAS read.
 
-    Comments tell the radiation, ``qmax`` and ``qdamp`` where the data do; then come
+    The header gives the radiation, ``qmax`` and ``qdamp`` where the data do. Then come
     the columns r (Angstrom), G (1/Angstrom2) and, with errors, their deviations.
 
     Parameters
     ----------
     data
-        Along ``r``: a scan, a component, or what `reconstruct` gives of one scan.
+        Data along ``r``: a scan, a component, or one scan from `reconstruct`.
     path
-        The file, as a rule ``.gr``.
+        Path of the file, usually ending in ``.gr``.
     errors
         Standard deviations, written as the columns dr (zero) and dG.
     overwrite
-        Replace a file that is there.
+        Replace an existing file.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def write_gr(
     Raises
     ------
     DataError, DimensionError
-        If the pattern is not one, evenly spaced and without gaps.
+        If the data are not a single pattern, evenly spaced and without gaps.
     StoreError
         If the file exists and `overwrite` is False, or it cannot be written.
 
@@ -113,7 +113,7 @@ def write_gr(
 
 
 def _in_usual_unit(pattern: xr.DataArray) -> np.ndarray:
-    """Return G(r) in 1/Angstrom2, which it is where no unit says otherwise."""
+    """Return G(r) in 1/Angstrom2, also the default where no unit is given."""
     values = pattern.values.astype(np.float64)
     units = str(pattern.attrs.get("units", "1"))
     try:
@@ -132,28 +132,28 @@ def compare_patterns(
     strain: Strain = 0.03,
     errors: xr.DataArray | None = None,
 ) -> xr.Dataset:
-    """Fit one G(r), scaled, stretched and smeared, to others.
+    """Fit one G(r) to others by scale, stretch and smear.
 
-    Are they one structure? Reads once. What a thermal expansion, another amount or
-    larger displacements explain is taken off; what is left tells of another structure,
-    and none has to be known.
+    Reads once. Tests whether both are one structure: thermal expansion, another amount
+    and larger displacements are fitted, and a remaining misfit points to another
+    structure. No structure has to be known.
 
     Parameters
     ----------
     data
-        Along ``r``: a series, components, or one pattern.
+        Data along ``r``: a series, components, or one pattern.
     reference
-        The pattern to be changed, along ``r``; as sharp as the data, or sharper.
+        The pattern to change, along ``r``; at least as sharp as the data.
     r_range, strain, errors
-        As of `identify`; `strain` is the largest stretch.
+        As in `identify`; `strain` is the largest stretch.
 
     Returns
     -------
     xarray.Dataset
         For each pattern of the data ``scale``, ``strain`` (relative stretch) and
         ``smear`` (standard deviation of a Gaussian, Angstrom), each with ``_error``;
-        ``r_w``, ``fitted``, and ``at_bound`` where stretch or smear ended where the
-        search does.
+        ``r_w``, ``fitted``, and ``at_bound`` where stretch or smear ended at the end
+        of the search range.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def compare_patterns(
 
 
 class _Shape:
-    """A pattern that can be stretched and smeared, at the distances r."""
+    """Hold a pattern that can be stretched and smeared, at the distances r."""
 
     def __init__(self, reference: xr.DataArray, r: np.ndarray) -> None:
         from scipy.interpolate import make_interp_spline
@@ -220,7 +220,7 @@ class _Shape:
 
         margin = int(4 * _WIDEST / self.step) + 1
         grid = self.r[0] + self.step * np.arange(-margin, self.r.size + margin)
-        # Outside what was measured the ends go on.
+        # Beyond the measured range the end values continue.
         at = np.clip(grid / (1 + p[0]), self.own[0], self.own[-1])
         rows = self.spline(at)
         if p[1] > 0:
@@ -250,13 +250,13 @@ def _compared(
     room = _NEAR * (bounds["high"] - bounds["low"])
     ends = abs(stretch) > far - room[0] or smear > _WIDEST - room[1]
     if smear < 0.5 * _STEP:
-        # Would a negative smear help? Then the reference is the broader one.
+        # Test a negative smear: if it helps, the reference is the broader one.
         ends = ends or _sharper(y, found, shape)
     return np.concatenate([found.values, found.errors, [found.r_w, ends]]), found.model
 
 
 def _sharper(y: np.ndarray, found: PatternFit, shape: _Shape) -> bool:
-    """Tell whether what is left of a pattern is clearly that it is sharper."""
+    """Tell whether a pattern is clearly sharper than its fit."""
     rest = y - found.model
     change = shape(found.values[:2] + np.array([0.0, _STEP])) - shape(found.values[:2])
     change -= found.model * (found.model @ change) / (found.model @ found.model)
@@ -268,7 +268,7 @@ def _sharper(y: np.ndarray, found: PatternFit, shape: _Shape) -> bool:
 def _labelled(
     rows: xr.DataArray, out: np.ndarray, fitted: np.ndarray, lead: list[str]
 ) -> xr.Dataset:
-    """Return what was found of each pattern."""
+    """Return the results for each pattern, labelled."""
     table = (
         ("strain", "1", "Relative stretch"),
         ("smear", "Angstrom", "Width of the smear"),

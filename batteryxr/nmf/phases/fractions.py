@@ -1,4 +1,4 @@
-"""How much of each phase there is: from shares of signal to moles and lithium."""
+"""Amounts of phases: from fractions of signal to moles, weights and lithium."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from batteryxr.core.xray import atoms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Li that takes one atom of an anion out of an oxide, fluoride, ... when it is reduced.
+#: Li taken up per anion of an oxide, fluoride, ... that is reduced.
 _VALENCE = {"O": 2, "S": 2, "Se": 2, "F": 1, "Cl": 1, "N": 3, "P": 3}
-#: What moves in and out.
+#: Alkali metals that move in and out.
 _ALKALI = ("Li", "Na", "K")
-#: Neither these nor anions nor what binders hold: the metals.
+#: Elements that are not metals here: alkali, anions, and elements of binders.
 _OTHER = {*_ALKALI, "H", "C", *_VALENCE}
-#: Lithium contents that differ by more are told.
+#: Difference of lithium contents above which a warning is given.
 _APART = 0.1
 
 
@@ -36,45 +36,46 @@ def amounts(
     instrument: PdfInstrument = PdfInstrument(),
     electrode: str | None = None,
 ) -> xr.Dataset:
-    """Turn ratios, which are shares of signal, into mole and weight fractions.
+    """Turn ratios, which are fractions of signal, into mole and weight fractions.
 
     Lazy. In a total-scattering pattern a phase counts by its atoms and the square of
-    their mean scattering length; in spectra by what a mole of it gives, which `scale`
-    says. The ratios must be shares of signal, of which the sum was the same in every
-    scan: patterns that were normalised scan by scan, each by its own composition, are
+    their mean scattering length. In spectra it counts by the signal of one mole, given
+    as `scale`. The ratios must be fractions of a signal whose sum was the same in each
+    scan. Patterns normalised scan by scan, each by its own composition, give results
     off by a few per cent.
 
     Parameters
     ----------
     result
-        Of `fit` under closure, or with the ranges of `bands` merged into it.
+        Result of `fit` under closure, also with the ranges of `bands` merged into it.
     formula
-        Of one formula unit of every component: ``{"first": "Fe2O3", "CP1": "LiFeO2"}``.
+        Formula unit of each component: ``{"first": "Fe2O3", "CP1": "LiFeO2"}``.
     scale
-        Signal of one mole of each component, in any unit. None is for G(r), which is
-        normalised by the mean scattering length: then it follows from the formulas.
+        Signal of one mole of each component, in any unit. By default it follows from
+        the formulas, for G(r), which is normalised by the mean scattering length.
     instrument
-        Its radiation tells the scattering lengths.
+        Instrument whose radiation sets the scattering lengths.
     electrode
-        Formula of the electrode before the experiment, for the lithium: what a phase
-        lacks of the anions of the electrode has become Li2O (Li2S, LiF), unseen.
+        Formula of the electrode before the experiment, for the lithium. Anions of the
+        electrode that a phase lacks are taken as unseen Li2O (Li2S, LiF).
 
     Returns
     -------
     xarray.Dataset
         ``mole_fraction`` (of formula units) and ``weight_fraction`` along the scans,
-        each with ``_low`` and ``_high`` where the result has ranges; with `electrode`
-        ``li_per_metal``, all Li of the phases and what is unseen (Na or K, where the
-        cycler or the electrode says so), with ``_low`` and ``_high`` too, and
-        ``li_difference`` to the ``li_content`` of the cycler where the scans have it;
-        one per formula unit, as its name says, is divided by the metals of that.
+        each with ``_low`` and ``_high`` where the result has ranges. With `electrode`
+        also ``li_per_metal``, all Li of the phases and of unseen compounds (Na or K,
+        where the cycler or the electrode says so), with ``_low`` and ``_high`` too.
+        ``li_difference`` is its difference to the ``li_content`` of the cycler, where
+        the scans have it; a content per formula unit, by its name, is divided by the
+        metals of that unit.
 
     Raises
     ------
     ArgumentError
-        If a formula is missing, is none, or a scale is not positive.
+        If a formula is missing or invalid, or a scale is not positive.
     DataError
-        Without closure: weights then are no ratios.
+        If the fit was without closure: its weights are not ratios.
 
     Examples
     --------
@@ -106,7 +107,7 @@ def amounts(
 
 
 def _formulas(names: list[str], formula: Mapping[str, str]) -> list[dict[str, float]]:
-    """Return the atoms of a formula unit of every component."""
+    """Return the atoms in a formula unit of each component."""
     missing = [name for name in names if name not in formula]
     unknown = [name for name in formula if name not in names]
     if missing or unknown:
@@ -135,7 +136,7 @@ def _signals(
         for unit in units:
             power = scattering_power(tuple(unit), instrument.radiation)
             count = np.array(list(unit.values()))
-            # Atoms times the square of their mean: what a pattern is normalised by.
+            # Atoms times the square of their mean: the normalisation of a pattern.
             found.append(float(count @ power) ** 2 / count.sum())
         return np.array(found)
     if sorted(scale) != sorted(names):
@@ -155,13 +156,13 @@ def _mass(unit: dict[str, float]) -> float:
 def _fractions(
     result: xr.Dataset, name: str, per_signal: np.ndarray, text: str
 ) -> dict[str, xr.DataArray]:
-    """Return fractions, and their range where the ratios have one."""
+    """Return fractions, and their range where the ratios have a range."""
     weights = result["weights"]
     each = xr.DataArray(per_signal, dims="component", coords=_names(weights))
     parts = weights * each
     out = {name: (parts / parts.sum("component", skipna=False), text)}
     if "weights_low" in result and len(per_signal) > 1:
-        # The others share what is left: at most by the one that counts most or least.
+        # The others share the rest: extreme if one of them takes all of it.
         many, few = (
             xr.DataArray(
                 [f(np.delete(per_signal, i)) for i in range(len(per_signal))],
@@ -194,7 +195,7 @@ def _lithium(
     signal: np.ndarray,
     whole: dict[str, float],
 ) -> dict[str, xr.DataArray]:
-    """Return Li (Na, K) per metal, that of unseen Li2O and the like included."""
+    """Return Li (Na, K) per metal, including unseen Li2O and the like."""
     ion = _ion(moles, whole)
     anions = [e for e in whole if e in _VALENCE]
     metals = _metals(whole)
@@ -247,7 +248,7 @@ def _lithium(
 
 
 def _ion(moles: xr.DataArray, whole: dict[str, float]) -> str:
-    """Return which alkali metal moves, as the cycler says, or as the electrode has."""
+    """Return the alkali metal that moves, from the cycler or else the electrode."""
     if "li_content" in moles.coords:
         said = str(moles["li_content"].attrs.get("long_name", "")).split(" ")[0]
         if said in _ALKALI:
@@ -263,10 +264,10 @@ def _extremes(
     above: np.ndarray,
     below: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of a quotient of sums of ratios (..., k) that add up to one.
+    """Return the extremes of a quotient of sums of ratios (..., k) that sum to one.
 
-    For a quotient that is asked for, what is left over the lowest ratios goes where it
-    counts most (Dinkelbach, Manag. Sci. 13, 492, 1967).
+    For a trial quotient, the rest above the lowest ratios goes where it counts most
+    (Dinkelbach, Manag. Sci. 13, 492, 1967).
     """
     ends = []
     low, high = np.minimum(low, weights), np.maximum(high, weights)
@@ -288,7 +289,7 @@ def _extremes(
 
 
 def _per_metal(content: xr.DataArray, whole: dict[str, float]) -> xr.DataArray:
-    """Return a Li content per metal, where it says that it counts by formula units."""
+    """Return a Li content per metal, if its name says that it is per formula unit."""
     if "formula unit" not in str(content.attrs.get("long_name", "")):
         return content
     formula = content.attrs.get("formula")
@@ -301,6 +302,6 @@ def _metals(unit: dict[str, float]) -> float:
 
 
 def _most(apart: np.ndarray) -> float:
-    """Return what nine of ten differences do not exceed; 0 where there is none."""
+    """Return the 0.9 quantile of the absolute differences; 0 without any value."""
     known = np.abs(apart[np.isfinite(apart)])
     return float(np.quantile(known, 0.9)) if known.size else 0.0

@@ -1,4 +1,4 @@
-"""Which crystals the components are: measured against calculated G(r)."""
+"""Identify components by crystals: fit calculated G(r) to measured ones."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from batteryxr.nmf.phases.candidates import Candidates
 
 
-#: Where nothing tells how far a pattern was measured (1/Angstrom).
+#: q_max assumed where the data do not state it (1/Angstrom).
 _USUAL_Q_MAX = 20.0
-#: A misfit of so many times the last, and more than is fine, or one that is lost,
-#: makes a search worth its time.
+#: Search anew where the misfit exceeds the last one by this factor and is above the
+#: fine level, or is above the lost level.
 _WORSE, _FINE, _LOST = 1.5, 0.05, 0.5
 #: Parameters of a fit: units and long name.
 PARAMETERS = {
@@ -58,29 +58,29 @@ def identify(
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Fit every component with every candidate, and rank these.
+    """Fit each component with each candidate, and rank the candidates.
 
-    Reads once. Free are the scale, an isotropic change of the lattice, one mean square
-    displacement for all atoms, and the diameter of spherical particles.
+    Reads once. Free parameters are the scale, an isotropic change of the lattice, one
+    mean square displacement for all atoms, and the diameter of spherical particles.
 
     Parameters
     ----------
     result
-        G(r) along ``r``, of components or anything else; or a factorisation.
+        G(r) along ``r``, for components or other patterns; or a factorisation.
     candidates
         CIFs or crystals; a mapping gives them names.
     r_range
         Distances to compare (Angstrom); all by default.
     instrument
-        Radiation, range and resolution of the measurement; by default as the header
-        of the file says. Without range and resolution termination ripples and damping
-        go into the misfit and the size, which is warned of.
+        Radiation, range and resolution of the measurement; by default taken from the
+        header of the file. Without range and resolution, termination ripples and
+        damping go into the misfit and the size, and a warning says so.
     strain
-        Largest change of the lattice to be tried.
+        Largest change of the lattice to try.
     errors
-        Standard deviations of the components; equal and unknown by default.
+        Standard deviations of the components; by default equal and unknown.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a bar: True, False, or None (in terminals and notebooks only).
 
     Returns
     -------
@@ -88,22 +88,22 @@ def identify(
         On (component, candidate): ``r_w``, ``rank`` (1 is best), ``strain``, ``u_iso``,
         ``diameter`` (infinite for a bulk crystal), ``scale``, each with ``_error``;
         ``fitted`` patterns along r; ``best``, the candidate of rank 1; ``at_bound``
-        where a lattice or width ended where the search does, and ``tied`` where nothing
-        tells a candidate from the best. ``named`` (component): the one to three
-        structures that explain a component together, with the ``share`` of its signal
-        that each makes up and ``named_r_w``; empty where none is believed, as for noise
-        or a structure that is not among the candidates.
+        where a lattice or width ended at the end of the search range, and ``tied``
+        where a candidate cannot be told from the best. ``named`` (component): the one
+        to three structures that explain a component together, with the ``share`` of
+        its signal for each and ``named_r_w``. It is empty where no structure is
+        credible, as for noise or a structure that is not among the candidates.
 
     Raises
     ------
     ArgumentError, DimensionError, FileFormatError
-        Before any fit.
+        If an argument or a file does not fit; raised before any fit.
 
     Notes
     -----
     Envelope of a sphere: Howell, Proffen & Conradson, Phys. Rev. B 73, 094107 (2006).
     How many structures: Schwarz, Ann. Stat. 6, 461 (1978), with as many independent
-    points as range and q_max allow. A low R_w tells that a structure fits, not that no
+    points as range and q_max allow. A low R_w shows that a structure fits, not that no
     other would: a component of an ambiguous factorisation may resemble a mixture. Look
     at `bands` first.
     """
@@ -159,7 +159,7 @@ def _named(
     instrument: PdfInstrument,
     sigma: np.ndarray | None,
 ) -> dict[str, xr.DataArray]:
-    """Return which structures together explain each pattern, and what is not sure."""
+    """Return the structures that explain each pattern together, and their ties."""
     names = list(fits)
     k = len(names)
     q_max = instrument.q_max or _USUAL_Q_MAX
@@ -212,11 +212,11 @@ def refine_along(
     errors: xr.DataArray | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Fit one structure to every pattern of a series, each from where the last ended.
+    """Fit one structure to each pattern of a series, starting from the last fit.
 
-    Reads once. Where that leads nowhere the lattice is searched anew. Made for what
-    `reconstruct` returns: the size, lattice and composition of one phase along the
-    experiment.
+    Reads once. Where that start fails, the lattice is searched anew. Use it on the
+    result of `reconstruct`, for the size, lattice and composition of one phase along
+    the experiment.
 
     Parameters
     ----------
@@ -225,10 +225,10 @@ def refine_along(
     candidate
         A CIF or a crystal.
     occupancy
-        The element of which the occupancy is free too, for composition. Where it shares
-        its sites with one other element, and both fill them, the other gives way.
+        Element whose occupancy is also free, for composition. Where it fills its sites
+        together with one other element, the other is reduced to match.
     r_range, instrument, strain, errors, progress
-        As of `identify`.
+        As in `identify`.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def refine_along(
         Along the scans, their coordinates kept: ``lattice`` (the length of the first
         axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
         ``scale``, each with ``_error``; ``r_w``; ``at_bound`` where lattice or widths
-        ended where the search does, and ``flag`` (1: no pattern).
+        ended at the end of the search range, and ``flag`` (1: no pattern).
     """
     patterns = patterns_of(data)
     if patterns.ndim != 2:
@@ -300,7 +300,7 @@ def refine_along(
 def _next(
     fit: Candidate, y: np.ndarray, last: PatternFit | None, sigma: np.ndarray | None
 ) -> PatternFit:
-    """Fit from where the last pattern ended, or anew where that leads nowhere."""
+    """Fit from where the last pattern ended, or search anew if that fails."""
     if last is None:
         return fit.search(y, sigma)
     found = fit.refine(y, last.values[:-1], sigma)

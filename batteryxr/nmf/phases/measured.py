@@ -1,4 +1,4 @@
-"""What a G(r) was measured with, as its header tells."""
+"""Read from a G(r), and from its header, how it was measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from batteryxr.core.units import affine, in_units, in_units_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Field of the instrument -> what headers call it.
+#: Names that headers use for each field of the instrument.
 _CALLED = {
     "q_max": ("q_max", "qmax", "q_maximum"),
     "q_damp": ("q_damp", "qdamp"),
@@ -32,15 +32,15 @@ _CALLED = {
     "radiation": ("radiation", "mode", "scatteringtype", "stype", "rad_type"),
 }
 _NUMBERS = ("q_max", "q_damp", "q_broad")
-#: An infinite error, over the largest of the others.
+#: Factor over the largest finite error that stands for an infinite one.
 _UNKNOWN = 1e12
 _RADIATION = {"x": "xray", "n": "neutron"}
-#: Words of headers that units do not know.
+#: Units in headers that the units library does not know.
 _PER = {"a-1": "1/Angstrom", "å-1": "1/Angstrom", "å^-1": "1/Angstrom"}
 
 
 def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return what attributes, and a header among them, tell of the instrument."""
+    """Return the facts on the instrument in attributes and their header."""
     header = attrs.get("header", "{}")
     try:
         entries = json.loads(header) if isinstance(header, str) else dict(header)
@@ -69,9 +69,9 @@ def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _per_angstrom(name: str, text: str) -> float | None:
-    """Return a number of a header in 1/Angstrom, which is what it has without a unit.
+    """Return a number of a header in 1/Angstrom, also the default unit.
 
-    A unit that is none is told, and the number left out.
+    A unit that is not understood gives a warning, and the number is left out.
     """
     number, _, unit = text.strip().partition(" ")
     try:
@@ -90,7 +90,7 @@ def _per_angstrom(name: str, text: str) -> float | None:
 
 
 def instrument_of(data: xr.DataArray, given: PdfInstrument | None) -> PdfInstrument:
-    """Return the instrument as given, or as the data tell; warn of what is missing."""
+    """Return the instrument, given or read from the data; warn if facts are missing."""
     known = told(data.attrs)
     if given is not None:
         _tell_other(given, known)
@@ -110,12 +110,12 @@ def instrument_of(data: xr.DataArray, given: PdfInstrument | None) -> PdfInstrum
 
 
 def patterns_of(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Return patterns along r in Angstrom, evenly spaced.
+    """Return patterns along an evenly spaced r in Angstrom.
 
     Raises
     ------
     DimensionError
-        If they are no such thing.
+        If the patterns have no such axis.
     """
     array = data["components"] if isinstance(data, xr.Dataset) else data
     if "r" not in array.dims or "r" not in array.coords:
@@ -134,7 +134,7 @@ def patterns_of(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
 
 
 def within(patterns: xr.DataArray, r_range: tuple[float, float] | None) -> xr.DataArray:
-    """Return the patterns between two distances, r = 0 left out."""
+    """Return the patterns between two distances, without r = 0."""
     require_monotonic(patterns["r"], caller="identify")
     low, high = r_range or (0.0, math.inf)
     r = patterns["r"].values
@@ -150,12 +150,12 @@ def deviations(
     errors: xr.DataArray | None,
     rows: xr.DataArray,
 ) -> np.ndarray | None:
-    """Return errors as (patterns, points), all positive; None for none.
+    """Return errors as (patterns, points), all positive, or None.
 
     Raises
     ------
     DataError
-        If they cannot be.
+        If a value is not possible.
     """
     if errors is None:
         return None
@@ -174,15 +174,15 @@ def deviations(
     positive = (values > 0) & np.isfinite(values)
     if not positive.any():
         raise DataError("errors", "no value > 0; expected standard deviations")
-    # An error of zero (of a component that was fixed) would outweigh all else.
+    # A zero error (of a fixed component) would outweigh all other points.
     usual = np.median(values[positive])
-    # What is not known at all weighs nothing, and its model can still be told.
+    # An unknown value weighs nothing, but its model is still calculated.
     unknown = _UNKNOWN * values[positive].max()
     return np.where(positive, values, np.where(np.isinf(values), unknown, usual))
 
 
 def _tell_other(given: PdfInstrument, known: Mapping[str, Any]) -> None:
-    """Warn where the header tells what was not given, or another radiation."""
+    """Warn if the header names facts that were not passed, or another radiation."""
     left_out = [n for n in _NUMBERS if n in known and not getattr(given, n)]
     if known.get("radiation", given.radiation) != given.radiation:
         left_out.append("radiation")

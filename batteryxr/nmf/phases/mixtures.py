@@ -1,4 +1,4 @@
-"""Which structures together make a pattern: none, one, two or three."""
+"""Find the structures that make up a pattern together: at most three."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidate
 
-#: Misfit beyond noise, relative to the pattern, above which nothing is believed.
+#: Misfit beyond noise, relative to the pattern, above which no result is accepted.
 _BELIEVED = 0.2
-#: Share of the squared signal below which a pattern may be noise alone.
+#: Fraction of the squared signal below which a pattern may be noise alone.
 _SIGNAL = 0.05
-#: A phase with less of the signal is not told from what another phase leaves.
+#: Smallest fraction of the signal at which a phase is accepted.
 _LEAST = 0.05
-#: Combinations that are refined, of each number of phases.
+#: Number of combinations that are refined, for each number of phases.
 _REFINED = 3
-#: Of the range of a parameter: nearer to its end is at the end.
+#: Fraction of a parameter's range within which a value counts as at its end.
 _NEAR = 0.07
-#: In the criterion: twice the log of the odds below which two names are a tie.
+#: Difference of the criterion below which two names are a tie (twice the log odds).
 _TIE = 6.0
-#: Order of the differences that noise is told by.
+#: Order of the differences from which noise is estimated.
 _ORDER = 6
 
 
 @dataclass
 class Mixture:
-    """What a pattern is made of.
+    """Hold the structures that make up a pattern.
 
     Parameters
     ----------
     names, shares
-        Of the structures, and how much of the pattern each makes up; empty where
-        nothing is believed.
+        Names of the structures, and the fraction of the pattern for each; empty where
+        no structure is accepted.
     r_w
-        Of all of them together.
+        R_w of all structures together.
     """
 
     names: tuple[str, ...]
@@ -49,12 +49,12 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Shapes:
-    """Patterns of all candidates for many lattices, in bulk and small.
+    """Hold patterns of all candidates for many lattices, bulk and small particles.
 
     Parameters
     ----------
     names
-        (shapes,) of the candidates.
+        (shapes,) names of the candidates.
     starts
         (shapes,) parameters.
     values
@@ -87,16 +87,16 @@ def mixture_of(
     independent: float,
     sigma: np.ndarray | None = None,
 ) -> Mixture:
-    """Return the fewest structures that explain a pattern, or none.
+    """Return the fewest structures that explain a pattern, if any.
 
     Parameters
     ----------
     y
         (points,) the pattern.
     fits, shapes, single
-        The candidates, shapes of them, and the fit of each alone.
+        The candidates, their shapes, and the fit of each candidate alone.
     independent
-        How many points of the pattern are independent.
+        Number of independent points of the pattern.
     sigma
         (points,) errors of the pattern.
     """
@@ -142,13 +142,13 @@ def _good(noise: float) -> float:
 
 
 def tied(r_w: np.ndarray, independent: float) -> np.ndarray:
-    """Return which candidates are told from the best by less than chance."""
+    """Return which candidates differ from the best by no more than chance."""
     value = 2 * independent * np.log(np.maximum(r_w, 1e-6))
     return np.asarray(value - np.nanmin(value) < _TIE)
 
 
 def _criterion(r_w: float, phases: int, independent: float) -> float:
-    """Return the Bayesian information criterion of a number of phases."""
+    """Return the Bayesian information criterion for a number of phases."""
     misfit = 2 * independent * math.log(max(r_w, 1e-6))
     return misfit + 4 * phases * math.log(max(independent, 2.0))
 
@@ -163,9 +163,9 @@ def noise_share(y: np.ndarray) -> float:
 
 
 def at_bound(fit: Candidate, values: np.ndarray) -> bool:
-    """Tell whether a parameter lies at the end of what was tried.
+    """Tell whether a parameter lies at the end of its search range.
 
-    A bulk crystal, of curvature zero, is no end.
+    A bulk crystal, of curvature zero, does not count.
     """
     low, high = fit.bounds["low"], fit.bounds["high"]
     room = _NEAR * (high - low)
@@ -173,7 +173,7 @@ def at_bound(fit: Candidate, values: np.ndarray) -> bool:
     near[0] |= values[0] < low[0] + room[0]
     near[1] |= values[1] < 1.2 * low[1]
     if fit.occupancy:
-        # All of a site, where another gives way, is what a pure end has.
+        # A pure end member fills its sites, so the full occupancy is no bound.
         near[3] = not low[3] + 1e-6 < values[3] < high[3] - 1e-6
     return bool(near.any())
 
@@ -218,7 +218,7 @@ def _combinations(
 
 
 def _gain(gram: np.ndarray, along: np.ndarray, places: tuple[int, ...]) -> float:
-    """Return the squared signal that some shapes explain; 0 where one is negative."""
+    """Return the squared signal that shapes explain; 0 where a scale is negative."""
     part, right = gram[np.ix_(places, places)], along[list(places)]
     scale = np.linalg.lstsq(part, right, rcond=1e-9)[0]
     return float(scale @ right) if (scale > 0).all() else 0.0

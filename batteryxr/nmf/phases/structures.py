@@ -1,4 +1,4 @@
-"""A series of G(r) as structures times ratios, all scans at once."""
+"""Fit a series of G(r) by structures and their ratios, all scans at once."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
     from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing, Spread
     from batteryxr.nmf.phases.candidates import Candidates
 
-#: Where nothing tells how far a pattern was measured (1/Angstrom).
+#: q_max assumed where the data do not state it (1/Angstrom).
 _USUAL_Q_MAX = 20.0
-#: Rounds in which the lattices of all phases are looked for, one by one.
+#: Number of rounds in which the lattices of all phases are searched one by one.
 _ROUNDS = 3
-#: Another start is taken where it leaves less than this of the squares.
+#: Another start is taken if it lowers the squares below this fraction.
 _BETTER = 0.999
-#: A misfit of which the structures explain little.
+#: R_w above which the structures explain too little.
 _LOST = 0.3
-#: What is left is no noise where one pattern has so many times what it would have of
-#: that, and where it is more than this of the patterns.
+#: The residual is no noise if one pattern holds this many times its share of noise,
+#: and if it is more than this fraction of the patterns.
 _ALIKE, _LITTLE = 2.5, 0.01
-#: Less of a phase does not tell its structure.
+#: Smallest fraction of a phase at which its structure is judged.
 _THERE = 0.02
 
 
@@ -68,45 +68,45 @@ def fit_structures(
 ) -> xr.Dataset:
     """Factorise a series of G(r) into crystal structures and their ratios.
 
-    Reads once. Components are no free curves but what candidates give: nothing is
-    left of the ambiguity of `fit`, as far as the candidates are those that are there.
+    Reads once. Components are calculated from candidates instead of being free curves.
+    The ambiguity of `fit` then disappears, if the candidates are the phases present.
     All scans are fitted at once. Lattice, size and composition of each phase follow a
     polynomial in the Li content; its mean square displacement is one number.
 
     Parameters
     ----------
     data
-        (scan, r). Along ``li_content`` where the scans have it, else along the scans.
+        (scan, r). Polynomials run along ``li_content``, or else along the scan number.
     candidates
         CIFs or crystals of all phases; a mapping gives them names.
     occupancy
-        Phases whose composition is free, and the element that makes it:
-        ``{"LiFeO2": "Fe"}``. Where it shares its sites with one other element, and
-        both fill them, the other gives way.
+        Phases whose composition is free, with the element that varies:
+        ``{"LiFeO2": "Fe"}``. Where it fills its sites together with one other element,
+        the other is reduced to match.
     degree
-        Of the polynomials; 0 for phases that do not change.
+        Degree of the polynomials; 0 for phases that do not change.
     closure
-        The ratios of each pattern sum to one, and all have one scale; a scan without
-        beam then gets none. False where their total may vary.
+        Let the ratios of each pattern sum to one, with one scale for all; a scan
+        without beam then gets no ratios. Use False where the total may vary.
     r_range, instrument, strain, errors
-        As of `identify`.
+        As in `identify`.
 
     Returns
     -------
     xarray.Dataset
-        ``weights`` (scan, component), shares of the signal; along scan and component
+        ``weights`` (scan, component), fractions of the signal; along scan, component
         ``strain``, ``lattice`` (length of the first axis), ``diameter`` (infinite for
         bulk) and, where free, ``occupancy``; ``u_iso`` (component); each with
-        ``_error``. ``components``, the mean pattern of each phase where it is;
+        ``_error``. ``components``, the mean pattern of each phase where it occurs;
         ``fitted``; ``residual``, ``relative_residual`` and ``r_w`` of each scan;
-        ``at_bound`` where a phase ended at the end of what was tried. Errors are of
-        all parameters together, scaled by the misfit and by how alike neighbouring
-        residuals are.
+        ``at_bound`` where a phase ended at the end of its search range. Errors come
+        from all parameters together, scaled by the misfit and by the correlation of
+        neighbouring residuals.
 
     Raises
     ------
     ArgumentError, DataError, DimensionError
-        Before any fit.
+        If an argument does not fit; raised before any fit.
 
     Examples
     --------
@@ -118,8 +118,8 @@ def fit_structures(
 
     Notes
     -----
-    Shares of signal become moles by `amounts`. Golub & Pereyra, SIAM J. Numer. Anal.
-    10, 413 (1973).
+    `amounts` turns fractions of signal into moles. Golub & Pereyra, SIAM J. Numer.
+    Anal. 10, 413 (1973).
     """
     from batteryxr.nmf.kernels.pattern_fit import spread_of
 
@@ -173,9 +173,9 @@ def fit_structures(
 
 
 def _lit(y: np.ndarray, n: int, *, closure: bool) -> np.ndarray:
-    """Return which patterns are fitted: those without gaps and, by ratios, with beam.
+    """Return which patterns are fitted: without gaps and, under closure, with beam.
 
-    Noise that must have ratios which sum to one would move all structures.
+    Noise forced into ratios that sum to one would move all structures.
     """
     lit = np.asarray(np.isfinite(y).all(axis=1) & y.any(axis=1))
     if closure and lit.sum() >= 3:
@@ -193,7 +193,7 @@ def _refuse(
     scans: int,
     degree: int,
 ) -> None:
-    """Raise for what cannot be fitted."""
+    """Raise for data or arguments that cannot be fitted."""
     unknown = [name for name in occupancy or {} if name not in crystals]
     if unknown:
         raise ArgumentError(
@@ -210,7 +210,7 @@ def _refuse(
 
 
 def _along(rows: xr.DataArray) -> np.ndarray:
-    """Return the Li content from -1 to 1, or the number of the scan."""
+    """Return the Li content scaled to -1 to 1, or else the scan number."""
     dim = str(rows.dims[0])
     x = np.arange(rows.sizes[dim], dtype=np.float64)
     if "li_content" in rows.coords and rows["li_content"].dims == (dim,):
@@ -227,7 +227,7 @@ def _along(rows: xr.DataArray) -> np.ndarray:
 
 
 def _between(nodes: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return what a polynomial through nodes has of each of these at t, (t, nodes)."""
+    """Return the interpolation matrix (t, nodes) of a polynomial through nodes."""
     out = np.ones((t.size, nodes.size))
     for i, node in enumerate(nodes):
         others = np.delete(nodes, i)
@@ -238,22 +238,22 @@ def _between(nodes: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Series:
-    """Patterns of all phases along the series.
+    """Hold the patterns of all phases along the series.
 
     Parameters
     ----------
     fits
         The phases.
     basis
-        (scans, nodes) of the polynomials.
+        (scans, nodes) values of the polynomials.
     few
-        Where patterns are calculated; those of all scans lie between, (few, nodes).
+        (few, nodes) places where patterns are calculated; the others lie between.
     spread
-        (scans, few).
+        (scans, few) interpolation from the calculated patterns to all scans.
     weight
-        (scans, points).
+        (scans, points) inverse deviations.
     closure
-        The last parameter is the scale of all.
+        Whether the last parameter is the scale of all patterns.
     """
 
     fits: list[Candidate]
@@ -264,7 +264,7 @@ class _Series:
     closure: bool
 
     def places(self) -> list[list[slice]]:
-        """Return where the nodes of each parameter of each phase are."""
+        """Return the slices of each phase's parameters in the parameter vector."""
         out, at = [], 0
         for fit in self.fits:
             own = []
@@ -288,7 +288,7 @@ class _Series:
         return {key: np.array(values) for key, values in ends.items()}
 
     def parameters(self, p: np.ndarray, k: int, at: np.ndarray) -> np.ndarray:
-        """Return those of a phase at rows of a basis, within what can be."""
+        """Return a phase's parameters at rows of a basis, clipped to their bounds."""
         fit, own = self.fits[k], self.places()[k]
         columns = [
             np.full(len(at), p[place][0]) if i == 1 else at @ p[place]
@@ -306,7 +306,7 @@ class _Series:
         return scale * np.stack(rows, axis=1) * self.weight[:, None]
 
     def slopes(self, p: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        """Return how the sum of all phases changes, (scans, points, parameters)."""
+        """Return the derivatives of the summed phases, (scans, points, parameters)."""
         from batteryxr.nmf.kernels.pattern_fit import slope
 
         out = np.zeros((*self.weight.shape, p.size))
@@ -327,12 +327,12 @@ class _Series:
 
 @dataclass(frozen=True, eq=False)
 class _Phases:
-    """All phases, the data (scans, points), and where along the series they are.
+    """Hold all phases, the data (scans, points), and their place along the series.
 
     Parameters
     ----------
     reach
-        q_max times the longest distance: how sharply patterns change with a lattice.
+        q_max times the longest distance: how fast patterns change with the lattice.
     """
 
     fits: dict[str, Candidate]
@@ -342,7 +342,7 @@ class _Phases:
     reach: float
 
     def fitted(self, degree: int, *, closure: bool) -> tuple[_Series, Mixing, Mixed]:
-        """Fit phases that stay the same, then such that change."""
+        """Fit phases that stay the same, then phases that change."""
         from batteryxr.nmf.kernels.pattern_fit import solve
 
         model = self.model(0, 1, closure=False)
@@ -369,7 +369,7 @@ class _Phases:
         return model, problem, found
 
     def problem(self, model: _Series, scale: float) -> Mixing:
-        """Return the data and a model of them, near a scale."""
+        """Return the problem of fitting the data by a model, near a scale."""
         from batteryxr.nmf.kernels.pattern_fit import Mixing
 
         return Mixing(
@@ -381,7 +381,7 @@ class _Phases:
         )
 
     def model(self, degree: int, few: int, *, closure: bool) -> _Series:
-        """Return phases whose patterns are calculated at so many places."""
+        """Return a model whose patterns are calculated at `few` places."""
         nodes = np.linspace(-1.0, 1.0, degree + 1) if degree else np.zeros(1)
         at = np.zeros(1)
         if few >= self.t.size:
@@ -400,7 +400,7 @@ class _Phases:
         )
 
     def needed(self, model: _Series, p: np.ndarray, degree: int) -> int:
-        """Return at how many places patterns tell those of all scans."""
+        """Return at how many places patterns must be calculated for all scans."""
         if degree == 0:
             return 1
         change = 0.0
@@ -408,18 +408,18 @@ class _Phases:
             change = max(
                 change, float(np.ptp(model.parameters(p, k, model.basis)[:, 0]))
             )
-        # As of the Chebyshev series of a wave: past half its phase they fall at once.
+        # Chebyshev coefficients of a wave fall fast beyond half its phase.
         return 6 + math.ceil(0.5 * self.reach * change)
 
     def as_given(self) -> list[np.ndarray]:
-        """Return the parameters of all phases as bulk, with the lattices given."""
+        """Return the parameters of all phases as bulk, with the given lattices."""
         banks = [fit.starts() for fit in self.fits.values()]
         return [min(b, key=lambda p: (abs(p[0]), p[2])) for b in banks]
 
     def exchanged(self, model: _Series, found: Mixed) -> list[np.ndarray]:
-        """Return parameters in which two phases have each the lattice of the other.
+        """Return parameters in which two phases exchange their lattices.
 
-        Of phases of one kind of lattice each may have become the other.
+        For phases with similar lattices, each may have taken the place of the other.
         """
         first = [float(np.linalg.norm(f.crystal.cell[0])) for f in model.fits]
         places = [own[0].start for own in model.places()]
@@ -435,9 +435,9 @@ class _Phases:
         return out
 
     def start(self) -> list[np.ndarray]:
-        """Return a lattice and size of each phase: which explain the series together.
+        """Return the lattice and size of each phase that explain the series together.
 
-        One phase after the other is tried with many, all others as they are.
+        Each phase in turn is tried with many lattices, all others unchanged.
         """
         _, s, axes = np.linalg.svd(self.y, full_matrices=False)
         rank = min(len(self.fits) + 3, len(s))
@@ -447,7 +447,7 @@ class _Phases:
             [fit.model(p) for p in bank]
             for fit, bank in zip(self.fits.values(), banks, strict=True)
         ]
-        # By the size of the strain, then bulk before small.
+        # Smallest strain first, then bulk before small particles.
         now = [
             min((abs(p[0]), p[2], i) for i, p in enumerate(bank))[2] for bank in banks
         ]
@@ -471,7 +471,7 @@ def _explained(goal: np.ndarray, shapes: list[np.ndarray]) -> float:
 def _carried(
     before: _Series, after: _Series, p: np.ndarray, scale: float
 ) -> np.ndarray:
-    """Return parameters of one model for another of more nodes, or places."""
+    """Return parameters of one model converted to a model with more nodes."""
     parts = []
     for old, new in zip(before.places(), after.places(), strict=True):
         for a, b in zip(old, new, strict=True):
@@ -484,7 +484,7 @@ def _carried(
 
 @dataclass(frozen=True, eq=False)
 class _Told:
-    """A solution as a result; `lit` tells which rows were fitted."""
+    """Hold a solution, to be labelled; `lit` marks the rows that were fitted."""
 
     rows: xr.DataArray
     lit: np.ndarray
@@ -538,7 +538,7 @@ class _Told:
         units: str,
         text: str,
     ) -> xr.DataArray:
-        """Label values; rows that were not fitted get NaN."""
+        """Label values; rows without a fit get NaN."""
         if dims[0] == self.rows.dims[0]:
             whole = np.full((self.lit.size, *values.shape[1:]), np.nan)
             whole[self.lit] = values
@@ -575,7 +575,7 @@ class _Told:
         return out
 
     def patterns(self, dim: str) -> dict[str, xr.DataArray]:
-        """Return fitted and mean patterns, and what they leave."""
+        """Return fitted and mean patterns, and the residuals."""
         weight, shares = self.model.weight, self.found.scales
         shapes = self.found.shapes / weight[:, None]
         rest = self.found.rest / weight
@@ -596,7 +596,7 @@ class _Told:
 
 
 def _in_one(rest: np.ndarray) -> float:
-    """Return the share of squared residuals in one pattern, over that of noise."""
+    """Return the fraction of squared residuals in one pattern, relative to noise."""
     s = np.linalg.svd(rest, compute_uv=False)
     scans, points = rest.shape
     # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
@@ -605,7 +605,7 @@ def _in_one(rest: np.ndarray) -> float:
 
 
 def _warn(result: xr.Dataset, in_one: float, *, closure: bool) -> None:
-    """Warn of phases at a bound, and of a series that is not explained."""
+    """Warn of phases at a bound, and of a series that is poorly explained."""
     if bool(result["at_bound"].any()):
         names = result["component"].values[result["at_bound"].values]
         warn_quality(
