@@ -10,7 +10,8 @@ import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-SITE = Path(__file__).parents[2] / "docs" / "_build" / "html"
+DOCS = Path(__file__).parents[2] / "docs"
+SITE = DOCS / "_build" / "html"
 #: What is typed, and what the address of a right first hit contains.
 QUESTIONS = {
     "read biologic": ("biologic", "readers", "files.html"),
@@ -40,8 +41,10 @@ ENOUGH = 18
 @pytest.fixture(scope="module")
 def page():
     sync_api = pytest.importorskip("playwright.sync_api")
-    if not (SITE / "searchindex.js").exists():
-        pytest.skip("the site is not built: python -m sphinx docs docs/_build/html")
+    index = SITE / "searchindex.js"
+    newest = max(page.stat().st_mtime for page in DOCS.glob("*.md"))
+    if not index.exists() or index.stat().st_mtime < newest:
+        pytest.skip("no site of these pages: python -m sphinx docs docs/_build/html")
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("no Chromium on this machine: the search is not tried")
