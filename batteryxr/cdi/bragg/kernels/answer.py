@@ -133,8 +133,8 @@ def combine(
         For the pattern: ``object``, ``object_error``, ``support``, ``modes``,
         ``mode_weight``, ``oversampling``, ``prtf``, ``blur``, ``left_out``. For each
         start: the merits, ``overlap`` with the best, ``rank`` (from 1; 0 is failed),
-        ``support_voxels`` and ``residual``. NaN where all starts failed. Origins at ``n
-        // 2``.
+        ``support_voxels`` and ``residual``. NaN where all starts failed. Origins at
+        ``n // 2``.
     """
     shape = pattern.intensity.shape
     merit = np.array([s.merits[select] for s in starts])
