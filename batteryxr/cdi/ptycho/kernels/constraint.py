@@ -19,9 +19,9 @@ class Constraint:
     """Brings absorption and phase spectra to agree, by least squares.
 
     With a = N f'' and p = N f' (N atoms per area times r_e λ) it minimises the sum
-    ``|a' - a|² + |C (K a' + k s - p)|²``. K is the Kramers-Kronig transform of f'', linear
-    between the measured energies. k is the transform of the table outside the window,
-    scaled by the pixel's own thickness s. C removes what the measurement cannot
+    ``|a' - a|² + |C (K a' + k s - p)|²``. K is the Kramers-Kronig transform of f'',
+    linear between the measured energies. k is the transform of the table outside the
+    window, scaled by the pixel's own thickness s. C removes what the measurement cannot
     determine: the offset of the phase, and with `degree` 1 also its slope. The idea is
     from Hirose et al., Opt. Express 25, 8593 (2017); the least-squares form weighs both
     spectra equally.
