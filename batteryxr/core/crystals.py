@@ -49,8 +49,8 @@ class Crystal:
     u_iso
         (atoms,) mean square displacements (Angstrom2); None where they are unknown.
     delta1, delta2
-        Correlated motion of near atoms: peaks are narrower by the root of ``1 - delta1
-        / r - delta2 / r**2`` (Angstrom, Angstrom2).
+        Correlated motion of near atoms: peaks are narrower by the root of
+        ``1 - delta1 / r - delta2 / r**2`` (Angstrom, Angstrom2).
     """
 
     name: str
