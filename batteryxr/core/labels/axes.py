@@ -25,7 +25,7 @@ def require_monotonic(axis: xr.DataArray, *, caller: str) -> None:
     Raises
     ------
     DataError
-        If a label is; the message names the axis and the first index.
+        If labels fail the check; the message names the axis and the first index.
     """
     values = axis.values
     if values.dtype.kind in "USOc":
@@ -64,7 +64,7 @@ def require_once(axis: xr.DataArray, *, caller: str) -> None:
     Raises
     ------
     DataError
-        If a label is; the message names the axis.
+        If labels fail the check; the message names the axis.
     """
     require_monotonic(axis.sortby(axis.name), caller=caller)
 
