@@ -21,7 +21,7 @@ class ArgumentError(BatteryxrError):
     found
         The value that was passed.
     expected
-        What is accepted, as the end of "expected ...".
+        Accepted values, as the end of "expected ...".
     mend
         Remedy, as a sentence.
     """

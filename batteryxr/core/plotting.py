@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import holoviews
 
     class Holoviews(Protocol):
-        """What plots use of holoviews."""
+        """Parts of holoviews that plots use."""
 
         Area: type[holoviews.core.ViewableElement]
         Bars: type[holoviews.core.ViewableElement]

@@ -199,9 +199,10 @@ def crop(
         sizes without large prime factors transform fast.
     centre
         ``"maximum"``, ``"centre_of_mass"``, three indices from 0, or angle (deg) and
-        pixels by name, which also hold where frames are missing: ``{"rocking": 12.34,
-        "detector_y": 260, "detector_x": 255}``. Use one centre for all states of a
-        series: then the mean change of the lattice stays in their phases as a ramp.
+        pixels by name, which also hold where frames are missing:
+        ``{"rocking": 12.34, "detector_y": 260, "detector_x": 255}``. Use one centre for
+        all states of a series: then the mean change of the lattice stays in their
+        phases as a ramp.
 
     Returns
     -------

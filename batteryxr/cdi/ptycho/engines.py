@@ -28,15 +28,15 @@ class Engine(Protocol):
 
     @property
     def holds_all_waves(self) -> bool:
-        """Whether the exit waves of all frames are in memory at once."""
+        """Return whether the exit waves of all frames are in memory at once."""
 
     @property
     def poisson(self) -> bool:
-        """Whether counts are fitted by their likelihood instead of amplitudes."""
+        """Return whether the likelihood of counts is fitted, not amplitudes."""
 
     @property
     def subpixel(self) -> bool:
-        """Whether parts of pixels in positions count; else they are rounded."""
+        """Return whether positions keep fractions of pixels; else they are rounded."""
 
     def begin(self, probe: Any, near: float = 0.0) -> Sweep:
         """Return the kernel that visits frames.
@@ -110,7 +110,7 @@ class LSQML(_Checked):
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
     subpixel
-        Whether parts of pixels in positions count; else they are rounded.
+        Whether fractions of pixels in positions count; else they are rounded.
     """
 
     batch: Count = 10
@@ -149,7 +149,7 @@ class EPIE(_FrameByFrame):
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
     subpixel
-        Whether parts of pixels in positions count; else they are rounded.
+        Whether fractions of pixels in positions count; else they are rounded.
     """
 
     object_step: NonNegative = 1.0

@@ -159,7 +159,7 @@ class Revision:
 
     @property
     def has_travelled(self) -> bool:
-        """Whether other processes were asked to write."""
+        """Return whether other processes were asked to write."""
         return self._fence is not None and self._fence.travelled
 
     def _holds(self, group: str) -> bool:

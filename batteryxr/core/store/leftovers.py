@@ -1,4 +1,4 @@
-"""Leftovers of changes: the next writer deletes them, and nobody counts them.
+"""Leftovers of changes: the next writer deletes them, and readers ignore them.
 
 Where a store cannot rename, old pieces lie under a group's own name until they are
 deleted one by one. A list of them is written with the change itself, so that the next

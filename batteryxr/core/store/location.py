@@ -120,7 +120,7 @@ class Location:
 
     @property
     def transacts(self) -> bool:
-        """Whether the store has its own snapshots, like that of icechunk."""
+        """Return whether the store has its own snapshots, like that of icechunk."""
         return hasattr(self.store, "session")
 
     def newest(self) -> Location:

@@ -90,7 +90,7 @@ def dark_lines(counts: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     counts
-        As in `zero_gaps`.
+        See `zero_gaps`.
     """
     return _zeros(counts, 1) & ~_zeros(counts, 2)
 

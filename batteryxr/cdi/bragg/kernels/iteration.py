@@ -269,7 +269,7 @@ def replace_blurred(
     Parameters
     ----------
     field, amplitude, scale, weight
-        As in `replace_modulus`.
+        See `replace_modulus`.
     blurred
         Intensity of `field` after the blur, float32.
 

@@ -23,7 +23,7 @@ NO_SHIFT = 1e-3
 
 @dataclass
 class State:
-    """What changes in a reconstruction: object, probe and positions.
+    """Changing parts of a reconstruction: object, probe and positions.
 
     Parameters
     ----------
