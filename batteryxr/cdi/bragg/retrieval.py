@@ -46,11 +46,10 @@ def retrieve(
         of other dimensions, such as ``state``, is phased separately.
     schedule
         Iterations and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
-        ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM, and ML.
-        ML takes the likeliest modulus under Poisson's law instead of the measured one.
-        The
-        number in brackets is the feedback, for ML the weight of the present modulus; it
-        is 0.9 by default.
+        ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM, and
+        ML. ML takes the likeliest modulus under Poisson's law instead of the measured
+        one. The number in brackets is the feedback, for ML the weight of the present
+        modulus; it is 0.9 by default.
     n_starts
         Number of random starts. The k-th depends on `seed` and k alone, so that more
         starts add to earlier ones.

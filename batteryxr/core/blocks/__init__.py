@@ -1,4 +1,4 @@
-"""The only module that uses dask: lazy arrays, streaming in fixed order, tasks."""
+"""The only package that uses dask: lazy arrays, streaming in fixed order, tasks."""
 
 from __future__ import annotations
 
