@@ -237,8 +237,7 @@ def modes(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Orthogonal, largest first; their squared norms have the same sum as the
         objects'. Each has the phase that fits the first object best.
     weights : (n,) float64
-        Fractions of the squared norm, summing to 1. For one object seen n times: 1, 0,
-        ...
+        Fractions of the squared norm, summing to 1. One object seen n times: 1, 0, ...
     """
     n = len(objects)
     flat = objects.reshape(n, -1)
