@@ -79,7 +79,7 @@ def sum_repeats(
 
 
 def _sum(values: Any) -> Any:
-    """Return sum + i count of the values along the first axis, without NaN."""
+    """Return sum (real part) and count (imaginary part) of values along axis 0."""
     if isinstance(values, np.ndarray):
         total = _coded(values[0])
         for one in values[1:]:

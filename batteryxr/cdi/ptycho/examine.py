@@ -211,7 +211,7 @@ class _Shadows:
         self._positions = positions
 
     def take(self, start: int, frames: np.ndarray) -> None:
-        """Keep the compared ones among the frames from `start` on."""
+        """Keep the frames that will be compared, of a block that begins at `start`."""
         if not self._pairs:
             return
         wanted = self._wanted

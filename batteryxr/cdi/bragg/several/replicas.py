@@ -220,7 +220,7 @@ def _counts(volume: xr.DataArray | xr.Dataset, field: xr.DataArray) -> xr.DataAr
 
 
 def _blur(crystal: xr.Dataset) -> tuple[xr.DataArray, bool]:
-    """Return the blur of the pattern, or a single voxel for no blur."""
+    """Return the blur of the pattern and True; without a blur, one voxel and False."""
     if isinstance(crystal, xr.Dataset) and "blur" in crystal:
         return bare(crystal["blur"]), True
     return xr.DataArray(np.ones((1, 1, 1), np.float32), dims=("bz", "by", "bx")), False

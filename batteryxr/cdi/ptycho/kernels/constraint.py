@@ -138,7 +138,7 @@ def constrain(
     relaxation: float,
     factor: Images,
 ) -> np.ndarray:
-    """Find the factor by which each object is to be multiplied; return the misfit.
+    """Find the factors that make absorption and phase agree; return the misfit.
 
     The factor is 1 in vacuum and where not every energy has light. The misfit (y, x) is
     in rad of the phase at the mean energy.

@@ -175,7 +175,7 @@ def _filled(intensity: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 
 def _centre(power: np.ndarray) -> tuple[float, ...]:
-    """Return the centre of mass of a pattern that is taken as periodic."""
+    """Return the centre of mass of a pattern with periodic edges."""
     found = []
     for axis, n in enumerate(power.shape):
         others = tuple(a for a in range(power.ndim) if a != axis)
