@@ -1,4 +1,4 @@
-"""Coherent diffraction: Bragg CDI and ptychography, then strain and its change."""
+"""Coherent diffraction: Bragg CDI, ptychography, and strain over states."""
 
 from batteryxr.cdi.bragg.assembly import stack_states as stack_states
 from batteryxr.cdi.bragg.assembly import sum_repeats as sum_repeats

@@ -1,8 +1,8 @@
-"""Fourier transforms by array namespace, as fast as is at hand.
+"""Fourier transforms for any array namespace, as fast as available.
 
-FFTW picks among algorithms by the clock: now one, now another, which differ by
-rounding. Hundreds of iterations of phase retrieval make per cents of that, so that
-what it measured once on a machine is kept: the same plan, the same bits.
+FFTW chooses among algorithms by timing: now one, now another, which differ by rounding.
+Hundreds of iterations of phase retrieval amplify this to per cents. The first
+measurement on a machine is therefore kept: the same plan, the same bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from batteryxr.core.kernels.arrays import Array
 
-#: FFTW plans and forgets for one thread at a time, or the process dies.
+#: FFTW may plan and forget in one thread at a time only, or the process dies.
 _PLANNING = threading.Lock()
 
 
@@ -48,8 +48,8 @@ class Fourier:
     workers
         Threads for one transform of a NumPy array.
     repeatable
-        Give the same bits in every process: FFTW measures only where what it measured
-        can be kept, and scipy transforms what it is quicker at, or what cannot be kept.
+        Give the same bits in every process: FFTW measures only where its measurement
+        can be kept. Where scipy is faster, or nothing can be kept, scipy transforms.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ def _pyfftw() -> Any:
     return pyfftw
 
 
-#: Lengths that FFTW does well without measuring, and those that scipy does better.
+#: Lengths up to which FFTW needs no measurement, and above which scipy is better.
 _SHORT, _LONG = 40, 640
 
 
@@ -173,7 +173,7 @@ def _fftw(
         return None
     with _PLANNING:
         others = pyfftw.export_wisdom()
-        pyfftw.forget_wisdom()  # what was measured elsewhere would be used here
+        pyfftw.forget_wisdom()  # or plans measured elsewhere would be used here
         try:
             if not measured:
                 return plan()
@@ -184,23 +184,23 @@ def _fftw(
 
 
 def planned(pyfftw: Any, name: str, plan: Callable[[], list[Any]]) -> list[Any]:
-    """Return plans as they were measured the first time; FFTW has to be empty.
+    """Return plans as they were measured the first time; FFTW must hold none.
 
     Parameters
     ----------
     pyfftw
         The module.
     name
-        Of what is planned: its shape, axes and threads.
+        Shape, axes and threads of the plan, as text.
     plan
-        Measures, or takes what FFTW was told.
+        Function that measures, or uses the wisdom that FFTW was given.
 
     Notes
     -----
-    Kept as FFTW's own "wisdom" under ``batteryxr/plans`` in the user's cache folder,
-    else in the one for temporary files. Where neither can be written the plan holds
-    for this process alone. FFTW of another version, or on a processor with other
-    instructions, has files of its own: many machines may share a folder.
+    Plans are kept as FFTW's own "wisdom" under ``batteryxr/plans`` in the user's cache
+    folder, else in the folder for temporary files. Where neither can be written, the
+    plan holds for this process alone. FFTW of another version, or on a processor with
+    other instructions, has files of its own: many machines may share a folder.
     """
     file = re.sub(r"[^0-9]+", "-", name).strip("-")
     paths = [f / f"{_build(pyfftw)}_{file}.wisdom" for f in _folders()]
@@ -211,7 +211,7 @@ def planned(pyfftw: Any, name: str, plan: Callable[[], list[Any]]) -> list[Any]:
         plans = plan()
         if len(pyfftw.export_wisdom()[1]) == len(told):
             return plans
-        # It was measured anew: the file tells of something else.
+        # It was measured anew: the file holds other plans.
         pyfftw.forget_wisdom()
         with contextlib.suppress(OSError):
             path.unlink()
@@ -220,14 +220,14 @@ def planned(pyfftw: Any, name: str, plan: Callable[[], list[Any]]) -> list[Any]:
     for path in paths:
         with contextlib.suppress(OSError):
             _keep(path, wisdom)
-            # Another process may have been first: all take the same.
+            # Another process may have been first: all use the same file.
             pyfftw.forget_wisdom()
             return plan() if _told(pyfftw, path) else plans
     return plans
 
 
 def _can_be_kept() -> bool:
-    """Return whether there is a folder that plans can be kept in."""
+    """Return whether there is a folder in which plans can be kept."""
     for folder in _folders():
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -237,9 +237,9 @@ def _can_be_kept() -> bool:
 
 
 def _build(pyfftw: Any) -> str:
-    """Return what tells this FFTW from others: what it writes when it knows nothing.
+    """Return an identifier of this FFTW: a hash of its empty wisdom.
 
-    Its version, and a signature of the algorithms that it has on this processor.
+    It depends on the version and on the algorithms available on this processor.
     """
     nothing = pyfftw.export_wisdom()[1]
     return hashlib.blake2b(nothing, digest_size=6).hexdigest()
@@ -256,7 +256,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _told(pyfftw: Any, path: Path) -> bool:
-    """Tell FFTW what is in a file; remove one that it cannot read."""
+    """Pass a file's wisdom to FFTW; remove a file that it cannot read."""
     try:
         wisdom = path.read_bytes()
     except OSError:
@@ -269,7 +269,7 @@ def _told(pyfftw: Any, path: Path) -> bool:
 
 
 def _keep(path: Path, wisdom: bytes) -> None:
-    """Write a file whole or not at all; one that is there stays."""
+    """Write a whole file or nothing; an existing file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, made = tempfile.mkstemp(dir=path.parent)
     try:

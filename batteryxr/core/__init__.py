@@ -1,1 +1,1 @@
-"""What every technique shares: the data model, laziness, stores and provenance."""
+"""Shared basis of all techniques: the data model, laziness, stores and provenance."""

@@ -1,7 +1,8 @@
-"""Annotations as types: what a function's signature says, when it is first called.
+"""Annotations as types: resolve what a signature says, at the first call.
 
-Names that a module has for the type checker alone are found then: imports from the
-standard library, NumPy, xarray and ours, and aliases. Others stand for anything.
+Names that a module imports for the type checker only are resolved then: imports from
+the standard library, NumPy, xarray and ours, and aliases. Any other name stands for
+anything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing
 
 _KNOWN = frozenset({"numpy", "pandas", "xarray", "batteryxr"}) | sys.stdlib_module_names
-#: NumPy's own word for what becomes an array accepts anything that has a buffer.
+#: NumPy's own type for array-likes accepts anything that has a buffer.
 _ARRAYS = {
     "ArrayLike": np.ndarray,
     "npt": SimpleNamespace(ArrayLike=np.ndarray, NDArray=numpy.typing.NDArray),
@@ -47,7 +48,7 @@ class _Names(dict[str, Any]):
         self._imported, self._aliases = _for_types(module)
 
     def value(self, text: str) -> Any:
-        """Return an annotation as a type; anything, where it cannot be told."""
+        """Return an annotation as a type; `Any` where it cannot be resolved."""
         try:
             return eval(text, {}, self)
         except (AttributeError, NameError, SyntaxError, TypeError):
@@ -64,7 +65,7 @@ class _Names(dict[str, Any]):
 
 
 def _found(module: str, attribute: str) -> Any:
-    """Return what a module holds; anything, where it is not imported for this."""
+    """Return an attribute of a module; `Any` where it is not imported for this."""
     if module.partition(".")[0] not in _KNOWN:
         return Any
     source = importlib.import_module(module)

@@ -1,7 +1,7 @@
-"""What a value may be: kinds of arguments, told by annotations and held to them.
+"""Checks of arguments: kinds that annotations declare, and tests against them.
 
-A public function says in its signature what it takes, ``n_starts: Count = 6``, and
-`checked` (or `recorded`, which includes it) answers everything else by name before any
+The signature of a public function declares what it takes, ``n_starts: Count = 6``.
+`checked` (or `recorded`, which includes it) rejects everything else by name before any
 work begins.
 """
 
@@ -36,13 +36,13 @@ if typing.TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Items of a sequence that are looked at; the rest are of the same make.
+#: Number of items of a sequence that are examined; the rest are assumed alike.
 _LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Hold a number between bounds; `low` and `high` are allowed themselves."""
+    """Hold a number between bounds; `low` and `high` themselves are allowed."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -50,7 +50,7 @@ class Bounds:
     below: float = math.inf
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a number lies within the bounds."""
+        """Return whether a number lies within the bounds."""
         return bool(self.low <= value <= self.high and self.above < value < self.below)
 
     def __str__(self) -> str:
@@ -71,10 +71,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Rising:
-    """Hold a sequence of numbers to rise."""
+    """Require a sequence of numbers to rise."""
 
     def holds(self, value: Any) -> bool:
-        """Tell whether the numbers rise."""
+        """Return whether the numbers rise."""
         return bool(np.all(np.diff(np.asarray(value, float)) > 0))
 
     def __str__(self) -> str:
@@ -83,23 +83,23 @@ class Rising:
 
 @dataclass(frozen=True)
 class Plain:
-    """Hold a text to be one word: no folder, no suffix."""
+    """Require a text to be one word: no folder, no suffix."""
 
     def holds(self, value: Any) -> bool:
-        """Tell whether the text is a word."""
+        """Return whether the text is one word."""
         return re.fullmatch(r"[\w-]+", value) is not None
 
     def __str__(self) -> str:
         return "that is one word"
 
 
-#: A name, never a place.
+#: A name, never a path.
 Word = Annotated[str, Plain()]
 #: A number of things.
 Count = Annotated[int, Bounds(low=1)]
 #: A number of things, or none.
 Whole = Annotated[int, Bounds(low=0)]
-#: What random numbers are drawn from.
+#: Seed of random numbers.
 Seed = Annotated[int, Bounds(low=0)]
 #: A number above zero.
 Positive = Annotated[float, Bounds(above=0.0, below=math.inf)]
@@ -109,7 +109,7 @@ NonNegative = Annotated[float, Bounds(low=0.0)]
 Finite = Annotated[float, Bounds(above=-math.inf, below=math.inf)]
 #: A fraction of a whole.
 Fraction = Annotated[float, Bounds(low=0.0, high=1.0)]
-#: A fraction that is neither nothing nor the whole.
+#: A fraction that is neither 0 nor 1.
 Part = Annotated[float, Bounds(above=0.0, below=1.0)]
 #: Lower and upper end.
 Pair = Annotated[tuple[float, float], Rising()]
@@ -121,8 +121,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises
     ------
     ArgumentError
-        Of the wrapped function, before its body runs: names the argument, what was
-        passed and what is expected.
+        Raised by the wrapped function, before its body runs; names the argument, the
+        passed value and what is expected.
     """
     signature = inspect.signature(function)
 
@@ -139,7 +139,7 @@ def called(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> R:
-    """Call a public function with checked arguments on the labels of the first."""
+    """Call a public function with checked arguments, on the labels of the first."""
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError:  # the call itself says best what is missing or too much
@@ -180,7 +180,7 @@ def check_call(
 def check_fields(instance: Any) -> None:
     """Raise if a field of a dataclass is not what its annotation says.
 
-    For ``__post_init__``.
+    Use it in ``__post_init__``.
     """
     kinds = resolved(instance.__class__)
     quantities = _quantities(instance.__class__)
@@ -193,7 +193,7 @@ def check_fields(instance: Any) -> None:
 
 @functools.cache
 def _quantities(owner: Any) -> dict[str, str]:
-    """Return which arguments are quantities that can be impossible."""
+    """Return the arguments that are physical quantities, with their names."""
     found = {name: quantity_of(kind) for name, kind in resolved(owner).items()}
     return {name: quantity for name, quantity in found.items() if quantity}
 
@@ -204,25 +204,25 @@ def check(name: str, value: Any, kind: Any, mend: str = "") -> None:
     Parameters
     ----------
     name
-        What the argument is called.
+        Name of the argument.
     value
-        What was passed.
+        Value that was passed.
     kind
         A type or annotation, such as ``Count | None``.
     mend
-        What to do about it, as a sentence.
+        Remedy, as a sentence.
 
     Raises
     ------
     ArgumentError
-        If it is not.
+        If the value is not of the kind.
     """
     if not fits(value, kind):
         raise ArgumentError(name, value, described(kind), mend or _near(value, kind))
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Tell whether a value is what an annotation says."""
+    """Return whether a value fits an annotation."""
     origin = typing.get_origin(kind)
     if origin is Annotated:
         base, *rules = typing.get_args(kind)
@@ -245,7 +245,7 @@ def fits(value: Any, kind: Any) -> bool:
 
 
 def _is_testable(kind: type) -> bool:
-    """Tell whether `isinstance` knows a type: protocols, where they say so."""
+    """Return whether `isinstance` works for a type; protocols must allow it."""
     if getattr(kind, "_is_protocol", False):
         return getattr(kind, "_is_runtime_protocol", False)
     return True
@@ -303,7 +303,7 @@ def _is_bool(value: Any) -> bool:
 
 
 def _single(value: Any) -> Any:
-    """Return the number that an array without axes holds, else the value itself."""
+    """Return the number in an array without axes; return other values unchanged."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         return value.item()
     return value
@@ -327,7 +327,7 @@ def _is_complex(value: Any) -> bool:
 
 
 def _is_numeric(value: Any) -> bool:
-    """Tell whether a value is an array of numbers, dates or truth values."""
+    """Return whether a value is an array of numbers, dates or truth values."""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
         try:
@@ -348,9 +348,9 @@ def _is_dataset(value: Any) -> bool:
 
 
 def _holds_objects(variable: xr.Variable) -> bool:
-    """Tell whether a variable is of dtype object, and not of text.
+    """Return whether a variable is of dtype object, and not of text.
 
-    Text that is missing is None, or NaN where pandas left it out.
+    Missing text is None, or NaN where pandas left it out.
     """
     if variable.dtype != object or not variable.size:
         return False
@@ -429,7 +429,7 @@ _NAMES: dict[Any, str] = {
 
 
 def _near(value: Any, kind: Any) -> str:
-    """Suggest an accepted word, or fraction, that is close to what was passed."""
+    """Suggest an accepted word, or fraction, close to the passed value."""
     if _is_number(value) and 1 < value <= 100 and fits(0.01 * value, kind):
         return f"Was it per cent? Pass {0.01 * value:g}."
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Crystals, and the pair distribution functions that they have."""
+"""Crystals, and their pair distribution functions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from batteryxr.core.provenance import replayable
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import QDamp, QMax
 
-#: Width of a bin of distances (Angstrom): far below any peak's.
+#: Width of a bin of distances (Angstrom): far below that of any peak.
 _BIN = 2e-3
-#: Calculated beyond the last point, so that ripples from there are right (Angstrom).
+#: Range calculated beyond the last point, so that its ripples are right (Angstrom).
 _MARGIN = 3.0
-#: No peak is narrower than the root of this, by how atoms move together.
+#: Smallest squared relative width of a peak, due to correlated motion of atoms.
 _NARROWEST = 0.01
-#: Bytes by which a file is told from a binary one.
+#: Bytes that are read to recognise a binary file.
 _HEAD = 4096
 
 
@@ -37,7 +37,7 @@ class Crystal:
     Parameters
     ----------
     name
-        What to call it.
+        Name of the crystal.
     cell
         (3, 3) lattice vectors as rows (Angstrom).
     elements
@@ -45,11 +45,11 @@ class Crystal:
     sites
         (atoms, 3) fractional coordinates.
     occupancy
-        (atoms,) share of each site that is taken.
+        (atoms,) fraction of each site that is occupied.
     u_iso
         (atoms,) mean square displacements (Angstrom2); None where they are unknown.
     delta1, delta2
-        How near atoms move together: peaks are narrower by the root of
+        Correlated motion of near atoms: peaks are narrower by the root of
         ``1 - delta1 / r - delta2 / r**2`` (Angstrom, Angstrom2).
     """
 
@@ -78,7 +78,7 @@ def lattice(
 ) -> np.ndarray:
     """Return lattice vectors as rows; lengths in Angstrom, angles in degrees.
 
-    `b` and `c` are as long as `a` where they are left out.
+    `b` and `c` equal `a` if they are left out.
     """
     b, c = b or a, c or a
     ca, cb, cg = (math.cos(math.radians(x)) for x in (alpha, beta, gamma))
@@ -95,7 +95,7 @@ def lattice(
 
 @checked
 def read_crystal(path: str | os.PathLike[str]) -> Crystal:
-    """Read a crystal structure from a CIF, all atoms of its cell.
+    """Read a crystal structure from a CIF, with all atoms of its cell.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def read_crystal(path: str | os.PathLike[str]) -> Crystal:
             path, "is no CIF but binary." if start else "the file is empty (0 bytes)."
         )
     try:
-        # The parser prints what it cannot read.
+        # The parser prints lines that it cannot read.
         with contextlib.redirect_stdout(io.StringIO()):
             found = structure.loadStructure(os.fspath(path))
     except Exception as error:
@@ -172,7 +172,7 @@ def scattering_power(elements: tuple[str, ...], radiation: str) -> np.ndarray:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class PdfInstrument:
-    """What a G(r) was measured with.
+    """Instrument with which G(r) was measured.
 
     Parameters
     ----------
@@ -183,8 +183,8 @@ class PdfInstrument:
     q_damp
         Resolution, exp(-(q_damp r)2/2) (1/Angstrom).
     q_broad
-        Resolution that falls with Q: the square of the width of a peak is wider by the
-        share (q_broad r)2 (1/Angstrom).
+        Resolution that falls with Q: the squared width of a peak grows by the fraction
+        (q_broad r)2 (1/Angstrom).
 
     Raises
     ------
@@ -202,10 +202,10 @@ class PdfInstrument:
 
 
 class PairDistribution:
-    """G(r) of one crystal, quick to calculate again with other parameters.
+    """G(r) of one crystal, quick to recalculate with other parameters.
 
-    Distances are summed once; a change of the lattice, of widths or of size costs one
-    Gaussian per distance. Atoms are points of constant scattering power, peaks are
+    Distances are summed once; a change of lattice, widths or size costs one Gaussian
+    per distance. Atoms are points of constant scattering power, peaks are
     Gaussians over the baseline -4 pi rho0 r (Farrow & Billinge, Acta Cryst. A65, 232,
     2009), and particles have the envelope of a sphere (Howell, Proffen & Conradson,
     Phys. Rev. B 73, 094107, 2006). Widths change with distance as in Farrow et al.,
@@ -214,13 +214,13 @@ class PairDistribution:
     Parameters
     ----------
     crystal
-        The structure.
+        Crystal structure.
     r
         (points,) distances, evenly spaced (Angstrom).
     instrument
-        What the measurement makes of it.
+        Instrument of the measurement.
     strain
-        Largest relative change of the lattice that will be asked for.
+        Largest relative change of the lattice that will be requested.
     """
 
     def __init__(
@@ -241,7 +241,8 @@ class PairDistribution:
         self._kinds = sorted(set(crystal.elements))
         kinds = np.array([self._kinds.index(e) for e in crystal.elements])
         self._power = scattering_power(tuple(self._kinds), instrument.radiation)
-        # Sites of one kind may be filled differently: then they are kinds of their own.
+        # Sites of one element may be filled differently: then they are separate
+        # species.
         pure = [
             (int(k), float(o)) for k, o in zip(kinds, crystal.occupancy, strict=True)
         ]
@@ -279,9 +280,9 @@ class PairDistribution:
         u_iso
             Mean square displacement of every atom (Angstrom2).
         diameter
-            Of a spherical particle (Angstrom).
+            Diameter of a spherical particle (Angstrom).
         occupancy
-            What to multiply the occupancy of elements with.
+            Factors on the occupancy of elements.
         """
         from batteryxr.core.kernels import pairs
 
@@ -302,7 +303,7 @@ class PairDistribution:
         return self.measured(g * sphere(self._grid, diameter))
 
     def measured(self, g: np.ndarray) -> np.ndarray:
-        """Return what an instrument of finite range and resolution sees of `g`."""
+        """Return `g` as an instrument of finite range and resolution measures it."""
         from scipy.fft import dst, idst
         from scipy.interpolate import make_interp_spline
 
@@ -310,7 +311,8 @@ class PairDistribution:
         g = g * np.exp(-0.5 * (self._grid * self.instrument.q_damp) ** 2)
         if q_max is not None:
             step = self._grid[0]
-            # To Q and back; twice as long, so that the end does not fold back.
+            # Transform to Q and back; twice as long, so that the end does not fold
+            # back.
             f = dst(np.concatenate([g, np.zeros(g.size)]), type=1)
             q = np.pi * np.arange(1, f.size + 1) / ((f.size + 1) * step)
             f[q > q_max] = 0.0
@@ -324,7 +326,7 @@ class PairDistribution:
 
 
 def sphere(r: np.ndarray, diameter: float) -> np.ndarray:
-    """Return the share of pairs at distance r that lie within a sphere."""
+    """Return the fraction of pairs at distance r that lie within a sphere."""
     if math.isinf(diameter):
         return np.ones_like(r)
     t = np.minimum(r / diameter, 1.0)

@@ -15,9 +15,9 @@ from batteryxr.core.model import label
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Most components that are returned unasked.
+#: Largest number of components that are returned by default.
 MOST = 10
-#: The dimension of all eigenvalues, also of those whose component is not returned.
+#: Dimension of all eigenvalues, also of those without a returned component.
 NUMBER = "eigenvalue_number"
 
 
@@ -32,7 +32,7 @@ def principal_components(
     """Return the principal components of patterns along one dimension.
 
     The smaller Gram matrix is summed over blocks of the data in a fixed order, so that
-    memory is two blocks and that matrix. Patterns with a gap are left out, and have
+    memory is two blocks and this matrix. Patterns with a gap are left out, and have
     scores of NaN.
 
     Parameters
@@ -40,16 +40,16 @@ def principal_components(
     data
         Real patterns along `signal`, in any other dimensions.
     signal
-        The dimension of a pattern.
+        Dimension of a pattern.
     n_components
-        How many to return. None takes as many as Malinowski's indicator finds, at
-        most `MOST`; it reads the data.
+        Number of components. None takes as many as Malinowski's indicator finds, at
+        most `MOST`; this reads the data.
     centre
         Subtract the mean pattern first.
     lazy
-        Leave everything to dask where the data are dask's: they are read once for the
-        components and once for the scores. Otherwise the components are computed now,
-        reading once, and the scores alone are lazy.
+        Leave everything to dask for lazy data: they are read once for the components
+        and once for the scores. Otherwise the components are computed now, reading
+        once, and only the scores are lazy.
 
     Returns
     -------
@@ -57,14 +57,14 @@ def principal_components(
         ``components`` (component, signal), orthonormal, their value of largest modulus
         positive; ``scores`` (..., component); ``explained_variance`` and
         ``explained_variance_ratio`` (component); ``mean`` (signal), zero where nothing
-        was subtracted; ``eigenvalue`` and ``indicator`` (eigenvalue_number) of every
-        component that there can be, or of the first 20 where there are more than 300;
-        ``n_patterns``, how many were complete.
+        was subtracted; ``eigenvalue`` and ``indicator`` (eigenvalue_number) of all
+        possible components, or of the first 20 where there are more than 300;
+        ``n_patterns``, the number of complete patterns.
 
     Raises
     ------
     ArgumentError
-        If more components are asked for than there can be.
+        If more components are asked for than are possible.
     DataError
         If there are fewer than two complete patterns.
     """
@@ -88,7 +88,7 @@ def principal_components(
 def _computed(
     patterns: xr.DataArray, signal: str, n: int | None, most: int, *, centre: bool
 ) -> dict[str, xr.DataArray]:
-    """Read once, and decide how many components there are."""
+    """Compute the components, reading once, and choose their number."""
     points = patterns.sizes[signal]
     size = min(most, MOST) if n is None else n
     if patterns.size < points * points:
@@ -119,7 +119,7 @@ def _computed(
 def _built(
     patterns: xr.DataArray, signal: str, n: int, most: int, *, centre: bool
 ) -> dict[str, xr.DataArray]:
-    """Build a graph that does as `_computed` does, for a known number."""
+    """Build a graph that does the same as `_computed`, for a known number."""
     samples = [str(d) for d in patterns.dims if d != signal]
     task: Callable[..., kernel.Principal]
     if patterns.size < patterns.sizes[signal] ** 2:
@@ -179,7 +179,7 @@ def _labelled(
     signal: str,
     parts: dict[str, xr.DataArray],
 ) -> xr.Dataset:
-    """Return the Dataset, with the scores of every pattern."""
+    """Return the Dataset, with the scores of each pattern."""
     axes, variance = parts["axes"], parts["variance"]
     n = axes.sizes["component"]
     if is_lazy(patterns):

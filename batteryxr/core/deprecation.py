@@ -1,4 +1,4 @@
-"""Deprecation: what is renamed or goes still works for two minor releases, and warns.
+"""Deprecation: renamed or removed functions work for two minor releases, and warn.
 
 The policy is in CONTRIBUTING.md. Both decorators stand above all others::
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Minor releases for which what is deprecated still works.
+#: Minor releases for which deprecated functions still work.
 GRACE = 2
 
 
 class BatteryxrDeprecationWarning(BatteryxrWarning, DeprecationWarning):
-    """A function or an argument goes in a later release; the text says what instead."""
+    """A function or an argument is removed later; the text names the replacement."""
 
 
 class Deprecation(NamedTuple):
@@ -55,7 +55,7 @@ def deprecated(since: str, instead: str) -> Callable[[Callable[P, R]], Callable[
     since
         Release that deprecates it, such as ``"0.3"``.
     instead
-        What to call instead, as a user writes it: ``".echem.curves"``.
+        Replacement, as a user writes it: ``".echem.curves"``.
 
     Returns
     -------
@@ -88,20 +88,20 @@ def deprecated(since: str, instead: str) -> Callable[[Callable[P, R]], Callable[
 def renamed_argument(
     old: str, new: str, since: str
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Accept an argument by its former name, too, and warn.
+    """Accept an argument by its former name too, and warn.
 
     Parameters
     ----------
     old, new
-        The former name and the present one, which the function has.
+        Former and present name; the function has the present one.
     since
         Release that renamed it, such as ``"0.3"``.
 
     Returns
     -------
     callable
-        A decorator. The signature shows the present name alone; the former one, as a
-        keyword, is passed on under it.
+        A decorator. The signature shows the present name only; the former name is
+        accepted as a keyword.
     """
     removed = _removal(since)
 
@@ -135,7 +135,7 @@ def renamed_argument(
 
 
 def is_due(removed: str, version: str) -> bool:
-    """Tell whether `version` is the release in which something had to go."""
+    """Return whether `version` is the release in which something must be removed."""
     return _numbers(version) >= _numbers(removed)
 
 

@@ -1,4 +1,4 @@
-"""Devices: where arrays are computed, and how they get there and back."""
+"""Devices: move arrays to where they are computed, and back."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Array]:
     Parameters
     ----------
     device
-        ``"cpu"``, ``"cupy"``, ``"torch"`` (PyTorch on the CPU), or any name of a
-        device that PyTorch knows, such as ``"cuda:0"``.
+        ``"cpu"``, ``"cupy"``, ``"torch"`` (PyTorch on the CPU), or any device name of
+        PyTorch, such as ``"cuda:0"``.
     purpose
-        What needs it, for messages, such as ``"phase retrieval"``.
+        Purpose, for messages, such as ``"phase retrieval"``.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def to_device_of(like: Array, array: np.ndarray) -> Array:
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """Return an array of any device as NumPy."""
+    """Return an array of any device as a NumPy array."""
     if hasattr(array, "get"):  # CuPy
         return np.asarray(array.get())
     if hasattr(array, "detach"):  # PyTorch

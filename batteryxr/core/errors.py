@@ -1,4 +1,4 @@
-"""Exceptions and warnings: each says what was found and what mends it."""
+"""Exceptions and warnings: each names what was found and how to mend it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ArgumentError(BatteryxrError):
     found
         The value that was passed.
     expected
-        What is accepted, as the end of "expected ...".
+        Accepted values, as the end of "expected ...".
     mend
-        What to do about it, as a sentence.
+        Remedy, as a sentence.
     """
 
     def __init__(self, argument: str, found: object, expected: str, mend: str = ""):
@@ -34,7 +34,7 @@ class ArgumentError(BatteryxrError):
 
 
 def _shown(value: object) -> str:
-    """Return a value as it is told in a message: arrays by their kind and size."""
+    """Return a value as shown in a message: arrays by their kind and size."""
     sizes = getattr(value, "sizes", None)
     if isinstance(sizes, Mapping):
         words = ", ".join(f"{dim}: {n}" for dim, n in sizes.items())
@@ -49,16 +49,16 @@ def _shown(value: object) -> str:
 class DataError(BatteryxrError):
     """Data hold something that the function cannot work with.
 
-    `ArgumentError` names what the user passed; this names what was found in it.
+    `ArgumentError` names the passed value; this error names what was found in the data.
 
     Parameters
     ----------
     what
-        What the data are called: a variable, a coordinate or an argument.
+        Name of the data: a variable, a coordinate or an argument.
     problem
-        What was found, as the end of a sentence that begins with `what`.
+        Problem, as the end of a sentence that begins with `what`.
     mend
-        What to do about it, as a sentence.
+        Remedy, as a sentence.
     """
 
     def __init__(self, what: str, problem: str, mend: str = ""):
@@ -94,7 +94,7 @@ class FileFormatError(BatteryxrError):
     path
         The file.
     problem
-        What is wrong, and what mends it.
+        Problem, and its remedy.
     line
         Line number, from 1, where the format has lines.
     """
@@ -105,15 +105,15 @@ class FileFormatError(BatteryxrError):
 
 
 class NothingFoundError(FileFormatError):
-    """Sound files hold nothing of what was asked for."""
+    """Sound files hold nothing that was asked for."""
 
 
 class StoreError(BatteryxrError):
-    """A store holds something else than what the call would write there."""
+    """A store holds something other than what the call would write."""
 
 
 class SampleError(BatteryxrError):
-    """A measured sample cannot be had, or a file is not the one registered."""
+    """A measured sample is not available, or a file is not the registered one."""
 
 
 class ConvergenceError(BatteryxrError):

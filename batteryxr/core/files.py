@@ -1,4 +1,4 @@
-"""Files that are written: whole or not at all, and never over others by chance."""
+"""Files that are written whole or not at all, and never over others by accident."""
 
 from __future__ import annotations
 
@@ -18,27 +18,26 @@ if TYPE_CHECKING:
 def whole_file(
     path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> Iterator[Path]:
-    """Give a place to write a file to, which appears at `path` when the block ends.
+    """Yield a path to write a file to; it appears at `path` when the block ends.
 
-    If the block fails, or the process dies in it, what was at `path` before is there
-    as it was.
+    If the block fails, or the process dies in it, the former content of `path` remains.
 
     Parameters
     ----------
     path
-        The file; its folder must be there.
+        The file; its folder must exist.
     overwrite
-        Replace a file that is there already.
+        Replace an existing file.
 
     Yields
     ------
     pathlib.Path
-        A file of the same name in a folder of its own beside it.
+        A file of the same name in a separate folder beside it.
 
     Raises
     ------
     ArgumentError
-        If the folder is not there, or `path` is a folder.
+        If the folder does not exist, or `path` is a folder.
     StoreError
         If the file exists and `overwrite` is False, or the system refuses to write.
     """

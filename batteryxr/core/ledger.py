@@ -1,4 +1,4 @@
-"""Ledgers: what long work has finished, kept in a store so that it can go on."""
+"""Ledgers: finished pieces of long work, kept in a store so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from batteryxr.core.store import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: Key under which a ledger notes what its pieces are made of.
+#: Key under which a ledger notes the origin of its pieces.
 _CLAIM = "claim"
-#: What the store keeps in the journal for itself.
+#: Objects that the store keeps in the journal for itself.
 _OWN = (
     *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-"),
     *("gone-", "v-", METADATA),
 )
-#: Reads of a piece that is written anew at the same time, before it counts as missing.
+#: Attempts to read a piece that is being rewritten, before it counts as missing.
 _TRIES = 5
 
 
 class Piece(NamedTuple):
-    """What was put under a key: arrays by name, and attributes."""
+    """Content of a piece: arrays by name, and attributes."""
 
     arrays: dict[str, np.ndarray]
     attrs: dict[str, Any]
@@ -52,17 +52,18 @@ class Piece(NamedTuple):
 class Ledger:
     """Pieces of a long calculation, each kept whole in a zarr store once it is done.
 
-    Killed at any moment, the store holds each piece as it was put last: a piece lies in
-    one of two slots, the mark that it is whole is written last, and the next one goes
-    into the slot of the older. Putting a piece costs the same however many there are.
-    Readers may look on while others write; one key has one writer at a time.
+    If the process is killed at any moment, the store holds each piece as it was put
+    last. A piece lies in one of two slots; the mark that it is complete is written
+    last, and the next piece goes into the slot of the older one. Putting a piece costs
+    the same however many there are. Others may read while one writes; a key has one
+    writer at a time.
 
     Parameters
     ----------
     path
         The zarr store: a path, a URL or a zarr store.
     group
-        Where the pieces lie inside it.
+        Group of the pieces inside it.
 
     Examples
     --------
@@ -77,7 +78,7 @@ class Ledger:
     group: str
 
     def claim(self, mark: Mapping[str, Any]) -> None:
-        """Note what the pieces are made of, or check that it is the same.
+        """Note the origin of the pieces, or check that it is the same.
 
         Parameters
         ----------
@@ -87,7 +88,8 @@ class Ledger:
         Raises
         ------
         StoreError
-            If the pieces that are there were made of something else; it names what.
+            If the existing pieces have another origin; the message names the
+            difference.
         """
         wanted = json.loads(json.dumps(mark))
         stored = self.mark()
@@ -104,16 +106,16 @@ class Ledger:
             )
 
     def mark(self) -> dict[str, Any] | None:
-        """Return what the ledger was claimed for; None if it never was."""
+        """Return the mark that the ledger was claimed with; None if it never was."""
         claim = self.get(_CLAIM)
         return None if claim is None else claim.attrs["mark"]
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Return those keys whose piece is not there."""
+        """Return the keys whose pieces are missing."""
         return [key for key in keys if not self.has(key)]
 
     def has(self, key: str) -> bool:
-        """Tell whether a whole piece is there."""
+        """Return whether a complete piece exists."""
         return self._newest(key) is not None
 
     def put(
@@ -122,17 +124,17 @@ class Ledger:
         arrays: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
         **attrs: Any,
     ) -> None:
-        """Keep a piece; what was there stays until the new one is whole.
+        """Store a piece; the former piece stays until the new one is complete.
 
         Parameters
         ----------
         key
             Name of the piece; slashes make folders.
         arrays
-            By name, or pairs that are written as they come, each before the next one
+            Arrays by name, or pairs that are written in turn, each before the next one
             is made.
         **attrs
-            JSON values beside the arrays.
+            JSON values stored with the arrays.
         """
         import zarr
 
@@ -155,9 +157,9 @@ class Ledger:
                 group.attrs.update(mark_whole(told, turn, digests))
 
     def get(self, key: str, *names: str) -> Piece | None:
-        """Return the newest whole piece, or only these arrays of it; None if missing.
+        """Return the newest complete piece, or only some arrays; None if missing.
 
-        Safe while somebody else puts the piece anew.
+        Safe while another process rewrites the piece.
         """
         for _ in range(_TRIES):
             newest = self._newest(key)
@@ -166,7 +168,7 @@ class Ledger:
             try:
                 piece = self._read(key, newest, names)
             except (FileNotFoundError, KeyError, ValueError) as error:
-                problem = error  # or its slot was taken for a newer one
+                problem = error  # or its slot was reused
                 continue
             if self._newest(key) == newest:
                 return piece
@@ -201,18 +203,18 @@ class Ledger:
         return piece.arrays[name]
 
     def forget(self, key: str) -> None:
-        """Delete a piece, if it is there."""
+        """Delete a piece, if it exists."""
         with snapshot(self.location, f"without {self.group}/{key}") as location:
             for slot in _SLOTS:
                 location.delete_below(self._name(key, slot))
 
     @property
     def location(self) -> Location:
-        """Where the store lies."""
+        """Location of the store."""
         return location_of(self.path)
 
     def __str__(self) -> str:
-        """Return where the ledger lies, for messages."""
+        """Return the location of the ledger, for messages."""
         shown = self.group.removesuffix(JOURNAL).strip("/")
         return f"{self.path}, group {shown!r}" if shown else str(self.path)
 
@@ -224,11 +226,11 @@ class Ledger:
         return max(found, key=lambda slot: slot.turn, default=None)
 
     def _slot(self, key: str, slot: int) -> _Slot | None:
-        """Return a slot; None if it was never begun, or killed while it was written.
+        """Return a slot; None if it was never begun, or its writing was interrupted.
 
-        The metadata is read as the text that it is: this is asked often, and what zarr
-        raises where nothing is keeps the arrays of its caller in memory, by tracebacks
-        that refer to themselves.
+        The metadata is read as plain text. This is called often, and the errors that
+        zarr raises for missing nodes keep the arrays of its caller in memory, by
+        tracebacks that refer to themselves.
         """
         content = self.location.get(f"{self._name(key, slot)}/{METADATA}")
         try:
@@ -254,9 +256,9 @@ _CHOOSE = "Choose another store or group, or delete it."
 
 @contextmanager
 def _nothing_half(location: Location, name: str) -> Iterator[Any]:
-    """Yield where to write a piece; delete one that fails: it may be what fills a disk.
+    """Yield the store to write a piece to; delete a failed piece.
 
-    Chunks of it that are on their way do not arrive any more.
+    Chunks of it that are still being written do not arrive any more.
     """
     from batteryxr.core.store.fence import Fence, FencedStore
 
@@ -265,7 +267,7 @@ def _nothing_half(location: Location, name: str) -> Iterator[Any]:
         yield store if location.transacts else FencedStore(store, fence)
     except BaseException:
         fence.close()
-        with suppress(Exception):  # the error that is told is the first
+        with suppress(Exception):  # the first error is reported
             location.delete_below(name)
         raise
 
@@ -285,7 +287,7 @@ def _write_array(group: Any, name: str, values: np.ndarray) -> None:
 
 
 def mark_digest(mark: Mapping[str, Any]) -> str:
-    """Return a digest of what a ledger is claimed for."""
+    """Return a digest of the mark that a ledger is claimed with."""
     return digest_of(json.dumps(mark, sort_keys=True).encode())
 
 

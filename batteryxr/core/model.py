@@ -1,8 +1,7 @@
-"""The data model: names, units and meanings, and the checks that hold data to it.
+"""The data model: names, units and meanings, and checks of data against it.
 
-This is the one place that says what a dimension or variable is called. Readers
-produce these names, accessors rely on them, and every message about a missing one
-comes from here.
+This module alone defines the names of dimensions and variables. Readers produce these
+names, accessors rely on them, and every message about a missing name comes from here.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from batteryxr.core.errors import ChunkingError, DimensionError, VariableError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: What each dimension means, for messages and accessor summaries.
+#: Meaning of each dimension, for messages and accessor summaries.
 DIMENSIONS: dict[str, str] = {
     "scan": "exposures of an operando series",
     "state": "chosen voltage states",
@@ -153,7 +152,7 @@ def attributes(name: str, **attrs: Any) -> dict[str, Any]:
 def require_dims(
     obj: xr.DataArray | xr.Dataset, dims: Iterable[str], *, caller: str
 ) -> None:
-    """Raise a `DimensionError` that names what is missing and how to mend it."""
+    """Raise a `DimensionError` that names missing dimensions and the remedy."""
     present = [str(d) for d in obj.dims]
     missing = [d for d in dims if d not in present]
     if not missing:
@@ -175,7 +174,7 @@ def require_dims(
 
 
 def require_variables(ds: xr.Dataset, names: Iterable[str], *, caller: str) -> None:
-    """Raise a `VariableError` that names what is missing and what comes near."""
+    """Raise a `VariableError` that names missing variables and similar names."""
     if not isinstance(ds, xr.Dataset):
         raise VariableError(
             f"{caller} needs a Dataset; found a {type(ds).__name__}. "
@@ -199,7 +198,7 @@ def require_variables(ds: xr.Dataset, names: Iterable[str], *, caller: str) -> N
 
 def require_whole(obj: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> None:
     """Raise a `ChunkingError` where dask chunks split `dim`."""
-    # Variable by variable: coordinates may be chunked otherwise than the data.
+    # Check each variable: coordinates may be chunked differently from the data.
     for array in [obj] if isinstance(obj, xr.DataArray) else obj.values():
         chunks = array.variable.chunksizes.get(dim, ())
         if len(chunks) > 1:

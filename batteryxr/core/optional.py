@@ -1,4 +1,4 @@
-"""Libraries that are imported when called: quietly, and with a plain sentence."""
+"""Optional libraries, imported on demand: quietly, and with a clear message."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: Modules of the standard library that have faster twins elsewhere.
 _TWINNED = ("zlib", "gzip", "bz2", "lzma", "zipfile", "tarfile", "json", "pickle")
-#: What libraries leave in the environment for themselves, once read. Not all that is
-#: new: another thread may have put it there.
+#: Names that libraries leave in the environment for themselves. Other new names may
+#: come from another thread.
 _LEFT_IN_ENVIRONMENT = ("_RJEM_MALLOC_CONF", "_PYVIZ_COMMS_INSTALLED")
 _importing = threading.RLock()
 
@@ -39,10 +39,10 @@ def require(
     module
         Name to import.
     extra
-        The extra of batteryxr that brings it; None for what the user installs
-        separately (a GPL library, for example).
+        The extra of batteryxr that installs it; None for libraries that the user
+        installs separately (a GPL library, for example).
     purpose
-        What needs it, such as ``"reading Neware .ndax files"``.
+        Purpose of the module, such as ``"reading Neware .ndax files"``.
     package
         Name to install, if it differs from `module`.
     without
@@ -51,7 +51,7 @@ def require(
     Raises
     ------
     MissingDependencyError
-        With the command that installs it.
+        If it is not installed; the message gives the command that installs it.
     """
     try:
         return load(module, without=without)
@@ -64,15 +64,15 @@ def require(
 
 
 def load(module: str, *, without: Sequence[str] = ()) -> Any:
-    """Import and return a module, leaving the rest of the process as it was.
+    """Import and return a module, leaving the rest of the process unchanged.
 
     Parameters
     ----------
     module
         Name to import.
     without
-        Modules that `module` is not to find, where they are not loaded yet: it would
-        use them to replace what belongs to all.
+        Modules that are hidden from `module` unless they are loaded already: it would
+        use them to replace shared functions.
     """
     if module in sys.modules:
         return importlib.import_module(module)
@@ -82,10 +82,10 @@ def load(module: str, *, without: Sequence[str] = ()) -> Any:
 
 @contextmanager
 def unchanged_process() -> Iterator[None]:
-    """Put back what imports inside the block replace for the whole process.
+    """Restore what imports inside the block replace for the whole process.
 
-    That is: functions of the standard library that have twins, how warnings are
-    written, the state of ``random``, and names in the environment. Other threads see
+    Restored are functions of the standard library that have twins, the format of
+    warnings, the state of ``random``, and names in the environment. Other threads see
     the change until the block ends; one thread at a time is inside.
     """
     with _importing:
@@ -123,7 +123,7 @@ def _functions() -> dict[tuple[str, str], Any]:
 
 
 class _Hiding:
-    """Finder that tells the thread that made it that some modules are not there."""
+    """Finder that hides some modules from the thread that made it."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names, self._thread = frozenset(names), threading.get_ident()

@@ -1,4 +1,4 @@
-"""What all plots share: hvplot without the internet, colours, axis labels."""
+"""Shared parts of all plots: hvplot without the internet, colours, axis labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import holoviews
 
     class Holoviews(Protocol):
-        """What plots use of holoviews."""
+        """Parts of holoviews that plots use."""
 
         Area: type[holoviews.core.ViewableElement]
         Bars: type[holoviews.core.ViewableElement]
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
             """Return the figure of a plot."""
 
 
-#: Colours of components, clusters and curves, told apart by colour-blind readers too
+#: Colours of components, clusters and curves, also distinct for colour-blind readers
 #: (Okabe and Ito, then Tol).
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
@@ -52,27 +52,27 @@ COLOURS = (
 #: Colours of the branches of a cycle.
 BRANCH_COLOURS = {"charge": "#D55E00", "discharge": "#0072B2", "rest": "#7f8c8d"}
 
-#: What has no branch, and what only frames a plot.
+#: Colour of items without a branch, and of frames.
 NEUTRAL = "#555555"
 
 
-#: What Bokeh takes for the begin or end of a formula.
+#: Signs that Bokeh takes for the begin or end of a formula.
 _FORMULA = re.compile(r"(\$)(?=\$)|(\\)(?=[\[\]()])")
 
 
 def plain(text: str) -> str:
     """Return a text in which Bokeh finds no formula.
 
-    For one it loads and runs a script from the internet, whoever wrote the text: a word
-    joiner, which is not seen, parts the signs.
+    For a formula it loads and runs a script from the internet, whoever wrote the text.
+    An invisible word joiner separates the signs.
     """
     return _FORMULA.sub("\\g<0>\u2060", text)
 
 
 def as_title(text: str) -> str:
-    """Return a text as a title that is shown as it stands.
+    """Return a text as a title that is shown unchanged.
 
-    Holoviews fills in what it finds between braces.
+    Holoviews would replace text between braces.
     """
     return plain(text).replace("{", "{{").replace("}", "}}")
 
@@ -96,10 +96,10 @@ def axis_label(array: xr.DataArray, words: str = "") -> str:
     Parameters
     ----------
     array
-        Its ``long_name`` (else its name) and ``units`` are used; units of 1 are not
-        written.
+        Array whose ``long_name`` (else its name) and ``units`` are used; units of 1 are
+        not written.
     words
-        Words in place of its long name.
+        Words that replace the long name.
     """
     words = words or str(array.attrs.get("long_name", array.name))
     units = str(array.attrs.get("units", "1"))
@@ -118,8 +118,8 @@ def dimension(
 def load_hvplot() -> Holoviews:
     """Import hvplot with its script served from this machine; return holoviews.
 
-    Panel before 1.10 takes BokehJS from the internet unless it is embedded before
-    hvplot is imported; later versions are served by Jupyter itself.
+    Panel before 1.10 loads BokehJS from the internet unless it is embedded before
+    hvplot is imported. Later versions are served by Jupyter itself.
     """
     import warnings
     from importlib.metadata import version
@@ -137,14 +137,14 @@ def load_hvplot() -> Holoviews:
 
 #: Elements that take a colour of their own.
 _COLOURED = ("Curve", "Scatter", "Spread", "Area", "ErrorBars", "VLine", "Points")
-#: Discharges are dashed where charges of the same sample stand beside them.
+#: Discharges are dashed where charges of the same sample are drawn beside them.
 _DASHED = ("discharge",)
-#: Kinds that hide what is below them.
+#: Elements that hide those below them.
 _PICTURES = ("Image", "QuadMesh", "HeatMap", "RGB")
 
 
 def each_sample(result: xr.Dataset) -> dict[str, xr.Dataset]:
-    """Return what each sample has, without the rows that only others have."""
+    """Return the part of each sample, without rows that only other samples have."""
     names = result["sample"].values if "sample" in result.coords else None
     out = {}
     for k in range(result.sizes["sample"]):
@@ -164,15 +164,16 @@ def each_sample(result: xr.Dataset) -> dict[str, xr.Dataset]:
 def overlay_samples(
     plot: Callable[..., Any], result: xr.Dataset, **options: Any
 ) -> Any:
-    """Draw a plot for each sample of a result, and put them on one another."""
+    """Draw a plot for each sample of a result, and overlay them."""
     one = {name: plot(part, **options) for name, part in each_sample(result).items()}
     return overlaid(one)
 
 
 def overlaid(plots: Mapping[str, Any]) -> Any:
-    """Put plots on one another, panel by panel, told apart by sample.
+    """Overlay plots, panel by panel, with samples distinguished by colour.
 
-    Pictures, which would hide one another, and plots of unlike panels lie side by side.
+    Pictures, which would hide each other, and plots with different panels lie side by
+    side.
     """
     hv: Any = load_hvplot()
     first = next(iter(plots.values()))
@@ -197,7 +198,7 @@ def overlaid(plots: Mapping[str, Any]) -> Any:
 
 
 def _hides(hv: Any, drawn: Any) -> bool:
-    """Tell whether a picture is in a plot."""
+    """Return whether a plot contains a picture."""
     panels = list(drawn) if isinstance(drawn, hv.Layout) else [drawn]
     elements = [e for panel in panels for e in _elements(hv, panel)]
     return any(type(e).__name__ in _PICTURES for e in elements)
@@ -234,7 +235,7 @@ def _of_sample(element: Any, name: str, colour: str) -> Any:
 
 
 def joined(results: Mapping[str, Any]) -> Any:
-    """Join results along ``sample``; rows that only some have are missing in others.
+    """Join results along ``sample``; rows that a sample lacks are missing values.
 
     A coordinate on another dimension that differs between samples lies on both.
     """

@@ -32,7 +32,7 @@ def track(
     Parameters
     ----------
     items
-        What to walk through.
+        Items to iterate over.
     what
         Label of the bar, a verb in the present: "Reading patterns".
     total
@@ -61,13 +61,13 @@ def bar(
 
 @contextmanager
 def watched(watcher: Watcher) -> Iterator[None]:
-    """Tell `watcher` of every step inside the block, in place of any bar.
+    """Report every step inside the block to `watcher`, in place of any bar.
 
     Parameters
     ----------
     watcher
-        Called with what is done, how many steps are done and how many there are; with
-        an empty text where work only asks whether to go on. What it raises ends the
+        Called with the label, the number of steps done and the total; with an empty
+        text where work only asks whether to continue. An error that it raises ends the
         work: this is how a panel stops a calculation.
     """
     token = _WATCHER.set(watcher)
@@ -78,7 +78,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 def stopper() -> Callable[[], None]:
-    """Return what long work calls, from any thread, where it may be stopped."""
+    """Return a function that long work calls, from any thread, to stop on request."""
     watcher = _WATCHER.get()
     if watcher is None:
         return lambda: None
@@ -86,16 +86,16 @@ def stopper() -> Callable[[], None]:
 
 
 def shell() -> Any:
-    """Return IPython's running shell, or None; only a notebook's has a kernel.
+    """Return IPython's running shell, or None; only that of a notebook has a kernel.
 
-    Does not import IPython: where nobody has, there is no shell.
+    Does not import IPython: without that import there is no shell.
     """
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython is not None else None
 
 
 class _Watched:
-    """What tqdm's bar can do, for a watcher."""
+    """Replacement of tqdm's bar that reports to a watcher."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Watched:
         self._watcher(self._what, self._done, self._total)
 
     def close(self) -> None:
-        """End it, as tqdm's bar is ended."""
+        """End the bar, as for tqdm."""
 
     def __enter__(self) -> _Watched:
         return self
@@ -132,11 +132,11 @@ class _Watched:
 
 @cache
 def _tqdm() -> Any:
-    """Return tqdm's bar, and leave the user to choose how processes start.
+    """Return tqdm's bar, without fixing the start method of processes.
 
-    The first bar of a process makes a lock between processes, and so settles the
-    start method for good: ``multiprocessing.set_start_method`` fails from then on. The
-    same lock, made here, does not.
+    The first bar of a process makes a lock between processes, which fixes the start
+    method for good: ``multiprocessing.set_start_method`` fails from then on. The same
+    lock, made here, does not fix it.
     """
     from tqdm.auto import tqdm
     from tqdm.std import TqdmDefaultWriteLock as Lock
@@ -144,7 +144,7 @@ def _tqdm() -> Any:
     if not hasattr(Lock, "mp_lock"):
         usual = multiprocessing.get_all_start_methods()[0]
         start = multiprocessing.get_start_method(allow_none=True) or usual
-        # Where there are no such locks tqdm finds out, and does without.
+        # tqdm finds out itself where no locks exist, and works without.
         with suppress(ImportError, OSError):
             Lock.mp_lock = multiprocessing.get_context(start).RLock()
     return tqdm

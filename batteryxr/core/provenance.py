@@ -28,35 +28,35 @@ if typing.TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Arguments that change how a call looks, not what it returns.
+#: Arguments that change how a call looks, not its result.
 _PRESENTATION = frozenset({"progress"})
-#: Arrays up to this size are written into the call; larger ones must be supplied again.
+#: Largest size of arrays that are written into the call; others must be given again.
 _INLINE = 1000
-#: Stands for a file or a store in a call: it is somewhere else on another machine.
+#: Marks a file or a store in a call: its path differs on another machine.
 _PLACE = "$place"
-#: Rooms whose functions take files first.
+#: Packages whose functions take files first.
 _OF_FILES = frozenset({"io", "operando"})
 _LABELLED = (xr.DataArray, xr.Dataset, xr.DataTree)
-#: Dataclasses that may stand in a call, by name.
+#: Dataclasses that a call may contain, by name.
 REPLAYABLE: dict[str, type] = {}
-#: Recorded functions by their home and name: what a call may call again.
+#: Recorded functions by home and name, which `replay` may call.
 RECORDED: dict[tuple[str, str], Callable[..., Any]] = {}
 
 
 def replayable(cls: type[R]) -> type[R]:
-    """Let instances of a dataclass be written into a call and read back."""
+    """Allow instances of a dataclass to be written into a call and read back."""
     REPLAYABLE[cls.__name__] = cls
     return cls
 
 
 def recorded(function: Callable[P, R]) -> Callable[P, R]:
-    """Check the arguments of a public function, and stamp its result with the call.
+    """Check the arguments of a public function, and note the call on its result.
 
-    The result's ``attrs`` receive ``batteryxr_call`` (JSON: accessor, method and all
-    arguments, defaults included, but the data or files that come first; a simulation's
-    size, say, is kept), ``batteryxr_version``, and a line of
-    CF ``history``: after its own where the function passed one on, else after that of
-    the first argument.
+    The ``attrs`` of the result receive ``batteryxr_call`` (JSON: accessor, method and
+    all arguments including defaults), ``batteryxr_version``, and a line of CF
+    ``history``. The data or files that come first are left out of the call; other first
+    arguments, such as a simulation's size, are kept. The history line follows that of
+    the result where the function passed one on, else that of the first argument.
     """
     signature = inspect.signature(function)
     home = _home(function.__module__)
@@ -74,7 +74,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
             for name, value in bound.arguments.items()
             if name not in _PRESENTATION
         }
-        # Readers name their files in `source_files`, without anybody's folders.
+        # Readers name their files in `source_files`, without private folders.
         if home.get("accessor") in _OF_FILES or '"$data"' in json.dumps(encoded[first]):
             del encoded[first]
         source = bound.arguments[first]
@@ -86,7 +86,7 @@ def recorded(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _register(key: tuple[str, str], function: Callable[..., Any]) -> None:
-    """Let a function be called again; one name stands for one function."""
+    """Register a function for replay; one name stands for one function."""
     before = RECORDED.get(key)
     if before is not None and before.__module__ != function.__module__:
         raise TypeError(f"{key} is recorded in {before.__module__} already")
@@ -105,7 +105,8 @@ def stamp(
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     words = told_call(next(iter(home.values())), method, arguments)
     line = f"{now} batteryxr {__version__}: {words}"
-    # What the function passed on (of a series that it labelled, say) comes first.
+    # History that the function passed on (of a labelled series, for example) comes
+    # first.
     before = result.attrs.get("history", "")
     if not before and isinstance(source, _LABELLED):
         before = source.attrs.get("history", "")
@@ -115,13 +116,13 @@ def stamp(
 
 
 def told_call(home: str, method: str, arguments: dict[str, Any]) -> str:
-    """Return an encoded call as it is read."""
+    """Return an encoded call in readable form."""
     words = ", ".join(f"{k}={_told(v)}" for k, v in arguments.items())
     return f"{home}.{method}({words})"
 
 
 def _told(value: Any) -> str:
-    """Return an encoded argument as it is read: objects as calls that make them."""
+    """Return an encoded argument in readable form: objects as calls that make them."""
     if isinstance(value, dict) and _PLACE in value:
         return json.dumps(value[_PLACE])
     if isinstance(value, dict) and "$object" in value:
@@ -136,7 +137,7 @@ def _told(value: Any) -> str:
 
 
 def _home(module: str) -> dict[str, str]:
-    """Tell where a function is at home: an accessor of ours, or anybody's module."""
+    """Return the home of a function: an accessor of ours, or another module."""
     first, *rest = module.split(".")
     ours = first == "batteryxr" and rest
     return {"accessor": rest[0]} if ours else {"module": module}
@@ -145,7 +146,7 @@ def _home(module: str) -> dict[str, str]:
 def argument_kinds(
     function: Callable[..., Any], signature: inspect.Signature
 ) -> dict[str, Any]:
-    """Return what a function takes by name; of ``*args`` and ``**kwargs`` the whole."""
+    """Return the argument types by name; ``*args`` and ``**kwargs`` as a whole."""
     told = resolved(function)
     whole: dict[Any, Callable[[Any], Any]] = {
         inspect.Parameter.VAR_POSITIONAL: lambda kind: types.GenericAlias(
@@ -162,9 +163,9 @@ def argument_kinds(
 
 
 def holds_place(encoded: Any, kind: Any) -> bool:
-    """Tell whether an encoded argument names a file or a store, at any depth.
+    """Return whether an encoded argument names a file or a store, at any depth.
 
-    Objects apart: they are asked field by field.
+    Objects are excluded: their fields are checked one by one.
     """
     if isinstance(encoded, dict):
         if _PLACE in encoded:
@@ -178,7 +179,7 @@ def holds_place(encoded: Any, kind: Any) -> bool:
 
 
 def _takes_place(text: str, kind: Any) -> bool:
-    """Tell whether an annotation takes a path, and a text as nothing else."""
+    """Return whether an annotation takes a path, and a text in no other role."""
     members = list(_members(kind))
     words = (k for k in members if typing.get_origin(k) in (Annotated, Literal))
     return any(map(_is_path, members)) and not any(fits(text, word) for word in words)
@@ -190,7 +191,7 @@ def _is_path(kind: Any) -> bool:
 
 
 def _members(kind: Any) -> Iterator[Any]:
-    """Yield what an annotation allows: unions and aliases of unions taken apart."""
+    """Yield the types that an annotation allows; unions and aliases are split."""
     base = typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
     if typing.get_origin(base) in (typing.Union, types.UnionType):
         for each in typing.get_args(base):
@@ -200,7 +201,7 @@ def _members(kind: Any) -> Iterator[Any]:
 
 
 def _item_kind(kind: Any, whole: type) -> Any:
-    """Return what an annotation allows for the items of a list, or of a mapping."""
+    """Return the type that an annotation allows for the items of a list or mapping."""
     inner: list[Any] = []
     for member in _members(kind):
         base = typing.get_args(member)[0] if _is_annotated(member) else member
@@ -218,15 +219,15 @@ def _is_annotated(kind: Any) -> bool:
 
 
 def encode(value: Any, kind: Any = Any) -> Any:
-    """Turn an argument into JSON; labelled data become a note of what they were.
+    """Turn an argument into JSON; labelled data become a note of their type and sizes.
 
     Parameters
     ----------
     value
         The argument.
     kind
-        Its annotation, which tells texts that are places: of these the last name is
-        kept, whatever lists and objects they stand in.
+        Its annotation, which shows whether texts are paths. Only the last name of a
+        path is kept, in whatever lists and objects it lies.
     """
     if isinstance(value, str):
         return {_PLACE: PurePath(value).name} if _takes_place(value, kind) else value

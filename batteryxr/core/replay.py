@@ -1,8 +1,8 @@
-"""Replay: the call that a result carries, made again.
+"""Replay: repeat the call that a result carries.
 
-A result may come from anybody's store, so its call is read as data: a function must
-have been recorded by this session, places of files and stores are given anew, and what
-is called is printed first.
+A result may come from anyone's store, so its call is read as data: the function must
+have been recorded in this session, paths of files and stores are given again, and the
+call is printed first.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 _ROOMS = frozenset(
     {"cdi", "echem", "io", "nmf", "operando", "samples", "simulate", "xanes"}
 )
-#: Types of arrays that a call may hold; NumPy reads more into a string than a type.
+#: Types of arrays that a call may hold; NumPy accepts more strings than types.
 _DTYPE = re.compile(
     r"bool|u?int(8|16|32|64)|float(16|32|64)|complex(64|128)|[<>=]?U[0-9]{1,4}"
 )
-#: Arguments that are run as regular expressions.
+#: Arguments that are used as regular expressions.
 _EXPRESSIONS = frozenset({"pattern"})
-#: Largest whole number that a call may bring: sizes, counts and passes.
+#: Largest whole number that a call may contain: sizes, counts and iterations.
 _MOST = 1_000_000
-#: Characters of a call; one that batteryxr writes has some thousands.
+#: Largest number of characters of a call; usual calls have some thousands.
 _LONGEST = 1_000_000
 
 
@@ -62,10 +62,10 @@ def replay(
     show: bool = True,
     **arguments: Annotated[Any, OwnLabels()],
 ) -> Any:
-    """Call again what made `result`, on `data`.
+    """Repeat the call that made `result`, on `data`.
 
     Only functions that batteryxr, or a module that you have imported, has recorded are
-    called; no text of the result is run.
+    called; no text of the result is executed.
 
     Parameters
     ----------
@@ -73,23 +73,23 @@ def replay(
         A result of batteryxr, also one read back from a file.
     data
         The first argument of the original call: the object whose accessor was used.
-        Not needed where there was none, as in a simulation.
+        Not needed if there was none, as in a simulation.
     show
         Print the call before it runs.
     **arguments
-        Arguments of the original call that it names without holding them: labelled or
-        large arrays, and places of files and stores.
+        Arguments of the original call that it names but does not hold: labelled or
+        large arrays, and paths of files and stores.
 
     Returns
     -------
     same type as `result`
-        The result made anew.
+        The repeated result.
 
     Raises
     ------
     ArgumentError
-        If `result` carries no call, the call is none of a recorded function, or an
-        argument must be supplied.
+        If `result` carries no call, the call is not of a recorded function, or an
+        argument must be given.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def _arguments(
     signature: inspect.Signature,
     given: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the arguments of a call by name, those given anew among them."""
+    """Return the arguments of a call by name, including those given again."""
     kinds = argument_kinds(function, signature)
     free = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     within = set(_names(call.arguments))
@@ -196,7 +196,7 @@ def _arguments(
 
 
 def _to_be_given(value: Any, name: str, kind: Any) -> str:
-    """Return what must be given anew, of what a store may not decide; "" if nothing."""
+    """Return a request for a value that a store may not decide; "" if none."""
     if holds_place(value, kind):
         return "the place that this call shall use; a store's own is not taken"
     if name in _EXPRESSIONS and value is not None and not _ends_soon(value):
@@ -207,10 +207,10 @@ def _to_be_given(value: Any, name: str, kind: Any) -> str:
 
 
 def _ends_soon(expression: Any) -> bool:
-    """Tell whether a search for a regular expression cannot take long.
+    """Return whether a search for a regular expression is sure to end soon.
 
-    Repeated groups take exponential time, many repeats in a row a high power of the
-    length of a name.
+    Repeated groups take exponential time; many repeats in a row take a high power of
+    the length of a name.
     """
     if not isinstance(expression, str) or len(expression) > 200:
         return False
@@ -229,7 +229,7 @@ def _largest(value: Any) -> int:
 
 
 def _names(encoded: Any) -> Iterator[str]:
-    """Yield the names that stand anywhere inside an encoded call."""
+    """Yield all names inside an encoded call."""
     if isinstance(encoded, list):
         for item in encoded:
             yield from _names(item)
@@ -274,7 +274,7 @@ def decode(value: Any, name: str, given: dict[str, Any]) -> Any:
     Raises
     ------
     ArgumentError
-        If something must be given, or the JSON is not what `encode` writes.
+        If a value must be given, or the JSON is not of the form that `encode` writes.
     """
     try:
         return _decoded(value, name, given)

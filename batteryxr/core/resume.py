@@ -1,4 +1,4 @@
-"""Resumable writing: long results go to zarr piece by piece, and go on after a kill."""
+"""Resumable writing: long results go to zarr piece by piece, and survive a kill."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: Attribute of a result: the digest of what it was claimed for.
+#: Attribute of a result: the digest of the mark it was claimed with.
 CLAIM = "batteryxr_claim"
 
 
@@ -52,23 +52,23 @@ def write_resumable(
     dim: str,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Compute a lazy dataset piece by piece into zarr; go on where it stopped.
+    """Compute a lazy dataset piece by piece into zarr; continue where it stopped.
 
-    Each chunk along `dim` is one piece: its own graph, written by region, then noted
-    in a ledger. Killed at any moment, the store opens and a second call computes
-    only the pieces that are missing. Reads what `data` are computed from once more
-    than computing does: all values of it must be the same in a second call.
+    Each chunk along `dim` is one piece: it is computed with its own graph, written by
+    region, and noted in a ledger. If the process is killed at any moment, the store
+    opens and a second call computes only the missing pieces. The inputs of `data` are
+    read once more than computing needs: their values must be the same in a second call.
 
     Parameters
     ----------
     data
-        Dask-backed; every data variable that has `dim` is chunked alike along it.
+        Dask-backed; all data variables with `dim` have the same chunks along it.
     path, group
-        Where to write.
+        Store and group to write to.
     dim
-        The dimension to walk along.
+        Dimension of the pieces.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a progress bar; None shows it in terminals and notebooks only.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def write_resumable(
     ------
     StoreError
         If the group holds another result, or one of other data or arguments: the
-        message names what differs. If somebody else writes to the store.
+        message names the difference. Also if another process writes to the store.
     """
     data = uniform(data)
     regions = list(_regions(data, dim))
@@ -101,12 +101,12 @@ def write_resumable(
 def _is_finished(
     ledger: Ledger, location: Location, group: str, mark: dict[str, Any]
 ) -> bool:
-    """Tell whether this result is there; the ledger may be gone.
+    """Return whether this result is complete; the ledger may be gone.
 
     Raises
     ------
     StoreError
-        If it is the result of something else.
+        If the group holds the result of something else.
     """
     attributes = _attributes(location, group)
     claim = attributes.get(CLAIM)
@@ -130,7 +130,7 @@ def _require_claimed(
     data: xr.Dataset,
     dim: str,
 ) -> None:
-    """Make room for a result, or check that it was made for this one."""
+    """Make room for a result, or check that existing room is for this one."""
     if ledger.mark() is None:
         attributes = _attributes(location, group)
         if holds_data(location, group) and UNFINISHED not in attributes:
@@ -141,7 +141,8 @@ def _require_claimed(
         template = data.assign_attrs({UNFINISHED: dim, CLAIM: mark_digest(mark)})
         with changing(location) as change:
             change.write(template, group, overwrite=True, compute=False)
-    # The claim comes after the template: where it is, the template is complete.
+    # The claim is written after the template: where it exists, the template is
+    # complete.
     ledger.claim(mark)
 
 

@@ -1,4 +1,4 @@
-"""Randomness: always from a seed that the caller gives and the result stores."""
+"""Random generators, always from a seed that the caller gives and the result stores."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def generators(seed: int, n: int) -> list[np.random.Generator]:
-    """Return `n` independent generators: one each for chains, starts or blocks.
+    """Return `n` independent generators: one for each chain, start or block.
 
-    The k-th depends on the seed and on k alone, not on `n` or on who runs first.
+    The k-th depends on the seed and on k only, not on `n` or the order of execution.
     """
     sequence = np.random.SeedSequence(_checked(seed))
     return [np.random.default_rng(child) for child in sequence.spawn(n)]

@@ -1,4 +1,4 @@
-"""Unit conversion at the edge: pint reads the spelling, kernels get plain floats."""
+"""Unit conversion at the boundary: pint parses units, kernels get plain floats."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 #: Words that pint reads as something else (one cycle is 2 pi rad to it).
 _COUNTS = frozenset({"cycle", "cycles", "step", "steps", "count", "counts", "turn"})
-#: What pint would work out as Python numbers: a power of a power, an exponent of three
-#: digits. No unit is written so, and a foreign file could keep us busy for ever.
+#: Expressions that pint would compute as Python numbers: a power of a power, an
+#: exponent of three digits. No unit is written so, and a foreign file could block us
+#: for ever.
 _ENDLESS = re.compile(
     r"(\*\*|\^)\s*\(?\s*[+-]?\d{3}|\d\s*\)?\s*(\*\*|\^)[^/ ]*(\*\*|\^)"
 )
@@ -45,7 +46,7 @@ def affine(units: str, to: str) -> tuple[float, float]:
     Raises
     ------
     UnitsError
-        If one is unknown or the two measure different things.
+        If a unit is unknown or the two measure different things.
     """
     if units == to:
         return 1.0, 0.0
@@ -60,7 +61,7 @@ def affine(units: str, to: str) -> tuple[float, float]:
 
 
 def _require_readable(text: str) -> None:
-    """Raise unless a text can be handed to pint as a unit."""
+    """Raise unless a text may be passed to pint as a unit."""
     if words := _COUNTS.intersection(re.findall(r"[A-Za-z]+", text)):
         raise UnitsError(
             f"units {text!r}: {min(words)!r} is a count, not a unit. "
@@ -72,12 +73,12 @@ def _require_readable(text: str) -> None:
 
 @functools.cache
 def pint_unit(units: str) -> Any:
-    """Return units as pint has them, in the registry that pint-xarray uses.
+    """Return units as pint objects, in the registry that pint-xarray uses.
 
     Raises
     ------
     UnitsError
-        If they are unknown.
+        If the units are unknown.
     """
     import pint
 
@@ -91,7 +92,7 @@ def pint_unit(units: str) -> Any:
 
 
 def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
-    """Return `array` in units `to`; lazy, and free where they agree already.
+    """Return `array` in units `to`; lazy, and unchanged where the units agree.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
 
 
 def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
-    """Return an array in the units of the data, where the two can be converted."""
+    """Return an array in the units of the data, if they can be converted."""
     wanted, given = (a.attrs.get("units") for a in (data, other))
     if wanted is None or given is None or wanted == given:
         return other
@@ -132,7 +133,7 @@ def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     return (other * factor + offset).assign_attrs(other.attrs | {"units": wanted})
 
 
-#: Units that people write otherwise than UDUNITS does.
+#: Units whose usual spelling differs from UDUNITS.
 _WRITTEN = {
     "Angstrom": "Å",
     "angstrom": "Å",
@@ -148,13 +149,13 @@ _FACTOR = re.compile(r"([A-Za-zµμΩÅ°%]+)(?:\^|\*\*)?(-?\d+)?")
 
 
 def written(units: str) -> str:
-    """Return units as they stand in a paper, such as ``"mA h g⁻¹"``.
+    """Return units as printed in a paper, such as ``"mA h g⁻¹"``.
 
     Parameters
     ----------
     units
-        In UDUNITS spelling, such as ``"mA h g-1"`` or ``"1/Angstrom"``. What is
-        written otherwise (words, brackets) is returned as it is.
+        In UDUNITS spelling, such as ``"mA h g-1"`` or ``"1/Angstrom"``. Other texts
+        (words, brackets) are returned unchanged.
     """
     above, *below = units.split("/")
     factors = [] if above.strip() == "1" else above.split()

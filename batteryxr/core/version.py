@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 def _version() -> str:
     try:
         return version("batteryxr")
-    except PackageNotFoundError:  # a plain checkout that nobody installed
+    except PackageNotFoundError:  # a checkout that is not installed
         import tomllib
         from pathlib import Path
 

@@ -20,7 +20,7 @@ _FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
 
 
 def atoms(formula: str | Mapping[str, float]) -> dict[str, float]:
-    """Return the atoms of each element; fractions such as ``"Li10/7V6/7O2"`` too.
+    """Return the number of atoms of each element; fractions work: ``"Li10/7V6/7O2"``.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def atoms(formula: str | Mapping[str, float]) -> dict[str, float]:
 
 
 def electrons(formula: str | Mapping[str, float]) -> float:
-    """Return the electrons of a formula unit."""
+    """Return the number of electrons of a formula unit."""
     import xraydb
 
     return sum(n * xraydb.atomic_number(e) for e, n in atoms(formula).items())
@@ -53,7 +53,8 @@ def absorptive_factor(
 ) -> np.ndarray:
     """Return f'' of a formula unit at energies in eV, after Chantler.
 
-    Between the tabulated energies by power laws; beyond them the last one goes on.
+    Power laws interpolate between the tabulated energies; the last one continues
+    beyond.
     """
     total = np.zeros(np.shape(energy))
     for element, n in atoms(formula).items():

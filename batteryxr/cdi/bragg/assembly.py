@@ -1,4 +1,4 @@
-"""Repeats into one volume, and volumes into one array along the voltage states."""
+"""Sum repeats into one volume, and stack volumes along the voltage states."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sum_repeats(
 ) -> xr.DataArray:
     """Add the repeats of one state.
 
-    Lazy; with `max_shift` or `threshold` every repeat is read once before, one at a
+    Lazy. With `max_shift` or `threshold` each repeat is read once before, one at a
     time.
 
     Parameters
@@ -39,23 +39,23 @@ def sum_repeats(
         Intensity on ``repeat`` and the three axes of a rocking curve:
         ``xr.concat(list_of_frames, "repeat")``.
     max_shift
-        Move each repeat by up to so many whole voxels onto the first before adding; one
-        that would move further is an error. 0 moves none.
+        Largest shift, in whole voxels, by which a repeat is moved onto the first before
+        adding. A larger shift is an error. 0 moves none.
     threshold
-        Repeats whose correlation with the first is below are left out.
+        Leave out repeats whose correlation with the first is lower.
 
     Returns
     -------
     xarray.DataArray
-        The sum over ``repeat``. Where a repeat has no value the others stand for it;
-        NaN where none has one. ``repeats_used`` counts them.
+        The sum over ``repeat``. Where a repeat has no value, the sum of the others is
+        scaled up; NaN where no repeat has one. ``repeats_used`` counts the repeats.
 
     Raises
     ------
     ArgumentError
         If a threshold is out of range.
     DataError
-        If a repeat has moved too far.
+        If a repeat has moved farther than `max_shift`.
     DimensionError
         If there is no ``repeat``.
     """
@@ -66,7 +66,7 @@ def sum_repeats(
         kept = _alike(parts, max_shift, threshold)
         repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
     n = repeats.sizes["repeat"]
-    # Values and their number in one pass: as real and imaginary parts.
+    # Sum the values (real part) and count them (imaginary part) in one pass.
     total = repeats.isel(repeat=0, drop=True).copy(data=_sum(repeats.data))
     out = (total.real * (np.float32(n) / total.imag.where(total.imag > 0))).astype(
         np.float32
@@ -79,7 +79,7 @@ def sum_repeats(
 
 
 def _sum(values: Any) -> Any:
-    """Return sum + i number of what is not NaN along the first axis, complex64."""
+    """Return sum (real part) and count (imaginary part) of values along axis 0."""
     if isinstance(values, np.ndarray):
         total = _coded(values[0])
         for one in values[1:]:
@@ -131,20 +131,20 @@ def stack_states(
     states
         One volume for each state, cropped to one shape.
     labels
-        Direction and applied voltage of each: ``[("charge", 2.5), ...]``.
+        Direction and applied voltage of each state: ``[("charge", 2.5), ...]``.
 
     Returns
     -------
     xarray.DataArray
         On ``(state, rocking, detector_y, detector_x)`` with the coordinates
-        ``direction`` and ``voltage``. The three axes count from the middle of the
-        box; where that lay is in ``rocking_centre`` (deg), ``detector_y_centre`` and
-        ``detector_x_centre`` (pixels).
+        ``direction`` and ``voltage``. The three axes count from the middle of the box.
+        The position of the middle is in ``rocking_centre`` (deg), ``detector_y_centre``
+        and ``detector_x_centre`` (pixels).
 
     Raises
     ------
     ArgumentError
-        If numbers of volumes and states differ, or a state is none.
+        If the numbers of volumes and labels differ, or there is no volume.
     DimensionError
         If a volume has other axes or another shape.
     """
@@ -174,14 +174,14 @@ def stack_states(
 
 
 def _from_centre(volume: xr.DataArray) -> xr.DataArray:
-    """Count the axes from the box's middle; keep where that lay."""
+    """Count the axes from the middle of the box, and note where the middle was."""
     coords: dict[str, Any] = {}
     for dim in VOLUME:
         axis = volume[dim]
         middle = axis.values[axis.size // 2]
         long_name = axis.attrs.get("long_name", dim)
         attrs = _axis_attributes(dim, f"{long_name} from the centre")
-        # Set angles of the same scan differ by rounding from state to state.
+        # The same nominal angles differ by rounding from state to state.
         values = axis.values - middle
         if dim == "rocking":
             values = np.round(values, 5)

@@ -14,8 +14,8 @@ from batteryxr.core.model import require_variables
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: Axes of the measurement, those of the object that belong to them one by one, and
-#: those of a right-angled grid (nm).
+#: Axes of the measurement, the matching axes of the object, and the axes of a
+#: right-angled grid (nm).
 VOLUME = ("rocking", "detector_y", "detector_x")
 OBJECT = ("along_rocking", "along_y", "along_x")
 SPACE = ("z", "y", "x")
@@ -33,9 +33,9 @@ def space_axes(data: xr.DataArray | xr.Dataset, *, caller: str) -> tuple[str, ..
     Raises
     ------
     DimensionError
-        If it has neither.
+        If the data have neither.
     DataError
-        If one is uneven, repeats or lacks labels, or turns back.
+        If an axis is uneven, repeats or lacks labels, or turns back.
     """
     for axes in (SPACE, OBJECT):
         if set(axes) <= set(data.dims):
@@ -50,7 +50,7 @@ def space_axes(data: xr.DataArray | xr.Dataset, *, caller: str) -> tuple[str, ..
 def variable(
     data: xr.DataArray | xr.Dataset, name: str, *, caller: str
 ) -> xr.DataArray:
-    """Return a variable of a Dataset, or the array that was given instead of one.
+    """Return a variable of a Dataset; return an array unchanged.
 
     Raises
     ------
@@ -64,9 +64,9 @@ def variable(
 
 
 def sign_note(sign: int = -1) -> tuple[tuple[()], int, dict[str, str]]:
-    """Return the coordinate of an object whose forward transform has this exponent.
+    """Return the coordinate that notes the sign of an object's forward transform.
 
-    A coordinate, not an attribute: it goes along when a variable is taken out of its
+    A coordinate, not an attribute: it stays with a variable that is taken out of its
     Dataset, computed with, selected from, or concatenated.
     """
     return (), sign, {"units": "1", "long_name": "Sign of the forward transform"}
@@ -78,7 +78,7 @@ def known_sign(data: xr.DataArray | xr.Dataset, *, what: str = "crystal") -> int
     Raises
     ------
     DataError
-        If parts of it tell different signs.
+        If its parts give different signs.
     """
     parts = [data] if isinstance(data, xr.DataArray) else [data, *data.values()]
     noted = [p.attrs[SIGN] for p in parts if SIGN in p.attrs]
@@ -96,12 +96,12 @@ def known_sign(data: xr.DataArray | xr.Dataset, *, what: str = "crystal") -> int
 
 
 def require_sign(data: xr.DataArray | xr.Dataset, sign: int, *, what: str) -> None:
-    """Raise where an object is known to belong to the other transform.
+    """Raise where an object is known to have the other sign.
 
     Raises
     ------
     DataError
-        Says how to turn it.
+        If the known sign differs; the message says how to conjugate.
     """
     known = known_sign(data, what=what)
     if known is not None and known != sign:
@@ -113,28 +113,27 @@ def require_sign(data: xr.DataArray | xr.Dataset, sign: int, *, what: str) -> No
 
 
 def bare(array: xr.DataArray, axes: Sequence[str] | None = None) -> xr.DataArray:
-    """Return an array without coordinates, so that others match it by position.
+    """Return an array without coordinates, so that arrays match by position.
 
     Parameters
     ----------
     array
         Any array.
     axes
-        The axes of a volume: labels of all other dimensions stay, so that arrays are
-        matched along those.
+        Axes of a volume. Labels of the other dimensions stay, and arrays match by them.
     """
     labels = [] if axes is None else [d for d in array.dims if d not in axes]
     return array.drop_vars(set(array.coords) - set(labels))
 
 
 def inside(support: xr.DataArray) -> xr.DataArray:
-    """Return a support as bool; NaN, as `where` leaves it, is outside."""
+    """Return a support as bool; NaN (left by `where`) counts as outside."""
     known = support.fillna(0) if support.dtype.kind == "f" else support
     return known.astype(bool)
 
 
 def each_volume(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:
-    """Return a kernel, which knows one volume, for any leading dimensions.
+    """Extend a kernel for one volume to any leading dimensions.
 
     Parameters
     ----------
@@ -163,7 +162,7 @@ def steps_in_space(
     DataError
         If the volume is in the detector's frame and there is no geometry.
     DimensionError
-        If it has no axes in space, or one of a single point.
+        If there are no axes in space, or an axis has a single point.
     """
     axes = space_axes(data, caller=caller)
     if axes == OBJECT and geometry is not None:
@@ -187,12 +186,12 @@ def steps_in_space(
 def scattering_vector(
     data: xr.DataArray | xr.Dataset, geometry: xr.Dataset | None, *, caller: str
 ) -> xr.DataArray:
-    """Return Q on ``vector`` (1/Angstrom): of the coordinates, else of the geometry.
+    """Return Q on ``vector`` (1/Angstrom) from the coordinates, else the geometry.
 
     Raises
     ------
     DataError
-        If neither is there.
+        If neither holds Q.
     """
     if geometry is not None:
         geometry = geometry_of(data, geometry, caller=caller)
@@ -210,7 +209,7 @@ def scattering_vector(
 
 
 def axis_note(points: int, centre: float | None = None) -> dict[str, Any]:
-    """Return what the axis of an object remembers of the box that it was phased in."""
+    """Return the note on an object's axis about the box it was phased in."""
     note: dict[str, Any] = {"points": points}
     return note if centre is None else note | {"box_centre": centre}
 
@@ -218,14 +217,14 @@ def axis_note(points: int, centre: float | None = None) -> dict[str, Any]:
 def geometry_of(
     data: xr.DataArray | xr.Dataset, geometry: xr.Dataset, *, caller: str
 ) -> xr.Dataset:
-    """Return the geometry of these states, after a look that it is of this box.
+    """Return the geometry of these states; check that it fits this box.
 
     Raises
     ------
     ArgumentError
-        If the geometry is of another shape, box, Q or of other states.
+        If the geometry has another shape, box or Q, or other states.
     """
-    # Without labels it goes by position: `sel` would take labels for places.
+    # Without labels, match by position: `sel` would read labels as positions.
     if "state" in geometry.indexes and "state" in data.coords:
         try:
             geometry = geometry.sel(state=data["state"].values)
@@ -254,14 +253,14 @@ def geometry_of(
 def _same_box(
     data: xr.DataArray | xr.Dataset, geometry: xr.Dataset, caller: str
 ) -> None:
-    """Raise where an object was phased in a box that the geometry is not of."""
+    """Raise where an object was phased in another box than the geometry's."""
     spread = np.ravel(geometry["box_step"].values).reshape(-1, 3)
     middles = np.ravel(geometry["box_centre"].values).reshape(-1, 3)
     points = np.ravel(geometry["n_points"].values).reshape(-1, 3)[0]
     for number, dim in enumerate(OBJECT):
         size, wanted = data.sizes[dim], int(points[number])
         note = dict(data[dim].attrs) if dim in data.coords else {}
-        # Without a note a part cut out of the box is told by its labels.
+        # Without a note, the labels show whether the object is a part of the box.
         whole = dim not in data.coords or int(data[dim].values[0]) == -(size // 2)
         found = int(note.get("points", size if whole else wanted))
         mend = f"{caller} takes the geometry of the very box that was phased: "

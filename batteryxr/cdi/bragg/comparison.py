@@ -1,4 +1,4 @@
-"""How states differ in phase, and the numbers that tell of each."""
+"""Phase differences between states, and a summary of each state."""
 
 from __future__ import annotations
 
@@ -45,62 +45,61 @@ def phase_differences(
     | None = None,
     geometry: xr.Dataset | None = None,
 ) -> xr.Dataset:
-    """Compare the phase of every state with that of one of them.
+    """Compare the phase of each state with that of a reference state.
 
     Lazy.
 
-    The difference is taken within (-pi, pi] voxel by voxel and unwrapped then: it
-    varies less than the phases themselves.
+    Differences are taken within (-pi, pi] voxel by voxel and unwrapped afterwards: they
+    vary less than the phases themselves.
 
     Parameters
     ----------
     states
-        Aligned objects on ``state``; of a Dataset its ``object``, and its ``support``
-        and ``filled`` where they are.
+        Aligned objects on ``state``. A Dataset gives its ``object``, and its
+        ``support`` and ``filled`` where present.
     reference
-        Index of the state that is subtracted.
+        Index of the reference state, which is subtracted.
     support
-        Of the crystal, or of each state: then the crystal is where most of them are.
-        None: the Dataset's; else where a state exceeds `threshold` of its largest
-        amplitude.
+        Support of the crystal, or of each state; then the crystal is where most states
+        have density. None: the Dataset's support, else where a state exceeds
+        `threshold` of its largest amplitude.
     threshold
-        See there.
+        Fraction of the largest amplitude; see `support`.
     gauge
-        Where every difference is zero in the mean, as no measurement fixes it:
+        Region in which each difference has zero mean, since no measurement fixes it:
         ``"core"`` (deeper than half the greatest depth), ``"centre_of_mass"`` (the
         voxels round it), ``"least_changed"`` (the connected tenth of the crystal that
-        changes least over the states), or the indices of a voxel. None: as the objects
-        have it; `align_states` makes the mean zero.
+        changes least over the states), or the indices of a voxel. None: the zero of the
+        objects; `align_states` makes the mean zero.
     geometry
-        Of the measurement, for the numbers in Angstrom and strain; not needed where
-        the objects carry ``q_x``, ``q_y`` and ``q_z``.
+        Geometry of the measurement, for displacement (Angstrom) and strain. Not needed
+        where the objects carry ``q_x``, ``q_y`` and ``q_z``.
 
     Returns
     -------
     xarray.Dataset
-        ``phase_difference`` (rad, NaN outside the support and where the state or the
-        reference has no density; exactly 0 for the reference), its ``mean`` and
-        ``spread`` over the voxels that were not filled, and ``support``, ``filled``.
-        The attribute ``gauge`` of what depends on it says where zero is;
-        ``gauge_phase`` is what was subtracted. Where the gauge makes
-        the mean zero, no ``mean`` is given.
+        ``phase_difference`` (rad): NaN outside the support and where the state or the
+        reference has no density, exactly 0 for the reference. Also its ``mean`` and
+        ``spread`` over the voxels that were not filled, ``support`` and ``filled``.
+        There is no ``mean`` where the gauge makes it zero. Variables that depend on the
+        gauge note it in the attribute ``gauge``; ``gauge_phase`` is the phase that was
+        subtracted.
 
         With Q and ``fourier_sign`` also ``displacement_mean`` and
-        ``displacement_largest`` (Angstrom; of a voxel and its six neighbours in the
-        mean, all inside the crystal) relative to the
-        reference, and ``mean_strain``: how much
-        wider the lattice is than that of the reference, from the ramp of the phase
-        and, where the geometry has states, from their |Q|. These need no gauge; there
-        is no ramp where `align_states` removed it.
+        ``displacement_largest`` (Angstrom) relative to the reference. The largest is
+        taken over means of a voxel and its six neighbours, all inside the crystal.
+        ``mean_strain`` is how much wider the lattice is than in the reference, from the
+        ramp of the phase and, where the geometry has states, from their |Q|. It needs
+        no gauge; there is no ramp where `align_states` removed it.
 
     Raises
     ------
     ArgumentError
-        If there is no such reference or voxel.
+        If the reference or the voxel does not exist.
     ChunkingError
         If a volume is split over chunks.
     DataError
-        If a geometry is given, but the sign of the transform is not known; if the
+        If a geometry is given but the sign of the transform is unknown, or the
         reference has no density.
     DimensionError
         If there is no ``state``.
@@ -181,7 +180,7 @@ def _in_angstrom(
     dims = space_axes(phase, caller="phase_differences")
     sign = known_sign(states, what="states")
     if sign is None and geometry is None:
-        return {}  # nobody asked for Angstrom
+        return {}  # Angstrom were not asked for
     if sign is None:
         raise DataError(
             "states",
@@ -202,7 +201,7 @@ def _in_angstrom(
             gauge=noted,
             **angstrom,
         )
-    # A voxel and its six neighbours: the largest of single ones is one of noise.
+    # Average a voxel with its six neighbours: the largest single voxel is noise.
     inner = used
     for dim in dims:
         inner = inner + used.shift({dim: 1}) + used.shift({dim: -1})
@@ -229,16 +228,16 @@ def _mean_strain(
     geometry: xr.Dataset | None,
     of: tuple[int, int],
 ) -> xr.DataArray | None:
-    """Return how much wider each lattice is, from ramp and |Q|; None where unknown.
+    """Return how much wider each lattice is, from ramp and |Q|; None if unknown.
 
     Parameters
     ----------
     states
-        Their attributes tell whether the ramp was removed.
+        Objects; their attributes say whether the ramp was removed.
     phase
-        Differences on state, NaN where they do not count.
+        Phase differences on ``state``, NaN where they do not count.
     geometry
-        See there.
+        Geometry of the measurement, if any.
     of
         Sign of the displacement, and index of the reference.
     """
@@ -273,7 +272,7 @@ def _mean_strain(
         dtypes=[np.float64],
         caller="phase_differences",
     )
-    ramp = ramp.where(bare(phase).notnull().any(dims))  # a state of nothing has none
+    ramp = ramp.where(bare(phase).notnull().any(dims))  # an empty state has no ramp
     return ramp if total is None else total + ramp
 
 
@@ -283,7 +282,7 @@ def _support_of(
     support: xr.DataArray | None,
     threshold: float,
 ) -> xr.DataArray:
-    """Return where each state is to be compared; without ``state`` alike for all."""
+    """Return where each state is compared; without ``state``, the same for all."""
     if support is None and isinstance(states, xr.Dataset):
         support = states.get("support")
     if support is None:
@@ -296,8 +295,8 @@ def _support_of(
 def _shared(support: xr.DataArray, reference: int) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the crystal, and where each state can be compared with the reference.
 
-    A voxel is the crystal's where most states have density: one that lacks a part hides
-    nothing in the others.
+    A voxel belongs to the crystal where most states have density: a state that lacks a
+    part hides nothing in the others.
     """
     if "state" not in support.dims:
         return support, support
@@ -309,7 +308,7 @@ def _shared(support: xr.DataArray, reference: int) -> tuple[xr.DataArray, xr.Dat
 def _differences(
     field: xr.DataArray, support: xr.DataArray, reference: int
 ) -> xr.DataArray:
-    """Return the unwrapped phase of each state less that of the reference."""
+    """Return the unwrapped phase of each state minus that of the reference."""
     unwrap_phase = require(
         "skimage.restoration",
         extra="images",
@@ -331,7 +330,7 @@ def _differences(
         caller="phase_differences",
         unwrap_phase=unwrap_phase,
     )
-    # A number times its conjugate is real but for rounding.
+    # The product of a number and its conjugate is real only up to rounding.
     itself = xr.DataArray(np.arange(field.sizes["state"]) == reference, dims="state")
     values = values.where(~itself, values * 0)
     return values.transpose(*field.dims).assign_coords(field.coords)
@@ -346,21 +345,21 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     states
-        From `strain` and the steps before, with or without ``state``. Voxels that
-        are ``filled`` are left out where the flag is there.
+        Result of `strain` and the steps before it, with or without ``state``. Voxels
+        flagged as ``filled`` are left out.
 
     Returns
     -------
     xarray.Dataset
-        ``<name>_mean`` and ``<name>_spread`` of phase, displacement and strain as
-        far as they are there, ``mean_strain`` and ``n_voxels``; of a crystal with
-        `replicas` the error of each, ``<name>_mean_error``. Where `displacement`
-        removed the ramp the means are zero by construction, and are not given.
+        ``<name>_mean`` and ``<name>_spread`` of phase, displacement and strain where
+        present, ``mean_strain`` and ``n_voxels``. For a crystal with `replicas` also
+        the error of each, such as ``<name>_mean_error``. Where `displacement` removed
+        the ramp, the means are zero by construction and are left out.
 
     Raises
     ------
     VariableError
-        If none of them is there.
+        If none of these fields is there.
     """
     names = [n for n in ("phase", "displacement", "strain") if n in states]
     if not names:

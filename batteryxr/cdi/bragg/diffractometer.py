@@ -1,4 +1,4 @@
-"""Where detector and rocking axes point: scattering vector, voxels, frames."""
+"""Geometry of a rocking curve: scattering vector, voxels and sample frame."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _UNITS = {"energy": "eV", "distance": "mm", "pixel_size": "um"}
 
 
 class _Measurement(NamedTuple):
-    """Circles, and the numbers that stand in for coordinates (None: look there)."""
+    """Circles, and numbers that replace coordinates (None: read the coordinate)."""
 
     beamline: Beamline
     rocking: int
@@ -59,27 +59,27 @@ def geometry(
     pixel_size: DetectorPixel | tuple[DetectorPixel, DetectorPixel] | None = None,
     centre: tuple[float, float] | None = None,
 ) -> xr.Dataset:
-    """Work out the scattering vector and the voxels of a rocking curve.
+    """Compute the scattering vector and the voxels of a rocking curve.
 
-    Lazy: looks at coordinates alone.
+    Lazy: reads coordinates only.
 
     Parameters
     ----------
     volume
-        Intensity on ``(rocking, detector_y, detector_x)``, whole or cropped as it goes
-        to phase retrieval, with or without ``state``.
+        Intensity on ``(rocking, detector_y, detector_x)``, whole or cropped for phase
+        retrieval, with or without ``state``.
     beamline
         Name (see `beamlines`), path of a TOML file, or a `Beamline`.
     rocking
-        The circle that rocked. None: as the reader noted in the attributes.
+        The circle that rocked. None: the one noted by the reader in the attributes.
     motors
-        Angles (deg) by motor, where they are not coordinates of the volume.
+        Angles (deg) by motor name, where they are not coordinates of the volume.
     energy, distance, pixel_size
         Photon energy (eV), detector distance (mm), pixel size (um; one number or
         y, x), where they are not coordinates.
     centre
-        Row and column, counted on the whole detector, of the pixel that stands at
-        the detector's angles. None: the middle of the box (of the first state's).
+        Row and column, counted on the whole detector, of the pixel to which the
+        detector's angles refer. None: the middle of the box (of the first state).
 
     Returns
     -------
@@ -88,9 +88,10 @@ def geometry(
         and ``voxel`` (nm) on ``axis`` and ``vector`` (x, y, z of the laboratory: z
         along the beam, y up), ``q_length``, ``d_spacing`` (Angstrom),
         ``voxel_volume`` (nm3), and ``sample_rotation``, from the frame of the sample
-        (all sample circles at zero) to the laboratory. ``n_points``, ``box_centre``
-        and ``box_step`` say of which box: methods that take a geometry refuse objects
-        of another. With ``state`` where angles or centres differ between states.
+        (all sample circles at zero) to the laboratory. ``n_points``, ``box_centre`` and
+        ``box_step`` describe the box; methods that take a geometry refuse objects of
+        another box. The result has ``state`` where angles or centres differ between
+        states.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def geometry(
         If the volume lacks a number that was not passed, or rocking does not move the
         pattern out of the detector's plane.
     DimensionError
-        If this is no rocking curve.
+        If the volume is no rocking curve.
 
     Notes
     -----
@@ -139,7 +140,7 @@ def geometry(
 def _rocking_circle(
     volume: xr.DataArray, arrangement: Beamline, given: str | None
 ) -> int:
-    """Return which sample circle rocked."""
+    """Return the index of the sample circle that rocked."""
     circles = [c.motor for c in arrangement.sample]
     motor = given or volume.attrs.get("rocking_motor", "")
     known = {c.lower(): k for k, c in enumerate(circles)}.get(str(motor).lower())
@@ -219,7 +220,7 @@ def _one(
 
 
 def _box(volume: xr.DataArray, spacing: tuple[float, ...]) -> dict[str, Any]:
-    """Return what tells this box from others: points, middle and step by axis."""
+    """Return what identifies this box: points, middle and step by axis."""
     middles = [_middle(volume, dim) for dim in VOLUME]
     shape = [volume.sizes[dim] for dim in VOLUME]
     where = "Angle (deg) and pixel at the middle of the box"
@@ -236,7 +237,7 @@ def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
     arrangement, rocking, motors, *_ = measurement
     sample = []
     for number, circle in enumerate(arrangement.sample):
-        # The motor that moved stands where the box has its middle.
+        # The angle of the rocked motor is the one at the middle of the box.
         if number == rocking and circle.motor not in motors:
             angle = _middle(volume, "rocking")
         else:
@@ -280,7 +281,7 @@ def _angle(volume: xr.DataArray, motor: str, measurement: _Measurement) -> float
         bounds.check("angle", found, argument=motor, data=True)
         return found
     name = measurement.beamline.name
-    # A general arrangement has circles that this diffractometer may lack.
+    # The general arrangement has circles that this diffractometer may lack.
     if name == "general":
         return 0.0
     raise DataError(
@@ -293,16 +294,16 @@ def _angle(volume: xr.DataArray, motor: str, measurement: _Measurement) -> float
 def _number(
     volume: xr.DataArray, name: str, given: float | None, where: tuple[str, str]
 ) -> float:
-    """Return a number > 0 that was given, or that a coordinate tells.
+    """Return a number > 0: the given one, else that of a coordinate.
 
     Parameters
     ----------
     volume
-        Whose coordinates are looked at.
+        Volume whose coordinates are read.
     name
-        Of the argument and its own coordinate, in `_UNITS`.
+        Name of the argument and of its coordinate.
     given
-        What was passed.
+        Value of the argument.
     where
         Name and units of the coordinate at this beamline.
     """

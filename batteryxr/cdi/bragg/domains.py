@@ -1,4 +1,4 @@
-"""Domains: connected regions of similar phase, and what becomes of them."""
+"""Domains: connected regions of similar phase, followed over the states."""
 
 from __future__ import annotations
 
@@ -46,43 +46,43 @@ def domains(
 ) -> xr.Dataset:
     """Divide a crystal into domains of similar phase.
 
-    Lazy with `edges`; without, reads once to find them, for all states alike.
+    Lazy with `edges`; without, reads once to find edges for all states alike.
 
     Parameters
     ----------
     crystal
-        One of its fields: unwrapped phase, phase difference, displacement or strain on
-        three axes of space, with or without ``state``; NaN outside the crystal. Of a
-        Dataset its ``phase_difference``, where that was not ``filled``.
+        One field of the crystal: unwrapped phase, phase difference, displacement or
+        strain on three axes of space, with or without ``state``; NaN outside the
+        crystal. A Dataset gives its ``phase_difference``, without voxels that are
+        ``filled``.
     edges
-        Values that part one class from the next, in the units of the field. None: those
+        Values that separate the classes, in the units of the field. None: the values
         that make the classes most uniform (Otsu's criterion) over all states.
-        ``"signed"``: patches that differ from what is usual in their own state (the
-        mode of the field) by 5 standard deviations of its noise, lower (class 0) or
-        higher (class 2), each up to half its own plateau. The rest is no domain; no
-        state changes what is found in another.
+        ``"signed"``: patches that differ from the mode of their own state's field by 5
+        standard deviations of its noise, lower (class 0) or higher (class 2). Each
+        patch extends to half its own plateau; the rest is no domain. The states do not
+        affect each other.
     n_clusters
         Number of classes, where `edges` is None: 2 to 4.
     minimum
-        Regions of fewer voxels belong to no domain.
+        Smallest number of voxels of a domain; smaller regions belong to none.
     n_domains
-        Room in the tables: of each state the largest so many are listed and numbered.
+        Number of rows in the tables: the largest domains of each state are listed.
     geometry
-        For volumes in the detector's frame.
+        Geometry of the measurement, for volumes in the detector's frame.
 
     Returns
     -------
     xarray.Dataset
-        ``domain``, the number of each voxel's domain (from 1, largest first; 0 is
-        none; in every state anew), and on ``domain_number``: ``size`` (nm3),
+        ``domain``, the number of each voxel's domain: from 1 for the largest, 0 for
+        none, numbered anew in each state. On ``domain_number``: ``size`` (nm3),
         ``level`` (class, from 0), ``mean_value``, ``centre`` (nm, from where the labels
-        of the axes are 0) and ``long_axis`` on ``vector``, ``depth`` of the centre
-        below the surface (nm), and where Q is known ``tilt``, the angle of the long
-        axis to Q (deg). ``n_found`` counts all domains, also beyond the table.
-        ``domain_edges`` are the edges. With
-        ``"signed"`` also ``size_error``, ``centre_error``, ``depth_error``,
-        ``tilt_error`` and ``mean_value_error``: what one standard deviation of noise at
-        the edge changes, and the voxels.
+        of the axes are 0), ``long_axis`` on ``vector``, ``depth`` of the centre below
+        the surface (nm), and where Q is known ``tilt``, the angle of the long axis to Q
+        (deg). ``n_found`` counts all domains, also beyond the table. ``domain_edges``
+        are the edges. With ``"signed"`` also ``size_error``, ``centre_error``,
+        ``depth_error``, ``tilt_error`` and ``mean_value_error``: the effect of one
+        standard deviation of noise at the edge, and of the voxel size.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def domains(
     ChunkingError
         If a volume is split over chunks.
     DataError
-        If the field is complex, or classes are to be found where it does not vary.
+        If the field is complex, or if it is empty or constant and `edges` is None.
     """
     body = None
     if isinstance(crystal, xr.Dataset):
@@ -157,16 +157,16 @@ def domains(
 def _middle(
     crystal: xr.DataArray, dims: tuple[str, ...], steps: xr.DataArray
 ) -> xr.DataArray:
-    """Return where index ``n // 2`` lies by the labels of a volume, which may be cut.
+    """Return the position of index ``n // 2`` by the labels of a volume.
 
     Parameters
     ----------
     crystal
-        Its axes.
+        Volume, maybe cropped.
     dims
-        Of space.
+        The axes of space.
     steps
-        (axis, vector) of each index in space.
+        Step of each index in space, (axis, vector).
     """
     places = np.zeros(3)
     for number, dim in enumerate(dims):
@@ -179,7 +179,7 @@ def _middle(
 def _named_domains(
     crystal: xr.DataArray, numbers: xr.DataArray, table: list[xr.DataArray]
 ) -> xr.Dataset:
-    """Label what was found: the volume of numbers, and the table of domains."""
+    """Label the volume of domain numbers and the table of domains."""
     numbers = numbers.transpose(*crystal.dims).assign_coords(crystal.coords)
     units = crystal.attrs.get("units", "1")
     named = [
@@ -203,7 +203,7 @@ def _named_domains(
 def _tilt(
     crystal: xr.DataArray, axis: xr.DataArray, geometry: xr.Dataset | None
 ) -> xr.DataArray:
-    """Return the angle of long axes to Q."""
+    """Return the angle between long axes and Q."""
     q = scattering_vector(crystal, geometry, caller="domains")
     cosine = abs((axis * q).sum("vector", skipna=False)) / (q**2).sum("vector") ** 0.5
     tilt = xr.DataArray(np.degrees(np.arccos(cosine.clip(max=1.0))))
@@ -212,7 +212,7 @@ def _tilt(
 
 
 def _errors(result: xr.Dataset, errors: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Return the errors of what is told of domains."""
+    """Return the errors of the properties of domains."""
     out = {}
     for number, name in enumerate(("size", "centre", "depth", "tilt", "mean_value")):
         if name in result:
@@ -240,25 +240,24 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        On ``step``, from each state to the next (labelled with the later one):
-        ``overlap`` of every domain with every later one (common voxels over those of
-        either) on ``domain_number`` and ``later_number``; ``later``, the number of
-        the later domain of the same class with the largest overlap (0 for none);
-        ``growth`` (size over the earlier size), ``migration`` (nm, of the centre) and
-        ``rotation`` (deg, of the long axis, 0 to 90), each with its error where the
-        domains have errors.
+        On ``step``, from each state to the next (labelled by the later one):
+        ``overlap`` of every domain with every later one (voxels in both over voxels in
+        either) on ``domain_number`` and ``later_number``; ``later``, the number of the
+        later domain of the same class with the largest overlap (0 for none); ``growth``
+        (size over the earlier size), ``migration`` of the centre (nm) and ``rotation``
+        of the long axis (deg, 0 to 90), each with its error where the domains have
+        errors.
 
         On ``state``: ``chain``, the number that a domain keeps through all states, also
-        over states in which it is not seen (0 for none); ``event``, what happened to it
-        since the state in which it was last seen: 1 forms, 2 stays, 3 grows, 4 shrinks
-        (by more than twice its error, or by a tenth without errors), 5 splits from
-        another; ``vanished``, how many were there before and are not seen from this
-        state on.
+        through states in which it is not seen (0 for none). ``event`` is what happened
+        to it since it was last seen: 1 forms, 2 stays, 3 grows, 4 shrinks (by more than
+        twice its error, or by a tenth without errors), 5 splits from another.
+        ``vanished`` counts the domains that are not seen from this state on.
 
     Raises
     ------
     DataError
-        If there is one state, or the table does not begin with domain 1.
+        If there is only one state, or the table does not begin with domain 1.
     DimensionError
         If there is no ``state``.
     VariableError
@@ -314,7 +313,7 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
 
 
 def _whole_table(states: xr.Dataset) -> xr.Dataset:
-    """Return domains in the order that is counted on, those beyond the table none.
+    """Check the order of domains; set domains beyond the table to none.
 
     Raises
     ------
@@ -356,7 +355,7 @@ def _growth_errors(table: xr.Dataset, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fates(numbers: xr.DataArray, table: xr.Dataset) -> dict[str, Any]:
-    """Return the chains of domains through all states, and what happened to each."""
+    """Return the chains of domains through all states, and their events."""
     from batteryxr.cdi.bragg.kernels.segments import chains
 
     size = table["size"].values
@@ -394,7 +393,7 @@ def _fates(numbers: xr.DataArray, table: xr.Dataset) -> dict[str, Any]:
 
 
 def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
-    """Return the values that part classes best, from a histogram of everything."""
+    """Return the values that separate the classes best, from one histogram."""
     from batteryxr.cdi.bragg.kernels.classes import otsu
 
     parts = (
@@ -403,7 +402,7 @@ def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
         else [field]
     )
     low, high = np.inf, -np.inf
-    # Twice through small volumes is cheaper than holding them all.
+    # Reading small volumes twice is cheaper than holding them all.
     for part in parts:
         values = part.values
         values = values[np.isfinite(values)]

@@ -1,4 +1,4 @@
-"""From counts to intensity: frames corrected, and bad pixels left out."""
+"""Correction of frames: from counts to intensity, without bad pixels."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def correct(
         Response of the pixels. Frames are divided by it and multiplied by its mean
         over the whole image, in which bad pixels count as zero.
     hot, mask
-        Images that are True where a pixel is bad: hot, and for any other reason
-        (gaps, beamstop). Hot pixels are found by `hot_pixels`, or from a dark image:
-        ``hot=dark > 1``.
+        Images that are True at bad pixels: hot ones, and those that are bad for any
+        other reason (gaps, beamstop). Find hot pixels with `hot_pixels`, or from a dark
+        image: ``hot=dark > 1``.
     weak
-        Pixels whose flat lies more than so many standard deviations under its mean
-        are bad.
+        A pixel is bad if its flat lies more than this many standard deviations below
+        the mean.
     minimum
         Counts below this become zero (read noise, stray photons).
 
@@ -105,7 +105,7 @@ def correct(
     gain = np.where(flag > 0, np.nan, gain).astype(np.float32)
     values = frames
     if frames.dtype.kind == "f" and frames.dtype.itemsize > 4:
-        # What float32 cannot hold is no count: it stays too large, without overflow.
+        # A value beyond float32 is no count: clip it, so that it stays too large.
         values = frames.clip(-_LARGEST, _LARGEST)
     values = values.astype(np.float32)
     if flagged is not None:  # frame by frame
@@ -126,20 +126,20 @@ def correct(
 def hot_pixels(
     frames: xr.DataArray, *, threshold: Annotated[float, Bounds(above=0)] = 8.0
 ) -> xr.DataArray:
-    """Find pixels that stand out of their neighbours in all frames alike.
+    """Find pixels that exceed their neighbours in all frames.
 
     Reads once; memory is one chunk and a few images.
 
-    A hot pixel counts where there is no light: its smallest signal over the scan, in
-    blocks of frames, exceeds the median of its 5x5 neighbourhood by `threshold`
-    standard deviations of counting.
+    A hot pixel counts even without light. Signals are summed over blocks of frames; the
+    smallest sum exceeds the median of its 5x5 neighbourhood by `threshold` standard
+    deviations of counting.
 
     Parameters
     ----------
     frames
         Counts on ``(rocking, detector_y, detector_x)``.
     threshold
-        In standard deviations.
+        Excess (standard deviations) above which a pixel is hot.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def hot_pixels(
         if count >= quarter:
             sums.append(total)
             count, total = 0, np.zeros(volume.shape[1:])
-    # A rest shorter than a block would look dark: it is left out where others exist.
+    # A last, shorter block would look dark: leave it out where others exist.
     least = np.min(sums or [total], axis=0)
     around = ndimage.median_filter(least, size=5, mode="nearest")
     hot = least - around > threshold * np.sqrt(np.maximum(around, 1.0))
@@ -175,7 +175,7 @@ def hot_pixels(
 
 
 def _pixels(frames: xr.DataArray) -> xr.DataArray:
-    """Return an image of nothing on the pixels of frames, in their order."""
+    """Return an image of zeros on the pixels of the frames."""
     return xr.DataArray(np.zeros([frames.sizes[d] for d in PIXELS]), dims=PIXELS)
 
 
@@ -186,7 +186,7 @@ def _bad(frames: xr.DataArray, image: Any, name: str) -> np.ndarray:
 
 
 def _whole(flat: Any, bad: list[Any]) -> xr.DataArray:
-    """Return the whole flat image, zero at bad pixels of images of its own size."""
+    """Return the whole flat image, zero at bad pixels of images of its size."""
     image = flat if isinstance(flat, xr.DataArray) else xr.DataArray(flat, dims=PIXELS)
     image = image.astype(float)
     for other in bad:
@@ -221,7 +221,7 @@ def _on_pixels(frames: xr.DataArray, image: Any, name: str) -> xr.DataArray:
 
 
 def _carry(out: xr.DataArray, frames: xr.DataArray) -> xr.DataArray:
-    """Keep what later steps need of the frames' attributes."""
+    """Copy the attributes of the frames that later steps need."""
     kept = ("rocking_motor", "source_files", "title", "timezone")
     out.attrs |= {k: frames.attrs[k] for k in kept if k in frames.attrs}
     return out

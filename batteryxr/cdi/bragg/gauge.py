@@ -1,4 +1,4 @@
-"""Where the phase of each state is taken as zero: no measurement fixes it."""
+"""Regions in which the phase of each state is set to zero (the gauge)."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from batteryxr.core.errors import ArgumentError, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: What `align_states` does, which makes the mean zero.
+#: Gauge of `align_states`, which makes the mean zero.
 OF_MEAN = "mean"
-#: Part of the crystal that counts as the region that changed least.
+#: Fraction of the crystal that counts as least changed.
 _LEAST = 0.1
 
 
 def region(
     differences: xr.DataArray, support: xr.DataArray, gauge: str | Sequence[int]
 ) -> xr.DataArray:
-    """Return the voxels whose mean phase is to be zero; lazy.
+    """Return the voxels whose mean phase is set to zero; lazy.
 
     Parameters
     ----------
     differences
         Phase differences on ``state`` and space, NaN where they do not count.
     support
-        Of the crystal.
+        Support of the crystal.
     gauge
         Name of a region, or indices of a voxel.
 
     Raises
     ------
     ArgumentError
-        If there is no such voxel in the crystal.
+        If the crystal has no such voxel.
     """
     dims = space_axes(differences, caller="phase_differences")
     body = bare(inside(support)).transpose(*dims)
@@ -89,7 +89,7 @@ def zero_of(differences: xr.DataArray, where: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     DataError
-        If a state has no value there; of lazy states when they are computed.
+        If a state has no value there. Lazy states raise when they are computed.
     """
     dims = space_axes(differences, caller="phase_differences")
     plain = bare(differences)
@@ -122,7 +122,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _change(differences: xr.DataArray, dims: tuple[str, ...]) -> xr.DataArray:
-    """Return the largest change of each voxel over the states, of any sign."""
+    """Return the largest absolute change of each voxel over the states."""
     plain = bare(differences)
     middle = apply(
         each_volume(_median, "(i,j,k)->()"),
@@ -141,13 +141,13 @@ def _depth(body: np.ndarray) -> np.ndarray:
 
 
 def _core(body: np.ndarray) -> np.ndarray:
-    """Return what lies deeper than half the greatest depth."""
+    """Return the voxels deeper than half the greatest depth."""
     depth = _depth(body)
     return body & (depth > 0.5 * depth.max())
 
 
 def _middle(body: np.ndarray) -> np.ndarray:
-    """Return the voxels of the crystal round its centre of mass."""
+    """Return the voxels around the centre of mass of the crystal."""
     out = np.zeros(body.shape, bool)
     if body.any():
         places = np.argwhere(body)
@@ -157,7 +157,7 @@ def _middle(body: np.ndarray) -> np.ndarray:
 
 
 def _least(body: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Return the connected region in which the change is least."""
+    """Return the connected region that changes least."""
     from scipy import ndimage
 
     known = body & np.isfinite(change)

@@ -1,4 +1,4 @@
-"""Beamlines as data: circles from the outermost inwards, and how pixels run."""
+"""Beamlines as data: circles from the outermost inwards, and pixel directions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Beamline:
     Parameters
     ----------
     name
-        What it is called.
+        Name of the beamline.
     sample, detector
         Circles from the outermost, which carries the others, inwards.
     rows, columns
@@ -68,7 +68,7 @@ class Beamline:
     distance: tuple[str, str] = ("distance", "mm")
 
     def __post_init__(self) -> None:
-        # What was written to a result's attributes comes back as lists.
+        # The attributes of a result hold these tuples as lists.
         for name in ("sample", "detector", "energy", "distance"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_fields(self)
@@ -89,20 +89,20 @@ def beamline(name: str | Path | Beamline) -> Beamline:
     Raises
     ------
     ArgumentError
-        If there is none of this name.
+        If there is no beamline of this name.
     FileFormatError
-        If the file does not describe one.
+        If the file does not describe a beamline.
     """
     return find(name, argument="name")
 
 
 def find(name: str | Path | Beamline, *, argument: str) -> Beamline:
-    """Return a beamline; an error calls the argument by the name that it had.
+    """Return a beamline; errors name the argument as the caller does.
 
     Raises
     ------
     ArgumentError, FileFormatError
-        As of `beamline`.
+        See `beamline`.
     """
     if isinstance(name, Beamline):
         return name

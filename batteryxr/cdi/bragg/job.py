@@ -1,4 +1,4 @@
-"""The work of one call of phase retrieval: its tasks, run now or left to dask."""
+"""Tasks of one phase retrieval, run at once or left to dask."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from batteryxr.cdi.bragg.settings import RetrievalSettings
     from batteryxr.core.store import Location, StoreLike
 
-#: Seconds that a start waits while somebody else writes the same one.
+#: Seconds that a start waits while another process writes the same one.
 _PATIENCE = 60.0
 
 
@@ -55,10 +55,10 @@ def retrieve_phases(
     start: xr.DataArray | xr.Dataset | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Retrieve phases: at once for data in memory, as dask's tasks for lazy ones."""
+    """Retrieve phases: at once for data in memory, as dask tasks for lazy data."""
     intensity = _counts(volume, settings.caller)
     first = _first(start, settings)
-    # By which running starts learn that the call was interrupted.
+    # The token signals an interruption of the call to running starts.
     token = uuid.uuid4().hex
     answers, starts = _tasks(_arrays(intensity, first), settings, token)
     if is_lazy(intensity):
@@ -77,7 +77,7 @@ def retrieve_phases(
 
 @contextmanager
 def _alone(settings: RetrievalSettings) -> Iterator[None]:
-    """Let nobody else write to the store of the starts, if there is one."""
+    """Lock the store of the starts, if there is one, against other writers."""
     if settings.store is None:
         yield
         return
@@ -87,7 +87,7 @@ def _alone(settings: RetrievalSettings) -> Iterator[None]:
 
 
 def _require_store(store: StoreLike) -> Location:
-    """Return where starts are kept, or raise where they cannot be."""
+    """Return where starts are kept; raise where they cannot be kept."""
     location = location_of(store)
     require_store(location)
     require_repository(location)
@@ -95,7 +95,7 @@ def _require_store(store: StoreLike) -> Location:
 
 
 def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
-    """Return the measured counts, NaN where masked, the axes of the volume last."""
+    """Return the measured counts, NaN where masked, with the volume's axes last."""
     intensity = variable(volume, "intensity", caller=caller)
     if isinstance(volume, xr.Dataset) and "mask" in volume:
         intensity = intensity.where(volume["mask"] == 0)
@@ -114,7 +114,7 @@ def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
 def _first(
     start: xr.DataArray | xr.Dataset | None, settings: RetrievalSettings
 ) -> dict[str, xr.DataArray]:
-    """Return the first object and support, as far as they are given."""
+    """Return the initial object and support, as far as they are given."""
     if start is None:
         return {}
     if isinstance(start, xr.DataArray):
@@ -136,7 +136,7 @@ def _first(
 def _arrays(
     intensity: xr.DataArray, first: dict[str, xr.DataArray]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the arrays of each pattern, one for each index of the leading dims."""
+    """Yield the arrays of the pattern at each index of the leading dimensions."""
     lead = [str(d) for d in intensity.dims[:-3]]
     for index in np.ndindex(*(intensity.sizes[d] for d in lead)):
         where = dict(zip(lead, index, strict=True))
@@ -159,7 +159,7 @@ def _fitting(name: str, given: xr.DataArray, shape: tuple[int, ...]) -> Any:
 def _tasks(
     patterns: Iterator[dict[str, Any]], settings: RetrievalSettings, token: str
 ) -> tuple[list[Any], list[Any]]:
-    """Return a delayed answer for each pattern, and the starts it is made of."""
+    """Return a delayed answer for each pattern, and the starts it combines."""
     from batteryxr.cdi.bragg.kernels.answer import combine
 
     answers, starts = [], []
@@ -201,7 +201,7 @@ def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Patt
 def _start(
     pattern: Pattern, settings: RetrievalSettings, place: tuple[int, int], token: str
 ) -> Start:
-    """Run a start, or take it from the store; its place is pattern and number."""
+    """Run a start or read it from the store; `place` is pattern and start number."""
     if settings.store is None:
         return _run(pattern, settings, place[1], token)
     ledger = Ledger(settings.store, f"{settings.group}/{place[0]}/{place[1]}")
@@ -211,7 +211,7 @@ def _start(
         return _from_piece(known)
     start = _run(pattern, settings, place[1], token)
     arrays, attrs = _as_piece(start)
-    # Tasks of lazy calls run whenever somebody likes: two may be at the same start.
+    # The tasks of lazy calls run at any time: two may run the same start.
     location = location_of(settings.store)
     with telling(location), locked(location, ledger.group, patience=_PATIENCE):
         require_store(location)
@@ -234,7 +234,7 @@ def _run(pattern: Pattern, settings: RetrievalSettings, k: int, token: str) -> S
 
 
 def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, Any]:
-    """Return what tells this start from any other: its data, and how it is run."""
+    """Return what identifies this start: its data and settings."""
     arrays = (pattern.intensity, pattern.used, pattern.support, pattern.initial)
     return {
         "schedule": [asdict(stage) for stage in settings.schedule],
@@ -250,7 +250,7 @@ def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, An
 
 
 def _as_piece(start: Start) -> Piece:
-    """Return a start as it is kept."""
+    """Return a start as arrays and attributes for the store."""
     arrays = {"object": start.box, "support": start.support, "residual": start.residual}
     if start.blur is not None:
         arrays["blur"] = start.blur
@@ -264,7 +264,7 @@ def _as_piece(start: Start) -> Piece:
 
 
 def _from_piece(piece: Piece) -> Start:
-    """Return the start that was kept."""
+    """Return a start from its stored piece."""
     from batteryxr.cdi.bragg.kernels.answer import Start
 
     arrays, attrs = piece

@@ -1,4 +1,4 @@
-"""Volumes of the detector's skewed frame on a right-angled grid in nm."""
+"""Interpolate volumes from the detector's skewed frame onto a grid in nm."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Attributes of an axis that counts voxels from the middle.
 _VOXELS = {"units": "1", "long_name": "Voxels from the centre"}
-#: Points along an axis that can be interpolated on.
+#: Number of points along an axis, enough for interpolation.
 _Size = Annotated[int, Bounds(low=2)]
 Volumes = TypeVar("Volumes", xr.DataArray, xr.Dataset)
 
@@ -54,36 +54,36 @@ def to_laboratory(
     Parameters
     ----------
     crystal
-        A complex object whose phase ramp is gone (its pattern is centred), or fields
-        from `unwrap` to `strain`, on
-        ``(along_rocking, along_y, along_x)``. Wrapped phases cannot be
-        interpolated: give the object, or the unwrapped phase.
+        A complex object without a phase ramp (its pattern is centred), or fields from
+        `unwrap` to `strain`, on ``(along_rocking, along_y, along_x)``. Wrapped phases
+        cannot be interpolated: pass the object, or the unwrapped phase.
     geometry
-        From `geometry`, of the pattern that was retrieved.
+        Result of `geometry` for the pattern that was retrieved.
     voxel_size
-        Of the result (nm). None: the cube root of the measured voxel's volume.
+        Voxel size of the result (nm). None: the cube root of the measured voxel's
+        volume.
     shape
-        Points along z, y, x. None: as many as hold the whole volume, which is
-        skewed: see `crop_to_support`.
+        Points along z, y, x. None: enough to hold the whole skewed volume; see
+        `crop_to_support`.
     frame
         ``"lab"``: z along the beam, y up. ``"sample"``: the same axes with all sample
-        circles at zero. ``"crystal"``: z along Q, y as near to up as may be. The
-        table in `docs/conventions.md` has the names that other programs use.
+        circles at zero. ``"crystal"``: z along Q, y as nearly up as possible. The table
+        in `docs/conventions.md` has the names that other programs use.
     order
-        Of the spline: 1 is linear, 3 cubic.
+        Order of the spline: 1 is linear, 3 cubic.
 
     Returns
     -------
     same type as `crystal`
-        On ``(z, y, x)`` in nm from where the volume's axes are zero, with the
-        scattering vector in ``q_x``, ``q_y``, ``q_z`` (1/Angstrom). Fields that
-        are NaN outside the support keep their values up to its surface.
+        On ``(z, y, x)``, in nm from the zero of the volume's axes, with the scattering
+        vector in ``q_x``, ``q_y``, ``q_z`` (1/Angstrom). Fields that are NaN outside
+        the support keep their values up to its surface.
 
     Raises
     ------
     ArgumentError
-        If an option is out of range, or asks for more than 2e9 points, or the
-        geometry is of another box.
+        If an option is out of range or asks for more than 2e9 points, or the geometry
+        belongs to another box.
     ChunkingError
         If a volume is split over chunks.
     DataError
@@ -124,7 +124,7 @@ def to_laboratory(
 def _too_many(
     points: tuple[int, ...], shape: tuple[int, ...] | None, voxel_size: float | None
 ) -> ArgumentError | DataError:
-    """Return the error that names what asks for so many points."""
+    """Return the error that names the argument asking for so many points."""
     asked = f"It asks for {points} points."
     if shape is not None:
         return ArgumentError("shape", shape, "no more than 2e9 points")
@@ -156,7 +156,7 @@ def _moved(
 
 
 def _turn(geometry: xr.Dataset, frame: str) -> xr.DataArray:
-    """Return the matrix (vector, turned) that takes laboratory vectors to a frame."""
+    """Return the matrix (vector, turned) from laboratory vectors to a frame."""
     if frame == "sample":
         return geometry["sample_rotation"].rename(sample="turned")
     dims = ("vector", "turned")
@@ -174,7 +174,7 @@ def _turn(geometry: xr.Dataset, frame: str) -> xr.DataArray:
 
 
 def _origin(volume: xr.DataArray | xr.Dataset, dim: str) -> float:
-    """Return the index at which an axis is zero; its middle where it has no values."""
+    """Return the index at which an axis is zero; the middle if it has no values."""
     if dim not in volume.coords:
         return volume.sizes[dim] // 2
     return -float(volume[dim].values[0])
@@ -183,7 +183,7 @@ def _origin(volume: xr.DataArray | xr.Dataset, dim: str) -> float:
 def _enclosing(
     voxel: np.ndarray, sizes: list[int], origin: tuple[float, ...], size: float
 ) -> tuple[int, ...]:
-    """Return points along z, y, x that hold all corners of the skewed volume."""
+    """Return the points along z, y, x that enclose the skewed volume."""
     ends = [(-o - 0.5, n - 0.5 - o) for n, o in zip(sizes, origin, strict=True)]
     corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T
     reach = np.abs(corners @ voxel.reshape(-1, 3, 3)).reshape(-1, 3).max(axis=0)[::-1]
@@ -197,7 +197,7 @@ def crop_to_support(
     margin: Whole = 4,
     threshold: Annotated[float, Bounds(low=0, below=1)] = 0.1,
 ) -> Volumes:
-    """Cut away what lies empty round the object.
+    """Cut away the empty voxels around the object.
 
     Reads once: the support of fields, else the amplitude.
 
@@ -208,12 +208,12 @@ def crop_to_support(
     margin
         Voxels left on each side.
     threshold
-        Where there is no ``support``: fraction of the largest amplitude.
+        Fraction of the largest amplitude that marks the object without a ``support``.
 
     Returns
     -------
     same type as `crystal`
-        The box; its axes keep their values, so that places stay what they were.
+        The box; its axes keep their values, so that positions do not change.
 
     Raises
     ------
@@ -243,7 +243,7 @@ def crop_to_support(
         labels = np.arange(n) - n // 2
         axis = crystal[d] if d in crystal.coords else xr.DataArray(labels, dims=d)
         about = axis.attrs or dict(_VOXELS)
-        # The voxels stay those of the whole box.
+        # The number of points noted stays that of the whole box.
         note = axis_note(n) | about if d in OBJECT else about
         known[d] = (d, axis.values, note)
     return crystal.assign_coords(known).isel(box)
@@ -253,13 +253,13 @@ def crop_to_support(
 def analysis_support(
     crystal: xr.DataArray | xr.Dataset, *, threshold: Part = 0.5
 ) -> xr.DataArray:
-    """Find where a crystal is from its amplitude: the volume over which to tell strain.
+    """Find where a crystal is from its amplitude, as support for strain analysis.
 
     Lazy.
 
-    The support of a retrieval is larger than the crystal, so that nothing is cut off;
-    phases of the layer between are noise, and their strain is many times that inside.
-    Half the amplitude of the core lies on the surface, whatever blurs it.
+    The support of a retrieval is larger than the crystal, so that nothing is cut off.
+    Phases in the layer between are noise, and their strain is many times that inside.
+    Half the amplitude of the core marks the surface, whatever the blur.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From the phase of an object to displacement and strain along Q."""
+"""Displacement and strain along Q from the phase of an object."""
 
 from __future__ import annotations
 
@@ -49,16 +49,17 @@ def unwrap(
         Complex object on three axes of space, with or without ``state``; or the
         Dataset of `retrieve`, with its ``object`` and ``support``.
     support
-        True inside. None: the Dataset's, else where the amplitude exceeds
-        `threshold` of its maximum.
+        True inside the crystal. None: the Dataset's support, else where the amplitude
+        exceeds `threshold` of its maximum.
     threshold
         Fraction of the maximum.
 
     Returns
     -------
     xarray.Dataset
-        ``amplitude``, ``phase`` (rad; NaN outside), ``support``; of a crystal with
-        `replicas` also ``phase_error``, and ``phase_replicas``, what each differs by.
+        ``amplitude``, ``phase`` (rad; NaN outside), ``support``. For a crystal with
+        `replicas` also ``phase_error`` and ``phase_replicas``, the deviation of each
+        replica.
 
     Raises
     ------
@@ -73,9 +74,9 @@ def unwrap(
 
     Notes
     -----
-    The phase follows reliable voxels first: Abdul-Rahman et al., Opt. Lett. 32, 2280
-    (2007), as scikit-image has it. A dislocation leaves a cut of 2 pi; `strain` does
-    not see it. The number of turns between parts that do not touch is arbitrary.
+    Reliable voxels are unwrapped first: Abdul-Rahman et al., Opt. Lett. 32, 2280
+    (2007), as implemented in scikit-image. A dislocation leaves a cut of 2 pi, which
+    `strain` ignores. The number of turns between parts that do not touch is arbitrary.
     """
     attrs = dict(crystal.attrs)
     copies = None
@@ -155,32 +156,32 @@ def displacement(
     crystal
         Fields from `unwrap`.
     geometry
-        Of the measurement; not needed where the fields carry ``q_x``, ``q_y`` and
-        ``q_z``, as `to_laboratory` gives them.
+        Geometry of the measurement; not needed where the fields carry ``q_x``, ``q_y``
+        and ``q_z``, as `to_laboratory` gives them.
     ramp
-        ``"keep"`` or ``"remove"`` the plane of least squares in each state's phase.
-        It is the mean change of the lattice: keep it to compare states that share
-        one centre of the pattern; remove it to see what varies inside the crystal.
-        With ``"remove"`` the mean goes too.
+        ``"keep"`` or ``"remove"`` the least-squares plane in each state's phase. It is
+        the mean change of the lattice: keep it to compare states with one common centre
+        of the pattern; remove it to see variations inside the crystal. With
+        ``"remove"`` the mean is removed too.
     sign
-        +1 or -1 times phi / |Q|. None: the coordinate ``fourier_sign``, which
-        `retrieve` notes and selection keeps. With a forward transform
+        +1 or -1: u is this times phi / |Q|. None: the coordinate ``fourier_sign``,
+        which `retrieve` notes and selection keeps. With a forward transform
         exp(-2 pi i k n / N) the phase of a displaced lattice is -Q.u: its sign is -1.
 
     Returns
     -------
     xarray.Dataset
-        The fields and ``displacement`` (Angstrom), ``mean_strain`` (the ramp along
-        Q, removed or not) and, with ``ramp="remove"``, the phase without it; of a
-        crystal with `replicas` their errors. The attributes ``ramp`` and ``sign`` say
-        what was done.
+        The fields and ``displacement`` (Angstrom), ``mean_strain`` (the ramp along Q,
+        removed or not) and, with ``ramp="remove"``, the phase without it. For a crystal
+        with `replicas` also their errors. The attributes ``ramp`` and ``sign`` say what
+        was done.
 
     Raises
     ------
     ArgumentError
         If an option is none of these.
     DataError
-        If Q or the sign is not known, or the sign is known to be the other one.
+        If Q or the sign is unknown, or the known sign is the other one.
     VariableError
         If there is no phase.
 
@@ -234,7 +235,7 @@ def displacement(
 def _planes(
     phase: xr.DataArray, support: xr.DataArray, dims: tuple[str, ...]
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return slopes and offset of the plane in a phase of every volume."""
+    """Return slopes and offset of the phase plane in each volume."""
     from batteryxr.cdi.bragg.kernels import phases
 
     slopes, offset = apply(
@@ -256,7 +257,7 @@ def _flat(
     offset: xr.DataArray,
     dims: tuple[str, ...],
 ) -> xr.DataArray:
-    """Return a phase without its plane."""
+    """Subtract a plane from a phase."""
     from batteryxr.cdi.bragg.kernels import phases
 
     flat = apply(
@@ -273,7 +274,7 @@ def _flat(
 
 
 def _ramps(slopes: xr.DataArray, steps: xr.DataArray, q: xr.DataArray) -> xr.DataArray:
-    """Return the strain along Q of every slope."""
+    """Return the strain along Q for each slope."""
     found = apply(
         each_volume(ramp_strain, "(a),(a,b),(b)->()"),
         slopes,
@@ -287,7 +288,7 @@ def _ramps(slopes: xr.DataArray, steps: xr.DataArray, q: xr.DataArray) -> xr.Dat
 
 
 def _sign(crystal: xr.Dataset, given: int | None) -> int:
-    """Return the sign of the displacement: the one noted, else the one given."""
+    """Return the sign of the displacement: the noted one, else the given one."""
     noted = known_sign(crystal)
     if noted is None and given is None:
         raise DataError(
@@ -315,7 +316,7 @@ def ramp_strain(slopes: np.ndarray, steps: np.ndarray, q: np.ndarray) -> float:
 
 
 def _like(values: xr.DataArray, model: xr.DataArray) -> xr.DataArray:
-    """Return values with the dimensions' order and coordinates of `model`."""
+    """Return values with the dimension order and coordinates of `model`."""
     return model.copy(data=values.transpose(*model.dims).data)
 
 
@@ -328,15 +329,15 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     Parameters
     ----------
     crystal
-        Fields from `displacement`; its ``ramp`` and ``sign`` hold here too.
+        Fields from `displacement`; its ``ramp`` and ``sign`` apply here too.
     geometry
         See `displacement`.
 
     Returns
     -------
     xarray.Dataset
-        The fields and ``strain`` (1), NaN outside the support and where a voxel has
-        no neighbour along an axis; ``strain_error`` of a crystal with `replicas`.
+        The fields and ``strain`` (1), NaN outside the support and where a voxel has no
+        neighbour along an axis. ``strain_error`` for a crystal with `replicas`.
 
     Raises
     ------
@@ -347,11 +348,11 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
 
     Notes
     -----
-    Central differences inside, one-sided at the surface. Each difference of phase
-    between neighbours is taken within (-pi, pi]: neither a wrap nor the cut that ends
-    at a dislocation makes a spike, and the phase offsets that others try in turn
-    (Hofmann et al., Phys. Rev. Mater. 4, 013801 (2020)) are not needed. It asks for
-    less than half a turn from voxel to voxel.
+    Differences are central inside and one-sided at the surface. Each difference of
+    phase between neighbours is taken within (-pi, pi], so that neither a wrap nor the
+    cut at a dislocation makes a spike. Trying several phase offsets (Hofmann et al.,
+    Phys. Rev. Mater. 4, 013801 (2020)) is not needed. The phase must change by less
+    than half a turn from voxel to voxel.
     """
     _require(crystal, "displacement", "displacement", caller="strain")
     dims = space_axes(crystal, caller="strain")
@@ -388,7 +389,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
 
 
 def _sign_of_displacement(crystal: xr.Dataset) -> int:
-    """Return the sign that `displacement` took: of the field, else of the Dataset."""
+    """Return the sign that `displacement` used: of the field, else of the Dataset."""
     for told in (crystal["displacement"].attrs, crystal.attrs):
         if "sign" in told:
             return int(told["sign"])
@@ -400,6 +401,6 @@ def _sign_of_displacement(crystal: xr.Dataset) -> int:
 
 
 def _require(crystal: xr.Dataset, name: str, made_by: str, *, caller: str) -> None:
-    """Raise where a field is missing that another call makes."""
+    """Raise where a field is missing, and name the call that makes it."""
     if not isinstance(crystal, xr.Dataset) or name not in crystal:
         raise VariableError(f"{caller} needs the field {name!r}: call {made_by} first.")

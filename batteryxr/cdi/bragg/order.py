@@ -1,4 +1,4 @@
-"""The pattern that the phases of all states share, and how much of it each has."""
+"""The phase pattern that all states share, and its amount in each state."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 def order_parameter(
     states: xr.DataArray | xr.Dataset, *, n_components: Count = 1
 ) -> xr.Dataset:
-    """Find the pattern that states share, and how much of it each has.
+    """Find the phase pattern that states share, and its amount in each state.
 
-    The pattern stays lazy. The sums of products between states are computed now:
-    reads (n + 1) / 2 times for n states in chunks of one, once for chunks that hold
-    all states. Memory is two chunks.
+    The pattern stays lazy. Products between states are summed now. For n states, data
+    are read (n + 1) / 2 times in chunks of one state, and once in chunks that hold all
+    states. Memory is two chunks.
 
     Parameters
     ----------
     states
         Phase differences on ``state`` and space, or their Dataset. NaN counts as zero.
     n_components
-        How many patterns, up to the number of states.
+        Number of patterns, up to the number of states.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def order_parameter(
         ``pattern`` (psi, of unit length) on ``component`` and space;
         ``order_parameter`` (Omega = psi . difference, rad) on ``state`` and
         ``component``; ``rms_phase``, the same over the root of the number of voxels:
-        the phase that a voxel has of it on average; ``explained``, the fraction of the
+        the rms phase of a voxel due to the pattern; ``explained``, the fraction of the
         sum of squares; ``n_voxels``.
 
     Raises
@@ -56,10 +56,11 @@ def order_parameter(
 
     Notes
     -----
-    C = sum over states of difference x difference, *not* centred, as Serban et al.,
-    Commun. Chem. (2024), eqs 2-4: with one row per voxel it is never formed. Its
-    eigenvectors follow from the small matrix between states (Sirovich, Q. Appl.
-    Math. 45, 561 (1987)). The sign of a pattern is free: Omega has a sum >= 0.
+    C = sum over states of difference x difference, *not* centred (Serban et al.,
+    Commun. Chem. (2024), eqs 2-4). C has one row per voxel and is never formed: its
+    eigenvectors follow from the small matrix between states (Sirovich, Q. Appl. Math.
+    45, 561 (1987)). The sign of a pattern is free; it is chosen so that Omega has a sum
+    >= 0.
     """
     values = _phase_differences(states, caller="order_parameter")
     dims = space_axes(values, caller="order_parameter")
@@ -75,7 +76,7 @@ def order_parameter(
     power, vectors = np.maximum(power[order], 0.0), vectors[:, order]
     vectors = vectors * np.where(vectors.sum(axis=0) < 0, -1.0, 1.0)
     length = np.sqrt(power)
-    # A state without any difference has none of the pattern, whatever rounding says.
+    # A state without any difference contains no pattern, whatever the rounding.
     vectors[np.diag(gram) == 0] = 0.0
     weight = vectors / np.where(length > 0, length, 1.0)
     number = xr.DataArray(
@@ -119,16 +120,16 @@ def inverse_pca(
     order: xr.Dataset,
     component: Count = 1,
 ) -> xr.Dataset:
-    """Split every state's phase difference into what a pattern explains and the rest.
+    """Split each state's phase difference into the part of a pattern and the rest.
 
     Lazy.
 
     Parameters
     ----------
     states
-        What `order_parameter` was called on.
+        Phase differences that `order_parameter` was called on.
     order
-        Its result.
+        Result of `order_parameter`.
     component
         Number of the pattern, from 1.
 
@@ -147,8 +148,8 @@ def inverse_pca(
 
     Notes
     -----
-    "Inverse PCA" is printed as the difference less psi itself, which has unit length
-    over all voxels and cannot be seen; these are the two readings that can.
+    "Inverse PCA" was published as the difference less psi itself. psi has unit length
+    over all voxels and is too small to be seen; these are the two readings that can.
     """
     values = _phase_differences(states, caller="inverse_pca")
     require_variables(order, ["pattern", "order_parameter"], caller="inverse_pca")
@@ -182,7 +183,7 @@ def _phase_differences(
 
 
 def gram_matrix(values: xr.DataArray) -> tuple[np.ndarray, int]:
-    """Return products between states, and the number of voxels with a value."""
+    """Return the products between states, and the number of voxels with a value."""
     n = values.sizes["state"]
     gram = np.zeros((n, n))
     voxels = np.zeros(n)
@@ -194,7 +195,7 @@ def gram_matrix(values: xr.DataArray) -> tuple[np.ndarray, int]:
             voxels[first] += _counts(a)
             gram[first, first] += _products(a, a)
             for second in groups[:i]:
-                # Not held by name: it is gone before the next is read.
+                # Not bound to a name, so that it is freed before the next one is read.
                 gram[first, second] += _products(a, _rows(part[second]))
             del a
     lower = np.tril(gram, -1)
@@ -202,7 +203,7 @@ def gram_matrix(values: xr.DataArray) -> tuple[np.ndarray, int]:
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return a b^T in double precision, NaN as zero, without a copy of either."""
+    """Return a b^T in double precision, NaN as zero, without copying either array."""
     total = np.zeros((len(a), len(b)))
     for part in _blocks(a):
         left, right = (np.nan_to_num(m[:, part].astype(float)) for m in (a, b))
@@ -223,7 +224,7 @@ def _rows(part: xr.DataArray) -> np.ndarray:
 
 
 def _regions(values: xr.DataArray) -> Iterator[tuple[slice, ...]]:
-    """Yield the spatial chunks, all states of each."""
+    """Yield the spatial chunks, each with all states."""
     sizes = [
         _slices(values.chunksizes.get(dim, (values.sizes[dim],)))
         for dim in values.dims[1:]

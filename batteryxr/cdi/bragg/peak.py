@@ -1,4 +1,4 @@
-"""The Bragg peak of a rocking curve: where it lies, and the box round it."""
+"""The Bragg peak of a rocking curve: its position, and the box around it."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``maximum``, ``centre_of_mass`` (indices from 0 of the frames as they are) and
+        ``maximum``, ``centre_of_mass`` (indices from 0 in the given frames) and
         ``place`` (angle and pixels of the maximum, which `crop` takes as its centre) on
-        ``axis``; ``value``; ``total`` counts; ``left_out``, the number of voxels that
-        stand alone (zingers): more than tenfold over the frames before and after.
+        ``axis``; ``value``; ``total`` counts; ``left_out``, the number of isolated
+        bright voxels (zingers): more than tenfold over the frames before and after.
 
     Raises
     ------
     DataError
-        If it holds no counts, or what cannot be counts, such as their logarithm; or
-        the rocking angles are out of order, repeat or are missing.
+        If the volume holds no counts, or values that are no counts, such as logarithms;
+        or if the rocking angles are out of order, repeat or are missing.
     DimensionError
-        If this is no rocking curve.
+        If the volume is no rocking curve.
 
     Warns
     -----
@@ -63,7 +63,7 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
     even = on_even_angles(volume, caller="locate_peak")
     peak = _peak(even, "locate_peak")
     names = {"units": "1", "long_name": "Axis"}
-    # Places of missing frames count in the even scan, not in what was passed.
+    # Indices of the even scan include missing frames; report those of the given scan.
     frames = _places(volume, even)
     maximum = [int(np.searchsorted(frames, peak.maximum[0])), *peak.maximum[1:]]
     centre = peak.centre_of_mass.copy()
@@ -102,7 +102,7 @@ class _Peak(NamedTuple):
 
 
 def _places(volume: xr.DataArray, even: xr.DataArray) -> np.ndarray:
-    """Return where each frame stands in the even scan that was made of them."""
+    """Return the position of each frame in the even scan."""
     if even.sizes["rocking"] == volume.sizes["rocking"]:
         return np.arange(volume.sizes["rocking"])
     angles = even["rocking"].values.astype(float)
@@ -111,14 +111,14 @@ def _places(volume: xr.DataArray, even: xr.DataArray) -> np.ndarray:
 
 
 def _require_axes(volume: xr.DataArray, caller: str) -> None:
-    """Raise where pixels go back or repeat; the angles have a look of their own."""
+    """Raise where pixels go back or repeat; angles are checked elsewhere."""
     for axis in VOLUME[1:]:
         if axis in volume.coords:
             require_monotonic(volume[axis], caller=caller)
 
 
 def _peak(volume: xr.DataArray, caller: str) -> _Peak:
-    """Find the peak block by block, without voxels that stand alone."""
+    """Find the peak block by block, without isolated bright voxels."""
     volume = volume.transpose(*VOLUME)
     best, where, first = -np.inf, (0, 0, 0), 0
     total, moment = 0.0, np.zeros(3)
@@ -156,7 +156,7 @@ def _peak(volume: xr.DataArray, caller: str) -> _Peak:
 
 
 def _beside(block: np.ndarray, begins: bool, ends: bool) -> np.ndarray:
-    """Tell of all frames but the outer ones whether one next to them was measured."""
+    """Return for each inner frame whether a frame next to it was measured."""
     known = ~np.isnan(block).all(axis=(1, 2))
     known[0] &= not begins
     known[-1] &= not ends
@@ -186,7 +186,7 @@ def crop(
     | Sequence[int]
     | Mapping[str, float] = "maximum",
 ) -> xr.DataArray:
-    """Cut a box of one shape round the peak; it becomes the box's centre.
+    """Cut a box of one shape around the peak, which becomes the box's centre.
 
     Lazy with a given centre; else reads once to find it.
 
@@ -199,17 +199,17 @@ def crop(
         sizes without large prime factors transform fast.
     centre
         ``"maximum"``, ``"centre_of_mass"``, three indices from 0, or angle (deg) and
-        pixels by name, which hold where frames are missing too:
-        ``{"rocking": 12.34, "detector_y": 260, "detector_x": 255}``. The states of
-        one series want one centre: then the mean change of the lattice stays in
-        their phases as a ramp.
+        pixels by name, which also hold where frames are missing:
+        ``{"rocking": 12.34, "detector_y": 260, "detector_x": 255}``. Use one centre for
+        all states of a series: then the mean change of the lattice stays in their
+        phases as a ramp.
 
     Returns
     -------
     xarray.DataArray
-        The box; the peak is at index ``n // 2`` of each axis. What reaches over the
-        edge of the measurement is NaN, which means unmeasured; so are frames that the
-        angles tell to be missing, and, where the peak is looked for, zingers.
+        The box; the peak is at index ``n // 2`` of each axis. NaN means unmeasured:
+        beyond the edge of the measurement, at frames that are missing by their angles,
+        and, where the peak is searched for, at zingers.
 
     Raises
     ------
@@ -217,9 +217,9 @@ def crop(
         If shape or centre are no such numbers, or a centre counts frames where some
         before it are missing.
     DataError
-        As of `locate_peak`.
+        See `locate_peak`.
     DimensionError
-        If this is no rocking curve.
+        If the volume is no rocking curve.
 
     Warns
     -----
@@ -259,7 +259,7 @@ def crop(
 
 
 def _require_no_doubt(indices: list[int], places: np.ndarray) -> None:
-    """Raise where it matters whether an index counts the frames that are missing."""
+    """Raise where missing frames make an index ambiguous."""
     frame = indices[0]
     if 0 <= frame < places.size and places[frame] == frame:
         return
@@ -274,7 +274,7 @@ def _require_no_doubt(indices: list[int], places: np.ndarray) -> None:
 
 
 def _at_labels(volume: xr.DataArray, centre: Mapping[str, float]) -> list[int]:
-    """Return the indices at an angle and pixels that were given by name."""
+    """Return the indices of an angle and pixels that are given by name."""
     if set(centre) != set(VOLUME):
         raise ArgumentError("centre", dict(centre), f"a number for each of {VOLUME}")
     indices = []
@@ -322,7 +322,7 @@ def whole_volumes(array: xr.DataArray) -> xr.DataArray:
 
 
 def _cut(array: xr.DataArray, dim: str, start: int, size: int) -> xr.DataArray:
-    """Return `size` items from `start`, padded where that reaches out."""
+    """Return `size` items from `start`, padded beyond the ends."""
     n = array.sizes[dim]
     inside = array.isel({dim: slice(max(0, start), min(n, start + size))})
     before, after = max(0, -start), max(0, start + size - n)
@@ -331,7 +331,7 @@ def _cut(array: xr.DataArray, dim: str, start: int, size: int) -> xr.DataArray:
     padded = inside.astype(np.result_type(array.dtype, np.float32)).pad(
         {dim: (before, after)}, constant_values=np.nan
     )
-    # The axis goes on in its own steps; flags of pixels that do not exist are masks.
+    # The axis continues in its own steps; pixels that do not exist are flagged as mask.
     axis = array[dim].values
     step = float(axis[-1] - axis[0]) / (n - 1) if n > 1 else 1.0
     values = np.concatenate(

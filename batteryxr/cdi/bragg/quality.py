@@ -1,4 +1,4 @@
-"""How well an object fits its pattern, and up to which detail it can be trusted."""
+"""Fit of an object to its pattern, and resolution of reconstructions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MISFITS = {
 
 @recorded
 def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Dataset:
-    """Compare a crystal with the intensity that it should have.
+    """Compare the pattern of a crystal with the measured intensity.
 
     Lazy.
 
@@ -49,8 +49,8 @@ def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Da
     Returns
     -------
     xarray.Dataset
-        One number each for every other dimension, after the object was given the
-        counts that were measured in all:
+        One number for each index of the other dimensions, after scaling the object to
+        the sum of the measured counts:
 
         - ``amp_residual``: sum (|F| - A)^2 / sum A^2, A the measured amplitude;
         - ``chi2``: sum (sqrt|D| - sqrt|R|)^2 / sum |R| of the measured and the
@@ -62,7 +62,7 @@ def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Da
     Raises
     ------
     DimensionError
-        If an axis is missing, or the two do not fit on one another.
+        If an axis is missing, or object and volume do not fit one another.
     """
     values = variable(crystal, "object", caller="misfit")
     require_sign(crystal, -1, what="crystal")
@@ -108,20 +108,20 @@ def prtf(
     volume
         Measured counts on ``(..., rocking, detector_y, detector_x)``.
     dim
-        The dimension that counts the reconstructions.
+        Dimension of the reconstructions.
 
     Returns
     -------
     xarray.DataArray
         |mean of the transforms| / measured amplitude on shells of ``frequency``
-        (cycles per voxel of the smallest axis' Nyquist range). The usual resolution
-        is where it falls under 1/e. Of one reconstruction it tells only how well
-        that one fits.
+        (cycles per voxel of the smallest axis' Nyquist range). The usual resolution is
+        where it falls under 1/e. For one reconstruction it only shows how well that one
+        fits.
 
     Raises
     ------
     DimensionError
-        If an axis is missing, or the two do not fit on one another.
+        If an axis is missing, or objects and volume do not fit one another.
     """
     require_dims(crystal, [dim, *OBJECT], caller="prtf")
     require_sign(crystal, -1, what="crystal")
@@ -170,12 +170,12 @@ def fsc(
     Parameters
     ----------
     crystal, other
-        Objects, complex or real, on one grid: the three axes that `retrieve` gives,
-        or ``(z, y, x)`` in nm. Align one to the other before (`align`).
+        Objects, complex or real, on one grid: the three axes that `retrieve` gives, or
+        ``(z, y, x)`` in nm. Align one to the other first (`align`).
     fraction
         Fraction of a shell's voxels that are independent of one another, for the
-        thresholds: about the fraction of the array that the object fills. Of real
-        objects half of this is taken.
+        thresholds: about the fraction of the array that the object fills. Half of it is
+        used for real objects.
 
     Returns
     -------
@@ -183,9 +183,9 @@ def fsc(
         On shells of ``frequency`` (cycles per voxel, or 1/nm):
 
         - ``fsc``: Fourier shell correlation;
-        - ``threshold_1bit``, to be taken where the two come from two full sets of
-          data, and ``threshold_half_bit``, where one set was split in two (van Heel
-          & Schatz, J. Struct. Biol. 151, 250 (2005)).
+        - ``threshold_1bit``, for two full sets of data, and ``threshold_half_bit``, for
+          one set that was split in two (van Heel & Schatz, J. Struct. Biol. 151, 250
+          (2005)).
 
         Coordinates ``resolution_1bit`` and ``resolution_half_bit``: half a period at
         the first crossing, in voxels or nm; NaN where there is none.

@@ -1,4 +1,4 @@
-"""The labelled result of phase retrieval: names, dims, units, coordinates."""
+"""The labelled result of phase retrieval: names, dimensions, units, coordinates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _BLUR = ("blur_rocking", "blur_y", "blur_x")
 
-#: Name: dims behind the leading ones, dtype, long name. All are plain numbers.
+#: Name: dimensions after the leading ones, dtype, long name. All are plain numbers.
 VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "object": (OBJECT, "complex64", "Complex density"),
     "object_error": (OBJECT, "float32", "Standard deviation between starts"),
@@ -44,17 +44,17 @@ ON_START: dict[str, tuple[str, str]] = {
 def label_answers(
     answers: list[Any], intensity: xr.DataArray, settings: RetrievalSettings
 ) -> xr.Dataset:
-    """Label what was found for each pattern.
+    """Label the answer for each pattern.
 
     Parameters
     ----------
     answers
-        The numbers of each pattern by name, or tasks that will give them where the
-        intensity is lazy.
+        Arrays of each pattern by name, or tasks that will give them if the intensity is
+        lazy.
     intensity
-        The measured volume, leading dims first.
+        Measured volume, leading dimensions first.
     settings
-        Of the call.
+        Settings of the call.
     """
     take = _delayed if is_lazy(intensity) else _computed
     lead = tuple(str(d) for d in intensity.dims[:-3])
@@ -76,7 +76,7 @@ def label_answers(
         attrs=_attrs(intensity.attrs),
     )
     result = result.assign_coords(_axes(sizes, blurred, intensity))
-    # What the phase means depends on it: with -1, phase = -Q u.
+    # The sign gives the phase its meaning: with -1, phase = -Q u.
     noted = {SIGN: sign_note()}
     return result.assign_coords(_carried(intensity.coords)).assign_coords(noted)
 
@@ -104,7 +104,7 @@ def _sizes(shape: tuple[int, ...], settings: RetrievalSettings) -> dict[str, int
 
 
 def _box_centre(intensity: xr.DataArray, dim: str) -> float | None:
-    """Return the angle or pixel in the middle, where it is one for all patterns."""
+    """Return the angle or pixel in the middle; None if it differs between patterns."""
     if dim not in intensity.coords:
         return None
     axis = intensity[dim].values
@@ -139,7 +139,7 @@ def _axes(
 
 
 def _carried(coords: Mapping[Any, xr.DataArray]) -> dict[str, Any]:
-    """Return coordinates of the input that do not lie on two of the measured axes."""
+    """Return coordinates of the input: those off the measured axes, and the axes."""
     return {
         str(name): coord.drop_vars(set(coord.coords) - {name})
         for name, coord in coords.items()

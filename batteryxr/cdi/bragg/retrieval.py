@@ -34,69 +34,69 @@ def retrieve(
     """Retrieve the phase of Bragg peaks from many random starts.
 
     Lazy for dask data: one task for each state and start, and one answer for each
-    state. Data in memory are computed at once, side by side in threads, or on a
+    state. Data in memory are computed at once in parallel threads, or on a
     ``distributed.Client`` if one is open.
 
     Parameters
     ----------
     volume
         Counts on ``(..., rocking, detector_y, detector_x)``, NaN where nothing was
-        measured, the Bragg peak at index ``n // 2`` of each axis (see `crop`). Of a
-        Dataset its ``intensity`` is taken, unmeasured where ``mask`` is not 0. Other
-        dimensions, such as ``state``, are phased one by one.
+        measured, with the Bragg peak at index ``n // 2`` of each axis (see `crop`). A
+        Dataset gives its ``intensity``, unmeasured where ``mask`` is not 0. Each index
+        of other dimensions, such as ``state``, is phased separately.
     schedule
         Iterations and algorithms, such as ``"3*(20 ER + 180 HIO) + 20 ER"`` or
         ``"300 DM(0.8) + 100 ER"``: ER, HIO, RAAR (Luke's operator form), SF, DM, and
-        ML, which takes the likeliest modulus under Poisson's law instead of the
-        measured one. The number in brackets is the feedback, of ML the weight of the
-        present modulus; 0.9 where there is none.
+        ML. ML takes the likeliest modulus under Poisson's law instead of the measured
+        one. The number in brackets is the feedback, for ML the weight of the present
+        modulus; it is 0.9 by default.
     n_starts
-        Random starts. The k-th depends on `seed` and k alone: more starts add to
-        those that were there.
+        Number of random starts. The k-th depends on `seed` and k alone, so that more
+        starts add to earlier ones.
     select
-        Which starts make the answer: how many, and what ranks them.
+        Number of starts that make the answer, and the figure of merit that ranks them.
     seed
-        Of starts and free voxels.
+        Seed of starts and free voxels.
     support
-        How the support follows the object.
+        Settings of the support, which follows the object.
     coherence_every
         Iterations between estimates of the blur by partial coherence, from a third of
-        the schedule on; 0 takes the beam as coherent.
+        the schedule on; 0 assumes a coherent beam.
     start
-        Object to start from instead of random ones, which needs ``n_starts=1``; of a
-        Dataset, such as an earlier result, its ``object`` and its ``support``, the
-        first support, as far as they are there. On the object's three axes, or those
-        of the volume, centred at ``n // 2``. Without a first support that of the
-        object or of the autocorrelation is taken.
+        Initial object instead of random ones; needs ``n_starts=1``. A Dataset, such as
+        an earlier result, gives its ``object`` and its ``support``, the initial
+        support, where present. They lie on the object's three axes or on those of the
+        volume, centred at ``n // 2``. Without an initial support, it is taken from the
+        object or from the autocorrelation.
     device
         ``"cpu"``; or a device of PyTorch (``"cuda"``, ``"cuda:1"``, ``"mps"``), or
         ``"cupy"``, to run the iterations there.
     store, group
-        Zarr store that keeps each start as soon as it is finished: called again with
+        Zarr store that keeps each start as soon as it is finished. A second call with
         the same data and arguments, also after an interruption or with more starts,
-        only the missing ones are run. Meanwhile nobody else may write to the store;
-        starts of lazy data wait for one another, each while it is written.
+        runs only the missing ones. No one else may write to the store meanwhile; starts
+        of lazy data wait for one another while they are written.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a progress bar; None shows it in terminals and notebooks only.
 
     Returns
     -------
     xarray.Dataset
-        On ``along_rocking``, ``along_y``, ``along_x``, the axes in real space that
-        belong to the three of the measurement, in voxels from the centre:
+        On ``along_rocking``, ``along_y``, ``along_x``: the axes in real space that
+        match the three measured axes, in voxels from the centre:
 
         - ``object``, complex64: mean of the best starts, aligned to the best one;
           its transform with ``exp(-2 pi i q r)`` has the measured intensity.
-        - ``object_error``: standard deviation between those starts; NaN for one.
-        - ``support``: of the best start.
-        - ``modes`` and ``mode_weight`` on ``mode``: what the starts share.
+        - ``object_error``: standard deviation between these starts; NaN for one.
+        - ``support``: support of the best start.
+        - ``modes`` and ``mode_weight`` on ``mode``: orthogonal modes of these starts.
         - ``prtf`` on ``frequency`` (cycles per voxel): phase-retrieval transfer
           function, which means little for one start.
         - ``oversampling`` on ``axis``: points of each axis over the extent of the
           support. Below 2 the pattern does not determine the object.
         - ``left_out``: pixels in two or more rows or columns of zeros between bright
           ones, which were taken as gaps of the detector: not measured.
-        - ``residual`` on ``start`` and ``iteration``: amplitude residual as it fell.
+        - ``residual`` on ``start`` and ``iteration``: amplitude residual.
         - ``blur`` with `coherence_every`: the estimate of the best start.
 
         Coordinates on ``start``: ``amp_residual``, ``chi2``, ``llk``, ``llk_free``,
@@ -110,9 +110,10 @@ def retrieve(
     ConvergenceError
         If all starts of all states lost their support.
     DataError
-        If the volume holds no counts, or what cannot be counted (logarithms, negative
-        or infinite values); if rocking angles are missing, repeat or are out of order;
-        or the initial object does not fit, or is of the other ``fourier_sign``.
+        If the volume holds no counts, or values that are no counts (logarithms,
+        negative or infinite values); if rocking angles are missing, repeat or are out
+        of order; or if the initial object does not fit, or has the other
+        ``fourier_sign``.
     DimensionError
         If the three axes of a rocking curve are missing.
     StoreError
@@ -132,10 +133,9 @@ def retrieve(
     Notes
     -----
     Projections: Marchesini, Rev. Sci. Instrum. 78, 011301 (2007). Free likelihood:
-    Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020). On one
-    machine a seed repeats bit by bit, also after an interruption; on a GPU, and between
-    FFTW, SciPy's transform and machines, rounding differs, which iterations make
-    larger.
+    Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020). On one machine a seed
+    repeats bit by bit, also after an interruption. On a GPU, and between FFTW, SciPy's
+    transform and machines, rounding differs, and iterations amplify the difference.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
 

@@ -1,4 +1,4 @@
-"""The scan of a rocking curve: its angles frame by frame, and what it counted."""
+"""Rocking angles of a scan: checks, and places of missing frames."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from batteryxr.core.labels import MOTOR
 if TYPE_CHECKING:
     import xarray as xr
 
-#: How far an angle may lie from an even grid before it is told, as part of the step.
+#: Deviation of an angle from an even grid above which to warn, as part of the step.
 _TOLD = 0.15
 
 
 def require_angles(volume: xr.DataArray, *, caller: str, fill: bool = False) -> None:
-    """Look at the rocking angles; name the frames that are wrong.
+    """Check the rocking angles; name the frames that are wrong.
 
     Parameters
     ----------
     volume
-        On ``rocking``; without labels there is nothing to look at.
+        Volume on ``rocking``; without labels nothing is checked.
     caller
         Name of the public function, for messages.
     fill
-        Missing frames are the caller's to fill in: they are no error.
+        The caller fills in missing frames, so they are no error.
 
     Raises
     ------
@@ -88,17 +88,17 @@ def require_angles(volume: xr.DataArray, *, caller: str, fill: bool = False) -> 
 
 
 def on_even_angles(volume: xr.DataArray, *, caller: str) -> xr.DataArray:
-    """Return a scan with NaN in the place of frames that are missing; lazy.
+    """Return a scan with NaN in the place of missing frames; lazy.
 
     Warns
     -----
     DataQualityWarning
-        Says how many, and where.
+        If frames are missing; says how many, and where.
 
     Raises
     ------
     DataError
-        As of `require_angles`.
+        See `require_angles`.
     """
     require_angles(volume, caller=caller, fill=True)
     if "rocking" not in volume.coords or volume.sizes["rocking"] < 3:
@@ -123,12 +123,12 @@ def on_even_angles(volume: xr.DataArray, *, caller: str) -> xr.DataArray:
 
 
 def _steps(steps: np.ndarray, step: float) -> np.ndarray | None:
-    """Return how many steps of the grid each step is; None where one is no multiple."""
+    """Return each step as a number of grid steps; None where one is no multiple."""
     parts = steps / step
     whole = np.maximum(np.round(parts), 1)
     if (np.abs(parts - whole) > 2 * MOTOR).any():
         return None
-    # Many that miss as many are a change of the step, not lost frames.
+    # Many equal gaps mean a change of the step, not lost frames.
     return None if (whole > 1).mean() > 0.25 else whole.astype(int)
 
 

@@ -1,4 +1,4 @@
-"""What a call of phase retrieval chooses: plain values, checked before any work."""
+"""Settings of a call of phase retrieval: plain values, checked before any work."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class ShrinkWrap:
-    """How the support follows the object while it is retrieved.
+    """Settings of the support, which follows the object during retrieval.
 
     Parameters
     ----------
     every
         Iterations between updates of the support; 0 keeps the first one.
     sigma
-        Width of the smoothing that shrinks the support, at the first and last update,
-        in voxels.
+        Width of the smoothing that shrinks the support, in voxels, at the first and
+        last update.
     threshold
-        Fraction of the object's rms below which a voxel leaves the support; of two
-        numbers, each start draws one between them. Of few photons a voxel must stand
-        out of the noise outside as well.
+        Fraction of the object's rms below which a voxel leaves the support. From two
+        numbers, each start draws a value between them. With few photons a voxel must
+        also exceed the noise outside.
     twin_break
         Iterations at the start in a part of the support, which favours one of the
-        conjugate twins. Try 10 where objects come out overlaid with their own twin.
+        conjugate twins. Try 10 where objects are superposed with their own twin.
 
     Raises
     ------
@@ -60,13 +60,13 @@ class ShrinkWrap:
         low, high = self.thresholds
         if low > high:
             raise ArgumentError("threshold", self.threshold, "two fractions in order")
-        # What was written to a result's attributes comes back as lists.
+        # The attributes of a result hold these tuples as lists.
         object.__setattr__(self, "sigma", tuple(self.sigma))
         object.__setattr__(self, "threshold", (low, high))
 
     @property
     def thresholds(self) -> tuple[float, float]:
-        """Return the two between which each start draws its threshold."""
+        """Return the limits between which each start draws its threshold."""
         low, high = np.broadcast_to(np.asarray(self.threshold, float), 2)
         return float(low), float(high)
 
@@ -74,26 +74,25 @@ class ShrinkWrap:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which starts make the answer.
+    """Choice of the starts that make the answer.
 
     Parameters
     ----------
     n_best
-        How many are averaged and decomposed into modes; all where there are fewer.
+        Number of starts that are averaged and decomposed into modes; at most all.
     by
-        What ranks them: ``"llk_free"``, ``"llk"``, ``"amp_residual"`` or ``"chi2"``.
-        The last three fall with every voxel that the support gains; the first does
-        not.
+        Figure of merit that ranks them: ``"llk_free"``, ``"llk"``, ``"amp_residual"``
+        or ``"chi2"``. The last three fall with every voxel that the support gains; the
+        first does not.
     free
-        Fraction of the voxels that the retrieval never sees, in islands, for
-        ``llk_free``; 0.05 is usual. A few islands on bright fringes make up much of
-        that figure, and which those are depends on the seed: compare starts of one
-        seed only.
+        Fraction of the voxels held out of the retrieval, in islands, for ``llk_free``;
+        0.05 is usual. A few islands on bright fringes make up much of that figure, and
+        their places depend on the seed: compare starts of one seed only.
 
     Raises
     ------
     ArgumentError
-        If a value is out of range, or `by` is told by free voxels and there are none.
+        If a value is out of range, or `by` needs free voxels and there are none.
 
     Notes
     -----
@@ -121,9 +120,9 @@ class RetrievalSettings:
     schedule
         Stages of iterations.
     n_starts, select, seed, support, coherence_every, device, store, group
-        As in `batteryxr.cdi.retrieve`.
+        See `batteryxr.cdi.retrieve`.
     guess
-        What gives each start its first object; None for random ones.
+        Function that gives each start its initial object; None for random ones.
 
     Raises
     ------
@@ -148,15 +147,15 @@ class RetrievalSettings:
 
     @property
     def caller(self) -> str:
-        """Return the public function, for messages."""
+        """Return the name of the public function, for messages."""
         return "retrieve" if self.guess is None else "retrieve_learned"
 
     @property
     def n_best(self) -> int:
-        """Return how many starts make the answer."""
+        """Return the number of starts that make the answer."""
         return min(self.select.n_best, self.n_starts)
 
     @property
     def iterations(self) -> int:
-        """Return the length of the schedule."""
+        """Return the number of iterations of the schedule."""
         return sum(stage.iterations for stage in self.schedule)

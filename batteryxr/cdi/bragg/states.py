@@ -1,4 +1,4 @@
-"""The same crystal at several voltages: aligned, and made whole."""
+"""Alignment of a crystal's states, their common support, and missing density."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def align_states(
     reference: int = 0,
     ramp: Literal["keep", "remove"] = "keep",
 ) -> xr.Dataset:
-    """Align all states to one of them.
+    """Align all states to a reference state.
 
     Lazy.
 
-    Of each object and its conjugate twin the one is taken that agrees better as a
-    complex field; it is moved by parts of a voxel and given the phase of the
-    reference in the mean.
+    For each object, the object or its conjugate twin is taken, whichever agrees better
+    as a complex field. It is shifted by fractions of a voxel and given the mean phase
+    of the reference.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ def align_states(
         Complex objects on ``state`` and three axes of space, or the Dataset of
         `retrieve`.
     reference
-        Index of the state that stays.
+        Index of the reference state.
     ramp
-        ``"keep"`` leaves each state's phase ramp: the mean change of its lattice,
-        where all patterns were cropped round one point. ``"remove"`` takes the ramp
-        of the reference.
+        ``"keep"`` keeps each state's phase ramp: the mean change of its lattice, if all
+        patterns were cropped around one point. ``"remove"`` takes the ramp of the
+        reference.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def align_states(
     Raises
     ------
     ArgumentError
-        If there is no such reference.
+        If the reference does not exist.
     ChunkingError
         If a volume is split over chunks.
     DataError
@@ -127,7 +127,7 @@ def common_support(
     threshold
         Fraction of each state's largest amplitude above which there is density.
     fraction
-        A voxel belongs to the crystal where more than this fraction of the states has
+        A voxel belongs to the crystal where more than this fraction of the states have
         density: 0 for any, 0.5 for most.
 
     Returns
@@ -172,27 +172,28 @@ def fill_missing(
 
     Lazy.
 
-    A part of the crystal that has turned away does not diffract into this peak, and
-    is dark in that state; the crystal is the same. Its amplitude is filled by the
-    mean of the states with density there, each scaled to the mean amplitude of the
-    state that is filled; its phase by that of their sum.
+    A part of the crystal that has turned away does not diffract into this peak and is
+    dark in that state, although the crystal is the same. Its amplitude is filled with
+    the mean of the states with density there, each scaled to the mean amplitude of the
+    filled state. Its phase is filled with the phase of their sum.
 
     Parameters
     ----------
     states
         Aligned objects on ``state``, or their Dataset.
     support
-        The whole crystal. None: `common_support` with this threshold.
+        Support of the whole crystal. None: `common_support` with this threshold.
     threshold
         Fraction of the state's largest amplitude below which a voxel lacks density.
     minimum
-        Smaller connected gaps (voxels) are left as they are: noise and surface.
+        Smallest connected gap (voxels) that is filled; smaller ones are noise and
+        surface.
 
     Returns
     -------
     xarray.Dataset
-        ``object``, zero outside the support; ``filled``, True where it was filled;
-        ``support``. Voxels that no state has stay as they were.
+        ``object``, zero outside the support; ``filled``, True at filled voxels;
+        ``support``. Voxels without density in any state stay unchanged.
 
     Raises
     ------
@@ -258,17 +259,17 @@ def fill_missing(
 
 
 def require_states(states: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataArray:
-    """Return the complex objects on ``state`` of a Dataset, or those given.
+    """Return the complex objects on ``state``: a Dataset's, or the given array.
 
     Raises
     ------
     DataError
-        If they are not complex.
+        If the objects are not complex.
     DimensionError
         If there is no ``state``.
     """
     objects = variable(states, "object", caller=caller)
-    known_sign(states, what="states")  # one for all, or refused
+    known_sign(states, what="states")  # raises unless all have one sign
     require_dims(objects, ["state"], caller=caller)
     if objects.dtype.kind != "c":
         raise DataError("states", f"hold {objects.dtype}, not complex objects")

@@ -1,4 +1,4 @@
-"""Objects aligned to one another, and what they then have in common."""
+"""Alignment of objects to one another, and their orthogonal modes."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def align(
 
     Lazy.
 
-    The intensity does not fix these. Of the object and its twin, the one is taken
-    whose complex overlap with the reference is larger after all the rest was removed.
+    The intensity does not fix these. The object or its twin is taken, whichever has the
+    larger complex overlap with the reference after everything else is removed.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def align(
     Raises
     ------
     DataError
-        If the two are of transforms of opposite sign.
+        If the two belong to transforms of opposite sign.
     DimensionError
         If the two do not lie on one grid.
     """
@@ -92,7 +92,7 @@ def align(
         name: label(part, name, units="1", long_name=words)
         for (name, words), part in zip(names.items(), found, strict=True)
     }
-    # A retrieval notes the sign of its transform on the dataset: strain needs it.
+    # `strain` needs the sign that a retrieval notes on the Dataset.
     noted = crystal.attrs | moving.attrs
     attrs = {k: v for k, v in moving.attrs.items() if not k.startswith("batteryxr")}
     attrs |= {k: noted[k] for k in ("fourier_sign",) if k in noted}
@@ -104,7 +104,7 @@ def align(
 def _like(
     moving: xr.DataArray, fixed: xr.DataArray, axes: tuple[str, ...]
 ) -> xr.DataArray:
-    """Return the reference in the direction of the other; where it lies is free."""
+    """Flip the reference to the direction of the other; its position is free."""
     for dim in axes:
         if dim not in moving.coords or dim not in fixed.coords:
             continue
@@ -140,13 +140,13 @@ def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
         Complex objects that were aligned to one another, on `dim` and the axes of
         one grid.
     dim
-        The dimension that counts them.
+        Dimension of the objects.
 
     Returns
     -------
     xarray.Dataset
         ``modes`` and ``mode_weight`` (fractions of the squared norm) on ``mode``,
-        largest first. The first mode is what the objects have in common.
+        largest first. The first mode is the part that the objects share.
 
     Raises
     ------

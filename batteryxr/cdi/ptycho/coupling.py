@@ -1,4 +1,4 @@
-"""Objects of all energies in a store: put on one grid, and tied to one another."""
+"""Put the objects of all energies on one grid, and relate them to one another."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.states import StoredObjects
     from batteryxr.core.store import Location
 
-#: Ends of the table that the Kramers-Kronig integral takes beyond the window, eV.
+#: Range of the table that the Kramers-Kronig integral uses beyond the window, eV.
 _TABLE = (100.0, 2e5)
-#: Bytes of all energies that are worked on at once.
+#: Bytes, over all energies, that are processed at once.
 TILE = 16_000_000
 
 
@@ -32,7 +32,7 @@ TILE = 16_000_000
 def registered(
     objects: StoredObjects, store: Location, registration: Registration
 ) -> Iterator[Registered]:
-    """Give objects on one grid, which lie in a file beside the store meanwhile."""
+    """Yield objects on one grid; a file beside the store holds them meanwhile."""
     from batteryxr.cdi.ptycho.kernels.registration import common_grid, register
 
     grid = common_grid(objects)
@@ -53,7 +53,7 @@ def _on_grid(vacuum: xr.DataArray, grid: CommonGrid) -> np.ndarray:
 
 
 class Change(NamedTuple):
-    """By what objects are to be multiplied (energy, y, x); the misfit before (y, x)."""
+    """Factors (energy, y, x) for the objects, and the misfit before (y, x)."""
 
     factor: ImageFile
     misfit: np.ndarray
@@ -63,18 +63,18 @@ class Change(NamedTuple):
 def constrained(
     found: Registered, energy: np.ndarray, relation: KramersKronig, store: Location
 ) -> Iterator[Change]:
-    """Give what makes absorption and phase agree, in a file beside the store.
+    """Yield the factors that make absorption and phase agree, in a temporary file.
 
     Parameters
     ----------
     found
         Objects on one grid.
     energy : (energy,)
-        In eV.
+        Energies in eV.
     relation
-        What is known of the sample.
+        Known relation of absorption and phase.
     store
-        Where the objects are kept.
+        Location of the store of the objects.
     """
     from batteryxr.cdi.ptycho.kernels.constraint import Constraint, constrain
 
@@ -90,9 +90,9 @@ def constrained(
 def coupled_objects(
     objects: StoredObjects, found: Registered, change: Change
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield number and object of each energy on its own grid, changed.
+    """Yield number and changed object of each energy, on its own grid.
 
-    One is in memory at a time.
+    One object is in memory at a time.
     """
     from batteryxr.cdi.ptycho.kernels.alignment import resampled
 
@@ -105,7 +105,7 @@ def coupled_objects(
 
 
 def apply_change(found: Registered, change: Change) -> Registered:
-    """Multiply registered objects by what makes them agree."""
+    """Multiply registered objects by the factors that make them agree."""
     from dataclasses import replace
 
     from batteryxr.cdi.ptycho.kernels.images import mean_of
@@ -116,16 +116,16 @@ def apply_change(found: Registered, change: Change) -> Registered:
 
 
 class ImageFile:
-    """A stack (energy, y, x) of complex64 on disk, of which little is in memory.
+    """A stack (energy, y, x) of complex64 on disk, with few rows in memory.
 
-    The file has no name where the system can do so, and is gone once it is closed,
-    also after a kill. It is read in parts: a memory map would count as the process's
-    own memory.
+    The file has no name where the system allows it, and disappears once it is closed,
+    also after a kill. It is read in parts: a memory map would count as memory of the
+    process.
 
     Parameters
     ----------
     store
-        The store that it belongs to: the file lies beside it if that is a folder.
+        Store that the file belongs to: the file lies beside it if that is a folder.
     shape
         Numbers of energies, rows and columns.
     """
@@ -169,14 +169,14 @@ class ImageFile:
         return (k * self.shape[1] + row) * self.shape[2] * self.dtype.itemsize
 
     def tiles(self) -> Iterator[slice]:
-        """Yield rows that are few enough to hold those of all energies."""
+        """Yield row ranges that are small enough to hold for all energies at once."""
         line = len(self) * self.shape[2] * self.dtype.itemsize
         step = max(1, TILE // max(line, 1))
         for start in range(0, self.shape[1], step):
             yield slice(start, min(start + step, self.shape[1]))
 
     def close(self) -> None:
-        """Give its place on the disk back."""
+        """Release the space on the disk."""
         self._file.close()
 
     def __enter__(self) -> ImageFile:

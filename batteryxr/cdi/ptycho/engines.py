@@ -1,9 +1,9 @@
-"""Engines: how a pass over the frames brings object and probe nearer to them.
+"""Engines: update rules that fit object and probe to the frames.
 
-An engine is a small frozen object, ``LSQML(batch=20, poisson=True)``; its `begin` makes
-the kernel that visits frames. The usual steps of `EPIE` are those that come nearest to
-known objects: a probe that moves as fast takes noise with it. Those of `RPIE` stay
-stable on bright measured frames with several modes.
+An engine is a small frozen object, ``LSQML(batch=20, poisson=True)``. Its `begin` makes
+the kernel that visits frames. The default steps of `EPIE` come nearest to known
+objects: a probe that moves as fast as the object follows the noise. The defaults of
+`RPIE` stay stable on bright measured frames with several modes.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What a reconstruction asks of an engine."""
+    """Interface of an engine, as a reconstruction uses it."""
 
     def __hash__(self) -> int:
-        """Return a number that equal engines share."""
+        """Return a hash that equal engines share."""
         ...
 
     @property
     def holds_all_waves(self) -> bool:
-        """Whether the exit waves of all frames are in memory at once."""
+        """Return whether the exit waves of all frames are in memory at once."""
 
     @property
     def poisson(self) -> bool:
-        """Whether counts are fitted by their likelihood instead of amplitudes."""
+        """Return whether the likelihood of counts is fitted, not amplitudes."""
 
     @property
     def subpixel(self) -> bool:
-        """Whether parts of pixels in positions count; else they are rounded."""
+        """Return whether positions keep fractions of pixels; else they are rounded."""
 
     def begin(self, probe: Any, near: float = 0.0) -> Sweep:
         """Return the kernel that visits frames.
@@ -46,7 +46,7 @@ class Engine(Protocol):
         probe : (m, n, n)
             Shape, namespace and device of the probe.
         near
-            λ z / pixel² where frames are near field; 0: far field.
+            λ z / pixel² for near-field frames; 0: far field.
         """
 
 
@@ -58,7 +58,7 @@ class _Checked:
 
 
 class _AllWaves(_Checked):
-    """Engines that bring the exit waves of all frames forward at once."""
+    """Engines that update the exit waves of all frames at once."""
 
     beta: float
     inner: int
@@ -94,7 +94,7 @@ class _FrameByFrame(_Checked):
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class LSQML(_Checked):
-    """Mini-batch least squares, the fastest per pass.
+    """Mini-batch least squares, the fastest per iteration.
 
     Odstrčil, Menzel & Guizar-Sicairos, Opt. Express 26, 3108 (2018).
 
@@ -105,12 +105,12 @@ class LSQML(_Checked):
     object_step, probe_step
         Fractions of the least-squares steps.
     damping
-        Illumination by the whole scan, as a fraction of the strongest, below which
-        pixels move less.
+        Pixels move less where the illumination by the whole scan is below this fraction
+        of its maximum.
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
     subpixel
-        Whether parts of pixels in positions count; else they are rounded.
+        Whether fractions of pixels in positions count; else they are rounded.
     """
 
     batch: Count = 10
@@ -142,14 +142,14 @@ class EPIE(_FrameByFrame):
     object_step, probe_step
         Fractions of the full step.
     momentum
-        Fraction of the last motion of the object that is kept (0: none); as in mPIE,
-        Maiden, Johnson & Li, Optica 4, 736 (2017).
+        Fraction of the object's last motion that is kept (0: none), as in mPIE, Maiden,
+        Johnson & Li, Optica 4, 736 (2017).
     every
-        Frames between two pushes of the momentum.
+        Frames between two applications of the momentum.
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
     subpixel
-        Whether parts of pixels in positions count; else they are rounded.
+        Whether fractions of pixels in positions count; else they are rounded.
     """
 
     object_step: NonNegative = 1.0
@@ -175,7 +175,7 @@ class RPIE(_FrameByFrame):
     object_step, probe_step
         Fractions of the full step.
     object_alpha, probe_alpha
-        Regularisation: less trusts weakly lit pixels more; 1 is ePIE.
+        Regularisation: a smaller value trusts weakly lit pixels more; 1 is ePIE.
     momentum, every, poisson, subpixel
         See `EPIE`.
     """
@@ -202,7 +202,7 @@ class DM(_AllWaves):
     beta
         Relaxation.
     inner
-        Rounds of the overlap step, in which object and probe find one another.
+        Rounds of the overlap step, which fits object and probe to each other.
     poisson
         Fit counts by their Poisson likelihood instead of amplitudes; see `ptycho`.
     """
@@ -245,7 +245,7 @@ ENGINES: dict[str, type[Any]] = {
 
 
 def engine_named(name: str, **options: Any) -> Engine:
-    """Return an engine by its name, for those who choose from a list.
+    """Return an engine by its name, for a choice from a list.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a reconstruction will cost, and whether it fits, before it starts."""
+"""Cost of a reconstruction, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.ptycho.experiment import Experiment
 
-#: Complex arrays of the object's size that an engine works with, at most.
+#: Largest number of complex arrays of the object's size in an engine.
 _COPIES = 8
 #: Memory of the interpreter, its libraries and compiled loops.
 _BASE = 350e6
@@ -35,7 +35,7 @@ STREAM_BLOCK = 128
 
 
 class Sizes(NamedTuple):
-    """How large a scan is.
+    """Sizes of a scan.
 
     Numbers of energies, frames, detector pixels along a side and probe modes; bytes
     per count; and pixels of the largest object.
@@ -56,14 +56,14 @@ class Sizes(NamedTuple):
         area = max(_area(e.corners, n) for e in experiments)
         modes = max(n_modes, first.probe.shape[0])
         kind = counts_type(first.frames.dtype)
-        # Where a pixel may count in some frames alone, floats say so.
+        # Pixels that are masked in some frames only need floats.
         size = 4 if any(e.ignored is not None for e in experiments) else kind.itemsize
         return cls(len(experiments), positions, n, modes, size, area)
 
 
 @cache
 def _frame_seconds(n: int, modes: int, engine: Engine) -> float:
-    """Return the CPU time of one frame in one pass here: a few are tried."""
+    """Return the CPU time of one frame in one iteration, measured on a few frames."""
     from batteryxr.cdi.ptycho.kernels.state import Conditions, State
 
     count = int(np.clip(400_000 // n**2, 2, 20))
@@ -91,26 +91,26 @@ def _area(corners: np.ndarray, n: int) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a reconstruction needs, in bytes, and what follows from it; ``print`` it.
+    """Needs of a reconstruction, in bytes, and the resulting plan; ``print`` it.
 
     Parameters
     ----------
     sizes
-        Of the scan.
+        Sizes of the scan.
     engine
-        What will run.
+        Engine that will run.
     available
         Memory that may be used.
     own
-        What the process takes of it for itself.
+        Memory that the process itself takes of it.
     streamed
-        Whether frames are read anew in each pass, a block at a time.
+        Whether frames are read again in each iteration, a block at a time.
     block
-        Frames per block; None takes all as one.
+        Frames per block; None takes all frames as one block.
     workers
-        Energies at a time in this process.
+        Number of energies at a time in this process.
     reason
-        Why the engine or the way of reading was changed; empty where it was not.
+        Why the engine or the way of reading was changed; empty if it was not.
     """
 
     sizes: Sizes
@@ -143,7 +143,7 @@ class Estimate:
     def shared(self) -> float:
         """Object, probe and working arrays of one energy."""
         s = self.sizes
-        # Other engines need less; where they do not fit, LSQML takes their place.
+        # Other engines need less; LSQML replaces those that do not fit.
         batch = getattr(self.engine, "batch", LSQML.batch)
         probe = 8.0 * s.pixels**2 * s.modes
         return s.area * 8 * _COPIES + 6 * probe + 3 * batch * probe
@@ -165,8 +165,8 @@ class Estimate:
     def pass_seconds(self) -> float:
         """CPU time of one pass over one energy, in s, within a factor of two.
 
-        A few frames of this size are tried for a moment on this machine, with this
-        engine. With ``halves`` a stack takes about twice as long.
+        A few frames of this size are timed on this machine, with this engine. With
+        ``halves`` a stack takes about twice as long.
         """
         s = self.sizes
         return s.positions * _frame_seconds(s.pixels, s.modes, self.engine)
@@ -208,7 +208,7 @@ def ptycho_plan(
 ) -> Estimate:
     """Estimate what a reconstruction needs, what fits, and what will run.
 
-    Lazy: looks at sizes only. How long a pass takes is tried on a few made-up frames
+    Lazy: reads sizes only. The time of an iteration is measured on a few made-up frames
     when it is asked for.
 
     Parameters
@@ -216,8 +216,8 @@ def ptycho_plan(
     scan
         See `ptycho_scan`.
     engine
-        How a pass brings object and probe nearer to the frames: `LSQML`, `EPIE`,
-        `RPIE`, `DM` or `RAAR`.
+        Engine that fits object and probe to the frames: `LSQML`, `EPIE`, `RPIE`, `DM`
+        or `RAAR`.
     n_modes
         Mutually incoherent probe modes.
     resources
@@ -249,7 +249,7 @@ def ptycho_plan(
 
 
 def estimated(sizes: Sizes, engine: Engine, resources: Resources) -> Estimate:
-    """Return what a reconstruction of these sizes needs, changed until it fits.
+    """Estimate a reconstruction of these sizes, and change it until it fits.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def estimated(sizes: Sizes, engine: Engine, resources: Resources) -> Estimate:
 
 
 def fitted(settings: Settings, found: Estimate) -> Settings:
-    """Return settings as an estimate lets them fit; warn where they had to change."""
+    """Return settings that fit into memory; warn where they had to change."""
     if found.reason:
         name = type(found.engine).__name__
         warn_quality(f"engine {name}, streamed={found.streamed}: {found.reason}")

@@ -1,4 +1,4 @@
-"""Look at the frames of a scan before anything is fitted to them: in seconds."""
+"""Examination of a scan's frames before anything is fitted to them."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 _PAIRS = 24
 #: Pixels along a side of the pictures that are compared.
 _SMALL = 128
-#: Correlation of moved shadows, and its ratio to that beside, from which they are some.
+#: Correlation of moved shadows, and its ratio to the one across, that show a shadow.
 _MOVED, _BESIDE = 0.15, 3.0
-#: A hot pixel counts so many times what the brightest of its neighbours does.
+#: Counts of a hot pixel over those of its brightest neighbour.
 _HOT = 5.0
-#: So many pixels at the largest count, more than just below it, are saturated.
+#: Fewest pixels at the largest count that show saturation; counts just below it.
 _PILED, _BELOW = 10, 0.99
-#: A frame with less than this fraction of the usual counts is named.
+#: Fraction of the usual counts below which a frame is reported.
 _WEAK = 0.1
 
 
 def examined(
     experiment: Experiment, *, hold: bool = False, step: int = 64
 ) -> Experiment:
-    """Read all frames once, say what is wrong, and leave out those that tell nothing.
+    """Read all frames once, report faults, and leave out frames without information.
 
     Parameters
     ----------
     experiment
-        As the scan tells it.
+        Experiment as made from the scan.
     hold
         Whether to keep the frames for the engines.
     step
-        Frames in memory at a time, where they are not kept.
+        Frames in memory at a time, unless they are kept.
 
     Raises
     ------
     DataError
-        If no frame is left, or it is no far field.
+        If no frame is left, or the frames are not far field.
 
     Warns
     -----
@@ -66,7 +66,7 @@ def examined(
 def settled(
     experiment: Experiment, seen: FrameFacts, held: np.ndarray | None = None
 ) -> Experiment:
-    """Return an experiment of the frames that tell something, once they were seen."""
+    """Return an experiment of the usable frames, after their examination."""
     check_far_field(seen, experiment)
     kept = np.flatnonzero(~seen.left_out)
     if kept.size == 0:
@@ -81,10 +81,11 @@ def settled(
 
 
 def halves_of(experiment: Experiment) -> tuple[Experiment, Experiment]:
-    """Return two experiments that share no frame, each spread over the whole scan.
+    """Split an experiment into two halves, each spread over the whole scan.
 
-    Frame after frame goes to the half that has fewer of the nearest frames before: on
-    a raster a chequerboard, so that the frames of each half overlap in all directions.
+    The halves share no frame. Each frame goes to the half with fewer of its nearest
+    earlier frames. On a raster this gives a chequerboard, so that the frames of each
+    half overlap in all directions.
     """
     from scipy.spatial import KDTree
 
@@ -115,7 +116,7 @@ _EACH = ("counts", "usable", "negative", "missing", "largest", "flat", "marks")
 def look(
     experiment: Experiment, *, hold: bool = False, step: int = 64
 ) -> tuple[FrameFacts, np.ndarray | None]:
-    """Return what is found in frames, and they themselves if they are to be held."""
+    """Return the findings in frames, and the frames themselves if they are held."""
     j, n, _ = experiment.frames.shape
     held = (
         HeldFrames(experiment.frames.shape, experiment.frames.dtype) if hold else None
@@ -185,11 +186,11 @@ def _more(piled: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 class _Shadows:
-    """Frames and their neighbours, to see whether a shadow moves with the positions.
+    """Pairs of neighbouring frames, to see whether a shadow moves with the positions.
 
     In the near field, and behind a beam far out of focus, frames show a shadow of the
-    sample that moves by so many pixels per nm. The pixels that it has on the sample,
-    times the lit ones, are how wide the beam is there.
+    sample that moves by a number of pixels per nm. This scale and the lit pixels give
+    the width of the beam on the sample.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -210,7 +211,7 @@ class _Shadows:
         self._positions = positions
 
     def take(self, start: int, frames: np.ndarray) -> None:
-        """Keep those of the frames from `start` on that are compared."""
+        """Keep the frames that will be compared, of a block that begins at `start`."""
         if not self._pairs:
             return
         wanted = self._wanted
@@ -260,7 +261,7 @@ class _Shadows:
 
 
 def _mean_at(maps: list[np.ndarray], places: np.ndarray, far: float) -> float:
-    """Return the mean of maps at places in pixels, each in its own, none too far."""
+    """Return the mean of maps, each at its own place in pixels, none too far."""
     near = np.hypot(*places.T) < far
     if np.count_nonzero(near) < 4:
         return 0.0
@@ -271,7 +272,7 @@ def _mean_at(maps: list[np.ndarray], places: np.ndarray, far: float) -> float:
 
 
 def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
-    """Raise where the beam is wider than what the far field of a frame can hold."""
+    """Raise where the beam is wider than the far field of a frame can hold."""
     if experiment.near:
         return
     width, along, across = seen.shadow
@@ -290,7 +291,7 @@ def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
 
 
 def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
-    """Return what is wrong with the frames, one sentence each."""
+    """Return the faults of the frames, one sentence each."""
     said = []
     numbers = experiment.numbers
     if numbers is None:
@@ -356,7 +357,7 @@ def _of_pixels(seen: FrameFacts) -> list[str]:
 
 
 def hot_pixels(seen: FrameFacts) -> np.ndarray:
-    """Return pixels (n, n) that count far more than the brightest round them."""
+    """Return pixels (n, n) that count far more than their brightest neighbours."""
     from scipy import ndimage
 
     good = seen.top >= 0
@@ -370,7 +371,7 @@ def hot_pixels(seen: FrameFacts) -> np.ndarray:
 
 
 def gap_lines(seen: FrameFacts) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows, and columns, that count nothing between others that do."""
+    """Return rows, and columns, without counts between others that have counts."""
     j = max(len(seen.counts), 1)
     good = seen.top >= 0
     found = []
@@ -392,7 +393,7 @@ def gap_lines(seen: FrameFacts) -> tuple[np.ndarray, np.ndarray]:
 
 @recorded
 def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
-    """Look at a scan before it is reconstructed, and say what is wrong with it.
+    """Examine a scan before it is reconstructed, and say what is wrong with it.
 
     Reads once, a block at a time.
 
@@ -409,12 +410,12 @@ def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
         (equal to a frame before) and `left_out` (empty, constant, without a pixel or
         a position: `ptycho` leaves these out). On the detector `mean_frame`, `hot`
         pixels, and lines of a `gap` without a mask. ``attrs["findings"]`` says it in
-        sentences, and has none where all is well.
+        sentences, and is empty where all is well.
 
     Raises
     ------
     DataError, DimensionError, UnitsError, VariableError
-        If the scan is not one of ptychography.
+        If the scan is no scan of ptychography.
 
     Examples
     --------

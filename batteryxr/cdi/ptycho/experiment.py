@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.ptycho.scan import FrameFacts, Geometry
 
-#: Room round the object for positions that move, in pixels.
+#: Margin around the object for positions that move, in pixels.
 MARGIN = 6
 _PROBE = "(.cdi.ptycho_probe makes one, from the frames if need be)"
 _REGRID = "or cut or pad yours to the same pixels."
@@ -25,10 +25,10 @@ _REGRID = "or cut or pad yours to the same pixels."
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """What a reconstruction is made from; it travels to a worker as it is.
+    """Input of a reconstruction; it travels to a worker as it is.
 
-    The one gate before the compiled loops: shapes and types of all arrays that enter
-    them are checked when it is made.
+    Shapes and types of all arrays that enter the compiled loops are checked when the
+    experiment is made.
 
     Parameters
     ----------
@@ -43,21 +43,21 @@ class Experiment:
     pixel
         Size of the object's pixel, nm.
     energy
-        Of the light, eV.
+        Photon energy, eV.
     probe : (mode, n, n) or None
-        The first guess; an array that may be lazy.
+        Initial probe; an array that may be lazy.
     ignored : (position, n, n) or None
         Not 0 where a pixel does not count in one frame; may be lazy.
     numbers : (position,) or None
-        Of the frames in the scan, where some are left out.
+        Numbers of the frames in the scan, if some are left out.
     background : (n, n) or None
-        Counts that a frame holds beside the pattern; origin in the corner.
+        Counts of a frame besides the pattern; origin in the corner.
     seen
-        What was found in the frames, once they were looked at.
+        Findings in the frames, once they were examined.
     held
-        The frames as engines take them, where they were read already.
+        Frames as the engines use them, if they were read already.
     near
-        λ z / pixel² where they are near field; 0: far field.
+        λ z / pixel² for near-field frames; 0: far field.
     """
 
     frames: Any
@@ -118,7 +118,7 @@ class Experiment:
         return left * len(self.seen.counts) / max(photons, 1e-30)
 
     def only(self, kept: np.ndarray) -> Experiment:
-        """Return the experiment of some frames, its object as small as they let it.
+        """Return the experiment of some frames, its object as small as possible.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Experiment:
 
 
 def placed_on(experiment: Experiment, y: np.ndarray, x: np.ndarray) -> Experiment:
-    """Return an experiment on the axes (nm, rising) of an object that is known.
+    """Return an experiment on the axes (nm, rising) of a known object.
 
     Raises
     ------
@@ -178,21 +178,21 @@ def lateral(n: int, pixel: float) -> np.ndarray:
 def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Experiment:
     """Return the experiment of a labelled scan of one energy.
 
-    Positions that are no numbers are left out, and named.
+    Frames whose positions are no numbers are left out, and reported.
 
     Parameters
     ----------
     scan
         See `ptycho_scan`.
     caller
-        Public function that asks, for messages.
+        Name of the calling function, for messages.
     probe
-        Whether there must be a first guess of it.
+        Whether an initial probe is required.
 
     Raises
     ------
     DataError, DimensionError, UnitsError, VariableError
-        If the scan is not one of ptychography, or of several energies.
+        If the scan is no scan of ptychography, or has several energies.
     """
     geometry = geometry_of(scan, caller=caller)
     frames = scan["frames"].variable
@@ -241,7 +241,7 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
 def _background(
     scan: xr.Dataset, weight: np.ndarray, *, caller: str
 ) -> np.ndarray | None:
-    """Return the background that a scan tells, origin in the corner; 0 under a mask."""
+    """Return the background of a scan, origin in the corner; 0 under a mask."""
     if "background" not in scan:
         return None
     told = scan["background"]
@@ -257,7 +257,7 @@ def _background(
 
 
 def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:
-    """Return the probe as a variable (mode, y, x), with the energy first if it has."""
+    """Return the probe as a variable (mode, y, x), with its energies first if any."""
     probe = scan["probe"].variable
     own = [d for d in ("energy", "probe_mode") if d in probe.dims]
     rest = [d for d in probe.dims if d not in own]
@@ -356,7 +356,7 @@ def _experiment(
 
 
 def _check_overlap(positions: np.ndarray, field: float) -> None:
-    """Raise where frames of a `field` in nm can have nothing in common."""
+    """Raise where frames with a `field` in nm cannot overlap."""
     if len(positions) < 2:
         return
     from scipy.spatial import KDTree
@@ -376,7 +376,7 @@ def _check_overlap(positions: np.ndarray, field: float) -> None:
 
 
 def numbered(frames: np.ndarray, name: str = "frame") -> str:
-    """Return numbers of frames in words, ranges as such: for messages."""
+    """Return numbers of frames in words, with ranges, for messages."""
     runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
     parts = [f"{r[0]}" if r.size == 1 else f"{r[0]} to {r[-1]}" for r in runs if r.size]
     more = f" and {len(parts) - 8} more" if len(parts) > 8 else ""

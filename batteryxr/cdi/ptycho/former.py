@@ -1,4 +1,4 @@
-"""Go on from a former result: its object, probe, positions, and what was beside."""
+"""Continue from a former result: its object, probe, positions and background."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 #: Axes of the object and the probe of one reconstruction.
 IMAGE, MODES = ("y", "x"), ("probe_mode", "probe_y", "probe_x")
-#: Frames that tell how bright a scan is, and the difference that is none.
+#: Frames that show how bright a scan is, and the largest change that is ignored.
 _FRAMES, _SAME = 32, 0.05
 
 
 class Former(NamedTuple):
     """A former result: object (y, x) with its axes, and probe on this scan's pixels.
 
-    `shifts` (position, 2) are corrections of positions in pixels of this scan's frames,
-    `light` (position,) is that of each, NaN where it is not known; `background` (n, n)
-    has its origin in the corner, None where there is none.
+    `shifts` (position, 2) are corrections of positions in pixels of this scan's frames.
+    `light` (position,) is the intensity of each frame, NaN if unknown. `background` (n,
+    n) has its origin in the corner; None if there is none.
     """
 
     obj: np.ndarray
@@ -45,15 +45,15 @@ class Former(NamedTuple):
 
 
 def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Former:
-    """Return a former result, to go on from with a scan.
+    """Return a former result, prepared to continue with a scan.
 
     Raises
     ------
     VariableError, DimensionError
         If it is no result of `ptycho`, nor one energy of `ptycho_energies`.
     DataError
-        If its axes are uneven, its object is nowhere known, or labels of its frames or
-        of the scan's repeat.
+        If its axes are uneven, its object is unknown everywhere, or labels of its
+        frames or of the scan's frames repeat.
     """
     from batteryxr.cdi.ptycho.kernels.alignment import resampled
 
@@ -85,10 +85,10 @@ def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Fo
 
 
 def single(result: xr.Dataset, *, caller: str) -> xr.Dataset:
-    """Return one reconstruction as its frames know it: own object, axes that rise.
+    """Return one reconstruction with its own object and with rising axes.
 
-    Of an energy of `ptycho_energies` it is the object before it was put on the grid of
-    all.
+    For one energy of `ptycho_energies` it is the object before it was put on the common
+    grid.
 
     Raises
     ------
@@ -145,21 +145,20 @@ def _unpacked(result: xr.Dataset) -> xr.Dataset:
 def places_of(
     start: xr.Dataset, scan: xr.Dataset, pixel: float, *, caller: str
 ) -> np.ndarray:
-    """Return the number in a former result of each frame of a scan, -1 where none is.
+    """Match the frames of a scan to those of a former result; -1 where none matches.
 
-    Frames are the same where their labels are; without labels where their nominal
-    positions are, to a twentieth of a `pixel` in nm; and by their order where nothing
-    is told of them.
+    Frames match by their labels; without labels by their nominal positions, to a
+    twentieth of a `pixel` in nm; without positions by their order.
 
     Raises
     ------
     DataError
-        If labels repeat, here or there.
+        If labels repeat in the scan or in the former result.
 
     Warns
     -----
     DataQualityWarning
-        If frames are taken by their order, or none is the same.
+        If frames are matched by their order, or none matches.
     """
     j = scan.sizes["position"]
     if "position" in start.indexes and "position" in scan.indexes:
@@ -189,7 +188,7 @@ def places_of(
 
 
 def _told(places: np.ndarray, caller: str) -> np.ndarray:
-    """Return places, after a warning where no frame has one."""
+    """Return places; warn where no frame has one."""
     if (places < 0).all():
         warn_quality(
             f"{caller}: no frame of the scan is one of it; what it found of frames is "
@@ -199,7 +198,7 @@ def _told(places: np.ndarray, caller: str) -> np.ndarray:
 
 
 def _nearest(theirs: np.ndarray, ours: np.ndarray, limit: float) -> np.ndarray:
-    """Return which of their positions (k, 2) each of ours is; -1: none, or two."""
+    """Match our positions to theirs (k, 2); -1 where none matches, or two do."""
     from scipy.spatial import KDTree
 
     if theirs.shape == ours.shape:
@@ -217,7 +216,7 @@ def _nearest(theirs: np.ndarray, ours: np.ndarray, limit: float) -> np.ndarray:
 
 
 def of_frames(start: xr.Dataset, name: str, places: np.ndarray) -> np.ndarray:
-    """Return what a former result tells of the frames of a scan; NaN where nothing."""
+    """Return a former result's values for the frames of a scan; NaN where unknown."""
     unknown = np.full(len(places), np.nan)
     if name not in start or (places < 0).all():
         return unknown
@@ -228,9 +227,10 @@ def of_frames(start: xr.Dataset, name: str, places: np.ndarray) -> np.ndarray:
 def going_on(
     state: State, experiment: Experiment, settings: Settings, former: Former
 ) -> State:
-    """Return a first state with object, probe and positions of a former result.
+    """Return an initial state with object, probe and positions of a former result.
 
-    Its probe takes the counts of these frames; beyond its object there is nothing.
+    The probe is scaled to the counts of these frames; beyond the former object is
+    vacuum.
     """
     from batteryxr.cdi.ptycho.kernels.alignment import resampled
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND
@@ -263,16 +263,17 @@ def going_on(
 
 
 def _exposure(state: State, experiment: Experiment, *, own: bool) -> float:
-    """Return counts of some frames over what a state expects there.
+    """Return the counts of some frames over those that a state expects.
 
     Parameters
     ----------
     state
-        In NumPy's arrays.
+        State with NumPy arrays.
     experiment
-        Has the frames.
+        Experiment with the frames.
     own
-        Whether the background is of the former result, and grows with its light.
+        Whether the background is that of the former result, which scales with its
+        light.
     """
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
     from batteryxr.cdi.ptycho.kernels.propagation import Propagation
@@ -297,7 +298,7 @@ def _exposure(state: State, experiment: Experiment, *, own: bool) -> float:
 
 
 def _modes(former: Former, n_modes: int) -> np.ndarray:
-    """Return so many modes of a former probe, with the power of all.
+    """Return `n_modes` modes of a former probe, with the power of all modes.
 
     Warns
     -----
@@ -315,12 +316,12 @@ def _modes(former: Former, n_modes: int) -> np.ndarray:
 def _as_found(
     state: State, experiment: Experiment, settings: Settings, former: Former
 ) -> dict[str, np.ndarray]:
-    """Return what a former result found beside the pattern, where it is sought again.
+    """Return background and intensities of a former result, where sought again.
 
     Warns
     -----
     DataQualityWarning
-        If it found a background, and here there is none.
+        If it found a background, and none is sought here.
     """
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
 

@@ -1,4 +1,4 @@
-"""Frames on their way to the engines: whole in memory, or block by block."""
+"""Frames for the engines: held in memory, or read block by block."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.loop import FrameBlocks
     from batteryxr.cdi.ptycho.settings import Settings
 
-#: Types of counts that the compiled loops know; others become float32.
+#: Types of counts that the compiled loops support; others become float32.
 _KNOWN = ("uint16", "float32")
-#: What stands where a pixel does not count in one frame; below every count.
+#: Value of a pixel that does not count in one frame; below every count.
 UNKNOWN = np.float32(-1.0)
 
 
 def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type in which counts are held: as stored where the loops know it."""
+    """Return the type in which counts are held: as stored if the loops support it."""
     if dtype.name in _KNOWN:
         return np.dtype(dtype).newbyteorder("=")
     return np.dtype(np.uint16 if dtype == np.uint8 else np.float32)
 
 
 class Cleaned(NamedTuple):
-    """Frames as the engines take them, and what was found in them.
+    """Frames as the engines use them, and the faults found in them.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class Cleaned(NamedTuple):
         Counts, the direct beam in the middle; 0 under the mask of all frames,
         `UNKNOWN` where a pixel does not count in one frame.
     negative, missing, largest : (j,)
-        Pixels outside the masks whose number is below 0, none at all, or the largest
-        of the frames' type, which no counter reaches.
+        Numbers of pixels outside the masks that are below 0, no number at all, or the
+        largest number of the frames' type, which no counter reaches.
     """
 
     values: np.ndarray
@@ -49,16 +49,16 @@ class Cleaned(NamedTuple):
 def frame_blocks(
     experiment: Experiment, settings: Settings, bring: Callable[..., Any]
 ) -> FrameBlocks:
-    """Return where the engines take frames from: memory, or read anew in each pass.
+    """Return the source of frames: memory, or reading again in each iteration.
 
     Parameters
     ----------
     experiment
-        Has the frames, as stored or already held.
+        Experiment with the frames, as stored or already held.
     settings
-        Tell blocks, and whether they are streamed.
+        Settings of blocks and streaming.
     bring
-        Moves an array to the device.
+        Function that moves an array to the device.
     """
     from batteryxr.cdi.ptycho.kernels.loop import InMemory, edges
 
@@ -78,7 +78,7 @@ def load(experiment: Experiment, start: int, stop: int) -> np.ndarray:
 
 
 def load_all(experiment: Experiment, step: int = 64) -> np.ndarray:
-    """Return all frames; beside them in memory is one block only."""
+    """Return all frames; only one more block is in memory at a time."""
     n = experiment.frames.shape[0]
     held = HeldFrames(experiment.frames.shape, experiment.frames.dtype)
     for start in range(0, n, step):
@@ -87,24 +87,24 @@ def load_all(experiment: Experiment, step: int = 64) -> np.ndarray:
 
 
 class HeldFrames:
-    """An array that takes frames block by block, and floats once a block has some."""
+    """An array filled block by block; it becomes float once a block needs it."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.values = np.empty(shape, counts_type(dtype))
 
     def put(self, start: int, block: np.ndarray) -> None:
-        """Take the frames from `start` on."""
+        """Store the frames from `start` on."""
         if block.dtype != self.values.dtype:
             self.values = self.values.astype(np.float32, copy=False)
         self.values[start : start + len(block)] = block
 
 
 def clean(experiment: Experiment, start: int, stop: int) -> Cleaned:
-    """Return frames `start` to `stop`, the beam in the middle, free of what is none.
+    """Return frames `start` to `stop`, beam in the middle, without invalid counts.
 
-    What stands under a mask never matters. A count below 0, as where a dark level was
-    taken off, is 0; a negative whole number, the largest of its type, NaN and infinity
-    are no counts: there a pixel is unknown in that frame alone.
+    Values under a mask never matter. A count below 0, as after subtraction of a dark
+    level, becomes 0. A negative whole number, the largest of its type, NaN and infinity
+    are no counts: the pixel is unknown in that frame alone.
     """
     frames = experiment.frames
     raw = read(frames[start:stop])
@@ -138,7 +138,7 @@ def clean(experiment: Experiment, start: int, stop: int) -> Cleaned:
 def _values(
     raw: np.ndarray, dark: np.ndarray, unknown: np.ndarray | None, clip: bool
 ) -> np.ndarray:
-    """Return counts with `UNKNOWN` where they are, and 0 under the common mask."""
+    """Return counts, `UNKNOWN` where they are unknown, 0 under the common mask."""
     kept = counts_type(raw.dtype) if unknown is None else np.dtype(np.float32)
     values = raw.astype(kept, copy=False)
     if dark.any():
@@ -151,15 +151,15 @@ def _values(
 
 
 def read(part: Any) -> np.ndarray:
-    """Return part of frames as NumPy has it; not on a cluster whose worker may ask."""
+    """Return part of frames in NumPy, by threads: a cluster's worker may call this."""
     lazy = hasattr(part, "compute")
     return np.asarray(part.compute(scheduler="threads") if lazy else part)
 
 
 class Streamed:
-    """Frames read block by block in every pass, one block ahead.
+    """Frames read block by block in every iteration, one block ahead.
 
-    Gives the same blocks in the same order as `InMemory` does.
+    Yields the same blocks in the same order as `InMemory`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which way round positions lie to the frames: short runs in all eight ways."""
+"""Orientation of positions relative to the frames: short runs in all eight ways."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.core.checks import Count, Seed
 
-#: The best must leave so much less than the second for the answer to be sure.
+#: Ratio of the best residual to the second below which the answer is sure.
 _SURE = 0.93
 
 
 class Way(NamedTuple):
-    """What is taken for y and for x: which of both, and its sign."""
+    """Sources of y and x: which of both, and its sign."""
 
     axes: tuple[int, int]
     signs: tuple[int, int]
@@ -50,42 +50,42 @@ def orientation(
     seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Rank the eight ways in which positions may lie to the frames.
+    """Rank the eight orientations of positions relative to the frames.
 
-    Reads once. A motor that runs against the detector's rows, or axes that are
-    swapped, give a wrong object whose residual still looks fine; beside the others it
-    does not. At most 64 frames in the middle of the scan are tried, on the middle of
+    Reads once. A motor that runs against the detector's rows, or swapped axes, give a
+    wrong object whose residual still looks fine; a comparison with the other ways shows
+    the error. At most 64 frames in the middle of the scan are tried, on the middle of
     the detector, in seconds.
 
     Parameters
     ----------
     scan
-        Of one energy, with a first `probe`; see `ptycho`. The nearer the probe is to
-        the real one, the surer is the answer: two ways that differ in both signs fit
-        frames alike, with a conjugate probe.
+        Scan of one energy, with an initial `probe`; see `ptycho`. The answer is surer
+        for a probe near the real one: two ways that differ in both signs fit frames
+        equally well with a conjugate probe.
     iterations
-        Passes of each way.
+        Iterations of each way.
     seed
-        Of the order of frames.
+        Seed of the order of frames.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a progress bar; None shows it in terminals and notebooks only.
 
     Returns
     -------
     xarray.Dataset
-        Along `way`, best first: `residual`, and the names of what is to be `taken_y`
-        and `taken_x`. ``attrs["sign"]`` is the best, as `read_ptychography` takes it;
+        Along `way`, best first: `residual`, and the names of the sources `taken_y` and
+        `taken_x`. ``attrs["sign"]`` is the best way, as `read_ptychography` takes it;
         ``("y", "x")`` means that all is well.
 
     Raises
     ------
     DataError, DimensionError, UnitsError, VariableError
-        If the scan is not one of ptychography.
+        If the scan is no scan of ptychography.
 
     Warns
     -----
     DataQualityWarning
-        If the second fits nearly as well.
+        If the second way fits nearly as well.
 
     Examples
     --------

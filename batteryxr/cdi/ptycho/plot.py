@@ -22,7 +22,7 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
     Parameters
     ----------
     result
-        Of `ptycho`, or of ``ptycho_progress(store, energy=k)`` while it runs.
+        Result of `ptycho`, or of ``ptycho_progress(store, energy=k)`` while it runs.
 
     Returns
     -------
@@ -35,7 +35,8 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
 
     def image(values: np.ndarray, title: str, colours: str) -> Any:
         rows, columns = values.shape
-        # A dimension of its own: pictures must not share one range of colours.
+        # Each picture has its own dimension, so that they do not share a range of
+        # colours.
         frame = hv.Image(
             values[::-1], ["column", "row"], title, bounds=(0, 0, columns, rows)
         )
@@ -52,7 +53,7 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
         )
 
     curve = hv.Curve((np.arange(1, errors.size + 1), errors), "pass", RESIDUAL)
-    # An axis wider than that of the picture above would push that out of its frame.
+    # An axis wider than that of the picture above would push it out of its frame.
     narrow = {"title": f"Residual {RESIDUAL}", "ylabel": "", "yformatter": "%.0e"}
     layout = (
         image(np.abs(field), "|T|", "gray")

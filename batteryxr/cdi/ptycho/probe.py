@@ -1,4 +1,4 @@
-"""The probe that an optic makes, as a first guess."""
+"""Initial probes: computed for an optic, or found from the frames."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FOCUS = 0.443
 class Mirrors:
     """Crossed mirrors (Kirkpatrick-Baez): a rectangular pupil.
 
-    One of the two must be given: one number, or (vertical, horizontal).
+    Give one of the two: one number, or (vertical, horizontal).
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ class Mirrors:
     Raises
     ------
     ArgumentError
-        If a value is out of range, or not one of the two is there.
+        If a value is out of range, or not exactly one of the two is given.
     """
 
     focus: Focus | tuple[Focus, Focus] | None = None
     half_angle: HalfAngle | tuple[HalfAngle, HalfAngle] | None = None
 
     def __post_init__(self) -> None:
-        # What was written to a result's attributes comes back as lists.
+        # The attributes of a result hold these tuples as lists.
         for name in ("focus", "half_angle"):
             value = getattr(self, name)
             if isinstance(value, list):
@@ -84,7 +84,7 @@ class ZonePlate:
     Parameters
     ----------
     diameter
-        Of the plate, µm.
+        Diameter of the plate, µm.
     outer_zone
         Width of its outermost zone, nm.
     central_stop
@@ -123,10 +123,10 @@ def ptycho_probe(
     defocus: Defocus | tuple[Defocus, Defocus] = 0.0,
     n_modes: Count = 1,
 ) -> xr.Dataset:
-    """Add the computed probe of a focusing optic to a scan, or one from its frames.
+    """Add an initial probe to a scan: computed for an optic, or from its frames.
 
-    Lazy: the power is set from the frames when they are reconstructed. Without
-    `optics` it reads once.
+    Lazy: the power is set from the frames when they are reconstructed. Without `optics`
+    the frames are read once.
 
     Parameters
     ----------
@@ -135,21 +135,21 @@ def ptycho_probe(
     optics
         ``Mirrors(focus=...)``, ``Mirrors(half_angle=...)`` or
         ``ZonePlate(diameter=..., outer_zone=...)``. None: from the frames of one energy
-        alone. The root of their mean is the pupil; how far it is out of focus is what
-        lets short runs on some frames fit them best. Positions must be the right way
-        round.
+        alone. The root of their mean is the pupil; its defocus is the one whose short
+        runs fit some frames best. Positions must be the right way round.
     defocus
         Distance from the focus to the sample, µm, positive downstream of the focus;
-        (vertical, horizontal) where the mirrors are astigmatic. Without `optics` it is
-        found, unless it is told. In the near field the scan's own is taken.
+        (vertical, horizontal) for astigmatic mirrors. Without `optics` it is found,
+        unless it is given. In the near field the scan's own defocus is used.
     n_modes
-        Modes; those after the first are zero, and are seeded by the reconstruction.
+        Number of modes; those after the first are zero, and are seeded by the
+        reconstruction.
 
     Returns
     -------
     xarray.Dataset
         The scan with `probe` on (probe_mode, probe_y, probe_x), of power 1. Its
-        attributes tell the `defocus` in µm where that was found.
+        attributes give the `defocus` in µm if it was found.
 
     Raises
     ------
@@ -161,8 +161,8 @@ def ptycho_probe(
     Warns
     -----
     DataQualityWarning
-        If the pupil is larger than the detector sees, or the beam than the field; or
-        no defocus fits better than others.
+        If the pupil is larger than the detector, or the beam than the field; or if no
+        defocus fits better than others.
 
     Examples
     --------
@@ -191,18 +191,18 @@ def ptycho_probe(
     return result
 
 
-#: Passes of a short run, and the most of them over all defoci.
+#: Iterations of a short run, and the largest number of runs over all defoci.
 _PASSES, _RUNS = 8, 41
 #: Phase (rad) at the edge of the pupil between two defoci that are tried.
 _STEP = 1.5
-#: Counts, as a fraction of the bright, below which a pixel is not in the pupil.
+#: Counts, as a fraction of the bright ones, below which a pixel is not in the pupil.
 _PUPIL = 0.02
-#: The best defocus must leave so much less than the usual to be believed.
+#: Residual of the best defocus over the median, below which it is believed.
 _CLEAR = 0.9
 
 
 def _from_frames(scan: xr.Dataset, defocus: Any, n_modes: int) -> xr.Dataset:
-    """Add the probe that the mean frame and short runs tell."""
+    """Add the probe found from the mean frame and short runs."""
     from batteryxr.cdi.ptycho.examine import examined
     from batteryxr.cdi.ptycho.experiment import experiment_of
     from batteryxr.cdi.ptycho.trial import trial_of
@@ -237,7 +237,7 @@ def _with_probe(scan: xr.Dataset, image: np.ndarray, n_modes: int) -> xr.Dataset
 
 
 def _shadow(experiment: Experiment) -> np.ndarray:
-    """Return the beam of near-field frames: the root of their mean, carried back."""
+    """Return the beam of near-field frames: the root of their mean, propagated back."""
     from scipy import ndimage
 
     from batteryxr.cdi.ptycho.kernels.propagation import near_kernel
@@ -277,7 +277,7 @@ def _best_defocus(few: Experiment, pupil: np.ndarray, wavelength: float) -> floa
     lit = pupil > np.sqrt(0.1) * np.percentile(pupil, 99)
     top = np.sqrt(max(int(lit.sum()), 4) / np.pi) / (n * few.pixel)  # 1/nm
     to_nm = 1.0 / (np.pi * wavelength * top**2)
-    # Further away the beam would be wider than half the field.
+    # Beyond this the beam would be wider than half the field.
     most = 0.5 * np.pi * top * few.pixel * n
     step = max(_STEP, 2 * most / (_RUNS - 1))
 
@@ -311,11 +311,11 @@ def _image(geometry: Geometry, optics: Mirrors | ZonePlate, defocus: Any) -> np.
     Parameters
     ----------
     geometry
-        Of one energy.
+        Geometry of one energy.
     optics
-        What focuses.
+        Focusing optic.
     defocus
-        In µm, of y and x or of both.
+        Defocus in µm, in y and x or in both.
     """
     n, pixel, wavelength = geometry.n, float(geometry.pixel), float(geometry.wavelength)
     angles = optics.angles(wavelength)
@@ -338,5 +338,5 @@ def _image(geometry: Geometry, optics: Mirrors | ZonePlate, defocus: Any) -> np.
 
 
 def _edge(k: np.ndarray, top: float, width: float) -> np.ndarray:
-    """Return 1 below `top` and 0 above, over one pixel of the pupil."""
+    """Return 1 below `top` and 0 above, with an edge of one pixel of the pupil."""
     return np.clip((top - k) / width + 0.5, 0.0, 1.0)

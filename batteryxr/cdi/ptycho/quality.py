@@ -1,4 +1,4 @@
-"""How far a reconstruction can be trusted: ring correlation, transfer function."""
+"""Quality of a reconstruction: ring correlation, and fit to the frames."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def frc(
 ) -> xr.Dataset:
     """Correlate two images ring by ring in Fourier space.
 
-    Reads once. Of two halves of one scan take the half-bit threshold, of two whole
-    scans the one-bit threshold (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)).
+    Reads once. Use the half-bit threshold for two halves of one scan, and the one-bit
+    threshold for two whole scans (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)).
 
     Parameters
     ----------
@@ -37,19 +37,19 @@ def frc(
         Registered images (y, x) on the same grid in nm; the phase of an object, or the
         complex object without its ramp.
     window
-        Fade the edges with a Hann window, and count fewer independent pixels.
+        Fade the edges with a Hann window, which leaves fewer independent pixels.
 
     Returns
     -------
     xarray.Dataset
-        `correlation`, `one_bit`, `half_bit` along `frequency` (1/nm), and where it
-        falls below them for three rings: `half_period_one_bit`,
-        `half_period_half_bit` in nm.
+        `correlation`, `one_bit`, `half_bit` along `frequency` (1/nm), and the half
+        periods (nm) at which the correlation falls below them for three rings:
+        `half_period_one_bit`, `half_period_half_bit`.
 
     Raises
     ------
     DimensionError
-        If the images are not (y, x), or not of one grid.
+        If the images are not (y, x), or not on one grid.
     DataError
         If they hold NaN.
     """
@@ -97,16 +97,16 @@ def frc(
 
 @recorded
 def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
-    """Compare frames with what object and probe predict.
+    """Compare frames with the prediction of object and probe.
 
     Reads once, a block at a time.
 
     Parameters
     ----------
     result
-        Of `ptycho`, or one energy of `ptycho_energies`.
+        Result of `ptycho`, or one energy of `ptycho_energies`.
     scan
-        What it was made from, its frames in any order.
+        Scan that the result was made from, its frames in any order.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     VariableError, DimensionError
-        If one of both is something else.
+        If `result` or `scan` is something else.
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
@@ -176,7 +176,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
 def _as_fitted(
     result: xr.Dataset, scan: xr.Dataset
 ) -> tuple[xr.Dataset, Experiment, np.ndarray]:
-    """Return a result on the frames that were fitted, they, and how far they moved."""
+    """Return a result, its fitted frames, and how far their positions moved."""
     whole = experiment_of(scan, caller="ptycho_fit", probe=False)
     shifts = [f"position_shift_{a}" for a in "yx"]
     require_variables(result, ["transmission", "probe", *shifts], caller="ptycho_fit")
@@ -202,7 +202,7 @@ def _as_fitted(
 def _everywhere(
     values: np.ndarray, experiment: Experiment, scan: xr.Dataset
 ) -> np.ndarray:
-    """Return values of all frames of a scan, NaN for those that were left out."""
+    """Return values of all frames of a scan, NaN for frames that were left out."""
     if experiment.numbers is None:
         return values
     whole = np.full(scan.sizes["position"], np.nan)

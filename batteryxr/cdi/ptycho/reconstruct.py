@@ -1,4 +1,4 @@
-"""Ptychography at one energy, from its first guess on, by itself or in a stack."""
+"""Ptychography at one energy, from the initial state on, alone or in a stack."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from batteryxr.core.ledger import Ledger
 
 
-#: A residual so many times that of counting noise is told, after so many passes.
+#: Residual over that of counting noise from which to warn, after so many iterations.
 _MISFIT, _SETTLED = 1.1, 20
-#: A stretch or a turn (rad) of all positions that is told.
+#: Stretch or turn (rad) of all positions from which to warn.
 _STRETCH = 0.01
-#: Least counts per pixel from which a background is refined.
+#: Smallest counts per pixel from which a background is refined.
 _FAINT = 1e-3
 
 
@@ -74,41 +74,41 @@ def ptycho(
     Parameters
     ----------
     scan
-        Frames of one energy with positions, geometry and a first `probe`; see
-        `ptycho_scan` and `ptycho_probe`. Where `mask` is not 0 pixels are left free.
+        Frames of one energy with positions, geometry and an initial `probe`; see
+        `ptycho_scan` and `ptycho_probe`. Pixels where `mask` is not 0 are left free.
     engine
-        How a pass brings object and probe nearer to the frames, with its options:
-        `LSQML` (mini-batch least squares, the fastest per pass), `EPIE`, `RPIE` (with
-        momentum), `DM` or `RAAR` (all exit waves at once, whole-pixel positions);
-        ``LSQML(batch=20, poisson=True)``, see Notes.
+        Update rule of object and probe, with its options: `LSQML` (mini-batch least
+        squares, the fastest per iteration), `EPIE`, `RPIE` (with momentum), `DM` or
+        `RAAR` (all exit waves at once, whole-pixel positions); see Notes for
+        ``LSQML(batch=20, poisson=True)``.
     iterations
-        Passes over all frames.
+        Iterations, each over all frames.
     n_modes
         Mutually incoherent probe modes.
     schedule
-        From which pass on probe and positions are updated, and steps are smaller.
+        Iterations from which probe and positions are updated, and steps are smaller.
     instrument
-        What frames hold beside the pattern: ``Recording(background="constant")``,
+        Parts of the frames besides the pattern: ``Recording(background="constant")``,
         ``Recording(intensity=True)``.
     start
-        A former result to go on from: its object, probe and corrected positions,
-        brought onto the pixels of this scan. `probe` of the scan is not needed then.
+        Former result to continue from: its object, probe and corrected positions,
+        brought onto the pixels of this scan. The scan then needs no `probe`.
     resources
         Memory that may be used, and frames per block.
     seed
-        Of the order of frames, and of the first extra modes.
+        Seed of the order of frames, and of the initial extra modes.
     device
         ``"cpu"``; or a device of PyTorch (``"cuda"``, ``"mps"``, ``"torch"`` for its
         CPU), or ``"cupy"``.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a progress bar; None shows it in terminals and notebooks only.
 
     Returns
     -------
     xarray.Dataset
         `transmission` (y, x) and `probe` (probe_mode, probe_y, probe_x), complex64, in
-        nm of the scan's own positions; `illumination`; `amp_residual` per pass, and
-        the `noise_residual` that counting noise leaves at most;
+        nm of the scan's own positions; `illumination`; `amp_residual` for each
+        iteration, and `noise_residual`, the most that counting noise leaves;
         `mode_weight`; `position_shift_y`, `position_shift_x`, NaN for frames that
         were left out; with a background `background` (detector_y, detector_x) and
         `intensity` (position).
@@ -125,18 +125,18 @@ def ptycho(
     Warns
     -----
     DataQualityWarning
-        If the engine had to be changed to fit into memory; or more is left than
-        counting noise leaves (`noise_residual`), so that the model lacks something;
-        or corrected positions are all stretched or turned, by more than 1 %.
+        If the engine had to be changed to fit into memory; if the residual exceeds that
+        of counting noise (`noise_residual`), so that the model lacks something; or if
+        corrected positions are all stretched or turned, by more than 1 %.
 
     Notes
     -----
-    Usually amplitudes are fitted, which forgives what a model lacks. But the root of a
-    few counts is on average too small, and where most pixels count fewer than ten
-    photons this weakens the object: by 2 % of its phase on simulated frames of 3e5
-    photons. Where the phase or μt itself is wanted, for a composition say, and the
-    background is subtracted, take ``engine=LSQML(poisson=True)``: no such error is
-    left (below 0.5 % there), at 1.6 times the noise.
+    By default amplitudes are fitted, which tolerates gaps of the model. But the root of
+    a few counts is on average too small. Where most pixels count fewer than ten photons
+    this weakens the object: by 2 % of its phase on simulated frames of 3e5 photons.
+    Where the phase or μt itself is wanted, for a composition say, and the background
+    is subtracted, take ``engine=LSQML(poisson=True)``: this error is gone (below 0.5 %
+    there), at 1.6 times the noise.
 
     Object and probe share ambiguities that no data can resolve: a complex factor, a
     phase ramp, a shift. See `reference_vacuum`.
@@ -188,14 +188,14 @@ def ptycho(
 
 
 def tell_misfit(residual: xr.DataArray, noise: xr.DataArray, iterations: int) -> None:
-    """Warn where frames hold more than the model, after passes enough to say so.
+    """Warn where the model does not explain the frames, after enough iterations.
 
     Parameters
     ----------
     residual, noise
-        What was left, and what counting noise leaves at most; of each energy.
+        Residuals, and the most that counting noise leaves; for each energy.
     iterations
-        Passes that were run.
+        Iterations that were run.
     """
     times = np.ravel(residual.values / np.atleast_1d(noise.values))
     if iterations < _SETTLED or not times.max() > _MISFIT:
@@ -215,7 +215,7 @@ def tell_misfit(residual: xr.DataArray, noise: xr.DataArray, iterations: int) ->
 
 
 def tell_stretch(found: np.ndarray, told: np.ndarray) -> None:
-    """Warn where corrections stretch or turn all positions, beyond what chance does.
+    """Warn where corrections stretch or turn all positions, more than by chance.
 
     Parameters
     ----------
@@ -252,20 +252,20 @@ def reconstruct(
     until: int | None = None,
     watch: Callable[[State], None] | None = None,
 ) -> State:
-    """Run passes on a state until so many are done.
+    """Run iterations on a state until `until` are done.
 
     Parameters
     ----------
     experiment
-        Frames, and where light went.
+        Experiment with the frames.
     settings
-        What to do.
+        Settings of the reconstruction.
     state
-        Where to begin; overwritten.
+        State to begin from; overwritten.
     until
-        Number of passes of the state that is returned; by default of the settings.
+        Number of iterations of the returned state; by default that of the settings.
     watch
-        Called with the state after each pass; may raise to interrupt.
+        Called with the state after each iteration; may raise to interrupt.
 
     Returns
     -------
@@ -274,7 +274,7 @@ def reconstruct(
     Raises
     ------
     ConvergenceError
-        If it diverges.
+        If the reconstruction diverges.
     """
     from batteryxr.cdi.ptycho.kernels.loop import iterate
 
@@ -294,7 +294,7 @@ def reconstruct(
 
 
 def check_state(experiment: Experiment, state: State) -> None:
-    """Raise a `DataError` unless a state is one of an experiment."""
+    """Raise a `DataError` unless a state fits an experiment."""
     n, j = len(experiment.weight), len(experiment.corners)
     shapes = {
         "object": (state.obj.shape, (experiment.y.size, experiment.x.size)),
@@ -321,20 +321,20 @@ def check_finite(state: State) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """An energy of a stack, and where its states are kept.
+    """An energy of a stack, and the place of its states.
 
     Parameters
     ----------
     experiment, settings
-        What is reconstructed, and how.
+        Experiment to reconstruct, and the settings.
     ledger
-        Keeps the states.
+        Ledger of the states.
     key
         Number of the energy, or `LEADER`.
     checkpoint
-        Passes between two states that are kept.
+        Iterations between two states that are kept.
     leading
-        Axes (nm) of the energy that ran ahead, to begin from; None to begin anew.
+        Axes (nm) of the leading energy, to start from; None to start anew.
     part
         Name of a half scan; empty: the whole.
     """
@@ -354,21 +354,21 @@ class Energy:
 
 
 def advance(energy: Energy, since: int, until: int) -> int:
-    """Run passes up to `until` from the newest state that is kept.
+    """Run iterations up to `until` from the newest state that is kept.
 
     Parameters
     ----------
     energy
-        Which one.
+        Energy to reconstruct.
     since
-        After so many passes objects were coupled; 0: never.
+        Iteration after which objects were coupled; 0: never.
     until
-        Number of the last pass.
+        Number of the last iteration.
 
     Returns
     -------
     int
-        How many were run.
+        Number of iterations that were run.
     """
     bring = to_device(energy.settings.device, purpose="ptychography")
     ledger, key = energy.ledger, energy.name
@@ -405,7 +405,7 @@ class Known(NamedTuple):
 
 
 def first_state(experiment: Experiment, settings: Settings) -> State:
-    """Return a unit object, and the first guess of the probe with the frames' power.
+    """Return a unit object, and the initial probe with the frames' power.
 
     Raises
     ------
@@ -446,7 +446,7 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
 
 
 def _recorded(experiment: Experiment, settings: Settings) -> dict[str, np.ndarray]:
-    """Return first guesses of what frames hold beside the pattern; empty: nothing."""
+    """Return initial background and intensities of frames; empty without them."""
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
 
     recording, seen = settings.recording, experiment.seen
@@ -468,7 +468,7 @@ def _recorded(experiment: Experiment, settings: Settings) -> dict[str, np.ndarra
 
 
 def following_state(experiment: Experiment, settings: Settings, other: Known) -> State:
-    """Return object and probe of another energy, on the grids of this one."""
+    """Return a state with object and probe of another energy, on this one's grids."""
     from batteryxr.cdi.ptycho.kernels.alignment import resampled
 
     state = first_state(experiment, settings)

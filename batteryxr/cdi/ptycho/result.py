@@ -1,4 +1,4 @@
-"""Labels of what was reconstructed: one state, or a stack with one energy in memory."""
+"""Labelled results: one state, or a stack with one energy in memory at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Labelled(NamedTuple):
     long_name: str
 
     def under(self, name: str) -> tuple[Any, Any, dict[str, Any]]:
-        """Return it as xarray takes it."""
+        """Return the variable as xarray takes it."""
         named = attributes(name, units=self.units, long_name=self.long_name)
         return self.dims, self.values, named
 
@@ -46,18 +46,18 @@ def labelled_state(
 ) -> xr.Dataset:
     """Label a state: object and probe in nm, positions, residuals and modes.
 
-    Frames that were left out have no correction of their positions: NaN.
+    Frames that were left out get NaN as corrections of their positions.
 
     Parameters
     ----------
     experiment
-        What it was made from.
+        Experiment that was reconstructed.
     state
-        After the last pass.
+        State after the last iteration.
     coords
         Coordinates of the scan to keep.
     frames
-        Of the scan, with those that were left out.
+        Number of frames of the scan, with those that were left out.
     """
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
     from batteryxr.cdi.ptycho.kernels.state import orthogonalise
@@ -120,15 +120,15 @@ def labelled_stack(
     Parameters
     ----------
     objects
-        Each on its own grid.
+        Objects, each on its own grid.
     found
-        Them on the common one.
+        Objects on the common grid.
     misfit : (y, x) or None
-        Between absorption and phase, rad.
+        Misfit between absorption and phase, rad.
     energy : (energy,)
-        In eV.
+        Energies in eV.
     frames
-        Of the scan at each energy, with those that were left out.
+        Number of frames at each energy, with those that were left out.
     """
     dark = ~found.grid.inside
     modes = (len(objects), *objects.probe(0).shape)
@@ -186,7 +186,7 @@ def labelled_stack(
 
 
 def _own_objects(objects: StoredObjects) -> dict[str, Labelled]:
-    """Return each object on its own grid, lazily; NaN beyond it."""
+    """Return each object on its own grid, lazily; NaN outside."""
     axes = [objects.axes(k) for k in range(len(objects))]
     shape = [max(pair[side].size for pair in axes) for side in (0, 1)]
 
@@ -211,14 +211,14 @@ def _own_objects(objects: StoredObjects) -> dict[str, Labelled]:
 
 
 def labelled_scatter(found: TwoHalves, whole: Registered) -> xr.Dataset:
-    """Label what two half scans say of a stack: errors, ring correlation, resolution.
+    """Label the comparison of two half scans: errors, ring correlation, resolution.
 
     Parameters
     ----------
     found
-        How they differ.
+        Differences of the halves.
     whole
-        The stack.
+        Registered stack.
     """
     from batteryxr.cdi.ptycho.kernels.metrics import half_period, transfer_of
 
@@ -295,7 +295,7 @@ def _images(found: Registered, energy: np.ndarray) -> dict[str, Labelled]:
 
 
 class _Lazy:
-    """Images (energy, ...) that are made when they are asked for."""
+    """Images (energy, ...) that are computed on demand."""
 
     def __init__(
         self,
@@ -312,5 +312,5 @@ class _Lazy:
         return np.stack([self._image(k, rows)[(slice(None), *rest)] for k in chosen])
 
     def chunked(self, chunks: tuple[int, ...]) -> Any:
-        """Return it as a lazy array."""
+        """Return the images as a lazy array."""
         return blocks.from_source(self, chunks, name=False)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FRAME = ("position", "detector_y", "detector_x")
 _PROBE = ("probe_mode", "probe_y", "probe_x")
-#: Units in which the geometry is kept, and what it is called.
+#: Units in which the geometry is kept, and long names.
 GEOMETRY = {
     "energy": ("eV", "Photon energy"),
     "distance": ("mm", "Sample to detector"),
@@ -33,7 +33,7 @@ GEOMETRY = {
     "position_y": ("nm", "Scan position y"),
     "position_x": ("nm", "Scan position x"),
 }
-#: And what only the near field has.
+#: Coordinates of the near field only.
 NEAR = {"defocus": ("um", "Focus to sample")}
 
 _QUANTITIES = {
@@ -57,7 +57,7 @@ def ptycho_scan(
     mask: ArrayLike | None = None,
     probe: ArrayLike | None = None,
 ) -> xr.Dataset:
-    """Make a labelled scan of frames and what is known of the experiment.
+    """Make a labelled scan of frames and their geometry.
 
     Lazy.
 
@@ -67,7 +67,7 @@ def ptycho_scan(
         Counts, (position, detector_y, detector_x), or (energy, position, ...); NumPy or
         dask. The direct beam is at index ``n // 2`` of both detector axes.
     position_y, position_x
-        Where the beam hits the sample, nm, in object space: (position,), or
+        Position where the beam hits the sample, nm, in object space: (position,), or
         (energy, position). Rows of the object count up with y.
     energy
         Photon energy in eV; one for each entry where frames have an energy axis.
@@ -76,17 +76,17 @@ def ptycho_scan(
     pixel_pitch
         Size of a detector pixel in µm.
     defocus
-        Of near-field frames, which show a magnified shadow of the sample: from the
-        focus of the beam down to the sample, µm. Without it frames are far field.
+        For near-field frames, which show a magnified shadow of the sample: distance
+        from the focus of the beam down to the sample, µm. None: frames are far field.
     mask : (detector_y, detector_x)
         Not 0 where a pixel is dead, hot or in a gap.
     probe : (probe_mode, probe_y, probe_x)
-        First guess; see `ptycho_probe` for computed ones.
+        Initial probe; see `ptycho_probe` for computed ones.
 
     Returns
     -------
     xarray.Dataset
-        `frames`, and `mask` and `probe` where they are known.
+        `frames`, and `mask` and `probe` where they are given.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def ptycho_scan(
 
 
 def _in_order(array: Any, dims: tuple[str, ...]) -> Any:
-    """Return an array with its axes in the order of dimensions that it names."""
+    """Return an array with its axes in the given order, where they are named."""
     if isinstance(array, xr.DataArray) and {*array.dims} <= {*dims}:
         return array.transpose(*(d for d in dims if d in array.dims))
     return array
@@ -164,23 +164,23 @@ def _coordinate(name: str, value: Any, sizes: dict[str, int]) -> Any:
 
 
 class Geometry(NamedTuple):
-    """What a scan says of where its light went, as plain numbers.
+    """Geometry of a scan as plain numbers.
 
-    Of several energies each but `n` has a first axis for them where they differ.
+    With several energies, all but `n` have a first axis for them where they differ.
 
     Parameters
     ----------
     n
         Detector pixels along a side.
     energy
-        In eV.
+        Energies in eV.
     pixel
-        Size of the object's pixel, nm: λ z / (n pitch), and in the near field that of
-        the detector over the magnification.
+        Size of the object's pixel, nm: λ z / (n pitch); in the near field the
+        detector's pixel over the magnification.
     positions : (position, 2)
-        Where the beam hit the sample, y and x in nm.
+        Positions where the beam hit the sample, y and x in nm.
     near
-        λ z / pixel² of the near field, z as of a parallel beam; 0: far field.
+        λ z / pixel² in the near field, with z of a parallel beam; 0: far field.
     """
 
     n: int
@@ -209,7 +209,7 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
     Raises
     ------
     VariableError, DimensionError, UnitsError
-        If something is missing or measures something else.
+        If something is missing or has other units.
     DataError
         If a number is not finite, or a length not above 0.
     """
@@ -253,7 +253,7 @@ def _check_dims(scan: xr.Dataset, *, caller: str) -> None:
 
 def _read(array: xr.DataArray) -> xr.Variable:
     values = array.values
-    # A frame whose position is unknown can be left out; nothing else can.
+    # A frame whose position is unknown can be left out; other unknowns are errors.
     named = str(array.name).startswith("position_")
     if not np.isfinite(values).all() and not named:
         raise DataError(str(array.name), "not finite for every frame")
@@ -263,7 +263,7 @@ def _read(array: xr.DataArray) -> xr.Variable:
 def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
     """Return the pixel of the object in nm; one number per energy.
 
-    λ z / (n pitch); in the near field that of the detector over the magnification.
+    λ z / (n pitch); in the near field the detector's pixel over the magnification.
     """
     energy, distance, pitch = (
         geometry[name] for name in ("energy", "distance", "pixel_pitch")
@@ -302,9 +302,9 @@ def _magnification(geometry: Mapping[Any, Any]) -> Any:
 
 
 def _near(geometry: Mapping[Any, Any]) -> np.ndarray:
-    """Return λ z / pixel², with the way z of a parallel beam; 0 in the far field.
+    """Return λ z / pixel², z as of a parallel beam; 0 in the far field.
 
-    A beam that expands acts as a parallel one over z / M, M times larger: the Fresnel
+    An expanding beam acts as a parallel one over z / M, magnified M times: the Fresnel
     scaling theorem (Paganin, Coherent X-Ray Optics, Oxford 2006, appendix B).
     """
     if "defocus" not in geometry:
@@ -316,25 +316,25 @@ def _near(geometry: Mapping[Any, Any]) -> np.ndarray:
 
 
 class FrameFacts(NamedTuple):
-    """What was found in the frames of one energy.
+    """Findings in the frames of one energy.
 
     Parameters
     ----------
     counts, usable, negative, missing, largest : (j,)
-        Of each frame: counts and pixels that count, and pixels whose number is below
-        0, none, or the largest of the type.
+        For each frame: counts and pixels that count, and numbers of pixels below 0,
+        without a number, or at the largest number of the type.
     flat : (j,)
         Whether all pixels of a frame hold one number.
     marks : (j,)
-        Equal for equal frames.
+        Hashes that are equal for equal frames.
     mean, top : (n, n)
         Mean and largest count of each pixel, the beam in the middle; 0 and -1 where a
         pixel counts in no frame.
     piled : (3,)
-        The largest count of all, and how many pixels have it, or nearly so.
+        The largest count, and how many pixels have it, or nearly so.
     shadow : (3,)
-        Width of the lit detector over how far shadows move per nm (nm), the
-        correlation of shadows so moved, and of others.
+        Width of the lit detector over the motion of shadows per nm (nm), the
+        correlation of shadows moved in this way, and that of others.
     """
 
     counts: np.ndarray
@@ -351,7 +351,7 @@ class FrameFacts(NamedTuple):
 
     @property
     def left_out(self) -> np.ndarray:
-        """Frames (j,) that tell nothing of the sample."""
+        """Frames (j,) without information on the sample."""
         return (self.counts <= 0) | (self.usable == 0) | self.flat
 
     @property

@@ -1,4 +1,4 @@
-"""Settings: all that a reconstruction depends on, beside the experiment."""
+"""Settings of a reconstruction: all that it depends on, besides the experiment."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """From which pass on what is updated.
+    """Iterations from which each part is updated.
 
     Parameters
     ----------
     probe_from
-        First pass that updates the probe.
+        First iteration that updates the probe.
     positions_from
-        First pass that corrects positions; None leaves them.
+        First iteration that corrects positions; None leaves them.
     calm_from
-        First pass of smaller steps, in which noise averages out; by default the last
-        fifth of all passes. DM and RAAR know no steps.
+        First iteration with smaller steps, in which noise averages out; by default the
+        last fifth of all iterations. DM and RAAR have no steps.
     lead
-        Of a stack: passes that the middle energy runs ahead; all others then start
+        In a stack: iterations that the middle energy runs ahead; all others then start
         from its object and probe. See `ptycho_energies`.
 
     Raises
     ------
     ArgumentError
-        If a value is not a number of passes.
+        If a value is not a number of iterations.
     """
 
     probe_from: Whole = 2
@@ -49,23 +49,23 @@ class Schedule:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a reconstruction may use, and how it divides its work.
+    """Resources of a reconstruction, and the division of its work.
 
     Parameters
     ----------
     memory
-        Bytes that may be used, by all energies at work together; by default what is
-        free.
+        Bytes that all energies at work may use together; by default the free memory.
     block
-        Frames that are visited before others; None mixes all. Chosen where frames
-        must be streamed.
+        Frames that are visited before others; None mixes all. Chosen automatically
+        where frames must be streamed.
     workers
-        Of a stack: energies at a time on this machine, by default as many as cores and
+        In a stack: energies at a time on this machine, by default as many as cores and
         memory allow. On a cluster its own threads decide.
     checkpoint
-        Of a stack: passes between two states that are kept, what a kill costs at most.
+        In a stack: iterations between two states that are kept, the most that a kill
+        costs.
     device
-        Of a stack: where it runs; see `ptycho`.
+        In a stack: device; see `ptycho`.
 
     Raises
     ------
@@ -86,21 +86,22 @@ class Resources:
 @replayable
 @dataclass(frozen=True)
 class KramersKronig:
-    """When and how absorption and phase of all energies are tied to one another.
+    """Coupling of absorption and phase over all energies by Kramers-Kronig.
 
     Parameters
     ----------
     formula
-        What the sample is made of: its tabulated f'' stands for all energies outside
-        the window, scaled to each pixel's thickness.
+        Formula of the sample: its tabulated f'' stands for all energies outside the
+        window, scaled to each pixel's thickness.
     start, every
-        First pass after which it is applied, and the number of passes between.
+        First iteration after which it is applied, and the number of iterations between.
     relaxation
         Fraction of the change that is made, 0 (only the misfit is stored) to 1.
     degree
-        Of the polynomial in energy that the phase may have on top: 0 an offset. What
-        passes leave undone in the phase changes slowly with the energy; at 0 it would
-        go into the edge jump, and make compositions wrong by 1 to 2 %.
+        Degree of the polynomial in energy that the phase may have on top: 0 is an
+        offset. Phase errors of unfinished iterations change slowly with the energy.
+        With degree 0 they would enter the edge jump, and make compositions wrong by 1
+        to 2 %.
 
     Raises
     ------
@@ -118,7 +119,7 @@ class KramersKronig:
         check_fields(self)
 
     def is_due(self, iteration: int) -> bool:
-        """Tell whether it is applied after so many passes."""
+        """Return whether it is applied after an iteration."""
         late = iteration - self.start
         return late >= 0 and late % self.every == 0
 
@@ -126,7 +127,7 @@ class KramersKronig:
 @replayable
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single truth
 class Registration:
-    """How objects of many energies are put on one another.
+    """Alignment of the objects of many energies.
 
     Parameters
     ----------
@@ -151,22 +152,22 @@ class Registration:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """What frames hold beside the pattern of object and probe.
+    """Parts of the frames besides the pattern of object and probe.
 
-    Frame j is expected to be s_j (|F|² + b). A background that is known goes into the
-    scan as ``background`` (detector_y, detector_x), in counts, and is used as it is
-    unless it is refined here.
+    Frame j is expected to be s_j (|F|² + b). Put a known background into the scan as
+    ``background`` (detector_y, detector_x), in counts; it is used unchanged unless it
+    is refined here.
 
     Parameters
     ----------
     background
-        ``"constant"``: one number of counts for all pixels is found; ``"refined"``: one
-        for each pixel; None: it is as the scan tells it, or none. A constant one is
-        found well; one per pixel also takes speckle that is the same in all frames.
+        ``"constant"`` finds one number of counts for all pixels, ``"refined"`` one for
+        each pixel; None uses the scan's background, or none. A constant one is found
+        well; one per pixel also takes speckle that is the same in all frames.
     intensity
-        Whether the light of each frame, s_j, is found: after a top-up, or where the
-        monochromator drifts. Where the sample absorbs much give the scan frames over a
-        monitor instead.
+        Whether the intensity of each frame, s_j, is found: after a top-up, or where the
+        monochromator drifts. For a strongly absorbing sample, divide the frames of the
+        scan by a monitor instead.
 
     Raises
     ------
@@ -183,29 +184,29 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a reconstruction does; a worker needs this and the experiment.
+    """Settings of a reconstruction; a worker needs these and the experiment.
 
     Parameters
     ----------
     engine
-        How a pass brings object and probe nearer to the frames.
+        Engine that fits object and probe to the frames.
     iterations
-        Passes over all frames.
+        Iterations, each over all frames.
     n_modes
         Mutually incoherent probe modes.
     schedule
-        From which pass on what is updated.
+        Iterations from which each part is updated.
     seed
-        Of all randomness; pass k draws from the seed and k alone.
+        Seed of all random numbers; iteration k draws from the seed and k alone.
     block
-        Frames per block, which sets the order in which they are visited; None takes
-        all as one.
+        Frames per block, which sets the order in which they are visited; None takes all
+        frames as one block.
     streamed
-        Whether blocks are read anew in each pass.
+        Whether blocks are read again in each iteration.
     device
-        Where it runs.
+        Device of the computation.
     recording
-        What frames hold beside the pattern.
+        Parts of the frames besides the pattern.
     """
 
     engine: Engine = field(default_factory=LSQML)

@@ -1,4 +1,4 @@
-"""Ptychography at many energies: independent, coupled by Kramers-Kronig, resumable."""
+"""Ptychography at many energies: independent or coupled, and resumable."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ T = TypeVar("T")
 
 #: Group of the finished result.
 RESULT = "ptycho"
-#: Key of the mark that it is whole.
+#: Key of the mark that the result is complete.
 _FINISHED = "finished"
 
 
@@ -98,45 +98,45 @@ def ptycho_energies(
 ) -> xr.Dataset:
     """Reconstruct a stack of energies and put the objects on one grid.
 
-    Reads each energy once to compare it with what `store` was begun with, once to
-    work, and again after each Kramers-Kronig step; frames that do not fit into memory
-    once per iteration. Runs in dask's threads, or on a
-    ``distributed.Client`` if one is open. Called again, also after a kill, it goes on
+    Reads each energy once to compare it with the data that `store` was begun with, once
+    to work, and again after each Kramers-Kronig step. Frames that do not fit into
+    memory are read once per iteration. Runs in dask's threads, or on a
+    ``distributed.Client`` if one is open. A second call, also after a kill, continues
     from the states in `store` and ends with the same arrays.
 
     Parameters
     ----------
     scan
-        Frames along `energy` with positions, geometry and a first `probe`; best lazy,
-        from zarr. A known `background` (detector_y, detector_x) is added to the
+        Frames along `energy` with positions, geometry and an initial `probe`; best
+        lazy, from zarr. A known `background` (detector_y, detector_x) is added to the
         patterns of all energies.
     store
         Zarr store for states and result; on a cluster a path that all workers see.
     engine
-        How a pass brings object and probe nearer to the frames; see `ptycho`.
+        Engine that fits object and probe to the frames; see `ptycho`.
     iterations
-        Passes per energy.
+        Iterations for each energy.
     n_modes
         Mutually incoherent probe modes.
     kramers_kronig
-        The constraint; None leaves the energies independent.
+        Constraint between absorption and phase; None leaves the energies independent.
     registration
-        How objects are put on one another, and where there is vacuum.
+        Alignment of the objects, and the vacuum.
     halves
-        Whether two half scans are reconstructed as well, by themselves from their first
-        guess on, and compared on the grid of the whole: for errors and resolution. It
+        Whether two half scans are also reconstructed, independently from their initial
+        probe on, and compared on the grid of the whole: for errors and resolution. This
         takes about as long again.
     schedule
-        From which pass on probe and positions are updated, and steps are smaller.
-        ``Schedule(lead=200)``: the middle energy runs ahead; all then start from its
-        object and probe, and need far fewer `iterations`: a tenth will often do. What
-        passes leave undone, most of it at low frequencies, is then common to all
-        energies and hardly touches their spectra. 0: each starts from an empty field.
+        Iterations from which probe and positions are updated, and steps are smaller.
+        ``Schedule(lead=200)``: the middle energy runs ahead. All others start from its
+        object and probe, and need far fewer `iterations`: a tenth will often do. Errors
+        of unfinished iterations, most of them at low frequencies, are then common to
+        all energies and hardly touch their spectra. 0: each starts from an empty field.
     resources
-        Memory for all energies at work, energies at a time, frames per block, passes
-        between two states that are kept, and the device.
+        Memory for all energies at work, energies at a time, frames per block,
+        iterations between two states that are kept, and the device.
     seed
-        Of all randomness; energy k depends on the seed and k alone.
+        Seed of all random numbers; energy k depends on the seed and k alone.
     progress
         See `ptycho`.
 
@@ -163,7 +163,7 @@ def ptycho_energies(
     ArgumentError
         If an argument is invalid, or no engine fits into memory.
     DataError, DimensionError, VariableError
-        If something is missing in the scan, or wrong.
+        If something in the scan is missing or wrong.
     StoreError
         If the store holds a reconstruction of other data or arguments.
     ConvergenceError
@@ -174,9 +174,9 @@ def ptycho_energies(
     On a cluster give each worker one thread: each thread holds the frames of one
     energy.
 
-    `prtf` is √(2 C / (1 + C)) of the ring correlation C of the halves, how the mean of
-    both correlates with the object (Rosenthal & Henderson, J. Mol. Biol. 333, 721
-    (2003)).
+    `prtf` is √(2 C / (1 + C)) with the ring correlation C of the halves: the
+    correlation of the mean of both with the object (Rosenthal & Henderson, J. Mol.
+    Biol. 333, 721 (2003)).
 
     Examples
     --------
@@ -232,27 +232,27 @@ def ptycho_energies(
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Experiments of all energies, and how they are brought to one result.
+    """Experiments of all energies, and settings for their common result.
 
     Parameters
     ----------
     experiments
-        One per energy, energies rising.
+        One experiment per energy, with rising energies.
     settings
-        Of each.
+        Settings of each energy.
     ledger
-        Keeps states and objects.
+        Ledger of states and objects.
     workers, checkpoint, progress
-        Energies at a time, passes between two states that are kept, and whether to
+        Energies at a time, iterations between two states that are kept, and whether to
         show a bar.
     kramers_kronig, registration
-        What ties energies to one another.
+        Coupling and alignment of the energies.
     frames
-        Of the scan at each energy, with those that were left out.
+        Number of frames at each energy, with those that were left out.
     coords
-        What the scan tells of them.
+        Coordinates of the frames in the scan.
     halves
-        Whether half scans are reconstructed as well.
+        Whether half scans are also reconstructed.
     part
         Name of a half scan; empty: the whole.
     """
@@ -295,12 +295,12 @@ class Stack:
 
     @property
     def store(self) -> Location:
-        """Where states and result lie."""
+        """Location of states and result."""
         return self.ledger.location
 
 
 def mark_of(stack: Stack) -> dict[str, Any]:
-    """Return what the result depends on, to tell another call from this one."""
+    """Return all that the result depends on, to distinguish calls."""
     settings, relation = stack.settings, stack.kramers_kronig
     marked = asdict(settings) | {"engine": repr(settings.engine)}
     del marked["streamed"]  # which changes nothing
@@ -331,7 +331,7 @@ def mark_of(stack: Stack) -> dict[str, Any]:
 def looked_at(
     experiments: list[Experiment], workers: int, progress: bool | None
 ) -> list[Experiment]:
-    """Look at the frames of all energies, say what is wrong, leave out the empty."""
+    """Examine the frames of all energies, report faults, leave out empty frames."""
     # Opaque to dask, which would otherwise load the frames of an energy as a whole.
     tasks = [blocks.delayed(partial(_seen, e), traverse=False)() for e in experiments]
     with blocks.workers(workers):
@@ -352,7 +352,7 @@ def _seen(experiment: Experiment) -> FrameFacts | Exception:
 
 
 def _tried(work: Callable[[], T]) -> T | Exception:
-    """Return what work gives, or why it failed: that of others goes on."""
+    """Return the result of work, or its error, so that other work continues."""
     try:
         return work()
     except Exception as error:
@@ -362,7 +362,7 @@ def _tried(work: Callable[[], T]) -> T | Exception:
 def _readable(
     experiments: list[Experiment], tried: list[FrameFacts | Exception]
 ) -> list[FrameFacts]:
-    """Return what was seen of all energies; name those that cannot be read."""
+    """Return the findings of all energies; name those that cannot be read."""
     failed = {
         e.energy: seen
         for e, seen in zip(experiments, tried, strict=True)
@@ -391,7 +391,7 @@ def _digests(stack: Stack) -> dict[str, list[Any]]:
 
 
 def _is_finished(stack: Stack, mark: dict[str, Any]) -> bool:
-    """Tell whether this result is there; the ledger may be gone.
+    """Return whether this result is complete; the ledger may be gone.
 
     Raises
     ------
@@ -412,7 +412,7 @@ def _is_finished(stack: Stack, mark: dict[str, Any]) -> bool:
 
 
 def complete(stack: Stack, mark: dict[str, Any]) -> None:
-    """Do what the store does not hold yet."""
+    """Compute all that the store does not hold yet."""
     parts = stack.parts()
     for part in parts:
         _bring_on(part)
@@ -420,7 +420,7 @@ def complete(stack: Stack, mark: dict[str, Any]) -> None:
 
 
 def _bring_on(stack: Stack) -> None:
-    """Bring all energies of the whole, or of a half, to their last pass."""
+    """Run all energies of the whole, or of a half, to their last iteration."""
     leading = _lead(stack) if stack.settings.schedule.lead else None
     since = 0
     for until in _ends(stack):
@@ -432,7 +432,7 @@ def _bring_on(stack: Stack) -> None:
 
 
 def _ends(stack: Stack) -> list[int]:
-    """Return the passes after which energies wait for one another."""
+    """Return the iterations after which energies wait for one another."""
     last, relation = stack.settings.iterations, stack.kramers_kronig
     if relation is None:
         return [last]
@@ -440,7 +440,7 @@ def _ends(stack: Stack) -> list[int]:
 
 
 def _lead(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
-    """Run the leading energy, the middle one; return its axes in nm."""
+    """Reconstruct the leading energy, the middle one; return its axes in nm."""
     n = len(stack.experiments)
     middle = stack.experiments[n // 2]
     settings = stack.settings
@@ -465,7 +465,7 @@ def _advance(
     until: int,
     leading: tuple[np.ndarray, np.ndarray] | None,
 ) -> None:
-    """Bring every energy from pass `since` to pass `until`."""
+    """Run each energy from iteration `since` to iteration `until`."""
     settings = stack.settings
     each = [
         Energy(
@@ -510,7 +510,7 @@ def _run(energies: list[Energy], since: int, until: int, stack: Stack) -> None:
 
 
 def _couple(stack: Stack, until: int) -> None:
-    """Apply the constraint to the objects after pass `until`."""
+    """Apply the constraint to the objects after iteration `until`."""
     relation = stack.kramers_kronig
     assert relation is not None
     objects = stack.objects
@@ -523,7 +523,7 @@ def _couple(stack: Stack, until: int) -> None:
 
 
 def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
-    """Write the registered stack, and what its halves say of it."""
+    """Write the registered stack, and the comparison of its halves."""
     stack, *halves = parts
     with registered(stack.objects, stack.store, stack.registration) as found:
         found, misfit = _tied(stack, found)
@@ -536,7 +536,7 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
             result["amp_residual"], result["noise_residual"], stack.settings.iterations
         )
         result.attrs[CLAIM] = mark_digest(mark)
-        # Here, not on a cluster: what is left to do is little, and lies here.
+        # Here, not on a cluster: the remaining work is small, and its data are here.
         with blocks.here():
             save(result, stack.ledger.path, group=RESULT, overwrite=True)
     stack.ledger.put(_FINISHED, {})
@@ -544,7 +544,7 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
 
 
 def _tied(stack: Stack, found: Registered) -> tuple[Registered, np.ndarray | None]:
-    """Return registered objects after the last pass, and the misfit of absorption."""
+    """Return the objects after the last iteration, and the Kramers-Kronig misfit."""
     relation = stack.kramers_kronig
     if relation is None:
         return found, None
@@ -555,7 +555,7 @@ def _tied(stack: Stack, found: Registered) -> tuple[Registered, np.ndarray | Non
 
 
 def _compared(halves: list[Stack], whole: Registered) -> TwoHalves:
-    """Return how two half scans differ on the grid of the whole."""
+    """Compare two half scans on the grid of the whole."""
     from batteryxr.cdi.ptycho.kernels.metrics import scatter
     from batteryxr.cdi.ptycho.kernels.registration import register_on
 

@@ -1,4 +1,4 @@
-"""States in a ledger: each energy's newest, and objects after they were coupled."""
+"""States in a ledger: the newest of each energy, and objects after coupling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The energy that runs ahead of the others.
 LEADER = "leader"
-#: Begin of the names of what an engine carries from pass to pass.
+#: Prefix of the names of arrays that an engine keeps between iterations.
 _MEMORY = "memory_"
 
 
@@ -29,12 +29,12 @@ def ledger_of(store: StoreLike) -> Ledger:
 
 
 def state_key(k: int | str) -> str:
-    """Return under which key the state of energy `k`, or of `LEADER`, lies."""
+    """Return the key of the state of energy `k`, or of `LEADER`."""
     return f"states/{k}"
 
 
 def coupled_key(iteration: int, part: str = "") -> str:
-    """Return under which key objects lie that were coupled after so many passes.
+    """Return the key of objects that were coupled after an iteration.
 
     `part` names a half scan.
     """
@@ -81,7 +81,7 @@ def load_state(
 
 
 class Look(NamedTuple):
-    """How far an energy is, the residual of each pass, and arrays of its state."""
+    """Iterations done for an energy, residuals of each, and arrays of its state."""
 
     iteration: int
     residuals: np.ndarray
@@ -89,7 +89,7 @@ class Look(NamedTuple):
 
 
 def look_at(ledger: Ledger, k: int | str, *names: str) -> Look | None:
-    """Return how far energy `k` is, and arrays of it; safe while it runs."""
+    """Return the progress of energy `k`, and arrays of it; safe while it runs."""
     piece = ledger.get(state_key(k), "misfits", *names)
     if piece is None:
         return None
@@ -99,20 +99,20 @@ def look_at(ledger: Ledger, k: int | str, *names: str) -> Look | None:
 
 
 def passes_done(ledger: Ledger, k: int | str) -> int:
-    """Return how many passes of energy `k` are kept."""
+    """Return the number of iterations of energy `k` that are kept."""
     piece = ledger.get(state_key(k), "misfits")
     return 0 if piece is None else int(piece.attrs["iteration"])
 
 
 class StoredObjects:
-    """The objects of all energies in a ledger, read when they are asked for.
+    """The objects of all energies in a ledger, read on demand.
 
     Parameters
     ----------
     experiments
-        One per energy; their frames are not read.
+        One experiment per energy; frames are not read.
     ledger
-        Of the states.
+        Ledger of the states.
     part
         Name of a half scan, before the numbers of its energies.
     """
@@ -157,12 +157,12 @@ class StoredObjects:
         return light
 
     def residuals(self, k: int) -> np.ndarray:
-        """Return the amplitude residuals of energy `k`, pass by pass."""
+        """Return the amplitude residuals of energy `k` for each iteration."""
         found = look_at(self._ledger, f"{self._part}{k}")
         return np.full(1, np.nan) if found is None else found.residuals
 
     def noise(self) -> np.ndarray:
-        """Return the residuals that counting noise leaves at most."""
+        """Return the largest residuals that counting noise leaves."""
         return np.array([e.noise_residual for e in self._experiments])
 
     def background(self, k: int) -> np.ndarray | None:
@@ -171,9 +171,9 @@ class StoredObjects:
         return None if known is None else np.fft.fftshift(known)
 
     def shifts(self, k: int, frames: int) -> np.ndarray:
-        """Return by how much the positions of energy `k` moved (frames, 2), in nm.
+        """Return the corrections of the positions of energy `k` (frames, 2), in nm.
 
-        Frames that were left out have none: NaN.
+        Frames that were left out have NaN.
         """
         experiment = self._experiments[k]
         positions = self._array(k, "positions")

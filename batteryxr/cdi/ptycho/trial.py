@@ -1,4 +1,4 @@
-"""Short runs on few frames, that tell one guess of an experiment from another."""
+"""Short runs on few frames, to compare guesses about an experiment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batteryxr.core.errors import ConvergenceError
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
 
-#: Frames, and detector pixels along a side, that tell as well as more would.
+#: Frames, and detector pixels along a side, that are enough for a comparison.
 _FRAMES, _PIXELS = 64, 96
 
 
@@ -27,15 +27,15 @@ def trial_of(experiment: Experiment) -> Experiment:
     Parameters
     ----------
     experiment
-        Its frames were looked at.
+        Experiment whose frames were examined.
     """
     few = replace(_coarse(_middle(experiment)), seen=None, held=None)
-    # What is wrong with the frames was said of the whole scan.
+    # Faults of the frames were reported for the whole scan.
     return settled(few, *look(few, hold=True))
 
 
 def _middle(experiment: Experiment) -> Experiment:
-    """Return the frames in the middle of the scan, about which others lie closely."""
+    """Return the frames in the middle of the scan, where they lie closely."""
     away = experiment.corners - np.median(experiment.corners, axis=0)
     order = np.argsort(np.hypot(*away.T), kind="stable")[:_FRAMES]
     return experiment.only(np.sort(order))
@@ -73,7 +73,7 @@ def _coarse(experiment: Experiment) -> Experiment:
 
 
 def room(corners: np.ndarray, n: int, pixel: float) -> dict[str, Any]:
-    """Return corners on an object of their own, and its axes."""
+    """Return corners on a new object, and its axes."""
     from batteryxr.cdi.ptycho.kernels.state import frame_of
 
     shape, origin = frame_of(corners, n, MARGIN)
@@ -84,7 +84,7 @@ def room(corners: np.ndarray, n: int, pixel: float) -> dict[str, Any]:
 def residual_of(
     experiment: Experiment, iterations: int, seed: int, probe_from: int = 2
 ) -> float:
-    """Return what a short run leaves."""
+    """Return the residual after a short run."""
     settings = Settings(
         engine=LSQML(),
         iterations=iterations,

@@ -1,4 +1,4 @@
-"""Looking into a reconstruction while it runs, and afterwards."""
+"""Progress of a reconstruction, while it runs and afterwards."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @checked
 def ptycho_progress(path: StoreLike, *, energy: Whole | None = None) -> xr.Dataset:
-    """Return how far a reconstruction in a store is; safe while it runs.
+    """Return the progress of a reconstruction in a store; safe while it runs.
 
-    Reads the newest state that is whole.
+    Reads the newest complete state.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def ptycho_progress(path: StoreLike, *, energy: Whole | None = None) -> xr.Datas
     xarray.Dataset
         `iteration` and `amp_residual` along `number`, with the energies in eV; with
         `energy` also `residuals` (pass), `transmission` (row, column) and `probe`
-        (probe_mode, probe_row, probe_column). ``attrs["iterations"]`` is how many
-        passes were asked for.
+        (probe_mode, probe_row, probe_column). ``attrs["iterations"]`` is the number of
+        requested iterations.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The one place that knows dask: lazy arrays, streaming in fixed order, tasks."""
+"""The only package that uses dask: lazy arrays, streaming in fixed order, tasks."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def delayed(function: Callable[..., Any], **options: Any) -> Any:
-    """Return a function whose calls are left to dask; `options` as of its `delayed`."""
+    """Return a function whose calls are left to dask; `options` of `dask.delayed`."""
     import dask
 
     return dask.delayed(function, **options)
@@ -25,7 +25,7 @@ def from_delayed(value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def from_source(source: Any, chunks: Any, **options: Any) -> Any:
-    """Return a dask array of what can be sliced; `options` as of its `from_array`."""
+    """Return a dask array of a sliceable source; `options` of its `from_array`."""
     import dask.array as da
 
     return da.from_array(source, chunks, **options)
@@ -37,9 +37,9 @@ def from_call(
     shape: tuple[int, ...],
     dtype: Any,
 ) -> Any:
-    """Return a dask array of one chunk: what `function(*args)` returns.
+    """Return a dask array of one chunk with the result of `function(*args)`.
 
-    The arguments are left as they are: none is looked into for dask's own.
+    The arguments are not searched for dask objects.
     """
     import dask.array as da
 
@@ -60,7 +60,7 @@ def stack(parts: Sequence[Any], axis: int = 0) -> Any:
 
 
 def concatenate(parts: Sequence[Any], axis: int = 0) -> Any:
-    """Return dask arrays one after another; a single one as it is."""
+    """Concatenate dask arrays; return a single one as it is."""
     import dask.array as da
 
     return parts[0] if len(parts) == 1 else da.concatenate(parts, axis=axis)
@@ -69,8 +69,8 @@ def concatenate(parts: Sequence[Any], axis: int = 0) -> Any:
 def running_sum(values: Any) -> Any:
     """Add a dask array along its first axis, chunk after chunk.
 
-    Lazy. Two chunks are in memory at a time, however long the axis: a chain of tasks
-    of its own, since additions of whole arrays would be fused into one task for each
+    Lazy. Two chunks are in memory at a time, however long the axis. The tasks form a
+    chain of their own: dask would fuse additions of whole arrays into one task for each
     block, which holds them all.
 
     Parameters

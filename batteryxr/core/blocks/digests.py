@@ -1,4 +1,4 @@
-"""Digests of arrays: the same where values, type and shape are."""
+"""Digests of arrays: equal where values, type and shape are equal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _ENTRIES = 64
 
 
 def digest(*values: Any) -> str:
-    """Return a digest of arrays, for a ledger's mark; None is one of its own.
+    """Return a digest of arrays, for a ledger's mark; None has a digest too.
 
-    Of a lazy one of several dimensions a few entries along the first are in memory at a
-    time.
+    For a lazy array of several dimensions, a few entries along the first are in memory
+    at a time.
     """
     total = hashlib.sha256()
     for array in values:

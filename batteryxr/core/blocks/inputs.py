@@ -1,4 +1,4 @@
-"""What lazy arrays are computed from: the blocks that come in, one by one."""
+"""Inputs of lazy arrays: the blocks that they are computed from, one by one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: What dask puts behind a name so that it is the only one.
+#: Unique suffix that dask appends to a name.
 _TOKEN = re.compile(r"-[0-9a-f]{32}$|-[0-9a-f-]{36}$")
 #: Blocks that are read at the same time.
 _READERS = 4
@@ -24,15 +24,15 @@ def of_inputs(
 ) -> list[tuple[str, T]]:
     """Apply a function to each block of data that lazy arrays are computed from.
 
-    Reads them once; a few blocks are in memory at a time. Blocks are what comes in:
-    arrays in memory, chunks of stores, what a function without input returns.
+    Reads them once; a few blocks are in memory at a time. The blocks are the inputs:
+    arrays in memory, chunks of stores, and results of functions without input.
 
     Parameters
     ----------
     arrays
         Dask arrays.
     function
-        What to do with a block.
+        Function to apply to each block.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def needed(arrays: Iterable[Any]) -> dict[Any, Any]:
 
 
 def _is_source(value: Any) -> bool:
-    """Tell whether a value is an array that is read part by part."""
+    """Return whether a value is an array that is read part by part."""
     return hasattr(value, "shape") and not isinstance(value, np.ndarray)
 
 

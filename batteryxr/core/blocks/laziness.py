@@ -1,4 +1,4 @@
-"""Whether data are lazy, and how they are computed."""
+"""Test whether data are lazy, and compute them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import xarray as xr
 
 
 def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
-    """Tell whether any variable of `obj` is held by dask."""
+    """Return whether any variable of `obj` is held by dask."""
     if isinstance(obj, xr.DataArray):
         return obj.chunks is not None
     return any(v.chunks is not None for v in obj.variables.values())
@@ -18,8 +18,8 @@ def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
 def compute(*arrays: Any) -> tuple[Any, ...]:
     """Compute dask arrays together, by the scheduler that the user has chosen.
 
-    To find a cluster's client dask imports distributed, at 25 MB and half a second;
-    who has not imported it has no client.
+    To find a cluster's client, dask imports distributed, at 25 MB and half a second.
+    Without that import there is no client.
     """
     import dask
     import dask.threaded

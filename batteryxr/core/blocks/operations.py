@@ -1,4 +1,4 @@
-"""What lazy arrays are computed by: the same in every process for the same work."""
+"""Digests of the operations of lazy arrays, equal for the same work everywhere."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from batteryxr.core.blocks.inputs import needed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: What stands in names and texts so that each is the only one.
+#: Parts of names and texts that make each unique.
 _TOKEN = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: Where code lies that has a version of its own.
+#: Folders of code that has a version of its own.
 _INSTALLED = tuple(sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "platlib"))
 _PLAIN = (bool, int, float, complex, bytes, type(None), np.generic, np.dtype, slice)
-#: Objects within objects that are looked into.
+#: Depth to which objects within objects are examined.
 _DEPTH = 12
 
 
 def of_operations(arrays: Iterable[Any]) -> str:
     """Return a digest of the functions and constants that lazy arrays are made by.
 
-    Of functions the names count, and of those that are not installed the constants in
-    their code; of other objects the kind.
+    Functions count by their names, and functions that are not installed also by the
+    constants in their code. Other objects count by their kind.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def of_operations(arrays: Iterable[Any]) -> str:
 
 
 def _words(value: Any, known: dict[int, list[str]], depth: int) -> Iterator[str]:
-    """Yield what an argument consists of, as far as it can be told."""
+    """Yield the parts of an argument, as far as they are known."""
     if depth == 0:
         return
     inner: list[Any] = []
@@ -92,7 +92,7 @@ def _words(value: Any, known: dict[int, list[str]], depth: int) -> Iterator[str]
 
 
 def _inside(function: Any) -> list[Any]:
-    """Return constants and what is held of a function that is not installed."""
+    """Return constants of a function that is not installed, and the values it holds."""
     code = function.__code__
     module = str(function.__module__ or "")
     if code.co_filename.startswith(_INSTALLED) or module.startswith("batteryxr."):
@@ -100,7 +100,7 @@ def _inside(function: Any) -> list[Any]:
     else:
         constants = [c for c in code.co_consts if isinstance(c, (*_PLAIN[:5], str))]
     cells = [cell.cell_contents for cell in function.__closure__ or () if _full(cell)]
-    # Lists and the like are where a function counts or remembers.
+    # A function counts or remembers in lists and the like.
     cells = [held for held in cells if not isinstance(held, list | dict | set)]
     return [constants, cells, function.__defaults__, function.__kwdefaults__]
 

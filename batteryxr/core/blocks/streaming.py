@@ -1,4 +1,4 @@
-"""Data walked through in blocks, in a fixed order."""
+"""Data read in blocks, in a fixed order."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ def stream(
 def stream_rows(
     array: xr.DataArray, dim: str, rows: int = 65536
 ) -> Iterator[np.ndarray]:
-    """Yield what lies along `dim` as rows (about `rows`, dim), in fixed order.
+    """Yield rows along `dim` (about `rows`, dim), in fixed order.
 
-    Reads once, as `stream` does along the first of the other dimensions.
+    Reads once, like `stream` along the first of the other dimensions.
 
     Parameters
     ----------
     array
-        Spectra, say, in any other dimensions, or one alone.
+        Spectra, for example, with any other dimensions or none.
     dim
         The dimension of a row.
     rows
-        Number of rows per block, about.
+        Approximate number of rows per block.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Long independent tasks side by side: threads, or the cluster the user opened."""
+"""Long independent tasks in parallel: in threads, or on the cluster the user opened."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gather(
 ) -> list[Any]:
     """Compute delayed tasks under a progress bar.
 
-    In dask's threads, or on a ``distributed.Client`` if one is open; the library
+    Runs in dask's threads, or on a ``distributed.Client`` if one is open; the library
     never makes a cluster.
 
     Parameters
@@ -35,13 +35,12 @@ def gather(
     what
         Label of the bar.
     watched
-        Those whose ends move the bar, `tasks` or what they are made of; `tasks` if
-        empty.
+        Tasks whose ends move the bar: `tasks`, or parts of them; `tasks` if empty.
     token
-        What the tasks ask `is_stopped` with: they end early on an interruption, which
-        threads alone would not.
+        Token that the tasks pass to `is_stopped`, so that they end early on an
+        interruption; threads alone would not.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a progress bar; None shows it in terminals and notebooks only.
 
     Returns
     -------
@@ -71,7 +70,7 @@ def gather(
 
 @contextmanager
 def workers(n: int) -> Iterator[None]:
-    """Let at most `n` tasks run side by side inside the block."""
+    """Let at most `n` tasks run in parallel inside the block."""
     import dask
 
     with dask.config.set(num_workers=n):
@@ -88,7 +87,7 @@ def here() -> Iterator[None]:
 
 
 def is_stopped(token: str) -> bool:
-    """Tell a task whether the `gather` that runs it was interrupted."""
+    """Return, for a task, whether the `gather` that runs it was interrupted."""
     return token in _STOPPED
 
 

@@ -1,4 +1,4 @@
-"""Chunks made anew, so that one dimension is whole in each."""
+"""Rechunking, so that one dimension is whole in each chunk."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Largest block that is made, and most that is held while blocks are made, in bytes.
+#: Largest block that is made, and most bytes held while blocks are made.
 LIMIT, HELD = 2**26, 2**28
 
 
 def whole(array: xr.DataArray, dim: str) -> xr.DataArray:
     """Return an array whose chunks hold a dimension whole.
 
-    Lazy, and as it is where nothing splits the dimension. Else chunks are cut along
-    the other dimensions, the first of them first, until they are small. What does not
-    go into memory is read anew for each of a few bands.
+    Lazy; the array is returned unchanged if nothing splits the dimension. Otherwise
+    chunks are cut along the other dimensions, the first of them first, until they are
+    small. An array that does not fit into memory is read again for each of a few bands.
 
     Parameters
     ----------
     array
-        In memory or lazy.
+        Array in memory or lazy.
     dim
-        What is to be whole.
+        Dimension to make whole.
     """
     if len(array.variable.chunksizes.get(dim, ())) < 2:
         return array
@@ -46,7 +46,7 @@ def whole(array: xr.DataArray, dim: str) -> xr.DataArray:
 def _in_bands(
     array: xr.DataArray, along: str, rows: int, sizes: dict[str, int]
 ) -> xr.DataArray:
-    """Return bands of an array side by side, each with a graph of its own."""
+    """Return bands of an array side by side, each with its own graph."""
     import dask.array as da
     from dask.graph_manipulation import clone
 

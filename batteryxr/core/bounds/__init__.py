@@ -1,4 +1,4 @@
-"""What is physically possible, and what a number was meant to be that is not."""
+"""Physical bounds of quantities, and suggestions for numbers that exceed them."""
 
 from batteryxr.core.bounds.judgement import Physical as Physical
 from batteryxr.core.bounds.judgement import check as check

@@ -1,4 +1,4 @@
-"""Numbers held against the table: impossible ones refused, unlikely ones told."""
+"""Checks of numbers against the table: impossible ones raise, unlikely ones warn."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 
 A = TypeVar("A", xr.DataArray, xr.Dataset)
 
-#: Fewer values than these are not judged by their neighbours.
+#: Fewest values that are judged by their neighbours.
 _FEW = 3
-#: Which quantity a variable or coordinate of a result is.
+#: Quantity of each variable or coordinate of a result.
 RESULTS: dict[str, str] = {
     "specific_capacity": "specific capacity",
     "charge_specific_capacity": "specific capacity",
@@ -43,7 +43,7 @@ RESULTS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Physical:
-    """Mark, in a signature, a number as a quantity of the table.
+    """Mark a number in a signature as a quantity of the table.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Physical:
     quantity: str
 
     def holds(self, value: Any) -> bool:
-        """Tell that the kind is right; `check` judges the number."""
+        """Accept any value of the right kind; `check` judges the number."""
         return True
 
     def __str__(self) -> str:
@@ -70,16 +70,17 @@ def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> No
     quantity
         A key of `BOUNDS`.
     value
-        In its units. What is missing, infinite, a file or labelled is not judged.
+        Value in the units of the table. Missing or infinite values, files and labelled
+        arrays are not judged.
     argument
-        What it is called, for the message.
+        Name of the argument, for the message.
     data
-        Whether it was found in data, not passed.
+        Whether the value was found in data, not passed.
 
     Raises
     ------
     ArgumentError, DataError
-        If it is impossible; names the units it was likely in.
+        If it is impossible; the message names the likely units.
 
     Warns
     -----
@@ -106,12 +107,12 @@ def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> No
 def within_span(
     width: float, span: float, *, argument: str, units: str, slips: Mapping[str, float]
 ) -> None:
-    """Tell of a width that exceeds what it is a width in.
+    """Warn of a width that exceeds the range of its data.
 
     Warns
     -----
     DataQualityWarning
-        If it does; names the units that it was likely in.
+        If it does; the message names the likely units.
     """
     if not np.isfinite(span) or span <= 0 or width <= span:
         return
@@ -123,16 +124,16 @@ def within_span(
 
 
 def told(result: A, *, names: Mapping[str, str] | None = None) -> A:
-    """Flag what a result says that is unlikely, and warn once of each.
+    """Flag unlikely values of a result, and warn once of each.
 
-    Lazy values are not looked at.
+    Lazy values are not judged.
 
     Parameters
     ----------
     result
-        Of any method; in the units of the data model.
+        Result of any method, in the units of the data model.
     names
-        Which quantity a variable is, beside those that are known by name.
+        Quantities of variables, besides those that are known by name.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def told(result: A, *, names: Mapping[str, str] | None = None) -> A:
     Warns
     -----
     DataQualityWarning
-        Of each such variable.
+        For each unlikely variable.
     """
     known = RESULTS | dict(names or {})
     arrays = {str(name): result[name] for name in result.coords}
@@ -166,7 +167,7 @@ def told(result: A, *, names: Mapping[str, str] | None = None) -> A:
 
 
 def _implausible(array: xr.DataArray, quantity: str | None) -> str:
-    """Say what is unlikely about an array; nothing about a lazy one."""
+    """Return what is unlikely about an array; "" for a lazy one."""
     if quantity is None or array.chunks or array.dtype.kind not in "iuf":
         return ""
     bound = BOUNDS[quantity]
@@ -181,7 +182,7 @@ def _implausible(array: xr.DataArray, quantity: str | None) -> str:
 
 
 def _steady(values: np.ndarray, neighbours: int) -> np.ndarray:
-    """Return the medians of so many known values side by side."""
+    """Return the medians over a number of neighbouring known values."""
     if neighbours == 1:
         return values
     known = np.ravel(values)
@@ -202,7 +203,7 @@ def quantity_of(kind: Any) -> str | None:
 
 
 def _odd(value: Any, limits: tuple[float, float]) -> float | None:
-    """Return the number that lies furthest outside, if any does."""
+    """Return the number that lies farthest outside the limits, if any."""
     if isinstance(value, str | os.PathLike | xr.DataArray):
         return None
     if isinstance(value, Mapping):

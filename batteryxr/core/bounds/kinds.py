@@ -7,11 +7,11 @@ from typing import Annotated
 from batteryxr.core.bounds.judgement import Physical
 from batteryxr.core.checks import NonNegative, Pair, Positive
 
-#: Of active material, in mg.
+#: Mass of active material, in mg.
 Mass = Annotated[Positive, Physical("mass")]
-#: What a cell holds, in mA h.
+#: Capacity of a cell, in mA h.
 Charge = Annotated[Positive, Physical("nominal capacity")]
-#: Below which a row is at rest, in mA.
+#: Current below which a row is at rest, in mA.
 RestCurrent = Annotated[Positive, Physical("rest current")]
 #: Longest interval between rows, in s.
 Gap = Annotated[float, Physical("gap")]
@@ -21,10 +21,10 @@ VoltageStep = Annotated[Positive, Physical("voltage step")]
 VoltageWidth = Annotated[NonNegative, Physical("voltage step")]
 #: Two voltages, in V.
 VoltageWindow = Annotated[Pair, Physical("voltage")]
-#: Of a value, as a part of it.
+#: Width of a value, as a fraction of it.
 RelativeWidth = Annotated[Positive, Physical("relative tolerance")]
 RelativeTolerance = Annotated[NonNegative, Physical("relative tolerance")]
-#: Of a step or a maximum.
+#: Fraction of a step or a maximum.
 Share = Annotated[Positive, Physical("share")]
 #: Length of an exposure, in s.
 Exposure = Annotated[NonNegative, Physical("exposure")]
@@ -35,49 +35,49 @@ Interruption = Annotated[Pair, Physical("interruption")]
 ClockOffset = Annotated[Positive, Physical("clock offset")]
 #: How much faster one clock may run than another, in parts per million.
 ClockDrift = Annotated[Positive, Physical("clock drift")]
-#: Per formula unit.
+#: Number per formula unit.
 Electrons = Annotated[Positive, Physical("electrons")]
 #: Li per formula unit or centre.
 LiContent = Annotated[float, Physical("Li content")]
 #: Length of diffusion, in nm.
 Radius = Annotated[Positive, Physical("particle radius")]
-#: Of photons, in eV.
+#: Energy of photons, in eV.
 PhotonEnergy = Annotated[Positive, Physical("photon energy")]
-#: From sample to detector, in mm.
+#: Distance from sample to detector, in mm.
 Distance = Annotated[Positive, Physical("detector distance")]
-#: Of a detector, in um.
+#: Pixel of a detector, in um.
 DetectorPixel = Annotated[Positive, Physical("detector pixel")]
-#: Of an image, in nm.
+#: Pixel of an image, in nm.
 PixelSize = Annotated[Positive, Physical("pixel size")]
-#: Of a volume, in nm.
+#: Voxel of a volume, in nm.
 VoxelSize = Annotated[Positive, Physical("voxel size")]
-#: Of a crystal, in nm.
+#: Size of a crystal, in nm.
 CrystalSize = Annotated[Positive, Physical("crystal size")]
-#: By which lengths of a lattice may differ, as a part of them.
+#: Relative difference of lattice lengths.
 Strain = Annotated[Positive, Physical("strain")]
-#: From the beam to a surface, and the largest angle of scattering, in degrees.
+#: Angle from the beam to a surface, and the largest angle of scattering, in degrees.
 Incidence = Annotated[float, Physical("angle of incidence")]
 TwoTheta = Annotated[Positive, Physical("largest scattering angle")]
-#: From point to point of a scan, in nm.
+#: Step from point to point of a scan, in nm.
 ScanStep = Annotated[Positive, Physical("span of positions")]
-#: Of a unit cell, in Angstrom and degrees.
+#: Lengths and angles of a unit cell, in Angstrom and degrees.
 LatticeLength = Annotated[Positive, Physical("lattice length")]
 LatticeAngle = Annotated[Positive, Physical("lattice angle")]
-#: Of a goniometer, in mm.
+#: Radius of a goniometer, in mm.
 GoniometerRadius = Annotated[Positive, Physical("goniometer radius")]
 ScherrerFactor = Annotated[Positive, Physical("Scherrer factor")]
-#: Between atoms, in Angstrom.
+#: Range of distances between atoms, in Angstrom.
 RRange = Annotated[Pair, Physical("distance r")]
-#: To which Q was measured, in 1/Angstrom.
+#: Largest measured Q, in 1/Angstrom.
 QMax = Annotated[Positive, Physical("range of Q")]
 #: Width of the measurement in Q, in 1/Angstrom.
 QDamp = Annotated[NonNegative, Physical("damping of Q")]
-#: Of a zone plate, in um, and of its outermost zone, in nm.
+#: Diameter of a zone plate, in um, and width of its outermost zone, in nm.
 ZonePlateSize = Annotated[Positive, Physical("zone plate")]
 OuterZone = Annotated[Positive, Physical("outer zone")]
 #: Width of a focus, in nm.
 Focus = Annotated[Positive, Physical("focus")]
-#: That an optic accepts, in mrad.
+#: Half angle that an optic accepts, in mrad.
 HalfAngle = Annotated[Positive, Physical("half angle")]
-#: From the focus to the sample, in um.
+#: Distance from the focus to the sample, in um.
 Defocus = Annotated[float, Physical("defocus")]

@@ -1,4 +1,4 @@
-"""The table: what each quantity can be, what it mostly is, and how it is mistaken.
+"""The table of quantities: possible and likely values, and common mistakes.
 
 A technique adds its quantities as rows.
 """
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bound:
-    """What a quantity can be.
+    """Bounds of a quantity.
 
     Parameters
     ----------
     units
-        In which it is told; "1" for a plain number.
+        Units of the values; "1" for a plain number.
     possible
-        Lowest and highest value that can be; what lies outside is an error.
+        Lowest and highest possible value; values outside are an error.
     likely
-        Lowest and highest value of most experiments; what lies outside is warned of.
+        Lowest and highest value of most experiments; values outside are warned of.
     slips
-        What it is mistaken for, and what mends it: a factor, or factor and offset.
-        Named is the one that gives the most likely value.
+        Units that are passed by mistake, and their correction: a factor, or factor and
+        offset. The message names the one that gives the most likely value.
     neighbours
-        How many values side by side are judged by their median, in results: a few odd
-        ones are no slip. Where there are fewer, all; less than three are not judged.
+        Number of neighbouring values in results that are judged by their median: a few
+        odd ones are no mistake. All are taken where there are fewer; less than three
+        are not judged.
     """
 
     units: str

@@ -1,6 +1,6 @@
 """Products and solutions of small matrices, in loops.
 
-Of a few rows they are as quick as matrix products, and numba compiles them in a third
+For a few rows they are as fast as matrix products, and numba compiles them in a third
 of the time.
 """
 
@@ -48,7 +48,7 @@ def trace_of(a: FloatTable) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def solve(a: FloatTable, b: FloatTable) -> None:
-    """Solve a x = b in the place of `b`; `a`, positive definite, is lost."""
+    """Solve a x = b in place of `b`; `a`, positive definite, is overwritten."""
     k = len(a)
     for j in range(k):
         for i in range(j + 1, k):
@@ -72,9 +72,9 @@ def variances(jacobian: FloatTable, gradients: FloatTable, out: Floats) -> None:
     ----------
     jacobian : (parameters, rows) array
     gradients : (quantities, parameters) array
-        How what is sought depends on the parameters.
+        Derivatives of the quantities with respect to the parameters.
     out : (quantities,) array
-        Stays as it is where the rows do not determine the parameters.
+        Stays unchanged where the rows do not determine the parameters.
     """
     p = len(jacobian)
     normal, scale = np.empty((p, p)), np.empty(p)

@@ -1,7 +1,7 @@
 """Arrays of any library, NumPy's or a device's.
 
-For annotations alone, and no more than the kernels use. What whole numbers index is
-open: a number or an array, which the compiled loops know better.
+These types are for annotations only, and cover what the kernels use. Indexing by whole
+numbers gives a number or an array; the types of compiled loops distinguish these.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Members(Protocol):
-    """What kernels use of an array besides its operators."""
+    """Members of an array that kernels use, besides its operators."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

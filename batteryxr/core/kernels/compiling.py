@@ -1,12 +1,13 @@
-"""Compiling kernels, and keeping what was compiled only while its sources stand.
+"""Compile kernels, and keep the compiled code only while its sources are unchanged.
 
-numba keeps a compiled function until its own file changes. But a kernel also consists
-of what it calls in other files, and of the named tuples that it is passed: after an
-upgrade an old kernel would go on working with the old functions, or numba would stop
-at a tuple that has another name now. Here the sources of all of them count.
+numba keeps a compiled function until its own file changes. But a kernel also depends on
+the functions that it calls in other files, and on the named tuples that it is passed.
+After an upgrade an old kernel would still use the old functions, or numba would fail at
+a renamed tuple. Here all these sources count.
 
-numba compiles a kernel twice where a loop hands it a number that began as a literal:
-once for that literal, for types that it gives up a moment later. Here it is once.
+numba compiles a kernel twice where a loop passes it a number that began as a literal:
+the first time for the literal, for types that it discards a moment later. Here it is
+compiled once.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Functio
     Parameters
     ----------
     cache
-        Keep what is compiled on disk, until a file of ours changes that the function's
+        Keep the compiled code on disk, until a file of ours changes that the function's
         module imports.
     **options
-        Of ``numba.njit``.
+        Options of ``numba.njit``.
     """
 
     def compiled(function: Function) -> Function:
@@ -66,7 +67,7 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Functio
 def _for_any_value(
     template: Callable[..., Any], args: tuple[Any, ...], kws: dict[str, Any]
 ) -> Any:
-    """Return what a kernel is called by in another one, for the types of its values."""
+    """Return the call target of a kernel in another, for the types of its values."""
     plain: Any = types.unliteral  # which numba gives no type
     kinds = tuple(plain(kind) for kind in args)
     return template(kinds, {name: plain(kind) for name, kind in kws.items()})
@@ -74,7 +75,7 @@ def _for_any_value(
 
 @functools.cache
 def _tell_unkept() -> None:
-    """Warn, once, that nothing is kept."""
+    """Warn, once, that no compiled code is kept."""
     from batteryxr.core.errors import warn_quality
 
     warn_quality(
@@ -86,9 +87,9 @@ def _tell_unkept() -> None:
 
 
 class _Cache(FunctionCache):
-    """numba's cache, whose version is numba's and that of our sources.
+    """numba's cache, with a version made of numba's version and our sources.
 
-    The version is read before anything else of a file.
+    The version is the first thing that is read from a file.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -97,7 +98,7 @@ class _Cache(FunctionCache):
         self._cache_file._version = f"{numba.__version__} {sources(code, _ROOT)}"
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled, or warn where its folder is full or shut."""
+        """Keep compiled code, or warn where its folder is full or not writable."""
         try:
             super().save_overload(sig, data)  # type: ignore[misc]
         except OSError:
@@ -105,12 +106,12 @@ class _Cache(FunctionCache):
 
 
 def sources(file: str, root: Path) -> str:
-    """Return a digest of a file of a package and of all that it imports from there.
+    """Return a digest of a file of a package and of all its imports from there.
 
     Parameters
     ----------
     file
-        Where to begin.
+        First file.
     root
         Folder of the package `batteryxr`.
     """

@@ -1,4 +1,4 @@
-"""How many threads this process may use, and one thread where more only wait."""
+"""Number of threads that this process may use, and a limit to one thread."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 _GROUPS = Path("/sys/fs/cgroup")
 _MINE = Path("/proc/self/cgroup")
-#: Who needs a single thread now, and what puts the threads back.
+#: Lock for the list of holders; the last to end restores the threads.
 _LOCK = threading.Lock()
 _HELD: list[Any] = []
 
 
 def allowed() -> int:
-    """Return how many threads may run side by side here.
+    """Return how many threads may run in parallel here.
 
-    The fewest of the processors that this process is bound to and of the quota of its
-    control group; 1 in a task of a worker of dask, whose other threads have tasks of
-    their own.
+    This is the smaller of two numbers: the processors that this process is bound to,
+    and the quota of its control group. It is 1 in a task of a dask worker, whose other
+    threads have tasks of their own.
     """
     if _in_worker():
         return 1
@@ -81,9 +81,9 @@ def _lines(path: Path) -> list[str]:
 
 @contextmanager
 def single() -> Iterator[None]:
-    """Let BLAS use one thread inside the block: in small products others only spin.
+    """Limit BLAS to one thread inside the block: in small products others only spin.
 
-    Blocks of several threads may overlap: the last to end puts the threads back.
+    Blocks of several threads may overlap; the last to end restores the threads.
     """
     with _LOCK:
         if not _HELD:
@@ -100,7 +100,7 @@ def single() -> Iterator[None]:
 
 @functools.cache
 def _controller(scipy: bool) -> Any:
-    """Return what knows the libraries; to find them takes longer than a small fit."""
+    """Return the controller of BLAS; finding it takes longer than a small fit."""
     del scipy  # which brings a library of its own
     from threadpoolctl import ThreadpoolController
 

@@ -1,9 +1,9 @@
-"""Principal components of the rows of a matrix, by the smaller of its two Grams.
+"""Principal components of the rows of a matrix, by the smaller of its Gram matrices.
 
-Of a large matrix only the leading ones are found, by block Lanczos with full
-reorthogonalisation (Golub & Underwood, in Mathematical Software III, 361, 1977), and
-no Gram is formed: what stands out of the noise to rounding, what lies within it to a
-few per cent of its variance.
+For a large matrix only the leading ones are found, by block Lanczos with full
+reorthogonalisation (Golub & Underwood, in Mathematical Software III, 361, 1977), and no
+Gram matrix is formed. Components above the noise are exact to rounding, those within
+the noise to a few per cent of their variance.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 #: Eigenvalues below this fraction of the largest, times the size, are rounding.
 _ROUNDING = 1e-15
-#: Up to this size all eigenvalues are found, above the leading ones.
+#: Size up to which all eigenvalues are found, beyond the leading ones.
 WHOLE = 300
-#: Eigenvalues that are told at least.
+#: Smallest number of eigenvalues that are returned.
 _TOLD = 20
-#: Products with the matrix until what lies within noise is left as it is.
+#: Largest number of products with the matrix; components within noise stay inexact.
 _PRODUCTS = 10
-#: Residual of a vector that is done, relative to its eigenvalue.
+#: Residual of a converged vector, relative to its eigenvalue.
 _DONE = 1e-7
 
 
@@ -36,12 +36,12 @@ class Principal(NamedTuple):
         (n, points) orthonormal, the value of largest modulus positive; zero where
         the rows have no such component.
     variance
-        (told,) mean square along a component, falling; of all that there can be, or of
-        the first of many.
+        (told,) mean square along a component, falling; for all possible components, or
+        for the first of many.
     indicator
         (told,) Malinowski's indicator function.
     mean
-        (points,) what was subtracted.
+        (points,) pattern that was subtracted.
     n_rows
         Number of rows without gaps.
     total
@@ -82,7 +82,7 @@ def complete(block: np.ndarray) -> np.ndarray:
 
 
 def from_moments(sums: Moments, n: int, most: int, centre: bool) -> Principal:
-    """Return `n` components from the sums over all rows; `most` there can be."""
+    """Return `n` components from the sums over all rows; `most` are possible."""
     count = int(sums.n_rows)
     mean = sums.total / max(count, 1) if centre else np.zeros_like(sums.total)
     gram = sums.gram - count * np.outer(mean, mean)
@@ -110,7 +110,7 @@ def from_rows(block: np.ndarray, n: int, centre: bool) -> Principal:
 
 
 def told(n: int, most: int) -> int:
-    """Return how many eigenvalues are told of `most` where `n` vectors are wanted."""
+    """Return how many of `most` eigenvalues to return if `n` vectors are wanted."""
     return most if most <= WHOLE else max(n, _TOLD)
 
 
@@ -125,7 +125,7 @@ def _largest(
         (size, any) and (any, size): their product is symmetric and has no negative
         eigenvalue. Without `right` it is `left` itself.
     n, listed
-        How many vectors and values.
+        Number of vectors and values.
     """
 
     def product(q: np.ndarray) -> np.ndarray:
@@ -166,13 +166,13 @@ def _beside(
 ) -> np.ndarray:
     """Return an orthonormal block like `rest` (size, wide), orthogonal to `found`.
 
-    Where the rank of a matrix is reached, columns of `rest` are rounding, which points
-    back into what was found: others, at random, stand for these.
+    Where the rank of a matrix is reached, columns of `rest` are rounding errors, which
+    point back into `found`. Random columns replace them.
     """
     new = np.linalg.qr(rest)[0]
     for _ in range(2):
         new -= found @ (found.T @ new)
-        # Columns that lost much are rounding; qr has scaled them up.
+        # Columns that lost much are rounding errors, which qr has scaled up.
         lost = np.linalg.norm(new, axis=0) < 0.9
         if lost.any():
             new[:, lost] = rng.normal(size=(len(new), int(lost.sum())))
@@ -183,7 +183,7 @@ def _beside(
 
 
 class _Whole(NamedTuple):
-    """Rows without gaps, if their mean was taken out, sum of squares, most powers."""
+    """Rows without gaps, whether centred, sum of squares, and most components."""
 
     rows: int
     centre: bool
@@ -194,8 +194,8 @@ class _Whole(NamedTuple):
 def _principal(
     axes: np.ndarray, power: np.ndarray, mean: np.ndarray, whole: _Whole
 ) -> Principal:
-    """Give the axes their signs and the powers their meaning."""
-    # An eigenvector has no sign of its own.
+    """Set the signs of the axes, and turn powers into variances."""
+    # The sign of an eigenvector is free.
     up = axes.max(axis=1) >= -axes.min(axis=1)
     count = whole.rows
     free = max(count - whole.centre, 1)
@@ -219,8 +219,8 @@ def indicator(
 ) -> np.ndarray:
     """Return Malinowski's IND for 1, 2, ... components, NaN for the last of all.
 
-    Real error over the square of the degrees left (Malinowski, Anal. Chem. 49, 612,
-    1977).
+    IND is the real error over the square of the remaining degrees of freedom
+    (Malinowski, Anal. Chem. 49, 612, 1977).
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def indicator(
     longer
         The larger dimension of the data.
     rest
-        How many smaller eigenvalues there are beside these, and their sum.
+        Number of further, smaller eigenvalues, and their sum.
     """
     c = len(eigenvalues) + rest[0]
     n = np.arange(1, len(eigenvalues) + 1)
@@ -244,7 +244,7 @@ def indicator(
 def leading(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Return scores (rows, rank) on orthonormal axes (points, rank), not centred.
 
-    Both are zero where a matrix of fewer rows than points has no such component.
+    Both are zero where a matrix with fewer rows than points has no component.
     """
     rows, points = x.shape
     if points <= rows:

@@ -1,7 +1,7 @@
-"""Rows of tables that compiled loops copy, and tables that grow while they are filled.
+"""Rows of tables that compiled loops copy, and tables that grow while being filled.
 
-Copied number by number: where numba fills one array from another it also compiles the
-text of an error, which takes seconds.
+Values are copied one by one: where numba fills one array from another, it also compiles
+the text of an error, which takes seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from batteryxr.core.kernels.compiling import njit
 
 @njit(cache=True, nogil=True)
 def grown_table(table: np.ndarray) -> np.ndarray:
-    """Return a table of twice the rows that begins with those of `table`."""
+    """Return a table with twice the rows that begins with the rows of `table`."""
     rows, columns = table.shape
     more = np.empty((2 * rows, columns), table.dtype)
     for i in range(rows):

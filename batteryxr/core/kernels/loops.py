@@ -1,6 +1,6 @@
-"""Arrays as compiled loops take them: number by number, which NumPy's types leave open.
+"""Types of arrays in compiled loops, by axes and items, which NumPy leaves open.
 
-For annotations alone. Any NumPy array passes for each of these.
+For annotations only. Any NumPy array passes for each of these.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _Number = TypeVar("_Number", covariant=True)
 
 
 class _Array(Protocol):
-    """What arrays of any number of axes have."""
+    """Members of arrays with any number of axes."""
 
     @property
     def size(self) -> int: ...

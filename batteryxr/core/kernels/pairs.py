@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def count(
     cell: np.ndarray, sites: np.ndarray, kinds: np.ndarray, reach: float, bin: float
 ) -> np.ndarray:
-    """Return how many pairs of two kinds lie at each distance.
+    """Return the number of pairs of two kinds at each distance.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def count(
     Returns
     -------
     numpy.ndarray
-        (kinds, kinds, bins), of all atoms in a cell with all within reach. Bin i
-        stands for the distance ``i * bin``.
+        (kinds, kinds, bins), pairs of all atoms in a cell with all atoms within reach.
+        Bin i is for the distance ``i * bin``.
     """
     n = 0
     for kind in kinds:
@@ -94,7 +94,7 @@ def spread(
     r
         (points,) evenly spaced.
     distance, weight, variance
-        (pairs,) of each Gaussian.
+        (pairs,) position, weight and variance of each Gaussian.
     """
     out = np.zeros(r.size)
     step = r[1] - r[0]

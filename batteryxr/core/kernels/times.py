@@ -4,5 +4,5 @@ from __future__ import annotations
 
 import numpy as np
 
-#: That of NumPy's "not a time".
+#: Number of NumPy's "not a time".
 NAT = int(np.iinfo(np.int64).min)

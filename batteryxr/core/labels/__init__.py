@@ -1,4 +1,4 @@
-"""Labels: arrays that go together, and axes that can be relied on."""
+"""Labels: matching of arrays, and checks of axes."""
 
 from batteryxr.core.labels.axes import MOTOR as MOTOR
 from batteryxr.core.labels.axes import even_step as even_step

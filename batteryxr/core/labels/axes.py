@@ -1,4 +1,4 @@
-"""Axes that can be relied on: they rise or fall, and are even where that is assumed."""
+"""Checks of axes: they must rise or fall, and be even where that is assumed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: How far a point may lie from an even grid, as a part of the step.
+#: Largest deviation of a point from an even grid, as a fraction of the step.
 EVEN = 0.05
-#: The same of angles that a motor read back.
+#: The same for angles that a motor read back.
 MOTOR = 0.3
 
 
@@ -25,7 +25,7 @@ def require_monotonic(axis: xr.DataArray, *, caller: str) -> None:
     Raises
     ------
     DataError
-        Names the axis and the first index.
+        If labels fail the check; the message names the axis and the first index.
     """
     values = axis.values
     if values.dtype.kind in "USOc":
@@ -64,7 +64,7 @@ def require_once(axis: xr.DataArray, *, caller: str) -> None:
     Raises
     ------
     DataError
-        Names the axis.
+        If labels fail the check; the message names the axis.
     """
     require_monotonic(axis.sortby(axis.name), caller=caller)
 
@@ -76,12 +76,12 @@ def require_even(
     caller: str,
     tolerance: float = EVEN,
 ) -> None:
-    """Raise where one of several axes is not even: its points go by their places.
+    """Raise where one of several axes is not even, since its points go by position.
 
     Raises
     ------
     DataError
-        As `even_step` does; axes without labels pass.
+        See `even_step`; axes without labels pass.
     """
     for dim in dims:
         even_step(data, dim, caller=caller, tolerance=tolerance)
@@ -99,13 +99,13 @@ def even_step(
     Parameters
     ----------
     data
-        Whose axis is looked at.
+        Data with the axis.
     dim
         The axis.
     caller
         Name of the public function, for messages.
     tolerance
-        How far a point may lie from the even grid, as a part of the step.
+        Largest deviation of a point from the even grid, as a fraction of the step.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The boundary of public functions: what they are passed lies on the same labels."""
+"""The boundary of public functions: bring all arguments onto the same labels."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _LABELLED = (xr.DataArray, xr.Dataset)
 
 @dataclass(frozen=True)
 class OwnLabels:
-    """Mark, in a signature, an argument with labels of its own.
+    """Mark an argument in a signature as having its own labels.
 
     Parameters
     ----------
     dims
-        Along which the function itself looks after the labels; none means all.
-        Along the others they are those of the first argument.
+        Dimensions whose labels the function itself handles; none means all. Along the
+        others the labels are those of the first argument.
     """
 
     dims: tuple[str, ...] = ()
 
     def holds(self, value: Any) -> bool:
-        """Tell that any labels will do."""
+        """Accept any labels."""
         return True
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ def on_labels(
     Raises
     ------
     LabelsError
-        Names the argument that lies elsewhere.
+        If an argument has other labels; the message names it.
     """
     passed = dict(arguments)
     name, data = next(iter(passed.items()), ("", None))
@@ -68,7 +68,7 @@ def on_labels(
 
 
 def _matched(data: Any, value: Any, argument: str, dims: set[Any]) -> Any:
-    """Return a value with all labelled arrays in it on the labels of the data."""
+    """Return a value with all its labelled arrays on the labels of the data."""
     if isinstance(value, xr.DataArray):
         return matched(data, value, argument=argument, dims=dims)
     if isinstance(value, xr.Dataset):
@@ -91,7 +91,7 @@ def _matched(data: Any, value: Any, argument: str, dims: set[Any]) -> Any:
 
 @functools.cache
 def _own(function: Callable[..., Any]) -> dict[str, OwnLabels]:
-    """Return the arguments of a function that are marked as on labels of their own."""
+    """Return the arguments of a function that are marked with `OwnLabels`."""
     marks = {name: _mark(kind) for name, kind in resolved(function).items()}
     return {name: mark for name, mark in marks.items() if mark is not None}
 
@@ -105,10 +105,10 @@ def _mark(kind: Any) -> OwnLabels | None:
 
 @contextlib.contextmanager
 def exact_joins(caller: str) -> Iterator[None]:
-    """Let no arithmetic drop points whose labels differ, while a function works.
+    """Forbid arithmetic to drop points with different labels, while a function works.
 
-    xarray's option holds for a whole process: other threads than the main one leave it
-    as it is.
+    xarray's option holds for a whole process: threads other than the main one do not
+    change it.
 
     Raises
     ------

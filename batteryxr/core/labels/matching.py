@@ -1,4 +1,4 @@
-"""One array on the labels of another: matched up to rounding, or refused by name."""
+"""Matching of labels: one array on the labels of another, up to rounding."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from batteryxr.core.units import affine
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-#: Labels that lie closer than this part of the smallest step are the same.
+#: Largest difference of equal labels, as a fraction of the smallest step.
 TOLERANCE = 1e-3
-#: Rounding of labels, relative to the largest of them.
+#: Rounding of labels, relative to the largest label.
 _ROUNDING = {True: 4 * float(np.finfo(np.float32).eps), False: 1e-9}
-#: Rounding may be no more than this part of a step: beyond, labels are ambiguous.
+#: Largest rounding, as a fraction of a step: beyond it, labels are ambiguous.
 _LARGEST = 0.25
 
 A = TypeVar("A", xr.DataArray, xr.Dataset)
@@ -34,29 +34,30 @@ def matched(
 ) -> A:
     """Return an array on the labels of the data.
 
-    Lazy; only labels are looked at. Labels are the same up to rounding, in any order;
-    of an array that covers more than the data, the part at their labels is taken. An
-    array without labels along a dimension goes with the data by position.
+    Lazy; only labels are read. Labels are equal up to rounding, in any order. From an
+    array that covers more than the data, the part at their labels is taken. An array
+    without labels along a dimension matches the data by position.
 
     Parameters
     ----------
     data
-        What gives the labels.
+        Data whose labels are used.
     other
-        What is matched along every dimension that the two share.
+        Array that is matched along every dimension that the two share.
     argument
-        What `other` is called, for messages.
+        Name of `other`, for messages.
     dims
-        Dimensions to match; by default all that are shared.
+        Dimensions to match; by default all shared ones.
     tolerance
-        Difference that is rounding, as a part of the smallest step of the data.
+        Difference that counts as rounding, as a fraction of the smallest step of the
+        data.
     interpolate
         Interpolate linearly between labels that differ by more, within their range.
 
     Returns
     -------
     same type as `other`
-        With the very coordinates of the data along these dimensions.
+        Array with exactly the coordinates of the data along these dimensions.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def _along(
 def _labels(
     data: xr.DataArray | xr.Dataset, other: Any, dim: Hashable, argument: str
 ) -> np.ndarray | None:
-    """Return labels in the units of the data; None where they are so already."""
+    """Return labels in the units of the data; None if they have these units."""
     wanted, given = (a[dim].attrs.get("units") for a in (data, other))
     if wanted is None or given is None or wanted == given:
         return None
@@ -140,7 +141,7 @@ def _labels(
 
 
 def _places(mine: np.ndarray, theirs: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return where each label of mine stands among theirs; -1 where nowhere."""
+    """Return the place of each label of mine among theirs; -1 if missing."""
     numbers = "iufmM"
     if mine.dtype.kind not in numbers or theirs.dtype.kind not in numbers:
         return _named_places(mine, theirs)
@@ -161,7 +162,7 @@ def _places(mine: np.ndarray, theirs: np.ndarray, tolerance: float) -> np.ndarra
 
 
 def _named_places(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Return where each name of mine stands among theirs; -1 where nowhere."""
+    """Return the place of each name of mine among theirs; -1 if missing."""
     if mine.size == theirs.size and (mine == theirs).all():
         return np.arange(mine.size)
     places: dict[Any, int] = {}
@@ -171,7 +172,7 @@ def _named_places(mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 def _near(mine: np.ndarray, theirs: np.ndarray, tolerance: float) -> float:
-    """Return the difference of labels that is rounding."""
+    """Return the largest difference of labels that counts as rounding."""
     values = np.sort(_plain(mine, mine[0]))
     steps = np.diff(values)
     steps = steps[steps > 0]
@@ -194,7 +195,7 @@ def _plain(labels: np.ndarray, start: Any) -> np.ndarray:
 
 
 def _within(mine: np.ndarray, theirs: np.ndarray) -> bool:
-    """Tell whether their range covers mine, each of their labels once."""
+    """Return whether their range covers mine, with unique labels."""
     if mine.dtype.kind not in "iuf" or theirs.dtype.kind not in "iuf":
         return False
     covered = theirs.min() <= mine.min() and mine.max() <= theirs.max()

@@ -1,4 +1,4 @@
-"""Stores in zarr: opened by shard, checked as they are read, changed all at once."""
+"""Stores in zarr: opened by shard, checked when read, changed in one step."""
 
 from __future__ import annotations
 

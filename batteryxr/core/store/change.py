@@ -1,4 +1,4 @@
-"""A change of a store: written beside what is there, and switched in one step."""
+"""Changes of a store: written beside the current content, and switched in one step."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ if TYPE_CHECKING:
 class Revision:
     """Groups that are written beside a store and take their places together.
 
-    Until the end what was there before is whole, and is what readers see.
+    Until they do, the former content is complete, and readers see it.
 
     Parameters
     ----------
     location
         The store.
     token
-        Of the lock that is held.
+        Token of the lock that is held.
     manifest
-        What counted before.
+        Manifest before the change.
     """
 
     location: Location
@@ -85,18 +85,19 @@ class Revision:
         Parameters
         ----------
         dataset
-            What to write.
+            Dataset to write.
         group
-            Where it will lie; the root is ``""``.
+            Group to write; the root is ``""``.
         overwrite
-            Allow that a group of that name is replaced; groups below it stay.
+            Allow the replacement of an existing group; groups below it stay.
         compute
-            Write lazy variables too; else only room for them.
+            Write lazy variables too; otherwise only make room for them.
 
         Raises
         ------
         StoreError
-            If the group is there, or something that is not a store's own.
+            If the group exists, or something lies there that does not belong to the
+            store.
         """
         group, dataset = normal_group(group), storable(dataset)
         names = [str(name) for name in dataset.variables]
@@ -123,15 +124,15 @@ class Revision:
         self._staged[group] = place
 
     def place(self, group: str) -> str | None:
-        """Return where a group lies that was written in this change."""
+        """Return the place of a group that was written in this change."""
         return self._staged.get(group)
 
     def remove(self, group: str) -> None:
-        """Leave a group out, once the change is made; groups below it stay."""
+        """Remove a group when the change is made; groups below it stay."""
         self._removed.add(group)
 
     def commit(self) -> None:
-        """Let what was written take its place."""
+        """Put the written groups in their places."""
         if not self._staged and not self._removed:
             return
         manifest = self._next_manifest()
@@ -144,7 +145,7 @@ class Revision:
         gone = self._displaced(manifest)
         puts = self._puts(manifest) | {key: left.text() for key, left in gone.items()}
         Note(self.token, self._moves(), puts).carry_out(self.location)
-        if self.location.folder is None:  # nothing else keeps a second one out
+        if self.location.folder is None:  # nothing else excludes a second writer
             require_held(self.location, self.token)
         for key in reversed(gone):  # groups below others first
             bury(self.location, key.removeprefix(f"{JOURNAL}/"), manifest)
@@ -152,13 +153,13 @@ class Revision:
         clean(self.location, manifest)
 
     def close(self) -> None:
-        """Let no thread write any more."""
+        """Stop all further writes of threads."""
         if self._fence is not None:
             self._fence.close()
 
     @property
     def has_travelled(self) -> bool:
-        """Whether other processes were asked to write."""
+        """Return whether other processes were asked to write."""
         return self._fence is not None and self._fence.travelled
 
     def _holds(self, group: str) -> bool:
@@ -173,13 +174,13 @@ class Revision:
         return any(True for _ in _arrays(self.location, group))
 
     def _old_arrays(self, group: str) -> list[str]:
-        """Return the variables of a group as it is, where it lies under its name."""
+        """Return the present variables of a group, if it lies under its name."""
         if self.manifest.place(group) != group:
             return []
         return list(_arrays(self.location, group))
 
     def _new_place(self, group: str, names: list[str]) -> str:
-        """Return where a group is written until it counts, and note it."""
+        """Return the place where a group is written until it counts, and note it."""
         location, number = self.location, self._count
         self._count += 1
         if location.folder is not None or location.transacts:
@@ -191,9 +192,10 @@ class Revision:
         return group
 
     def _writable(self, place: str) -> tuple[Any, str]:
-        """Return a zarr store and a group in it, for a place.
+        """Return a zarr store, and a group in it, for a place.
 
-        On disk the store begins below: zarr writes metadata of the groups above.
+        On disk the store begins one level below, since zarr writes metadata of parent
+        groups.
         """
         if self.location.transacts:  # a change that is given up is never committed
             return self.location.store, place
@@ -226,7 +228,7 @@ class Revision:
         return replace(self.manifest, groups=groups, ledgers=ledgers, problem="")
 
     def _moves(self) -> list[tuple[str, str]]:
-        """Return from where to where folders move: the old away, the new in place."""
+        """Return the moves of folders: old ones away, new ones in place."""
         if self.location.folder is None:
             return []
         away, moves = f"{JOURNAL}/trash-{self.token}", []
@@ -246,7 +248,7 @@ class Revision:
             if group:
                 location.delete_below(joined(group, JOURNAL))
         for group, place in self._staged.items():
-            # Metadata before chunks, those of groups above first.
+            # Metadata before chunks, metadata of parent groups first.
             keys = location.keys(f"{place}/")
             keys.sort(key=lambda k: (not k.endswith(METADATA), k.count("/")))
             for key in keys:
@@ -255,13 +257,13 @@ class Revision:
         location.delete_below(f"{JOURNAL}/staged-{self.token}")
 
     def _puts(self, manifest: Manifest) -> dict[str, str]:
-        """Return objects to write: metadata of groups above, the manifest last."""
+        """Return objects to write: metadata of parent groups, the manifest last."""
         above = {"", JOURNAL}
         for group in manifest.groups:
             parts = group.split("/")
             above |= {"/".join(parts[:end]) for end in range(len(parts))}
         gone = self._removed - self._staged.keys()
-        if self.location.folder is None:  # where they would keep their attributes
+        if self.location.folder is None:  # or they would keep their attributes
             above |= {group for group in gone if self.location.names(group)}
         puts = {
             joined(place, METADATA): PLAIN_GROUP.decode()
@@ -271,13 +273,13 @@ class Revision:
         return puts | {MANIFEST: manifest.content().decode()}
 
     def _displaced(self, manifest: Manifest) -> dict[str, Remains]:
-        """Return what lies under the names of groups and counts no more, by key."""
+        """Return pieces under names of groups that no longer count, by key."""
         location, found = self.location, {}  # by the key of the list
         if location.folder is not None:
             return {}
         for number, group in enumerate(sorted(self._removed | self._staged.keys())):
             entry, pieces = manifest.groups.get(group), {}
-            # What others wrote under the name of a new group stays.
+            # Pieces that others wrote under the name of a new group stay.
             if entry is None or (entry.at != group and group in self.manifest.groups):
                 pieces = {
                     name: digest_of(location.get(joined(group, name, METADATA)) or b"")
@@ -290,7 +292,7 @@ class Revision:
         return found
 
     def _drop_folders(self) -> None:
-        """Remove folders of groups that are left out, where nothing is in them."""
+        """Remove folders of removed groups, where they are empty."""
         if self.location.folder is None:
             return
         for group in sorted(self._removed - self._staged.keys(), reverse=True):
@@ -300,12 +302,12 @@ class Revision:
 
 @contextmanager
 def changing(location: Location) -> Iterator[Revision]:
-    """Yield a change of a store, made whole at the end of the block or not at all.
+    """Yield a change of a store, completed at the end of the block or not at all.
 
     Raises
     ------
     StoreError
-        If somebody else writes there, or something lies there that is not a store's.
+        If another process writes there, or something lies there that is no store's.
     """
     require_store(location)
     with (
@@ -336,7 +338,7 @@ def changing(location: Location) -> Iterator[Revision]:
 
 
 def annotate(location: Location, group: str, **attrs: Any) -> None:
-    """Set attributes of a group that is there, None to remove one; its arrays stay."""
+    """Set attributes of an existing group, None to remove one; its arrays stay."""
     with (
         telling(location),
         locked(location) as token,
@@ -362,7 +364,7 @@ def annotate(location: Location, group: str, **attrs: Any) -> None:
 
 
 def seal(location: Location, ledger: str) -> None:
-    """Note in the manifest what a finished ledger consists of."""
+    """Note the contents of a finished ledger in the manifest."""
     with (
         telling(location),
         locked(location) as token,
@@ -375,7 +377,7 @@ def seal(location: Location, ledger: str) -> None:
 
 @contextmanager
 def _no_trace(location: Location) -> Iterator[None]:
-    """Remove folders that the block made for a store and left with nothing in them."""
+    """Remove empty folders that the block made for a store."""
     folder = location.folder
     if folder is None:
         yield

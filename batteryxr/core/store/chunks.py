@@ -1,4 +1,4 @@
-"""Chunks that end with a checksum: whether one is whole, and which should be there."""
+"""Chunks that end with a checksum: tests of each, and lists of the expected ones."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Chunks of an array that are listed: a stranger's metadata may tell of any number.
+#: Largest number of chunks of an array; damaged metadata may give any number.
 _MOST = 10_000_000
 #: Key of a chunk: the array's, "c", and the place in the grid; a scalar has none.
 _CHUNK = re.compile(r"(.+)/c(/\d+)*")
 
 
 def array_of(key: str) -> str:
-    """Return the array that a chunk is of by its key; "" if it is no chunk's key."""
+    """Return the array of a chunk by its key; "" if the key is not that of a chunk."""
     found = _CHUNK.fullmatch(key)
     return found[1] if found else ""
 
@@ -39,14 +39,14 @@ def cause_of(content: Any) -> str:
 
 
 def checksummed(node: dict[str, Any]) -> bool:
-    """Tell whether each chunk of an array ends with a checksum."""
+    """Return whether each chunk of an array ends with a checksum."""
     codecs = node.get("codecs") or [{}]
     last = codecs[-1] if isinstance(codecs, list) else {}
     return isinstance(last, dict) and last.get("name") == "crc32c"
 
 
 def grid_of(node: dict[str, Any]) -> tuple[int, ...]:
-    """Return how many chunks an array has along each axis."""
+    """Return the number of chunks of an array along each axis."""
     sizes = node["chunk_grid"]["configuration"]["chunk_shape"]
     return tuple(
         math.ceil(n / size) for n, size in zip(node["shape"], sizes, strict=True)
@@ -54,7 +54,7 @@ def grid_of(node: dict[str, Any]) -> tuple[int, ...]:
 
 
 def problem_of_grid(shape: Sequence[int], sizes: Sequence[int]) -> str:
-    """Return why chunks of these sizes cannot be meant; "" if nothing."""
+    """Return why chunks of these sizes are impossible; "" if they are possible."""
     if any(n < 0 for n in shape) or any(n < 1 for n in sizes):
         return f"a shape of {tuple(shape)} in chunks of {tuple(sizes)}"
     n = math.prod(-(-n // size) for n, size in zip(shape, sizes, strict=False))
@@ -62,22 +62,22 @@ def problem_of_grid(shape: Sequence[int], sizes: Sequence[int]) -> str:
 
 
 def chunks_of(node: dict[str, Any]) -> Iterator[str]:
-    """Yield the keys of all chunks of an array, as they stand below it."""
+    """Yield the keys of all chunks of an array, relative to the array."""
     for index in itertools.product(*map(range, grid_of(node))):
         yield "/".join(["c", *map(str, index)])
 
 
 def is_chunk(node: dict[str, Any], inner: str, *, begun: bool = False) -> bool:
-    """Tell whether a key below an array is one of its chunks.
+    """Return whether a key below an array is that of one of its chunks.
 
     Parameters
     ----------
     node
         Metadata of the array.
     inner
-        The key.
+        Key, relative to the array.
     begun
-        It is a folder: whether a chunk's key begins so.
+        The key is that of a folder: return whether the key of a chunk begins with it.
     """
     named = node.get("chunk_key_encoding") or {}
     default = named.get("name", "default") == "default"

@@ -1,4 +1,4 @@
-"""How variables are written: codecs, checksums and chunks."""
+"""Encoding of variables: codecs, checksums and chunks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ STACK = {"energy": 8, "y": 256, "x": 256}
 #: Whole detector frames per chunk, and the bytes that a chunk stays below; at least 32.
 FRAMES, FRAME_CHUNK = 64, 150_000_000
 
-#: Attributes that say how values are coded: who opens a store applies them.
+#: Attributes that say how values are coded; reading a store applies them.
 _CODING = frozenset({"_FillValue", "add_offset", "missing_value", "scale_factor"})
-#: Bytes of the longest numbers that zarr knows.
+#: Bytes of the longest numbers that zarr supports.
 _WIDEST = {"f": 8, "c": 16}
 
 
 def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Return zarr encodings: the codec that suits the values, chunks that serve well.
+    """Return zarr encodings: a codec and chunks that suit the values.
 
     A checksum (crc32c) follows each chunk.
 
@@ -56,7 +56,7 @@ def encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 
 def _is_frames(variable: xr.Variable) -> bool:
-    """Tell whether a variable holds counts of a detector, frame by frame."""
+    """Return whether a variable holds counts of a detector, frame by frame."""
     frames = {"detector_y", "detector_x"} < set(variable.dims)
     return frames and variable.dtype.kind in "iuf"
 
@@ -84,7 +84,7 @@ def _frame_chunks(variable: xr.Variable) -> dict[str, int]:
 
 
 def frames_together(dataset: xr.Dataset) -> xr.Dataset:
-    """Return lazy frames in chunks of at least 32 whole ones."""
+    """Return lazy frames in chunks of at least 32 whole frames."""
     together = {}
     for name, variable in dataset.variables.items():
         if variable.chunks is None or not _is_frames(variable):
@@ -104,12 +104,12 @@ def frames_together(dataset: xr.Dataset) -> xr.Dataset:
 def uniform(dataset: xr.Dataset) -> xr.Dataset:
     """Return lazy variables in chunks of one size, as zarr stores them.
 
-    Those of a selection, or of what was joined, differ: the largest decides.
+    Chunks of a selection, or of joined data, differ in size: the largest decides.
 
     Raises
     ------
     DataError
-        If the sizes are not known before the data are computed.
+        If the sizes are unknown before the data are computed.
     """
     alike = {}
     for name, variable in dataset.variables.items():

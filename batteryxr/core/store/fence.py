@@ -1,4 +1,4 @@
-"""A fence round what is written: after a failure nothing more gets through."""
+"""A fence around writes: after a failure no further write gets through."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from batteryxr.core.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds for which a write that has begun is waited for.
+#: Longest wait, in seconds, for a write that has begun.
 _PATIENCE = 60.0
 
 
 class Fence:
-    """What threads pass to write; closed once the change has failed or is made.
+    """Gate that threads pass to write; closed once the change has failed or is made.
 
-    dask answers a failure at once, while other threads still compute. Another process
-    gets an open fence of its own.
+    dask reports a failure at once, while other threads still compute. Another process
+    gets its own open fence.
     """
 
     def __init__(self) -> None:
         self._turn = threading.Condition()
         self._open, self._inside = True, 0
-        #: Whether another process got one, whom nothing here can stop.
+        #: Whether another process got a fence, which cannot be closed from here.
         self.travelled = False
 
     def __reduce__(self) -> tuple[type[Fence], tuple[()]]:
@@ -49,21 +49,21 @@ class Fence:
                 self._turn.notify_all()
 
     def close(self) -> None:
-        """Let nothing more through, and wait for what is on its way."""
+        """Let no further write through, and wait for writes that have begun."""
         with self._turn:
             self._open = False
             self._turn.wait_for(lambda: not self._inside, _PATIENCE)
 
 
 class FencedStore(WrapperStore):  # type: ignore[misc]
-    """A store of zarr that is written to through a fence."""
+    """A zarr store whose writes pass a fence."""
 
     def __init__(self, store: Any, fence: Fence | None = None) -> None:
         super().__init__(store)
         self.fence = fence or Fence()
 
     def with_read_only(self, read_only: bool = False) -> Any:
-        """Return the store for reading only, or for writing, behind the same fence."""
+        """Return the store, read-only or writable, behind the same fence."""
         return FencedStore(self._store.with_read_only(read_only), self.fence)
 
     async def set(self, key: str, value: Any) -> None:
@@ -72,7 +72,7 @@ class FencedStore(WrapperStore):  # type: ignore[misc]
             await super().set(key, value)
 
     async def set_if_not_exists(self, key: str, value: Any) -> None:
-        """Write an object that is not there yet."""
+        """Write an object unless it exists."""
         with self.fence.passed():
             await super().set_if_not_exists(key, value)
 

@@ -1,4 +1,4 @@
-"""Files of a store's folder: none is opened that a link leads to elsewhere."""
+"""Files in the folder of a store: links that lead elsewhere are refused."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _MEND = "Put a copy there of what you trust."
 def open_inside(
     folder: Path, key: str, flags: int = os.O_RDONLY, *, known: set[str] | None = None
 ) -> int:
-    """Open a file that lies in a folder, and return its number.
+    """Open a file inside a folder, and return its number.
 
     Parameters
     ----------
     folder, key
-        Which file.
+        Folder of the store, and key of the file.
     flags
-        How it is opened; see `os.open`.
+        Flags of `os.open`.
     known
-        Folders that were found to lie inside; they are looked at once.
+        Folders that were found to lie inside; each is checked once.
 
     Raises
     ------
     StoreError
-        If a link leads elsewhere, or it is a pipe or a device.
+        If a link leads elsewhere, or the file is a pipe or a device.
     OSError
-        If it is not there, or cannot be opened.
+        If the file does not exist, or cannot be opened.
     """
     path = os.path.join(folder, key)
     above = os.path.dirname(path)
@@ -61,12 +61,12 @@ def open_inside(
 
 
 def read_inside(folder: Path, key: str, known: set[str] | None = None) -> bytes | None:
-    """Return a file that lies in a folder; None if it is not there.
+    """Return the content of a file inside a folder; None if it does not exist.
 
     Raises
     ------
     StoreError
-        If a link leads elsewhere, or it is a pipe or a device.
+        If a link leads elsewhere, or the file is a pipe or a device.
     """
     try:
         file = open_inside(folder, key, known=known)

@@ -1,8 +1,9 @@
-"""What changes leave behind: whoever writes next deletes it, and nobody counts it.
+"""Leftovers of changes: the next writer deletes them, and readers ignore them.
 
 Where a store cannot rename, old pieces lie under a group's own name until they are
-deleted one by one. A list of them is written with the change itself, so that a killed
-deletion is ended by the next; what others put there since is not on the list.
+deleted one by one. A list of them is written with the change itself, so that the next
+writer completes an interrupted deletion. Objects that others added since are not on the
+list.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from batteryxr.core.store.location import Location
     from batteryxr.core.store.manifest import Manifest
 
-#: What lies in the journal until a change is made, and after one that was.
+#: Objects that lie in the journal until a change is made, and leftovers of past ones.
 _LEFTOVER = re.compile(r"(staged|trash|v|pending|gone)-[0-9a-f]{32}(-\d+)?")
 _PENDING, _GONE = "pending-", "gone-"
-#: Names that are not written under again: late pieces of others may arrive there.
+#: Names that are not used again: late pieces of other changes may arrive there.
 _SPOILED = "spoiled-"
 
 
@@ -37,10 +38,10 @@ class Remains:
     Parameters
     ----------
     group
-        Its name.
+        Name of the group.
     pieces
-        Names below it: of arrays, with the digest of their metadata (``""`` if it was
-        not known), and of the group's ledger.
+        Names below it: of arrays, with the digest of their metadata (``""`` if
+        unknown), and of the group's ledger.
     """
 
     group: str
@@ -48,19 +49,19 @@ class Remains:
 
     @classmethod
     def read(cls, location: Location, name: str) -> Remains:
-        """Return what an object of the journal lists."""
+        """Return the list in an object of the journal."""
         text = (location.get(f"{JOURNAL}/{name}") or b"").decode()
         group, *lines = text.split("\n")
         parts = (line.partition("\t") for line in lines if line)
         return cls(group, {piece: digest for piece, _, digest in parts})
 
     def text(self) -> str:
-        """Return the list as it is written."""
+        """Return the list as text."""
         lines = (f"{n}\t{d}" if d else n for n, d in self.pieces.items())
         return "\n".join([self.group, *lines])
 
     def places(self, location: Location, manifest: Manifest) -> Iterator[str]:
-        """Yield where pieces lie that nobody else put there, and that do not count."""
+        """Yield the places of own pieces that do not count."""
         entry = manifest.groups.get(self.group)
         counts = entry is not None and entry.at == self.group
         for name, digest in self.pieces.items():
@@ -71,36 +72,36 @@ class Remains:
 
 
 def gone_key(token: str, number: int) -> str:
-    """Return where a change lists the pieces that it displaces."""
+    """Return the key under which a change lists the pieces that it displaces."""
     return f"{JOURNAL}/{_GONE}{token}-{number}"
 
 
 def is_gone_key(key: str) -> bool:
-    """Tell whether a change lists pieces there."""
+    """Return whether a key is one under which a change lists displaced pieces."""
     name = key.removeprefix(f"{JOURNAL}/")
     return name.startswith(_GONE) and _LEFTOVER.fullmatch(name) is not None
 
 
 def pending_key(token: str, number: int) -> str:
-    """Return where a change lists what it writes under the name of a group."""
+    """Return the key of the list of what a change writes under a group's name."""
     return f"{JOURNAL}/{_PENDING}{token}-{number}"
 
 
 def clean(
     location: Location, manifest: Manifest, token: str = "", *, late: bool = False
 ) -> None:
-    """Delete what changes left behind that were made, or never will be.
+    """Delete the leftovers of changes that are done or given up.
 
-    Nothing is deleted that the manifest names, or while it cannot tell.
+    Nothing is deleted that the manifest names, or while the manifest is unreadable.
 
     Parameters
     ----------
     location, manifest
-        The store, and what counts in it.
+        Location of the store, and its manifest.
     token
-        Of a change to clean up after; with ``""`` after all.
+        Token of the change to clean up after; ``""`` for all changes.
     late
-        Another process may still be writing what the change asked of it.
+        Whether another process may still be writing for the change.
     """
     names = location.names(JOURNAL)
     used = {entry.at for entry in manifest.groups.values()}
@@ -130,11 +131,11 @@ def bury(
     Parameters
     ----------
     location, manifest
-        The store, and what counts in it.
+        Location of the store, and its manifest.
     name
-        The object.
+        Name of the object in the journal.
     late
-        Its maker is gone, and what it asked a server for may still be carried out.
+        Whether its maker is gone, so that a server may still carry out its requests.
     """
     remains = Remains.read(location, name)
     arrays = {n: d for n, d in remains.pieces.items() if n != JOURNAL}
@@ -148,7 +149,7 @@ def bury(
 
 
 def pending(location: Location, manifest: Manifest) -> set[str]:
-    """Return groups that never counted, or do not any more, and leave pieces."""
+    """Return groups that never counted, or no longer count, and left pieces."""
     if location.folder is not None:
         return set()
     names = location.names(JOURNAL)
@@ -161,17 +162,17 @@ def pending(location: Location, manifest: Manifest) -> set[str]:
 
 
 def is_spoiled(location: Location, group: str) -> bool:
-    """Tell whether a piece of a change that was given up may still arrive here."""
+    """Return whether a piece of an abandoned change may still arrive here."""
     return location.get(_spoiled_key(group)) is not None
 
 
 def uncounted(location: Location, manifest: Manifest) -> tuple[str, ...]:
-    """Return prefixes of keys of pieces that do not count."""
+    """Return the key prefixes of pieces that do not count."""
     return tuple(f"{place}/" for place in _uncounted(location, manifest))
 
 
 def sweep(location: Location, manifest: Manifest) -> None:
-    """Delete what arrived late where it never counted; the lock is held."""
+    """Delete pieces that arrived late and never counted; the lock is held."""
     for place in list(_uncounted(location, manifest)):
         location.delete_below(place)
 
@@ -188,13 +189,13 @@ def _uncounted(location: Location, manifest: Manifest) -> Iterator[str]:
 
 
 def _unused(location: Location, place: str, used: set[str]) -> list[str]:
-    """Return where versions of a change lie that do not count any more."""
+    """Return the places of a change's versions that no longer count."""
     here = {f"{place}/{name}" for name in location.names(place) if name != METADATA}
     return sorted(here - used) if here & used else [place]
 
 
 def _is_ours(location: Location, place: str, digest: str) -> bool:
-    """Tell whether an array that does not count is none that somebody put there."""
+    """Return whether an array that does not count was written by batteryxr."""
     content = location.get(joined(place, METADATA))
     if content is None:  # its chunks alone
         return True
@@ -209,7 +210,7 @@ def _is_ours(location: Location, place: str, digest: str) -> bool:
 def _forget_pending(
     location: Location, name: str, manifest: Manifest, late: bool
 ) -> None:
-    """Delete what was written of a group that never counted."""
+    """Delete what was written for a group that never counted."""
     remains = Remains.read(location, name)
     group, entry = remains.group, manifest.groups.get(remains.group)
     if entry is None or entry.at != group:
@@ -217,7 +218,7 @@ def _forget_pending(
             location.put(_spoiled_key(group), remains.text().encode())
         for place in list(remains.places(location, manifest)):
             location.delete_below(place)
-        # Groups below it, and readers of other makes, need it.
+        # Groups below it need it, and readers of other libraries.
         if set(location.names(group)) - {METADATA}:
             location.put(joined(group, METADATA), PLAIN_GROUP)
         else:
@@ -226,7 +227,7 @@ def _forget_pending(
 
 
 def _drop_empty(location: Location, group: str, manifest: Manifest) -> None:
-    """Delete the metadata of a group that is left out and holds nothing."""
+    """Delete the metadata of a removed group that is empty."""
     key = joined(group, METADATA)
     plain = group and location.get(key) == PLAIN_GROUP
     if plain and group not in manifest.groups and location.names(group) == [METADATA]:

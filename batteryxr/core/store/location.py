@@ -1,4 +1,4 @@
-"""Where a store lies: a folder, a URL or a zarr store; small objects in it."""
+"""Location of a store: a folder, a URL or a zarr store; and small objects in it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from batteryxr.core.store.files import read_inside
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Group of ledgers, and of what the store keeps about itself; hidden from readers.
+#: Group of ledgers, and of the store's own records; hidden from readers.
 JOURNAL = "_journal"
 #: Metadata of a zarr node.
 METADATA = "zarr.json"
 #: Attribute of a group that is not finished: the dimension it is written along.
 UNFINISHED = "batteryxr_unfinished"
-#: Libraries whose errors tell what a server said.
+#: Libraries whose errors report the answers of a server.
 _SERVERS = frozenset({"aiohttp", "botocore", "fsspec", "icechunk", "obstore", "s3fs"})
 #: Branch of a repository that is read and written.
 BRANCH = "main"
-#: How to install what S3 needs.
+#: Command that installs the libraries for S3.
 _REMOTE = ". Install it with: pip install 'batteryxr[remote]'"
-#: How to install what the extra does not bring.
+#: Hint for libraries that the extra does not install.
 _BESIDE = ". Install it beside 'batteryxr[remote]'."
-#: A path object that was made of a URL, which loses a slash.
+#: A path object made from a URL, which loses a slash.
 _BENT_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -76,18 +76,18 @@ StoreLike: TypeAlias = str | os.PathLike[str] | ZarrStore | RemotePath | Reposit
 
 @dataclass(frozen=True)
 class Location:
-    """Where a store lies, whatever it lies on.
+    """Location of a store, of any kind.
 
     Parameters
     ----------
     store
         The zarr store.
     shown
-        How messages name it.
+        Name of the store in messages.
     folder
-        The folder, if it is one.
+        The folder, if the store is one.
     repository
-        The repository of snapshots, if it is one: `store` reads the newest.
+        The repository of snapshots, if the store is one: `store` reads the newest.
     """
 
     store: Any
@@ -110,7 +110,7 @@ class Location:
 
     @property
     def reading(self) -> Any:
-        """The zarr store for reading only, where it can be had so."""
+        """The zarr store for reading only, if it supports this."""
         if self.store.read_only:
             return self.store
         try:
@@ -120,18 +120,18 @@ class Location:
 
     @property
     def transacts(self) -> bool:
-        """Whether the store has snapshots of its own, as icechunk's have."""
+        """Return whether the store has its own snapshots, like that of icechunk."""
         return hasattr(self.store, "session")
 
     def newest(self) -> Location:
-        """Return the location as it is now: a repository is read by snapshot."""
+        """Return the location with the newest snapshot of a repository."""
         if self.repository is None:
             return self
         store = self.repository.readonly_session(BRANCH).store
         return replace(self, store=store)
 
     def get(self, key: str) -> bytes | None:
-        """Return an object, or None if it is not there."""
+        """Return an object, or None if it does not exist."""
         _require_inside(self, key)
         if self.folder is not None:
             return read_inside(self.folder, key)
@@ -141,7 +141,7 @@ class Location:
         return None if found is None else bytes(found.to_bytes())
 
     def put(self, key: str, content: bytes) -> None:
-        """Write an object whole, or not at all."""
+        """Write a whole object, or nothing."""
         if self.folder is None:
             _require_inside(self, key)
             _sync(self.store.set(key, _buffer(content)))
@@ -156,7 +156,7 @@ class Location:
             part.unlink(missing_ok=True)
 
     def put_new(self, key: str, content: bytes) -> bool:
-        """Write an object that is not there yet; tell whether it is ours."""
+        """Write an object unless it exists; return whether it is ours."""
         if self.folder is not None:
             return _create(self.path(key), content)
         filesystem = getattr(self.store, "fs", None)
@@ -174,19 +174,19 @@ class Location:
         return self.get(key) == content
 
     def delete(self, key: str) -> None:
-        """Delete an object, if it is there."""
+        """Delete an object, if it exists."""
         if self.folder is not None:
             self.path(key).unlink(missing_ok=True)
         elif not self.transacts or self.get(key) is not None:
             _sync(self.store.delete(key))
 
     def path(self, key: str) -> Path:
-        """Return where an object lies that is written, moved or deleted.
+        """Return the path of an object to write, move or delete.
 
         Raises
         ------
         StoreError
-            If that is outside the folder, by its name or by links.
+            If the path is outside the folder, by its name or by links.
         """
         assert self.folder is not None
         _require_inside(self, key)
@@ -197,12 +197,12 @@ class Location:
         return path
 
     def delete_below(self, prefix: str) -> None:
-        """Delete all that lies below a prefix."""
+        """Delete everything below a prefix."""
         _require_inside(self, prefix)
         if self.folder is not None:
             path, journal = self.path(prefix), self.folder / JOURNAL
             if path.is_dir() and journal.is_dir() and path.parent != journal:
-                # Out of sight at once, so that no part of it is ever seen.
+                # Move it away first, so that no part of it is ever visible.
                 path = path.rename(journal / f"trash-{uuid.uuid4().hex}")
             shutil.rmtree(path, ignore_errors=True)
         elif self.transacts:
@@ -216,16 +216,16 @@ class Location:
         if self.folder is not None:
             return list(_files(self.folder, prefix))
         if self.transacts and prefix and self.get(f"{prefix}{METADATA}") is None:
-            return []  # which it would call a mistake
+            return []  # or it would raise an error
         try:
             found = _collected(self.store.list_prefix, prefix)
-            # An archive lists its folders, too.
+            # An archive also lists its folders.
             return [key for key in found if not key.endswith("/")]
         except FileNotFoundError:
             return []
 
     def names(self, prefix: str = "") -> list[str]:
-        """Return the names of what lies directly below a prefix."""
+        """Return the names directly below a prefix."""
         if self.folder is not None:
             try:
                 return sorted(os.listdir(self.folder / prefix))
@@ -237,8 +237,8 @@ class Location:
             return []
 
     def require_writable(self) -> None:
-        """Raise if the store can only be read, or nothing in it be replaced."""
-        if self.transacts:  # its session tells
+        """Raise if the store is read-only, or cannot replace objects."""
+        if self.transacts:  # its session knows
             return
         if getattr(self.store, "read_only", False):
             raise StoreError(f"{self} was opened for reading only.")
@@ -249,17 +249,17 @@ class Location:
             )
 
     def is_empty(self) -> bool:
-        """Tell whether nothing is there."""
+        """Return whether the store is empty."""
         return not self.names()
 
 
 def location_of(place: StoreLike | Location) -> Location:
-    """Return where a store lies that is named by a path, a URL or a zarr store.
+    """Return the location of a store from a path, a URL or a zarr store.
 
     Raises
     ------
     ArgumentError
-        If it is none of these.
+        If `place` is none of these.
     MissingDependencyError
         If a URL needs a library that is not installed.
     """
@@ -284,13 +284,13 @@ def location_of(place: StoreLike | Location) -> Location:
 
 
 def _shown_repository(repository: Any) -> str:
-    """Return how messages name a repository."""
+    """Return the name of a repository in messages."""
     storage = re.sub(r"\s+", " ", str(getattr(repository, "storage", ""))).strip()
     return f"icechunk repository {storage}".strip()
 
 
 def _named(text: str) -> Location:
-    """Return where a store lies that a path or a URL names."""
+    """Return the location of a store from a path or a URL."""
     if "://" in text:
         protocol, _, rest = text.partition("://")
         return _local(rest) if protocol in ("file", "local") else _remote(text, {})
@@ -335,7 +335,7 @@ def _remote(url: str, options: dict[str, Any]) -> Location:
 
 
 def _opened(store: Any, opening: Callable[[], Any]) -> None:
-    """Open a store that waits for its first use, as one in a zip file does."""
+    """Open a store that opens on first use, such as one in a zip file."""
     import zipfile
 
     try:
@@ -347,7 +347,7 @@ def _opened(store: Any, opening: Callable[[], Any]) -> None:
 
 @contextmanager
 def telling(location: Location, *, reading: bool = False) -> Iterator[None]:
-    """Turn what the system or a server says against it into a `StoreError`."""
+    """Turn errors of the system or of a server into a `StoreError`."""
     try:
         yield
     except (BatteryxrError, BrokenPipeError):
@@ -363,12 +363,12 @@ def telling(location: Location, *, reading: bool = False) -> Iterator[None]:
 
 
 def leads_out(key: str) -> bool:
-    """Tell whether a key is one of something outside the store."""
+    """Return whether a key leads outside the store."""
     return os.path.isabs(key) or ".." in key.replace("\\", "/").split("/")
 
 
 def _require_inside(location: Location, key: str) -> None:
-    """Raise if a key, which may be a stranger's, leads out of the store."""
+    """Raise if a key, which may come from a foreign store, leads out of the store."""
     if leads_out(key):
         raise StoreError(f"{location}: {key!r} leads out of the store.")
 

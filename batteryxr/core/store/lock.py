@@ -1,4 +1,4 @@
-"""One writer per store: a lock that names its holder, and is freed by its death."""
+"""One writer per store: a lock that names its holder and ends with the process."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 #: Key of the lock.
 LOCK = f"{JOURNAL}/lock"
-#: Seconds between two signs of life, and without any before a lock counts as left.
+#: Seconds between two signs of life, and without any before a lock counts as abandoned.
 BEAT, LEFT = 60.0, 600.0
 #: Seconds in which a holder writes its name once it has the lock.
 _GRACE = 2.0
-#: Seconds between two looks whether a store is free.
+#: Seconds between two attempts to take a lock.
 _TURN = 0.05
 #: Locks held by this process, by store: the thread, and the token.
 _held: dict[str, tuple[int, str]] = {}
-#: Tokens of holdings that this process has or asks for.
+#: Tokens of locks that this process holds or requests.
 _ours: set[str] = set()
 _guard = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes to a store.
+    """Process that writes to a store.
 
     Parameters
     ----------
     token
-        Tells this holding from any other.
+        Unique token of this holding.
     host, pid, born
-        The machine, the process, and when the process was started.
+        Machine, process, and start time of the process.
     since, seen
-        Unix times: when writing began, and the last sign of life.
+        Unix times: begin of writing, and last sign of life.
     """
 
     token: str
@@ -67,18 +67,18 @@ class Holder:
 
     @classmethod
     def parsed(cls, content: bytes | None) -> Holder | None:
-        """Return the holder whom a lock names, if it names one."""
+        """Return the holder named in a lock, if any."""
         try:
             return cls(**json.loads(content or b""))
         except (TypeError, ValueError, RecursionError):
             return None
 
     def content(self) -> bytes:
-        """Return what the lock says, with a fresh sign of life."""
+        """Return the content of the lock, with a fresh sign of life."""
         return json.dumps(asdict(self) | {"seen": time.time()}).encode()
 
     def lives(self) -> bool:
-        """Tell whether the holder can still be at work."""
+        """Return whether the holder may still be at work."""
         if self.host != socket.gethostname():
             return time.time() - self.seen < LEFT
         if self.pid == os.getpid():  # a server may not have let it go
@@ -99,23 +99,23 @@ class _Lock(NamedTuple):
 def locked(
     location: Location, ledger: str | None = None, *, patience: float = 0.0
 ) -> Iterator[str]:
-    """Hold a store for writing; yield the token of the holding.
+    """Hold a store for writing; yield the token of the lock.
 
-    A thread that holds the store already goes on with the token that it has.
+    A thread that already holds the store keeps its token.
 
     Parameters
     ----------
     location
         The store.
     ledger
-        Hold only this group of pieces, also while somebody holds the store.
+        Hold only this group of pieces, even while another process holds the store.
     patience
-        Seconds to wait until it is free.
+        Longest wait, in seconds, until the store is free.
 
     Raises
     ------
     StoreError
-        If somebody else is writing; it names them. If the store can only be read.
+        If another process is writing, which is named; or if the store is read-only.
     """
     if location.transacts:
         yield uuid.uuid4().hex
@@ -149,13 +149,13 @@ def locked(
 
 
 def is_held(location: Location) -> bool:
-    """Tell whether somebody alive writes to a store."""
+    """Return whether a living process writes to a store."""
     holder = Holder.parsed(location.get(LOCK))
     return holder is not None and holder.lives()
 
 
 def require_held(location: Location, token: str) -> None:
-    """Raise if somebody else took the store meanwhile."""
+    """Raise if another process took the store meanwhile."""
     if location.transacts:
         return
     holder = Holder.parsed(location.get(LOCK))
@@ -172,7 +172,7 @@ def _key_of(ledger: str) -> str:
 
 
 def _take_in_turn(lock: _Lock, mine: Holder, patience: float) -> int | None:
-    """Take a lock as soon as it is free, or raise what the last try did."""
+    """Take a lock as soon as it is free, or raise the error of the last attempt."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -184,7 +184,7 @@ def _take_in_turn(lock: _Lock, mine: Holder, patience: float) -> int | None:
 
 
 def _take(lock: _Lock, mine: Holder) -> int | None:
-    """Take the lock, or raise; return the open file where the system holds it."""
+    """Take the lock, or raise; return the open file if the system holds the lock."""
     if lock.location.folder is not None:
         with suppress(ImportError, NotImplementedError):
             return _take_file(lock, mine)
@@ -194,7 +194,7 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
         holder = _named(lock)
         if holder is not None and holder.lives():
             raise _taken(lock, holder)
-        lock.location.delete(lock.key)  # left by somebody who is gone
+        lock.location.delete(lock.key)  # left by a dead process
     raise _taken(lock, _named(lock))
 
 
@@ -253,7 +253,7 @@ def _beat(lock: _Lock, mine: Holder, over: threading.Event) -> None:
 
 
 def _named(lock: _Lock) -> Holder | None:
-    """Return the holder, who may not have written its name yet."""
+    """Return the holder; wait a moment for its name to be written."""
     end = time.monotonic() + _GRACE
     while time.monotonic() < end:
         if (holder := Holder.parsed(lock.location.get(lock.key))) is not None:
@@ -287,7 +287,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _born(pid: int) -> str:
-    """Return when a process was started, as Linux tells it; "" elsewhere."""
+    """Return the start time of a process as given by Linux; "" elsewhere."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The manifest: what counts in a store, where it lies, and digests of its metadata."""
+"""The manifest: the groups that count, their places, and digests of their metadata."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from batteryxr.core.store.location import Location
 
-#: Key of the manifest: a group without members, so that other readers know it.
+#: Key of the manifest: a group without members, which other readers understand.
 MANIFEST = f"{JOURNAL}/manifest/{METADATA}"
-#: Metadata of a group that holds groups and nothing else.
+#: Metadata of a group that holds groups only.
 PLAIN_GROUP = json.dumps(
     {"attributes": {}, "zarr_format": 3, "node_type": "group"}, indent=2
 ).encode()
@@ -29,9 +29,9 @@ class StoredGroup:
     Parameters
     ----------
     at
-        Where it lies: under its name, or elsewhere if the store cannot rename.
+        Place of the group: its name, or another one if the store cannot rename.
     metadata
-        Digest of the group's metadata (``""``) and of those of each variable.
+        Digests of the metadata of the group (``""``) and of each variable.
     """
 
     at: str
@@ -44,16 +44,16 @@ class StoredGroup:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What counts in a store.
+    """Groups and ledgers that count in a store.
 
     Parameters
     ----------
     groups
-        By name; the root is ``""``.
+        Groups by name; the root is ``""``.
     ledgers
         Digests of the metadata of finished ledgers, by key.
     problem
-        What is wrong with the manifest itself; ``""`` if nothing.
+        Problem of the manifest itself; ``""`` if it is fine.
     """
 
     groups: dict[str, StoredGroup] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Manifest:
 
     @classmethod
     def read(cls, location: Location) -> Manifest:
-        """Return the manifest of a store; an empty one with a problem if it is off."""
+        """Return the manifest of a store; an empty one with a problem if damaged."""
         content = location.get(MANIFEST)
         if content is None:
             return cls(problem="lost")
@@ -81,7 +81,7 @@ class Manifest:
             return cls(problem="cut off or not readable")
 
     def content(self) -> bytes:
-        """Return the manifest as it is written, with a digest of itself."""
+        """Return the manifest as written, with its own digest."""
         groups = {
             name: {"at": entry.at, "metadata": entry.metadata}
             for name, entry in sorted(self.groups.items())
@@ -89,12 +89,12 @@ class Manifest:
         return _content({"groups": groups, "ledgers": self.ledgers})
 
     def place(self, group: str) -> str:
-        """Return where a group lies; under its name if the manifest does not say."""
+        """Return the place of a group: its name, if the manifest does not list it."""
         entry = self.groups.get(group)
         return group if entry is None else entry.at
 
     def sealing(self, location: Location, ledger: str) -> Manifest:
-        """Return a manifest that knows the pieces of a ledger, which is finished."""
+        """Return a manifest with the pieces of a finished ledger."""
         prefix = f"{ledger}/"
         kept = {k: v for k, v in self.ledgers.items() if not k.startswith(prefix)}
         found = _digests(location, (k for k in location.keys(prefix) if _is_node(k)))
@@ -102,19 +102,19 @@ class Manifest:
 
 
 def require_manifest(location: Location) -> None:
-    """Give a store that has none a manifest, where nothing counts yet."""
+    """Write an empty manifest, if the store has none."""
     if location.get(MANIFEST) is None:
         location.put_new(joined(JOURNAL, METADATA), PLAIN_GROUP)
         location.put_new(MANIFEST, Manifest().content())
 
 
 def place_of(location: Location, group: str) -> str:
-    """Return where a group of a store lies."""
+    """Return the place of a group of a store."""
     return Manifest.read(location).place(group)
 
 
 def joined(*parts: str) -> str:
-    """Join parts of a key; empty ones are left out."""
+    """Join parts of a key; empty parts are left out."""
     return "/".join(part for part in parts if part)
 
 

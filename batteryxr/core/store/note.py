@@ -1,7 +1,7 @@
-"""Notes of changes that are about to be made: a killed one is carried out by the next.
+"""Notes of planned changes: the next writer carries out an interrupted one.
 
-A note is written whole before the first step, and deleted after the last; each step can
-be repeated, so whoever finds a note of somebody who is gone does all of it again.
+A note is written before the first step, and deleted after the last. Each step can be
+repeated, so that the next writer repeats all steps of a dead process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batteryxr.core.store.location import Location
 
 _NOTE = re.compile(r"commit-[0-9a-f]{32}\.json")
-#: Seconds that a reader waits for a change that is being made.
+#: Longest wait, in seconds, of a reader for a change that is being made.
 _PATIENCE = 60.0
 
 
@@ -32,11 +32,11 @@ class Note:
     Parameters
     ----------
     token
-        Of who makes it.
+        Token of the maker of the change.
     moves
-        From where to where folders and files are renamed, in this order.
+        Source and target of folders and files to rename, in this order.
     puts
-        Objects that are written after that, in this order.
+        Objects to write after that, in this order.
     """
 
     token: str
@@ -45,16 +45,16 @@ class Note:
 
     @property
     def key(self) -> str:
-        """Return where the note lies."""
+        """Return the key of the note."""
         return f"{JOURNAL}/commit-{self.token}.json"
 
     def carry_out(self, location: Location) -> None:
-        """Note the steps, and take them."""
+        """Write the note, and take its steps."""
         location.put(self.key, json.dumps(asdict(self)).encode())
         self.redo(location)
 
     def redo(self, location: Location) -> None:
-        """Take the steps that were not taken yet."""
+        """Take the remaining steps."""
         for source, target in self.moves:
             _move(location, source, target)
         for key, text in self.puts.items():
@@ -68,7 +68,7 @@ def settle(location: Location) -> None:
     Raises
     ------
     StoreError
-        If it takes longer than a minute.
+        If the change takes longer than a minute.
     """
     end = time.monotonic() + _PATIENCE
     while _notes(location):
@@ -96,12 +96,12 @@ def _notes(location: Location) -> list[str]:
 
 
 def _parsed(location: Location, key: str, content: bytes) -> Note:
-    """Return the note that lies there, if it tells of steps that a change takes.
+    """Return the note under a key, if its steps are those of a change.
 
     Raises
     ------
     StoreError
-        If somebody wrote other steps into it.
+        If the note holds other steps.
     """
     try:
         said = json.loads(content)
@@ -128,7 +128,7 @@ def _parsed(location: Location, key: str, content: bytes) -> Note:
 
 
 def _move(location: Location, source: str, target: str) -> None:
-    """Rename, unless it was done before."""
+    """Rename, unless this was done before."""
     start, end = location.path(source), location.path(target)
     if start.exists() and not end.exists():
         end.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Opening stores: lazily, by shard, only what counts and what is whole."""
+"""Opening of stores: lazily, by shard, only groups that count and are complete."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from batteryxr.core.store.verification import Damage, verify
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Coordinates up to this size are opened in memory: plots and selections need them.
+#: Largest coordinates that are opened in memory, for plots and selections.
 SMALL = 20_000
-#: What metadata that cannot be meant raise where they are used.
+#: Errors that invalid metadata raise where they are used.
 _UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(ArithmeticError, MemoryError, RecursionError, struct.error),
 )
-#: Groups whose members are listed at the same time.
+#: Number of groups whose members are listed at the same time.
 _READERS = 16
 
 
@@ -52,23 +52,23 @@ def open_store(
     path
         The store: a path, a URL such as ``"s3://bucket/cell.zarr"``, or a zarr store.
     group
-        One group of it, such as ``"echem/cycles"``.
+        Name of one group, such as ``"echem/cycles"``.
     verify
-        Read everything first, and refuse a store that is damaged. Without, what is
-        damaged is refused when it is read.
+        Read everything first, and refuse a damaged store. Otherwise damage is reported
+        when it is read.
 
     Returns
     -------
     xarray.Dataset or xarray.DataTree
         The dataset of `group`. Without `group` the whole experiment: a tree, or a
-        dataset where the store has no groups. What is not written yet is NaN in a
-        group that is not finished, and a warning names the group.
+        dataset where the store has no groups. In an unfinished group, values that are
+        not written yet are NaN, and a warning names the group.
 
     Raises
     ------
     StoreError
-        If there is no such store or group, groups that lie within one another do
-        not fit on common coordinates, or something is damaged.
+        If there is no such store or group, if nested groups do not fit on common
+        coordinates, or if something is damaged.
     """
     location = location_of(path)
     with telling(location, reading=True):
@@ -124,9 +124,9 @@ def groups(path: StoreLike | Location) -> list[str]:
 
 
 def _members(location: Location, root: Any) -> Iterator[tuple[str, Any]]:
-    """Yield name and node of all that is below a group, except in ledgers.
+    """Yield name and node of everything below a group, except in ledgers.
 
-    Level by level, the groups of one level at the same time.
+    Levels are read in turn, the groups of one level at the same time.
     """
     level = {"": root}
     with ThreadPoolExecutor(_READERS) as pool:
@@ -165,7 +165,7 @@ def open_dataset(path: StoreLike | Location, group: str | None) -> xr.Dataset:
 
 
 def open_place(location: Location, place: str, name: str) -> xr.Dataset:
-    """Open what lies at a place in a store, as the group of a name."""
+    """Open the data at a place in a store as the group of a name."""
     from batteryxr.core.store.reading import checked_store
 
     try:
@@ -181,7 +181,7 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
         raise
     except _UNREADABLE as error:
         raise _unreadable(location, name, error) from error
-    # Variables, not arrays with coordinates: merging those would read large ones.
+    # Use variables, not arrays with coordinates: merging these would read large ones.
     texts = {n: _as_text(a).variable for n, a in bare.data_vars.items()}
     coords = {n: _in_memory(_as_text(c)).variable for n, c in bare.coords.items()}
     bare = bare.assign(texts).assign_coords(coords)
@@ -221,12 +221,12 @@ def _told(location: Location, damages: list[Damage]) -> str:
 
 
 def _unreadable(location: Location, name: str, error: Exception) -> StoreError:
-    """Return what to say where metadata cannot be read: which, if it can be told."""
+    """Return the error for unreadable metadata; name them if possible."""
     try:
         found = verify(location, metadata_only=True)
     except StoreError:  # a part of another store
         found = []
-    # What a store of somebody else has none of does not tell why.
+    # A missing manifest, as in a foreign store, is no reason.
     found = [d for d in found if d.variable != "manifest"]
     if found:
         return StoreError(_told(location, found))
@@ -244,9 +244,9 @@ def _in_memory(array: xr.DataArray) -> xr.DataArray:
 
 
 def written_only(dataset: xr.Dataset, location: Location, place: str) -> xr.Dataset:
-    """Return a group that is not finished with NaN (NaT) where nothing is written yet.
+    """Return an unfinished group with NaN (NaT) where nothing is written yet.
 
-    Whole numbers and flags become float64 for that.
+    Whole numbers and flags become float64 for this.
     """
     dim = str(dataset.attrs[UNFINISHED])
     masked = {}
@@ -260,7 +260,7 @@ def written_only(dataset: xr.Dataset, location: Location, place: str) -> xr.Data
 def _written(
     location: Location, place: str, array: xr.DataArray, dim: str
 ) -> np.ndarray:
-    """Return for each index along a dimension whether all of it is there."""
+    """Return for each index along a dimension whether all its chunks exist."""
     node = node_of(location, place) or {}
     names = set(location.keys(f"{place}/"))
     there = [f"{place}/{chunk}" in names for chunk in chunks_of(node)]

@@ -1,4 +1,4 @@
-"""What may be written where: nothing that is not a store's own is ever emptied."""
+"""Rules of writing: only data that belong to a store are ever replaced."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from batteryxr.core.store.location import Location
 
-#: What a write that was killed leaves beside what it would have replaced.
+#: File that an interrupted write leaves beside its target.
 _PARTIAL = re.compile(r"(?P<whole>.+)\.[0-9a-f]{32}\.partial")
 _MEND = "Choose another place, or move it away first."
 
 
 def normal_group(group: str | None) -> str:
-    """Return the name of a group without slashes round it; the root is ``""``.
+    """Return the name of a group without slashes around it; the root is ``""``.
 
     Raises
     ------
     ArgumentError
-        If the name leads out of the store, or to what the store keeps for itself.
+        If the name leads out of the store, or to the store's own records.
     """
     name = (group or "").strip("/")
     for part in name.split("/") if name else ():
@@ -39,7 +39,7 @@ def normal_group(group: str | None) -> str:
 
 
 def require_store(location: Location) -> None:
-    """Raise unless something of batteryxr's can be written there.
+    """Raise unless batteryxr may write a store there.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _require_store(location: Location) -> None:
 
 
 def _require_group(location: Location) -> None:
-    """Raise unless the root of what somebody else wrote is a group of zarr."""
+    """Raise unless the root of a foreign store is a zarr group."""
     kind = _kind(location, "")
     if kind == "array":
         raise StoreError(f"{location} is an array of zarr, not a group. {_MEND}")
@@ -90,7 +90,7 @@ def _require_group(location: Location) -> None:
 
 
 def store_above(location: Location) -> Path | None:
-    """Return the store that a folder is a part of, if it is one."""
+    """Return the store that a folder is a part of, if any."""
     if location.folder is None:
         return None
     above = Path(os.path.realpath(location.folder)).parents
@@ -103,7 +103,7 @@ def require_ours(location: Location, groups: Iterable[str]) -> None:
     Raises
     ------
     StoreError
-        It names what else is there.
+        If anything else is there; the message names it.
     """
     require_store(location)
     known = set(groups)
@@ -125,7 +125,7 @@ def require_ours(location: Location, groups: Iterable[str]) -> None:
 
 
 def require_room(location: Location, group: str, names: Iterable[str]) -> None:
-    """Raise if variables of a group would lie on what is something else.
+    """Raise if variables of a group would overwrite something else.
 
     Raises
     ------
@@ -158,12 +158,12 @@ def require_room(location: Location, group: str, names: Iterable[str]) -> None:
 
 
 def is_array(location: Location, place: str) -> bool:
-    """Tell whether a zarr array lies at a place."""
+    """Return whether a zarr array lies at a place."""
     return _kind(location, place) == "array"
 
 
 def require_whole_array(location: Location, place: str) -> None:
-    """Raise if there is anything below an array that is not the array's."""
+    """Raise if anything below an array does not belong to the array."""
     node = node_of(location, place) or {}
     for inner, holds_more in _below(location, place):
         whole = _PARTIAL.fullmatch(inner)
@@ -178,7 +178,7 @@ def require_whole_array(location: Location, place: str) -> None:
 
 
 def _below(location: Location, place: str) -> Iterator[tuple[str, bool]]:
-    """Yield what lies below a place, and whether it is a folder; links are neither."""
+    """Yield everything below a place, and whether it is a folder, which no link is."""
     if location.folder is None:
         for key in location.keys(f"{place}/"):
             yield key.removeprefix(f"{place}/"), False
@@ -202,7 +202,7 @@ def node_of(location: Location, place: str) -> dict[str, Any] | None:
 
 
 def _kind(location: Location, place: str) -> str:
-    """Return what lies there: nothing, a group, an array or something else."""
+    """Return the kind of a place: nothing, a group, an array or something else."""
     node = node_of(location, place)
     if node is not None and node.get("node_type") in ("group", "array"):
         return str(node["node_type"])
@@ -223,7 +223,7 @@ def _require_no_link(location: Location, place: str) -> None:
 
 
 def _require_folders(location: Location) -> None:
-    """Raise if a file stands where a folder is needed."""
+    """Raise if a file lies where a folder is needed."""
     assert location.folder is not None
     for above in location.folder.parents:
         if above.exists():
@@ -233,7 +233,7 @@ def _require_folders(location: Location) -> None:
 
 
 def _within(groups: set[str]) -> list[str]:
-    """Return the groups and all that lies above them."""
+    """Return the groups and all their parents."""
     above = {""}
     for group in groups:
         parts = group.split("/")

@@ -1,4 +1,4 @@
-"""The mark that a piece of a ledger is whole, and digests of what it is made of."""
+"""The mark that a piece of a ledger is complete, and digests of its contents."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from batteryxr.core.store.location import METADATA
 from batteryxr.core.store.manifest import PLAIN_GROUP, digest_of
 
-#: Attribute that is written last: how often the key was written, digests by array.
+#: Attribute that is written last: number of writes of the key, digests by array.
 WHOLE = "whole"
 
 
 def mark_whole(
     attrs: dict[str, Any], turn: int, metadata: dict[str, str]
 ) -> dict[str, Any]:
-    """Return the attributes of a piece with the mark that it is whole."""
+    """Return the attributes of a piece with the mark that it is complete."""
     said = {"turn": turn, "arrays": metadata}
     return attrs | {WHOLE: said | {"digest": _digest(attrs, said)}}
 
 
 def problem_of_piece(node: dict[str, Any]) -> str:
-    """Return what is wrong with a group's attributes, if they carry the mark."""
+    """Return the problem of a group's attributes, if they carry the mark."""
     attrs = dict(node.get("attributes") or {})
     said = attrs.pop(WHOLE, None)
     if said is None:
@@ -33,7 +33,7 @@ def problem_of_piece(node: dict[str, Any]) -> str:
 
 
 def problem_of_node(content: bytes) -> str:
-    """Return what is wrong with metadata that the manifest does not know."""
+    """Return the problem of metadata that are not in the manifest."""
     try:
         node = json.loads(content)
         fine = node["zarr_format"] == 3 and node["node_type"] in ("group", "array")
@@ -53,7 +53,7 @@ def problem_of_node(content: bytes) -> str:
 
 
 def arrays_of_piece(key: str, content: bytes) -> dict[str, str]:
-    """Return the digests of metadata that a piece tells of its arrays, by key."""
+    """Return the digests of the metadata of a piece's arrays, by key."""
     try:
         digests = json.loads(content)["attributes"][WHOLE]["arrays"]
         above = key.removesuffix(METADATA)
@@ -63,7 +63,7 @@ def arrays_of_piece(key: str, content: bytes) -> dict[str, str]:
 
 
 def is_begun(content: bytes) -> bool:
-    """Tell whether a piece was begun, and never became whole."""
+    """Return whether a piece was begun, and never completed."""
     return content == PLAIN_GROUP
 
 

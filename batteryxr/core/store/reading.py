@@ -1,4 +1,4 @@
-"""Stores for reading: a chunk that is lost or damaged is named, never made up."""
+"""Stores for reading: a lost or damaged chunk is reported, never replaced by zeros."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class _Memory:
-    """What a store for reading has learned of arrays and groups."""
+    """Arrays and groups that a store for reading has met so far."""
 
     def __init__(self, shown: str, place: str = "", name: str = "") -> None:
         self.shown, self.place, self.name = shown, place, name
-        #: Arrays whose chunks carry checksums, and what tells their metadata apart.
+        #: Arrays whose chunks carry checksums, and stamps that identify their metadata.
         self.arrays: dict[str, tuple[int, int] | None] = {}
         self.unfinished: set[str] = set()
 
     def learn(self, key: str, content: Any, stamp: tuple[int, int] | None) -> None:
-        """Note what metadata say; what they are worth is for zarr to judge."""
+        """Note arrays and groups from metadata; zarr itself judges the metadata."""
         try:
             node = json.loads(content.to_bytes())
             place = key.removesuffix(METADATA).rstrip("/")
@@ -43,7 +43,7 @@ class _Memory:
             return
 
     def array_of(self, key: str) -> str | None:
-        """Return the array that a chunk is of, if its chunks carry checksums."""
+        """Return the array of a chunk, if its chunks carry checksums."""
         place = array_of(key)
         return place if place in self.arrays else None
 
@@ -63,20 +63,20 @@ class _Memory:
             )
 
     def told(self, place: str) -> str:
-        """Return how a place is named to users."""
+        """Return the name of a place, for users."""
         if self.place and place.startswith(self.place):
             return joined(self.name, place.removeprefix(self.place).strip("/"))
         return place
 
     def unreadable(self, key: str, place: str, error: OSError) -> StoreError:
-        """Return what to say where the system does not give a chunk."""
+        """Return the error for a chunk that the system cannot read."""
         chunk, what = key[len(place) + 1 :], error.strerror or error
         return StoreError(
             f"{self.shown}: {self.told(place)}, chunk {chunk} cannot be read: {what}."
         )
 
     def replaced(self, place: str) -> StoreError:
-        """Return what to say where a variable was replaced since it was opened."""
+        """Return the error for a variable that was replaced since it was opened."""
         return StoreError(
             f"{self.shown}: {self.told(place)} was replaced since it was opened. Open "
             "the store again."
@@ -93,7 +93,7 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
         self.known: set[str] = set()
 
     def with_read_only(self, read_only: bool = False) -> Any:
-        """Return the store, which is only read anyway."""
+        """Return the store itself, which is only read anyway."""
         return self
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
@@ -133,14 +133,14 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
 
 
 class CheckedStore(WrapperStore):  # type: ignore[misc]
-    """A store of any other kind whose chunks are checked."""
+    """A store of any other kind, with checks of its chunks."""
 
     def __init__(self, store: Any, memory: _Memory | None = None) -> None:
         super().__init__(store)
         self.memory = memory or _Memory("")
 
     def with_read_only(self, read_only: bool = False) -> Any:
-        """Return the store, which is only read anyway."""
+        """Return the store itself, which is only read anyway."""
         return self
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
@@ -161,7 +161,7 @@ class CheckedStore(WrapperStore):  # type: ignore[misc]
 def checked_store(location: Location, place: str = "", name: str = "") -> Any:
     """Return a zarr store for reading that raises where a chunk is lost or damaged.
 
-    What lies at `place` is the group `name` in messages.
+    Messages name the group at `place` as `name`.
     """
     memory = _Memory(location.shown, place, name)
     if location.folder is None:

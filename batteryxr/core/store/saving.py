@@ -1,4 +1,4 @@
-"""Saving labelled data: all of it takes its place at once, or nothing does."""
+"""Saving of labelled data: all of it in one step, or nothing."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def save(
     """Write labelled data to zarr with fast lossless compression and checksums.
 
     Dask-backed data are written chunk by chunk; memory is a few chunks. Detector frames
-    go in chunks of at least 32 whole ones: one by one they read 4 to 18 times slower.
-    What was there before stays whole until all is written, so data may be saved over
-    what they are computed from.
+    are stored in chunks of at least 32 whole frames: single frames read 4 to 18 times
+    slower. The former content stays complete until everything is written, so data may
+    be saved over their own source.
 
     Parameters
     ----------
     data
-        What to write. A DataArray is written under its name.
+        Data to write. A DataArray is written under its name.
     path
         The store: a path, a URL such as ``"s3://bucket/cell.zarr"``, or a zarr store.
-        Other groups in it stay.
+        Its other groups stay.
     group
         Group inside it.
     overwrite
-        Replace a group that is there already; groups below it stay.
+        Replace an existing group; groups below it stay.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def save(
     Raises
     ------
     StoreError
-        If the group holds data and `overwrite` is False, something lies there that is
-        not a zarr store, somebody else is writing there, or it cannot be written.
+        If the group holds data and `overwrite` is False, if something lies there that
+        is not a zarr store, if another process is writing, or if writing fails.
     """
     location = location_of(path)
     with changing(location) as change:
@@ -60,7 +60,7 @@ def save(
 
 
 def holds_data(path: StoreLike | Location, group: str | None) -> bool:
-    """Tell whether a group of a store has arrays in it."""
+    """Return whether a group of a store contains arrays."""
     import zarr
 
     from batteryxr.core.store.reading import checked_store
@@ -77,7 +77,7 @@ def holds_data(path: StoreLike | Location, group: str | None) -> bool:
 def _groups(
     data: xr.Dataset | xr.DataArray | xr.DataTree, group: str
 ) -> list[tuple[str, xr.Dataset]]:
-    """Return what to write, group by group."""
+    """Return the datasets to write, group by group."""
     group = group.strip("/")
     if isinstance(data, xr.DataTree):
         return [

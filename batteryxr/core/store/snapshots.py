@@ -1,4 +1,4 @@
-"""Stores that keep snapshots, as icechunk's: a change is one of them."""
+"""Stores with snapshots, such as icechunk's: a change is one snapshot."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def snapshot(location: Location, message: str) -> Iterator[Location]:
-    """Yield where to write: what is written becomes one snapshot, or none.
+    """Yield the location to write to; the block becomes one snapshot, or none.
 
-    Stores without snapshots are yielded as they are.
+    Stores without snapshots are yielded unchanged.
 
     Raises
     ------
     StoreError
-        If the session only reads, holds changes of somebody else, or another change
-        of the same came first.
+        If the session is read-only, holds foreign changes, or another change of the
+        same data came first.
     """
     if not location.transacts:
         yield location
@@ -40,12 +40,12 @@ def snapshot(location: Location, message: str) -> Iterator[Location]:
 
 
 def require_repository(location: Location) -> None:
-    """Raise where only one snapshot can be made, and long work makes many.
+    """Raise where only one snapshot is possible, but long work needs many.
 
     Raises
     ------
     StoreError
-        If it is the store of one session.
+        If the location is the store of one session.
     """
     if location.transacts and location.repository is None:
         raise StoreError(

@@ -1,4 +1,4 @@
-"""Looking a store through: everything that is lost or damaged, by name."""
+"""Verification of stores: a list of everything that is lost or damaged."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_no
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Chunks that are read at the same time.
+#: Number of chunks that are read at the same time.
 _READERS = 8
-#: Groups that the store keeps for its own work.
+#: Groups that the store uses for its own work.
 _WORK = ("staged-", "trash-", "pending-", "spoiled-", "gone-", "commit-", "lock")
 
 
 class Damage(NamedTuple):
-    """Something in a store that is lost or damaged.
+    """A lost or damaged part of a store.
 
     Parameters
     ----------
     variable
-        Which variable or group, with the groups that it is in.
+        Name of the variable or group, with its parent groups.
     chunk
-        Which chunk; ``""`` where it is metadata.
+        Key of the chunk; ``""`` for metadata.
     cause
-        What is wrong with it.
+        Description of the problem.
     """
 
     variable: str
@@ -62,9 +62,9 @@ class Damage(NamedTuple):
 
 
 def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[Damage]:
-    """Return what is lost or damaged in a store.
+    """Return the lost and damaged parts of a store.
 
-    Reads all of it once: each chunk must be there and agree with its checksum, each
+    Reads all of it once. Each chunk must exist and agree with its checksum, each
     metadata file with its digest in the manifest, and the manifest with its own.
 
     Parameters
@@ -72,7 +72,7 @@ def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[D
     path
         The store.
     metadata_only
-        Leave the chunks out.
+        Skip the chunks.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def verify(path: StoreLike | Location, *, metadata_only: bool = False) -> list[D
 
 
 def _require_begun(location: Location) -> None:
-    """Raise unless what is there could be a store, whole or damaged."""
+    """Raise unless there is a store, complete or damaged."""
     if above := store_above(location):
         raise StoreError(f"{location} lies within the store {above}. Check that one.")
     node = node_of(location, "") or {}
@@ -116,14 +116,14 @@ class _Metadata(dict[str, bytes | None]):
         return self[key]
 
     def lost(self, key: str) -> str:
-        """Return what is wrong with metadata that cannot be read."""
+        """Return the problem of metadata that cannot be read."""
         folder = self.location.folder
         if folder is not None and os.path.lexists(folder / key):
             return "its metadata is a link, or no file"
         return "its metadata is lost"
 
     def node(self, place: str) -> dict[str, Any]:
-        """Return what a node says; nothing if it cannot be read."""
+        """Return the metadata of a node; empty if it cannot be read."""
         try:
             node = json.loads(self[joined(place, METADATA)] or b"")
         except (ValueError, RecursionError):
@@ -149,7 +149,7 @@ def _found(location: Location, metadata_only: bool) -> list[Damage]:
 
 
 def _named(damage: Damage, names: dict[str, str]) -> Damage:
-    """Return a damage with the name of its group, wherever that lies."""
+    """Return a damage under the name of its group, wherever the group lies."""
     for place, group in names.items():
         if damage.variable.startswith(f"{place}/"):
             inner = damage.variable.removeprefix(f"{place}/")
@@ -160,7 +160,7 @@ def _named(damage: Damage, names: dict[str, str]) -> Damage:
 def _metadata(
     texts: _Metadata, manifest: Manifest, keys: frozenset[str]
 ) -> Iterator[Damage]:
-    """Yield what is wrong with metadata."""
+    """Yield the damages of metadata."""
     if manifest.problem:
         yield Damage("manifest", "", f"the manifest is {manifest.problem}")
     told = dict(manifest.ledgers)
@@ -191,7 +191,7 @@ def _metadata(
 
 
 def _begun(keys: list[str], texts: _Metadata) -> Iterator[str]:
-    """Yield prefixes of pieces of ledgers that never became whole."""
+    """Yield prefixes of pieces of ledgers that were never completed."""
     for key in keys:
         of_piece = key.endswith((f".0/{METADATA}", f".1/{METADATA}"))
         if of_piece and is_begun(texts[key] or b""):
@@ -199,12 +199,12 @@ def _begun(keys: list[str], texts: _Metadata) -> Iterator[str]:
 
 
 def _is_above(prefix: str, places: set[str]) -> bool:
-    """Tell whether a group that counts lies there or below."""
+    """Return whether a group that counts lies at a prefix or below."""
     return any(f"{place}/".startswith(prefix) for place in places)
 
 
 def _lasting(keys: list[str], apart: tuple[str, ...]) -> Iterator[str]:
-    """Yield the keys of a store, without those of work that is not done."""
+    """Yield the keys of a store, without those of unfinished work."""
     work = tuple(f"{JOURNAL}/{name}" for name in _WORK)
     for key in keys:
         if not key.endswith(".partial") and not key.startswith(work + apart):
@@ -212,7 +212,7 @@ def _lasting(keys: list[str], apart: tuple[str, ...]) -> Iterator[str]:
 
 
 def _places(keys: frozenset[str], location: Location) -> set[str]:
-    """Return where nodes must be: above each other one, and above chunks."""
+    """Return the places of required nodes: above other nodes, and above chunks."""
     places = set()
     for key in keys:
         place, _, name = key.rpartition("/")
@@ -226,7 +226,7 @@ def _places(keys: frozenset[str], location: Location) -> set[str]:
 
 
 def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
-    """Yield pieces of ledgers of which nothing but an empty folder is left."""
+    """Yield pieces of ledgers that are reduced to an empty folder."""
     if location.folder is None:
         return
     for path in location.folder.rglob("*.[01]"):
@@ -236,7 +236,7 @@ def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
 
 
 def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
-    """Return chunks that are lost or damaged, of all arrays with checksums."""
+    """Return lost or damaged chunks of all arrays with checksums."""
     wanted, told = [], []
     for key in sorted(keys):
         if not key.endswith(METADATA):
@@ -267,7 +267,7 @@ def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
 
 
 def _cause(location: Location, key: str) -> str:
-    """Return what is wrong with a chunk; "" if nothing."""
+    """Return the problem of a chunk; "" if none."""
     try:
         return cause_of(location.get(key))
     except StoreError:
@@ -275,7 +275,7 @@ def _cause(location: Location, key: str) -> str:
 
 
 def _chunks_told(node: dict[str, Any]) -> list[str]:
-    """Return the chunks that metadata tell of; none if they are damaged."""
+    """Return the chunks listed by metadata; none if the metadata are damaged."""
     try:
         return list(chunks_of(node))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -283,7 +283,7 @@ def _chunks_told(node: dict[str, Any]) -> list[str]:
 
 
 def _problem_of_chunks(node: dict[str, Any]) -> str:
-    """Return why nobody can look for the chunks that metadata tell of."""
+    """Return why the chunks listed by metadata cannot be checked."""
     try:
         sizes = node["chunk_grid"]["configuration"]["chunk_shape"]
         return problem_of_grid(node["shape"], sizes)

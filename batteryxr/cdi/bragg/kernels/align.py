@@ -1,6 +1,6 @@
-"""Removing what the intensity cannot fix: twin, translation, phase ramp and offset.
+"""Align objects in what the intensity leaves free: twin, shift, ramp and phase.
 
-All arrays are whole and lie anywhere; they are taken as periodic.
+Arrays are whole and periodic; the object may lie anywhere in them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Aligned:
     twin
         True if the conjugate twin was taken.
     shift
-        Shift in voxels, of the twin where that was taken.
+        Shift in voxels, of the twin if that was taken.
     """
 
     field: np.ndarray
@@ -38,9 +38,9 @@ def align(
 ) -> Aligned:
     """Align a complex object to a reference.
 
-    Of the object and its conjugate twin the one is taken whose *complex* overlap is
-    larger after everything else was removed. Moduli or supports do not tell the two
-    apart where a crystal is nearly centrosymmetric.
+    The object or its conjugate twin is taken, whichever has the larger *complex*
+    overlap after shift, ramp and phase are removed. Moduli or supports do not
+    distinguish the two where a crystal is nearly centrosymmetric.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def align_state(
     reference, field
         Complex objects of one shape.
     keep_ramp
-        Twin and shift are found without the ramp either way: with it, the fields of
-        two states need not overlap.
+        Keep the ramp of `field`. Twin and shift are found without it either way: with
+        their ramps, the fields of two states need not overlap.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def align_state(
 def conjugate_twin(field: np.ndarray) -> np.ndarray:
     """Return the object mirrored at the origin and conjugated.
 
-    Its transform is the conjugate of the object's: the same intensity.
+    Its transform is the conjugate of the object's, so the intensity is the same.
     """
     axes = tuple(range(field.ndim))
     return np.conj(np.roll(np.flip(field, axes), (1,) * field.ndim, axes))
@@ -118,7 +118,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> complex:
 
 
 def _inner(a: np.ndarray, b: np.ndarray) -> complex:
-    # Summed line by line: pairwise in single precision, then in double.
+    # Sum each line in single precision (pairwise), then add the lines in double.
     lines = np.einsum("...i,...i->...", np.conj(a), b)
     return complex(np.sum(lines, dtype=np.complex128))
 
@@ -133,8 +133,8 @@ def _aligned(
     shift = np.asarray(coarse, float)
     spectrum = scipy.fft.fftn(reference)
     moved = field
-    # The moduli place the object roughly whatever its ramp; the complex fields place
-    # it finely once the ramp is gone. Twice, since each is better after the other.
+    # The moduli place the object roughly whatever its ramp; the complex fields place it
+    # finely once the ramp is gone. Do this twice, since each step helps the other.
     for _ in range(2):
         moved = shifted(field, shift)
         straight = _without_ramp(reference, moved) if ramp else moved
@@ -187,7 +187,7 @@ def _peak(spectrum: np.ndarray) -> tuple[int, ...]:
 
 
 def _fine_peak(spectrum: np.ndarray) -> np.ndarray:
-    """Return where a correlation peaks near zero shift, to about 0.01 voxels.
+    """Find a correlation peak near zero shift, to about 0.01 voxels.
 
     The transform is evaluated on a fine grid around the peak only, one matrix per
     axis (Guizar-Sicairos, Thurman & Fienup, Opt. Lett. 33, 156 (2008)).
@@ -199,7 +199,8 @@ def _fine_peak(spectrum: np.ndarray) -> np.ndarray:
         for axis, n in enumerate(spectrum.shape):
             positions = centre[axis] + offsets
             waves = np.exp(2j * np.pi * np.outer(positions, np.fft.fftfreq(n)))
-            # Contracting the first axis puts the new one last: after all, in order.
+            # Each contraction moves an axis to the end; after all, the order is
+            # restored.
             found = np.tensordot(found, waves.astype(np.complex64), axes=(0, 1))
         best = np.unravel_index(np.argmax(np.abs(found)), found.shape)
         centre = centre + offsets[np.asarray(best)]
@@ -220,21 +221,21 @@ def _along(line: np.ndarray, axis: int, ndim: int) -> np.ndarray:
 def drift(
     first: np.ndarray, other: np.ndarray, *, move: bool
 ) -> tuple[tuple[int, ...], float]:
-    """Return the shift that aligns `other` to `first`, and the correlation then.
+    """Find the shift of `other` onto `first`, and their correlation after it.
 
     Parameters
     ----------
     first, other
         Intensities of one shape, without NaN.
     move
-        False takes the shift as zero.
+        Search for the shift; False takes it as zero.
 
     Returns
     -------
     shift
         Whole voxels along each axis.
     correlation
-        Pearson's, of the square roots: the bright peak alone does not decide.
+        Pearson's, of the square roots, so that the bright peak does not dominate.
     """
     import scipy.fft
 

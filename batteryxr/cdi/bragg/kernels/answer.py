@@ -1,4 +1,4 @@
-"""From starts to one answer: each run and judged, the best overlaid and decomposed."""
+"""Run and judge starts; align, average and decompose the best ones."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Start:
-    """One start, as small as it is kept: the box around its support.
+    """Result of one start, stored as the box around its support.
 
     Parameters
     ----------
     box
-        The object, complex64, from `corner` on in an array of `shape` whose origin is
-        at ``n // 2``; the centre of the support lies there.
+        The object, complex64. It begins at `corner` in an array of `shape` with its
+        origin at ``n // 2``; the centre of the support lies there.
     support
-        Of the shape of `box`.
+        Support, of the shape of `box`.
     merits
-        By the names of `MERITS`.
+        Figures of merit by the names of `MERITS`.
     """
 
     box: np.ndarray
@@ -49,7 +49,7 @@ class Start:
     failed: str = ""
 
     def whole(self, box: np.ndarray) -> np.ndarray:
-        """Return a box in its place in the whole array."""
+        """Place a box in the whole array."""
         out = np.zeros(self.shape, box.dtype)
         place = zip(self.corner, box.shape, strict=True)
         out[tuple(slice(c, c + n) for c, n in place)] = box
@@ -63,12 +63,12 @@ def run(
     *,
     watch: Callable[[int, float], None] | None = None,
 ) -> Start:
-    """Run one start from the pattern's first object, and judge it."""
+    """Run one start from the initial object of the pattern, and judge it."""
     if not (pattern.intensity * pattern.used).any() or not pattern.support.any():
         why = "there are no counts, or the first support is empty"
         return _failed(pattern, np.full(settings.iterations, np.nan), why)
     moved = to_device(settings.device, purpose="phase retrieval")
-    # Where it is negative the field floats.
+    # A negative amplitude lets the field float.
     known = np.where(pattern.used, np.sqrt(pattern.intensity), np.float32(-1))
     amplitude, initial = moved(known), pattern.initial
     outcome = iterate(
@@ -125,16 +125,16 @@ def combine(
     Parameters
     ----------
     select
-        Figure of merit that ranks them.
+        Figure of merit that ranks the starts.
 
     Returns
     -------
     dict
-        ``object``, ``object_error``, ``support``, ``modes``, ``mode_weight``,
-        ``oversampling``, ``prtf``, ``blur``, ``left_out`` of the whole; the merits,
-        ``overlap`` with the best, ``rank`` (from 1; 0 is failed), ``support_voxels``
-        and ``residual`` by start.
-        NaN where all starts failed. Origins at ``n // 2``.
+        For the pattern: ``object``, ``object_error``, ``support``, ``modes``,
+        ``mode_weight``, ``oversampling``, ``prtf``, ``blur``, ``left_out``. For each
+        start: the merits, ``overlap`` with the best, ``rank`` (from 1; 0 is failed),
+        ``support_voxels`` and ``residual``. NaN where all starts failed. Origins at
+        ``n // 2``.
     """
     shape = pattern.intensity.shape
     merit = np.array([s.merits[select] for s in starts])
@@ -179,14 +179,14 @@ def combine(
 
 
 def _oversampling(best: Start | None, n: int) -> np.ndarray:
-    """Return the points of each axis over the extent of the support."""
+    """Return the points along each axis over the extent of the support."""
     if best is None:
         return np.full(n, np.nan)
     return np.array(best.shape) / np.array(best.support.shape)
 
 
 def _middle(blur: np.ndarray) -> np.ndarray:
-    """Cut out what an estimate of the blur can reach."""
+    """Cut out the region that an estimate of the blur can reach."""
     cut = tuple(
         slice(max(n // 2 - REACH, 1 - n % 2), n // 2 + REACH + 1) for n in blur.shape
     )
@@ -215,7 +215,7 @@ def _prtf(mean: np.ndarray, intensity: np.ndarray, measured: np.ndarray) -> np.n
 
 
 def _own_phase(rho: np.ndarray) -> np.ndarray:
-    """Give the brightest part of an object the mean phase 0."""
+    """Rotate the phase so that the brightest part of an object has mean phase 0."""
     mean = np.sum(rho * np.abs(rho), dtype=np.complex128)
     return rho * np.complex64(np.exp(-1j * np.angle(mean)))
 
@@ -223,8 +223,8 @@ def _own_phase(rho: np.ndarray) -> np.ndarray:
 def modes(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Decompose aligned objects into orthogonal modes.
 
-    The eigenvectors of the small Gram matrix of the objects combine them; the large
-    matrix over voxels is never formed.
+    The eigenvectors of the small Gram matrix combine the objects; the large matrix over
+    voxels is never formed.
 
     Parameters
     ----------
@@ -234,8 +234,8 @@ def modes(objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     modes : (n, ...) complex64
-        Orthogonal, largest first; their squared norms sum to those of the objects.
-        Each has the phase that suits the first object best.
+        Orthogonal, largest first; their squared norms have the same sum as the
+        objects'. Each has the phase that fits the first object best.
     weights : (n,) float64
         Fractions of the squared norm, summing to 1. One object seen n times: 1, 0, ...
     """

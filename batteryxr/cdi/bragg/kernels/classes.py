@@ -1,8 +1,8 @@
-"""The class of each voxel: between thresholds, or in a patch unlike the rest.
+"""Classes of voxels: between thresholds, or patches that differ from the rest.
 
-Patches differ from the rest of a crystal, to either side, state by state. What is usual
-in a crystal is the mode of its field, what is noise its roughness: no other state
-enters, so that a bad one hides nothing in the others.
+Patches lie above or below the usual value of a crystal, in each state separately. The
+usual value is the mode of the field, and the noise is its roughness. Other states do
+not enter, so that a bad one hides nothing in the others.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: A patch stands out by so many standard deviations of the smoothed field.
+#: Standard deviations of the smoothed field by which a patch stands out.
 _ABOVE = 5.0
 #: Width of the smoothing, in voxels.
 _SIGMA = 1.0
-#: Quantile of a patch that is its plateau; its edge is at half of that.
+#: Quantile of a patch that is its plateau; its edge is at half the plateau.
 _PLATEAU = 0.8
 #: Standard deviations of a normal distribution per median of its modulus.
 _MAD = 1.4826
-#: Its shortest interval that holds half of it, in standard deviations.
+#: Shortest interval with half of a normal distribution, in standard deviations.
 _HALF = 1.349
 
 
@@ -33,7 +33,7 @@ class Patches(NamedTuple):
     classes
         (i, j, k) 1 where the field is lower than usual, 3 where it is higher, else 0.
     inner, outer
-        The same with edges one standard deviation of noise farther in and out.
+        The same classes, with edges one standard deviation of noise farther in and out.
     """
 
     classes: np.ndarray
@@ -70,7 +70,7 @@ def patches(values: np.ndarray, minimum: int) -> Patches:
 
 
 def smoothed(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return a field smoothed within the crystal, and the noise that is left in it."""
+    """Return a field smoothed within the crystal, and the noise that remains."""
     from scipy import ndimage
 
     weight = ndimage.gaussian_filter(inside.astype(float), _SIGMA)
@@ -78,8 +78,8 @@ def smoothed(values: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, float]
     smooth = np.where(inside, smooth / np.maximum(weight, 1e-6), np.nan)
     rough = (values - smooth)[inside]
     rough = _MAD * float(np.median(np.abs(rough - np.median(rough))))
-    # What is usual scatters by the noise, and by whatever else is no patch; of what is
-    # rough the smoothing leaves a third, more or less as noise is correlated.
+    # Usual values scatter by the noise, and by whatever else is no patch. Smoothing
+    # leaves about a third of the roughness, depending on correlations of the noise.
     low, high = _half(np.sort(smooth[inside].astype(float)))
     return smooth, max((high - low) / _HALF, rough / 3)
 
@@ -93,7 +93,7 @@ def _half(ordered: np.ndarray) -> tuple[float, float]:
 
 
 def mode(values: np.ndarray) -> float:
-    """Return where values are densest: the shortest half, of that again, and so on.
+    """Find where values are densest, by taking the shortest half repeatedly.
 
     Robertson & Cryer, J. Am. Stat. Assoc. 69, 1012 (1974).
     """
@@ -122,7 +122,7 @@ def _regions(
         region = parts == number
         if region.sum() < minimum:
             continue
-        # Again and again: a wide foot would make the plateau low.
+        # Iterate: a wide foot would make the plateau low.
         edge = 0.5 * float(np.quantile(excess[region], 0.95))
         for _ in range(20):
             before, high = edge, excess[region & (excess > edge)]
@@ -143,7 +143,7 @@ def _piece(above: np.ndarray, region: np.ndarray) -> np.ndarray:
 
 
 def depths(inside: np.ndarray, basis: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Return how far places lie below the surface of a crystal.
+    """Return the depth of places below the surface of a crystal.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def depths(inside: np.ndarray, basis: np.ndarray, places: np.ndarray) -> np.ndar
     Returns
     -------
     numpy.ndarray
-        (m,) distance from the nearest voxel of the surface, and half a voxel more.
+        (m,) distance from the nearest voxel of the surface, plus half a voxel.
     """
     from scipy import ndimage
     from scipy.spatial import KDTree
@@ -209,7 +209,7 @@ def otsu(counts: np.ndarray, low: float, high: float, n_clusters: int) -> np.nda
     for cut in reversed(cuts):
         place = int(cut[place])
         found.append(place)
-    # An empty valley is one plateau of equal merit: cut in its middle.
+    # An empty valley has equal merit everywhere: cut it in the middle.
     edges = [_middle(counts, p) for p in reversed(found)]
     for a, b in itertools.pairwise(range(len(edges))):
         edges[b] = max(edges[b], edges[a] + 1e-9)

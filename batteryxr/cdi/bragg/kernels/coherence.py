@@ -1,4 +1,4 @@
-"""Partial coherence: the measured intensity is the coherent one, blurred.
+"""Partial coherence: an estimate of how the coherent intensity is blurred.
 
 Clark, Huang, Harder & Robinson, Nat. Commun. 3, 993 (2012): the blur is estimated
 together with the object, by Richardson-Lucy deconvolution.
@@ -17,22 +17,22 @@ from batteryxr.core.device import to_device_of
 if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
 
-#: Farthest that a blur reaches, in voxels.
+#: Largest reach of a blur, in voxels.
 REACH = 6
 
 
 class Coherence:
-    """The blur, and how it is estimated.
+    """Estimate of the blur of a pattern.
 
     Parameters
     ----------
     amplitude
         Square root of the measured intensity, float32, origin in the corner; negative
-        where nothing was measured: there the estimate learns nothing.
+        where nothing was measured: these voxels do not enter the estimate.
     reach
-        Farthest that the blur reaches, in voxels.
+        Largest reach of the blur, in voxels.
     sigma
-        Width of the Gaussian that the first estimate starts from, in voxels.
+        Width of the Gaussian that is the first estimate, in voxels.
     iterations
         Richardson-Lucy iterations per update.
     workers
@@ -52,21 +52,21 @@ class Coherence:
         self._iterations = iterations
         self._fft = _RealFourier(amplitude, workers)
         self._start = to_device_of(amplitude, _gaussian(amplitude.shape, reach, sigma))
-        #: Present estimate: sums to 1, origin in the corner; None before the first.
+        #: Current estimate: sums to 1, origin in the corner; None before the first.
         self.kernel: Array | None = None
         self._transfer: Array | None = None
 
     def blur(self, intensity: Array) -> Array:
-        """Return a coherent intensity as the present estimate blurs it."""
+        """Blur a coherent intensity with the current estimate."""
         if self.kernel is None:
             return intensity
         xp = array_namespace(intensity)
         blurred = self._fft.backward(self._fft.forward(intensity) * self._transfer)
-        # Rounding leaves values just below 0 where the coherent one is near 0.
+        # Rounding leaves values just below 0 where the coherent intensity is near 0.
         return xp.maximum(blurred, 1e-7 * xp.mean(blurred))
 
     def update(self, intensity: Array) -> None:
-        """Improve the estimate from a coherent intensity of the present object."""
+        """Improve the estimate with the coherent intensity of the current object."""
         xp = array_namespace(intensity)
         if self.kernel is None:
             self.take(self._start)
@@ -88,14 +88,14 @@ class Coherence:
             self.take(_centred(self.kernel * xp.maximum(gain, 0.0)))
 
     def take(self, kernel: Array) -> None:
-        """Take `kernel` as the present estimate."""
+        """Set `kernel` as the current estimate."""
         xp = array_namespace(kernel)
         self.kernel = kernel / xp.sum(kernel)
         self._transfer = self._fft.forward(self.kernel)
 
 
 class _RealFourier:
-    """Transforms of real arrays; NumPy arrays through scipy, which keeps float32."""
+    """Transforms of real arrays; NumPy arrays use scipy, which keeps float32."""
 
     def __init__(self, like: Array, workers: int) -> None:
         self._shape = tuple(like.shape)
@@ -117,8 +117,8 @@ class _RealFourier:
 
 
 def _centred(kernel: Array) -> Array:
-    # A blur that is shifted and an object that has a phase ramp are the same to the
-    # intensity; of all of these the symmetric blur is taken.
+    # A shifted blur and a phase ramp of the object have the same effect on the
+    # intensity: take the symmetric blur.
     xp = array_namespace(kernel)
     axes = tuple(range(kernel.ndim))
     mirrored = xp.roll(xp.flip(kernel, axis=axes), (1,) * kernel.ndim, axis=axes)

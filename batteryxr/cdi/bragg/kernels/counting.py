@@ -1,4 +1,4 @@
-"""What counts look like, and what is none: logarithms, zingers, gaps of zeros."""
+"""Checks of counts: logarithms, zingers, and gaps of zeros."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 #: A zinger exceeds the frames before and after, 3x3 pixels, by this factor and count.
 _TIMES, _COUNTS = 10.0, 50.0
-#: Nobody counts more photons than this.
+#: Largest plausible number of photons.
 _MOST = 1e30
-#: Counts that the neighbours of a gap of zeros have at least.
+#: Least counts in the rows beside a gap of zeros.
 _EXPECTED = 25.0
 
 
@@ -48,12 +48,12 @@ def not_counts(values: np.ndarray) -> str:
 
 
 def zingers(frames: np.ndarray) -> np.ndarray:
-    """Return the places (frame, row, column) of voxels that stand alone.
+    """Return the places (frame, row, column) of isolated bright voxels.
 
     Parameters
     ----------
     frames
-        Consecutive frames; the outer two only serve to compare.
+        Consecutive frames; the outer two only serve for comparison.
     """
     middle = frames[1:-1]
     alone = middle > _COUNTS
@@ -69,12 +69,12 @@ def zingers(frames: np.ndarray) -> np.ndarray:
 
 
 def zero_gaps(counts: np.ndarray) -> np.ndarray:
-    """Return the pixels of rows and columns that hold nothing but should.
+    """Return the pixels of empty rows and columns that should hold counts.
 
-    Between modules of a detector some formats write 0. Rows are a gap where they are 0
-    in all frames and the nearest rows with counts hold so many that this is no chance.
-    One row alone is none: between two fringes of a crystal there may be a row without
-    a photon. `dark_lines` finds those.
+    Some formats write 0 between the modules of a detector. Rows are a gap where they
+    are 0 in all frames and the nearest rows with counts hold too many for chance. A
+    single row is no gap: between two fringes of a crystal a row may be without a
+    photon. `dark_lines` finds single rows.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def dark_lines(counts: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     counts
-        As in `zero_gaps`.
+        See `zero_gaps`.
     """
     return _zeros(counts, 1) & ~_zeros(counts, 2)
 
 
 def _zeros(counts: np.ndarray, least: int) -> np.ndarray:
-    """Return pixels of at least so many rows or columns of zeros side by side."""
+    """Return the pixels in at least `least` adjacent rows or columns of zeros."""
     image = np.nan_to_num(counts).sum(axis=0, dtype=float)
     out = np.zeros(image.shape, bool)
     for axis in (0, 1):

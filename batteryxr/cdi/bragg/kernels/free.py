@@ -1,4 +1,4 @@
-"""Free voxels: measured, but held back from the retrieval, to judge it by."""
+"""Free voxels: measured voxels held out of the retrieval to judge it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def free_voxels(
     radius: float = 3.0,
     centre: float = 0.05,
 ) -> np.ndarray:
-    """Choose islands of voxels to hold back.
+    """Choose islands of voxels to hold out.
 
-    Neighbouring voxels of an oversampled pattern tell about one another, so single
-    voxels would be guessed from around them: islands are not. The centre is never
-    held back, since it carries the scale and the outline (Favre-Nicolin, Leake &
+    Neighbouring voxels of an oversampled pattern are correlated: a single held-out
+    voxel could be guessed from its neighbours, an island cannot. The centre is never
+    held out, since it carries the scale and the outline (Favre-Nicolin, Leake &
     Chushkin, Sci. Rep. 10, 2664 (2020)).
 
     Parameters
@@ -27,18 +27,18 @@ def free_voxels(
     shape
         Shape of the pattern.
     rng
-        Chooses the islands.
+        Random generator that chooses the islands.
     fraction
-        Fraction of the voxels, about.
+        Approximate fraction of the voxels.
     radius
-        Of an island, in voxels.
+        Radius of an island, in voxels.
     centre
-        Radius that is left out, in cycles per voxel (0.5 is the edge).
+        Radius of the region without islands, in cycles per voxel (0.5 is the edge).
 
     Returns
     -------
     numpy.ndarray of bool
-        True where a voxel is held back; origin in the corner.
+        True where a voxel is held out; origin in the corner.
     """
     chosen = np.zeros(shape, bool)
     if fraction == 0:
@@ -57,7 +57,7 @@ def radial_frequency(
 ) -> np.ndarray:
     """Return the distance from zero frequency, float32, origin in the corner.
 
-    In cycles per voxel, or per unit of `spacing`.
+    The unit is cycles per voxel, or cycles per unit of `spacing`.
     """
     steps = spacing or (1.0,) * len(shape)
     squared = np.zeros((1,) * len(shape), np.float32)

@@ -1,8 +1,8 @@
-"""Iterations of one start, and their two steps: modulus in Fourier space, support.
+"""Iterations of one start: the modulus step in Fourier space and the support step.
 
-Every voxel is touched once per step. NumPy arrays take a compiled loop that fuses the
-step into one pass over memory (in plain array operations the temporaries cost as much
-as a Fourier transform); arrays of other libraries take the same formula in array-API
+Each step touches every voxel once. NumPy arrays use a compiled loop that does the step
+in one pass over memory; in plain array operations the temporaries cost as much as a
+Fourier transform. Arrays of other libraries use the same formula in array-API
 operations.
 """
 
@@ -44,22 +44,21 @@ _TINY = np.float32(1e-24)
 
 @dataclass
 class Outcome:
-    """What iterations arrived at; arrays have their origin in the corner.
+    """Result of the iterations; arrays have their origin in the corner.
 
     Parameters
     ----------
     rho
-        Object inside its support, complex64, in units in which the squared modulus of
-        its unscaled transform is the intensity.
+        Object inside its support, complex64; the squared modulus of its unscaled
+        transform is the intensity.
     support
         Final support, bool.
     residual
         Amplitude residual sum(|F rho| - A)^2 / sum A^2 of every iteration.
     blur
-        Blur of the coherent intensity, origin in the corner; None where it was not
-        asked for.
+        Blur of the coherent intensity, origin in the corner; None unless asked for.
     failed
-        Why the start was given up; empty where it was not.
+        Why the start failed; empty if it did not.
     """
 
     rho: Array
@@ -84,14 +83,14 @@ def iterate(
     ----------
     amplitude
         Square root of the intensity, float32; negative where nothing was measured or
-        the voxel is held back as free: it floats there.
+        the voxel is held out: the field floats there.
     support
         First support, bool.
     settings
-        Schedule, support, coherence. The width of the smoothing reaches its last
-        value after four fifths.
+        Schedule, support, coherence. The smoothing width reaches its last value after
+        four fifths of the iterations.
     rng
-        Randomness of the threshold and the first object.
+        Random generator for the threshold and the initial object.
     initial
         Object to start from, complex64, on its own scale; None takes a random one.
     watch
@@ -125,7 +124,7 @@ def iterate(
         if watch is not None:
             watch(number, residual[number])
         done = number + 1
-        # Not after the last one: the object would be cut and could not answer.
+        # Not after the last iteration: the object would be cut and could not recover.
         if wrap.every and done % wrap.every == 0 and done < n:
             try:
                 support = shrink(p, support, done / (0.8 * n))
@@ -134,15 +133,15 @@ def iterate(
                 break
     xp = array_namespace(rho)
     # The answer is the object with measured modulus, within its support. The iterate
-    # itself may be something else: the difference map's is.
+    # may be something else, as in the difference map.
     rho = xp.where(support, p, xp.zeros_like(p))
     return Outcome(rho, support, residual, coherence and coherence.kernel, failed)
 
 
 class _Step:
-    """One iteration; returns the new iterate, the object with measured modulus, misfit.
+    """One iteration: returns new iterate, object with measured modulus, and misfit.
 
-    The transform works in one buffer, which therefore holds the second result.
+    The second result shares the buffer of the transform.
     """
 
     def __init__(
@@ -151,7 +150,7 @@ class _Step:
         self._fourier, self._amplitude = fourier, amplitude
         self._coherence = coherence
         self._buffer = empty(tuple(amplitude.shape), amplitude)
-        #: Whether the next iteration improves the estimate of the blur first.
+        #: Whether the next iteration first improves the estimate of the blur.
         self.learn = False
 
     def __call__(
@@ -189,7 +188,7 @@ class _Step:
     ) -> tuple[Array, Array, float]:
         # Elser, JOSA A 20, 40 (2003), with his optimal gammas: 1/beta for the modulus
         # and -1/beta for the support. The estimate of the object is the second
-        # projection: the iterate is none.
+        # projection, not the iterate.
         xp = array_namespace(rho)
         zero = xp.zeros_like(rho)
         p, _ = self._modulus(rho)
@@ -225,21 +224,22 @@ def _power(amplitude: Array) -> float:
 def replace_modulus(
     field: Array, amplitude: Array, scale: float, weight: float = 0.0
 ) -> tuple[Array, float]:
-    """Give a transform its measured modulus, or one between that and its own.
+    """Replace the modulus of a transform by the measured one, or by a compromise.
 
     Parameters
     ----------
     field
         Transform of the object, complex64; overwritten.
     amplitude
-        Measured modulus, float32, same shape; negative where nothing was measured:
-        there the field stays as it is.
+        Measured modulus, float32, same shape; negative where nothing was measured: the
+        field stays unchanged there.
     scale
         Factor on the result, for the transform that follows.
     weight
-        Of the modulus m that the field has: the new modulus a is the likeliest,
-        ``a**2 - n log(a**2) + weight * (a - m)**2`` at its least, n the counts. 0 takes
-        what was measured, in which a voxel without a photon has no amplitude for sure.
+        Weight of the present modulus m of the field. The new modulus a is the
+        likeliest: it minimises ``a**2 - n log(a**2) + weight * (a - m)**2``, with n the
+        counts. 0 takes the measured modulus, so that a voxel without a photon has no
+        amplitude.
 
     Returns
     -------
@@ -262,14 +262,14 @@ def replace_modulus(
 def replace_blurred(
     field: Array, blurred: Array, amplitude: Array, scale: float, weight: float = 0.0
 ) -> tuple[Array, float]:
-    """Give a transform its measured modulus where partial coherence blurs it.
+    """Replace the modulus of a transform that partial coherence blurs.
 
     The factor is amplitude / sqrt(blurred) (Clark et al., Nat. Commun. 3, 993 (2012)).
 
     Parameters
     ----------
     field, amplitude, scale, weight
-        As in `replace_modulus`.
+        See `replace_modulus`.
     blurred
         Intensity of `field` after the blur, float32.
 
@@ -287,7 +287,7 @@ def replace_blurred(
 def _with_modulus(
     field: Array, modulus: Array, amplitude: Array, scale: float, weight: float
 ) -> tuple[Array, float]:
-    """Scale a field from the modulus that it seems to have to the measured one."""
+    """Scale a field from its apparent modulus to the measured one."""
     xp = array_namespace(field)
     measured = amplitude >= 0
     one, zero = xp.ones_like(modulus), xp.zeros_like(modulus)

@@ -1,6 +1,6 @@
-"""How well an object fits, and how far it can be trusted.
+"""Figures of merit: how well an object fits, and how far it can be trusted.
 
-Patterns have their origin in the corner and are NumPy arrays: each is judged once.
+Patterns are NumPy arrays with their origin in the corner.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from batteryxr.cdi.bragg.kernels.free import radial_frequency
 
-#: Figures of merit of a start, all the better the smaller.
+#: Figures of merit of a start; smaller is better.
 Merit = Literal["amp_residual", "chi2", "llk", "llk_free"]
 MERITS: tuple[Merit, ...] = get_args(Merit)
 #: Signal-to-noise ratios of half a data set at the usual thresholds: at 1 bit and at
@@ -28,7 +28,7 @@ def amplitude_residual(
     Parameters
     ----------
     calculated, amplitude
-        Modulus of the object's transform, and the measured one.
+        Modulus of the object's transform, and the measured modulus.
     used
         Voxels that count.
     """
@@ -52,9 +52,9 @@ def log_likelihood(
 ) -> float:
     """Return the mean negative Poisson log-likelihood per voxel; 0 is a perfect fit.
 
-    mean(C - O + O ln(O / C)), with 0 ln 0 = 0: the likelihood against that of a model
-    that predicts every count exactly. Pure counting noise gives about 1/2 where counts
-    are high, less where they are below one.
+    mean(C - O + O ln(O / C)), with 0 ln 0 = 0: the likelihood relative to a model that
+    predicts every count exactly. Pure counting noise gives about 1/2 where counts are
+    high, and less where they are below one.
     """
     c = np.maximum(calculated[used].astype(np.float64), 1e-12)
     o = observed[used].astype(np.float64)
@@ -69,7 +69,7 @@ def log_likelihood(
 def matched_scale(
     calculated: np.ndarray, observed: np.ndarray, used: np.ndarray
 ) -> float:
-    """Return the factor that gives `calculated` the counts observed."""
+    """Return the factor that gives `calculated` the observed sum of counts."""
     total = float(calculated[used].sum(dtype=np.float64))
     return float(observed[used].sum(dtype=np.float64)) / total if total else 1.0
 
@@ -80,7 +80,7 @@ class Shells:
     Parameters
     ----------
     shape
-        Of the patterns.
+        Shape of the patterns.
     spacing
         Voxel size along each axis; frequencies are in cycles per its unit. Shells
         reach to the smallest of the axes' Nyquist frequencies.
@@ -109,7 +109,7 @@ class Shells:
         return sums[: self.count]
 
     def voxels(self, used: np.ndarray) -> np.ndarray:
-        """Return the number of used voxels of each shell."""
+        """Return the number of used voxels in each shell."""
         return np.bincount(self._index[used.ravel()], minlength=self.count + 1)[
             : self.count
         ]
@@ -122,7 +122,7 @@ def prtf(
 
     |mean of the transforms| over the measured amplitude: 1 where all starts agree on
     the phase and fit, 0 where their phases are random (Chapman et al., JOSA A 23, 1179
-    (2006)). Of one start it tells only how well it fits.
+    (2006)). For one start it only shows how well the start fits.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def correlation_threshold(n: np.ndarray, snr: float) -> np.ndarray:
     Parameters
     ----------
     n
-        Independent voxels of each shell.
+        Number of independent voxels in each shell.
     snr
         The ratio s of one of the two halves; see `SNR`.
     """
@@ -167,7 +167,7 @@ def crossing(frequency: np.ndarray, values: np.ndarray, threshold: np.ndarray) -
     """Return the frequency at which values first fall below a threshold.
 
     Interpolated linearly; NaN where they never do. The innermost shells hold too few
-    voxels to reach the threshold of few: falling starts from above.
+    voxels to reach their threshold, so the fall must begin above the threshold.
     """
     excess = values - threshold
     falls = np.flatnonzero((excess[:-1] >= 0) & (excess[1:] < 0))

@@ -1,4 +1,4 @@
-"""A measured pattern, ready to be phased, and how well an object fits it."""
+"""A measured pattern prepared for phase retrieval, and how well an object fits it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batteryxr.cdi.fourier import Fourier
 
 @dataclass(frozen=True)
 class Pattern:
-    """A pattern ready to be phased; its arrays have their origin in the corner.
+    """A pattern prepared for phase retrieval; arrays have their origin in the corner.
 
     Parameters
     ----------
@@ -25,13 +25,13 @@ class Pattern:
     used
         Measured voxels that the retrieval sees.
     free
-        Measured voxels that are held back.
+        Measured voxels that are held out.
     support
-        First support.
+        Initial support.
     initial
         Object to start from, complex64; None for random ones.
     left_out
-        Pixels in gaps of zeros, which were taken as not measured.
+        Number of pixels in gaps of zeros, taken as not measured.
     """
 
     intensity: np.ndarray
@@ -50,19 +50,19 @@ def prepare(
     support: np.ndarray | None = None,
     initial: np.ndarray | None = None,
 ) -> Pattern:
-    """Return a measured pattern, origin at ``n // 2``, ready to be phased.
+    """Prepare a measured pattern for phase retrieval.
 
     Parameters
     ----------
     intensity
         Counts; NaN where nothing was measured; origin at ``n // 2``.
     rng
-        Chooses the free voxels.
+        Random generator that chooses the free voxels.
     free
-        Their fraction.
+        Fraction of free voxels.
     support, initial
-        First support and object to start from, origin at ``n // 2``; without a
-        support it comes from the object's modulus, else from the autocorrelation.
+        Initial support and object, origin at ``n // 2``. Without a support it is taken
+        from the object's modulus, else from the autocorrelation.
     """
     volume = np.fft.ifftshift(np.asarray(intensity, np.float32))
     measured = np.isfinite(volume)
@@ -78,7 +78,7 @@ def prepare(
         first = autocorrelation_support(seen) if seen.any() else seen > 0
     else:
         first = np.fft.ifftshift(np.asarray(support, bool))
-        if initial is None:  # a random start lies where half supports can cut it
+        if initial is None:  # centre it, so that half supports can cut it
             first = rolled(first, [-c for c in centre(first)])
     return Pattern(counts, measured & ~held, held, first, initial)
 
@@ -106,7 +106,7 @@ def judge(
 
 
 def centre(support: np.ndarray) -> tuple[int, ...]:
-    """Return the centre of a support on a periodic array, whole voxels."""
+    """Return the centre of a support on a periodic array, in whole voxels."""
     found = []
     for axis, n in enumerate(support.shape):
         others = tuple(a for a in range(support.ndim) if a != axis)

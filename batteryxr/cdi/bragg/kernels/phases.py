@@ -1,4 +1,4 @@
-"""Phase without its jumps of 2 pi, the plane that lies in it, and its gradient."""
+"""Unwrapping of phases, planes in phases, and gradients of phases."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def unwrap(phase: np.ndarray, support: np.ndarray, unwrap_phase: Any) -> np.ndar
     Returns
     -------
     numpy.ndarray
-        Unwrapped, its mean within (-pi, pi]; NaN outside. Parts of the support that
-        do not touch lie within pi of the largest in the mean: between them the number
-        of turns cannot be known.
+        Unwrapped, its mean within (-pi, pi]; NaN outside. A part that does not touch
+        the largest part gets a mean within pi of it: the number of turns between them
+        is unknown.
     """
     from scipy import ndimage
 
@@ -49,14 +49,14 @@ def unwrap(phase: np.ndarray, support: np.ndarray, unwrap_phase: Any) -> np.ndar
 def unwrap_difference(
     field: np.ndarray, other: np.ndarray, support: np.ndarray, *, unwrap_phase: Any
 ) -> np.ndarray:
-    """Return the phase of one complex field less that of another, unwrapped.
+    """Return the unwrapped phase difference of two complex fields.
 
     Parameters
     ----------
     field, other
         (i, j, k) complex.
     support, unwrap_phase
-        As in `unwrap`.
+        See `unwrap`.
     """
     return unwrap(np.angle(field * np.conj(other)), support, unwrap_phase)
 
@@ -85,7 +85,7 @@ def plane(phase: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, float]:
     columns = [u - float(c) for u, c in zip(used, centre, strict=True)]
     matrix = np.stack([*columns, np.ones(len(used[0]))], axis=1)
     values = phase[used].astype(float)
-    # Normal equations: four columns of counts are as well conditioned as they come.
+    # Normal equations suffice: four columns of counts are well conditioned.
     solution = np.linalg.lstsq(matrix.T @ matrix, matrix.T @ values, rcond=None)[0]
     return solution[:3], float(solution[3])
 
@@ -93,7 +93,7 @@ def plane(phase: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, float]:
 def without_plane(
     phase: np.ndarray, slopes: np.ndarray, offset: float | np.ndarray
 ) -> np.ndarray:
-    """Return `phase` less a plane from `plane`."""
+    """Subtract a plane, as fitted by `plane`, from a phase."""
     out = phase - np.asarray(offset, phase.dtype)
     for axis, n in enumerate(phase.shape):
         line = slopes[axis] * (np.arange(n) - n // 2)
@@ -150,7 +150,7 @@ def _along(phase: np.ndarray, support: np.ndarray, weights: np.ndarray) -> np.nd
                     a, b, c = i + d0, j + d1, k + d2
                     if a < n0 and b < n1 and c < n2 and support[a, b, c]:
                         step = phase[a, b, c] - phase[i, j, k]
-                        # Wrapped: the cut that ends at a dislocation leaves no trace.
+                        # Wrapped, so that the cut at a dislocation leaves no trace.
                         slope += step - _TAU * np.round(step / _TAU)
                         count += 1
                     a, b, c = i - d0, j - d1, k - d2

@@ -1,10 +1,10 @@
-"""Replicas: what the same crystal would have given with other photons.
+"""Replicas: objects retrieved from counts drawn anew, to estimate errors.
 
-A parametric bootstrap: a crystal that could have given the counts stands for the truth;
-counts are drawn from its pattern, and phased from a random start. Replica less crystal
-then scatters as answer less truth does, with what iterations do to noise, what starts
-leave open and what the support cuts off (Efron & Tibshirani, An Introduction to the
-Bootstrap (1993), ch. 6).
+A parametric bootstrap: a crystal that could have given the counts stands for the truth.
+Counts are drawn from its pattern and phased from a random start. Replicas scatter
+around this crystal as answers scatter around the truth. The scatter includes the
+effects of noise, starts, iterations and support (Efron & Tibshirani, An Introduction to
+the Bootstrap (1993), ch. 6).
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from batteryxr.cdi.bragg.kernels.answer import Start
     from batteryxr.cdi.bragg.settings import RetrievalSettings
 
-#: Overlap with the answer below which a replica found another minimum.
+#: Overlap with the answer below which a replica is in another minimum.
 _ELSEWHERE = 0.8
-#: Fewest that tell a standard deviation, and the widest that misfit makes it, squared.
+#: Fewest replicas for a standard deviation, and largest widening by misfit, squared.
 _FEWEST, _WORST = 3, 4.0
-#: Residual over the usual one from which on a start would not have been chosen.
+#: Residual, over the median, above which a start would not have been chosen.
 _CHOSEN = 1.1
-#: Least part of the variance that averaging leaves.
+#: Smallest fraction of the variance that averaging leaves.
 _NARROWEST = 0.2
-#: Mean counts below which brightness makes no difference; next to nothing.
+#: Mean counts below which brightness makes no difference; and a tiny number.
 _FAINT, _DARK = 1e-2, 1e-12
 _GRADES = 64
-#: Part of what lies beside an answer that stays in its misfit; the rest is fitted away.
+#: Fraction of the part beside an answer that stays in the misfit; the rest is fitted.
 _LEFT = 0.6
-#: Replicas of the answer alone, which tell what misfit photons and iterations leave.
+#: Replicas of the answer alone, for the misfit left by photons and iterations.
 _PILOTS = 2
 
 
@@ -51,36 +51,36 @@ def replicas(
     *,
     settings: RetrievalSettings,
 ) -> tuple[np.ndarray, float]:
-    """Return objects phased from counts that were drawn anew.
+    """Retrieve objects from counts that are drawn anew.
 
-    What replicas differ by is widened where the answer fits its counts worse than they
-    fit theirs, and by Student's factor for their number; it is narrowed as the answer
-    is a mean of several starts.
+    Deviations of replicas are widened where the answer fits its counts worse than the
+    replicas fit theirs, and by Student's factor for their number. They are narrowed
+    since the answer is a mean of several starts.
 
     Parameters
     ----------
     rho
         (i, j, k) the answer, complex64, origin at ``n // 2``.
     counts
-        (i, j, k) measured; NaN where nothing was.
+        (i, j, k) measured counts; NaN where nothing was measured.
     blur
-        Blur of the pattern on odd numbers of voxels round 0; a single one is none.
+        Blur of the pattern on odd numbers of voxels round 0; a single voxel is no blur.
     averaged
-        Sum over voxels of the variance between starts that averaging the best of them
-        took out of the answer; a replica is one start, and still has it.
+        Variance between starts, summed over voxels, that averaging the best of them
+        removed from the answer. A replica is one start, and still has it.
     number
-        Of the pattern, from 0: each has random numbers of its own.
+        Number of the pattern, from 0; each pattern has its own random numbers.
     settings
         Iterations, number of replicas and seed.
 
     Returns
     -------
     replicas
-        (n, i, j, k) complex64, aligned to the answer; NaN where one lost its support,
-        or ended elsewhere: of an answer that is the best of several starts that tells
-        nothing.
+        (n, i, j, k) complex64, aligned to the answer. NaN where a replica lost its
+        support or ended in another minimum: it says nothing about an answer that is the
+        best of several starts.
     worse
-        Amplitude residual of the answer over the mean one of the replicas.
+        Amplitude residual of the answer over the mean residual of the replicas.
     """
     plain = Crystals.of(rho, counts, blur)
     out = np.full((settings.n_starts, *rho.shape), np.nan, np.complex64)
@@ -94,7 +94,7 @@ def replicas(
     def repeat(
         crystals: Crystals, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Start]:
-        """Return a crystal, counts drawn from it, what they give, and the start."""
+        """Return a crystal, counts drawn from it, the retrieved object, the start."""
         crystal, mean = crystals.draw(rng)
         drawn = np.where(measured, rng.poisson(mean), np.nan)
         start = run(prepare(drawn, rng, free=settings.select.free), settings, rng)
@@ -117,14 +117,14 @@ def replicas(
             out[k] = laid.field - crystal
             residuals[k] = start.merits["amp_residual"]
     found = np.isfinite(residuals)
-    if averaged > 0 and found.any():  # the answer is of chosen starts: so are replicas
+    if averaged > 0 and found.any():  # choose replicas, as starts were chosen
         out[residuals > _CHOSEN * np.nanmedian(residuals)] = np.nan
     kept = np.isfinite(out.reshape(len(out), -1)[:, 0])
     n = int(kept.sum())
     if n < _FEWEST:
         return np.full_like(out, np.nan), np.nan
     worse = own / float(np.mean(residuals[kept]))
-    # Student's quantile of one standard deviation, Cornish and Fisher's expansion.
+    # Student's quantile for one standard deviation, by Cornish and Fisher's expansion.
     student = 1 + 0.5 / n + 0.25 / n**2
     factor = student * np.sqrt(min(max(worse, 1.0), _WORST))
     scatter = float(np.nansum(np.abs(out[:, rho != 0]) ** 2)) / n
@@ -142,9 +142,9 @@ class Crystals:
     field
         Transform of the answer over its modulus, origin in the corner.
     along
-        The modulus, with what the counts have beyond photons.
+        The modulus, with what the counts show beyond photon noise.
     across
-        Standard deviation of what is drawn across it.
+        Standard deviation of the random part at right angles to it.
     """
 
     field: np.ndarray
@@ -162,19 +162,19 @@ class Crystals:
         return cls(field / np.maximum(whole, _DARK), modulus, np.zeros_like(modulus))
 
     def beside(self, counts: np.ndarray, usual: np.ndarray) -> Crystals:
-        """Return the answer with as much beside it as its misfit shows beyond replicas.
+        """Add to the answer what its misfit shows beyond that of replicas.
 
-        What a crystal has outside any support (fringes that end at the edge of the
-        detector ring around its surface) no answer has, and replicas of the answer
-        alone would not miss it. Along the amplitude the counts tell it; across, where
-        they tell nothing, as much is drawn.
+        A crystal has a part outside any support (fringes that end at the edge of the
+        detector ring around its surface). No answer has it, and replicas of the answer
+        alone would not miss it. Along the amplitude the counts give this part; across,
+        where the counts say nothing, as much is drawn at random.
 
         Parameters
         ----------
         counts
-            As measured; NaN where nothing was.
+            Measured counts; NaN where nothing was measured.
         usual
-            `squares` of replicas of the answer alone.
+            `squares` for replicas of the answer alone.
         """
         seen = np.fft.ifftshift(counts)
         measured = np.isfinite(seen)
@@ -201,10 +201,10 @@ class Crystals:
 def amplitudes(
     rho: np.ndarray, counts: np.ndarray, blur: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the amplitude of an object on the scale of its counts, and theirs.
+    """Return the amplitudes of an object, scaled to its counts, and of the counts.
 
-    Both have their origin in the corner; that of the counts is NaN where nothing was
-    measured.
+    Both have their origin in the corner; amplitudes of the counts are NaN where nothing
+    was measured.
     """
     import scipy.fft
 
@@ -216,7 +216,7 @@ def amplitudes(
 
 
 def squares(modulus: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
-    """Return the mean square misfit of amplitudes by grade of brightness."""
+    """Return the mean square misfit of amplitudes for each grade of brightness."""
     measured = np.isfinite(amplitude)
     known = _grade(modulus)[measured]
     off = (amplitude - modulus)[measured].astype(float)
@@ -225,13 +225,13 @@ def squares(modulus: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
 
 
 def _grade(modulus: np.ndarray) -> np.ndarray:
-    """Return the brightness in powers of two, by which photons and misfit go."""
+    """Return the brightness in powers of two; photon noise and misfit follow it."""
     above = np.maximum(modulus**2, _FAINT) / _FAINT
     return np.minimum(np.log2(above).astype(int), _GRADES - 1)
 
 
 def _blurred(intensity: np.ndarray, blur: np.ndarray) -> np.ndarray:
-    """Return a pattern, origin in the corner, as partial coherence blurs it."""
+    """Blur a pattern, origin in the corner, by partial coherence."""
     if blur.size == 1:
         return intensity
     coherence = Coherence(intensity)

@@ -1,4 +1,4 @@
-"""Schedules of phase retrieval in a notation that reads like the methods section."""
+"""Schedules of phase retrieval, written as in a methods section."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def parse(text: str, beta: float = 0.9) -> tuple[Stage, ...]:
     Parameters
     ----------
     text
-        Numbers of iterations and algorithms, joined by ``+``; repeated groups in
-        brackets, ``"3*(20*ER + 180*HIO) + 20*ER"`` (the ``*`` may be left out); a
-        feedback of its own behind the name, ``"200 HIO(0.75)"``.
+        Numbers of iterations and algorithms, joined by ``+``. Groups in brackets may be
+        repeated, ``"3*(20*ER + 180*HIO) + 20*ER"`` (the ``*`` may be left out). A
+        feedback follows the name in brackets, ``"200 HIO(0.75)"``.
     beta
-        Feedback where the text names none.
+        Feedback where the text gives none.
 
     Raises
     ------
     ArgumentError
-        If the text is no schedule; it says at which character and what is known.
+        If the text is no schedule; the message says where, and what is expected.
     """
     parser = _Reader(text, beta)
     stages = parser.total()

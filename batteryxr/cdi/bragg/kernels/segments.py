@@ -1,4 +1,4 @@
-"""Connected regions of one class, their shapes, and how they carry over."""
+"""Connected regions of one class: their shapes, and matches between states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from batteryxr.cdi.bragg.kernels.classes import Patches, depths, patches
 
-#: Part of the smaller of two domains that both hold, above which they are one.
+#: Shared fraction of the smaller of two domains above which they are the same.
 _SAME = 0.2
 
 
@@ -21,23 +21,23 @@ def segment(
     minimum: int,
     room: int,
 ) -> tuple[Any, ...]:
-    """Give numbers to connected regions of one class, the largest first.
+    """Give numbers to the connected regions of each class, the largest first.
 
     Parameters
     ----------
     values
         (i, j, k); NaN outside.
     crystal
-        (i, j, k) bool, with parts that have no value: it has the surface.
+        (i, j, k) bool; includes parts without a value, and defines the surface.
     basis
         (3, 3) step of each index in space (nm): axis, then (x, y, z).
     edges
-        (e,) increasing values between classes; None for patches that differ from what
-        is usual in this volume, which are of class 0 and 2.
+        (e,) increasing values between classes. None finds patches that differ from the
+        usual value of this volume; they are of class 0 and 2.
     minimum
         Fewest voxels of a region.
     room
-        Rows of the tables.
+        Number of rows of the tables.
 
     Returns
     -------
@@ -49,10 +49,10 @@ def segment(
         (room, 3) in space, from index ``n // 2``; the axis has unit length, and is NaN
         for fewer than four voxels.
     depth
-        (room,) of the centre below the surface.
+        (room,) depth of the centre below the surface.
     errors
-        (room, 5) of size, centre (largest component), depth, and angle of the axis
-        (deg) and mean, by edges that noise moves; NaN for given edges.
+        (room, 5) errors of size, centre (largest component), depth, angle of the axis
+        (deg) and mean, from edges that noise moves; NaN for given edges.
     found
         Number of regions, also beyond `room`.
     """
@@ -76,7 +76,7 @@ def _errors(
     numbers: np.ndarray,
     of: tuple[Patches, int],
 ) -> np.ndarray:
-    """Return how far numbers of each patch move as its edge goes in and out."""
+    """Return the change of each patch's properties as its edge moves in and out."""
     found, room = of
     out = np.full((room, 5), np.nan)
     pixel = float(np.cbrt(abs(np.linalg.det(basis))))
@@ -93,7 +93,7 @@ def _errors(
         turn = np.degrees(np.arccos(min(1.0, abs(float(a0 @ a1)))))
         shell = pixel / np.sqrt(12.0)
         out[row] = (
-            # An edge is known to a tenth of a voxel all round, as a ball has it.
+            # As for a ball: the edge is known to a tenth of a voxel all round.
             np.hypot((s1 - s0) / 2, 0.48 * pixel**3 * own.sum() ** (2 / 3)),
             np.hypot(np.abs(c1 - c0).max() / 2, shell / np.cbrt(own.sum())),
             np.hypot((d1 - d0) / 2, shell),
@@ -104,7 +104,7 @@ def _errors(
 
 
 def _grown(classes: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Return what of a class is connected with a patch."""
+    """Return the part of a class that is connected with a patch."""
     from scipy import ndimage
 
     parts, _ = ndimage.label(classes)
@@ -115,7 +115,7 @@ def _grown(classes: np.ndarray, own: np.ndarray) -> np.ndarray:
 def _measures(
     values: np.ndarray, crystal: np.ndarray, basis: np.ndarray, where: np.ndarray
 ) -> Any:
-    """Return size, centre, depth, axis and mean of a region; None of few voxels."""
+    """Return size, centre, depth, axis and mean of a region; None for few voxels."""
     if where.sum() < 4:
         return None
     middle = np.array([n // 2 for n in values.shape])
@@ -179,7 +179,7 @@ def follow(
     Returns
     -------
     overlap
-        (room, room) common voxels over those of either.
+        (room, room) voxels in both over voxels in either.
     later
         (room,) number of the match of the same class, 0 for none.
     growth, migration, rotation
@@ -209,14 +209,14 @@ def follow(
 def chains(
     numbers: list[np.ndarray], level: np.ndarray, size: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Follow domains through all states, over states in which one is not seen.
+    """Follow domains through all states, also through those where one is not seen.
 
     Parameters
     ----------
     numbers
         (i, j, k) numbers of the domains of each state, 0 for none.
     level, size
-        (state, room) class and size of each.
+        (state, room) class and size of each domain.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def chains(
         places = [np.flatnonzero(now == k + 1) for k in range(level.shape[1])]
         known = [k for k, place in enumerate(places) if place.size]
         taken: set[int] = set()
-        # The largest first: it goes on with the number where one splits.
+        # Largest first: where a domain splits, the largest part keeps the number.
         for k in sorted(known, key=lambda k: -size[state, k]):
             shares = [
                 np.isin(places[k], place).sum() / min(place.size, places[k].size)

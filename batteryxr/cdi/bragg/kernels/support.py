@@ -1,6 +1,6 @@
-"""Supports: where the object may be. First guess, shrink-wrap, gaps.
+"""Supports of objects: initial support, shrink-wrap, and gaps.
 
-All arrays have their origin in the corner, as Fourier transforms have it.
+All arrays have their origin in the corner, as in Fourier transforms.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
 
 
-#: Standard deviations above the mean of what lies outside that a voxel inside stands
-#: out by; but never more than this part of the rms inside.
+#: Standard deviations above the mean outside that a voxel inside must exceed, but at
+#: most this fraction of the rms inside.
 _ABOVE, _AT_MOST = 3.0, 0.6
 
 
@@ -29,11 +29,11 @@ class LostSupport(Exception):
 def autocorrelation_support(
     intensity: np.ndarray, *, threshold: float = 0.1
 ) -> np.ndarray:
-    """Return a first support from the autocorrelation of the object.
+    """Return an initial support from the autocorrelation of the object.
 
     The autocorrelation is the inverse transform of the intensity and reaches twice as
-    far as the object: its part above `threshold` that is connected with the centre,
-    smoothed by one voxel, holds the object somewhere.
+    far as the object. Smoothed by one voxel, its part above `threshold` that is
+    connected with the centre contains the object.
 
     Parameters
     ----------
@@ -54,16 +54,16 @@ def autocorrelation_support(
     spread = ndimage.gaussian_filter(spread / spread.max(), 1.0, mode="wrap")
     centre = tuple(n // 2 for n in intensity.shape)
     near = spread > threshold
-    near[centre] = True  # smoothing may leave less there: then it is all that is near
+    near[centre] = True  # smoothing may put it below the threshold
     parts, _ = ndimage.label(near)
     return scipy.fft.ifftshift(parts == parts[centre])
 
 
 def half(support: Array) -> Array:
-    """Return the support without its halves along the last two axes.
+    """Cut the support in half along each of the last two axes.
 
-    A few iterations in it favour one of the two conjugate twins, between which the
-    intensity cannot decide (Guizar-Sicairos & Fienup, JOSA A 29, 2367 (2012)).
+    A few iterations in the cut support favour one of the two conjugate twins, which the
+    intensity cannot distinguish (Guizar-Sicairos & Fienup, JOSA A 29, 2367 (2012)).
     """
     xp = array_namespace(support)
     for axis in range(max(0, support.ndim - 2), support.ndim):
@@ -87,10 +87,10 @@ def gaps(missing: np.ndarray, minimum: int) -> np.ndarray:
 
 
 class Shrinking:
-    """Shrink-wrap: updates a support from the object's own smoothed modulus.
+    """Shrink-wrap: updates a support from the smoothed modulus of the object.
 
     Marchesini et al., Phys. Rev. B 68, 140101 (2003), with the threshold relative to
-    the rms inside the present support, which does not chase a single bright voxel.
+    the rms inside the current support, which does not follow a single bright voxel.
 
     Parameters
     ----------
@@ -123,14 +123,14 @@ class Shrinking:
         rho
             Object, complex64.
         support
-            Present support, bool.
+            Current support, bool.
         progress
             0 at the first update, 1 at the last.
 
         Raises
         ------
         LostSupport
-            If the new one is smaller or larger than `fractions` allow.
+            If the new support is smaller or larger than `fractions` allow.
         """
         xp = array_namespace(rho)
         first, last = self._sigma
@@ -164,7 +164,7 @@ class Shrinking:
 
 
 def _noise(smooth: Array, inside: Array) -> float:
-    """Return what the modulus outside, all noise, reaches hardly anywhere."""
+    """Return a level that noise outside the support hardly ever exceeds."""
     xp = array_namespace(smooth)
     count = math.prod(smooth.shape) - float(xp.sum(inside))
     if count < 1:
@@ -178,7 +178,7 @@ def _noise(smooth: Array, inside: Array) -> float:
 def body(
     amplitude: np.ndarray, around: np.ndarray, *, threshold: float = 0.5
 ) -> np.ndarray:
-    """Return where a crystal is, from its amplitude against that of its own core.
+    """Find the crystal from its amplitude relative to that of its core.
 
     Parameters
     ----------
@@ -187,7 +187,8 @@ def body(
     around
         (i, j, k) bool, a support that may be too large.
     threshold
-        Of the core's amplitude: half lies on the surface, however blurred it is.
+        Fraction of the core's amplitude: half lies on the surface, however blurred it
+        is.
     """
     from scipy import ndimage
 

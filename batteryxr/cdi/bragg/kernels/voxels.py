@@ -1,4 +1,4 @@
-"""The skewed voxels of a rocking curve: scattering vectors, steps, values on a cube.
+"""Skewed voxels of a rocking curve: scattering vectors, steps, resampling.
 
 Vectors are (x, y, z) in the laboratory: z along the beam, y up, right-handed.
 """
@@ -22,7 +22,7 @@ class Setup:
     sample, detector
         (axis, angle in deg) of each circle, the outermost first; axes such as "y+".
     rocking
-        Which of the sample circles rocks.
+        Index of the sample circle that rocks.
     rows, columns
         Directions of the detector's axes at zero, such as "y-".
     wavevector
@@ -54,7 +54,7 @@ def rotation(axis: str, angle: float) -> np.ndarray:
 
 
 def carried(circles: tuple[tuple[str, float], ...]) -> np.ndarray:
-    """Return the rotation of what sits on the innermost circle."""
+    """Return the rotation of an object on the innermost circle."""
     total = np.eye(3)
     for axis, angle in circles:
         total = total @ rotation(axis, angle)
@@ -64,17 +64,17 @@ def carried(circles: tuple[tuple[str, float], ...]) -> np.ndarray:
 def scattering_vector(
     setup: Setup, rocking: np.ndarray, row: np.ndarray, column: np.ndarray
 ) -> np.ndarray:
-    """Return Q in the crystal, as the laboratory sees it at the curve's centre.
+    """Return Q in the crystal, as seen in the laboratory at the curve's centre.
 
-    A pixel sees one Q of the laboratory; rocking turns the crystal under it, so that
-    in the crystal Q turns the other way.
+    A pixel sees one Q in the laboratory. Rocking turns the crystal, so that in the
+    crystal Q turns the other way.
 
     Parameters
     ----------
     setup
         The diffractometer.
     rocking, row, column
-        Angle from the centre (deg) and pixels from the one at the detector's angles;
+        Angle from the centre (deg), and pixels from the pixel at the detector's angles;
         shapes that broadcast.
 
     Returns
@@ -91,7 +91,7 @@ def scattering_vector(
     )
     scattered = flat / np.linalg.norm(flat, axis=-1, keepdims=True)
     q = setup.wavevector * (scattered @ arm.T - unit("z+"))
-    # About the rocking axis where the circles that carry it have put it.
+    # Rotate about the rocking axis, as oriented by the circles that carry it.
     outer = carried(setup.sample[: setup.rocking])
     n = outer @ unit(setup.sample[setup.rocking][0])
     a = -np.deg2rad(rocking)[..., None]
@@ -111,7 +111,7 @@ def steps(
     centre
         Rocking angle (deg), row and column of the centre.
     spacing
-        Degrees and pixels from one index to the next; negative where they fall.
+        Degrees and pixels from one index to the next; negative where they decrease.
 
     Returns
     -------
@@ -165,7 +165,7 @@ class SpaceGrid(NamedTuple):
 def resample(
     values: np.ndarray, voxel: np.ndarray, *, grid: SpaceGrid, order: int
 ) -> np.ndarray:
-    """Return values on a right-angled grid.
+    """Interpolate values onto a right-angled grid.
 
     Parameters
     ----------
@@ -174,15 +174,15 @@ def resample(
     voxel
         (3, 3) step of each index, (axis, (x, y, z)).
     grid
-        Where to interpolate.
+        Grid of the result.
     order
-        Of the spline.
+        Order of the spline.
 
     Returns
     -------
     numpy.ndarray
-        Zero or False outside the volume; NaN there, and outside the support, for
-        real values that have NaN.
+        Zero or False outside the volume. Real values that have NaN get NaN outside the
+        volume and outside the support.
     """
     # (z, y, x) in steps of the grid -> (x, y, z) in space -> indices of the volume.
     matrix = np.linalg.inv(np.asarray(voxel, float).T)[:, ::-1] * grid.step
@@ -211,8 +211,8 @@ def resample(
         return move(values, 0)
     if values.dtype.kind == "c" or not np.isnan(values).any():
         return move(values, order).astype(values.dtype, copy=False)
-    # Weighted by the support, linear: nothing of the outside enters, and the values
-    # go on to the surface.
+    # Linear, weighted by the support: nothing from outside enters, and the values
+    # extend up to the surface.
     inside = np.isfinite(values)
     weight = move(inside.astype(values.dtype), 1)
     moved = move(np.where(inside, values, 0), 1)

@@ -1,4 +1,4 @@
-"""A trained network as the user chooses it, and the guess that it gives each start."""
+"""A trained network as chosen by the user, and its guess for each start."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Which network guesses the object, and how far it learns the pattern first.
+    """Choice of the network that guesses the object, and of its refinement.
 
     Parameters
     ----------
     weights
-        File of weights; None takes those that come with batteryxr. Others are made by
-        ``benchmarks/truth/train_learned.py``.
+        File of weights. None takes the weights that come with batteryxr. Make others
+        with ``benchmarks/truth/train_learned.py``.
     refine
-        Steps in which the network learns this one pattern, some 0.2 CPU s each.
+        Number of steps in which the network is trained on this pattern, some 0.2 CPU s
+        each.
     rate
-        Of Adam in the refinement, at its first step; 0.001 is usual.
+        Learning rate of Adam at the first step of the refinement; 0.001 is usual.
 
     Raises
     ------
@@ -53,16 +54,16 @@ class Network:
 
 @dataclass(frozen=True)
 class Guess:
-    """What the network gives each start; plain values that travel to workers.
+    """Guess of the network for each start; plain values that travel to workers.
 
     Parameters
     ----------
     network
-        As the user chose it.
+        Network as chosen by the user.
     checksum
-        Of the weights: tells starts in a store apart.
+        Checksum of the weights, which distinguishes starts in a store.
     device
-        Of PyTorch.
+        Device of PyTorch.
     """
 
     network: Network
@@ -72,7 +73,7 @@ class Guess:
     def __call__(
         self, pattern: Pattern, number: int, watch: Callable[[int, float], None]
     ) -> Pattern:
-        """Return the pattern with the first object and support of a start."""
+        """Return the pattern with the initial object and support of a start."""
         from batteryxr.cdi.bragg.learned.kernels.network import with_guess
 
         return with_guess(

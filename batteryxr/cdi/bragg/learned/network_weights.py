@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: Version of the format; of the names and shapes of the arrays.
+#: Version of the format, and of the names and shapes of the arrays.
 FORMAT = "batteryxr network 1"
 _ABOUT = "about"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Arrays by name, float32, and how they came to be.
+    """Arrays by name, float32, with notes on their training.
 
     Parameters
     ----------
     arrays
         Kernels, biases, gains and shifts.
     about
-        What the training noted: ``seed``, ``crystals``, losses and the like.
+        Notes on the training: ``seed``, ``crystals``, losses and the like.
     checksum
         First 16 digits of the SHA-256 of names, shapes and numbers.
     """
@@ -59,7 +59,7 @@ def read_weights(path: str | Path | None = None) -> Weights:
     ArgumentError
         If there is no such file.
     FileFormatError
-        If the file is none of weights, or was damaged.
+        If the file holds no weights, or was damaged.
     """
     if path is None:
         with as_file(

@@ -1,4 +1,4 @@
-"""Phase retrieval that starts from what a trained network says about the pattern."""
+"""Phase retrieval that starts from the guess of a trained network."""
 
 from __future__ import annotations
 
@@ -39,44 +39,44 @@ def retrieve_learned(
 ) -> xr.Dataset:
     """Retrieve the phase of Bragg peaks, starting from a trained network's guess.
 
-    Lazy for dask data, as `retrieve` is. Needs PyTorch: ``batteryxr[ml]``.
+    Lazy for dask data, like `retrieve`. Needs PyTorch: ``batteryxr[ml]``.
 
-    The network was trained on simulated crystals. It answers with the object at low
-    resolution; where asked to, it then learns the measured pattern alone, by the
-    misfit of moduli; then iterations as those of `retrieve` polish the object at full
+    The network was trained on simulated crystals. It returns the object at low
+    resolution. On request it is then trained on the measured pattern alone, by the
+    misfit of moduli. Iterations as in `retrieve` then polish the object at full
     resolution.
 
     Parameters
     ----------
     volume
-        As in `retrieve`. Any shape: the pattern is resampled to the network's 32^3
-        points so that the object, whose extent its autocorrelation tells, fills about
-        a third of them along each axis. Unmeasured voxels are filled from those around
-        for the network, and do not count in its misfit.
+        See `retrieve`; any shape. The pattern is resampled to the network's 32^3 points
+        so that the object, whose extent follows from its autocorrelation, fills about a
+        third of them along each axis. For the network, unmeasured voxels are filled
+        from their neighbours; they do not count in its misfit.
     schedule
-        Iterations from the network's object on; None returns the network's own.
+        Iterations after the network's object; None returns the network's object.
     n_starts
-        Orientations, of 48, in which the network is shown the pattern. Each gives a
-        guess of its own, and a start.
+        Number of orientations, of 48, in which the pattern is shown to the network.
+        Each gives its own guess, and one start.
     select
-        As in `retrieve`. Free voxels are hidden from the network as well.
+        See `retrieve`. Free voxels are hidden from the network as well.
     seed
-        Of the free voxels.
+        Seed of the free voxels.
     network
-        Its weights, and how far it learns the pattern.
+        Weights of the network, and its refinement.
     support, coherence_every
-        As in `retrieve`. The first support is that of the guess, which is one of the
-        twins already: no `twin_break`.
+        See `retrieve`. The first support is that of the guess, which is already one of
+        the twins: `twin_break` must be 0.
     device
         ``"cpu"``, or a device of PyTorch, such as ``"cuda"``.
     store, group, progress
-        As in `retrieve`.
+        See `retrieve`.
 
     Returns
     -------
     xarray.Dataset
-        As that of `retrieve`; ``residual`` at iteration 0 is that of the network's
-        object within its support. ``attrs["network"]`` tells which weights.
+        See `retrieve`. ``residual`` at iteration 0 belongs to the network's object
+        within its support. ``attrs["network"]`` identifies the weights.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def retrieve_learned(
     DimensionError
         If the three axes of a rocking curve are missing.
     FileFormatError
-        If the file of weights is none, or damaged.
+        If the file holds no weights, or is damaged.
     MissingDependencyError
         If PyTorch is not installed.
     StoreError
@@ -97,9 +97,9 @@ def retrieve_learned(
     Notes
     -----
     The weights were trained on a CPU, in 15 minutes, on 24,800 crystals: a small
-    network. What they are worth, on ten simulated crystals of 64^3 voxels that they
-    never saw (``benchmarks/truth/learned.py``; overlap with the truth, median and
-    worst of five; CPU seconds on one thread):
+    network. The table shows its use on ten simulated crystals of 64^3 voxels outside
+    the training set (``benchmarks/truth/learned.py``; overlap with the truth, median
+    and worst of five; CPU seconds on one thread):
 
     ======================================== ============= ============= =====
     way                                      weak phase    strong phase  CPU s
@@ -117,13 +117,13 @@ def retrieve_learned(
     random, 200 HIO + 200 RAAR + 100 ER, 4   0.998 (0.996) 0.997 (0.996)   4.2
     ======================================== ============= ============= =====
 
-    The phase reaches 1 to 1.5 rad (weak) or 3 to 3.5 rad (strong). So it helps where
-    many patterns are phased in few iterations, above all of strongly strained
-    crystals, which random starts then miss; alone it is no answer. Refinement betters
-    the network's own object but not what iterations make of it. `retrieve` with four
-    starts of 500 iterations remains the most reliable; on a measured gold crystal 100
-    iterations came to an amplitude residual of 0.0147 from the network and 0.0131
-    from a random start.
+    The phase reaches 1 to 1.5 rad (weak) or 3 to 3.5 rad (strong). The network helps
+    where many patterns are phased in few iterations, above all for strongly strained
+    crystals, which random starts then miss. Alone it is not enough. Refinement improves
+    the network's own object but not the result of the iterations. `retrieve` with four
+    starts of 500 iterations remains the most reliable. On a measured gold crystal 100
+    iterations reached an amplitude residual of 0.0147 from the network and 0.0131 from
+    a random start.
 
     Two decoders: Chan et al., Appl. Phys. Rev. 8, 021407 (2021). Misfit in place of
     labels: Yao et al., npj Comput. Mater. 8, 124 (2022). Refinement on one pattern,

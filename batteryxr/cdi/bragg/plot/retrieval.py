@@ -1,4 +1,4 @@
-"""Plots of retrieved objects: slices, how far to trust them, and how starts went."""
+"""Plots of retrieved objects: slices, transfer function, correlation, starts."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def plot_slices(
     Parameters
     ----------
     crystal
-        A result of `retrieve` or an object of it, for one state; complex, on the
-        three axes of `retrieve` or ``(z, y, x)``.
+        A result of `retrieve` or its object, for one state; complex, on the three axes
+        of `retrieve` or ``(z, y, x)``.
     threshold
         Fraction of the largest modulus below which no phase is drawn.
     at
         Indices of the voxel; None takes the centre of the modulus.
     limits
-        Of the colours of the phase, rad; None takes
-        as much on both sides of 0 as the drawn phase needs.
+        Limits of the phase colours, rad. None takes limits symmetric around 0 that
+        cover the drawn phase.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def plot_fsc(data: xr.Dataset) -> holoviews.Overlay:
 
 @checked
 def plot_starts(crystal: xr.Dataset) -> holoviews.Overlay:
-    """Plot how the amplitude residual of every start fell; the best one thick.
+    """Plot the amplitude residual of each start over iterations; the best one thick.
 
     Reads the residuals.
 

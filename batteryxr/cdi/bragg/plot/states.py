@@ -1,4 +1,4 @@
-"""Plots of states: hysteresis of the order parameter, slices, surfaces in space."""
+"""Plots of states: hysteresis of a number, slices, surfaces in space."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Corners (nm), their indices, and triangles.
 _Surface = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-#: Of surfaces on which a field is above and below zero.
+#: Colours of surfaces on which a field is above and below zero.
 _POSITIVE, _NEGATIVE = COLOURS[1], COLOURS[0]
 
 
@@ -38,19 +38,19 @@ _POSITIVE, _NEGATIVE = COLOURS[1], COLOURS[0]
 def plot_hysteresis(
     states: xr.Dataset, *, variable: str = "order_parameter", component: int = 1
 ) -> holoviews.Overlay:
-    """Plot a number of each state against voltage, charge and discharge apart.
+    """Plot a number of each state against voltage, with charge and discharge apart.
 
     Reads that number only.
 
     Parameters
     ----------
     states
-        From `order_parameter`, or `summarise_states`: with ``voltage`` and
-        ``direction`` on ``state``, in the order in which they were measured.
+        Result of `order_parameter` or `summarise_states`, with ``voltage`` and
+        ``direction`` on ``state``, in the order of measurement.
     variable
-        What to plot.
+        Variable to plot.
     component
-        Of what has components.
+        Component to plot, for variables that have components.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def plot_hysteresis(
     ArgumentError
         If there is no such component.
     DimensionError, VariableError
-        If there is no ``state``, or no such variable or labels.
+        If ``state``, the variable or a label is missing.
     """
     hv = load_hvplot()
     need = [variable, "voltage", "direction"]
@@ -113,13 +113,13 @@ def plot_field(
     Parameters
     ----------
     crystal
-        A field of it on three axes of space, one state:
+        A real field on three axes of space, for one state:
         ``fields["strain"].isel(state=0)``.
     at
-        Indices of the voxel where the planes cross; None takes the middle of what is
-        not NaN.
+        Indices of the voxel where the planes cross. None takes the middle of the values
+        that are not NaN.
     limits
-        Of the colours; None takes them symmetric, from the 99th percentile.
+        Limits of the colours. None takes them symmetric, from the 99th percentile.
 
     Returns
     -------
@@ -130,9 +130,9 @@ def plot_field(
     ArgumentError
         If `at` lies outside.
     DataError
-        If nothing is there.
+        If the field holds only NaN.
     DimensionError
-        If this is not one volume.
+        If the crystal is not one volume.
     """
     hv = load_hvplot()
     dims = space_axes(crystal, caller="plot_field")
@@ -154,7 +154,7 @@ def plot_field(
         limits = (-top, top)
     coords = [crystal[d].values for d in dims]
     value = dimension(crystal, "value")
-    # The window on the crystal: the array is mostly empty round it.
+    # Zoom to the crystal: most of the array around it is empty.
     reach = [
         (c[max(w.min() - 2, 0)], c[min(w.max() + 2, len(c) - 1)])
         for c, w in zip(coords, np.nonzero(np.isfinite(values)), strict=True)
@@ -188,26 +188,27 @@ def plot_isosurface(
     outline: xr.DataArray | None = None,
     geometry: xr.Dataset | None = None,
 ) -> Any:
-    """Draw a surface of constant value in space, to be turned with the mouse.
+    """Draw a surface of constant value in space that the mouse can turn.
 
     Reads once.
 
     Parameters
     ----------
     crystal
-        A field of it on three axes of space, one state: an amplitude, a support, or a
-        contribution or residual of `inverse_pca`, of which both signs are drawn.
+        A real field on three axes of space, for one state: an amplitude, a support, or
+        a contribution or residual of `inverse_pca`. Both signs of a field are drawn.
     threshold
-        Value of the surface. None: half of the maximum for what is never negative
-        (amplitude, support); else the modulus that `fraction` of the voxels are below.
+        Value of the surface. None: half of the maximum for fields that are never
+        negative (amplitude, support); else the quantile `fraction` of the modulus.
     fraction
-        Of voxels below the surface.
+        Fraction of the voxels below the surface.
     quantity
         Field whose values colour the surface: phase, strain.
     outline
-        Amplitude or support drawn transparent round it.
+        Amplitude or support drawn transparent around the surface.
     geometry
-        For volumes in the detector's frame: they are drawn unskewed.
+        Geometry of the measurement, for volumes in the detector's frame, which are
+        drawn unskewed.
 
     Returns
     -------
@@ -220,7 +221,7 @@ def plot_isosurface(
     DataError
         If the field is zero.
     DimensionError
-        If this is not one volume.
+        If the crystal is not one volume.
     MissingDependencyError
         If plotly or scikit-image is not installed.
     """
@@ -266,7 +267,7 @@ def plot_isosurface(
 
 
 def _level(values: np.ndarray, quantile: float) -> float:
-    """Return where to draw a surface: half of the maximum, or a quantile."""
+    """Return the value of a surface: half of the maximum, or a quantile."""
     inside = np.abs(values[values != 0])
     if not inside.size:
         raise DataError("crystal", "holds only zeros in this field")
@@ -284,7 +285,7 @@ def _surface(values: np.ndarray, level: float, voxel: np.ndarray) -> _Surface:
         purpose="drawing surfaces in space",
         package="scikit-image",
     )
-    # Closed where the volume ends.
+    # Pad, so that surfaces are closed where the volume ends.
     padded = np.pad(values, 1)
     corners, triangles, _, _ = measure.marching_cubes(padded, level)
     index = corners - 1
@@ -300,7 +301,7 @@ def _mesh(go: Any, surface: _Surface, **look: Any) -> Any:
 
 
 def _shading(colour: xr.DataArray, surface: _Surface) -> dict[str, Any]:
-    """Return how a surface looks that takes its colours from a field."""
+    """Return the look of a surface that is coloured by a field."""
     return {
         "intensity": _nearest(colour.values.astype(float), surface[1]),
         "colorscale": "RdBu_r",
@@ -309,7 +310,7 @@ def _shading(colour: xr.DataArray, surface: _Surface) -> dict[str, Any]:
 
 
 def _nearest(shade: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return values of the nearest voxel that has one."""
+    """Return values of the nearest voxels that have a value."""
     from scipy import ndimage
 
     hole = ~np.isfinite(shade)

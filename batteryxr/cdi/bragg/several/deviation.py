@@ -1,4 +1,4 @@
-"""What replicas of a field differ by, and the errors that they tell."""
+"""Deviations between replicas of a field, and the errors that follow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def deviations(
     crystal: xr.DataArray, replicas: xr.DataArray, support: xr.DataArray
 ) -> xr.DataArray:
-    """Return the phase of each replica less that of the object, within (-pi, pi]."""
+    """Return the phase of each replica minus that of the object, within (-pi, pi]."""
     product = bare(replicas) * np.conj(bare(crystal))
     angle = apply(
         np.angle,
@@ -37,18 +37,18 @@ def deviations(
 
 
 def replicas_of(crystal: xr.Dataset, name: str) -> xr.DataArray | None:
-    """Return the replicas under a name; None without them, or of one chosen alone."""
+    """Return the replicas under a name; None if missing or if one was selected."""
     found = crystal.get(name)
     return found if found is not None and "replica" in found.dims else None
 
 
 def root_mean_square(deviation: xr.DataArray) -> xr.DataArray:
-    """Return what replicas differ by: one standard deviation of the field itself."""
+    """Return the standard deviation of a field from the deviations of replicas."""
     return (deviation**2).mean("replica") ** 0.5
 
 
 def with_error(fields: xr.Dataset, name: str, deviation: xr.DataArray) -> xr.Dataset:
-    """Return fields with the error of one of them, and what its replicas differ by."""
+    """Return fields with the error of one of them, and its replicas' deviations."""
     attrs = fields[name].attrs if name in fields else {}
     units, words = attrs.get("units", "1"), attrs.get("long_name", name)
     error = root_mean_square(deviation)

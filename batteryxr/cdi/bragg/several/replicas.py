@@ -1,4 +1,4 @@
-"""What noise does to an object, and to all that is worked out from it."""
+"""Errors of an object, and of all results from it, by replicas."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from batteryxr.cdi.bragg.settings import RetrievalSettings
     from batteryxr.core.checks import Count, Seed
 
-#: Fewer replicas tell too little of a standard deviation.
+#: Fewest replicas for a standard deviation.
 _FEWEST = 3
-#: Misfit over that of replicas from which on errors are told to be too small.
+#: Misfit, over that of replicas, above which errors are reported as too small.
 _WORST = 4.0
 
 
@@ -46,46 +46,46 @@ def replicas(
     n_starts: Count = 8,
     seed: Seed = 0,
 ) -> xr.Dataset:
-    """Repeat a retrieval with photons drawn anew, for errors of all that follows.
+    """Repeat a retrieval with photons drawn anew, to estimate errors.
 
     Lazy.
 
-    The pattern that the object makes, with what its misfit shows beyond photons, is
-    the mean of the counts; counts are drawn from it, and phased from a random start
-    each. Between replicas and object lies as much as between object and crystal, as far
-    as photons, starts, iterations and the support make the difference; what the beam
-    did (drift, partial coherence that was not fitted) they do not know.
+    The mean of the counts is the pattern of the object, with what its misfit shows
+    beyond photon noise. Counts are drawn from it, and each draw is phased from a random
+    start. Replicas deviate from the object as the object deviates from the crystal.
+    This includes photons, starts, iterations and the support, but not the beam (drift,
+    partial coherence that was not fitted).
 
     Parameters
     ----------
     crystal
-        From `retrieve` or `align_states`, with or without ``state``.
+        Result of `retrieve` or `align_states`, with or without ``state``.
     volume
         The counts that were phased.
     schedule
-        As of `retrieve`.
+        See `retrieve`.
     n_starts
-        Replicas: 8 tell a standard deviation to a quarter of it.
+        Number of replicas: 8 give a standard deviation to a quarter of it.
     seed
-        Of photons and starts.
+        Seed of photons and starts.
 
     Returns
     -------
     xarray.Dataset
         The crystal with ``replicas`` on ``replica``, from which `unwrap`,
-        `displacement`, `strain` and `summarise_states` work out ``phase_error``,
+        `displacement`, `strain` and `summarise_states` compute ``phase_error``,
         ``displacement_error``, ``strain_error`` and the errors of means and spreads:
-        half the width of a 68 % band each. ``misfit_ratio``: how much worse the object
-        fits its counts than the replicas fit theirs, by which they were widened (up to
-        4): well above 1 there is more to the pattern than object and photons.
+        each is half the width of a 68 % band. ``misfit_ratio`` is how much worse the
+        object fits its counts than the replicas fit theirs; deviations were widened by
+        it (up to 4). Well above 1, the pattern holds more than object and photons.
 
     Raises
     ------
     ArgumentError
         If fewer than three replicas are asked for.
     DataError
-        If the object is of the other ``fourier_sign``, or lost its ramp in
-        `align_states`; if the volume holds what cannot be counts.
+        If the object has the other ``fourier_sign``, or lost its ramp in
+        `align_states`; or if the volume holds values that are no counts.
     DimensionError
         If object and counts are not of one shape.
 
@@ -106,10 +106,10 @@ def replicas(
     -----
     Parametric bootstrap: Efron & Tibshirani (1993), ch. 6. A crystal has more than its
     support holds (fringes that end at the edge of the detector ring around its
-    surface): replicas are drawn from crystals with as much beside the object as its
-    misfit shows beyond photons and iterations. In four crystals of another simulator at
-    1e5, 1e6 and 1e7 photons the band of strain holds 54 to 83 % of the voxels inside,
-    that of phase 49 to 87 %, both 68 % in the mean.
+    surface). Replicas are therefore drawn from crystals with as much beside the object
+    as its misfit shows beyond photons and iterations. In four crystals of another
+    simulator at 1e5, 1e6 and 1e7 photons the band of strain holds 54 to 83 % of the
+    voxels inside, the band of phase 49 to 87 %, both 68 % in the mean.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
     from batteryxr.cdi.bragg.settings import RetrievalSettings
@@ -162,7 +162,7 @@ def replicas(
 
 
 def _report(found: xr.DataArray, worse: xr.DataArray) -> None:
-    """Warn of replicas that were lost, and of counts that photons do not explain."""
+    """Warn of lost replicas, and of counts that photon noise does not explain."""
     lost = int(np.isnan(found.values.real).all(axis=(-3, -2, -1)).sum())
     if lost:
         warn_quality(
@@ -187,7 +187,7 @@ def _report(found: xr.DataArray, worse: xr.DataArray) -> None:
 def _of_counts(
     rho: np.ndarray, counts: np.ndarray, *beside: Any, settings: RetrievalSettings
 ) -> tuple[np.ndarray, float]:
-    """Return replicas of one object, from counts that are taken as `retrieve` does."""
+    """Return replicas of one object, from counts that are prepared as in `retrieve`."""
     from batteryxr.cdi.bragg.kernels.replicas import replicas as kernel
 
     if why := not_counts(counts):
@@ -220,14 +220,14 @@ def _counts(volume: xr.DataArray | xr.Dataset, field: xr.DataArray) -> xr.DataAr
 
 
 def _blur(crystal: xr.Dataset) -> tuple[xr.DataArray, bool]:
-    """Return the blur of the pattern, or one of a single voxel, which is none."""
+    """Return the blur of the pattern and True; without a blur, one voxel and False."""
     if isinstance(crystal, xr.Dataset) and "blur" in crystal:
         return bare(crystal["blur"]), True
     return xr.DataArray(np.ones((1, 1, 1), np.float32), dims=("bz", "by", "bx")), False
 
 
 def _averaged(crystal: xr.Dataset) -> xr.DataArray:
-    """Return the variance that averaging starts took out, summed over the voxels."""
+    """Return the variance that averaging starts removed, summed over the voxels."""
     if "object_error" not in crystal or "mode" not in crystal.dims:
         return xr.DataArray(0.0)
     between = (bare(crystal["object_error"]) ** 2).sum(OBJECT)

@@ -1,4 +1,4 @@
-"""The states of one crystal phased together: each goes on from its neighbour."""
+"""Retrieve all states of one crystal: each continues from its neighbour."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Seed
 
-#: Iterations from a neighbour, who is near.
+#: Iterations that continue from a neighbour.
 _ON = "80 RAAR + 60 ER"
-#: A state that fits its counts so much worse than its neighbour starts anew.
+#: Misfit, over that of its neighbour, above which a state starts anew.
 _WORSE = 1.5
 #: Overlap with the reference below which a state may be of another crystal.
 _ANOTHER = 0.7
@@ -36,7 +36,7 @@ _JUDGED = ("amp_residual", "chi2", "llk", "llk_free")
 
 
 class _One(NamedTuple):
-    """A state that was phased: its best start, and the state that it came from."""
+    """A retrieved state: its best start, and the state that it continued from."""
 
     object: xr.DataArray
     support: xr.DataArray
@@ -61,46 +61,46 @@ def retrieve_states(
 
     Reads every state once, and computes now.
 
-    One state is phased from random starts. Each of the others goes on from the object
-    of its neighbour, within the crystal that all states share so far: neighbours differ
-    little, so that few iterations do, and no state ends as another's twin. A state that
+    One state is phased from random starts. Each of the others continues from the object
+    of its neighbour, within the supports of all states so far. Neighbours differ
+    little: few iterations suffice, and no state ends as another's twin. A state that
     fits its counts much worse than its neighbour is phased from random starts as well,
-    and the better of the two is kept.
+    and the better result is kept.
 
     Parameters
     ----------
     volume
         Counts on ``(state, rocking, detector_y, detector_x)``, in order of the series;
-        see `retrieve`. All cropped round one point: then the mean change of the lattice
+        see `retrieve`. Crop all around one point: then the mean change of the lattice
         stays in the phases.
     reference
         Index of the state that is phased first; the others are aligned to it.
     schedule, n_starts, select, seed, support, device, progress
-        Of that state; see `retrieve`.
+        Settings for that state; see `retrieve`.
 
     Returns
     -------
     xarray.Dataset
         On ``state``: ``object`` and ``support``, aligned to the reference in place and
         phase, with their own ramps; ``overlap`` with the reference; ``amp_residual``,
-        ``chi2``, ``llk``, ``llk_free`` as of `retrieve`; ``came_from``, the index of
-        the state that this one went on from, -1 for random starts.
+        ``chi2``, ``llk``, ``llk_free`` as in `retrieve`; ``came_from``, the index of
+        the state that this one continued from, -1 for random starts.
 
     Raises
     ------
     ArgumentError
-        If there is no such reference.
+        If the reference does not exist.
     ConvergenceError
         If all starts of the reference lost their support.
     DataError
-        As of `retrieve`.
+        See `retrieve`.
     DimensionError
         If there is no ``state``.
 
     Warns
     -----
     DataQualityWarning
-        As of `retrieve`; and if a state fits its counts much worse than most, or has
+        See `retrieve`. Also if a state fits its counts much worse than most, or has
         little in common with the reference.
 
     Examples
@@ -136,7 +136,7 @@ def retrieve_states(
     found = {reference: _phased(states[reference], whole, progress=progress)}
     for k, neighbour in _order(n, reference):
         found[k] = _continued(states[k], found, neighbour, (whole, short))
-    if n > 1:  # what its neighbours have learnt of the crystal helps the first too
+    if n > 1:  # the first state can improve from a neighbour too
         first, beside = found[reference], 1 if reference == 0 else reference - 1
         again = _from_neighbour(states[reference], found, beside, short)
         by = "amp_residual"
@@ -147,7 +147,7 @@ def retrieve_states(
 
 
 def _require_counts(states: list[Any]) -> None:
-    """Raise where a state cannot be phased, before hours are spent on the others."""
+    """Raise where a state cannot be phased, before time is spent on the others."""
     for k, state in enumerate(states):
         counts = variable(state, "intensity", caller="retrieve_states")
         if isinstance(state, xr.Dataset) and "mask" in state:
@@ -186,7 +186,7 @@ def _continued(
     neighbour: int,
     settings: tuple[RetrievalSettings, RetrievalSettings],
 ) -> _One:
-    """Phase a state from its neighbour, and from random starts where that fails."""
+    """Phase a state from its neighbour; use random starts where that fails."""
     whole, short = settings
     one = _from_neighbour(state, found, neighbour, short)
     by = "amp_residual"
@@ -210,7 +210,7 @@ def _from_neighbour(
     short: RetrievalSettings,
 ) -> _One | None:
     """Phase a state from its neighbour; None where that loses the support."""
-    # A part that is dark there may be back here.
+    # A part that is dark in the neighbour may diffract again here.
     crystal = np.any([other.support.values for other in found.values()], axis=0)
     start = found[neighbour].object.to_dataset(name="object", promote_attrs=False)
     start["support"] = (OBJECT, crystal)
@@ -271,7 +271,7 @@ def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Datas
 
 
 def _moved(support: xr.DataArray, shift: np.ndarray, twin: bool) -> np.ndarray:
-    """Return a support moved, and mirrored, by whole voxels as its object was."""
+    """Move, and mirror, a support by whole voxels as its object was."""
     values = support.values
     if twin:
         values = np.roll(np.flip(values), (1, 1, 1), (0, 1, 2))

@@ -1,17 +1,17 @@
-"""Putting objects on one another: shift, phase ramp and complex factor."""
+"""Alignment of objects: shift, phase ramp and complex factor."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Pixels that tell a shift as well as more would.
+#: Number of pixels that is enough to determine a shift.
 _ENOUGH = 50_000
 
 
 def subpixel_shift(
     image: np.ndarray, reference: np.ndarray, upsample: int = 50
 ) -> np.ndarray:
-    """Return by how much `image` must be shifted to lie on `reference`, in pixels.
+    """Return the shift of `image` onto `reference`, in pixels.
 
     The peak of the cross-correlation, refined on a finer grid by a matrix transform
     (Guizar-Sicairos, Thurman & Fienup, Opt. Lett. 33, 156 (2008)).
@@ -39,23 +39,23 @@ def subpixel_shift(
 
 
 class Drift:
-    """Finds by how much images must be shifted whose contrast is not the same.
+    """Finds shifts between images of different contrast.
 
-    Across an absorption edge the phase of each part of a sample changes on its own,
-    and the peak of a correlation moves with it. Here the difference to the reference
-    is, by least squares, a shift and a change of contrast that varies smoothly over
-    the image, besides an offset and a ramp.
+    Across an absorption edge the phase of each part of a sample changes by itself, and
+    the peak of a correlation moves with it. Here the difference to the reference is
+    fitted, by least squares, with a shift, a change of contrast that varies smoothly
+    over the image, an offset and a ramp.
 
     Parameters
     ----------
     reference : (y, x)
         Complex, the mean of all images.
     phase : (y, x)
-        Its phase, unwrapped.
+        Unwrapped phase of the reference.
     where : (y, x)
         Pixels that count.
     degree
-        Of the polynomial by which contrast varies.
+        Degree of the polynomial of the contrast.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class Drift:
         self._solve = np.linalg.pinv(np.stack(columns, axis=-1))[:2]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Return by how much `image` must be shifted (2,), in pixels, a few at most."""
+        """Return the shift of `image` (2,), in pixels, at most one along each axis."""
         difference = np.angle(image[self._few] * self._against)
         return np.clip(self._solve @ difference, -1.0, 1.0)
 
 
 def shifted(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return `image` shifted by parts of pixels, through its transform."""
+    """Shift `image` by fractions of pixels, through its transform."""
     import scipy.fft
 
     if not np.any(shift):
@@ -114,10 +114,10 @@ def resampled(
     order: int = 3,
     outside: float | None = None,
 ) -> np.ndarray:
-    """Return `image` at places y, x by splines; untouched where the grids agree.
+    """Return `image` at places y, x by splines; unchanged where the grids agree.
 
-    Axes may rise or fall, evenly. Beyond the image stands `outside`, or what its edge
-    has.
+    Axes may rise or fall, evenly. Beyond the image, values are `outside`, or those of
+    its edge.
     """
     from scipy import ndimage
 
@@ -146,7 +146,7 @@ def resampled(
 def phase_ramp(ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the slopes (y, x) of the phase of `ratio` in rad per pixel.
 
-    First from neighbours, which cannot wrap, then by least squares on what is left.
+    A first estimate comes from neighbours, which cannot wrap; least squares refine it.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def phase_ramp(ratio: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def flattened(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return `image` without phase ramp and complex factor where `weight` is vacuum.
 
-    There its mean becomes 1.
+    The mean in vacuum becomes 1.
 
     Parameters
     ----------
@@ -200,17 +200,17 @@ def flattened(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def aligned(
     image: np.ndarray, reference: np.ndarray, weight: np.ndarray, rounds: int = 4
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return `image` on `reference` up to noise, and the shift that it took.
+    """Align `image` to `reference`; return it, and the shift.
 
-    Ramp and factor, then the shift from the linear response to it, in turns: what
-    ptychography cannot know of an object is gone afterwards.
+    Ramp and factor are fitted in turns with the shift, from the linear response to it.
+    The result has none of the freedoms that ptychography leaves to an object.
 
     Parameters
     ----------
     image, reference : (y, x)
         Complex.
     weight : (y, x)
-        Where they are compared.
+        Weight of each pixel in the comparison.
     """
     total = np.zeros(2)
     current = image
@@ -251,8 +251,8 @@ def _small_shift(
 def unwrapped(phase: np.ndarray, vacuum: np.ndarray) -> np.ndarray:
     """Return a phase (y, x) without jumps of 2π, around 0 in vacuum.
 
-    The least-squares surface of Ghiglia & Romero, J. Opt. Soc. Am. A 11, 107 (1994),
-    tells the number of whole turns of each pixel.
+    The number of whole turns of each pixel follows from the least-squares surface of
+    Ghiglia & Romero, J. Opt. Soc. Am. A 11, 107 (1994).
     """
     from scipy.fft import dctn, idctn
 

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 class Constraint:
     """Brings absorption and phase spectra to agree, by least squares.
 
-    With a = N f'' and p = N f' (N atoms per area times r_e λ) it minimises
-    ``|a' - a|² + |C (K a' + k s - p)|²``: K is the Kramers-Kronig transform of f'' that
-    is linear between the measured energies, k that of the table outside the window,
-    scaled by the pixel's own thickness s. C takes out what the measurement cannot know:
-    the offset of the phase, and with `degree` 1 its slope, too. The idea is Hirose et
-    al., Opt. Express 25, 8593 (2017); the least-squares form weighs both alike.
+    With a = N f'' and p = N f' (N atoms per area times r_e λ) it minimises the sum
+    ``|a' - a|² + |C (K a' + k s - p)|²``. K is the Kramers-Kronig transform of f'',
+    linear between the measured energies. k is the transform of the table outside the
+    window, scaled by the pixel's own thickness s. C removes what the measurement cannot
+    determine: the offset of the phase, and with `degree` 1 also its slope. The idea is
+    from Hirose et al., Opt. Express 25, 8593 (2017); the least-squares form weighs both
+    spectra equally.
 
     Parameters
     ----------
@@ -32,13 +33,13 @@ class Constraint:
     table_energy, table : (t,)
         Tabulated f'' of the compound far beyond the window on both sides.
     degree
-        Of the polynomial in energy that the phase may have on top.
+        Degree of the free polynomial in energy on top of the phase.
 
     Raises
     ------
     DataError
-        If the table ends near the window, without which f' is wrong by more than the
-        noise of any phase.
+        If the table ends near the window: f' would be wrong by more than the noise of
+        any phase.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Constraint:
         matrix = transform_matrix(grid[order], energy)
         self._inside = matrix[:, measured[order]]
         self._tail = matrix @ values[order]
-        # The table tells the thickness away from the edge, where it holds.
+        # The table gives the thickness away from the edge, where it holds.
         outer = np.abs(energy - 0.5 * (energy[0] + energy[-1])) > 0.25 * np.ptp(energy)
         inside = np.interp(energy, table_energy, table)
         self._table = np.where(outer if outer.sum() > 1 else True, inside, 0.0)
@@ -76,7 +77,7 @@ class Constraint:
     def __call__(
         self, a: np.ndarray, p: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return both spectra as they agree, and by how much they did not.
+        """Return both spectra in agreement, and their disagreement before.
 
         Parameters
         ----------
@@ -87,7 +88,8 @@ class Constraint:
         -------
         a, p : (e, n)
         misfit : (n,)
-            Root mean square of the phase less what the absorption demands, before.
+            Root mean square of the phase minus the one that the absorption demands,
+            before.
         """
         thickness = np.maximum(self._table @ a / (self._table @ self._table), 0.0)
         tail = np.outer(self._tail, thickness)
@@ -100,9 +102,9 @@ class Constraint:
 
 
 class Spectra:
-    """-ln|T| and -φ of registered objects, the phase unwrapped, free of wavelength.
+    """-ln|T| and -φ of registered objects, unwrapped and free of the wavelength.
 
-    Both are divided by the wavelength over its mean, so that they go like f'' and f'.
+    Both are divided by wavelength over mean wavelength, so that they follow f'' and f'.
     """
 
     def __init__(self, registered: Registered, energy: np.ndarray) -> None:
@@ -113,16 +115,16 @@ class Spectra:
     def of(
         self, field: np.ndarray, relative: Any, rows: slice = slice(None)
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return both for `field` (..., r, x), these rows of the grid.
+        """Return both for `field` (..., r, x), on these rows of the grid.
 
         Parameters
         ----------
         field
-            Objects as they are registered.
+            Registered objects.
         relative
-            What the wavelength is over its mean, for each.
+            Wavelength over its mean, for each object.
         rows
-            Which rows.
+            Rows of the grid.
         """
         modulus = np.maximum(np.abs(field), 1e-6)
         phase = self._base[rows] + np.angle(field * self._turn[rows])
@@ -136,21 +138,21 @@ def constrain(
     relaxation: float,
     factor: Images,
 ) -> np.ndarray:
-    """Find by what each object is to be multiplied; return the misfit.
+    """Find the factors that make absorption and phase agree; return the misfit.
 
-    1 in vacuum and where not every energy has light. The misfit (y, x) is in rad of
-    the phase at the mean energy.
+    The factor is 1 in vacuum and where not every energy has light. The misfit (y, x) is
+    in rad of the phase at the mean energy.
 
     Parameters
     ----------
     registered
         The objects.
     energy : (energy,)
-        In eV.
+        Energies in eV.
     constraint
-        The relation.
+        Relation of absorption and phase.
     relaxation
-        Share of the change that is made.
+        Fraction of the change that is made.
     factor
         Receives the factors.
     """

@@ -1,4 +1,4 @@
-"""Stacks of images of which little is in memory, whoever keeps them."""
+"""Stacks of images that are kept mostly outside memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Images(Protocol):
-    """A stack (energy, y, x) of complex images, of which little is in memory."""
+    """A stack (energy, y, x) of complex images, kept mostly outside memory."""
 
     shape: tuple[int, int, int]
 
@@ -28,11 +28,11 @@ class Images(Protocol):
         """Return rows (energy, r, x) of all energies."""
 
     def tiles(self) -> Iterator[slice]:
-        """Yield rows that are few enough to hold those of all energies."""
+        """Yield row ranges that are small enough to hold for all energies at once."""
 
 
 class Objects(Protocol):
-    """Objects of all energies, each on its own grid, read when they are asked for."""
+    """Objects of all energies, each on its own grid, read on demand."""
 
     def __len__(self) -> int:
         """Return the number of energies."""

@@ -1,4 +1,4 @@
-"""Passes over frames: engine after engine, with positions and modes kept in order."""
+"""Iterations of the engines over frames, with updates of positions and modes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.ptycho.settings import Recording, Settings
 
-#: Names under which a state remembers what frames hold beside the pattern.
+#: Names in a state's memory for the background and the intensities of frames.
 BACKGROUND, INTENSITY = "background", "intensity"
-#: And how all positions together move from pass to pass.
+#: Name for the common motion of all positions.
 DRIFT = "drift"
-#: Share of that motion which goes on.
+#: Fraction of that motion that continues.
 _MOMENTUM = 0.8
-#: Fraction of the usual steps in the last passes.
+#: Fraction of the usual steps in the last iterations.
 CALM = 0.3
-#: Longest motion of a position in one pass, pixels.
+#: Longest motion of a position in one iteration, pixels.
 FARTHEST = 1.0
 
 
@@ -44,22 +44,22 @@ def iterate(
     until: int | None = None,
     watch: Callable[[State], None] | None = None,
 ) -> None:
-    """Run passes on a state until `until` are done.
+    """Run iterations on a state until `until` are done.
 
     Parameters
     ----------
     settings
-        What to do.
+        Settings of the reconstruction.
     state
-        Overwritten.
+        State, which is overwritten.
     frames
-        The frames.
+        Source of the frames.
     weight : (n, n)
         1 where a pixel counts, origin in the corner.
     until
-        Number of the last pass; by default that of the settings.
+        Number of the last iteration; by default that of the settings.
     watch
-        Called with the state after each pass; may raise to interrupt.
+        Called with the state after each iteration; may raise to interrupt.
     """
     engine, schedule = settings.engine, settings.schedule
     kernel = engine.begin(state.probe, state.near)
@@ -91,7 +91,7 @@ def iterate(
 
 
 def recorded_of(state: State, recording: Recording) -> Recorded | None:
-    """Return what frames hold beside the pattern, as a state remembers it."""
+    """Return the background and intensities of frames that a state remembers."""
     background = state.memory.get(BACKGROUND)
     if background is None:
         return None
@@ -110,11 +110,11 @@ def recorded_of(state: State, recording: Recording) -> Recorded | None:
 
 
 def learn(state: State, found: Recorded, recording: Recording) -> None:
-    """Move background and intensities to what a pass over the frames says of them.
+    """Update background and intensities after an iteration over the frames.
 
     A step of expectation maximisation (Shepp & Vardi, IEEE Trans. Med. Imaging 1, 113
-    (1982)): neither falls below 0, and the likelihood rises. How bright the background
-    is as a whole is told by pixels that were not fitted, see `faint_scale`.
+    (1982)): neither falls below 0, and the likelihood rises. The overall brightness of
+    the background follows from pixels that were not fitted, see `faint_scale`.
     """
     xp = array_namespace(found.background)
     background = found.background
@@ -144,11 +144,11 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
 
 
 def move(state: State, steps: np.ndarray, limit: float) -> None:
-    """Move positions, none further than `limit`, the mean of all staying.
+    """Move positions by at most `limit`, keeping their mean.
 
-    A common shift belongs to object and probe, which would follow it for ever. What all
-    frames say together, a stretch, a turn or a drift with their number, is surer than
-    what each says, and would take many passes: it has momentum.
+    A common shift belongs to object and probe, which would follow it forever. Motions
+    that all frames share (a stretch, a turn or a drift with their number) are better
+    determined than single ones, but would take many iterations: they have momentum.
     """
     length = np.linalg.norm(steps, axis=1, keepdims=True)
     steps = steps * np.minimum(1.0, limit / np.maximum(length, 1e-12))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class BatchSteps(NamedTuple):
-    """How far batches of frames move object and probe; fields as those of `LSQML`."""
+    """Step sizes of batches of frames; fields as in `LSQML`."""
 
     batch: int
     object_step: float
@@ -29,7 +29,7 @@ class BatchSteps(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Frames that are visited together: numbers, whole corners, rests, counts."""
+    """Frames visited together: numbers, whole corners, subpixel shifts, counts."""
 
     numbers: np.ndarray
     corners: np.ndarray
@@ -38,12 +38,12 @@ class _Batch(NamedTuple):
 
 
 class LeastSquares:
-    """One pass of mini-batch LSQ-ML: Odstrčil, Menzel & Guizar-Sicairos (2018).
+    """One iteration of mini-batch LSQ-ML: Odstrčil, Menzel & Guizar-Sicairos (2018).
 
-    Opt. Express 26, 3108. Object and probe move along preconditioned gradients by the
-    two step sizes that fit the changes of all exit waves of the batch best. The
-    preconditioner of the object is the light of the whole scan: with that of the batch
-    a pixel that only tails of the probe meet would take a full step towards noise.
+    Opt. Express 26, 3108. Object and probe move along preconditioned gradients, by the
+    two step sizes that best fit the changes of all exit waves of the batch. The
+    preconditioner of the object is the illumination by the whole scan. With that of the
+    batch, a pixel in the tails of the probe would take a full step towards noise.
     """
 
     def __init__(self, options: BatchSteps, like: Array, near: float = 0.0) -> None:
@@ -113,7 +113,7 @@ class LeastSquares:
         return float(misfit)
 
     def _shifted(self, spectrum: Array, shifts: np.ndarray, like: Array) -> Array:
-        """Return the probe as each frame of the batch sees it (b, m, n, n)."""
+        """Return the probe as shifted for each frame of the batch (b, m, n, n)."""
         parts = empty((len(shifts), *spectrum.shape), like)
         for b, shift in enumerate(shifts):
             parts[b, ...] = self._shifter.shifted(spectrum, shift, parts[b])
@@ -132,16 +132,16 @@ def _take(frames: Array, rows: np.ndarray) -> Array:
 
 
 def _scale(light: Array, damping: float) -> Array:
-    """Return what the object's gradient is multiplied by, from the light on it."""
+    """Return the preconditioner of the object's gradient, from the light on it."""
     xp = array_namespace(light)
     floor = damping * xp.max(light)
     return 1.0 / xp.sqrt(light**2 + floor**2)
 
 
 class _Sums:
-    """What the changes of the exit waves say about object and probe.
+    """Sums over the changes of exit waves, for updates of object and probe.
 
-    `waves` holds exit waves with measured modulus, and their change afterwards.
+    `waves` holds exit waves with measured modulus, and afterwards their change.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ def _steps(
     to_o: Array,
     to_p: Any,
 ) -> tuple[float, float]:
-    """Return the two step sizes that fit the changes of the exit waves best."""
+    """Return the two step sizes that best fit the changes of the exit waves."""
     move_probe = to_p is not None
     used_p = to_p if move_probe else probes * 0
     if is_numpy_array(obj):
@@ -209,7 +209,7 @@ def _steps(
         return 0.0, 0.0
     if not move_probe or bb == 0:
         return ca / aa, 0.0
-    # A tenth more on the diagonal keeps both positive where they say the same.
+    # A tenth more on the diagonal keeps both positive where they are nearly parallel.
     matrix = np.array([[1.1 * aa, ab], [ab, 1.1 * bb]])
     a, b = np.linalg.solve(matrix, [ca, cb])
     return max(float(a), 0.0), max(float(b), 0.0)

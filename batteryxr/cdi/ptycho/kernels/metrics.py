@@ -1,4 +1,4 @@
-"""How good a reconstruction is: likelihood, ring correlation, transfer function."""
+"""Quality of reconstructions: likelihood, ring correlation, transfer function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def ring_numbers(shape: tuple[int, int]) -> np.ndarray:
-    """Return for each pixel of a transform (origin in the corner) its ring.
+    """Return the ring of each pixel of a transform (origin in the corner).
 
     Rings are one pixel of the smaller side wide; the last is the Nyquist frequency.
     """
@@ -40,7 +40,7 @@ def fourier_ring_correlation(
         In cycles per pixel.
     correlation : (k,)
     count : (k,)
-        Independent pixels per ring: half for real images, less what the window takes.
+        Independent pixels per ring: half for real images, less by the window.
     """
     real = not (np.iscomplexobj(first) or np.iscomplexobj(second))
     fade: np.ndarray = np.ones(first.shape)
@@ -57,7 +57,7 @@ def fourier_ring_correlation(
     power: np.ndarray = np.sqrt(summed(np.abs(f) ** 2) * summed(np.abs(g) ** 2))
     count = summed(np.ones(first.shape)) * (0.5 if real else 1.0)
     if window:
-        # The share of independent pixels that the window leaves: (Σw²)² / (N Σw⁴).
+        # Fraction of independent pixels that the window leaves: (Σw²)² / (N Σw⁴).
         count *= np.sum(fade**2) ** 2 / (fade.size * np.sum(fade**4))
     correlation = cross / np.where(power > 0, power, np.nan)
     return np.arange(k) / min(first.shape), correlation, count
@@ -79,9 +79,10 @@ def half_period(
 ) -> float:
     """Return the half period in pixels at which the correlation falls below `limit`.
 
-    The first ring that is below with the two after it, between rings by a straight
-    line: one ring alone may hold hardly any of an object's structure. 1 pixel where
-    there is none, NaN where already the first rings do not correlate.
+    The ring is the first that is below together with the two after it: one ring alone
+    may hold hardly any of an object's structure. The value is interpolated linearly
+    between rings. It is 1 pixel where no ring is below, NaN where already the first
+    rings do not correlate.
     """
     left = correlation[1:] - limit[1:]
     # The smallest rings hold too few pixels to fail: their threshold is about 1.
@@ -108,11 +109,12 @@ def ring_mean(values: np.ndarray) -> np.ndarray:
 
 
 class TwoHalves(NamedTuple):
-    """How two halves of each energy differ, and the error that is left to their mean.
+    """Differences of two halves of each energy, and the remaining error of their mean.
 
-    Standard deviations of absorption and phase are ``sqrt(map * share[k])``: `maps`
-    (2, y, x) are variances of what each energy has by itself, `shares` (2, energy) its
-    size at each; `common` (2, y, x) are standard deviations of what all energies share.
+    Standard deviations of absorption and phase are ``sqrt(map * share[k])``: `maps` (2,
+    y, x) are variances of the error that each energy has by itself, `shares` (2,
+    energy) scale them for each energy. `common` (2, y, x) are standard deviations of
+    the error that all energies share.
     `frequency` (f) is in cycles per pixel, `correlation` and `limit` (energy, f) are
     the ring correlations of the halves and their half-bit threshold.
     """
@@ -126,10 +128,10 @@ class TwoHalves(NamedTuple):
 
 
 def scatter(first: Images, second: Images, inside: np.ndarray) -> TwoHalves:
-    """Compare two halves of each energy, which know nothing of each other.
+    """Compare two independent halves of each energy.
 
-    The mean of both has half of their difference for its error. What differs alike at
-    all energies is no noise of a spectrum, and told apart.
+    The error of their mean is half of their difference. A difference that is the same
+    at all energies is no noise of a spectrum, and is given separately.
 
     Parameters
     ----------
@@ -177,7 +179,7 @@ def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray, inside: np.ndarray, width: float) -> np.ndarray:
-    """Return a mean over so many pixels, of those inside."""
+    """Return a mean of the inside pixels over a width in pixels."""
     from scipy import ndimage
 
     weight = ndimage.gaussian_filter(inside.astype(float), width)
@@ -186,7 +188,7 @@ def _smooth(values: np.ndarray, inside: np.ndarray, width: float) -> np.ndarray:
 
 
 def _lit_part(inside: np.ndarray) -> tuple[slice, slice]:
-    """Return a rectangle that holds no dark pixel, cut where most of them are."""
+    """Return a rectangle without dark pixels, cut where most of them are."""
     edges = [0, inside.shape[0], 0, inside.shape[1]]
     while True:
         part = slice(*edges[:2]), slice(*edges[2:])
@@ -194,15 +196,16 @@ def _lit_part(inside: np.ndarray) -> tuple[slice, slice]:
         if not dark.any() or min(dark.shape) < 9:
             return part
         lost = [line.mean() for line in (dark[0], dark[-1], dark[:, 0], dark[:, -1])]
-        # Where the rim is lit, and dark pixels lie further in, the rim goes too.
+        # Where the rim is lit but dark pixels lie further in, the rim is cut too.
         side = int(np.argmax(lost))
         edges[side] += 1 if side % 2 == 0 else -1
 
 
 def transfer_of(correlation: np.ndarray) -> np.ndarray:
-    """Return how the mean of two halves correlates with the object: √(2 C / (1 + C)).
+    """Return √(2 C / (1 + C)): how the mean of two halves fits the object.
 
-    From their correlation C (Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003)).
+    C is the correlation of the halves (Rosenthal & Henderson, J. Mol. Biol. 333, 721
+    (2003)).
     """
     some = np.maximum(correlation, 0.0)
     return np.sqrt(2 * some / (1 + some))
@@ -216,10 +219,10 @@ def poisson_misfit(modelled: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def noise_left(mean: np.ndarray) -> float:
-    """Return what counting noise leaves of frames, (|F| - √I)² added up, at most.
+    """Return the largest residual (|F| - √I)² of frames due to counting noise, summed.
 
-    Of one frame whose counts are `mean` at each pixel. What speckle changes from frame
-    to frame makes it less, as the loss of √I bends down with I.
+    This holds for one frame whose counts are `mean` at each pixel. Speckle that changes
+    from frame to frame makes it less, as the loss of √I bends down with I.
     """
     counts, left = _left_of()
     return float(np.sum(np.interp(mean, counts, left)))

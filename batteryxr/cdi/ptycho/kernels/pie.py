@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PieSteps(NamedTuple):
-    """How far each frame moves object and probe; fields as those of `RPIE`."""
+    """Step sizes of each frame; fields as in `RPIE`."""
 
     object_step: float
     probe_step: float
@@ -45,7 +45,7 @@ class _Frame(NamedTuple):
 
 
 class Pie:
-    """One pass of ePIE or rPIE over frames, block by block.
+    """One iteration of ePIE or rPIE over frames, block by block.
 
     Momentum as in mPIE: Maiden, Johnson & Li, Optica 4, 736 (2017).
     """
@@ -114,7 +114,7 @@ class Pie:
 
 
 class _Momentum:
-    """Pushes the object along its last motion, every so many frames."""
+    """Pushes the object along its last motion, every `every` frames."""
 
     def __init__(self, state: State, options: PieSteps) -> None:
         self._xp = array_namespace(state.obj)

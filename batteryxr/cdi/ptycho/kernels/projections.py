@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 class Relaxation(NamedTuple):
-    """How exit waves follow their projections.
+    """Weights with which exit waves follow their projections.
 
-    Weights of the wave as it is, of its view, and of both together; how much of the
-    view is mixed into what is measured; rounds of the overlap step.
+    `own`, `view` and `both` weigh the wave as it is, its view, and both together. `mix`
+    is how much of the view enters the modulus projection; `inner` counts the rounds of
+    the overlap step.
     """
 
     own: float
@@ -51,7 +52,7 @@ class Projections:
     ) -> float:
         """Do one iteration on all frames; see `Sweep.sweep`.
 
-        The exit waves live in ``state.memory["waves"]``; frames have no order, and
+        The exit waves are in ``state.memory["waves"]``; frames have no order, and
         positions do not move.
         """
         xp = array_namespace(state.obj)
@@ -89,7 +90,7 @@ class Projections:
         return float(total)
 
     def _misfit(self, seen: Array, frame: Array, now: Conditions, number: int) -> Any:
-        # Of object and probe as they are: the reflected waves fit nothing.
+        # The misfit is that of object and probe: the reflected waves fit nothing.
         self._scratch[...] = seen
         return replace_modulus(
             self._way.forward(self._scratch),
@@ -120,7 +121,7 @@ def _object(waves: Array, probe: Array, obj: Array, corners: np.ndarray) -> Arra
             part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))
             total[part] += xp.sum(xp.conj(probe) * waves[b], axis=0)
             light[part] += power
-    # Where hardly any light falls the object stays what it was.
+    # Where hardly any light falls, the object stays unchanged.
     floor = 1e-3 * xp.max(light)
     return (total + floor * obj) / (light + floor)
 

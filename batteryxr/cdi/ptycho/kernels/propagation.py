@@ -1,4 +1,4 @@
-"""From the exit wave to the detector and back, in the far field or the near."""
+"""Propagation from the exit wave to the detector and back, in far or near field."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Propagation:
-    """Carries exit waves (..., n, n) to the detector, whose origin is in the corner.
+    """Propagates exit waves (..., n, n) to the detector, with origin in the corner.
 
     Neither direction is scaled: ``backward(forward(x))`` is ``size * x``. In the near
-    field the wave goes through a Fresnel propagator of the same sampling (Paganin,
-    Coherent X-Ray Optics, Oxford 2006, section 1.4), where an expanding beam counts as
-    a parallel one over a shorter way.
+    field the wave passes a Fresnel propagator of the same sampling (Paganin, Coherent
+    X-Ray Optics, Oxford 2006, section 1.4); an expanding beam counts as a parallel one
+    over a shorter way.
 
     Parameters
     ----------
     like
-        An array of the namespace, device and shape that will be carried.
+        An array of the namespace, device and shape that will be propagated.
     near
         λ z / pixel² of the near field; 0: far field.
     workers
@@ -54,9 +54,9 @@ class Propagation:
 
 
 def near_kernel(n: int, near: float) -> np.ndarray:
-    """Return what transforms (n, n) are multiplied by in the near field.
+    """Return the factor (n, n) of transforms in the near field.
 
-    The wave that comes out has its origin in the corner.
+    The resulting wave has its origin in the corner.
     """
     f = np.fft.fftfreq(n)
     line = np.exp(-1j * np.pi * near * f**2 + 2j * np.pi * f * (n // 2))

@@ -1,6 +1,6 @@
-"""Objects of several energies on one grid, on top of one another, flat in vacuum.
+"""Registration of objects of several energies: one grid, aligned, flat in vacuum.
 
-One energy is in memory at a time: the rest waits where `Images` keeps it.
+One energy is in memory at a time; `Images` keeps the others.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 #: Illumination, as a fraction of the median in the scan, below which an object is
 #: unknown.
 DARK = 0.05
-#: And above which its phase is good enough to be the reference.
+#: Fraction above which the phase is good enough for the reference.
 BRIGHT = 0.4
-#: Rounds of registration: one by correlation, the others blind to changes of contrast.
+#: Rounds of registration: one by correlation, the others insensitive to contrast.
 _TURNS = 3
 
 
@@ -60,9 +60,9 @@ class Registered:
 
 
 def common_grid(objects: Objects) -> CommonGrid:
-    """Return the coarsest of the grids, cut to what all cover.
+    """Return the coarsest of the grids, cut to the area that all cover.
 
-    A finer one would promise a resolution that not every energy has.
+    A finer grid would suggest a resolution that not every energy has.
     """
     axes = [objects.axes(k) for k in range(len(objects))]
     coarsest = max(range(len(axes)), key=lambda k: float(axes[k][0][1] - axes[k][0][0]))
@@ -83,7 +83,7 @@ def common_grid(objects: Objects) -> CommonGrid:
 
 
 def _relative(light: np.ndarray) -> np.ndarray:
-    """Return the illumination as a share of what is usual in the scan."""
+    """Return the illumination as a fraction of its usual value in the scan."""
     relative: np.ndarray = light / np.median(light[light > 0.1 * light.max()])
     return relative
 
@@ -96,18 +96,18 @@ def register(
     vacuum: np.ndarray | None = None,
     shifts: bool = True,
 ) -> Registered:
-    """Put objects on one grid: 1 and flat in vacuum, and on top of one another.
+    """Put objects on one grid, aligned to one another, flat and 1 in vacuum.
 
     Parameters
     ----------
     objects
-        The objects.
+        Objects of all energies.
     grid
         See `common_grid`.
     fields
-        Receives the objects.
+        Receives the registered objects.
     vacuum : (y, x) or None
-        On the grid; found where the objects are most transparent if None.
+        Vacuum on the grid; None finds where the objects are most transparent.
     shifts
         Whether objects may be shifted onto one another.
     """
@@ -139,16 +139,16 @@ def register(
 
 
 def register_on(objects: Objects, whole: Registered, fields: Images) -> Registered:
-    """Put other objects of the same energies on those that are registered.
+    """Align other objects of the same energies to the registered ones.
 
     Parameters
     ----------
     objects
-        Of a half scan, say.
+        Objects, for example of half a scan.
     whole
-        What they are put on.
+        Registered objects to align to.
     fields
-        Receives them.
+        Receives the aligned objects.
     """
     grid = whole.grid
     inside = grid.inside.astype(float)
@@ -171,10 +171,10 @@ def register_on(objects: Objects, whole: Registered, fields: Images) -> Register
 def _steps(
     fields: Images, mean: np.ndarray, grid: CommonGrid, vacuum: np.ndarray | None
 ) -> np.ndarray:
-    """Return by how much each image must be shifted to lie on the mean, in pixels.
+    """Return the shift of each image onto the mean, in pixels.
 
-    Without `vacuum` by any number of pixels; with it by few, blind to changes of
-    contrast.
+    Without `vacuum`, shifts may be large. With it they are small, and insensitive to
+    changes of contrast.
     """
     every = range(len(fields))
     if vacuum is None:
@@ -188,21 +188,21 @@ def _steps(
 
 
 def find_vacuum(fields: Images, inside: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Return where the objects are most transparent, well away from the rest.
+    """Find where the objects are most transparent, well away from the rest.
 
     Parameters
     ----------
     fields
         The objects.
     inside : (y, x)
-        Where their phases can be trusted.
+        Pixels where the phases can be trusted.
     field : (y, x)
-        Their mean.
+        Mean of the objects.
 
     Raises
     ------
     ConvergenceError
-        If hardly any such place is there.
+        If there is hardly any vacuum.
     """
     from scipy import ndimage
 
@@ -225,9 +225,9 @@ def find_vacuum(fields: Images, inside: np.ndarray, field: np.ndarray) -> np.nda
 def _without_skirt(
     field: np.ndarray, bright: np.ndarray, empty: np.ndarray
 ) -> np.ndarray:
-    """Return the part of `bright` where also the phase is that of vacuum.
+    """Return the part of `bright` where the phase is also that of vacuum.
 
-    The phase sees the thin rim of a particle that the modulus does not.
+    The phase shows the thin rim of a particle that the modulus does not show.
     """
     from scipy import ndimage
 

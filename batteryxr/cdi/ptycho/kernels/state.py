@@ -1,4 +1,4 @@
-"""What a ptychographic reconstruction consists of, and how it is placed on a grid."""
+"""State of a ptychographic reconstruction, and its placement on a grid."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Cube, Line
 
-#: Shifts smaller than this (pixels) are none: they would cost two transforms.
+#: Shifts smaller than this (pixels) count as zero: they would cost two transforms.
 NO_SHIFT = 1e-3
 
 
 @dataclass
 class State:
-    """What changes in a reconstruction: object, probe and positions.
+    """Changing parts of a reconstruction: object, probe and positions.
 
     Parameters
     ----------
@@ -34,15 +34,15 @@ class State:
     positions : (j, 2)
         Upper left corner of each frame's patch in pixels of the object, float64.
     iteration
-        Passes done.
+        Number of iterations done.
     misfits
-        Of each pass: the squared differences of amplitudes, added up.
+        Squared differences of amplitudes, summed, for each iteration.
     power
-        Counts of all frames where pixels count; NaN until they were added up.
+        Counts of all frames where pixels count; NaN until they are summed.
     memory
-        What an engine carries from pass to pass: arrays by name.
+        Arrays that an engine keeps between iterations, by name.
     near
-        λ z / pixel² where the frames are near field; 0: far field.
+        λ z / pixel² for near-field frames; 0: far field.
     """
 
     obj: Array
@@ -55,7 +55,7 @@ class State:
     near: float = 0.0
 
     def residuals(self) -> np.ndarray:
-        """Return the amplitude residual of each pass: Σ(|F| - √I)² / ΣI."""
+        """Return the amplitude residual of each iteration: Σ(|F| - √I)² / ΣI."""
         return np.array(self.misfits, float) / self.power
 
     def corners(self) -> np.ndarray:
@@ -65,7 +65,7 @@ class State:
         return np.clip(np.rint(self.positions), 0, limits).astype(np.int64)
 
     def shifts(self) -> np.ndarray:
-        """Return what the corners leave of the positions (j, 2)."""
+        """Return the part of the positions (j, 2) below whole pixels."""
         left = self.positions - self.corners()
         return np.where(np.abs(left) < NO_SHIFT, 0.0, left)
 
@@ -82,22 +82,22 @@ class State:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What holds for one pass over the frames, whatever the engine.
+    """Conditions of one iteration over the frames, for any engine.
 
     Parameters
     ----------
     weight : (n, n)
         1 where a pixel counts, origin in the corner.
     rng
-        For the order of frames.
+        Random generator for the order of frames.
     move_probe
         Whether to update the probe.
     moves : (j, 2) or None
-        Receives how far each position wants to move, in pixels.
+        Receives the motion that each position asks for, in pixels.
     step
         Fraction of the usual steps of object and probe.
     recorded
-        What frames hold beside the pattern; None: nothing.
+        Background and intensities of frames; None: none.
     """
 
     weight: Array
@@ -125,14 +125,14 @@ class Sweep(Protocol):
         frames : (b, n, n)
             Counts, origin in the corner.
         now
-            What holds for this pass.
+            Conditions of this iteration.
         """
 
 
 def frame_of(
     positions: np.ndarray, n: int, margin: int
 ) -> tuple[tuple[int, int], np.ndarray]:
-    """Return the shape of an object that holds all patches, and where it begins.
+    """Return the shape of an object that holds all patches, and its origin.
 
     Parameters
     ----------
@@ -155,10 +155,10 @@ def frame_of(
 
 
 class Shifter:
-    """Shifts probes by parts of a pixel, with their Fourier transforms.
+    """Shifts probes by fractions of a pixel, through their Fourier transforms.
 
-    A patch taken at whole pixels is δ too early; the probe moved by δ makes good for
-    it, and the frame does not see the common shift.
+    A patch taken at whole pixels is δ too early. Moving the probe by δ corrects this,
+    since a frame does not change under a common shift.
     """
 
     def __init__(self, probe: Array) -> None:
@@ -227,7 +227,7 @@ def _add_times(
 
 
 def orthogonalise(probe: Array) -> tuple[Array, np.ndarray]:
-    """Return modes that are orthogonal, strongest first, and their shares of power.
+    """Return orthogonal modes, strongest first, and their fractions of the power.
 
     The sum of their intensities, and so every frame, stays the same.
 
@@ -263,10 +263,10 @@ def orthogonalise(probe: Array) -> tuple[Array, np.ndarray]:
 
 
 def add_modes(probe: Array, modes: int, rng: np.random.Generator) -> Any:
-    """Return a probe with at least `modes` modes: the new ones are weak and random.
+    """Add weak random modes until a probe has at least `modes` modes.
 
-    Each starts as the main mode with random phases at its low frequencies, and with a
-    thousandth of the power.
+    Each new mode is the main mode times a random smooth polynomial, with a thousandth
+    of the power.
     """
     have = probe.shape[0]
     if have >= modes:

@@ -1,7 +1,7 @@
 """The steps of one frame that all ptychography engines share.
 
-NumPy arrays take compiled loops that walk row by row, so that what a row needs stays
-in the nearest cache; arrays of PyTorch or CuPy take the same formulas in array-API
+NumPy arrays use compiled loops that go row by row, so that the data of a row stay in
+the nearest cache. Arrays of PyTorch or CuPy use the same formulas in array-API
 operations. Frames have their origin in the corner.
 """
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Cube, FloatTable, Table
 
 _TINY = np.float32(1e-12)
-#: Power, in counts, that a step of Poisson's likelihood at least reckons with.
+#: Smallest power, in counts, that a step of Poisson's likelihood assumes.
 _DARK = np.float32(0.0005)
-#: Missing amplitude, of which noise makes 0.5, from which it is no noise.
+#: Amplitude deficit above which a pixel is a real mismatch (noise gives about 0.5).
 _FAR = np.float32(2.0)
 
 
@@ -37,7 +37,7 @@ def exit_waves(probe: Array, obj: Array, corner: tuple[int, int], out: Array) ->
 
 
 class Recorded(NamedTuple):
-    """What frames hold beside the pattern, and what a pass says of it.
+    """Background and intensities of frames, and what an iteration finds about them.
 
     Frame j is expected to be ``intensity[j] * (pattern + background)``.
 
@@ -46,17 +46,17 @@ class Recorded(NamedTuple):
     background : (n, n)
         Counts of a frame of usual intensity; origin in the corner.
     intensity : (j,)
-        Of each frame, 1 on average.
+        Intensity of each frame, 1 on average.
     ratio, times : (n, n)
         Receive measured over expected counts of each pixel, and how often it was lit.
     sums : (j, 2)
         Receive measured and expected counts of each frame.
     learn
-        Whether they do.
+        Whether these sums are received.
     apart : (6,) or None
-        Where the background is sought: receives sums over pixels that are kept apart
-        from the fit, every `APART`-th of a frame, as far as the background is brighter
-        than the pattern there: see `faint_scale`.
+        If the background is sought: receives sums over pixels that are kept out of the
+        fit, every `APART`-th of a frame, where the background is brighter than the
+        pattern; see `faint_scale`.
     """
 
     background: Any
@@ -68,19 +68,19 @@ class Recorded(NamedTuple):
     apart: np.ndarray | None = None
 
 
-#: One of so many pixels of a frame is kept apart where a background is sought.
+#: One of this many pixels of a frame is kept out of the fit to find a background.
 APART = 31
-#: Fewer pixels than these say nothing of it.
+#: Fewest pixels that determine a background.
 _FEW = 30
 
 
 def faint_scale(sums: np.ndarray) -> float | None:
-    """Return what the background is to be multiplied by; None where nothing tells.
+    """Return the factor of the background; None where it cannot be determined.
 
     A pattern that is fitted to noise is nowhere below 0, and takes from the background
-    what it adds. What it adds says nothing of pixels that it was not fitted to: their
-    counts are the background, and so much of the pattern as is real, a straight line
-    in it.
+    what it adds. Pixels that it was not fitted to do not contain this addition: their
+    counts are the background plus the real fraction of the pattern, a straight line in
+    the pattern.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ def replace_modulus(
     recorded: Recorded | None = None,
     numbers: Any = (),
 ) -> Any:
-    """Give the summed modes their measured modulus, or the likelier of Poisson counts.
+    """Replace the modulus of the summed modes by the measured or a likelier one.
 
     The root of few counts is on average less than the modulus (by 1 / 8|F|, and by
-    nearly all of it below one count), and what is fitted to it is off. With `poisson`
-    pixels take the step of Poisson's likelihood instead, with the curvature that is
-    expected of it (Fisher scoring): ``|F| <- |F| + (I - |F|²) / 2|F|``. At the truth
+    nearly all of it below one count), so that a fit to it is biased. With `poisson`
+    pixels take the step of Poisson's likelihood instead, with its expected
+    curvature (Fisher scoring): ``|F| <- |F| + (I - |F|²) / 2|F|``. At the truth
     its mean is 0 whatever the counts. The likelihood is that of Thibault &
     Guizar-Sicairos, New J. Phys. 14, 063004 (2012). Pixels that are far too dark
     take the measured modulus.
@@ -127,9 +127,9 @@ def replace_modulus(
     poisson
         Take the step of Poisson's likelihood.
     recorded
-        What frames hold beside the pattern; None: nothing.
+        Background and intensities of frames; None: none.
     numbers : (...)
-        Of the frames, where something is.
+        Numbers of the frames, if `recorded` is given.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def _recorded(
     recorded: Recorded,
     number: int,
 ) -> Any:
-    """Replace the modulus of one frame that holds more than the pattern."""
+    """Replace the modulus of one frame with background and intensity."""
     xp = array_namespace(waves)
     size = waves.shape[-2] * waves.shape[-1]
     share = float(recorded.intensity[number])
@@ -209,7 +209,7 @@ def _recorded(
 def _kept_apart(
     share: Array, counts: Array, pattern: Array, background: Array, number: int
 ) -> np.ndarray:
-    """Return the sums of `Recorded.apart` over a frame's pixels that are kept apart."""
+    """Return the sums of `Recorded.apart` over a frame's pixels kept out of the fit."""
     xp, part = array_namespace(pattern), slice(number % APART, None, APART)
     flat = [xp.reshape(a, (-1,))[part] for a in (share, counts, pattern, background)]
     w, c, p, b = flat
@@ -220,7 +220,7 @@ def _kept_apart(
 
 
 class Reach(NamedTuple):
-    """How far one frame moves object and probe.
+    """Step sizes of one frame for object and probe.
 
     Steps and regularisation (α) of both, max|P|² and max|O|².
     """
@@ -254,9 +254,9 @@ def update_pair(
     probe, obj
         Overwritten.
     corner
-        Of the patch of the object.
+        Corner of the object's patch.
     reach
-        How far they move.
+        Steps and regularisation.
     change : (m, n, n) or None
         Receives the change of the probe.
 
@@ -268,7 +268,7 @@ def update_pair(
     y, x = corner
     if is_numpy_array(waves):
         keep = change is not None
-        # Named ones take numba three times as long to recognise.
+        # Plain tuples: numba takes three times as long to recognise named ones.
         single = tuple(map(np.float32, reach))
         return _update(waves, probe, obj, y, x, single, change if keep else waves, keep)
     xp = array_namespace(waves)
@@ -298,7 +298,7 @@ def peak(array: Array) -> Array:
 def position_gradient(
     waves: Array, probe: Array, obj: Array, corner: tuple[int, int]
 ) -> Array:
-    """Return how far (pixels) the frame wants to move: a Gauss-Newton step.
+    """Return the motion (pixels) that a frame asks for: a Gauss-Newton step.
 
     The patch at r + δ is O + δ·∇O to first order; δ is the least-squares answer to
     the change of the exit wave.
@@ -308,7 +308,7 @@ def position_gradient(
     waves : (m, n, n)
         Exit waves with measured modulus.
     probe, obj, corner
-        As they made the exit waves.
+        As used for the exit waves.
 
     Returns
     -------

@@ -1,10 +1,10 @@
 """A small network that guesses a crystal from its pattern: one encoder, two decoders.
 
-The encoder sees the measured modulus and the autocorrelation that follows from it,
-which already lies in real space; one decoder answers with the density, the other with
-the phase. What they say is judged by physics: the transform of the object against the
-measured modulus (Chan et al., Appl. Phys. Rev. 8, 021407 (2021); Yao et al., npj
-Comput. Mater. 8, 124 (2022)).
+The encoder takes the measured modulus and the autocorrelation computed from it, which
+already lies in real space. One decoder returns the density, the other the phase. The
+object is judged by physics: its transform is compared with the measured modulus (Chan
+et al., Appl. Phys. Rev. 8, 021407 (2021); Yao et al., npj Comput. Mater. 8, 124
+(2022)).
 
 Needs PyTorch, which is imported here: import this module where it is used. Weights are
 a plain dictionary of tensors by name.
@@ -80,12 +80,12 @@ def new_weights(seed: int) -> dict[str, torch.Tensor]:
 def guess(
     weights: dict[str, torch.Tensor], modulus: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the network says about patterns.
+    """Guess density and phase of crystals from their patterns.
 
     Parameters
     ----------
     weights
-        By the names of `new_weights`.
+        Weights by the names of `new_weights`.
     modulus
         ``(batch, n, n, n)``, float32, origin at ``n // 2``.
 
@@ -127,9 +127,10 @@ def spectrum(rho: torch.Tensor) -> torch.Tensor:
 def misfit(
     rho: torch.Tensor, modulus: torch.Tensor, weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return sum w ||F| - A| / sum w A of each object, the F on A's scale.
+    """Return sum w ||F| - A| / sum w A for each object, with F scaled to A.
 
-    The sum of moduli gives the faint outer fringes more to say than their squares.
+    The sum of moduli gives the faint outer fringes more weight than their squares
+    would.
     """
     axes = (-3, -2, -1)
     found = torch.sqrt(_squared(spectrum(rho)) + 1e-12)
@@ -150,16 +151,16 @@ def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def training_loss(
     weights: dict[str, torch.Tensor], modulus: torch.Tensor, truth: torch.Tensor
 ) -> torch.Tensor:
-    """Return the loss of each crystal whose object is known.
+    """Return the training loss for each crystal whose object is known.
 
-    The misfit of the pattern, which no label is needed for; the missing overlap with
-    the object, in its standard setting (see `network_input.standard`) but for the
+    Its terms are the misfit of the pattern, which needs no label; the missing overlap
+    with the object in its standard setting (see `network_input.standard`), up to the
     global phase; and the difference of the densities.
 
     Parameters
     ----------
     weights, modulus
-        As in `guess`.
+        See `guess`.
     truth
         Complex objects, ``(batch, n, n, n)``, origin at ``n // 2``.
     """
@@ -180,27 +181,27 @@ def refine(
     rate: float = 1e-3,
     watch: Callable[[int, float], None] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Let the network learn one pattern, by its misfit alone; return the object's best.
+    """Train the network on one pattern by its misfit alone; return the best object.
 
     Parameters
     ----------
     weights
         Trained weights; they are not changed.
     modulus, weight
-        Patterns ``(batch, n, n, n)`` and how far each voxel was measured, 0 to 1.
+        Patterns ``(batch, n, n, n)``, and how well each voxel was measured, 0 to 1.
     steps
         Steps of Adam.
     rate
-        Its rate, which falls to nothing along a cosine.
+        Learning rate of Adam, which falls to zero along a cosine.
     watch
         Called with the number of the step and the misfit; may raise to interrupt.
 
     Returns
     -------
     object
-        Complex, ``(batch, n, n, n)``: of each pattern the one that fitted best.
+        Complex, ``(batch, n, n, n)``: the best-fitting object of each pattern.
     misfit
-        Of each pattern.
+        Misfit of each pattern.
     """
     own = {k: v.clone().requires_grad_(steps > 0) for k, v in weights.items()}
     adam = torch.optim.Adam(own.values(), lr=rate) if steps else None
@@ -248,7 +249,7 @@ class _Layer:
 
 
 def _features(modulus: torch.Tensor) -> torch.Tensor:
-    """Return three channels: the modulus, and the autocorrelation's two parts."""
+    """Return three channels: the modulus, and both parts of the autocorrelation."""
     axes = (-3, -2, -1)
     power = modulus**2
     rms = torch.sqrt(power.mean(axes, keepdim=True))
@@ -256,13 +257,13 @@ def _features(modulus: torch.Tensor) -> torch.Tensor:
         torch.fft.ifftn(torch.fft.ifftshift(power, axes), dim=axes), axes
     )
     spread = spread / power.mean(axes, keepdim=True)
-    # Square roots of its modulus: it falls over orders of magnitude.
+    # Take the square root of its modulus: it varies over orders of magnitude.
     spread = spread * (_squared(spread) + 1e-8) ** -0.25
     return torch.stack([torch.log1p(modulus / rms), spread.real, spread.imag], 1)
 
 
 def _blocks(x: torch.Tensor) -> torch.Tensor:
-    """Take 2 x 2 x 2 voxels as channels of one."""
+    """Turn blocks of 2 x 2 x 2 voxels into channels of one voxel."""
     b, c, n = x.shape[0], x.shape[1], x.shape[-1] // 2
     x = x.reshape(b, c, n, 2, n, 2, n, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
     return x.reshape(b, 8 * c, n, n, n)
@@ -286,22 +287,21 @@ def with_guess(
     device: str = "cpu",
     watch: Callable[[int, float], None] | None = None,
 ) -> Pattern:
-    """Return the pattern with the network's object as its first one.
+    """Return the pattern with the network's object as its initial object.
 
     Parameters
     ----------
     pattern
-        As measured; voxels that are unmeasured or held back are not shown to the
-        network either.
+        Measured pattern; unmeasured and held-out voxels are hidden from the network.
     arrays
         Weights of the network.
     number
-        Which of the 48 orientations the pattern is shown in: the network does not
-        treat them alike, so that each gives another guess.
+        Number of the orientation, of 48, in which the pattern is shown. The network
+        treats orientations differently, so that each gives another guess.
     steps, rate, watch
-        As in `refine`.
+        See `refine`.
     device
-        Of PyTorch.
+        Device of PyTorch.
     """
     way = orientations()[number]
     seen = np.where(pattern.used, pattern.intensity, np.float32(np.nan))
@@ -316,6 +316,6 @@ def with_guess(
     rho = way.undo(np.fft.ifftshift(view.whole(found[0].cpu().numpy())))
     body = np.abs(rho)
     support = body > _INSIDE * np.quantile(body[body > 0.1 * body.max()], 0.8)
-    # By one voxel more: the network's grid is coarser than the pattern's.
+    # Dilate by one voxel: the network's grid is coarser than the pattern's.
     support = ndimage.binary_dilation(np.fft.fftshift(support))
     return replace(pattern, initial=rho, support=np.fft.ifftshift(support))

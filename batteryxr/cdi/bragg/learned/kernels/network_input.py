@@ -1,7 +1,7 @@
-"""What lies between a measured pattern and a network of fixed size.
+"""Conversion between a measured pattern and a network of fixed size.
 
-A pattern of any shape is brought to the network's grid and the object that comes back
-to the grid of the measurement. Both follow from transforms and need no network.
+A pattern of any shape is brought to the network's grid, and the object is brought back
+to the grid of the measurement. Both steps need transforms only, no network.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 #: Points of the network's pattern along each axis; its object has half as many.
 SIZE = 32
-#: Extent of the object on the network's grid, in halves of it, where the extent was
-#: estimated rightly. Those that it learns vary round this by a factor of 1.4.
+#: Extent of the object on the network's grid, as a fraction of half the grid, if it was
+#: estimated correctly. Extents in training vary around this by a factor of 1.4.
 FILL = 0.65
-#: Fraction of its maximum above which the autocorrelation tells the object's extent.
+#: Fraction of its maximum above which the autocorrelation marks the object's extent.
 _EDGE = 0.04
-#: Where that edge lies in the mean of many crystals, in extents (scatter: 7 %).
+#: Mean position of that edge for many crystals, in extents (scatter: 7 %).
 _REACHES = 0.76
 
 
@@ -32,15 +32,15 @@ class Scene:
     modulus
         Square root of the intensity, ``(SIZE, SIZE, SIZE)``, rms 1, origin ``n // 2``.
     weight
-        How far each of its voxels was measured, 0 to 1.
+        How well each of its voxels was measured, 0 to 1.
     view
         Length that the grid spans in real space along each axis, in voxels of the
         measurement's object.
     centre
         Centre of mass of the pattern from ``n // 2``, in cycles per voxel: the mean
-        phase gradient, which the network does not see.
+        phase gradient, which is hidden from the network.
     shape
-        Of the measurement.
+        Shape of the measurement.
     """
 
     modulus: np.ndarray
@@ -52,8 +52,9 @@ class Scene:
     def whole(self, rho: np.ndarray) -> np.ndarray:
         """Return the network's object on the grid of the measurement.
 
-        Interpolated by its Fourier series, nothing outside the half of the grid that
-        the network fills; with the mean phase gradient of the measurement.
+        The object is interpolated by its Fourier series. It is zero outside the half of
+        the grid that the network fills, and gets the mean phase gradient of the
+        measurement.
 
         Parameters
         ----------
@@ -75,9 +76,9 @@ class Scene:
 def scene(intensity: np.ndarray) -> Scene:
     """Bring a pattern to the network's grid.
 
-    Unmeasured voxels are filled from those around them. The pattern's centre of mass
-    is moved to the middle, and each axis is resampled so that the object, whose
-    extent the autocorrelation tells, fills about the same part of every grid. The
+    Unmeasured voxels are filled from their neighbours. The pattern's centre of mass is
+    moved to the middle. Each axis is resampled so that the object, whose extent follows
+    from the autocorrelation, fills about the same fraction of every grid. The
     resampling is exact for a pattern whose autocorrelation ends within the view.
 
     Parameters
@@ -96,7 +97,7 @@ def scene(intensity: np.ndarray) -> Scene:
         wanted = (_index(SIZE) / length + middle)[:, None] - (_index(n) / n)[None]
         reach = int(min(length / 2, (n - 1) / 2))
         power = _along(_series(wanted * 1.0, reach, closed=True) / n, power, axis)
-        # How far a point was measured: its neighbours' linear mean.
+        # How well a point was measured: the linear mean of its neighbours.
         away = np.abs((wanted + 0.5) % 1 - 0.5) * n
         near = np.maximum(0, 1 - away / max(1.0, n / length))
         weight = _along(near / near.sum(1, keepdims=True), weight, axis)
@@ -112,11 +113,11 @@ def scene(intensity: np.ndarray) -> Scene:
 
 
 def standard(rho: np.ndarray) -> np.ndarray:
-    """Return the one of an object and its conjugate twin that a network shall learn.
+    """Return the object or its conjugate twin, whichever the network shall learn.
 
     Both have the same pattern, so a label must choose: the one whose phase, weighted
     with the density, is larger far from the centre than near it. The global phase is
-    made 0. Translation and phase ramp are fixed where crystals are made: by the
+    set to 0. Translation and phase ramp are fixed where crystals are made, by the
     centres of mass of object and pattern.
 
     Parameters
@@ -156,7 +157,7 @@ def _along(matrix: np.ndarray, array: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _filled(intensity: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Fill what was not measured with the weighted mean of the amplitudes around."""
+    """Fill unmeasured voxels with the weighted mean of the amplitudes around."""
     from scipy import ndimage
 
     power = np.where(measured, np.maximum(intensity, 0), 0).astype(np.float32)
@@ -174,7 +175,7 @@ def _filled(intensity: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 
 def _centre(power: np.ndarray) -> tuple[float, ...]:
-    """Return the centre of mass of a pattern, on a circle: its edges are no border."""
+    """Return the centre of mass of a pattern with periodic edges."""
     found = []
     for axis, n in enumerate(power.shape):
         others = tuple(a for a in range(power.ndim) if a != axis)
@@ -185,7 +186,7 @@ def _centre(power: np.ndarray) -> tuple[float, ...]:
 
 
 def _extents(power: np.ndarray) -> list[float]:
-    """Return how far the object reaches along each axis, in voxels."""
+    """Return the extent of the object along each axis, in voxels."""
     import scipy.fft
     from scipy import ndimage
 
@@ -222,15 +223,15 @@ class Orientation:
         return _reversed(array.transpose(self.axes), self.reversed_axes)
 
     def undo(self, array: np.ndarray) -> np.ndarray:
-        """Return what `turn` was given."""
+        """Undo `turn`."""
         back = tuple(int(a) for a in np.argsort(self.axes))
         return _reversed(array, self.reversed_axes).transpose(back)
 
 
 def orientations() -> list[Orientation]:
-    """Return all 48; the first is the original, each of the next few unlike the last.
+    """Return all 48: the original first, each of the next few unlike the last.
 
-    Reversing all axes gives the conjugate twin's pattern, which is as good as any.
+    Reversing all axes gives the pattern of the conjugate twin, which is equally good.
     """
     axes = list(itertools.permutations(range(3)))
     signs = [s for k in range(4) for s in itertools.combinations(range(3), k)]
@@ -239,5 +240,5 @@ def orientations() -> list[Orientation]:
 
 
 def _reversed(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    # About index 0, which is the origin.
+    # Reverse about index 0, which is the origin.
     return np.roll(np.flip(array, axes), (1,) * len(axes), axes)
