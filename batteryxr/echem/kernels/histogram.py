@@ -121,8 +121,8 @@ def seed(record: Record, row: int, carry: Floats) -> bool:
 
 @njit(cache=True, nogil=True)
 def _follows(d: float, i: float, before: float, rule: Rule) -> bool:
-    # Whether current of one direction flows over an interval: `record.interval`
-    # without a branch to mispredict. In pulses it is the other direction.
+    # Tell whether current of one direction flows over an interval, like
+    # `record.interval` but without a branch. In pulses it is the other direction.
     flows = (d >= 0.0) & (d <= rule.max_gap) & (abs(i) >= rule.i_zero)
     return flows & (rule.mean | ((i * before > 0.0) & (abs(before) >= rule.i_zero)))
 

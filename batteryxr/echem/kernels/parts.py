@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
 
 class Halves(NamedTuple):
-    """Hold half cycles, the pulses within them, and properties of the noise."""
+    """Hold half cycles, the pulses within them, and the quality of the record."""
 
     floats: np.ndarray  # CHARGE in mA h, ENERGY in mW h
     integers: np.ndarray

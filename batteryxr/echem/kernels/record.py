@@ -77,7 +77,7 @@ def is_missing(t: float, v: float, i: float) -> bool:
 
 @njit(cache=True, nogil=True)
 def sign_of(i: float, i_zero: float) -> float:
-    """Return 1 for a charge, -1 for a discharge, 0 for rest."""
+    """Return 1 for charge, -1 for discharge, 0 for rest."""
     if not abs(i) >= i_zero:
         return 0.0
     return 1.0 if i > 0.0 else -1.0
@@ -154,11 +154,11 @@ def increments(
     current, current_before
         (rows,) currents (mA).
     apart
-        (rows,) whether nothing is known of the interval before the row.
+        (rows,) whether the interval before the row is unknown.
     mean
-        Whether each current is the mean since the row before. Else it is a line
-        between rows of one direction; between two directions, or rest and current,
-        nobody knows when it turned, and nothing is counted.
+        Whether each current is the mean since the row before. Else the current is a
+        line between rows of one direction. Between two directions, or rest and
+        current, the moment of switching is unknown and nothing is counted.
     max_gap
         Longest interval that counts (s).
 

@@ -176,7 +176,7 @@ def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) ->
 
 @njit(cache=True, nogil=True)
 def _rest(record: Record, a: int, b: int, i_zero: float, f: Floats) -> int:
-    """Add rows after `a` while the cell rests on; return their end."""
+    """Add rows after `a` while the cell rests; return their end."""
     t: Floats
     v: Floats
     i: Floats

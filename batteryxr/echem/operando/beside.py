@@ -174,7 +174,7 @@ def _direction(found: dict[str, xr.Variable], largest: float) -> xr.Variable:
 def _unseen(
     spectra: xr.DataArray | xr.Dataset, lasting: np.ndarray, largest: float
 ) -> np.ndarray:
-    """Return the flag of spectra under a current, and warn of them."""
+    """Return the flag of spectra taken under a current, and warn of them."""
     nothing = np.zeros(spectra.sizes["spectrum"], np.int8)
     if "current" not in spectra.coords:
         return nothing
