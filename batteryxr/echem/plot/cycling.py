@@ -36,7 +36,7 @@ _NEEDED = ("test_time", "voltage", "current", "file")
 #: Points per curve of a voltage profile: more than a screen shows.
 _POINTS = 2000
 _SIZE = {"width": 600, "height": 380}
-#: Dashes that distinguish overlapping branches without their colours.
+#: Markers and dashes that distinguish overlapping branches without their colours.
 _MARKERS = {"charge": "circle", "discharge": "square"}
 _DASHES = {"charge": "solid", "discharge": "dashed"}
 #: Number of ticks of an axis of whole numbers, and steps between them.
