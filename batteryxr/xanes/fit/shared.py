@@ -47,8 +47,9 @@ def fit_edge_shared(
 ) -> xr.Dataset:
     """Fit the edge model with widths or positions common to all pixels.
 
-    This stabilises thin pixels: all pixels determine what a single one cannot. *Reads n
-    times*, once for each iteration and block by block; the maps are then *lazy*.
+    This stabilises thin pixels: all pixels determine what a single one cannot.
+    *Reads n times*, once for each iteration and block by block; the maps are then
+    *lazy*.
 
     Parameters
     ----------
