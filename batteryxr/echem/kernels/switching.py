@@ -33,8 +33,8 @@ _LONG = 2_000_000
 #: Charge difference, relative to the line, above which a sound counter is used.
 _DIFFERS = 1e-4
 #: A counter stands still if it adds less than this fraction of a line of steady
-#: current, unless the line is shorter than so many counter steps. Steps smaller than
-#: this fraction of the reading are roundings of the last digit.
+#: current, unless the line is shorter than this number of counter steps. Steps below
+#: the last fraction, relative to the reading, are roundings of the last digit.
 _STILL, _STEPS, _LAST_DIGIT = 0.5, 3.0, 2e-7
 #: Largest deviation of a believed counter from the lines of steady currents, or from
 #: all lines if the fraction of steady ones is small.

@@ -335,7 +335,7 @@ def _without_foreign(
     prior: np.ndarray,
     usual: float,
 ) -> np.ndarray:
-    """Drop one or two positions if the others then agree: lines of another phase."""
+    """Drop one or two positions, taken as foreign lines, if the others then agree."""
     _, _, left = newton(at, weight, p, prior=prior)
     chi2, degrees = _chi2(left, weight, p.shape[1])
     rows = np.flatnonzero((chi2 > _FOREIGN * usual) & (degrees >= 2))

@@ -203,7 +203,8 @@ def _cover(row: int, rival: float, model: Model, out: Out) -> None:
 def _is_coarse(row: int, model: Model, start: Floats, out: Out) -> bool:
     """Tell whether the error of an edge energy is too large for slopes.
 
-    It is compared with the width of the mean spectrum's edge if noise made it wide.
+    The error is compared with the smaller width of the fitted edge and of the mean
+    spectrum's edge, since noise can make the fitted one wide.
     """
     if model.jump < 0:
         return False

@@ -47,8 +47,8 @@ def merge(
     dim
         Dimension along which they repeat.
     threshold
-        A scan is left out if its distance from the median of all exceeds the usual one
-        by more than so many of their deviations, and by half.
+        Number of deviations: a scan is left out if its distance from the median of
+        all exceeds the usual one by more than that, and by half.
 
     Returns
     -------
