@@ -1,4 +1,4 @@
-"""Half cycles of a record: by which rule they are counted, and the table of them."""
+"""Count the half cycles of a record: the rule, and the table of results."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from batteryxr.echem.kernels.switching import Intervals, Switches
     from batteryxr.echem.record import Columns
 
-#: What ends a half cycle.
+#: Where a half cycle ends.
 By = Literal["current", "step", "cycle"]
-#: A fraction of a charge below which a reversal is a pulse.
+#: Fraction of a half cycle's charge below which a reversal is a pulse.
 Short = Annotated[float, Bounds(low=0.0, below=0.5)]
 
 
 @replayable
 @dataclass(frozen=True)
 class Counting:
-    """How charge is counted, and what ends a half cycle.
+    """Set how charge is counted and where a half cycle ends.
 
-    All that count take it: `half_cycles`, `cycles`, `steps`, `dqdv`, `join` and more.
+    `half_cycles`, `cycles`, `steps`, `dqdv`, `join` and others take it.
 
     Parameters
     ----------
@@ -70,20 +70,20 @@ class Counting:
 
     @property
     def number(self) -> str | None:
-        """The column of a record that is followed, where one is."""
+        """Name of the record's column that is followed; None for the current."""
         return None if self.by == "current" else self.by
 
 
 @dataclass(frozen=True)
 class HalfCycleTable:
-    """Half cycles as the kernel left them, and how they were found."""
+    """Hold the half cycles from the kernel, and how they were found."""
 
     floats: np.ndarray
     integers: np.ndarray
     pulses: np.ndarray  # see `parts.PULSES`
     switches: Switches
-    lacking: np.ndarray  # mA h that each half cycle may lack: nothing tells
-    lost: np.ndarray  # s that the counter of each half cycle knows of, not the clock
+    lacking: np.ndarray  # mA h that each half cycle may lack: no data on it
+    lost: np.ndarray  # s that the counter of each half cycle shows, but not the clock
     rule: Rule
     counting: Counting
     backward: int
@@ -92,7 +92,7 @@ class HalfCycleTable:
     flags: frozenset[str]
 
     def switched(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return half cycle (from 0), voltage and charge of what flowed at switches."""
+        """Return half cycle (from 0), voltage and charge of the flow at switches."""
         s, (before, after, _) = self.switches, _owners(self.integers, self.switches)
         owner = np.concatenate([before, after])
         volts = np.concatenate([s.v_before, s.v])
@@ -101,7 +101,7 @@ class HalfCycleTable:
         return owner[some], volts[some], charge[some]
 
     def to_attrs(self) -> dict[str, float | str]:
-        """Return the rule as attributes of a result."""
+        """Return the counting rule as attributes of a result."""
         return {
             "i_zero": self.rule.i_zero,
             "max_gap": self.rule.max_gap,
@@ -111,7 +111,7 @@ class HalfCycleTable:
 
 
 def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
-    """Find the half cycles of a record; reads it once, the current perhaps twice."""
+    """Find the half cycles of a record, reading it once and its current up to twice."""
     from batteryxr.echem.kernels import segments
     from batteryxr.echem.kernels.record import Rule
 
@@ -136,7 +136,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
             )
     else:
         largest = largest_current(rows) if whole is None else segments.largest(whole.i)
-        # A current of nothing but zeros must not count as current.
+        # A current that is all zeros must not count as current.
         least = max(1e-3 * largest, float(np.finfo(np.float64).tiny))
         rule = Rule(least, float(counting.max_gap), rows.mean)
         found, switches = halves(rule)
@@ -169,7 +169,7 @@ def _half_cycles(
     least = counting.min_charge
     if cuts is None:
         return parts.half_cycle_tables(floats, integers, least)
-    # Parts begin anew at each cut: those between two cuts are of one step or cycle.
+    # Parts restart at each cut: those between two cuts are of one step or cycle.
     group = np.searchsorted(cuts, integers[:, parts.FIRST], side="right")
     charge, signs = floats[:, parts.CHARGE], integers[:, parts.DIRECTION]
     if counting.by == "cycle":
@@ -180,7 +180,7 @@ def _half_cycles(
 
 
 def _cuts(rows: Columns, counting: Counting) -> np.ndarray | None:
-    """Return the rows at which the number that is followed changes."""
+    """Return the rows at which the followed number changes; None if none is."""
     if counting.number is None:
         return None
     found, last, row = [np.zeros(0, np.int64)], np.nan, 0
@@ -192,11 +192,11 @@ def _cuts(rows: Columns, counting: Counting) -> np.ndarray | None:
 
 
 def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
-    """Return what flowed in the intervals that two rows do not tell."""
+    """Return the charge in intervals that two rows alone do not determine."""
     from batteryxr.echem.kernels import segments, switching
 
     size = whole.t.size
-    if rule.mean or not size:  # each current is that of the interval before it
+    if rule.mean or not size:  # each current is the mean of the interval before it
         return switching.none()
     if not whole.counter.size:
         return switching.resolve(switching.gather(whole, turns, 0, rule), rule)
@@ -212,7 +212,7 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
 
 
 class _Streamed:
-    """Switches of a record that streams by; its last three rows are held."""
+    """Find the switches of a streamed record; the last three rows are held."""
 
     def __init__(self, rule: Rule, size: int) -> None:
         self._rule, self._size = rule, size
@@ -222,15 +222,15 @@ class _Streamed:
         self._row = self._next = 0
 
     def add(self, block: Record, turns: np.ndarray) -> None:
-        """Look at the intervals of a block; `turns` are those of all rows so far."""
+        """Add the intervals of a block; `turns` holds those of all rows so far."""
         from batteryxr.echem.kernels.record import part
 
         size = block.t.size
         if self._rule.mean or not size:
             return
         start, last = self._row, self._row + size - 1
-        # An interval is judged by the row before it and the one after too: the last
-        # one waits for the next block.
+        # Judging an interval needs the row before it and the one after it, so the
+        # last interval waits for the next block.
         if self._held is not None:
             edge = _joined(self._held, part(block, 0, 3))
             first = start - self._held.t.size
@@ -243,7 +243,7 @@ class _Streamed:
         self._row += size
 
     def _look(self, rows: Record, first: int, stop: int, turns: np.ndarray) -> None:
-        """Look at those to row `stop` that are left; `rows` begin at row `first`."""
+        """Search the intervals left before row `stop`; `rows` begin at row `first`."""
         from batteryxr.echem.kernels import switching
 
         start, self._next = self._next, max(stop, self._next)
@@ -258,7 +258,7 @@ class _Streamed:
         self._found.append(switching.gather(rows, odd, first, self._rule))
 
     def switches(self, turns: np.ndarray) -> Switches:
-        """Return all of them, at the end."""
+        """Return all switches, once all blocks are added."""
         from batteryxr.echem.kernels import switching
 
         if self._held is None:
@@ -279,9 +279,9 @@ def _joined(one: Record, other: Record) -> Record:
 
 
 def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
-    """Add what flowed at switches to the half cycles; return what they may lack.
+    """Add the charge at switches to the half cycles; return what may be missing.
 
-    Charge (mA h) that nothing tells, and time (s) that the clock does not.
+    Returns the charge (mA h) without data, and the time (s) that the clock lacks.
     """
     from batteryxr.echem.kernels import parts
 
@@ -306,7 +306,7 @@ def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
 def _owners(
     integers: np.ndarray, s: Switches
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the half cycle that each switch ends, begins, and lies in; -1: none."""
+    """Return the half cycles that each switch ends, begins and lies in (-1: none)."""
     from batteryxr.echem.kernels import parts
     from batteryxr.echem.kernels.switching import owners
 
@@ -324,7 +324,7 @@ def _summed(owner: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
 
 
 def largest_current(rows: Columns) -> float:
-    """Return the largest magnitude of current (mA); reads the current."""
+    """Return the largest magnitude of current (mA), reading the current."""
     from batteryxr.echem.kernels import segments
 
     blocks = stream(rows.arrays["current"], dim="record", block=1 << 22)
@@ -352,7 +352,7 @@ def _stream(
 def _pieces(
     block: Record, row: int, cuts: np.ndarray | None
 ) -> Iterator[tuple[Record, bool]]:
-    """Yield the rows of a block from cut to cut, and whether each begins at a cut."""
+    """Split a block at the cuts; yield each piece and whether it begins at a cut."""
     from batteryxr.echem.kernels.record import part
 
     if cuts is None:
@@ -366,7 +366,7 @@ def _pieces(
 
 
 def refuse_implausible(table: HalfCycleTable, *, caller: str) -> None:
-    """Raise where the record's voltage, clock or signs make every charge wrong."""
+    """Raise if the record's voltage, clock or flags make every charge wrong."""
     from batteryxr.echem.kernels import parts
 
     voltages = table.floats[:, [parts.V_MIN, parts.V_MAX]]

@@ -1,4 +1,4 @@
-"""What a labelled record holds: columns for the kernels, half cycles, charge."""
+"""Read a labelled record: columns for the kernels, flags and net charge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from batteryxr.echem.kernels.record import Record
 
-#: Flags of the readers under which no charge can be trusted.
+#: Flags of the readers that make every charge unreliable.
 FATAL = frozenset(
     {
         "time_scale",
@@ -36,7 +36,7 @@ FATAL = frozenset(
         "repeated_rows",
     }
 )
-#: What a column is called in the kernels.
+#: Name of each column in the kernels.
 _COLUMNS = {
     "test_time": "t",
     "voltage": "v",
@@ -46,35 +46,35 @@ _COLUMNS = {
     "counter": "counter",
     "step_time": "step_time",
 }
-#: Rows that are streamed at once.
+#: Number of rows streamed at once.
 _BLOCK = 4_000_000
-#: Units that are taken for seconds, by their length in s.
+#: Units that may be mistaken for seconds, by their length in s.
 _UNITS = {60.0: "min", 3600.0: "h", 1e-3: "ms", 1e-6: "us", 86400.0: "days"}
-#: Relative difference of two clocks that is none.
+#: Relative difference of two clocks that is ignored.
 _SAME = 0.02
-#: Rows that are looked at to tell the units of test time, and those it takes at least.
+#: Rows used to guess the units of test time, and the least number of usable ones.
 _ROWS, _FEW = 2000, 20
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of a record in the units of the kernels, made and checked once."""
+    """Hold the columns of a record, checked and in the units of the kernels."""
 
     arrays: dict[str, xr.DataArray]
     mean: bool  # each current is the mean since the row before
     lazy: bool
-    flags: frozenset[str]  # those of the reader that are fatal
+    flags: frozenset[str]  # the fatal flags of the reader
     paused: bool = False  # test time stood still somewhere while the clock went on
 
     def blocks(self, names: Sequence[str] = tuple(_COLUMNS)) -> Iterator[Record]:
-        """Yield the rows in blocks: one if they are in memory."""
+        """Yield the rows in blocks; rows in memory are one block."""
         from batteryxr.echem.kernels.record import of_rows
 
         present = {n: self.arrays[n] for n in names if n in self.arrays}
         if self.lazy:
             blocks = stream(*present.values(), dim="record", block=_BLOCK)
         else:
-            # One block of views: the kernel has its own.
+            # One block of views: the kernel splits the rows itself.
             blocks = iter([tuple(a.values for a in present.values())])
         for values in blocks:
             block = {_COLUMNS[n]: v for n, v in zip(present, values, strict=True)}
@@ -83,13 +83,13 @@ class Columns:
             yield of_rows(**block)
 
     def isel(self, rows: slice) -> Columns:
-        """Return some of the rows; reads nothing."""
+        """Return a slice of the rows without reading any."""
         some = {n: a.isel(record=rows) for n, a in self.arrays.items()}
         return replace(self, arrays=some)
 
 
 def nanoseconds(times: np.ndarray) -> np.ndarray:
-    """Return times (datetime64) as integers."""
+    """Return times (datetime64) as integers in ns."""
     plain = np.ascontiguousarray(times.astype("M8[ns]", copy=False))
     return plain.view(np.int64)
 
@@ -150,7 +150,7 @@ def columns(
 
 
 def _tell_missing(time: xr.DataArray, caller: str) -> None:
-    """Warn of rows without a time; lazy ones are not looked at."""
+    """Warn if in-memory rows have no time; lazy rows are not read."""
     if time.chunks is None and time.dtype.kind == "f":
         missing = int(np.isnan(time.values).sum())
         if missing:
@@ -162,9 +162,9 @@ def _tell_missing(time: xr.DataArray, caller: str) -> None:
 
 
 def is_mean(attrs: Mapping[Any, Any]) -> bool:
-    """Tell by its attributes whether each current is the mean since the row before.
+    """Tell from the attributes if each current is the mean since the row before.
 
-    So it is where ``cell_methods`` says so (CF), and in EC-Lab's columns ``<I>`` and
+    It is where ``cell_methods`` says so (CF), and in EC-Lab's columns ``<I>`` and
     ``dq``, which the reader names in ``source_label``.
     """
     if "mean" in str(attrs.get("cell_methods", "")):
@@ -173,15 +173,15 @@ def is_mean(attrs: Mapping[Any, Any]) -> bool:
 
 
 def fatal_flags(attrs: Mapping[Any, Any]) -> frozenset[str]:
-    """Return those of the readers' flags under which no charge can be trusted."""
-    # One flag alone comes back from NetCDF as a string.
+    """Return the readers' flags that make every charge unreliable."""
+    # NetCDF returns a single flag as a string.
     return FATAL & {str(f) for f in np.atleast_1d(attrs.get("flags", []))}
 
 
-#: Variables that hold a net charge, and that hold the capacity of a half cycle.
+#: Names of variables with a net charge, and with the capacity of a half cycle.
 NET = ("capacity_total",)
 MOVED = ("specific_capacity", "capacity")
-#: Rows of a record further apart are not joined (s), as in `half_cycles`.
+#: Longest interval (s) that is integrated over, as in `half_cycles`.
 _MAX_GAP = 3600.0
 
 
@@ -193,7 +193,7 @@ def specific(
     *,
     caller: str,
 ) -> xr.DataArray:
-    """Return charge in mA h g-1, whatever it came as."""
+    """Return capacity in mA h g-1 from a charge, a specific charge or a number."""
     if isinstance(data, xr.Dataset):
         data = _charge(data, variable, usual, caller=caller)
     elif not isinstance(data, xr.DataArray):
@@ -226,7 +226,7 @@ def _charge(
     ds: xr.Dataset, variable: str | None, usual: Sequence[str], *, caller: str
 ) -> xr.DataArray:
     if variable is None:
-        # A record's own `capacity` begins anew with every half cycle.
+        # A record's own `capacity` restarts with every half cycle.
         if "record" in ds.dims and "current" in ds.variables:
             return net_charge(ds, caller=caller)
         variable = next((name for name in usual if name in ds.variables), usual[-1])
@@ -266,7 +266,7 @@ def net_charge(ds: xr.Dataset, *, caller: str) -> xr.DataArray:
 
 
 def tell_times(record: xr.Dataset, *, caller: str) -> None:
-    """Warn of times that run backward or are missing; lazy ones are not looked at."""
+    """Warn if in-memory times run backward or are missing; lazy ones are not read."""
     if record["test_time"].chunks is not None:
         return
     values = np.asarray(record["test_time"].values, float)
@@ -289,15 +289,15 @@ def _before(array: xr.DataArray) -> xr.DataArray:
 
 
 def _tell_other_units(arrays: Mapping[str, xr.DataArray], *, caller: str) -> None:
-    """Warn where test time seems to be in minutes, hours or milliseconds.
+    """Warn if test time seems to be in minutes, hours or milliseconds.
 
-    Looks at the first rows: at the clock of each row where there is one, else at the
-    charge that the cycler counted. Lazy records are not looked at.
+    The first rows are compared with the clock if there is one, else with the charge
+    that the cycler counted. Lazy records are not read.
 
     Parameters
     ----------
     arrays
-        ``test_time`` (s), ``current`` (mA), and what there is of ``time`` (UTC) and
+        ``test_time`` (s), ``current`` (mA), and, if present, ``time`` (UTC) and
         ``counter`` (mA h).
     caller
         Name of the public function, for the message.
@@ -305,7 +305,7 @@ def _tell_other_units(arrays: Mapping[str, xr.DataArray], *, caller: str) -> Non
     Warns
     -----
     DataQualityWarning
-        Naming the units.
+        If so; the message names the units.
     """
     names = ("test_time", "current", "time", "counter")
     there = {n: arrays[n] for n in names if n in arrays}
@@ -332,7 +332,7 @@ def _tell_other_units(arrays: Mapping[str, xr.DataArray], *, caller: str) -> Non
 
 
 def _ratio(true: np.ndarray, found: np.ndarray) -> float:
-    """Return how much is true of what was found, where most rows agree on it."""
+    """Return the median of true / found; NaN unless most rows agree on it."""
     known = (true > 0) & (found > 0)
     if known.sum() < _FEW:
         return float("nan")

@@ -1,4 +1,4 @@
-"""XANES imaging: normalisation, edge fits, composition, combinations."""
+"""Analyse XANES images: normalisation, edge fits, composition, combinations."""
 
 from batteryxr.xanes.composition.combination import lcf as lcf
 from batteryxr.xanes.composition.components import pca as pca

@@ -1,4 +1,4 @@
-"""The output of every function here: what a result has from its input."""
+"""Finish the output of all functions: history and attributes from the input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def inherit(
     result: xr.Dataset, source: xr.DataArray | xr.Dataset, **attrs: Any
 ) -> xr.Dataset:
-    """Give a result the history of its input, the coordinates' attributes, and more."""
+    """Copy the input's history and coordinate attributes to a result; add `attrs`."""
     for name, coordinate in result.coords.items():
         if name in source.coords and not coordinate.attrs:
             coordinate.attrs = dict(source.coords[name].attrs)

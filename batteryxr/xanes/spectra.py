@@ -1,4 +1,4 @@
-"""The input of every function here: spectra on an energy axis, checked once."""
+"""Check the input of all functions: spectra on an energy axis."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LowFirst:
 
 #: Part of an axis, both ends included.
 Range = Annotated[tuple[float, float], LowFirst()]
-#: What a Dataset is searched for, in this order.
+#: Names searched in a Dataset, in this order.
 ABSORPTION = ("absorption", "optical_density", "normalised")
 _UNITS = {
     "energy": "eV",
@@ -61,7 +61,7 @@ def as_spectra(
 ) -> xr.DataArray:
     """Return the spectra in `data`, with a rising axis in the units of the data model.
 
-    Lazy ones come in chunks that hold all energies, unless frames are to be whole.
+    Lazy spectra get chunks that hold all energies, unless `whole` is False.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def as_spectra(
     VariableError
         If a Dataset holds none of `names`, nor a single variable on `dim`.
     UnitsError
-        If the axis is in units of another kind, or plainly in keV.
+        If the axis is in units of another kind, or clearly in keV.
     """
     array = (
         data if isinstance(data, xr.DataArray) else _variable(data, dim, names, caller)
@@ -102,9 +102,9 @@ def axis_of(data: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> xr.Dat
     Raises
     ------
     DimensionError
-        If there are none, or they are no numbers.
+        If labels are missing, or are not numbers.
     UnitsError
-        If they are in units of another kind, or plainly in keV.
+        If they are in units of another kind, or clearly in keV.
     """
     if dim not in data.coords:
         raise DimensionError(

@@ -1,4 +1,4 @@
-"""Cycles of many cells side by side: on one axis, with lives and means of groups."""
+"""Combine the cycles of many cells on one axis, with lives and means of groups."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _FLAGS = {
     "flag_meanings": "unreadable warned no_complete_cycle no_reference lives_on "
     "unconfirmed_life recovers other_current",
 }
-#: Complete cycles that must stay below the threshold too, where there are some.
+#: Number of later complete cycles, if any, that must stay below the threshold too.
 _CONFIRM = 2
-#: A capacity at a current that differs by more says little of ageing.
+#: Relative difference of currents above which capacities are not comparable.
 _SAME_CURRENT = 0.1
-#: What the means of groups are taken of, after the capacity.
+#: Quantities with means over groups, besides the capacity.
 _COMPARED = ("coulombic_efficiency", "capacity_retention")
 
 
 @dataclass(frozen=True)
 class Life:
-    """When a cell's life ends: what its capacity is compared with, and the fraction."""
+    """Define the end of a cell's life: reference, threshold and electrode."""
 
     reference: Reference
     threshold: float
@@ -44,12 +44,12 @@ class Life:
 
     @property
     def side(self) -> str:
-        """The half cycle whose capacity is retained."""
+        """Half cycle whose capacity is compared."""
         return "charge" if self.electrode == "anode" else "discharge"
 
 
 class Padded:
-    """Cycles of many cells as they come, each variable on (cell, cycle)."""
+    """Collect the cycles of many cells, each variable on (cell, cycle)."""
 
     def __init__(self, n: int) -> None:
         self.most = 0
@@ -58,7 +58,7 @@ class Padded:
         self._attrs: dict[str, dict[str, Any]] = {}
 
     def add(self, row: int, cycles: xr.Dataset) -> None:
-        """Put the result of `cycles` of one cell in its row."""
+        """Put the result of `cycles` for one cell in its row."""
         self.most = max(self.most, cycles.sizes["cycle"])
         for label, values in cycles.data_vars.items():
             name = "cycle_flag" if label == "flag" else str(label)
@@ -76,7 +76,7 @@ class Padded:
             self._arrays[name] = wider
 
     def variables(self) -> dict[str, Any]:
-        """Return all, empty where a cell has no such cycle."""
+        """Return all variables, with blanks where a cell has no such cycle."""
         for name in self._arrays:
             self._widen(name)
         return {
@@ -91,11 +91,11 @@ def beside(rows: Padded, about: Mapping[str, list[Any]], life: Life) -> xr.Datas
     Parameters
     ----------
     rows
-        Results of `cycles`, one of each cell that has one.
+        Results of `cycles`, one for each cell that has one.
     about
-        What is known of each cell, with ``cell`` and ``cell_group`` among it.
+        Properties of each cell, including ``cell`` and ``cell_group``.
     life
-        When a life ends.
+        Definition of the end of life.
     """
     names = about["cell"]
     most = rows.most
@@ -131,7 +131,7 @@ def _blank(kind: np.dtype) -> Any:
 
 
 def _lives(variables: dict[str, Any], n: int, life: Life) -> dict[str, Any]:
-    """Return retention, and what is known of each cell's life."""
+    """Return the retention, and the life of each cell with its flags."""
     whole = variables["complete"][1]
     capacity = np.where(whole, variables[f"{life.side}_capacity"][1], np.nan)
     current = np.abs(variables[f"{life.side}_mean_current"][1])
@@ -169,10 +169,10 @@ def _lives(variables: dict[str, Any], n: int, life: Life) -> dict[str, Any]:
 def end_of_life(
     retention: np.ndarray, threshold: float, reference: int
 ) -> tuple[int | None, int]:
-    """Return the cycle (from 0) that ends a life, None if none does, and its flags.
+    """Return the cycle (from 0) that ends a life (None if none does), and its flags.
 
-    A dip from which the next complete cycles recover, such as a test of rates, ends
-    nothing; cycles before the reference do not count.
+    A dip from which the next complete cycles recover, such as a rate test, does not
+    end a life. Cycles before the reference do not count.
     """
     known = np.flatnonzero(np.isfinite(retention))
     known = known[known >= reference]
@@ -199,7 +199,7 @@ def _groups(result: xr.Dataset, life: Life) -> dict[str, Any]:
         rows = [_spread(values[of == group]) for group in names]
         found |= _labelled(name, result[name].attrs, rows, ("group", "cycle"))
     lives = result["life"].values
-    # A mean over those that have ended alone would be too short.
+    # A mean over the ended lives alone would be too short.
     ended = [np.isfinite(lives[of == group]).all() for group in names]
     rows = [_spread(lives[of == group]) for group in names]
     found |= _labelled("life", result["life"].attrs, rows, ("group",))
@@ -215,7 +215,7 @@ def _groups(result: xr.Dataset, life: Life) -> dict[str, Any]:
 
 
 def capacity_of_groups(result: xr.Dataset) -> str:
-    """Return the name of the capacity of which a study has means over groups."""
+    """Return the name of the capacity with means over groups."""
     (name,) = (
         str(v).removesuffix("_mean")
         for v in result.data_vars

@@ -1,4 +1,4 @@
-"""Many materials side by side: the user's own table, checked and completed."""
+"""Compare many materials: check and complete the user's own table."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table; text where it has no units."""
+    """Describe a column of the table; without units it holds text."""
 
     about: str
     units: str = ""
     required: bool = False
 
 
-#: The columns that `compare` reads; others are left out.
+#: Columns that `compare` reads; others are left out.
 COLUMNS = {
     "material": _Column("name, free text", required=True),
     "formula": _Column("composition as weighed, such as LiFeO2", required=True),
@@ -51,7 +51,7 @@ COLUMNS = {
     "electrons": _Column("electrons per formula unit, where Li does not tell", "1"),
     "reference": _Column("where the numbers are from, such as a DOI"),
 }
-#: What `cycles` and `rate` call columns.
+#: Names of columns in `cycles` and `rate`, and here.
 _CYCLES = {
     "sample": "material",
     "discharge_specific_capacity": "capacity",
@@ -98,14 +98,14 @@ def compare(
     Parameters
     ----------
     data
-        A CSV file (comma, semicolon or tab; lines with # are comments), a DataFrame
-        or a Dataset on ``material``. Columns and units: `comparison_template`. A
-        Dataset's units are converted, and columns of `cycles` and `rate` along
-        ``sample`` are taken as they are called there.
+        CSV file (comma, semicolon or tab; lines with # are comments), DataFrame or
+        Dataset on ``material``. `comparison_template` lists columns and units. A
+        Dataset's units are converted, and the names that `cycles` and `rate` use
+        along ``sample`` are accepted.
     ion
-        The working ion.
+        Working ion.
     tolerance
-        Relative disagreement that rounding explains.
+        Relative disagreement that counts as rounding.
 
     Returns
     -------
@@ -113,8 +113,8 @@ def compare(
         On ``material``: ``specific_capacity`` (mA h g-1), ``specific_energy``
         (W h kg-1), ``mean_voltage`` (V; energy / capacity, or as given),
         ``molar_mass`` (g mol-1), ``theoretical_capacity`` (mA h g-1; all of the ion,
-        or `electrons`), ``utilisation`` and ``flag``, true on (``material``,
-        ``check``) where a check of that name fails. Missing numbers are NaN.
+        or `electrons`), ``utilisation`` and ``flag`` on (``material``, ``check``),
+        true if that check fails. Missing numbers are NaN.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def compare(
     Warns
     -----
     DataQualityWarning
-        Naming the materials that fail a check.
+        If materials fail a check; the message names them.
     """
     columns = _columns(data)
     q, energy = columns["capacity"], columns["energy"]
@@ -189,7 +189,7 @@ def _values(values: np.ndarray, units: str, long_name: str) -> Any:
 
 
 def _columns(data: Any) -> dict[str, np.ndarray]:
-    """Return every column of the schema, missing ones filled with nothing."""
+    """Return every column of the schema, with missing ones empty."""
     frame = _frame(data)
     missing = [n for n, c in COLUMNS.items() if c.required and n not in frame]
     if missing:
@@ -211,7 +211,7 @@ def _frame(data: Any) -> pd.DataFrame:
     if isinstance(data, pd.DataFrame):
         return data
     if isinstance(data, xr.Dataset):
-        # What `cycles` and `rate` call it, of samples or cells side by side.
+        # Rename columns from `cycles` and `rate`, of samples or cells.
         names = {own: name for own, name in _CYCLES.items() if own in data.variables}
         known = {own: n for own, n in names.items() if n not in data.variables}
         data = data.rename(known) if known else data
@@ -256,7 +256,7 @@ def _text(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _theory(columns: dict[str, np.ndarray], ion: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return molar masses and theoretical capacities, NaN where a formula fails."""
+    """Return molar masses and theoretical capacities; NaN if a formula fails."""
     mass, theory = np.full((2, columns["formula"].size), np.nan)
     for row, text in enumerate(columns["formula"]):
         electrons = float(columns["electrons"][row])

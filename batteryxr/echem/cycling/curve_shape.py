@@ -1,4 +1,4 @@
-"""One dQ/dV curve as features are sought in it: values, noise, tops."""
+"""Prepare one dQ/dV curve for the search of features: values, noise, tops."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-#: A peak must stand out by this fraction of the highest, and by as many errors.
+#: Least prominence of a peak, as a fraction of the highest, and in errors.
 _LEAST, _ERRORS = 0.02, 5.0
-#: The parabola spans this fraction of the width of a peak to either side.
+#: Half span of the parabola, as a fraction of the width of a peak.
 SPAN = 0.3
 
 
 @dataclass(frozen=True)
 class Differential:
-    """The part of one dQ/dV curve that has values, in the units of the data."""
+    """Hold the finite part of one dQ/dV curve, in the units of the data."""
 
     v: np.ndarray
     y: np.ndarray
@@ -43,7 +43,7 @@ class Differential:
         return float(self.noise * np.sqrt(abs(height) * self.step * factor))
 
     def smoothed_again(self) -> np.ndarray:
-        """Return the curve through its smoother once more, to see how it shifts."""
+        """Return the curve smoothed once more, to find its shift."""
         half = self.weights.size // 2
         padded = np.pad(self.y, half, mode="symmetric")
         return np.convolve(padded, self.weights, mode="valid")
@@ -82,10 +82,10 @@ def each(result: xr.Dataset, caller: str) -> Iterator[Differential]:
 def candidates(
     curve: Differential, prominence: float | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the rows of peaks that stand out, and how they do."""
+    """Return the rows of prominent peaks, and their properties."""
     from scipy.signal import find_peaks
 
-    # At the very ends a curve falls, or a hold piles up charge: neither is a flank.
+    # Leave out the ends, where a curve falls, or a hold piles up charge.
     inner = curve.y[curve.fwhm : -curve.fwhm]
     if inner.size < 3:
         return np.empty(0, int), {}
@@ -99,7 +99,7 @@ def candidates(
 
 
 def summit(curve: Differential, top: int, width: float) -> tuple[float, float, int]:
-    """Return place (in bins) and height of a peak, and the half width looked at."""
+    """Return place (in bins) and height of a peak, and the half width used."""
     from batteryxr.echem.kernels.smoothers import extremum
 
     half = max(curve.fwhm // 2, round(SPAN * width))

@@ -1,4 +1,4 @@
-"""The engine of differential curves: kernels over half cycles, shared or streamed."""
+"""Run the kernels of differential curves over half cycles, threaded or streamed."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 Method = Literal["gaussian", "savgol"]
 
-#: More bins than any converter can tell apart within one kernel.
+#: Largest number of bins in one kernel: no converter resolves more.
 _WIDEST = 20_000
-#: Columns of a record that a curve is made of.
+#: Columns of a record that curves need.
 _NEEDED = ("test_time", "voltage", "current", "file")
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How a curve is smoothed; widths in V or as fractions of a capacity.
+    """Set how a curve is smoothed; widths in V or as fractions of a capacity.
 
     Raises
     ------
     ArgumentError
-        If the fields do not go together.
+        If the fields are inconsistent.
     """
 
     smoothing: float
@@ -87,12 +87,12 @@ class Smoothing:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[Any, Any]) -> Smoothing:
-        """Return the settings that a result carries.
+        """Return the settings stored with a result.
 
         Raises
         ------
         DataError
-            If it carries none.
+            If none are stored.
         """
         names = ("smoothing", "bin", "method", "order")
         if missing := [name for name in names if name not in attrs]:
@@ -112,9 +112,9 @@ def lay_out(
     *,
     weights: np.ndarray,
 ) -> Curves:
-    """Return the curves of the half cycles that are chosen.
+    """Return the curves of the chosen half cycles.
 
-    In memory the half cycles are shared between threads; lazy records are streamed.
+    In memory, half cycles are shared between threads; lazy records are streamed.
     """
     from batteryxr.echem.kernels import histogram, parts, segments, smoothers
 
@@ -147,7 +147,7 @@ def lay_out(
 def _deposits(
     table: HalfCycleTable, chosen: np.ndarray
 ) -> tuple[Deposits, tuple[np.ndarray, np.ndarray]]:
-    """Return what flowed at switches, in the order of the half cycles chosen."""
+    """Return the charge at switches, in the order of the chosen half cycles."""
     from batteryxr.echem.kernels import parts
     from batteryxr.echem.kernels.histogram import Deposits
 
@@ -162,7 +162,7 @@ def _deposits(
 def _stream(
     rows: Columns, halves: HalfCycles, deposits: Deposits, making: Making, out: Curves
 ) -> None:
-    """Lay out half cycle after half cycle while the record streams by."""
+    """Lay out one half cycle after the other while the record is streamed."""
     from batteryxr.echem.kernels import histogram
 
     rule, grid, smoother = making
@@ -191,7 +191,7 @@ def _stream(
 
 
 def _shares(rows: np.ndarray, workers: int) -> list[slice]:
-    """Cut half cycles into runs of about as many rows each."""
+    """Cut half cycles into runs of about the same number of rows."""
     total = np.cumsum(rows)
     if not total.size:
         return []

@@ -1,4 +1,4 @@
-"""Cycles: half cycles in pairs, their efficiencies, hysteresis and retention."""
+"""Pair half cycles to cycles, with efficiencies, hysteresis and retention."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 Electrode = Literal["cathode", "anode", "full"]
 Direction = Literal["charge", "discharge"]
-#: The cycle that capacities are compared with: by what it is, or by its number.
+#: Reference cycle for capacities: by a property, or by its number.
 Reference = Literal["first", "max"] | Count
 _Column = tuple[str, np.ndarray, dict[str, Any]]
 _Variables = dict[str, _Column]
 
 _OTHER = {"charge": "discharge", "discharge": "charge"}
-#: Of a half cycle, taken over for each direction.
+#: Quantities of a half cycle that are copied for each direction.
 _TAKEN = (
     "capacity",
     "energy",
@@ -64,21 +64,21 @@ def cycles(
     record
         Cycler data on ``record``; see `half_cycles`.
     electrode
-        What the working electrode is. "cathode" or "full": the Coulombic efficiency
+        Kind of the working electrode. "cathode" or "full": the Coulombic efficiency
         is discharge / charge. "anode" (against lithium): delithiation / lithiation,
-        that is charge / discharge. Values above 1 are physical and stay.
+        that is charge / discharge. Values above 1 are physical and are kept.
     first
-        The half cycle with which a cycle begins. One of the other direction before
-        the first is in no cycle: it is named in ``attrs["unpaired_half_cycles"]``.
+        Half cycle with which a cycle begins. An earlier one of the other direction is
+        in no cycle; it is listed in ``attrs["unpaired_half_cycles"]``.
     mass
         Active mass in mg. Specific quantities exist only if it is given.
     nominal_capacity
         Capacity in mA h that 1C empties in an hour, for C-rates.
     reference
-        What the capacity is retained of: that of the first complete cycle, of the
-        one with most, or of a cycle by number.
+        Reference for the retention: the first complete cycle, the one of largest
+        capacity, or a cycle by its number.
     counting
-        What ends a half cycle. Default: as in `half_cycles`.
+        Rule for half cycles. Default: as in `half_cycles`.
 
     Returns
     -------
@@ -87,24 +87,24 @@ def cycles(
         (mW h), ``_mean_voltage`` (V, energy / charge), ``_mean_current`` and so on;
         ``coulombic_efficiency``, ``energy_efficiency`` (discharge / charge),
         ``voltage_hysteresis`` (difference of the mean voltages) and
-        ``capacity_retention`` (of the discharge; of the charge for an anode), NaN
-        where the cycle is not ``complete``.
+        ``capacity_retention`` (of the discharge; of the charge for an anode). These
+        are NaN unless the cycle is ``complete``.
 
     Raises
     ------
     ArgumentError
         If an option is out of range.
     DataError
-        If the record is flagged with what makes its charge wrong, such as time that
-        runs backward.
+        If the record has a flag that makes its charge wrong, such as time that runs
+        backward.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
 
     Warns
     -----
     DataQualityWarning
-        Where the record begins with the other half cycle, and where half cycles are
-        short ones in a row, as in `half_cycles`.
+        If the record begins with the other half cycle, or if half cycles are flagged
+        as short (see `half_cycles`).
     """
     counting = counting or Counting()
     rows = columns(record, caller="cycles", number=counting.number)
@@ -141,7 +141,7 @@ def cycles(
 
 
 def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
-    # Directions alternate by construction, so all pairs hang on the first one.
+    # Directions alternate by construction, so the first half cycle sets all pairs.
     direction = halves["direction"].values
     skipped = int(direction.size > 0 and direction[0] != first)
     n = (direction.size - skipped + 1) // 2
@@ -225,14 +225,14 @@ def _retention(capacity: np.ndarray, reference: Reference) -> tuple[np.ndarray, 
 
 
 def reference_of(capacity: np.ndarray, reference: Reference) -> int | None:
-    """Return which cycle, from 0, capacities are compared with; None: it is not there.
+    """Return the reference cycle for capacities, from 0; None if it is missing.
 
     Parameters
     ----------
     capacity
         (cycles,) NaN where a cycle is not complete.
     reference
-        See `cycles`.
+        As in `cycles`.
     """
     known = np.flatnonzero(np.isfinite(capacity))
     if isinstance(reference, int):

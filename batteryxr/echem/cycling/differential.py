@@ -1,4 +1,4 @@
-"""dQ/dV and dV/dQ: curves whose area is the capacity, or the voltage window."""
+"""Compute dQ/dV and dV/dQ, whose area is the capacity, or the voltage window."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.kernels.histogram import Bins, Curves
 
-#: More bins than any cell and converter can fill: a wrong unit, or a spike.
+#: Largest number of bins: more are due to a wrong unit, or a spike.
 _MOST_BINS = 200_000
 
 
@@ -51,11 +51,11 @@ def dqdv(
     Reads twice, and the current three times unless an `i_zero` is given; memory is a
     few chunks and the result.
 
-    The charge of each interval between two rows is laid out evenly between their two
-    voltages (for quantised voltages that agree: between the nearest bins), in the
-    order of measurement, so that noise and steps back are no trouble and the area of
-    the curve, ``dqdv.sum("voltage") * bin``, is the capacity to rounding. It is then
-    smoothed with a kernel of stated width in volts and gain one, mirrored at the ends.
+    The charge of each interval between two rows is spread evenly between their two
+    voltages, in the order of measurement. For equal voltages (quantised) it goes to
+    the nearest bins. Noise and steps back do no harm, and the area of the curve,
+    ``dqdv.sum("voltage") * bin``, is the capacity to rounding. The curve is then
+    smoothed with a kernel of given width in volts and gain one, mirrored at the ends.
 
     Parameters
     ----------
@@ -63,34 +63,34 @@ def dqdv(
         Cycler data on ``record``; see `half_cycles`.
     smoothing
         Full width at half maximum of the Gaussian, or width of the window of the
-        Savitzky-Golay filter, in V. 0: none.
+        Savitzky-Golay filter, in V. 0: no smoothing.
     bin
         Width of the bins in V.
     half_cycles
-        Numbers of the half cycles wanted, from 1. None: all.
+        Numbers of the half cycles, from 1. None: all.
     mass
         Active mass in mg, for mA h g-1 V-1.
     method
         "gaussian", or "savgol" of polynomial order `order`.
     order
-        See `method`.
+        Polynomial order for "savgol".
     counting
-        What ends a half cycle. Default: as in the function `half_cycles`.
+        Rule for half cycles. Default: as in the function `half_cycles`.
 
     Returns
     -------
     xarray.Dataset
         On (``half_cycle``, ``voltage``): ``dqdv``, positive for charge and discharge,
-        NaN outside the voltages that the half cycle visited, and ``dqdv_error`` from
-        the noise of the voltage. On ``half_cycle``: ``total_capacity``,
-        ``voltage_noise`` (V) and ``charge_step``, the charge per row.
+        NaN outside the voltages of the half cycle, and ``dqdv_error`` from the noise
+        of the voltage. On ``half_cycle``: ``total_capacity``, ``voltage_noise`` (V)
+        and ``charge_step``, the charge per row.
 
     Raises
     ------
     ArgumentError
-        If an option is out of range, or a half cycle is not there.
+        If an option is out of range, or a half cycle is missing.
     DataError
-        If the record is flagged with what makes its charge wrong.
+        If the record has a flag that makes its charge wrong.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     ConvergenceError
@@ -98,8 +98,8 @@ def dqdv(
 
     Notes
     -----
-    Counting by voltage is the idea of Feng et al., eTransportation 3, 100051 (2020);
-    weighting by charge lifts its need of constant current and sampling.
+    Counting by voltage is the idea of Feng et al., eTransportation 3, 100051 (2020).
+    Weighting by charge removes its need of constant current and sampling.
     """
     smooth = Smoothing(smoothing, bin, method, order)
     charge = _charge(mass)
@@ -137,9 +137,9 @@ def dvdq(
     """Return differential voltage dV/dQ of each half cycle on one capacity grid.
 
     Reads twice, and the current three times unless an `i_zero` is given; memory is a
-    few chunks and the result. The counterpart of `dqdv`: the voltage gained in each
-    interval is laid out over the charge that passed, and the area under the curve is
-    the voltage window.
+    few chunks and the result. Like `dqdv`, with axes swapped: the voltage gained in
+    each interval is spread over the charge that passed, and the area under the curve
+    is the voltage window.
 
     Parameters
     ----------
@@ -150,21 +150,21 @@ def dvdq(
     bins
         Number of bins up to the largest capacity.
     half_cycles, mass, method, order, counting
-        See `dqdv`.
+        As in `dqdv`.
 
     Returns
     -------
     xarray.Dataset
         On (``half_cycle``, ``capacity``), the charge passed since the half cycle
-        began: ``dvdq``, positive where the voltage moves in the sense of the half
+        began: ``dvdq``, positive where the voltage moves in the direction of the half
         cycle, NaN beyond its end, and ``dvdq_error``.
 
     Raises
     ------
     ArgumentError
-        If an option is out of range, or a half cycle is not there.
+        If an option is out of range, or a half cycle is missing.
     DataError
-        If the record is flagged with what makes its charge wrong.
+        If the record has a flag that makes its charge wrong.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
     """
@@ -193,7 +193,7 @@ def dvdq(
 
 @dataclass(frozen=True)
 class _Charge:
-    """Units of charge, with the active mass where it is known."""
+    """Set the units of charge, with the active mass if it is given."""
 
     scale: float = 1.0  # from mA h
     units: str = "mA h"
@@ -205,7 +205,7 @@ class _Charge:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a differential curve is called, and lies on."""
+    """Describe a kind of differential curve: its name, units and axis."""
 
     name: str
     long_name: str
@@ -237,14 +237,14 @@ def _chosen(table: HalfCycleTable, half_cycles: Sequence[int] | None) -> np.ndar
 def _tell_wide(
     widths: dict[str, float], table: HalfCycleTable, chosen: np.ndarray
 ) -> None:
-    """Tell of a width in V that exceeds what the half cycles span."""
+    """Warn of a width in V that exceeds the span of the half cycles."""
     from batteryxr.echem.kernels import parts
 
     if not chosen.size:
         return
     spans = table.floats[chosen, parts.V_MAX] - table.floats[chosen, parts.V_MIN]
     for name, width in widths.items():
-        if width < 0.1:  # no slip: the usual widths, in a record that hardly moves
+        if width < 0.1:  # usual widths, in a record of nearly constant voltage
             continue
         bounds.within_span(
             width, float(spans.max()), argument=name, units="V", slips={"mV": 1e-3}
@@ -257,7 +257,7 @@ def _voltage_grid(table: HalfCycleTable, chosen: np.ndarray, width: float) -> Bi
 
     if not chosen.size:
         return Bins(False, 0.0, float(width), np.empty(0))
-    # Bins are centred on multiples of their width; one spare at either end.
+    # Bins are centred on multiples of their width, with a spare one at each end.
     low = int(np.floor(table.floats[chosen, parts.V_MIN].min() / width + 0.5)) - 1
     high = int(np.floor(table.floats[chosen, parts.V_MAX].max() / width + 0.5)) + 1
     if high - low > _MOST_BINS:

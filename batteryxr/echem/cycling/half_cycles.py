@@ -1,4 +1,4 @@
-"""Half cycles: where they are, and the integrals over each."""
+"""Find half cycles, and integrate over each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batteryxr.echem.record import columns
 if TYPE_CHECKING:
     from batteryxr.echem.counting import HalfCycleTable
 
-#: Bits of ``flag``: what is odd about a half cycle.
+#: Bits of ``flag``: why a half cycle is odd.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
 IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
 CLOCK_LACKS_TIME, SHORT = 512, 1024
@@ -26,16 +26,16 @@ _FLAGS = {
     "implausible_record merged_pulses unknown_switch counter_differs "
     "clock_lacks_time short",
 }
-#: Fraction of a capacity by which the counter may differ, and that may be missing.
+#: Largest relative deviation of the counter, and largest missing fraction of charge.
 _DIFFERS = 2e-3
-#: So many half cycles in a row, each below these fractions of the largest charge and of
-#: the record's range of voltage, are those of a drive profile.
+#: Half cycles of a drive profile: least number in a row, largest fraction of the
+#: largest charge, and largest fraction of the record's voltage range.
 _MANY, _LITTLE, _NARROW = 4, 0.1, 0.5
 _INCOMPLETE = STARTS_PART_WAY | ENDS_PART_WAY | BACKWARD_TIME | IMPLAUSIBLE
 
 #: Attributes of the coordinate ``direction``.
 DIRECTION = {"units": "1", "long_name": "Direction"}
-#: Units and long name of what a half cycle has, in the order of the result.
+#: Units and long name of the values of a half cycle, in the order of the result.
 _HALF_CYCLE: dict[str, tuple[str, str]] = {
     "capacity": ("mA h", "Capacity"),
     "energy": ("mW h", "Energy"),
@@ -71,25 +71,26 @@ def half_cycles(
     A half cycle ends where the current reverses, unless the reversal is a pulse: the
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
     before them, and a half cycle may run on over several files. Charge and energy are
-    trapezoid integrals, never across a change of file or a gap. Where the current was
-    switched between two rows, changed by more than a tenth, or (in records of up to two
-    million rows) is not told well by a line between them, the cycler's counter tells
-    what flowed, else its ``step_time``. Where neither does, nothing is counted
-    at a switch; what may be missing is told, and flagged from 2e-3 of the capacity on.
-    Where the counter adds far more than the current could pass between two rows, the
-    clock is wrong: rows are missing, which is flagged too.
-    A half cycle of less than 1e-4 of the largest charge is noise and left out. Four or
-    more in a row that pass less than a tenth of the largest charge, within half of the
-    range of voltage, are flagged as short: they are those of a drive profile.
+    trapezoid integrals, never across a change of file or a gap.
+    A line between two rows is inaccurate where the current was switched, changed by
+    more than a tenth, or (in records of up to two million rows) differs from the
+    counter. There the cycler's counter gives the charge, else its ``step_time``.
+    Without both, nothing is counted at a switch; the charge that may be missing is
+    given, and flagged from 2e-3 of the capacity on. If the counter adds far more than
+    the current could pass between two rows, the clock is wrong: rows are missing,
+    which is flagged too.
+    A half cycle of less than 1e-4 of the largest charge is noise and left out. Short
+    half cycles of a drive profile are flagged: four or more in a row that pass less
+    than a tenth of the largest charge, within half of the range of voltage.
 
     Parameters
     ----------
     record
         Cycler data on ``record``: ``voltage``, ``current`` (positive charges the
-        cell), ``test_time``; ``file``, ``time`` and the cycler's ``capacity`` and
-        ``step_time`` where there.
+        cell), ``test_time``; if present also ``file``, ``time`` and the cycler's
+        ``capacity`` and ``step_time``.
     counting
-        What ends a half cycle, below which current the cell rests, and over which
+        Where a half cycle ends, below which current the cell rests, and over which
         intervals it is integrated. Default: ``Counting()``. A longer interval under
         current is a gap: reported, not integrated.
 
@@ -98,14 +99,13 @@ def half_cycles(
     xarray.Dataset
         On ``half_cycle``, with ``direction`` ("charge", "discharge") as a coordinate.
         ``capacity`` and ``energy`` are positive in both directions. ``first_record``
-        and ``last_record`` count rows from 0, rests included. ``flag`` tells what is
-        odd, ``complete`` whether the half cycle is whole: one that begins or ends the
-        record is not if the next of its direction passes more than twice the charge,
-        or if it stops short of the voltage where the others stop. ``pulses`` and
-        ``pulse_charge`` count the reversals within; the variables on ``pulse`` tell
-        where each is. ``counter_capacity`` is what the cycler's counter reads from
-        one end to the other, gaps included; a capacity that differs by more than 2e-3
-        is flagged.
+        and ``last_record`` count rows from 0, rests included. ``flag`` gives the
+        problems. ``complete`` tells whether the half cycle is whole: the first or last
+        one is not if the next of its direction passes more than twice the charge, or
+        if it stops short of the voltage where the others stop. ``pulses`` and
+        ``pulse_charge`` count the reversals within; the variables on ``pulse`` locate
+        each. ``counter_capacity`` is the cycler's count from one end to the other,
+        gaps included; a capacity that differs by more than 2e-3 is flagged.
 
     Raises
     ------
@@ -121,9 +121,9 @@ def half_cycles(
     Warns
     -----
     DataQualityWarning
-        Where time runs backward: the capacity of such half cycles is NaN. Where the
-        reader flagged the record as implausible: that of all. Where half cycles are
-        flagged as short.
+        If time runs backward: the capacity of that half cycle is NaN. If the reader
+        flagged the record as implausible: the capacity of all is NaN. If half cycles
+        are flagged as short.
     """
     counting = counting or Counting()
     rows = columns(record, caller="half_cycles", number=counting.number)
@@ -144,7 +144,7 @@ def half_cycles(
 
 
 def tell_short(flag: np.ndarray) -> None:
-    """Tell of half cycles that a drive profile makes."""
+    """Warn of half cycles that look like a drive profile."""
     if short := int(((flag & SHORT) != 0).sum()):
         warn_quality(
             f"{short} of {flag.size} half cycles are short ones in a row, as a drive "
@@ -154,12 +154,12 @@ def tell_short(flag: np.ndarray) -> None:
 
 
 def _untrusted(table: HalfCycleTable) -> list[str]:
-    # Time that runs backward is told half cycle by half cycle.
+    # Backward time is reported for each half cycle.
     return sorted(table.flags - {"backward_time"})
 
 
 def labelled(table: HalfCycleTable) -> xr.Dataset:
-    """Return half cycles as `half_cycles` does, without provenance."""
+    """Return half cycles as in `half_cycles`, without provenance."""
     from batteryxr.echem.kernels import parts
 
     n = table.integers
@@ -178,7 +178,7 @@ def labelled(table: HalfCycleTable) -> xr.Dataset:
         "time_end": (parts.CLOCK_END, "Time (UTC) at the last row under current"),
     }
     dim = "half_cycle"
-    # Built in one go: one assignment at a time costs more than the kernel.
+    # Built in one go: single assignments cost more than the kernel.
     variables: dict[str, Any] = {m: (dim, v, _attrs(m)) for m, v in values.items()}
     for name, (column, words) in clocks.items():
         variables[name] = (dim, _clock(n[:, column]), {"long_name": words})
@@ -209,7 +209,7 @@ def _sums(table: HalfCycleTable, *, count: bool = False) -> np.ndarray:
 
 
 def _listed(table: HalfCycleTable) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
-    """Return where each pulse is, and its charge, on ``pulse``."""
+    """Return the place and the charge of each pulse, on ``pulse``."""
     from batteryxr.echem.kernels import parts
 
     columns = {
@@ -228,7 +228,7 @@ def _listed(table: HalfCycleTable) -> dict[str, tuple[str, np.ndarray, dict[str,
 
 
 def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
-    """Return the numbers of `_HALF_CYCLE`; NaN where no charge can be trusted."""
+    """Return the values of `_HALF_CYCLE`; NaN where charge is unreliable."""
     from batteryxr.echem.kernels import parts
 
     f = table.floats
@@ -306,7 +306,7 @@ def _half_cycle_flags(
 
 
 def _short(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:
-    """Tell which half cycles are among many in a row that go back and forth."""
+    """Tell which half cycles are among many short ones in a row."""
     from batteryxr.echem.kernels import parts
 
     charge, most = np.abs(table.floats[:, parts.CHARGE]), values["voltage_max"]
@@ -323,9 +323,9 @@ def _short(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _ends(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the voltage to which each half cycle went.
+    """Return the final voltage of each half cycle.
 
-    Where there are pulses, the last row under current may be one against it.
+    With pulses it is the extreme: the last row under current may be a pulse.
     """
     from batteryxr.echem.kernels import parts
 
@@ -335,7 +335,7 @@ def _ends(table: HalfCycleTable, values: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _stops_short(end: np.ndarray, last: int) -> bool:
-    # The directions alternate: every second one before it is of the same direction.
+    # The directions alternate: every second one before it has the same direction.
     same, other = end[last % 2 : last : 2], end[(last + 1) % 2 : last : 2]
     window = np.median(same) - np.median(other)
     tolerance = max(0.02 * abs(window), np.ptp(same))

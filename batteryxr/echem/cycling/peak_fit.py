@@ -1,9 +1,9 @@
-"""Peaks of dQ/dV fitted together, on a background, beside a hold of the voltage.
+"""Fit the peaks of dQ/dV together, with a background and a voltage hold.
 
-Which shape peaks have is not known beforehand: a reaction with a width of its own gives
+The shape of the peaks is not known beforehand. A reaction with an intrinsic width gives
 the derivative of a logistic step, disorder a Gaussian, wide tails a Lorentzian. All
-three are fitted; what they disagree about, as far as the curve does not tell between
-them, is part of the errors.
+three are fitted. Their differences are part of the errors, unless the curve favours
+one of them.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _OF_CURVE = (
     ("background", "charge", "Charge of the background"),
     ("hold", "charge", "Charge of a hold at the last voltage"),
 )
-#: Bits of ``flag``: what is odd about a curve.
+#: Bits of ``flag``: why a curve is odd.
 NOT_FITTED, MISFIT = 1, 2
 _FLAGS = {"flag_masks": [NOT_FITTED, MISFIT], "flag_meanings": "not_fitted misfit"}
-#: Of the charge, what the shapes may miss beyond the noise before it is told.
+#: Fraction of the charge that may be misfitted beyond the noise before it is flagged.
 _MISSED = 0.01
-#: Parameters before those of the peaks: level, its rise, charge and place of a hold.
+#: Parameters before those of the peaks: level, its slope, charge and place of a hold.
 _LEVEL, _RISE, _HOLD, _PLACE, _BEFORE = 0, 1, 2, 3, 4
 
 
 class _Row(NamedTuple):
-    """What is found of one curve."""
+    """Hold the fit results of one curve."""
 
     values: np.ndarray
     errors: np.ndarray
@@ -55,24 +55,23 @@ class _Row(NamedTuple):
 
 @recorded
 def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Dataset:
-    """Fit the peaks of dQ/dV curves, with what lies below and beside them.
+    """Fit the peaks of dQ/dV curves, with a background and a voltage hold.
 
     Reads once; the result is small and in memory.
 
     Each curve is a sum of peaks, a straight background, and the charge of a hold at
-    the last voltage, all seen through the smoothing of the curve. Overlapping peaks
-    share the charge between them by their shapes, not at the minimum. Peaks of three
-    shapes are tried, logistic, Gaussian and Lorentzian; the one that fits best is
-    given. What the others say otherwise is part of the errors, as far as the curve
-    does not tell between them. The area of a peak includes what of it lies beyond the
-    ends of the curve.
+    the last voltage, all smoothed like the curve. Overlapping peaks share the charge
+    by their shapes, not at the minimum. Logistic, Gaussian and Lorentzian peaks are
+    tried, and the best fit is given. Differences between shapes are part of the
+    errors, unless the curve favours one. The area of a peak includes its parts beyond
+    the ends of the curve.
 
     Parameters
     ----------
     result
         Result of `dqdv`.
     prominence
-        Peaks to start from; see `peaks`.
+        Prominence of the initial peaks; see `peaks`.
 
     Returns
     -------
@@ -80,18 +79,17 @@ def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.D
         On (``half_cycle``, ``peak``): ``position``, ``width`` (at half height) and
         ``area``; on ``half_cycle``: ``background`` and ``hold``, charges that add up
         with the areas to that of the curve; ``shape``; and ``residual``, the root mean
-        square of what is left. Each with ``<name>_error``, one standard deviation,
-        widened by what the shapes do not fit. ``flag`` tells where no fit was found
-        (NaN), and where more than 1 % of the charge lies otherwise than the peaks
-        have it: there are more of them than tops in the curve, or they have another
-        shape, and no area can be trusted beyond its error.
+        square residual. Each has ``<name>_error``, one standard deviation, widened by
+        the misfit. ``flag`` marks curves without a fit (NaN), and curves with more
+        than 1 % of the charge misfitted. These have more peaks than tops, or peaks of
+        another shape, so areas are uncertain beyond their errors.
 
     Raises
     ------
     ArgumentError
         If `prominence` is not positive.
     DimensionError, VariableError
-        If it is no result of `dqdv`.
+        If the input is no result of `dqdv`.
 
     Warns
     -----
@@ -134,7 +132,7 @@ def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.D
 
 
 def _row(curve: _Curve, first: np.ndarray, most: int) -> _Row:
-    """Return what the shapes say of a curve, together."""
+    """Return the combined results of all shapes for a curve."""
     nothing = np.full(3 * most + len(_OF_CURVE), np.nan)
     fits = {}
     if curve.y.size >= 3 * len(first) + 7:
@@ -148,7 +146,7 @@ def _row(curve: _Curve, first: np.ndarray, most: int) -> _Row:
     values, errors = _summary(curve, best, most)
     variance = errors**2
     for other in fits.values():
-        # Of shapes between which the curve hardly tells, each may be the right one.
+        # Shapes that fit about as well may each be the right one.
         worse = np.log(max(other.rms, 1e-300) / max(best.rms, 1e-300))
         likely = np.exp(-best.independent * worse)
         variance += likely * (_summary(curve, other, most)[0] - values) ** 2
@@ -220,7 +218,7 @@ def _lorentzian(x: np.ndarray) -> np.ndarray:
     return 2.0 / np.pi * np.arctan(2.0 * x)
 
 
-#: Twice the charge of a peak from its middle on, by distance over width at half height.
+#: Twice the charge from a peak's centre on, by distance over width at half height.
 _SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "logistic": _logistic,
     "gaussian": _gaussian,
@@ -229,7 +227,7 @@ _SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class _Curve(NamedTuple):
-    """One curve, and how a sharp one would look in it."""
+    """Hold one curve, and the properties of its smoothing."""
 
     v: np.ndarray  # (bins,) V
     y: np.ndarray  # (bins,) charge per V
@@ -241,26 +239,26 @@ class _Curve(NamedTuple):
 
 
 class _ShapeFit(NamedTuple):
-    """Parameters of a fit, their covariance, and how well it fits."""
+    """Hold the parameters of a fit, their covariance, and the quality of the fit."""
 
     p: np.ndarray
     covariance: np.ndarray
     rms: float
-    misfit: float  # charge that the curve and the fit differ by, beyond the noise
-    independent: float  # about how many points of the curve are
+    misfit: float  # charge difference between curve and fit, beyond the noise
+    independent: float  # approximate number of independent points
 
 
 def _model(curve: _Curve, shape: str, p: np.ndarray) -> np.ndarray:
-    """Return the curve of peaks, background and hold, through the smoother."""
+    """Return the smoothed curve of peaks, background and hold."""
     v, step = curve.v, _SHAPES[shape]
     middle, span = 0.5 * (v[0] + v[-1]), v[-1] - v[0]
     sharp = p[_LEVEL] + p[_RISE] * (v - middle) / span
-    # Peaks as differences of steps: their charge within a bin, however narrow.
+    # Peaks are differences of steps: right for the charge in a bin at any width.
     edges = np.append(v, v[-1] + curve.bin) - 0.5 * curve.bin
     for place, width, area in p[_BEFORE:].reshape(-1, 3):
         steps = 0.5 * step((edges - place) / width)
         sharp = sharp + area * np.diff(steps) / curve.bin
-    # A hold is as wide as the noise, which also decides how far the curve reaches.
+    # A hold is as wide as the noise, which also sets how far the curve reaches.
     end = v[-1] - p[_PLACE] if curve.charging else v[0] + p[_PLACE]
     width = 2.3548 * max(curve.noise, 0.3 * curve.bin)
     steps = 0.5 * _gaussian((edges - end) / width)
@@ -272,7 +270,7 @@ def _model(curve: _Curve, shape: str, p: np.ndarray) -> np.ndarray:
 
 
 def _smoothed(sharp: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return an array through the smoother, mirrored at its ends."""
+    """Return a smoothed array, mirrored at its ends."""
     padded = np.pad(sharp, weights.size // 2, mode="symmetric")
     return np.convolve(padded, weights, mode="valid")
 
@@ -309,13 +307,13 @@ def _fit_shape(curve: _Curve, shape: str, first: np.ndarray) -> _ShapeFit | None
 def _judged(
     curve: _Curve, p: np.ndarray, jacobian: np.ndarray, left: np.ndarray
 ) -> _ShapeFit:
-    """Return a fit with the covariance from the noise and from what is left."""
+    """Return a fit with its covariance, from the noise and the residual."""
     r = left * float(curve.y.sum()) * curve.bin / (curve.v[-1] - curve.v[0])
     inverse = _inverse(jacobian)
     noise = _of_noise(curve, inverse)
     unsure = 0.5 * _reach(curve)
     if noise[_PLACE, _PLACE] > unsure**2:
-        # Without a hold, hardly anything tells where the curve ends in its last bins.
+        # Without a hold, the end of the curve within its last bins is uncertain.
         jacobian = jacobian.copy()
         jacobian[:, _PLACE] = 0.0
         inverse = _inverse(jacobian)
@@ -325,7 +323,7 @@ def _judged(
         ) ** 2
     expected = _noise_squares(curve)
     squares, size = float(r @ r), max(r.size - p.size, 1)
-    # Neighbours in a smoothed curve are not independent.
+    # Neighbouring points of a smoothed curve are not independent.
     lags = [float(r[k:] @ r[: r.size - k]) for k in range(1, r.size // 4)]
     positive = next((k for k, x in enumerate(lags) if x <= 0), len(lags))
     together = max(1.0 + 2.0 * sum(lags[:positive]) / max(squares, 1e-300), 1.0)
@@ -344,15 +342,15 @@ def _inverse(jacobian: np.ndarray) -> np.ndarray:
 
 
 def _reach(curve: _Curve) -> float:
-    """Return how far noise may carry the end of a curve (V)."""
+    """Return how far noise may move the end of a curve (V)."""
     return 6.0 * curve.noise + 2.0 * curve.bin
 
 
 def _of_noise(curve: _Curve, functionals: np.ndarray) -> np.ndarray:
     """Return the covariance of functionals of the curve from noise of the voltage.
 
-    Noise carries charge from one bin to the next: it is white in the integral of the
-    sharp curve, and grows with the root of the height.
+    Noise moves charge between bins. It is white in the integral of the sharp curve,
+    and grows with the square root of the height.
     """
     half = curve.weights.size // 2
     wide = np.pad(functionals, ((0, 0), (half, half)))
@@ -364,7 +362,7 @@ def _of_noise(curve: _Curve, functionals: np.ndarray) -> np.ndarray:
 
 
 def _noise_squares(curve: _Curve) -> float:
-    """Return the sum of squares that noise alone leaves in the curve."""
+    """Return the sum of squares that noise alone adds to the curve."""
     rough = float((np.diff(np.pad(curve.weights, 1)) ** 2).sum())
     variance = curve.noise**2 * curve.step * np.abs(curve.y) / curve.bin**3
     return float(variance.sum()) * rough

@@ -1,4 +1,4 @@
-"""Peaks of dQ/dV: where they are, how high, how wide, how much charge they hold."""
+"""Find the peaks of dQ/dV: position, height, width and charge."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Datas
 
     Reads once; the result is small and in memory.
 
-    A peak counts if it stands out from its surroundings by `prominence`, and does not
-    lie within one kernel width of either end, where a hold at constant voltage piles
-    up charge. Place and height are those of a parabola through the top, over half the
-    width of the peak.
+    A peak must stand out from its surroundings by `prominence`. It must not lie within
+    one kernel width of either end, where a hold at constant voltage piles up charge.
+    Place and height come from a parabola through the top, over half the width of the
+    peak.
 
     Parameters
     ----------
     result
         Result of `dqdv`.
     prominence
-        In the units of the curve. None: the larger of 2 % of the highest value and
-        five standard deviations.
+        Least prominence, in the units of the curve. None: the larger of 2 % of the
+        highest value and five standard deviations.
 
     Returns
     -------
     xarray.Dataset
-        On (``half_cycle``, ``peak``), peaks by rising voltage, NaN behind the last:
+        On (``half_cycle``, ``peak``), peaks by rising voltage, NaN after the last:
         ``position`` (V), ``height``, ``width`` (V, at half prominence), ``area``
-        (charge between the neighbouring minima), ``prominence``; errors are those
-        from the noise of the voltage. ``n_peaks`` on ``half_cycle``.
+        (charge between the neighbouring minima), ``prominence``. Errors come from
+        the noise of the voltage. ``n_peaks`` on ``half_cycle``.
 
     Raises
     ------
     ArgumentError
         If `prominence` is not positive.
     DimensionError, VariableError
-        If it is no result of `dqdv`.
+        If the input is no result of `dqdv`.
     """
     curves = list(each(result, "peaks"))
     if prominence is not None:
@@ -79,9 +79,9 @@ def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Datas
     return xr.Dataset(variables, coords).assign_coords(kept(result))
 
 
-#: Part of the highest curve below which a prominence is told of.
+#: Fraction of the highest curve below which a prominence causes a warning.
 _SMALL = 3e-4
-#: What prominences are mistaken for.
+#: Units for which prominences are mistaken.
 _SLIPS = {"per cent": 0.01, "a thousandth of the unit": 1e-3}
 _PEAK = (
     ("position", "V", "Peak position"),
@@ -96,7 +96,7 @@ _PEAK = (
 
 
 def _tell_odd(prominence: float, heights: list[float], units: str) -> None:
-    """Tell of a prominence that no peak can have, or that all noise has."""
+    """Warn of a prominence that no peak can reach, or that noise exceeds."""
     highest = float(max(heights, default=np.nan))
     if prominence < _SMALL * highest:
         warn_quality(

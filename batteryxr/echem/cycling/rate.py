@@ -1,4 +1,4 @@
-"""Rate capability: what is left of capacity and voltage at higher currents."""
+"""Tabulate rate capability: capacity and voltage at higher currents."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def rate(
 ) -> xr.Dataset:
     """Tabulate capacity, energy and mean voltage against current.
 
-    Reads once; the result is small and in memory. Cycles whose currents agree are one
-    group, and the first complete cycle of each group stands for it, before ageing.
+    Reads once; the result is small and in memory. Cycles with similar currents form a
+    group. The first complete cycle of each group stands for it, before ageing.
 
     Parameters
     ----------
     result
-        Result of `cycles`; with ``mass`` there, specific quantities are given too.
+        Result of `cycles`; with ``mass`` there, specific quantities are added.
     direction
-        The half cycle whose current and capacity count.
+        Half cycle whose current and capacity count.
     tolerance
-        Currents within this fraction of the lowest of a group belong to it.
+        Relative difference from the lowest current of a group, at most.
 
     Returns
     -------
     xarray.Dataset
         On ``rate``, by rising current: ``capacity``, ``energy``, ``mean_voltage``,
-        ``current`` (magnitude), ``retention`` relative to the lowest current,
+        ``current`` (magnitude), ``retention`` relative to the lowest current, the
         ``cycle`` that stands for the group and ``n_cycles`` in it.
 
     Raises
@@ -52,7 +52,7 @@ def rate(
     ArgumentError
         If an option is out of range.
     DimensionError, VariableError
-        If it is no result of `cycles`.
+        If the input is no result of `cycles`.
 
     Warns
     -----

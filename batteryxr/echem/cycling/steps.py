@@ -1,4 +1,4 @@
-"""Steps of a test, told by current and voltage, each with the reason for its kind."""
+"""Split a test into steps by current and voltage, each with a reason for its kind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = (
     "constant_voltage",
     "varying",
 )
-#: Fewer rows under current than this are no step of their own beside a longer one.
+#: Number of rows under current below which a step is joined to a longer one.
 _SHORTEST = 3
 
 
@@ -41,19 +41,19 @@ def steps(
     """Split a record into steps of constant current, constant voltage and rest.
 
     Reads twice, and the current three times unless an `i_zero` is given; memory is a
-    few chunks and one row per step. The cycler's own step numbers play no part.
+    few chunks and one row per step. The cycler's own step numbers are not used.
 
     Parameters
     ----------
     record
         Cycler data on ``record``; see `half_cycles`.
     i_tolerance
-        A current is constant while it stays within this fraction of its mean.
+        Largest relative deviation of a constant current from its mean.
     v_tolerance
-        A voltage is held while it stays this close, in V, to where it was when the
-        current began to change.
+        Largest deviation, in V, of a held voltage from its value when the current
+        began to change.
     counting
-        Its `i_zero` and `max_gap` tell when the cell rests, as in `half_cycles`.
+        Its `i_zero` and `max_gap` define rests, as in `half_cycles`.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def steps(
     Warns
     -----
     DataQualityWarning
-        If time runs backward, or is missing: the charge of such steps is wrong.
+        If time runs backward or is missing, so that the charge of a step is wrong.
     """
     rows = columns(record, caller="steps", clock=False)
     counting = replace(counting or Counting(), by="current")
@@ -141,7 +141,7 @@ def _reason(row: np.ndarray, i_zero: float) -> str:
     from batteryxr.echem.kernels import steps as k
 
     kind = int(row[k.KIND])
-    # Middle of the extremes: those leave out the rows in which the current settles.
+    # The middle of the extremes, which leave out the rows in which the current settles.
     current, spread = 0.5 * (row[k.I_MAX] + row[k.I_MIN]), row[k.I_MAX] - row[k.I_MIN]
     voltage, drift = 0.5 * (row[k.V_MAX] + row[k.V_MIN]), row[k.V_MAX] - row[k.V_MIN]
     if kind == k.OPEN_CIRCUIT:

@@ -1,4 +1,4 @@
-"""The turning point of dQ/dV, where one redox reaction hands over to the next."""
+"""Find the turning point of dQ/dV, between two redox reactions."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import VoltageWindow
 
-#: What smoothing shifts a valley relative to what a second smoothing does, at most.
+#: Largest valley shift by the smoothing, relative to that by a second smoothing.
 _FIRST = 2.0
-#: What a bin hides of where a slope turns, in bins.
+#: Uncertainty of a turning slope from the bin width, in bins.
 _HIDDEN = 0.5
 #: Standard deviations by which a curve must flatten to have a shoulder.
 _CLEAR = 3.0
@@ -38,26 +38,26 @@ def turning_point(
     window: VoltageWindow,
     half_cycles: Sequence[int] | None = None,
 ) -> xr.Dataset:
-    """Find where one redox reaction hands over to the next.
+    """Find the voltage between two redox reactions.
 
     Reads once; the result is small and in memory.
 
-    The turning point is the minimum of dQ/dV between two of its peaks, taken from a
-    parabola. It is checked by another way: robust lines (Theil-Sen) through the two
-    flat parts of the voltage profile V(Q) each cross the line through the steep part
-    between them, at its two knees; the turning point should lie midway. Where one of
-    the peaks is a mere shoulder of the other there is no minimum: the turning point is
-    where the curve is flattest within the window, and its slope turns. The error holds
-    what the smoother and the span of the parabola do to a lopsided valley.
+    The turning point is the minimum of dQ/dV between two of its peaks, from a parabola.
+    A second way checks it. Robust lines (Theil-Sen) are fitted to the two flat parts
+    of the voltage profile V(Q) and to the steep part between them. They cross at two
+    knees, and the turning point should lie midway. If one peak is a mere shoulder of
+    the other, there is no minimum. The turning point is then where the curve is
+    flattest within the window and its slope turns. The error includes the effect of
+    the smoother and of the parabola's span on an asymmetric valley.
 
     Parameters
     ----------
     result
         Result of `dqdv`.
     window
-        From one peak to the other, in V, about; the nearest peaks are taken.
+        Approximate voltages of the two peaks, in V; the nearest peaks are taken.
     half_cycles
-        Numbers of the half cycles wanted. None: all.
+        Numbers of the half cycles. None: all.
 
     Returns
     -------
@@ -65,15 +65,15 @@ def turning_point(
         On ``half_cycle``: ``voltage``, ``capacity`` (charge passed in the half cycle
         up to there) and their errors; ``knee_voltage`` and ``knee_capacity`` midway
         between the knees and ``knee_range`` from one to the other; ``first_peak`` and
-        ``second_peak`` (V), as `peaks` places them; ``shoulder`` (1 where there is no
-        valley). NaN where there is neither.
+        ``second_peak`` (V), as in `peaks`; ``shoulder`` (1 if there is no valley).
+        NaN if there is neither.
 
     Raises
     ------
     ArgumentError
-        If `window` is not two rising voltages, or a half cycle is not there.
+        If `window` is not two rising voltages, or a half cycle is missing.
     DimensionError, VariableError
-        If it is no result of `dqdv`.
+        If the input is no result of `dqdv`.
     """
     if half_cycles is not None:
         there = result["half_cycle"].values
@@ -110,9 +110,9 @@ _TURNING = (
 
 
 def _lopsided(curve: Differential, lowest: int, half: int, place: float) -> float:
-    """Return how far (V) a valley shifts with the parabola's span and the smoother.
+    """Return the shift (V) of a valley with the parabola's span and the smoother.
 
-    Where both sides rise alike it does not shift at all.
+    A symmetric valley does not shift.
     """
     from batteryxr.echem.kernels.smoothers import extremum
 
@@ -163,9 +163,9 @@ def _turning(
 
 
 def _passed(curve: Differential, charging: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return upper edges of the bins, and the charge up to each."""
+    """Return upper edges of the bins, and the charge passed up to each."""
     passed = np.cumsum(curve.y) * curve.width
-    # Of a discharge from the top.
+    # A discharge starts from the top.
     return curve.v + 0.5 * curve.width, passed if charging else passed[-1] - passed
 
 
@@ -174,7 +174,7 @@ def _flank(
 ) -> tuple[np.ndarray, int]:
     """Return the rows from the higher peak to the other end of a window.
 
-    And the sign of the slope over them.
+    Also returns the sign of the slope over them.
     """
     inside = np.flatnonzero((curve.v >= between[0]) & (curve.v <= between[1]))
     inside = inside[(inside >= half) & (inside < curve.y.size - half)]
@@ -186,7 +186,7 @@ def _flank(
 
 
 def _cubic(half: int) -> np.ndarray:
-    """Return (4, 2 half + 1) weights of the coefficients of a cubic through a curve."""
+    """Return (4, 2 half + 1) weights of the coefficients of a fitted cubic."""
     x = np.arange(-half, half + 1, dtype=np.float64)
     return np.asarray(np.linalg.pinv(x[:, None] ** np.arange(4)))
 
@@ -194,15 +194,15 @@ def _cubic(half: int) -> np.ndarray:
 def _flattest(
     curve: Differential, between: tuple[float, float], half: int
 ) -> tuple[int, float, float] | None:
-    """Return where a flank is flattest (row), how high, and the error (bins)."""
+    """Return where a flank is flattest (row), its height, and the error (bins)."""
     inside, way = _flank(curve, between, half)
     if inside.size < 3:
         return None
     fit = _cubic(half)
     near = np.lib.stride_tricks.sliding_window_view(curve.y, 2 * half + 1)
     value, slope, bend, third = fit @ near[inside - half].T
-    # Steepest and flattest where the second derivative vanishes, flattest where the
-    # third goes along with the slope of the flank.
+    # A flank is steepest or flattest where the second derivative vanishes; flattest if
+    # the third derivative has the sign of its slope.
     turns = np.flatnonzero((bend[1:] * bend[:-1] <= 0) & (way * third[1:] > 0))
     turns = turns + (np.abs(bend[turns + 1]) < np.abs(bend[turns]))
     noise = np.array([curve.sd(fit[3], float(value[k])) for k in turns])
@@ -223,7 +223,7 @@ def _turn(y: np.ndarray, row: int, half: int) -> float:
 def _shoulder(
     curve: Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
-    """Return where a curve without a valley is flattest: there its slope turns."""
+    """Return the flattest place of a curve without a valley, where its slope turns."""
     half = max(curve.fwhm, 2)
     found = _flattest(curve, between, half)
     if found is None:
@@ -260,7 +260,7 @@ def _knees(
     )
     lines = []
     for part in parts:
-        # Even steps in charge, as the voltage profile is measured.
+        # Use even steps in charge, like the measured voltage profile.
         order = np.argsort(q[part])
         along = np.linspace(q[part].min(), q[part].max(), 120)
         lines.append(theil_sen(along, np.interp(along, q[part][order], v[part][order])))

@@ -1,1 +1,1 @@
-"""What a cell has lost: lithium, and active material of each electrode."""
+"""Compute what a cell has lost: lithium, and active material of each electrode."""

@@ -1,4 +1,4 @@
-"""How large the electrodes of a cell are, and where each begins: arrays only."""
+"""Fit the sizes of a cell's electrodes and their initial contents; arrays only."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: What is fitted: capacities of cathode and anode, and their contents at the beginning.
+#: Fit parameters: capacities of cathode and anode, and their initial contents.
 PARAMETERS = ("cathode_capacity", "anode_capacity", "cathode_content", "anode_content")
-#: Sizes of electrodes against the cell's capacity, and contents, to begin with.
+#: Initial guesses: electrode sizes relative to the cell's capacity, and contents.
 _SIZES = (1.0, 1.1, 1.25, 1.45, 1.7, 2.0)
 _FULL = (1.0, 0.95, 0.88, 0.8, 0.7, 0.6)
 _EMPTY = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
-#: Points of a curve that tell good starts from bad ones, and starts that are tried.
+#: Points used to compare initial guesses, and the number of guesses that are tried.
 _LOOKED_AT, _TRIED = 24, 5
-#: How steep a half cell is taken to be beyond what was measured (V for all of it).
+#: Slope of a half cell beyond its measured curve (V for the whole content).
 _BEYOND = 50.0
 
 
 class HalfCell(NamedTuple):
-    """Voltage (V) of an electrode against its content, which rises."""
+    """Hold the voltage (V) of an electrode against its rising content."""
 
     content: np.ndarray
     voltage: np.ndarray
 
     def at(self, content: np.ndarray) -> np.ndarray:
-        """Return the voltage; beyond the curve it falls steeply, as a cell's does."""
+        """Return the voltage; beyond the curve it falls steeply, as in a cell."""
         inside = np.clip(content, self.content[0], self.content[-1])
         over = content - inside
         return np.interp(inside, self.content, self.voltage) - _BEYOND * over
 
 
 class Balance(NamedTuple):
-    """Parameters in the order of `PARAMETERS`, their covariance, and the curve.
+    """Hold parameters in the order of `PARAMETERS`, their covariance, and the curve.
 
-    `at_bound` tells whether the search ended at a limit of what electrodes can be.
+    `at_bound` tells whether the search ended at a limit of physical values.
     """
 
     values: np.ndarray
@@ -47,14 +47,14 @@ class Balance(NamedTuple):
 def balance(
     capacity: np.ndarray, volts: np.ndarray, cathode: HalfCell, anode: HalfCell
 ) -> Balance:
-    """Fit the electrodes of a full cell to a charge of it.
+    """Fit the electrodes of a full cell to one charge curve.
 
     Parameters
     ----------
     capacity
-        (points,) mA h; the first is where the charge begins.
+        (points,) mA h; the charge begins at the first.
     volts
-        (points,) of the cell.
+        (points,) voltage of the cell.
     cathode, anode
         Half cells.
     """
@@ -62,7 +62,7 @@ def balance(
 
     span = float(np.ptp(capacity))
     charge = (capacity - capacity[0]) / span
-    # Where rows crowd (at the ends) they count no more than elsewhere.
+    # Dense rows (at the ends) get no more weight than others.
     weight = np.sqrt(np.gradient(charge) * charge.size)
 
     def model(p: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def _starts(
 
 
 def _covariance(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Return the covariance; residuals side by side are alike, and count so."""
+    """Return the covariance, allowing for correlated neighbouring residuals."""
     r, n = residual, residual.size
     lags = [float(r[k:] @ r[: n - k]) for k in range(1, n // 4)]
     positive = next((k for k, x in enumerate(lags) if x <= 0), len(lags))

@@ -1,4 +1,4 @@
-"""Degradation modes from slow charges of a full cell and curves of its electrodes."""
+"""Find degradation modes from slow charges of a full cell and half-cell curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ELECTRODES = ("cathode", "anode")
 _LEAST = 20
-#: What a fit may leave (V), and how far beyond a curve an electrode may work.
+#: Largest residual (V), and largest content beyond a curve.
 _LEFT, _OVER = 0.02, 0.01
 _MISFIT, _BEYOND, _LOOSE = 1, 2, 4
 _FLAG = {
@@ -33,9 +33,9 @@ _WORDS = {
     _BEYOND: "go beyond a curve of an electrode, where it is not known",
     _LOOSE: "do not determine the electrodes: too little of a charge, or too flat",
 }
-#: Relative error of a capacity above which it is not determined.
+#: Relative error of a capacity above which it is undetermined.
 _VAGUE = 0.05
-#: Name, units and words of what each curve gives.
+#: Name, units and long name of the values of each curve.
 _OF_EACH = (
     ("cathode_capacity", "mA h", "Capacity of the cathode"),
     ("anode_capacity", "mA h", "Capacity of the anode"),
@@ -45,7 +45,7 @@ _OF_EACH = (
     ("anode_content_end", "1", "Content of the anode at the end"),
     ("lithium", "mA h", "Lithium that can move"),
 )
-#: Loss -> what is lost.
+#: Loss -> the quantity that is lost.
 _LOSSES = {
     "lli": ("lithium", "Loss of lithium"),
     "lam_cathode": ("cathode_capacity", "Loss of cathode"),
@@ -57,21 +57,21 @@ _LOSSES = {
 def degradation_modes(
     data: xr.DataArray, *, standards: Mapping[str, xr.DataArray]
 ) -> xr.Dataset:
-    """Return what a full cell has lost, from slow charges and half-cell curves.
+    """Return the losses of a full cell, from slow charges and half-cell curves.
 
-    Reads once. The voltage of the cell is that of its cathode less that of its anode;
-    how large each is and where it begins is fitted to every curve (Dubarry et al., J.
-    Power Sources 219, 204 (2012)).
+    Reads once. The voltage of the cell is that of its cathode less that of its anode.
+    The size and the initial content of each electrode are fitted to every curve
+    (Dubarry et al., J. Power Sources 219, 204 (2012)).
 
     Parameters
     ----------
     data
-        Voltage (V) along ``capacity`` (mA h, rising from the discharged state) of
-        slow charges, and along one more dimension, the state: ``cycle``, say. The
-        first is what the others are compared with. NaN where a curve has ended.
+        Voltage (V) along ``capacity`` (mA h, rising from the discharged state) of slow
+        charges, and along one more dimension, such as ``cycle``. The first curve is
+        the reference. NaN after the end of a curve.
     standards
-        "cathode" and "anode" -> voltage (V) along ``li_content``, of a half cell of
-        the electrode: from 0 (nothing that can move is left) to 1 (full).
+        "cathode" and "anode" -> voltage (V) along ``li_content`` of a half cell of
+        the electrode, from 0 (no lithium that can move) to 1 (full).
 
     Returns
     -------
@@ -79,16 +79,16 @@ def degradation_modes(
         For each curve ``lli`` (loss of lithium), ``lam_cathode`` and ``lam_anode``
         (losses of active material), as fractions; ``cathode_capacity``,
         ``anode_capacity`` and ``lithium`` (mA h); ``cathode_content``,
-        ``anode_content`` and ``..._end``, the limits between which each works; each
-        with ``<name>_error``, one standard deviation, widened by what the curves do
-        not fit. ``fitted`` (V), ``residual`` (V, root mean square) and ``fit_flag``
-        (misfit; beyond half cell; undetermined).
+        ``anode_content`` and ``..._end``, the limits of each electrode; each with
+        ``<name>_error``, one standard deviation, widened by the misfit. Further
+        ``fitted`` (V), ``residual`` (V, root mean square) and ``fit_flag`` (misfit;
+        beyond half cell; undetermined).
 
     Raises
     ------
     ArgumentError
-        If a curve of an electrode is missing, is none, rises with its content, or
-        lies on the other side of the other electrode's.
+        If a half-cell curve is missing, is no curve, rises with its content, or the
+        cathode's lies below the anode's.
     DataError
         If a curve has fewer than 20 points, or falls as a discharge does.
     DimensionError, UnitsError
@@ -97,8 +97,8 @@ def degradation_modes(
     Warns
     -----
     DataQualityWarning
-        If curves leave more than 20 mV, go beyond a half cell, or do not determine the
-        electrodes.
+        If curves have residuals above 20 mV, go beyond a half cell, or do not
+        determine the electrodes.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def degradation_modes(
         flag[k] = _LOOSE * loose + _BEYOND * _beyond(numbers, cathode, anode)
     residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
     flag |= np.where(residual > _LEFT, _MISFIT, 0).astype(np.int8)
-    flag |= flag[0]  # losses are against the first
+    flag |= flag[0]  # losses are relative to the first
     for bit, words in _WORDS.items():
         if n := int((flag & bit > 0).sum()):
             warn_quality(f"degradation_modes: {n} of {flag.size} curves {words}")
@@ -165,13 +165,13 @@ def degradation_modes(
 
 
 def _falls(voltage: np.ndarray) -> bool:
-    """Tell whether a curve ends below where it begins, noise aside."""
+    """Tell whether a curve ends below its beginning, apart from noise."""
     tenth = max(voltage.size // 10, 1)
     return bool(np.median(voltage[-tenth:]) < np.median(voltage[:tenth]))
 
 
 def _beyond(numbers: np.ndarray, cathode: HalfCell, anode: HalfCell) -> bool:
-    """Tell whether an electrode works where its curve says nothing."""
+    """Tell whether an electrode works outside of its measured curve."""
     y, x, y_end, x_end = numbers[2:6]
     return bool(
         y > cathode.content[-1] + _OVER
@@ -204,7 +204,7 @@ def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:
 def _summary(
     values: np.ndarray, covariance: np.ndarray, span: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `_OF_EACH` names, and the errors."""
+    """Return the values named in `_OF_EACH`, and their errors."""
     cathode, anode, y, x = values
     numbers = np.array(
         [cathode, anode, y, x, y - span / cathode, x + span / anode,

@@ -1,1 +1,1 @@
-"""Impedance along a series: consistency, circuits, relaxation times."""
+"""Analyse impedance along a series: consistency, circuits, relaxation times."""

@@ -1,4 +1,4 @@
-"""Equivalent circuits: from a text to a tree; nothing in the text is ever evaluated."""
+"""Parse equivalent circuits from a text into a tree, without evaluating the text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _EXPECTED = (
     f"elements ({_LETTERS}) with a number each, '-' in series and p(a,b) in parallel, "
     "such as 'R0-p(R1,CPE1)-W1'"
 )
-#: More elements than a spectrum can ever tell apart, and brackets within brackets.
+#: Largest number of elements, and deepest nesting of brackets.
 _MOST, _DEEPEST = 40, 10
 
 
 class Element(NamedTuple):
-    """One element: its kind, its name, and where its parameters begin."""
+    """Hold one element: its kind, its name, and the index of its first parameter."""
 
     kind: str
     name: str
@@ -28,13 +28,13 @@ class Element(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Parts one behind the other."""
+    """Hold parts in series."""
 
     parts: tuple[Node, ...]
 
 
 class Parallel(NamedTuple):
-    """Parts side by side."""
+    """Hold parts in parallel."""
 
     parts: tuple[Node, ...]
 
@@ -44,16 +44,16 @@ Node = Element | Series | Parallel
 
 @dataclass(frozen=True)
 class Circuit:
-    """An equivalent circuit.
+    """Hold an equivalent circuit.
 
     Parameters
     ----------
     text
-        As it was given.
+        The text as given.
     root
-        Its parts in series.
+        The parts in series.
     elements
-        In the order in which they are written.
+        Elements in the order in which they are written.
     """
 
     text: str
@@ -62,7 +62,7 @@ class Circuit:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names in order, such as ``"R0"``, ``"CPE1_Q"``."""
+        """Names of the parameters in order, such as ``"R0"``, ``"CPE1_Q"``."""
         return tuple(
             f"{e.name}_{name}" if name else e.name
             for e in self.elements
@@ -81,7 +81,7 @@ def parse(text: str) -> Circuit:
     Raises
     ------
     ArgumentError
-        Naming the place that is no circuit.
+        If the text is no circuit; the message names the place.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def parse(text: str) -> Circuit:
 
 
 class _CircuitReader:
-    """Reads a circuit from left to right."""
+    """Read a circuit from left to right."""
 
     def __init__(self, text: str) -> None:
         self.text, self.place = text, 0

@@ -1,4 +1,4 @@
-"""What changed while a spectrum was taken, as its neighbours tell."""
+"""Correct and measure the drift of a cell while its spectra are taken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batteryxr.core.units import in_units
 from batteryxr.echem.impedance.spectra import as_impedance
 from batteryxr.echem.record import nanoseconds
 
-#: What was measured point by point, of one electrode or another.
+#: Impedances measured point by point, of each electrode and of the cell.
 _ELECTRODES = ("impedance", "impedance_counter", "impedance_cell")
 
 
@@ -26,13 +26,13 @@ def correct_drift(
     *,
     time_reference: Literal["start", "middle", "end"] = "middle",
 ) -> xr.Dataset:
-    """Return spectra as they were at one time each.
+    """Return spectra in which all points of a spectrum belong to one time.
 
     *Lazy*. The points of a spectrum are taken one after the other while the cell goes
-    on. Each frequency is interpolated in time between the points of neighbouring
-    spectra, as a straight line, up to the time of the spectrum. That is right for a
-    cell that changes evenly, as under a small current; not for one that rests in the
-    spectra and changes between them.
+    on changing. Each frequency is interpolated linearly in time between neighbouring
+    spectra, to the time of the spectrum. This is right for a cell that changes evenly,
+    as under a small current. It is wrong for a cell that rests during the spectra and
+    changes between them.
 
     Parameters
     ----------
@@ -40,21 +40,21 @@ def correct_drift(
         ``impedance`` on (``spectrum``, ``frequency``) with ``point_time`` (s since
         the spectrum began) and ``time`` (UTC).
     time_reference
-        The moment of a spectrum that its points are moved to.
+        Moment of a spectrum to which its points are moved.
 
     Returns
     -------
     xarray.Dataset
-        The same with another ``impedance`` (also of the counter electrode and the
-        cell) and ``time``; NaN where a frequency has no
-        neighbour: a first or last spectrum is not extrapolated.
+        The same spectra with corrected ``impedance`` (also of the counter electrode
+        and the cell) and ``time``. It is NaN where a frequency has no neighbour: a
+        first or last spectrum is not extrapolated.
 
     Raises
     ------
     DataError
         If times are missing or do not rise, or there is a further dimension.
     DimensionError, VariableError, UnitsError
-        If it is no impedance with times.
+        If the input is no impedance with times.
 
     Warns
     -----
@@ -63,7 +63,7 @@ def correct_drift(
 
     Examples
     --------
-    Of spectra that `read_impedance` gave::
+    Correct the spectra from `read_impedance` before a fit::
 
         spectra.echem.correct_drift().echem.fit_circuit("R0-p(R1,CPE1)-W1")
     """
@@ -110,9 +110,9 @@ def correct_drift(
 
 
 def changes(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
-    """Return the largest change of each spectrum while it was taken, of its modulus.
+    """Return the largest relative change of each spectrum while it was taken.
 
-    None where times or neighbours are not known.
+    Changes are relative to the modulus. None if times or neighbours are unknown.
     """
     wanted = {"impedance", "point_time", "time"}
     if not isinstance(spectra, xr.Dataset) or not wanted <= set(spectra.variables):
@@ -143,7 +143,7 @@ def changes(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
 
 
 def _times(spectra: xr.Dataset, *, caller: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the beginning of each spectrum, and of each point, in s from the first."""
+    """Return the start of each spectrum, and the time of each point (s)."""
     require_variables(spectra, ("time",), caller=caller)
     began = nanoseconds(spectra["time"].values)
     if (began == NAT).any():
@@ -176,7 +176,7 @@ def _interpolated(
 
 
 def _changed(impedance: np.ndarray, *, begun: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the change from a point's time to the spectrum's beginning, at most."""
+    """Return the largest relative change since the beginning of each spectrum."""
     largest = np.full(len(impedance), np.nan)
     there = np.isfinite(impedance) & (impedance != 0) & np.isfinite(at)
     change = np.full(impedance.shape, np.nan)
@@ -188,6 +188,6 @@ def _changed(impedance: np.ndarray, *, begun: np.ndarray, at: np.ndarray) -> np.
         slope = np.gradient(z, t)
         change[mine, k] = np.abs(slope * (t - begun[mine])) / np.abs(z)
     some = np.isfinite(change).any(axis=1)
-    # One point that is off is no drift.
+    # One bad point is no drift: take the 90th percentile.
     largest[some] = np.nanpercentile(change[some], 90, axis=1)
     return largest

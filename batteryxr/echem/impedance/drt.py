@@ -1,4 +1,4 @@
-"""Distributions of relaxation times along a series of impedance spectra."""
+"""Compute distributions of relaxation times for a series of impedance spectra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batteryxr.echem.impedance.kernels import arcs, distribution, relaxation_pea
 if TYPE_CHECKING:
     from batteryxr.core.checks import Part, Positive
 
-#: Relaxation times in each decade, and decades beyond those of the frequencies.
+#: Relaxation times per decade, and decades beyond those of the frequencies.
 _PER_DECADE, _BEYOND = 12, 0.7
 _FLAGS = {
     "flag_masks": [1, 2, 4],
@@ -39,19 +39,20 @@ def drt(
 ) -> xr.Dataset:
     """Return the distribution of relaxation times of every spectrum.
 
-    *Lazy*. Tikhonov's method: the smoothest distribution (second differences over ln
-    τ) that fits and is nowhere negative, beside a resistance and an inductance.
+    *Lazy*. Tikhonov's method finds the smoothest distribution (second differences over
+    ln τ) that fits and is nowhere negative. A resistance and an inductance are fitted
+    too.
 
     Parameters
     ----------
     spectra
         Complex impedance along ``frequency``; NaN where there is no point.
     method
-        What chooses how smooth: "l_curve" (where the misfit begins to pay for it),
-        "discrepancy" (as smooth as the noise allows), "cross_validation" (the robust
-        generalised one) or "evidence" (the most likely; follows noise the most).
+        Rule for the smoothness: "l_curve" (where more smoothing begins to cost
+        misfit), "discrepancy" (as smooth as the noise allows), "cross_validation"
+        (robust generalised) or "evidence" (the most likely; follows noise the most).
     smoothing
-        The regularisation itself, in place of `method`: the number that the result
+        The regularisation itself, in place of `method`: a number such as the result
         has under this name.
     kind
         "blocking" adds a capacitor, for spectra that rise at low frequencies.
@@ -59,20 +60,20 @@ def drt(
     Returns
     -------
     xarray.Dataset
-        ``gamma`` (ohm for each unit of ln τ) on ``tau`` (s), with ``gamma_low`` and
-        ``gamma_high``, the 95 % credible band, widened by what smoothing takes from
-        tops and adds beside them, and where depressed arcs leave no more than noise,
-        by how high those may be; ``resistance`` and
-        ``inductance`` beside it, ``capacitance`` if blocking; ``polarisation`` (ohm),
-        the integral; ``impedance`` (as it came), ``fitted``, ``residual`` (of the
+        ``gamma`` (ohm per unit of ln τ) on ``tau`` (s); ``gamma_low`` and
+        ``gamma_high``, the 95 % credible band. The band is widened by what smoothing
+        takes from tops and adds beside them, and by the height of depressed arcs where
+        these fit the spectrum to its noise. Further ``resistance`` and
+        ``inductance``, ``capacitance`` if blocking; ``polarisation`` (ohm), the
+        integral; ``impedance`` (as given), ``fitted``, ``residual`` (relative to the
         modulus), ``smoothing`` and ``drt_flag``: not converged, too few points, misfit
-        (more than twice the noise is left, as of a spectrum that rises at low
+        (residuals above twice the noise, as for a spectrum that rises at low
         frequencies, or is inductive there).
 
     Raises
     ------
     DimensionError, VariableError, UnitsError, DataError
-        If it is no impedance.
+        If the input is no impedance.
 
     Warns
     -----
@@ -81,7 +82,7 @@ def drt(
 
     See Also
     --------
-    drt_peaks : positions and areas, followed along the series.
+    drt_peaks : return positions and areas of peaks along the series.
 
     Examples
     --------
@@ -156,19 +157,19 @@ def _warn(flags: np.ndarray) -> None:
 def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     """Return the peaks of distributions of relaxation times, followed along a series.
 
-    Reads once. The peaks say how many processes there are; a depressed arc for each is
-    fitted to the spectrum, and where they leave no more than its noise, they tell
-    place and area, with errors. Else (Gerischer, Warburg) the distribution does: its
-    peaks are told apart by shapes of arcs, where two overlap each has the share that
-    its shape has there, and a peak of another shape has its place at its top. In the
-    next spectrum a peak is the nearest one, within a factor of 4.5 in time.
+    The data are read once. The peaks give the number of processes, and one depressed
+    arc for each is fitted to the spectrum. Where the arcs fit it to its noise, they
+    give place and area, with errors. Elsewhere (Gerischer, Warburg) the distribution
+    gives them: its peaks are separated by shapes of arcs, and each takes the share of
+    its shape where two overlap. A peak of another shape is placed at its top. In the
+    next spectrum the same peak is the nearest one, within a factor of 4.5 in time.
 
     Parameters
     ----------
     result
-        What `drt` returned, on ``spectrum``.
+        Result of `drt`, on ``spectrum``.
     prominence
-        Share of the largest peak by which one must rise above its valleys.
+        Height of a peak above its valleys, as a fraction of the largest peak, at least.
 
     Returns
     -------
@@ -176,13 +177,13 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         On (``spectrum``, ``peak``), from fast to slow: ``position`` (s, of the top),
         ``centre`` (s, the mean of ln τ), ``area`` (ohm) and ``height`` (ohm, of the
         distribution); NaN where a spectrum has no such peak. ``position_error`` and
-        ``area_error``, one standard deviation, of arcs; NaN of other peaks.
+        ``area_error``, one standard deviation, for arcs; NaN for other peaks.
         ``n_peaks`` on ``spectrum``.
 
     Raises
     ------
     DimensionError, VariableError
-        If it is no result of `drt`.
+        If the input is no result of `drt`.
 
     Examples
     --------
@@ -242,7 +243,7 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
 def _arcs(
     result: xr.Dataset, gamma: np.ndarray, log_tau: np.ndarray, least: float
 ) -> list[arcs.Arcs | None]:
-    """Return the arcs of each spectrum; None where it is made of something else."""
+    """Return the arcs of each spectrum; None where arcs do not fit it."""
     wanted = ("impedance", "resistance", "inductance")
     if any(name not in result for name in wanted):
         return [None] * len(gamma)

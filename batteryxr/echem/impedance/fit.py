@@ -1,4 +1,4 @@
-"""Equivalent circuits fitted to a series of impedance spectra."""
+"""Fit equivalent circuits to a series of impedance spectra."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def fit_circuit(
 ) -> xr.Dataset:
     """Fit an equivalent circuit to every spectrum, by complex least squares.
 
-    *Lazy* without `smoothing`. Starts are found: time constants are tried on a grid,
-    the sizes of the parts come from linear least squares.
+    *Lazy* without `smoothing`. Initial guesses are found automatically: time constants
+    are tried on a grid, and the sizes of the parts come from linear least squares.
 
     Elements: ``R``, ``C``, ``L``, ``CPE`` (1/(Q (jω)ⁿ)), ``W`` (infinite Warburg,
     σ(1-j)/√ω), ``Wo`` and ``Ws`` (Warburg of finite length, open and short: R
@@ -63,43 +63,42 @@ def fit_circuit(
     spectra
         Complex impedance along ``frequency``; NaN where there is no point.
     circuit
-        Elements with a number each, ``-`` in series and ``p(a,b)`` in parallel:
-        ``"R0-p(R1,CPE1)-W1"``.
+        Elements, each with a number: ``-`` in series and ``p(a,b)`` in parallel,
+        such as ``"R0-p(R1,CPE1)-W1"``.
     start
-        Parameter -> value to begin with, where the starts found are not good.
+        Parameter -> initial guess, where the automatic ones are not good.
     fixed
-        Parameter -> value that stays.
+        Parameter -> value that is kept fixed.
     weights
-        "modulus": errors are in proportion to the modulus; "unit": they are alike at
-        all frequencies; "robust": as "modulus", and points further than four standard
-        deviations from the fit are left out. How large errors are is told by what the
-        fit leaves.
+        "modulus": errors are in proportion to the modulus. "unit": errors are the same
+        at all frequencies. "robust": as "modulus", and points further than four
+        standard deviations from the fit are left out. The size of the errors is
+        estimated from the residuals.
     smoothing
-        By how much of itself a parameter changes from one spectrum to the next, one
-        standard deviation (of an exponent: by how much). The spectra of one series are
-        then fitted together, those with too few points left out. Default: each by
-        itself.
+        Relative change of a parameter from one spectrum to the next, one standard
+        deviation (for an exponent: the absolute change). The spectra of a series are
+        then fitted together, without those that have too few points. Default: each
+        spectrum is fitted by itself.
     max_iter
-        Steps of the search.
+        Maximum number of iterations.
     seed
-        Of the choice of starts, for circuits with many.
+        Seed for the choice of initial guesses, used for circuits with many elements.
 
     Returns
     -------
     xarray.Dataset
         Each parameter by its name (``R0``, ``CPE1_Q``, ``CPE1_n``, ...) with
-        ``<name>_error``, one standard deviation; ``impedance`` (as it came) and
-        ``fitted``; ``residual``, the root
-        mean square of what is left, relative to the modulus, of the points that were
-        fitted; ``fit_flag`` (outliers: points were left out). Of parts that are alike
-        the faster comes first.
+        ``<name>_error``, one standard deviation; ``impedance`` (as given) and
+        ``fitted``; ``residual``, the root mean square residual of the fitted points,
+        relative to the modulus; ``fit_flag`` (outliers: points were left out). Among
+        parts of the same kind the faster comes first.
 
     Raises
     ------
     ArgumentError
-        If the circuit is none, or a parameter is not in it.
+        If the circuit is invalid, or a parameter is not in it.
     DimensionError, VariableError, UnitsError, DataError
-        If it is no impedance.
+        If the input is no impedance.
 
     Warns
     -----
@@ -108,8 +107,8 @@ def fit_circuit(
 
     See Also
     --------
-    kramers_kronig : whether a spectrum is one that any circuit can have.
-    drt : without a circuit.
+    kramers_kronig : test whether any circuit can have this spectrum.
+    drt : analyse spectra without a circuit.
 
     Examples
     --------
@@ -171,7 +170,7 @@ def _warn(flags: np.ndarray) -> None:
 def _given(
     plan: Circuit, values: Mapping[str, float] | None, argument: str
 ) -> np.ndarray:
-    """Return what the user says of each parameter; NaN: nothing."""
+    """Return the user's value of each parameter; NaN where none is given."""
     found = np.full(len(plan.parameters), np.nan)
     for name, value in (values or {}).items():
         if name not in plan.parameters:
@@ -206,7 +205,7 @@ def _labelled(
 
 
 def _kind(name: str) -> str:
-    """Return what a parameter is, by its name."""
+    """Return the kind of a parameter from its name."""
     element, _, part = name.partition("_")
     if part:
         return part

@@ -1,4 +1,4 @@
-"""Whether spectra can be those of a cell that stayed as it was: Kramers-Kronig."""
+"""Test whether spectra are those of a stable cell, by Kramers-Kronig relations."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from batteryxr.echem.impedance.drift import changes
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Part
 
-#: Share of the threshold from which residuals count that cannot be noise: a chain fits
-#: most of a drift.
+#: Fraction of the threshold above which correlated residuals count: a chain fits most
+#: of a drift, so little of it is left.
 _PLAIN = 0.1
 #: Bits of ``kk_flag``.
 _FLAGS = {
@@ -34,49 +34,50 @@ def kramers_kronig(
 ) -> xr.Dataset:
     """Test spectra by the linear Kramers-Kronig relations.
 
-    *Lazy*. A chain of RC elements, with an inductor and a capacitor, fits whatever a
-    stable, linear and causal cell can show, and nothing else (Boukamp, J. Electrochem.
-    Soc. 142, 1885 (1995)). How many elements is chosen by the Bayesian criterion; where
-    they cancel each other, ``mu`` (Schönleber et al., Electrochim. Acta 131, 20 (2014))
-    falls below 0.85.
+    *Lazy*. A chain of RC elements, with an inductor and a capacitor, fits every
+    spectrum of a stable, linear and causal cell, and no other (Boukamp, J.
+    Electrochem. Soc. 142, 1885 (1995)). The Bayesian criterion chooses the number of
+    elements. Where elements cancel each other, ``mu`` (Schönleber et al., Electrochim.
+    Acta 131, 20 (2014)) falls below 0.85.
 
     Parameters
     ----------
     spectra
-        Complex impedance along ``frequency``; with ``point_time`` and ``time``, as
-        `read_impedance` gives them, what changed while a spectrum was taken is known
-        from its neighbours, if the cell changed evenly from one to the next.
+        Complex impedance along ``frequency``. With ``point_time`` and ``time``, as
+        from `read_impedance`, the change during each spectrum is found from its
+        neighbours, if the cell changed evenly from one to the next.
     n_components
-        Number of RC elements; a spectrum must have two points more. Default: chosen
-        for each.
+        Number of RC elements; a spectrum needs two points more. Default: chosen for
+        each spectrum.
     threshold
-        Residual (root mean square, of the modulus) above which a spectrum is flagged,
-        as inconsistent where residuals side by side are alike, else as noisy; and
-        change while it was taken. Residuals that no noise has (``correlation`` above
-        0.35) are inconsistent from a tenth of it on: a chain fits most of a drift.
+        Residual (root mean square, relative to the modulus) above which a spectrum is
+        flagged: as inconsistent if neighbouring residuals are correlated, else as
+        noisy. It is also the limit of the change while a spectrum was taken.
+        Residuals with a ``correlation`` above 0.35, which noise never has, are
+        flagged as inconsistent from a tenth of it on: a chain fits most of a drift.
 
     Returns
     -------
     xarray.Dataset
-        For each frequency ``residual`` (complex, of the modulus), ``impedance`` (as it
-        came) and ``fitted``; for each spectrum ``n_components``, ``mu``, ``misfit``
-        (root mean square of the
-        residuals), ``correlation`` (of residuals side by side), ``change`` (largest
-        change of the impedance while it was taken, of the modulus; where times are
-        known) and ``kk_flag``: inconsistent, drifted, noisy.
+        For each frequency ``residual`` (complex, relative to the modulus),
+        ``impedance`` (as given) and ``fitted``. For each spectrum ``n_components``,
+        ``mu``, ``misfit`` (root mean square residual), ``correlation`` (of
+        neighbouring residuals), ``change`` (largest change of the impedance while it
+        was taken, relative to the modulus; where times are known) and ``kk_flag``:
+        inconsistent, drifted, too few points, noisy.
 
     Raises
     ------
     DimensionError, VariableError, UnitsError, DataError
-        If it is no impedance.
+        If the input is no impedance.
 
     See Also
     --------
-    correct_drift : spectra as they were at one time.
+    correct_drift : return spectra with all points at one time.
 
     Examples
     --------
-    Keep what can be trusted::
+    Keep the reliable spectra::
 
         test = spectra.echem.kramers_kronig(threshold=0.01)
         sound = spectra.isel(spectrum=test["kk_flag"].values == 0)
@@ -103,7 +104,7 @@ def kramers_kronig(
         caller="kramers_kronig",
         omega=reading.omega_of(array),
     )
-    # Noise differs from one frequency to the next; what no cell can do goes on.
+    # Noise is uncorrelated between frequencies; residuals of a drift are not.
     flag = xr.where(
         misfit > threshold, xr.where(correlation > linear.SYSTEMATIC, 1, 8), 0
     )

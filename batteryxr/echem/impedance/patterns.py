@@ -1,4 +1,4 @@
-"""Impedance as patterns that can be unmixed: real and imaginary part side by side."""
+"""Turn impedance into real patterns for unmixing: Re and -Im side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batteryxr.echem.impedance.spectra import as_impedance
 def as_patterns(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray:
     """Return Re and -Im of every spectrum side by side, as one real pattern.
 
-    Lazy. For `nmf.fit` and the like, which take real patterns.
+    *Lazy*. Use it for `nmf.fit` and other methods that take real patterns.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def as_patterns(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Raises
     ------
     DimensionError, VariableError, UnitsError, DataError
-        If it is no impedance.
+        If the input is no impedance.
 
     Examples
     --------

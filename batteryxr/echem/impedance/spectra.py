@@ -1,4 +1,4 @@
-"""What counts as impedance: complex, in ohm, along ``frequency``."""
+"""Check and prepare impedance: complex, in ohm, along ``frequency``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from batteryxr.core.units import in_units
 def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataArray:
     """Return the impedance in ohm along ``frequency`` in Hz; NaN where it is 0.
 
-    A file writes 0 where nothing was measured.
+    Files hold 0 where nothing was measured.
 
     Raises
     ------
     DataError
-        If a frequency cannot be.
+        If a frequency is not above 0.
     DimensionError, UnitsError, VariableError
-        If it is no impedance.
+        If the input is no impedance.
     """
     if isinstance(spectra, xr.Dataset):
         require_variables(spectra, ("impedance",), caller=caller)
@@ -43,13 +43,13 @@ def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataA
 
 
 def omega_of(array: xr.DataArray) -> np.ndarray:
-    """Return angular frequencies (rad/s)."""
+    """Return the angular frequencies (rad/s)."""
     omega: np.ndarray = 2 * np.pi * array["frequency"].values.astype(np.float64)
     return omega
 
 
 def kept_coords(spectra: xr.DataArray | xr.Dataset) -> dict[str, Any]:
-    """Return the coordinates that results of spectra keep: all but of frequency."""
+    """Return the coordinates that results keep: all that lack ``frequency``."""
     return {
         str(n): c.variable
         for n, c in spectra.coords.items()
@@ -58,14 +58,14 @@ def kept_coords(spectra: xr.DataArray | xr.Dataset) -> dict[str, Any]:
 
 
 def measured_in(array: xr.DataArray) -> xr.DataArray:
-    """Return the impedance as results carry it, beside what was fitted to it."""
+    """Return the measured impedance, labelled for a result."""
     carried = array.rename("impedance")
     carried.attrs = {"units": "ohm", "long_name": "Impedance"}
     return carried
 
 
 def named(array: xr.DataArray, units: str, words: str, **more: Any) -> xr.DataArray:
-    """Return an array with units and a long name, and nothing else but `more`."""
+    """Return an array with units and a long name, and no attributes but `more`."""
     carried = array.copy(deep=False)
     carried.attrs = {"units": units, "long_name": words, **more}
     return carried

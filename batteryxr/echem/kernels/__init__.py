@@ -1,1 +1,1 @@
-"""Array kernels of the electrochemistry: no labels, no dask, no files."""
+"""Kernels for electrochemistry: plain arrays, without labels, dask or files."""

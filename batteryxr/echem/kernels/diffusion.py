@@ -1,15 +1,15 @@
 """Finite-length diffusion: the response to current pulses, and its fit.
 
-The flux that a current drives through the surface of a particle raises the content
-there above the mean. Written as a charge, the content at the surface after a current
+The flux that a current drives through the surface of a particle raises the surface
+content above the mean. Written as a charge, the surface content after a current
 I is switched on at t = 0 is
 
     u(t) = I [t + tau g(t / tau)],    tau = L^2 / D,
 
-with g the dimensionless excess of the surface over the mean (Crank, The Mathematics
-of Diffusion, 2nd ed., chapters 4 and 6); a pulse is a current switched on and
-one of the opposite sign switched on later, and earlier pulses add up. The voltage is a
-polynomial in u plus I R, hence linear in everything but tau, which is sought alone
+where g is the dimensionless excess of the surface over the mean (Crank, The
+Mathematics of Diffusion, 2nd ed., chapters 4 and 6). A pulse is a current switched on,
+and one of the opposite sign switched on later; earlier pulses add up. The voltage is a
+polynomial in u plus I R, hence linear in all parameters but tau. Only tau is searched
 (variable projection, Golub & Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)).
 """
 
@@ -42,14 +42,14 @@ _SPHERE_ROOTS = np.array(
     ]
 )
 _PLANAR_ROOTS = np.pi * np.arange(1, 11)
-#: Below it the short-time form is exact to 1e-10, above it ten roots are.
+#: Theta below which the short-time form, and above which ten roots, hold to 1e-10.
 _SHORT = 0.04
-#: After so many tau nothing is left of a pulse, to 1e-15.
+#: Time over tau after which a pulse has no effect, to 1e-15.
 _GONE = 3.6
 
 
 class Pulses(NamedTuple):
-    """Pulses of current; (m,) arrays in order of time."""
+    """Hold pulses of current: (m,) arrays in order of time."""
 
     on: Floats  # s
     off: Floats  # s
@@ -58,7 +58,7 @@ class Pulses(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def excess(theta: float, geometry: int) -> tuple[float, float]:
-    """Return g and dg/dtheta: surface over mean content under a constant flux.
+    """Return g and dg/dtheta, the excess of the surface over the mean content.
 
     Parameters
     ----------
@@ -112,13 +112,13 @@ def surface(
     t : (n,) array
         Times, s.
     pulses
-        In order of time: the last one is where the charge is counted from.
+        Pulses in order of time; charge is counted from the last one.
     tau
         Time constant, s.
     geometry
         `PLANAR` or `SPHERE`.
     u, du : (n,) arrays
-        Written to; current times s. u counts from the mean content when the last
+        Outputs (current times s). u counts from the mean content when the last
         pulse began.
     """
     on, off, current = pulses
@@ -156,16 +156,16 @@ def project(
     basis : (p, n) array
         One row per parameter.
     target : (n,) array
-        What is fitted.
+        The values that are fitted.
     weight : (n,) array
         Square roots of the weights.
 
     Returns
     -------
     coefficients : (p,) array
-        NaN for a row that adds nothing to those before it.
+        NaN for a row that depends on those before it.
     residual : (n,) array
-        Weighted: what is left of ``weight * target``.
+        Weighted residual: what is left of ``weight * target``.
     """
     p, n = basis.shape
     q: FloatTable = np.empty((p, n))

@@ -1,9 +1,9 @@
-"""Differential curves: charge laid out over voltage, or voltage over charge.
+"""Compute differential curves: charge laid out over voltage, or the reverse.
 
 Each interval of a half cycle is laid out evenly between its two ends on a grid of
-bins; one that is shorter than a bin is shared between the two bins next to its middle.
-Rows are taken in the order of measurement and voltages may go back and forth. Nothing
-is lost, so the area of the curve is the capacity.
+bins. An interval shorter than a bin is shared between the two bins next to its
+middle. Rows are taken in the order of measurement, and voltages may go back and forth.
+Nothing is lost, so the area of the curve is the capacity.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.kernels.record import Record, Rule
     from batteryxr.echem.kernels.smoothers import Smoother
 
-# What is carried from row to row besides time, voltage, current, file and VALID.
+# State carried from row to row besides time, voltage, current, file and VALID.
 SLOPE, CURVATURE, ROWS, PASSED = 5, 6, 7, 8
 CARRIED = 9
 #: Mean magnitude of the second difference of white noise: sqrt(6) sqrt(2 / pi) sigma.
@@ -37,7 +37,7 @@ _SECOND = np.sqrt(6.0) * np.sqrt(2.0 / np.pi)
 
 
 class Bins(NamedTuple):
-    """Bins of a curve."""
+    """Hold the bins of a curve."""
 
     over_charge: bool  # else over voltage
     origin: float  # left edge of the first bin, V or mA h
@@ -46,25 +46,25 @@ class Bins(NamedTuple):
 
 
 class HalfCycles(NamedTuple):
-    """Half cycles of a record; (n,) arrays."""
+    """Hold half cycles of a record; (n,) arrays."""
 
     first: np.ndarray  # row
     stop: np.ndarray  # one beyond the last row under current
     direction: np.ndarray  # 1 for a charge, -1 for a discharge
     charge: np.ndarray  # mA h, positive
-    deposits_from: np.ndarray  # its deposits, up to the next column
+    deposits_from: np.ndarray  # range of its deposits, up to the next column
     deposits_to: np.ndarray
 
 
 class Deposits(NamedTuple):
-    """Charge that flowed where no line tells it; (m,) arrays."""
+    """Hold the charge that flowed outside of lines; (m,) arrays."""
 
     voltage: np.ndarray  # V
     charge: np.ndarray  # mA h, positive in the direction of the half cycle
 
 
 class Rows(NamedTuple):
-    """Rows of one half cycle, or the part of them that is in memory."""
+    """Hold rows of one half cycle, or the part of them that is in memory."""
 
     first: int
     stop: int  # one beyond the last
@@ -72,7 +72,7 @@ class Rows(NamedTuple):
 
 
 class Making(NamedTuple):
-    """How curves are made."""
+    """Set how curves are made."""
 
     rule: Rule
     grid: Bins
@@ -80,7 +80,7 @@ class Making(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """A curve for each half cycle."""
+    """Hold a curve for each half cycle."""
 
     value: np.ndarray  # (n, bins)
     error: np.ndarray  # (n, bins), one standard deviation
@@ -99,8 +99,8 @@ def _spread(bins: Floats, low: float, high: float, amount: float) -> None:
 
 @njit(cache=True, nogil=True, inline="always")
 def _share(bins: Floats, place: float, amount: float) -> None:
-    # Between the two bins whose centres are nearest: no branch to mispredict, and the
-    # mean place is exact even where a coarse converter puts every voltage on an edge.
+    # Share between the two bins whose centres are nearest, without a branch. The mean
+    # place is exact even if a coarse converter puts every voltage on an edge.
     left = int(place - 0.5)
     right = (place - 0.5 - left) * amount
     bins[left] += amount - right
@@ -121,8 +121,8 @@ def seed(record: Record, row: int, carry: Floats) -> bool:
 
 @njit(cache=True, nogil=True)
 def _follows(d: float, i: float, before: float, rule: Rule) -> bool:
-    # Whether current of one direction flows over an interval: `record.interval`
-    # without a branch to mispredict. In pulses it is the other direction.
+    # Tell whether current of one direction flows over an interval, like
+    # `record.interval` but without a branch. In pulses it is the other direction.
     flows = (d >= 0.0) & (d <= rule.max_gap) & (abs(i) >= rule.i_zero)
     return flows & (rule.mean | ((i * before > 0.0) & (abs(before) >= rule.i_zero)))
 
@@ -131,13 +131,13 @@ def _follows(d: float, i: float, before: float, rule: Rule) -> bool:
 def lay_charge(
     record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
 ) -> None:
-    """Lay the charge of the rows `a` to `b` of one half cycle out over voltage.
+    """Lay the charge of some rows of one half cycle out over voltage.
 
     Parameters
     ----------
     record : Record
     rows : Rows
-        What was before them is in `carry`.
+        The rows; the state before them is in `carry`.
     rule : Rule
     grid : Bins
     bins : (n,) array
@@ -172,7 +172,7 @@ def lay_charge(
         if several:
             before_file = np.float64(file[a + k])
         x = (vk - origin) * per_width
-        if mean:  # what was before may be a rest, beyond the bins
+        if mean:  # the row before may be at rest, outside of the bins
             x = min(max(x, 1.0), top)
         if follows:
             charge = (ik + (ik if mean else before_i)) * d * factor
@@ -196,9 +196,9 @@ def lay_charge(
 def lay_voltage(
     record: Record, rows: Rows, rule: Rule, grid: Bins, bins: Floats, carry: Floats
 ) -> None:
-    """Lay the voltage gained in each row out over the charge passed; see `lay_charge`.
+    """Lay the voltage gained in each row out over the charge; see `lay_charge`.
 
-    The first bin is spare; the second begins where the half cycle does.
+    The first bin is spare; the half cycle begins at the second.
     """
     a, b, direction = rows
     before_t, before_v, before_i = carry[TIME], carry[VOLTAGE], carry[CURRENT]
@@ -221,7 +221,7 @@ def lay_voltage(
             charge = direction * (ik + (ik if mean else before_i)) * d / 7200.0
             low = min(max(1.0 + passed / width, 1.0), top)
             high = min(max(1.0 + (passed + charge) / width, 1.0), top)
-            if high < low:  # a pulse goes back over the charge that had passed
+            if high < low:  # a pulse goes back over charge already passed
                 low, high = high, low
             rise = vk - before_v
             if high - low > 1.0:
@@ -272,14 +272,14 @@ def _filled(bins: Floats) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _last_over_charge(widths: float, n: int) -> int:
-    # The bin in which the half cycle ends. Where it ends on an edge, rounding must not
-    # open a bin more, in which no voltage was gained.
+    # Return the bin in which the half cycle ends. If it ends on an edge, rounding must
+    # not open another bin, in which no voltage was gained.
     return min(max(int(np.ceil(widths - 1e-6)), 1), n - 1)
 
 
 @njit(cache=True, nogil=True)
 def _fold(bins: Floats, first: int, last: int) -> None:
-    # An interval at either end is shared with a bin beyond it: back to the end.
+    # Fold the bins beyond each end, into which intervals are shared, back to the end.
     for k in range(first):
         bins[first] += bins[k]
         bins[k] = 0.0
@@ -300,7 +300,7 @@ def smooth(
 ) -> None:
     """Convolve `bins` from `first` to `last` with a symmetric kernel; NaN outside.
 
-    The ends are mirrored, so that nothing leaves that part: the sum is kept.
+    The ends are mirrored, so nothing leaves the range and the sum is kept.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def smooth(
     first, last : int
     smoother : Smoother
     room : (n + weights,) array
-        Room to work in.
+        Work array.
     out : (n,) array
         The result.
     """
@@ -345,21 +345,21 @@ def finish(
 ) -> None:
     """Smooth one half cycle, divide by the bin width, and estimate the error.
 
-    Noise of standard deviation s in the voltage of each row moves charge from bin to
-    bin. To first order the smoothed curve y = sum q_i g(V - V_i) varies by
-    s sqrt(y q int g'^2) with q the charge per row, its counterpart dV/dQ by
-    s sqrt(q int g'^2). The noise is estimated from second differences.
+    Noise of standard deviation s in the voltage of each row moves charge between
+    bins. To first order the smoothed curve y = sum q_i g(V - V_i) varies by
+    s sqrt(y q int g'^2) with q the charge per row; dV/dQ varies by s sqrt(q int g'^2).
+    The noise is estimated from second differences.
 
     Parameters
     ----------
     bins, grid, carry
-        As `lay_charge` or `lay_voltage` left them.
+        Results of `lay_charge` or `lay_voltage`.
     charge : float
-        That of the half cycle, in mA h.
+        Charge of the half cycle, in mA h.
     smoother, room
-        See `smooth`.
+        As in `smooth`.
     out : Curves
-        Row `k` of it is written.
+        Output; row `k` is written.
     """
     if grid.over_charge:
         first, last = 1, _last_over_charge(charge / grid.width, bins.size)
@@ -374,7 +374,7 @@ def finish(
     noise[0] = carry[CURVATURE] / carry[ROWS] / _SECOND
     noise[1] = charge / carry[ROWS]
     per_width = 1.0 / grid.width
-    # Not by the cube of the width: of small currents it is zero.
+    # Do not divide by the cube of the width: for small currents it underflows to zero.
     factor = noise[0] * np.sqrt(noise[1] * per_width * smoother.roughness) * per_width
     error[:] = np.nan
     for j in range(first, last + 1):
@@ -409,7 +409,7 @@ def curves(
     deposits : Deposits
     making : Making
     out : Curves
-        Written to.
+        Output.
     """
     rule, grid, smoother = making
     n = grid.centres.size

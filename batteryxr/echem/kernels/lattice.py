@@ -1,13 +1,12 @@
-"""Filling a rock-salt lattice with lithium, one site at a time.
+"""Fill a rock-salt lattice with lithium, one site at a time.
 
 Cations sit on a face-centred cubic lattice. On a grid of half cell edges its sites
-are the points of even parity; every cube of the grid holds one tetrahedral site,
-whose four octahedral neighbours are the cube's even corners. Lithium hops from one
-octahedron to the next through a tetrahedron, easily where all four neighbours are
-lithium (a 0-TM channel). Clusters are kept in a disjoint-set forest that remembers
-the displacement from each site to its root: a bond that closes a loop with a
-displacement other than zero goes round the periodic cell (Newman and Ziff, Phys.
-Rev. E 64, 016706 (2001)).
+are the points of even parity. Every cube of the grid holds one tetrahedral site,
+whose four octahedral neighbours are the cube's even corners. Lithium hops between
+octahedra through a tetrahedron, easily where all four neighbours are lithium (a 0-TM
+channel). Clusters are kept in a disjoint-set forest that stores the displacement
+from each site to its root. A bond that closes a loop with a nonzero displacement
+wraps around the periodic cell (Newman and Ziff, Phys. Rev. E 64, 016706 (2001)).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from batteryxr.core.kernels.compiling import njit
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, Ints, IntTable, Line
 
-#: Columns of `fill`'s first result.
+#: Columns of the report of `fill`.
 COLUMNS = (
     "li_li_pairs",
     "zero_tm_paths",
@@ -34,7 +33,7 @@ COLUMNS = (
 
 
 def octahedral_sites(n: int) -> np.ndarray:
-    """Return flat indices of the sites of even parity on an n x n x n grid."""
+    """Return the flat indices of sites of even parity on an n x n x n grid."""
     i, j, k = np.indices((n, n, n), sparse=True)
     return np.flatnonzero(((i + j + k) % 2 == 0).ravel())
 
@@ -58,7 +57,7 @@ def fill(
     counts
         (steps,) numbers of octahedral lithium at which to report, ascending.
     tetrahedral_counts
-        (steps,) numbers of tetrahedral lithium at each.
+        (steps,) numbers of tetrahedral lithium at each step.
     n
         Edge of the grid: twice the number of cells.
 
@@ -153,7 +152,7 @@ def _corner_sites(tetrahedron: int, n: int, out: IntTable) -> None:
 
 @njit(cache=True, nogil=True)
 def _root(parent: Ints, away: IntTable, site: int) -> int:
-    """Return the root of a site, and hang the site right under it."""
+    """Return the root of a site, and attach the site directly to it."""
     root = site
     x = y = z = 0
     while parent[root] != root:
@@ -180,11 +179,11 @@ def _join(
     first: Ints,
     second: Ints,
 ) -> int:
-    """Bond two sites; return by how much the lithium in spanning clusters grew."""
+    """Bond two sites; return the growth of the lithium in spanning clusters."""
     i, j = first[0], second[0]
     a = _root(parent, away, i)
     b = _root(parent, away, j)
-    # From the root of the first to that of the second, along the bond.
+    # Displacement from the first root to the second, along the bond.
     x = second[1] - first[1] + away[j, 0] - away[i, 0]
     y = second[2] - first[2] + away[j, 1] - away[i, 1]
     z = second[3] - first[3] + away[j, 2] - away[i, 2]
@@ -214,10 +213,10 @@ def _bridge(
     largest: int,
     n: int,
 ) -> tuple[int, int]:
-    """Let tetrahedral lithium join its octahedral neighbours, on a copy.
+    """Join tetrahedral lithium to its octahedral neighbours, on a copy.
 
     Returns the contacts between tetrahedral and octahedral lithium, and the size of
-    the largest cluster with the tetrahedral lithium in it.
+    the largest cluster including tetrahedral lithium.
     """
     parent = parent.copy()
     size = size.copy()

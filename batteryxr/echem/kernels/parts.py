@@ -1,7 +1,7 @@
-"""Tables of parts: what a walk through a record leaves, and half cycles made of it.
+"""Hold tables of parts: results of a walk through a record, merged to half cycles.
 
-A part is one row of a table of floats and one of a table of integers: a stretch of
-rows under current of one sign, and the rests behind it, cut at fixed row numbers.
+A part is a stretch of rows under current of one sign and the rests after it, cut at
+fixed row numbers. It is one row in a table of floats and one in a table of integers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLIP = 1e-4
 
 
 class Walked(NamedTuple):
-    """What a walk leaves: `n` parts, and the `turned` first of `turns`."""
+    """Hold the result of a walk: `n` parts, and `turned` entries of `turns`."""
 
     floats: np.ndarray
     integers: np.ndarray
@@ -50,14 +50,14 @@ def table(size: int = 64) -> Walked:
 
 
 class Part(NamedTuple):
-    """One part: its row of either table."""
+    """Hold one part: its row of each table."""
 
     floats: np.ndarray
     integers: np.ndarray
 
 
 class Halves(NamedTuple):
-    """Half cycles, the pulses within them, and what was odd about the record."""
+    """Hold half cycles, the pulses within them, and the quality of the record."""
 
     floats: np.ndarray  # CHARGE in mA h, ENERGY in mW h
     integers: np.ndarray
@@ -71,22 +71,22 @@ def half_cycle_tables(
     least: float,
     signs: np.ndarray | None = None,
 ) -> Halves:
-    """Merge parts into half cycles; report the rest current and what was odd.
+    """Merge parts into half cycles; return pulses and rest noise too.
 
     Parameters
     ----------
     floats, integers : (parts, columns) arrays
         All parts in order.
     least : float
-        Reversals of less charge, relative to the half cycle around them, are pulses.
+        Reversals with less charge, relative to the half cycle around them, are pulses.
     signs : (parts,) array, optional
-        Direction in which each part is counted, whatever its own is; 0 as before.
+        Direction in which each part is counted, in place of its own; 0: as before it.
 
     Returns
     -------
     Halves
-        With ``rest_sd`` (mA), ``backward`` and ``missing`` of the whole record as
-        its noise.
+        With ``rest_sd`` (mA), ``backward`` and ``missing`` of the whole record in
+        `noise`.
     """
     n = int(integers[:, RESTS].sum())
     mean = floats[:, REST_SUM].sum() / n if n else 0.0
@@ -101,7 +101,7 @@ def half_cycle_tables(
     _finish(*runs)
     found = runs
     if signs is not None:
-        # What the counter says has the sign of its part.
+        # The counter's charge has the sign of its part.
         signed = floats.copy()
         signed[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
         found = _merge(signed, integers, signs)
@@ -114,7 +114,7 @@ def half_cycle_tables(
 
 
 def _finish(floats: np.ndarray, integers: np.ndarray) -> None:
-    """Convert the charge of runs to mA h, and give the counter its sign."""
+    """Convert the charge of runs to mA h, and give the counter's charge its sign."""
     floats[:, [CHARGE, ENERGY]] /= 7200.0
     floats[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
 
@@ -125,7 +125,7 @@ def _pulses(
     floats: np.ndarray,
     integers: np.ndarray,
 ) -> np.ndarray:
-    """List the runs against the direction of the half cycle that they lie in."""
+    """Return the runs against the direction of the half cycle around them."""
     place = np.searchsorted(integers[:, FIRST], run_integers[:, FIRST], "right") - 1
     if not len(floats):
         return np.empty((0, PULSES))
@@ -150,7 +150,7 @@ def _pulses(
 def open_part(
     floats: np.ndarray, integers: np.ndarray, n: int, direction: int, row: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Begin a part at `row`; the tables grow where they are full."""
+    """Begin a part at `row`; the tables grow when they are full."""
     if n == floats.shape[0]:
         floats, integers = grown_table(floats), grown_table(integers)
     floats[n] = 0.0
@@ -167,7 +167,7 @@ def open_part(
 
 @njit(cache=True, nogil=True)
 def note(rows: np.ndarray, n: int, row: int) -> np.ndarray:
-    """Write `row` behind the `n` rows before it; the array grows where it is full."""
+    """Write `row` after the first `n` rows; the array grows when it is full."""
     if n == rows.size:
         rows = grown_line(rows)
     rows[n] = row
@@ -232,10 +232,10 @@ def _merge(
 def _drop_blips(
     floats: np.ndarray, integers: np.ndarray, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    # A row of noise between a charge and a discharge is neither: its rows go to the
-    # half cycle before, its charge to nobody. Where that half cycle goes on behind it,
-    # what flowed in between is its own, however little: a half cycle holds the net
-    # charge between its first row and its last under current.
+    # Noise rows between a charge and a discharge belong to neither: the half cycle
+    # before takes the rows, and their charge is dropped. If that half cycle goes on
+    # afterwards, it takes the charge too, however little: a half cycle holds the net
+    # charge between its first and its last row under current.
     kept, last = 0, 0
     for k in range(floats.shape[0]):
         if abs(floats[k, CHARGE]) < least or integers[k, DIRECTION] == 0:
@@ -260,7 +260,7 @@ def _drop_blips(
 def _gather(
     floats: np.ndarray, integers: np.ndarray, number: Ints
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Join the runs of each half cycle; its direction is that of the net charge."""
+    """Join the runs of each half cycle; the net charge gives its direction."""
     last = -1
     for k in range(number.size):
         n = number[k]

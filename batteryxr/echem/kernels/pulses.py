@@ -1,4 +1,4 @@
-"""Pulses and their rests cut from a record as it streams; the rows that a fit takes."""
+"""Cut pulses and their rests from a streamed record; choose the rows for a fit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Window(NamedTuple):
-    """One pulse: the row before it, its own rows, and those of the rest after it.
+    """Hold one pulse: the row before it, its own rows, and those of the rest after it.
 
     ``t[first:last]`` are the rows under current. Row ``first - 1`` is the last one at
-    rest before the pulse, where the record has it (``first`` is 1, else 0).
+    rest before the pulse, if the record has it (``first`` is 1, else 0).
     """
 
     t: np.ndarray
@@ -35,7 +35,7 @@ class Window(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """When the current of a pulse flowed (s), its mean (mA), and its charge (mA s)."""
+    """Hold when the current of a pulse flowed (s), its mean (mA), its charge (mA s)."""
 
     on: float
     off: float
@@ -45,7 +45,7 @@ class Timing(NamedTuple):
 
 
 class Pulse(NamedTuple):
-    """A pulse, and those whose relaxation goes on under it."""
+    """Hold a pulse and the earlier ones that still relax."""
 
     window: Window
     timing: Timing
@@ -60,7 +60,7 @@ def switches(
     carried_sign: int,
     carried_file: int,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return first rows of pulses, and first rows after them.
+    """Return the first rows of pulses, and the first rows after them.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def switches(
     file : (n,) array of int
         A pulse ends where it changes.
     i_zero
-        Below this magnitude a row is at rest.
+        Magnitude below which a row is at rest.
     carried_sign, carried_file
         State of the row before the first.
 
@@ -99,14 +99,14 @@ def switches(
 def windows(blocks: Iterable[Record], *, i_zero: float) -> Iterator[Window]:
     """Yield the pulses of a record that arrives in blocks.
 
-    Memory is a block and a pulse with its rest; rows inside one block are views.
+    Memory is one block, and one pulse with its rest. Rows inside a block are views.
 
     Parameters
     ----------
     blocks
         Rows in order.
     i_zero
-        Below this magnitude (mA) a row is at rest.
+        Magnitude (mA) below which a row is at rest.
     """
     held: Record | None = None
     open_at = first = last = -1  # rows of `held`: the window's start, pulse and end
@@ -139,7 +139,7 @@ def windows(blocks: Iterable[Record], *, i_zero: float) -> Iterator[Window]:
 
 
 def _with_file(rows: Record) -> Record:
-    """Return rows that know their file: all the same where they know of none."""
+    """Return rows with file numbers; all are the same if the record has none."""
     if rows.file.size:
         return rows
     return rows._replace(file=np.broadcast_to(np.int16(0), rows.i.shape))
@@ -151,7 +151,7 @@ def _joined(held: Record, fresh: Record) -> Record:
 
 def _window(rows: Record, begin: int, first: int, last: int, end: int) -> Window:
     last = end if last < 0 else last
-    # A rest that goes on in another file may have lost time in between.
+    # A rest that goes on in another file may lack the time in between.
     changed = np.flatnonzero(rows.file[last:end] != rows.file[last - 1])
     end = last + int(changed[0]) if changed.size else end
     t, v, i = (column[begin:end] for column in rows[:3])
@@ -192,12 +192,12 @@ def _require_order(t: np.ndarray) -> None:
 
 
 def timing(window: Window) -> Timing:
-    """Return when the current flowed, and what it passed.
+    """Return when the current flowed, and its mean and charge.
 
-    A cycler logs the last row of a step when the step ends: the current goes on at
-    the row before the pulse, unless that lies further away than rows inside the pulse
-    do from each other, and off at the last row. The charge is the trapezoidal rule,
-    over both switches too where they are as short.
+    A cycler logs the last row of a step when the step ends. So the current starts at
+    the row before the pulse and stops at the last row. If the row before is further
+    away than rows of the pulse are from each other, it starts at the first row. The
+    charge follows the trapezoidal rule, also over a switch of similar length.
     """
     t, i, first, last = window.t, window.i, window.first, window.last
     start, stop = first, last
@@ -220,7 +220,7 @@ def timing(window: Window) -> Timing:
 
 
 class Rows(NamedTuple):
-    """Rows of a pulse and its rest, averaged where they lie dense."""
+    """Hold rows of a pulse and its rest, averaged where they are dense."""
 
     t: np.ndarray  # s
     v: np.ndarray  # V
@@ -241,9 +241,9 @@ def thin(
 ) -> int:
     """Average rows in bins of log time since `origin`.
 
-    Rows less than `tmin` after `origin`, and rows that are not finite, are left out;
-    up to `limit` rows are copied as they are. Appends t, v, i and the number of rows
-    to the four rows of `out`, behind their first `n` values; returns the new count.
+    Rows less than `tmin` after `origin`, and rows that are not finite, are left out.
+    Up to `limit` rows are copied as they are. Appends t, v, i and the number of rows
+    to `out`, after its first `n` columns; returns the new count.
     """
     usable = 0
     for k in range(t.size):
@@ -277,10 +277,10 @@ def thin(
 def fitted_rows(
     window: Window, timing: Timing, *, tmin: float, limit: int = 400
 ) -> tuple[Rows, int]:
-    """Return the rows of a pulse that a fit looks at, and how many are at rest.
+    """Return the rows of a pulse for a fit, and the number of rows at rest.
 
-    The last row before the pulse, then pulse and rest, each without its first `tmin`
-    seconds and averaged to at most about `limit` rows.
+    They are the last row before the pulse, then pulse and rest, each without its
+    first `tmin` seconds and averaged to about `limit` rows at most.
     """
     t, v, i, first, last = window[:5]
     out = np.empty((4, t.size + 1))
@@ -290,7 +290,7 @@ def fitted_rows(
         n = 1
     pulse = slice(first, last)
     n = thin(t[pulse], v[pulse], i[pulse], timing.on, tmin, limit, out, n)
-    leakage = i[last:] * 0.0  # what is read at rest drives no voltage
+    leakage = i[last:] * 0.0  # a current read at rest drives no voltage
     rest = n
     n = thin(t[last:], v[last:], leakage, timing.off, tmin, limit, out, n)
     t, v, i, number = out[:, :n]

@@ -1,4 +1,4 @@
-"""Rows of a cycler record as kernels take them, when current counts, and its charge."""
+"""Hold the rows of a cycler record for kernels, and integrate their charge."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from batteryxr.core.kernels.compiling import njit
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Ints
 
-#: What the interval between two rows can be.
+#: Kinds of interval between two rows.
 AT_REST, UNDER_CURRENT, GAP, BACKWARD = 0, 1, 2, 3
 
-# What is carried from row to row, first of all: the last valid one.
+# State carried from row to row: the last valid row comes first.
 TIME, VOLTAGE, CURRENT, FILE, VALID = 0, 1, 2, 3, 4
 
 
 class Record(NamedTuple):
-    """Rows of a record, each an array of the same length; absent ones are empty."""
+    """Hold rows of a record as arrays of equal length; absent ones are empty."""
 
     t: np.ndarray  # test time, s
     v: np.ndarray  # voltage, V
@@ -31,11 +31,11 @@ class Record(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """When a current counts, and over which intervals it is integrated."""
+    """Set which currents count, and over which intervals they are integrated."""
 
-    i_zero: float  # mA; a smaller current is rest
+    i_zero: float  # mA; smaller currents are rest
     max_gap: float  # s (ns beside a clock); a longer interval is a gap
-    mean: bool  # a current is the mean since the row before, not that of its time
+    mean: bool  # a current is the mean since the row before, not a momentary value
 
 
 def of_rows(
@@ -48,7 +48,7 @@ def of_rows(
     counter: np.ndarray | None = None,
     step_time: np.ndarray | None = None,
 ) -> Record:
-    """Return a record of the arrays that are there, in the types of the kernels."""
+    """Return a record of the given arrays, in the types of the kernels."""
 
     def plain(values: np.ndarray | None, kind: type) -> np.ndarray:
         return np.ascontiguousarray([] if values is None else values, kind)
@@ -77,7 +77,7 @@ def is_missing(t: float, v: float, i: float) -> bool:
 
 @njit(cache=True, nogil=True)
 def sign_of(i: float, i_zero: float) -> float:
-    """Return 1 for a charge, -1 for a discharge, 0 for rest."""
+    """Return 1 for charge, -1 for discharge, 0 for rest."""
     if not abs(i) >= i_zero:
         return 0.0
     return 1.0 if i > 0.0 else -1.0
@@ -85,13 +85,13 @@ def sign_of(i: float, i_zero: float) -> float:
 
 @njit(cache=True, nogil=True)
 def goes_on(reading: float, before: float, i: float, i_before: float) -> bool:
-    """Tell whether a counter that jumped between two rows has gone on, not begun anew.
+    """Tell whether a counter that jumped between two rows went on without a restart.
 
-    Then rows or time are missing between them: no more than an hour of the current.
+    Rows or time are then missing between them: no more than an hour of the current.
     """
     moved = reading - before
     away = moved * reading > 0.0 and before * reading >= 0.0
-    # One of net charge may come back, but not to the little of a new beginning.
+    # A counter of net charge may go back, but not to the small value of a restart.
     back = moved * i > 0.0 and 2.0 * reading * np.sign(before) > abs(before)
     on = (away or back) and i * i_before > 0.0
     return on and abs(moved) <= max(abs(i), abs(i_before))
@@ -101,9 +101,9 @@ def goes_on(reading: float, before: float, i: float, i_before: float) -> bool:
 def interval(
     d: float, same_file: bool, sign: float, sign_before: float, rule: Rule
 ) -> int:
-    """Tell what the interval between two rows is that are `d` seconds apart.
+    """Return the kind of the interval between two rows `d` seconds apart.
 
-    Current at one end only says nothing of when it was switched: such an interval is
+    A current at one end only does not give the moment of switching. This interval is
     at rest, unless the current is the mean over it.
     """
     if not same_file:
@@ -128,7 +128,7 @@ def all_equal(values: Ints, a: int, b: int, value: np.int16) -> bool:
 
 @njit(cache=True, nogil=True)
 def last_before(record: Record, row: int) -> int:
-    """Return the last row before `row` in which no number is missing; -1 if none."""
+    """Return the last row before `row` without missing numbers; -1 if there is none."""
     for k in range(row - 1, -1, -1):
         if not is_missing(record.t[k], record.v[k], record.i[k]):
             return k
@@ -154,11 +154,11 @@ def increments(
     current, current_before
         (rows,) currents (mA).
     apart
-        (rows,) whether nothing is known of the interval before the row.
+        (rows,) whether the interval before the row is unknown.
     mean
-        Whether each current is the mean since the row before. Else it is a line
-        between rows of one direction; between two directions, or rest and current,
-        nobody knows when it turned, and nothing is counted.
+        Whether each current is the mean since the row before. Else the current is a
+        line between rows of one direction. Between two directions, or rest and
+        current, the moment of switching is unknown and nothing is counted.
     max_gap
         Longest interval that counts (s).
 

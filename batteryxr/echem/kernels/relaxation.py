@@ -1,4 +1,4 @@
-"""Fitting a pulse and the rest after it with the finite-length solution."""
+"""Fit a current pulse and the rest after it with the finite-length solution."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from batteryxr.echem.kernels.pulses import Rows
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
 
-#: What `fit` returns, in order.
+#: Rows of the values that `solve` returns.
 TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
 FOUND = 7
 #: The scan over ln(tau): from a hundredth of the pulse to 1e5 times it.
 _SCAN_FROM, _SCAN_TO, _SCAN_STEP = 0.01, 1e5, 0.4
 _NO_DIFFUSION = 1e-6
-#: Squares of the noise by which diffusion must improve the fit: five sigma.
+#: Gain in squares of the noise that shows diffusion: five sigma.
 _EVIDENCE = 25.0
 #: Rows used while scanning; the search that follows uses them all.
 _SCAN_ROWS = 96
-#: Squares of the noise by which a drift or a slow resistance must improve the fit.
+#: Gain in squares of the noise that shows a drift or a slow resistance.
 _SHOWN = 12.0
-#: Time constants that are tried for a slow resistance (s).
+#: Trial time constants of a slow resistance (s).
 _RC_FROM, _RC_TO, _RC_STEP = 1.5, 160.0, 1.6
 _INVERSE_GOLDEN = 0.6180339887498949
 
 
 class Shape(NamedTuple):
-    """What is fitted: diffusion in a particle, and the equilibrium curve."""
+    """Set the model: diffusion in a particle, and the equilibrium curve."""
 
     geometry: int  # `diffusion.PLANAR` or `diffusion.SPHERE`
     degree: int  # of the equilibrium curve within the pulse
@@ -42,17 +42,17 @@ class Shape(NamedTuple):
 
 
 def shape(geometry: str, degree: int) -> Shape:
-    """Return the shape of a "sphere" or of a "planar" particle."""
+    """Return the model of a "sphere" or of a "planar" particle."""
     return Shape(SPHERE if geometry == "sphere" else PLANAR, degree, False, 0.0)
 
 
 def enough(rows: Rows, shape: Shape) -> bool:
-    """Tell whether there are enough rows to fit."""
+    """Tell whether there are enough rows for a fit."""
     return rows.t.size >= shape.degree + 6
 
 
 class _Room(NamedTuple):
-    """Arrays to work in: content at the surface, its slope, and the basis."""
+    """Hold work arrays: surface content, its slope, and the basis."""
 
     u: np.ndarray
     du: np.ndarray
@@ -61,7 +61,7 @@ class _Room(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _linear(shape: Shape) -> int:
-    """Return how many parameters are linear."""
+    """Return the number of linear parameters."""
     return shape.degree + 2 + int(shape.drifts) + int(shape.rc > 0.0)
 
 
@@ -72,14 +72,14 @@ def _room(n: int, shape: Shape) -> _Room:
 
 @njit(cache=True, nogil=True)
 def _drift_until(t: float, rows: Rows, pulses: Pulses) -> float:
-    """Return the drift up to `t` relative to that up to the end of the rest."""
+    """Return the drift up to `t`, as a fraction of the drift up to the end."""
     on = pulses.on[-1]
     return (t - on) / (rows.t[-1] - on)
 
 
 @njit(cache=True, nogil=True)
 def _delayed(t: float, pulses: Pulses, rc: float) -> float:
-    """Return the current (mA) that a slow resistance feels."""
+    """Return the current (mA), delayed by the time constant of a slow resistance."""
     felt = 0.0
     for j in range(pulses.on.size):
         if t > pulses.on[j]:
@@ -93,7 +93,7 @@ def _delayed(t: float, pulses: Pulses, rc: float) -> float:
 def _fill(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
 ) -> None:
-    """Fill the basis: powers of the content at the surface, and the current."""
+    """Fill the basis with powers of the surface content, and the current."""
     t, i, degree, out = rows.t, rows.i, shape.degree, room.basis
     surface(t, pulses, math.exp(log_tau), shape.geometry, room.u, room.du)
     charge = pulses.current[-1] * (pulses.off[-1] - pulses.on[-1])
@@ -121,7 +121,7 @@ def _misfit(
 
 @njit(cache=True, nogil=True)
 def _every(values: Floats, step: int) -> np.ndarray:
-    """Return one value in `step`."""
+    """Return every `step`-th value."""
     n = (values.size + step - 1) // step
     out = np.empty(n)
     for k in range(n):
@@ -140,7 +140,7 @@ def _few(rows: Rows) -> Rows:
 def _scan(
     few: Rows, pulses: Pulses, shape: Shape, low: float, count: int
 ) -> tuple[float, int]:
-    """Return the least misfit over ln(tau) from `low` on, and where it is."""
+    """Return the least misfit over ln(tau) from `low` on, and its index."""
     room = _room(few.t.size, shape)
     best, at = np.inf, 0
     for k in range(count):
@@ -154,8 +154,8 @@ def _scan(
 def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     """Return the ln(tau) of least misfit, and whether it lies inside the scan.
 
-    A scan on thinned rows finds the deepest valley, a golden-section search on all
-    rows its floor: no starting value is needed and no other valley can trap it.
+    A scan on thinned rows finds the deepest valley. A golden-section search on all
+    rows then finds its minimum, so no initial guess is needed.
     """
     pulse = pulses.off[-1] - pulses.on[-1]
     low = math.log(_SCAN_FROM * pulse)
@@ -183,7 +183,7 @@ def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
 
 @njit(cache=True, nogil=True)
 def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
-    """Return how what is found depends on the `p` parameters."""
+    """Return the derivatives of the reported values by the `p` parameters."""
     degree, current, off = shape.degree, pulses.current[-1], pulses.off[-1]
     gradients = np.zeros((FOUND, p))
     gradients[TAU, p - 1] = 1.0
@@ -209,18 +209,18 @@ def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
 def solve(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
-    """Return what the fit finds at its best ln(tau), with covariances.
+    """Return the fitted values at the best ln(tau), with their errors.
 
     Returns
     -------
     values, errors : (7,) arrays
         ln(tau), R, equilibrium before and after, their difference over the charge,
         the equilibrium after plus I R, and the drift in V/s. Errors are one standard
-        deviation, for residuals that follow one another as a first-order process: a
+        deviation. They assume correlated residuals (a first-order process), so a
         misfit of the model widens them.
     chi2 : float
-        Mean square residual over the noise, which is taken from the differences of
-        successive residuals: 1 where these are independent (von Neumann, 1941).
+        Mean square residual over the noise. The noise is taken from differences of
+        successive residuals; 1 where these are independent (von Neumann, 1941).
     rms : float
         Root mean square residual, weighted by rows.
     model : (n,) array
@@ -276,7 +276,7 @@ def solve(
 def squares_of(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
-    """Return the sum of squares, and its part per degree of freedom."""
+    """Return the sum of squares, and the same per degree of freedom."""
     misfit = _misfit(log_tau, rows, pulses, shape, _room(rows.t.size, shape))
     left = max(rows.t.size - _linear(shape) - 1, 1)
     return misfit, max(misfit / left, 1e-300)
@@ -284,7 +284,7 @@ def squares_of(
 
 @njit(cache=True, nogil=True)
 def _correlated(residual: Floats, squares: float, left: int) -> float:
-    """Return how many residuals in a row tell the same; 1 where each is new."""
+    """Return the number of residuals per independent one (at least 1)."""
     noise = 0.0
     for k in range(1, residual.size):
         step: float = residual[k] - residual[k - 1]
@@ -297,9 +297,9 @@ def _correlated(residual: Floats, squares: float, left: int) -> float:
 def _evidence(
     squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
-    """Return by how many squares of the noise a fit is better, and its own squares.
+    """Return the improvement of a fit in squares of the noise, and its own squares.
 
-    Residuals that follow one another are a misfit of the model, and count as one.
+    Correlated residuals show a misfit of the model and are counted once.
     """
     room = _room(rows.t.size, shape)
     _fill(log_tau, rows, pulses, shape, room)
@@ -312,7 +312,7 @@ def _evidence(
 
 @njit(cache=True, nogil=True)
 def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
-    """Return the time constant (s) of the slow resistance that fits best."""
+    """Return the time constant (s) of the best-fitting slow resistance."""
     few = _few(rows)
     pulse = pulses.off[-1] - pulses.on[-1]
     low = math.log(_SCAN_FROM * pulse)
@@ -329,12 +329,12 @@ def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
 
 @njit(cache=True, nogil=True)
 def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
-    """Add what the rows give evidence of: a drift, a slow resistance, or both.
+    """Add a drift, a slow resistance, or both, where the rows give evidence of it.
 
     Returns
     -------
     chosen, next : Shape
-        `next` has one more that the rows neither show nor exclude.
+        `next` has one term more, which the rows neither show nor exclude.
     """
     chosen = shape
     squares, _ = squares_of(search(rows, pulses, chosen)[0], rows, pulses, chosen)
@@ -369,28 +369,28 @@ def fit(
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool, Shape]:
     """Fit a pulse and its rest, with errors that cover noise and model.
 
-    The equilibrium curve is a polynomial in the content at the surface. A drift or a
-    slow resistance is fitted too where the rows show it. One degree more, and what
-    the rows do not show, are tried: the shifts they bring are added to the errors.
+    The equilibrium curve is a polynomial in the surface content. A drift or a slow
+    resistance is fitted where the rows show it. Fits with one degree more, and with
+    an undecided term, are also tried: the shifts they bring are added to the errors.
 
     Parameters
     ----------
     rows
-        Of the pulse and its rest; see `pulses.fitted_rows`.
+        Rows of the pulse and its rest; see `pulses.fitted_rows`.
     pulses
-        This pulse, last, and those before it that it may remember.
+        Earlier pulses that still matter, and this pulse last.
     shape
         Geometry of the particle and degree of the polynomial.
 
     Returns
     -------
     values, errors, chi2, rms, model
-        As `solve` gives them; NaN where the rows do not determine them.
+        As from `solve`; NaN where the rows do not determine them.
     inside : bool
         False where the misfit still falls at the end of the scan, or where a curve
-        without diffusion fits as well: no tau.
+        without diffusion fits as well: tau is then unknown.
     shape : Shape
-        What was fitted.
+        The model that was fitted.
     """
     n = rows.t.size
     shape, other = choose(rows, pulses, shape)
@@ -408,7 +408,7 @@ def fit(
         for a in range(FOUND):
             if math.isfinite(shifted[a]):
                 errors[a] = math.hypot(errors[a], shifted[a] - values[a])
-    # Without diffusion the content at the surface is the mean: tau near zero.
+    # Without diffusion the surface content is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
     flat, _ = squares_of(none, rows, pulses, shape)
     squares = rms * rms * dot(rows.w, rows.w)

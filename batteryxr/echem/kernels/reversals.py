@@ -1,9 +1,9 @@
-"""Which reversals of the current end a half cycle, and which are pulses within one.
+"""Decide which reversals of the current end a half cycle, and which are pulses.
 
 The net charge of a record is a path that turns at every reversal. The smallest turn
-between two larger ones is taken out first, and so on: each stretch of the path then
-knows the largest reversal within it. From the largest stretches down, one is a single
-half cycle if that reversal is small beside its net charge.
+between two larger ones is taken out first, and so on. Each stretch of the path then
+holds the largest reversal within it. From the largest stretches down, a stretch is
+one half cycle if that reversal is small compared with its net charge.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Ints
 
 #: Largest gross charge of a half cycle relative to its net charge. Cycles that pass
-#: a little more one way than the other drift far in the end, yet stay cycles.
+#: slightly more charge in one direction drift far, but must stay cycles.
 _WANDERING = 3.0
 
 
 class _Tree(NamedTuple):
-    """Stretches of the path: single runs, then those made of three others."""
+    """Hold stretches of the path: single runs, then those made of three others."""
 
     net: np.ndarray
     gross: np.ndarray
-    reversal: np.ndarray  # the largest within
-    child: np.ndarray  # (n, 3): -1 of a single run
-    before: np.ndarray  # the neighbours that are left; -1 at the ends
+    reversal: np.ndarray  # the largest one within
+    child: np.ndarray  # (n, 3): -1 for a single run
+    before: np.ndarray  # remaining neighbours; -1 at the ends
     after: np.ndarray
 
 
@@ -56,7 +56,7 @@ def _leaves(charge: np.ndarray) -> _Tree:
 def _grow(tree: _Tree, n: int, ends_open: bool) -> int:
     """Join three stretches at the smallest turn until none lies between larger ones.
 
-    The last stretch of an open end may grow yet: no turn is larger.
+    The last stretch of an open end may still grow, so it counts as large.
     """
     net, gross, before, after = tree.net, tree.gross, tree.before, tree.after
     gone = np.zeros(net.size, np.bool_)
@@ -87,7 +87,7 @@ def _grow(tree: _Tree, n: int, ends_open: bool) -> int:
 
 @njit(cache=True, nogil=True)
 def _cut(tree: _Tree, roots: Ints, least: float, number: Ints) -> None:
-    """Give runs the number of their half cycle: a root, or a part where it turns."""
+    """Assign numbers to half cycles: a root is one, or is split where it turns."""
     half, run = -1, 0
     for root in roots:
         stack = [(root, True)]
@@ -109,20 +109,20 @@ def _cut(tree: _Tree, roots: Ints, least: float, number: Ints) -> None:
 
 
 def half_cycles_of(charge: np.ndarray, least: float, ends_open: bool) -> np.ndarray:
-    """Return the number of the half cycle, from 0, to which each run belongs.
+    """Return the number (from 0) of the half cycle of each run.
 
     Parameters
     ----------
     charge
         (runs,) charge of each run of one direction; the signs alternate.
     least
-        Reversals below this fraction of the net charge around them end nothing.
+        Reversals below this fraction of the net charge around them are pulses.
     ends_open
-        Whether the record ends within the last run: it may have just begun.
+        Whether the record ends within the last run, which may have just begun.
     """
     number = np.arange(charge.size)
     if charge.size < 2 or least <= 0:
-        return number  # each reversal ends one
+        return number  # each reversal ends a half cycle
     tree = _leaves(np.ascontiguousarray(charge, np.float64))
     _grow(tree, charge.size, ends_open)
     roots = _roots(tree)
@@ -145,10 +145,10 @@ def _roots(tree: _Tree) -> np.ndarray:
 def _without_ends(
     charge: np.ndarray, number: np.ndarray, least: float, ends_open: bool
 ) -> np.ndarray:
-    """Give what is short at either end of a record to its neighbour, pairs too.
+    """Merge short half cycles at both ends of a record into their neighbours.
 
-    At an open end the last half cycle may have just begun: it stays, and what is short
-    before it goes.
+    At an open end the last half cycle may have just begun. It stays, and short ones
+    before it are merged.
     """
     net = np.bincount(number, charge)
     size = np.abs(net)
@@ -167,7 +167,7 @@ def _without_ends(
 def cycles_of(
     charge: np.ndarray, direction: np.ndarray, cycle: np.ndarray, least: float
 ) -> np.ndarray:
-    """Return the direction in which each run is counted, one turn in each cycle.
+    """Return the direction in which each run is counted, with one turn per cycle.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def cycles_of(
     cycle
         (runs,) rising number of the cycle.
     least
-        A second half cycle below this fraction of the first is none.
+        A second half cycle below this fraction of the first is ignored.
     """
     signs = np.zeros(charge.size, np.int64)
     edges = np.flatnonzero(np.diff(cycle, prepend=np.nan, append=np.nan) != 0)
@@ -194,11 +194,11 @@ def cycles_of(
 
 
 def steps_of(charge: np.ndarray, direction: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Return the direction in which each run is counted: that of its step's charge."""
+    """Return the direction in which each run is counted: the net sign of its step."""
     edges = np.flatnonzero(np.diff(step, prepend=np.nan) != 0)
     if not edges.size:
         return np.zeros(0, np.int64)
     net = np.add.reduceat(charge, edges)
-    # One row alone has a direction but no charge.
+    # A single row has a direction but no charge.
     net = np.where(net == 0, np.add.reduceat(direction, edges), net)
     return np.repeat(np.sign(net), np.diff(edges, append=charge.size)).astype(np.int64)

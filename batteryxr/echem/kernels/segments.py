@@ -1,10 +1,10 @@
-"""One pass over time, voltage and current: half cycles and all their integrals.
+"""Find half cycles and all their integrals in one pass over a record.
 
 A record is walked in blocks at fixed absolute row numbers. Each block leaves one or
-more *parts*, rows of two small tables; parts are then merged in order. Where a chunk
-ends inside a block the open part stays open. Sums therefore associate in the same way
-however the record is cut into chunks or shared between threads, and results are equal
-bit by bit.
+more *parts*, rows of two small tables, which are then merged in order. Where a chunk
+ends inside a block, the open part stays open. Sums therefore associate in the same
+way however the record is cut into chunks or shared between threads. So results are
+equal bit by bit.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ if TYPE_CHECKING:
 
     from batteryxr.core.kernels.loops import Floats, Ints
 
-#: Rows between two flushes of the sums.
+#: Rows between two writes of the sums.
 BLOCK = 1 << 16
 
-# What is carried from row to row besides time, voltage, current, file and VALID.
-# NEXT is the row that follows on the last valid one.
+# State carried from row to row besides time, voltage, current, file and VALID.
+# NEXT is the row after the last valid one.
 SIGN, COUNT, OPEN, NEXT = 5, 6, 7, 8
 CARRIED = 9
 
@@ -80,8 +80,8 @@ CARRIED = 9
 def _counted(
     counter: float, before: float, i: float, i_before: float, d: float
 ) -> float:
-    # A counter restarts per step, per half cycle or never: a jump that the current
-    # cannot explain is a restart, and what it shows then is what was counted since.
+    # A counter restarts per step, per half cycle or never. A jump that the current
+    # cannot explain is a restart, and the reading is the charge counted since then.
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     if abs(counter - before) <= limit:
         return counter - before
@@ -94,7 +94,7 @@ def _counted(
 def _step(
     record: Record, k: int, sign: float, rule: Rule, carry: Floats, f: Floats, m: Ints
 ) -> None:
-    """Add row `k`, and the interval before it, to a part; `f` and `m` are its rows."""
+    """Add row `k` and the interval before it to a part, whose rows are `f` and `m`."""
     t: float
     v: float
     i: float
@@ -139,9 +139,9 @@ def _step(
 
 @njit(cache=True, nogil=True)
 def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) -> int:
-    """Add rows after `a` while current flows on in one direction; return their end.
+    """Add rows after `a` while current flows in one direction; return their end.
 
-    The common case, kept tight: nothing else can happen between `a` and the end.
+    This is the common case, kept fast: nothing else happens between `a` and the end.
     """
     t: Floats
     v: Floats
@@ -176,7 +176,7 @@ def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) ->
 
 @njit(cache=True, nogil=True)
 def _rest(record: Record, a: int, b: int, i_zero: float, f: Floats) -> int:
-    """Add rows after `a` while the cell rests on; return their end."""
+    """Add rows after `a` while the cell rests; return their end."""
     t: Floats
     v: Floats
     i: Floats
@@ -207,7 +207,7 @@ def _run(
     f: Floats,
     m: Ints,
 ) -> int:
-    """Add rows after `a` for as long as they go on as it does; return their end."""
+    """Add rows after `a` while rest or current goes on; return their end."""
     if sign == 0.0:
         end = _rest(record, a, b, rule.i_zero, f)
         m[RESTS] += end - a - 1
@@ -281,20 +281,20 @@ def walk(
     record : Record
         The rows of the chunk.
     offset : int
-        Row number of the first of them in the whole record.
+        Number of the chunk's first row in the whole record.
     rule : Rule
-        What counts: rectangles for currents that are means, else trapezoids.
+        Rule for the integrals: rectangles for mean currents, else trapezoids.
     carry : (CARRIED,) array
         State of the last valid row; changed in place.
     table : Walked
-        The parts so far.
+        Parts so far.
 
     Returns
     -------
     Walked
-        The table, larger where it had to grow.
+        The table, enlarged if needed.
     """
-    a = int(np.int64(0))  # a literal would be compiled for on its own
+    a = int(np.int64(0))  # a literal would compile a separate version
     while a < record.t.size:
         b = min(record.t.size, a + BLOCK - (offset + a) % BLOCK)
         table = _walk_block(record, a, b, offset, rule, carry, table)
@@ -321,13 +321,13 @@ def walk_whole(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Walk through a record in memory, shared between threads by whole blocks.
 
-    The result does not depend on the number of threads, down to the last bit.
+    The result is the same to the last bit for any number of threads.
 
     Returns
     -------
     floats, integers : (parts, columns) arrays
     turns : array
-        The rows whose current has another sign than the row before.
+        Rows whose current has another sign than the row before.
     """
     rows = record.t.size
     blocks = -(-rows // BLOCK)
@@ -347,14 +347,14 @@ def walk_whole(
 
 
 def trimmed(table: Walked) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return parts and turns of a table without the room for more."""
+    """Return the parts and turns of a table without its spare room."""
     n, turned = table.n, table.turned
     return table.floats[:n], table.integers[:n], table.turns[:turned]
 
 
 @njit(cache=True, nogil=True)
 def _largest_bits(bits: Ints, mask: int) -> int:
-    # Of floats without their sign, integer order is float order; this vectorises.
+    # For floats without their sign, integer order is float order; this vectorises.
     most = bits[0] & mask
     for k in range(bits.size):
         x = bits[k] & mask
@@ -363,7 +363,7 @@ def _largest_bits(bits: Ints, mask: int) -> int:
 
 
 def largest(values: np.ndarray) -> float:
-    """Return the largest magnitude in an array, NaN apart; 0 where there is none."""
+    """Return the largest magnitude in an array, ignoring NaN; 0 if there is none."""
     pieces = np.array_split(values, allowed()) if values.size > BLOCK else [values]
     return max(in_threads(_largest, [(piece,) for piece in pieces]))
 
@@ -383,7 +383,7 @@ def _largest(values: np.ndarray) -> float:
 
 
 def in_threads(function: Any, pieces: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Call `function` for each piece, in threads where there are several."""
+    """Call `function` for each piece, in threads if there are several."""
     if len(pieces) < 2:
         return [function(*piece) for piece in pieces]
     with ThreadPoolExecutor(len(pieces)) as pool:

@@ -1,4 +1,4 @@
-"""Smoothed curves: smoothers as weights of gain one, extrema, and what noise does."""
+"""Smooth curves: smoothers as weights of gain one, extrema, and noise."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 
 from batteryxr.core.errors import ConvergenceError
 
-#: How far the weights of a smoother may sum away from one.
+#: Largest deviation of the weights' sum from one.
 GAIN_TOLERANCE = 1e-6
 
 
 class Smoother(NamedTuple):
-    """A smoother of curves: what it does to them, and to their noise."""
+    """Hold a smoother of curves and the roughness that sets its noise."""
 
-    weights: np.ndarray  # symmetric, sum 1; zeros behind, up to a multiple of four
+    weights: np.ndarray  # symmetric, sum 1; zeros at the end up to a multiple of four
     length: int  # without those zeros; odd
     roughness: float  # integral of the square of the kernel's slope, in bins
 
 
 def gaussian(fwhm: float) -> np.ndarray:
-    """Return a Gaussian of a full width at half maximum in bins.
+    """Return the weights of a Gaussian, given its full width at half maximum in bins.
 
-    Each weight is the integral over its bin, so that a kernel narrower than a bin is
-    the identity.
+    Each weight is the integral over its bin, so a kernel narrower than a bin is the
+    identity.
     """
     sigma = fwhm / math.sqrt(8.0 * math.log(2.0))
     if sigma < 1e-3:
@@ -39,30 +39,30 @@ def gaussian(fwhm: float) -> np.ndarray:
 def savitzky_golay(window: int, order: int) -> np.ndarray:
     """Return the weights of a Savitzky-Golay filter at the centre of its window.
 
-    In a Legendre basis on [-1, 1] and by QR, which stays exact where powers of the
-    index lose all digits (window 1001, order 5).
+    It uses a Legendre basis on [-1, 1] and QR. These stay accurate where powers of
+    the index lose all digits (window 1001, order 5).
 
     Parameters
     ----------
     window
         Number of points, odd and larger than `order`.
     order
-        Of the polynomial.
+        Order of the polynomial.
     """
     basis = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, window), order)
     q, _ = np.linalg.qr(basis)
     weights = q @ q[window // 2]
-    # Even to the last bit: mirrored ends keep the charge of an even kernel alone.
+    # Symmetric to the last bit: mirrored ends keep the charge only for even kernels.
     return checked(0.5 * (weights + weights[::-1]), f"savgol({window}, {order})")
 
 
 def checked(weights: np.ndarray, name: str) -> np.ndarray:
-    """Return `weights`, scaled to a sum of one to rounding, if they sum to about one.
+    """Return `weights` scaled to a sum of one, if they sum to about one.
 
     Raises
     ------
     ConvergenceError
-        If they do not: such a smoother would lose or invent charge.
+        If they do not, so that the smoother would change the charge.
     """
     gain = float(weights.sum())
     if not abs(gain - 1.0) < GAIN_TOLERANCE:
@@ -74,13 +74,13 @@ def checked(weights: np.ndarray, name: str) -> np.ndarray:
 
 
 def smoother(weights: np.ndarray) -> Smoother:
-    """Return weights as the kernels take them."""
+    """Return a `Smoother` with weights padded for the kernels."""
     padded = np.pad(weights, (0, -weights.size % 4))
     return Smoother(padded, weights.size, roughness(weights, 1))
 
 
 def roughness(weights: np.ndarray, derivative: int) -> float:
-    """Return the integral of the square of a derivative of the kernel, in bins."""
+    """Return the integral of the squared derivative of the kernel, in bins."""
     edges = np.pad(weights, derivative)
     return float((np.diff(edges, n=derivative) ** 2).sum())
 
@@ -99,18 +99,18 @@ def parabola(half: int) -> np.ndarray:
 
 
 def variance_factor(functional: np.ndarray, weights: np.ndarray) -> float:
-    """Return how noise of the voltages enters a linear functional of a smoothed curve.
+    """Return the factor from voltage noise to the variance of a smoothed functional.
 
-    Moving the charge of one row by a voltage moves it along the combined kernel; the
-    variance is the integral of the square of its slope. Times charge per row, height
-    of the curve and square of the voltage noise, over the cube of the bin width.
+    Moving the charge of one row by a voltage moves it along the combined kernel. The
+    factor is the integral of the squared slope. Multiply by charge per row, curve
+    height and squared voltage noise, and divide by the cube of the bin width.
     """
     kernel = np.convolve(functional, weights)
     return float((np.diff(np.pad(kernel, 1)) ** 2).sum())
 
 
 def extremum(y: np.ndarray, centre: int, half: int) -> tuple[float, float, int, bool]:
-    """Return place (in bins), value, half width used, and whether it is an extremum.
+    """Fit an extremum: place (in bins), value, half width used, whether it is one.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def extremum(y: np.ndarray, centre: int, half: int) -> tuple[float, float, int, 
     centre : int
         Bin of the highest or lowest value.
     half : int
-        Half width of the parabola, cut where the curve ends.
+        Half width of the parabola, reduced near the ends of the curve.
     """
     half = int(max(1, min(half, centre, y.size - 1 - centre)))
     value, slope, bend = parabola(half) @ y[centre - half : centre + half + 1]

@@ -1,4 +1,4 @@
-"""Steps by what the current and the voltage do: constant, held, or neither."""
+"""Split a record into steps: constant current, constant voltage, or neither."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ I_SUM, I_MIN, I_MAX, I_FIRST, I_LAST = 5, 6, 7, 8, 9
 V_SUM, V_MIN, V_MAX, V_FIRST, V_LAST = 10, 11, 12, 13, 14
 FIRST, LAST, SIGN, KIND, FILE = 15, 16, 17, 18, 19
 COLUMNS = 20
-# What is carried from row to row besides time, voltage and current.
+# State carried from row to row besides time, voltage and current.
 FLOWED = 3
 CARRIED = 4
 
 
 class Tolerance(NamedTuple):
-    """How far a step of one kind may wander."""
+    """Set how much current and voltage may vary within a step."""
 
     current: float  # as a fraction of its mean
     voltage: float  # V
@@ -47,7 +47,7 @@ class Tolerance(NamedTuple):
 def _begin(
     table: np.ndarray, n: int, record: Record, k: int, sign: float, kind: int
 ) -> tuple[np.ndarray, int]:
-    """Begin a step at row `k`; the table grows where it is full."""
+    """Begin a step at row `k`; the table grows when it is full."""
     if n == table.shape[0]:
         table = grown_table(table)
     t: float
@@ -83,7 +83,7 @@ def _add(step: Floats, record: Record, k: int) -> None:
 def _integrate(
     step: Floats, record: Record, k: int, sign: float, rule: Rule, carry: Floats
 ) -> None:
-    # The interval before row `k`, in the same file as the row before.
+    # Integrate the interval before row `k`, in the same file as the row before.
     d = record.t[k] - carry[TIME]
     sign_before = sign_of(carry[CURRENT], rule.i_zero)
     if interval(d, True, sign, sign_before, rule) == UNDER_CURRENT:
@@ -95,7 +95,7 @@ def _integrate(
 
 @njit(cache=True, nogil=True)
 def _within(step: Floats, v: float, i: float, tolerance: Tolerance) -> bool:
-    # Whether a row under current stays in the band of its step.
+    # Tell whether a row under current stays in the band of its step.
     if step[KIND] == CONSTANT_VOLTAGE:
         return abs(v - step[V_SUM] / step[ROWS]) <= tolerance.voltage
     level = step[I_SUM] / step[ROWS]
@@ -114,21 +114,21 @@ def split(
 ) -> tuple[np.ndarray, int]:
     """Walk through one chunk of a record and extend the table of steps.
 
-    A step goes on while its kind does: rest while no current flows; constant current
-    while the current stays close to its mean so far; constant voltage while the
-    voltage stays close to where it was when the current left that band. Anything else
-    begins a new step, by itself or one row long; `tidy` joins those.
+    A rest goes on while no current flows. A step of constant current goes on while
+    the current stays close to its mean so far. A step of constant voltage goes on
+    while the voltage stays close to where it was when the current left that band. Any
+    other row begins a new step; `tidy` joins steps that are too short.
 
     Parameters
     ----------
     record, offset, rule
         As for `segments.walk`.
     tolerance : Tolerance
-        How close is close.
+        Largest variation within a step.
     carry : (CARRIED,) array
         Zeros at the start; changed in place.
     table : (steps, COLUMNS) array
-        The steps so far: `n` rows are filled.
+        Steps so far; `n` rows are filled.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def split(
 
 @njit(cache=True, nogil=True)
 def _join(row: Floats, other: Floats, extremes: bool) -> None:
-    # `extremes`: those of both, or only of the longer where the other is a transient.
+    # `extremes`: use those of both, else only of the longer: the other is a transient.
     for low, high in ((I_MIN, I_MAX), (V_MIN, V_MAX)):
         if extremes:
             row[low] = min(row[low], other[low])
@@ -186,11 +186,11 @@ def _alike(a: Floats, b: Floats) -> bool:
 
 @njit(cache=True, nogil=True)
 def tidy(table: np.ndarray, shortest: int, i_tolerance: float) -> np.ndarray:
-    """Join what belongs together; changes `table` in place and returns its front.
+    """Join steps that belong together; change `table` in place and return its front.
 
-    Fewer than `shortest` rows before or after a longer step of the same sign belong
-    to it: the current settles. A longer run of such rows is a step of varying current.
-    A voltage that is held while the current stays is just a flat plateau.
+    Fewer than `shortest` rows before or after a longer step of the same sign join it,
+    since the current settles there. A longer run of short steps is one step of
+    varying current. A held voltage with a constant current is only a flat plateau.
     """
     m = k = 0
     while k < table.shape[0]:

@@ -1,9 +1,9 @@
-"""Charge of the intervals of which two rows do not tell it.
+"""Find the charge of intervals that two rows alone do not determine.
 
 Between two rows of one current a straight line holds. Where the current was switched
-on, off or over, two rows do not tell what flowed: the cycler's charge counter does, or
-the time in the step that it logs beside each row. A sound counter knows better too
-where the current falls steeply, and just after a switch.
+on, off or over, two rows do not give the charge. The cycler's charge counter gives
+it, or the step time logged with each row. A sound counter is also more accurate where
+the current falls steeply, and just after a switch.
 """
 
 from __future__ import annotations
@@ -22,38 +22,37 @@ if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.record import Record, Rule
 
-#: A current that changes by this fraction between two rows is no straight line, and
-#: one by that fraction is not steady: the counter, which integrates more often than
-#: rows are written, knows better.
+#: Relative change of current between two rows above which the line is inaccurate, and
+#: up to which a current is steady. Counters integrate more often than rows are
+#: written, and so are more accurate.
 _STEEP, _STEADY = 0.1, 0.01
-#: Where more of the rows of a long record are steep, the lines are right on the whole.
+#: Fraction of steep rows in a long record above which the lines are used throughout.
 _COARSE = 1 / 16
-#: Rows of a record up to which each interval is held against the counter.
+#: Largest number of rows for which each interval is compared with the counter.
 _LONG = 2_000_000
-#: Charge of an interval, relative to its line, by which a sound counter must differ to
-#: be followed.
+#: Charge difference, relative to the line, above which a sound counter is used.
 _DIFFERS = 1e-4
-#: A counter that adds less than this part of a line of steady current stands still,
-#: unless the line is less than so many of the steps in which it counts; smaller steps,
-#: relative to the reading, are roundings of the last digit.
+#: A counter stands still if it adds less than this fraction of a line of steady
+#: current, unless the line is shorter than this number of counter steps. Steps below
+#: the last fraction, relative to the reading, are roundings of the last digit.
 _STILL, _STEPS, _LAST_DIGIT = 0.5, 3.0, 2e-7
-#: By how much a counter may differ from the lines of steady currents together, and
-#: from all of them where few are steady, and still be believed.
+#: Largest deviation of a believed counter from the lines of steady currents, or from
+#: all lines if the fraction of steady ones is small.
 _SOUND = 2e-3
 _FEW = 0.01
-#: A counter that adds so many times what the current could pass has counted longer
-#: than the clock.
+#: Ratio of counted to possible charge above which the counter ran longer than the
+#: clock.
 _LONGER = 1.5
-#: A current is no noise from this many times the least one on.
+#: Ratio to `i_zero` above which a current is certainly no noise.
 _CLEAR = 10.0
-#: A jump of the counter by more than the current could pass in this many intervals.
+#: Ratio to the possible charge of an interval above which the counter jumped.
 _JUMP = 10.0
-#: What `find` sums: lines and counter of all intervals, and of those of steady current.
+#: Number of sums in `find`: lines and counter, of all intervals and of steady ones.
 _SUMS = 4
 
 
 class Intervals(NamedTuple):
-    """Intervals that two rows do not tell the charge of; (n,) arrays."""
+    """Hold intervals whose charge two rows do not determine; (n,) arrays."""
 
     row: np.ndarray  # the row at the end of each
     d: np.ndarray  # s
@@ -62,26 +61,26 @@ class Intervals(NamedTuple):
     i: np.ndarray
     v_before: np.ndarray  # V
     v: np.ndarray
-    step_time: np.ndarray  # s, at `row`; NaN where nothing tells
+    step_time: np.ndarray  # s, at `row`; NaN if unknown
     reading_before: np.ndarray  # mA h, of the counter
     reading: np.ndarray
     clock: np.ndarray  # ns, at `row`
 
 
 class Switches(NamedTuple):
-    """What flowed in such intervals; charge in mA h, + charges, on top of a line."""
+    """Hold the charge of these intervals (mA h, + charges), in addition to a line."""
 
     row: np.ndarray
     before: np.ndarray  # of the current before
     after: np.ndarray  # of the current after
-    time_before: np.ndarray  # s under current that a line does not know of
+    time_before: np.ndarray  # s under current that a line does not include
     time_after: np.ndarray
     v_before: np.ndarray  # V
     v: np.ndarray
-    counted_before: np.ndarray  # mA h that the cycler counted and no line covers
+    counted_before: np.ndarray  # mA h counted by the cycler and not by a line
     counted_after: np.ndarray
-    missing: np.ndarray  # mA h that may have flowed too: nothing tells
-    lost: np.ndarray  # s that the counter knows of, and the clock does not
+    missing: np.ndarray  # mA h that may also have flowed, without any data
+    lost: np.ndarray  # s that the counter shows, and the clock does not
     began: np.ndarray  # ns, clock of the row before
     switched: np.ndarray  # ns
     ended: np.ndarray  # ns, clock of the row
@@ -89,7 +88,7 @@ class Switches(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -> bool:
-    """Tell whether the counter knows better than a line before row `k`; sum both."""
+    """Tell whether the counter is better than a line before row `k`; sum both."""
     d = record.t[k] - record.t[k - 1]
     line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
     added = record.counter[k] - record.counter[k - 1]
@@ -111,8 +110,8 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
         sums[3] += abs(added)
     if abs(added) > _LAST_DIGIT * abs(record.counter[k]):
         sums[4] = min(sums[4], abs(added))
-    # Counter and clock are read at moments that differ a little: of many rows, that
-    # is not worth the room.
+    # Counter and clock are read at slightly different moments. In long records this is
+    # not worth the memory.
     if change > _STEEP or (k > 1 and record.t[k - 1] == record.t[k - 2]):
         return True
     return short and abs(abs(added) - line) > _DIFFERS * line
@@ -124,11 +123,10 @@ def find(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
-    For records with a counter: beside the switches, gaps, steep intervals and the
-    first after a switch that is logged twice count among them, and in a record of few
-    rows (`size`, of the whole) all intervals of which the counter says something else
-    than a line. The sums of lines and of what the counter says of them, and its least
-    step (mA h), tell whether it can be believed.
+    It is for records with a counter. Switches count, and so do gaps, steep intervals
+    and the first one after a switch that is logged twice. In a short record (`size`
+    rows in all) all intervals count whose counter differs from the line. The sums of
+    lines and counter, and its least step (mA h), show whether it can be believed.
     """
     sums = np.zeros(_SUMS + 1)
     sums[_SUMS] = np.inf
@@ -149,7 +147,7 @@ def find(
 
 
 def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Intervals:
-    """Return what the record says of the intervals that end at `rows`."""
+    """Return the record's data on the intervals that end at `rows`."""
     t, size = record.t, record.t.size
     if record.file.size:
         rows = rows[record.file[rows] == record.file[rows - 1]]
@@ -179,7 +177,7 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
 
 
 def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the counter added (NaN where it tells nothing), and its restarts."""
+    """Return the charge that the counter added (NaN if unknown), and its restarts."""
     limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
     added = x.reading - x.reading_before
     one, before = np.maximum(np.abs(x.i), np.abs(x.i_before)), x.reading_before
@@ -193,7 +191,7 @@ def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
-    """Return for how long (s) the new current had flowed; NaN where nothing tells."""
+    """Return how long (s) the new current had flowed; NaN if unknown."""
     charge = np.abs(added) * 3600.0
     reverses = (x.i != 0) & (x.i_before != 0)
     on, off = np.abs(x.i), np.abs(x.i_before)
@@ -203,7 +201,7 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
         by_counter = np.where(
             reverses, np.where(restart, charge / on, both), by_counter
         )
-    # A counter that began anew tells nothing of the step before.
+    # A restarted counter holds nothing of the step before.
     by_counter = np.where(restart & (x.i == 0), x.d, by_counter)
     by_step = np.where((x.step_time >= 0) & (x.step_time <= x.d), x.step_time, np.nan)
     told = np.where(np.isfinite(by_counter), by_counter, by_step)
@@ -211,7 +209,7 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
 
 
 def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
-    """Return for how long (s) current flowed that the clock does not know of."""
+    """Return how long (s) current flowed in addition to the clock's time."""
     most = np.maximum(np.abs(x.i), np.abs(x.i_before))
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = np.abs(added) * 3600.0 / most
@@ -219,14 +217,14 @@ def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
 
 
 def summed(each: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the sums of several pieces of a record, as `find` gives those of one."""
+    """Combine the sums of several pieces of a record, each from `find`."""
     nothing = np.append(np.zeros(_SUMS), np.inf)
     together = np.array([nothing, *each])
     return np.append(together[:, :_SUMS].sum(0), together[:, _SUMS].min())
 
 
 def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
-    """Return the intervals without a counter that is unsound, or too coarse."""
+    """Return the intervals without readings of an unsound or coarse counter."""
     line, counted = sums[2:4] if sums[2] > _FEW * sums[0] else sums[:2]
     if not abs(counted - line) <= _SOUND * line:
         nothing = np.full(x.row.size, np.nan)
@@ -243,7 +241,7 @@ def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
 
 
 def resolve(x: Intervals, rule: Rule) -> Switches:
-    """Return what flowed in each interval; nothing where time is lost."""
+    """Return the charge in each interval; zero where time is lost."""
     added, restart = _counted(x)
     known = (x.d >= 0) & (x.d <= rule.max_gap)
     same = x.i * x.i_before > 0
@@ -252,7 +250,7 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     s = np.nan_to_num(told)
     fresh = restart & np.isfinite(added)
     left = np.where(nothing | fresh, 0.0, x.d - s)
-    # It may have flowed for as long as to the row after.
+    # It may have flowed for as long as the time to the next row.
     missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
     missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
     before, after = x.i_before * left / 3600, x.i * s / 3600
@@ -262,7 +260,7 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     before = np.where(same, 0.0, before)
     flows = known & (x.d > 0)
     switched = flows & ~same
-    # Others are counted already where there is a line.
+    # Others are already counted where there is a line.
     counted = np.where((x.d >= 0) & ~(same & known), np.abs(added), 0.0)
     counted = np.nan_to_num(counted)
     reverses = x.i * x.i_before < 0
@@ -296,7 +294,7 @@ _KINDS = ("i8", *["f8"] * 10, "i8", "i8", "i8")
 
 
 def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Return which stretch from `first` to `last` row holds each row; -1: none."""
+    """Return which stretch from `first` to `last` holds each row; -1: none."""
     place = np.searchsorted(first, row, side="right") - 1
     inside = (place >= 0) & (row <= last[np.maximum(place, 0)]) if last.size else False
     return np.where(inside, place, -1)

@@ -1,4 +1,4 @@
-"""What is read off one pulse, and what two theories of diffusion make of it."""
+"""Evaluate titration pulses: direct readings, and two theories of diffusion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.kernels.pulses import Pulse, Rows, Window
     from batteryxr.echem.kernels.relaxation import Shape
 
-#: Bits of `flag`, in order, and what each says.
+#: Names of the bits of `flag`, in order.
 FLAGS = (
     "short_pulse",
     "rest_not_settled",
@@ -32,22 +32,22 @@ FLAGS = (
 SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW, DISAGREE = (
     1 << k for k in range(len(FLAGS))
 )
-#: Squares of the noise by which another end than the last row must fit better.
+#: Gain in squares of the noise needed to move the end from the last row.
 _SHOWN = 12.0
-#: A rest that begins sooner after the last row, relative to the time between rows of
-#: the pulse, or to the pulse: the row was written at the switch.
+#: Delay of a rest after the last row, relative to the time between rows of the pulse,
+#: or to the pulse, below which a row was written at the switch.
 _AT_ONCE, _SHORT = 0.2, 2e-4
 
 
-#: Errors by which what two pulses say of one thing may differ.
+#: Number of errors by which values of two neighbouring pulses may differ.
 _AGREE = 4.0
 
 
 def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]:
-    """Return what needs no theory: times, charge, voltages and their steps.
+    """Return the readings of a pulse that need no theory.
 
-    The line along the square root of time runs from `tmin` to `tmax` (s) after the
-    first row under current.
+    They are times, charge, voltages and voltage steps. The line along the square root
+    of time runs from `tmin` to `tmax` (s) after the first row under current.
     """
     t, v, i, first, last, clock = pulse.window
     on, off, mean, charge, charge_error = pulse.timing
@@ -84,18 +84,18 @@ def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]
 
 
 class Fitted(NamedTuple):
-    """The rows that a fit looks at, what `relaxation.fit` makes of them, the end."""
+    """Hold the rows of a fit, the result of `relaxation.fit`, and the end."""
 
     rows: Rows
-    found: tuple[Any, ...] | None  # None where the rows are too few
+    found: tuple[Any, ...] | None  # None if there are too few rows
     end: _End
 
 
 def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
     """Fit a pulse and its rest.
 
-    Where no row was written at the switch, the fit tells when the current ended, and
-    the errors hold what is not known of it.
+    If no row was written at the switch, the end of the current is fitted too, and the
+    errors include its uncertainty.
     """
     end = _End(pulse.timing.off, 0.0)
     span = _reach(pulse.window)
@@ -120,9 +120,9 @@ def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
 def finite_length(
     pulse: Pulse, row: dict[str, Any], shape: Shape, *, tmin: float
 ) -> dict[str, Any]:
-    """Return what the fit of pulse and rest finds: see `relaxation.fit`.
+    """Return the results of a fit of pulse and rest; see `relaxation.fit`.
 
-    `row` is what `measured` returned for the pulse.
+    `row` is the result of `measured` for the pulse.
     """
     _, found, end = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
@@ -165,7 +165,7 @@ def finite_length(
 
 
 def _lasting(row: dict[str, Any], end: _End) -> dict[str, Any]:
-    """Return how long a pulse lasted, and its charge, where it went on unwritten."""
+    """Return duration and charge of a pulse that went on after its last row."""
     more = end.off - row["start"] - row["duration"]
     if more <= 0:
         return {}
@@ -183,8 +183,9 @@ def weppner_huggins(
 ) -> dict[str, np.ndarray]:
     """Return time constants from the ratio of steady to transient slope.
 
-    Weppner & Huggins, J. Electrochem. Soc. 124, 1569 (1977), equations for a current
-    step; for a sphere Geng et al., Electrochim. Acta 404, 139727 (2022).
+    The equations are those for a current step of Weppner & Huggins, J. Electrochem.
+    Soc. 124, 1569 (1977); for a sphere Geng et al., Electrochim. Acta 404, 139727
+    (2022).
     """
     step = table["last_voltage"] - table["before_voltage"]
     noise = table["residual"] * math.sqrt(2.0)
@@ -226,7 +227,7 @@ def weppner_huggins(
 def completed(
     table: dict[str, np.ndarray], *, settled: float, radius: float | None
 ) -> dict[str, np.ndarray]:
-    """Return what follows from all pulses: 1/tau, D (`radius` in nm), and flags."""
+    """Return the values that need all pulses: 1/tau, D (`radius` in nm), and flags."""
     relative = table["tau_error"] / table["tau"]
     more = {"inverse_tau": 1.0 / table["tau"]}
     if radius is not None:
@@ -247,10 +248,10 @@ def completed(
 
 
 def _disagreeing(table: dict[str, np.ndarray]) -> np.ndarray:
-    """Return which pulses say otherwise than their neighbours.
+    """Return which pulses disagree with their neighbours.
 
-    The equilibrium after a pulse is that before the next one, but for a drift; and a
-    drift that is the cell's goes on from pulse to pulse.
+    The equilibrium after a pulse must equal that before the next one, apart from
+    drift. A drift of the cell must be similar in all pulses.
     """
     rate, rate_error = table["voltage_drift"], table["voltage_drift_error"]
     wrong = np.zeros(rate.size, bool)
@@ -285,7 +286,7 @@ def root_line(
     Returns
     -------
     slope, slope_error, intercept, intercept_error, rms, rows
-        NaN with fewer than two different times; errors NaN with fewer than three.
+        NaN with fewer than two different times; errors are NaN with fewer than three.
     """
     n, sx, sy = 0, 0.0, 0.0
     for k in range(t.size):
@@ -326,16 +327,16 @@ def root_line(
 
 
 class _End(NamedTuple):
-    """When the current ended (s), and its error."""
+    """Hold the end of the current (s), and its error."""
 
     off: float
     error: float
 
 
 def _reach(window: Window) -> float:
-    """Return how long after its last row the current may have flowed (s).
+    """Return how long the current may have flowed after its last row (s).
 
-    Zero where the rest begins at once, as where cyclers write a row at each switch.
+    Zero where the rest begins at once: the cycler wrote a row at the switch.
     """
     t, first, last = window.t, window.first, window.last
     if last >= t.size or last - first < 3:
@@ -347,25 +348,25 @@ def _reach(window: Window) -> float:
 
 
 def _ending(pulses: Pulses, off: float) -> Pulses:
-    """Return pulses of which the last ends at another time."""
+    """Return the pulses with another end of the last one."""
     return pulses._replace(off=np.append(pulses.off[:-1], off))
 
 
 def _find_end(rows: Rows, pulses: Pulses, shape: Shape, span: float) -> _End:
     """Return the end of least misfit within `span` (s) after the last row.
 
-    The last row stays the end unless another one fits better by far.
+    The last row stays the end unless another end fits much better.
 
     Parameters
     ----------
     rows
-        As `pulses.fitted_rows` gives them for the latest end.
+        Rows from `pulses.fitted_rows` for the latest end.
     pulses
-        As they end at their last rows.
+        Pulses that end at their last rows.
     shape
         Geometry of the particle and degree of the polynomial.
     span
-        See `_reach`.
+        Longest time after the last row; see `_reach`.
     """
     written = float(pulses.off[-1])
     least, _ = _chosen(written, rows, pulses, shape)
@@ -391,7 +392,7 @@ def _squares(
 def _chosen(
     off: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, Shape]:
-    """Return the misfit with what the rows show besides diffusion, and what that is."""
+    """Return the misfit with the terms that the rows show, and the model with them."""
     fitted = choose(rows, _ending(pulses, off), shape)[0]
     return _squares(off, rows, pulses, fitted)[0], fitted
 
@@ -399,7 +400,7 @@ def _chosen(
 def _valley(
     near: tuple[float, float], rows: Rows, pulses: Pulses, shape: Shape
 ) -> _End:
-    """Return the floor of the parabola through three misfits, within their span."""
+    """Return the minimum of a parabola through three misfits, within their span."""
     written, middle = float(pulses.off[-1]), 0.5 * (near[0] + near[1])
     low, mean, high = (
         _squares(written + at, rows, pulses, shape) for at in (near[0], middle, near[1])

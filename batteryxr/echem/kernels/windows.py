@@ -1,8 +1,8 @@
-"""Exact integrals of a cycler record over exposure windows, in one streamed pass.
+"""Integrate a cycler record exactly over exposure windows, in one streamed pass.
 
-Voltage and current are straight lines between rows (the current a staircase where the
-cycler logs means), so means, variances, extremes and charge over a window have closed
-forms: nothing is resampled and no step is chosen. Times are integer nanoseconds:
+Voltage and current are straight lines between rows; the current is a staircase where
+the cycler logs means. So means, variances, extremes and charge over a window have
+closed forms, without resampling or a step size. Times are integer nanoseconds, so
 differences are exact however far the epoch is.
 """
 
@@ -19,29 +19,29 @@ from batteryxr.echem.kernels.segments import in_threads
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
-#: No gap is too long to be joined.
+#: Gap limit (ns) that joins all rows.
 ANY_GAP = np.iinfo(np.int64).max
-#: Nothing is rest and nothing is a gap.
+#: Rule without rests or gaps.
 _ANYTHING = Rule(0.0, ANY_GAP, False)
-#: Test time stands still where the clock goes on by more than this (s), and this part.
+#: Test time stands still if the clock advances more by this (s) plus this fraction.
 _STOOD, _RATE = 1.0, 1e-3
-#: Rows that are looked over at once for anything but charge.
+#: Rows checked at once for anything but plain charge.
 _TILE = 1024
-#: Rows from which on two threads pay: one sums the charge, one the windows.
+#: Number of rows from which two threads pay: one sums charge, one the windows.
 _WORTH_THREADS = 100_000
 _THIRD = 1 / 3
 
-#: Columns of the sums kept for each window. Deviations from the first covered value
-#: are summed, so that a small spread on a large mean does not cancel.
+#: Columns of the sums for each window. Deviations from the first covered value are
+#: summed, so that a small spread on a large mean does not cancel.
 (_BEGUN, _COVERED, _V0, _V1, _V_SUM, _V_SQUARE, _V_MIN, _V_MAX) = range(8)
 (_I0, _I_SUM, _I_SQUARE, _I_MIN, _I_MAX) = range(8, 13)
 _COLUMNS = 13
-#: Integer state between blocks: the instant that comes next, and what went wrong.
+#: Integer state between blocks: the next instant, rows, and backward steps.
 _NEXT, _ROWS, _BACKWARD, _FIRST_BACKWARD = range(4)
 
 
 class WindowSums(NamedTuple):
-    """What a record says about each window; NaN where it says nothing."""
+    """Hold the integrals of a record over each window; NaN where it has no data."""
 
     covered: np.ndarray  # s
     voltage: np.ndarray  # V, time-weighted mean
@@ -57,7 +57,7 @@ class WindowSums(NamedTuple):
 
 
 class _Windows(NamedTuple):
-    """Windows (ns), and how to find those that a block of rows can touch."""
+    """Hold windows (ns), and an index to find those that a block of rows touches."""
 
     starts: np.ndarray
     ends: np.ndarray
@@ -66,7 +66,7 @@ class _Windows(NamedTuple):
 
 
 class _Tally(NamedTuple):
-    """The charge passed so far, and at the instants on the way."""
+    """Hold the charge passed so far, and the charge at each instant reached."""
 
     instants: np.ndarray  # ns, rising
     counts: np.ndarray  # see _NEXT
@@ -77,20 +77,20 @@ class _Tally(NamedTuple):
 class WindowWalk:
     """Integrate a record, given block by block, over windows in any order.
 
-    How the rows are cut into blocks does not matter, but for rounding of the charge.
-    Memory is one block and a few numbers per window.
+    The cuts between blocks change the result by rounding of the charge only. Memory
+    is one block and a few numbers per window.
 
     Parameters
     ----------
     starts, ends
-        Windows (ns), shape (n,). They may overlap and come in any order; a window
+        Windows (ns), shape (n,), which may overlap and come in any order. A window
         of no length is an instant.
     instants
         Times (ns) at which the net charge is wanted, in any order.
     rule
-        Currents that are rest count as zero for the net charge; rows further apart
-        than a gap (ns) are not joined, except at rest; a mean current is a
-        staircase, not a line. Default: nothing is rest and nothing is a gap.
+        Currents at rest count as zero for the net charge. Rows further apart than a
+        gap (ns) are not joined, except at rest. A mean current is a staircase, not a
+        line. Default: no rests and no gaps.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class WindowWalk:
         self._before: Record | None = None
 
     def add(self, rows: Record) -> None:
-        """Walk over the next rows; their times are those of the clock (ns).
+        """Integrate the next rows, whose times are those of the clock (ns).
 
-        Where the rows have test time too, and it stood still while the clock went on
-        and current flowed, the current is taken to have flowed for as long as test
-        time went on, and nothing is known of the rest.
+        Test time, if given, may stand still under current while the clock goes on.
+        The current then flows for as long as test time goes on; the remaining time
+        counts as unknown.
         """
         size = rows.clock.size
         if size == 0:
@@ -137,7 +137,7 @@ class WindowWalk:
         self._before = Record(*(column[-1:].copy() for column in rows))
 
     def _split(self, rows: Record) -> None:
-        """Walk over rows, each pause between them apart."""
+        """Integrate rows, with each pause between them split off."""
         begin = 0
         for k in _standstills(rows, self._rule):
             self._walk(part(rows, begin, k + 1))
@@ -161,7 +161,7 @@ class WindowWalk:
 
     @property
     def backward(self) -> tuple[int, int]:
-        """How many rows step back in time, and the first of them (from 0)."""
+        """Number of rows that step back in time, and the first of them (from 0)."""
         counts = self._tally.counts
         return int(counts[_BACKWARD]), int(counts[_FIRST_BACKWARD])
 
@@ -172,10 +172,10 @@ class WindowWalk:
         return charge / 3600
 
     def sums(self) -> WindowSums:
-        """Return what has been integrated so far."""
+        """Return the integrals so far."""
         s = self._sums
         covered = s[:, _COVERED]
-        # An instant has no length to divide by: its deviations are zero already.
+        # An instant has no length to divide by, and its deviations are zero.
         weight = np.where(covered > 0, covered, 1.0)
 
         def clean(values: np.ndarray) -> np.ndarray:
@@ -211,7 +211,7 @@ def _standstills(rows: Record, rule: Rule) -> list[int]:
 
 
 def _with_pause(rows: Record, k: int) -> Record:
-    """Return rows `k` and `k + 1` with the moment between at which time stood still."""
+    """Return rows `k` and `k + 1` with the moment between them when time stopped."""
     two = part(rows, k, k + 2)
     passed = np.int64(round((rows.t[k + 1] - rows.t[k]) * 1e9))
     moment = Record(*(column[-1:] for column in two))._replace(
@@ -223,14 +223,14 @@ def _with_pause(rows: Record, k: int) -> Record:
             for a, b in zip(two, moment, strict=True)
         )
     )
-    # What is not known of lies between files.
+    # The unknown interval is made a change of file.
     three.file[2] += 1
     return three
 
 
 @njit(cache=True, nogil=True)
 def _sum_charge(rows: Record, rule: Rule, tally: _Tally) -> None:
-    """Sum the charge of all rows; note it at the instants on the way."""
+    """Sum the charge of all rows; store it at each instant on the way."""
     time: Ints
     current: Floats
     file: Ints
@@ -256,7 +256,7 @@ def _sum_charge(rows: Record, rule: Rule, tally: _Tally) -> None:
                 charge[0] += moved
                 a = b
                 continue
-        # Something else happens here: go through it interval by interval.
+        # Something else happens here: go interval by interval.
         for k in range(a, min(max(b, a + 1), last)):
             _cross(rows, k, rule, tally)
         a = max(b, a + 1)
@@ -268,12 +268,12 @@ def _sum_charge(rows: Record, rule: Rule, tally: _Tally) -> None:
     counts[_ROWS] += last
 
 
-# Free order of summation lets the compiler use vectors: memory is then the limit.
+# A free order of summation lets the compiler vectorise: memory is then the limit.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _plain(
     t0: Ints, t1: Ints, i0: Floats, i1: Floats, file0: Ints, file1: Ints, rule: Rule
 ) -> tuple[bool, float]:
-    """Return whether all these intervals are joined, and the charge in them."""
+    """Return whether all intervals are joined, and the charge in them."""
     i_zero, max_gap, mean = rule
     apart, moved = np.int64(0), 0.0
     for k in range(t0.size):
@@ -291,7 +291,7 @@ def _plain(
 
 @njit(cache=True, nogil=True)
 def _cross(rows: Record, k: int, rule: Rule, tally: _Tally) -> None:
-    """Cross one interval, whatever happens in it."""
+    """Integrate the charge over one interval of any kind."""
     time: Ints
     current: Floats
     file: Ints
@@ -307,7 +307,7 @@ def _cross(rows: Record, k: int, rule: Rule, tally: _Tally) -> None:
     ia = ib if mean else (current[k] if not abs(current[k]) < i_zero else 0.0)
     joined = file[k] == file[k + 1] and 0 < step <= max_gap and ia + ib == ia + ib
     # Between rows of different direction the moment of change, and so the charge, is
-    # unknown: half cycles count none either.
+    # unknown: half cycles count no charge there either.
     if not joined or ia * ib <= 0:
         ia = ib = 0.0
     seconds = step * 1e-9
@@ -322,7 +322,7 @@ def _cross(rows: Record, k: int, rule: Rule, tally: _Tally) -> None:
 
 @njit(cache=True, nogil=True)
 def _locate(time: Ints, at: int, low: int) -> int:
-    """Return the last row that is not after `at`, from row `low` on."""
+    """Return the last row not after `at`, searching from row `low`."""
     reach = 1
     while low + reach < time.size and time[low + reach] <= at:
         low += reach
@@ -343,7 +343,7 @@ def _integrate(rows: Record, rule: Rule, windows: _Windows, sums: FloatTable) ->
     starts, ends, order, longest = windows
     first, last = time[0], time[-1]
     low, high = 0, order.size
-    while low < high:  # windows before it ended before the first row
+    while low < high:  # earlier windows ended before the first row
         middle = (low + high) // 2
         if starts[order[middle]] < first - longest:
             low = middle + 1
@@ -366,7 +366,7 @@ def _integrate(rows: Record, rule: Rule, windows: _Windows, sums: FloatTable) ->
 
 @njit(cache=True, nogil=True, inline="always")
 def _joined(rows: Record, k: int, step: int, rule: Rule) -> bool:
-    # Whether row `k` and the next are, `step` apart.
+    # Tell whether row `k` and the next, `step` apart, are joined.
     rest = abs(rows.i[k]) < rule.i_zero and abs(rows.i[k + 1]) < rule.i_zero
     if step > rule.max_gap and not rest:
         return False
@@ -412,7 +412,7 @@ def _window(rows: Record, start: int, end: int, k: int, rule: Rule, s: Floats) -
         a, b = ia - i_first, ib - i_first
         i_sum += 0.5 * (a + b) * seconds
         i_square += (a * a + a * b + b * b) * seconds * _THIRD
-        # Written out, since min and max of floats mind NaN and are slow.
+        # Written out, since min and max of floats handle NaN and are slow.
         v_low, v_high = (va, vb) if va < vb else (vb, va)
         i_low, i_high = (ia, ib) if ia < ib else (ib, ia)
         v_min = v_low if v_low < v_min else v_min
@@ -427,7 +427,7 @@ def _window(rows: Record, start: int, end: int, k: int, rule: Rule, s: Floats) -
 
 @njit(cache=True, nogil=True)
 def _instant(rows: Record, at: int, k: int, rule: Rule, s: Floats) -> None:
-    """Read the straight line between the rows on both sides of an instant."""
+    """Interpolate linearly between the rows on both sides of an instant."""
     time: Ints
     voltage: Floats
     current: Floats

@@ -1,1 +1,1 @@
-"""Compositions and Li content."""
+"""Parse compositions and compute Li content."""

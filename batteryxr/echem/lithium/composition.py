@@ -1,4 +1,4 @@
-"""Compositions: formulas with any fraction, bracket or mixture, and what follows."""
+"""Parse chemical formulas with fractions, brackets and mixtures; compute with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ANIONS = frozenset({"N", "O", "F", "S", "Cl", "Se", "Br", "I"})
 #: Elements that are neither anions nor metal centres: polyanion and alkali atoms.
 _NO_CENTRE = frozenset({"H", "B", "C", "Si", "P", "Li", "Na", "K", "Rb", "Cs"})
-#: Anions alone, but the centres of polyanions beside oxygen.
+#: Anions on their own, but centres of polyanions if there is oxygen.
 _POLYANIONS = frozenset({"S", "Se"})
 #: Oxidation states that hardly vary in battery materials.
 STATES = {
@@ -33,7 +33,7 @@ STATES = {
     **dict.fromkeys(("F", "Cl", "Br", "I"), -1.0),
     "N": -3.0,
 }
-#: Cations in excess of the anions that rounding of a formula alone can explain.
+#: Excess of cations over anions that rounding of a formula can explain.
 _ROUNDING = 0.01
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -45,7 +45,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 @replayable
 @dataclass(frozen=True)
 class Composition:
-    """Atoms per formula unit, in the order in which the formula names them.
+    """Hold atoms per formula unit, in the order of the formula.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Composition:
         object.__setattr__(self, "amounts", tuple(float(n) for n in self.amounts))
 
     def __getitem__(self, element: str) -> float:
-        """Return the atoms of an element per formula unit, 0 where it has none."""
+        """Return the atoms of an element per formula unit; 0 if it is absent."""
         return dict(zip(self.elements, self.amounts, strict=True)).get(element, 0.0)
 
     def __mul__(self, factor: float) -> Composition:
@@ -87,7 +87,7 @@ class Composition:
 
     @property
     def anions(self) -> float:
-        """Anions per formula unit; sulphur beside oxygen is none (a sulphate)."""
+        """Anions per formula unit; sulphur with oxygen is none (a sulphate)."""
         return self._sum(e for e in self.elements if self._is_anion(e))
 
     @property
@@ -104,7 +104,7 @@ class Composition:
     def over_stoichiometric(self) -> bool:
         """Whether a rock salt of this formula has more cations than anions.
 
-        An excess below 0.01 per two anions is taken for rounding of the formula.
+        An excess below 0.01 per two anions counts as rounding of the formula.
         """
         return self.cations_per_anions(2) > 2 + _ROUNDING
 
@@ -133,10 +133,10 @@ def formula(formula: str | Composition) -> Composition:
     Parameters
     ----------
     formula
-        Amounts are decimals or fractions (``LiNi1/3Mn1/3Co1/3O2``), brackets of any
-        kind nest (``Li[Li0.2Mn0.6Ni0.2]O2``), subscripts may be Unicode (``Li₂O``)
-        and mixtures are sums (``0.9 LiFeO2 + 0.1 Li2O``; a dot serves as the plus
-        of hydrates). A `Composition` is returned as it is.
+        Amounts are decimals or fractions (``LiNi1/3Mn1/3Co1/3O2``). Brackets of any
+        kind nest (``Li[Li0.2Mn0.6Ni0.2]O2``). Subscripts may be Unicode (``Li₂O``).
+        Mixtures are sums (``0.9 LiFeO2 + 0.1 Li2O``); a dot also means plus, as in
+        hydrates. A `Composition` is returned unchanged.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def formula(formula: str | Composition) -> Composition:
     Raises
     ------
     ArgumentError
-        If the text is no formula; it names the character.
+        If the text is no formula; the message gives the character.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def parse(text: str | Composition, argument: str = "formula") -> Composition:
     Raises
     ------
     ArgumentError
-        If the text is no formula; it names the character.
+        If the text is no formula; the message gives the character.
     """
     if isinstance(text, Composition):
         return text
@@ -171,7 +171,7 @@ def parse(text: str | Composition, argument: str = "formula") -> Composition:
 
 
 class _FormulaParser:
-    """Recursive descent over one formula; every error knows its position."""
+    """Parse one formula by recursive descent; errors give their position."""
 
     def __init__(self, text: str, argument: str) -> None:
         self.argument = argument
@@ -258,7 +258,7 @@ def _merge(atoms: dict[str, float], inner: dict[str, float], factor: float) -> N
 def _known_elements() -> frozenset[str]:
     from periodictable import elements
 
-    # The neutron is element 0 there, and D and T are isotopes.
+    # In periodictable the neutron is element 0, and D and T are isotopes.
     return frozenset(e.symbol for e in elements if e.number > 0)
 
 
@@ -270,23 +270,23 @@ def add_lithia(
     lithia: str | Composition = "Li2O",
     anions: Positive = 2.0,
 ) -> Composition:
-    """Mill lithia into a material and count per `anions` anions again.
+    """Add lithia to a material and normalise to `anions` anions.
 
     Parameters
     ----------
     formula
-        The material.
+        Material to which lithia is added.
     mol_percent
         Moles of lithia per 100 mol of `formula`.
     lithia
-        What is added: Li2O, or another source such as ``"LiF"``.
+        Compound that is added: Li2O, or another source such as ``"LiF"``.
     anions
         Anions per formula unit of the result; 2 for rock salts.
 
     Returns
     -------
     Composition
-        The mixture; `Composition.over_stoichiometric` tells whether its cations
+        The mixture. `Composition.over_stoichiometric` tells whether its cations
         exceed its anions.
 
     Raises
@@ -298,7 +298,7 @@ def add_lithia(
 
     Notes
     -----
-    Wang et al., Adv. Mater. (2023): 10 mol % Li2O turn Li1.2Ti0.2Mn0.6O1.8F0.2 into
+    Wang et al., Adv. Mater. (2023): 10 mol % Li2O turns Li1.2Ti0.2Mn0.6O1.8F0.2 into
     Li1.33Ti0.19Mn0.57O1.81F0.19.
     """
     bounds.check("mol per cent", mol_percent or None, argument="mol_percent")
@@ -313,17 +313,17 @@ def oxidation_state(
     *,
     states: Mapping[str, float] | None = None,
 ) -> float:
-    """Return the mean oxidation state that balances the charge.
+    """Return the mean oxidation state of an element that balances the charge.
 
     Parameters
     ----------
     formula
-        The material.
+        Material that contains the element.
     element
-        The element in question.
+        Element whose state is wanted.
     states
-        Oxidation states of the others, where they are not fixed by custom (Li 1,
-        Ti 4, Nb 5, O -2, F -1...) or differ from it.
+        Oxidation states of other elements, if they have no usual one (Li 1, Ti 4,
+        Nb 5, O -2, F -1...) or differ from it.
 
     Returns
     -------
@@ -333,7 +333,7 @@ def oxidation_state(
     Raises
     ------
     ArgumentError
-        If the formula lacks `element`, or the state of another is not known.
+        If the formula lacks `element`, or the state of another element is unknown.
     """
     composition = parse(formula)
     if composition[element] == 0:

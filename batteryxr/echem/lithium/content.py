@@ -1,4 +1,4 @@
-"""Lithium from charge: theory, content, utilisation, and what exceeds theory."""
+"""Compute lithium from charge: theoretical capacity, content, utilisation, excess."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def theoretical_capacity(
     Parameters
     ----------
     formula
-        The material as weighed.
+        Material as weighed.
     ion
-        The working ion. Without `electrons` and `redox` all of it counts.
+        Working ion. Without `electrons` and `redox` all of it counts.
     electrons
         Electrons per formula unit; or per atom of named elements:
         ``{"Fe": 3}`` for the conversion of Fe2O3.
     redox
-        What the electrons come from: the oxidation states of elements before and
-        after, ``{"Mn": (3, 4)}``.
+        Oxidation states of elements before and after, which give the electrons:
+        ``{"Mn": (3, 4)}``.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def electrons_of(
     electrons: float | Mapping[str, float] | None,
     redox: Mapping[str, tuple[float, float]] | None,
 ) -> float:
-    """Return the electrons per formula unit that theory allows."""
+    """Return the theoretical number of electrons per formula unit."""
     if electrons is not None and redox is not None:
         raise ArgumentError("redox", redox, "either `electrons` or `redox`, not both")
     if isinstance(electrons, Mapping):
@@ -104,23 +104,23 @@ def _atoms(
 @replayable
 @dataclass(frozen=True)
 class Lithiation:
-    """How the Li content of a material follows from the charge that passes.
+    """Set how the Li content of a material follows from the charge passed.
 
     Parameters
     ----------
     formula
-        The active material as weighed.
+        Active material as weighed.
     x0
         Content at zero charge, in the units of the result. Default: that of
-        `formula`, 0 for a conversion oxide.
+        `formula`, which is 0 for a conversion oxide.
     per
         ``"formula"`` unit, ``"metal"`` centre, or an element such as ``"Fe"``.
     on_charge
-        What charging the cell does to the material. Every material against Li metal
-        is delithiated on charge, oxide anodes included; the negative electrode of a
+        Effect on the material of charging the cell. Every material against Li metal
+        is delithiated on charge, oxide anodes included. The negative electrode of a
         full cell is lithiated.
     ion
-        The working ion.
+        Working ion.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def content_after(
 
 
 def lithiation_of(formula: str | Composition | Lithiation) -> Lithiation:
-    """Return how the Li content of a material follows, if only its formula is told."""
+    """Return the `Lithiation` of a material, made from a formula if needed."""
     return formula if isinstance(formula, Lithiation) else Lithiation(formula)
 
 
@@ -181,23 +181,23 @@ def li_content(
 ) -> xr.DataArray:
     """Return the Li content from the net charge passed.
 
-    Lazy: reads nothing.
+    *Lazy*: reads nothing.
 
     Parameters
     ----------
     data
-        Net charge passed since the content was ``x0``, positive where the cell was
-        charged: a DataArray in units of charge or specific charge, a number in
-        mA h g-1, or a Dataset with `variable`. Of a cycler record the current is
+        Net charge passed since the content was ``x0``, positive if the cell was
+        charged. A DataArray in units of charge or specific charge, a number in
+        mA h g-1, or a Dataset with `variable`. For a cycler record the current is
         integrated.
     formula
-        The active material as weighed; a `Lithiation` tells more: another content at
-        zero charge, per metal centre, lithiated on charge, another ion.
+        Active material as weighed. A `Lithiation` can also set another content at
+        zero charge, metal centres, lithiation on charge or another ion.
     mass
         Mass of active material (mg); not needed for specific charge.
     variable
-        Name of the charge in a Dataset. Default: the integrated current of a cycler
-        record, else ``capacity_total``, which joined scans have.
+        Name of the charge in a Dataset. Default: for a cycler record the integrated
+        current, else ``capacity_total`` from joined scans.
 
     Returns
     -------
@@ -209,12 +209,12 @@ def li_content(
     ArgumentError
         If the mass is missing, or an argument has no meaning for the formula.
     VariableError, UnitsError
-        If a Dataset lacks the charge, or its units are no charge.
+        If a Dataset lacks the charge, or its units are not those of charge.
 
     Notes
     -----
-    x = x0 -/+ 3.6 Q M / F; Hua et al., Cell Rep. Phys. Sci. 2, 100543 (2021) count
-    per metal centre, so that oxides compare.
+    x = x0 -/+ 3.6 Q M / F. Hua et al., Cell Rep. Phys. Sci. 2, 100543 (2021) count
+    per metal centre, to compare oxides.
     """
     charge = specific(data, mass, variable, NET, caller="li_content")
     return bounds.told(lithiation_of(formula).content(charge))
@@ -229,22 +229,22 @@ def utilisation(
     ion: str = "Li",
     variable: str | None = None,
 ) -> xr.DataArray:
-    """Return the share of the nominal Li that a capacity moves.
+    """Return the fraction of the nominal Li that a capacity moves.
 
-    Lazy: reads nothing.
+    *Lazy*: reads nothing.
 
     Parameters
     ----------
     data
         Capacities: a DataArray in units of charge or specific charge, a number in
-        mA h g-1, or a Dataset with `variable`. Charge and discharge apart: their
-        ratios differ by the efficiency.
+        mA h g-1, or a Dataset with `variable`. Use charge and discharge separately:
+        their ratios differ by the efficiency.
     formula
-        The active material as weighed.
+        Active material as weighed.
     mass
         Mass of active material (mg); not needed for specific capacities.
     ion
-        The working ion.
+        Working ion.
     variable
         Name of the capacities in a Dataset. Default: the integrated current of a
         cycler record, else ``specific_capacity`` or ``capacity``.
@@ -252,14 +252,14 @@ def utilisation(
     Returns
     -------
     xarray.DataArray
-        ``utilisation`` (units 1); above 1 where more moves than the formula holds.
+        ``utilisation`` (units 1); above 1 if more moves than the formula holds.
 
     Raises
     ------
     ArgumentError
-        If the mass is missing, or the formula has none of the ion.
+        If the mass is missing, or the formula lacks the ion.
     VariableError, UnitsError
-        If a Dataset lacks the capacity, or its units are no charge.
+        If a Dataset lacks the capacity, or its units are not those of charge.
     """
     composition = parse(formula)
     theory = theoretical_capacity(composition, ion=ion)
@@ -285,16 +285,16 @@ def extra_capacity(
     ion: str = "Li",
     variable: str | None = None,
 ) -> xr.Dataset:
-    """Return the capacity beyond theory, and the Li per metal centre behind it.
+    """Return the capacity beyond theory, and the matching Li per metal centre.
 
-    Lazy: reads nothing.
+    *Lazy*: reads nothing.
 
     Parameters
     ----------
     data, formula, mass, ion, variable
         As in `utilisation`.
     electrons, redox
-        As in `theoretical_capacity`: what theory allows.
+        Definition of the theoretical capacity, as in `theoretical_capacity`.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def extra_capacity(
     ArgumentError
         If the mass is missing, or the theory is not defined for the formula.
     VariableError, UnitsError
-        If a Dataset lacks the capacity, or its units are no charge.
+        If a Dataset lacks the capacity, or its units are not those of charge.
     """
     composition = parse(formula)
     theory = theoretical_capacity(
@@ -337,7 +337,7 @@ def extra_capacity(
 
 
 def centres_of(composition: Composition, per: str) -> tuple[float, str]:
-    """Return how many of what a Li content counts on, and what they are called."""
+    """Return the number and the name of the centres that a Li content counts on."""
     if per == "formula":
         return 1.0, "formula unit"
     if per == "metal":

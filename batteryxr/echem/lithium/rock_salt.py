@@ -1,4 +1,4 @@
-"""Percolation of lithium in cation-disordered rock salts."""
+"""Simulate the percolation of lithium in cation-disordered rock salts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LONG_NAMES = {
 
 @dataclass(frozen=True)
 class _Filling:
-    """Lithium per two anions on either kind of site."""
+    """Hold the lithium per two anions on each kind of site."""
 
     octahedral: float
     tetrahedral: float
@@ -53,30 +53,31 @@ def percolation(
 ) -> xr.Dataset:
     """Count lithium paths in a disordered rock salt, and the lithium they connect.
 
-    Cations are put at random on the octahedral sites of a periodic lattice. Lithium
-    hops octahedron - tetrahedron - octahedron where the tetrahedron's four
-    octahedral neighbours are all lithium (a 0-TM channel).
+    Cations are placed at random on the octahedral sites of a periodic lattice. Lithium
+    hops octahedron - tetrahedron - octahedron if the tetrahedron's four octahedral
+    neighbours are all lithium (a 0-TM channel).
 
     Parameters
     ----------
     formula
-        A formula, or the Li per two cations as a number; a sequence or
-        one-dimensional array of either is a sweep. Cations that a formula has
-        beyond its anions are taken for lithium on tetrahedral sites.
+        Formula, or the Li per two cations as a number. A sequence or one-dimensional
+        array of either is a sweep. Cations of a formula beyond its anions count as
+        lithium on tetrahedral sites.
     size
         Unit cells along each edge; 4 cations and 8 tetrahedra per cell.
     repeats
         Random lattices per composition, at least two for the errors.
     seed
-        Random seed. All compositions fill the same lattices, so a sweep is smooth
-        and a composition's result does not depend on its company.
+        Random seed. All compositions fill the same lattices, so a sweep is smooth and
+        a composition's result does not depend on the others.
     tetrahedral
-        Lithium on tetrahedral sites per two anions, at random. That of a formula
-        moves there and leaves octahedral vacancies, which are no lithium: a channel
-        needs four; so do cations that the formula lacks. Beside a number it is
-        further lithium. Default: the excess of the formula, 0 for numbers.
+        Lithium on tetrahedral sites per two anions, at random. For a formula it is
+        moved there and leaves octahedral vacancies, which do not count as lithium: a
+        channel needs four. Cations that the formula lacks are vacancies too. For a
+        number it is additional lithium. Default: the excess of the formula, 0 for
+        numbers.
     progress
-        Show a progress bar; None: where somebody watches.
+        Show a progress bar; None: only in an interactive session.
 
     Returns
     -------
@@ -86,22 +87,22 @@ def percolation(
         cell (expected 24 p2, 48 p4 and 32 y p for a share p of octahedral and y of
         tetrahedral sites filled); ``largest_cluster`` and ``percolating_share`` of
         the octahedral lithium; ``percolates``; ``joined_cluster``, the largest share
-        of all lithium when tetrahedral lithium joins its neighbours too; and
-        ``onset``, the Li per two cations at which percolation sets in on lattices
-        of this size. On the dimension ``li_content`` (numbers) or ``material``
-        (formulas), none for a single one.
+        of all lithium if tetrahedral lithium joins its neighbours too; ``onset``, the
+        Li per two cations at which percolation begins on lattices of this size. The
+        dimension is ``li_content`` (numbers) or ``material`` (formulas); a single
+        composition has none.
 
     Raises
     ------
     ArgumentError
-        If a content is outside 0 to 2, the lattice too small, repeats below 2, or the
-        formula has not as much lithium to move.
+        If a content is outside 0 to 2, the lattice is too small, repeats are below 2,
+        or the formula has too little lithium to move.
 
     Notes
     -----
-    Lee et al., Science 343, 519 (2014): 0-TM percolation of a random rock salt sets
-    in at 1.09 Li per two cations. Finite lattices blur it; the error of ``onset``
-    is statistical.
+    Lee et al., Science 343, 519 (2014): 0-TM percolation of a random rock salt begins
+    at 1.09 Li per two cations. Finite lattices blur it; the error of ``onset`` is
+    statistical.
     """
     from batteryxr.echem.kernels import lattice
 
@@ -110,7 +111,7 @@ def percolation(
     n = 2 * size
     sites = lattice.octahedral_sites(n)
     wanted = np.array([round(f.octahedral / 2 * sites.size) for f in fillings])
-    # Two anions go with two octahedral and four tetrahedral sites.
+    # Two anions belong to two octahedral and four tetrahedral sites.
     extra = np.array([round(f.tetrahedral / 4 * n**3) for f in fillings])
     ascending = np.argsort(wanted, kind="stable")
     reports = np.empty((repeats, len(fillings), len(lattice.COLUMNS)))
@@ -171,7 +172,7 @@ def _add(
 def _entries(
     formula: str | Composition | float | Sequence[str | float] | xr.DataArray,
 ) -> tuple[list[str | Composition | float], str | None]:
-    """Return what to compute, and the dimension that it is on."""
+    """Return the compositions as a list, and the dimension of the result."""
     if isinstance(formula, str | Composition):
         return [formula], None
     values = np.asarray(formula)
@@ -201,7 +202,7 @@ def _filling(entry: str | Composition | float, tetrahedral: float | None) -> _Fi
 
 
 def _moved(composition: Composition, tetrahedral: float) -> _Filling:
-    """Return the lithium of a formula, so much of it on tetrahedra."""
+    """Return the filling of a formula with this much lithium on tetrahedra."""
     lithium = composition["Li"] * 2 / composition.anions
     beyond = max(composition.cations_per_anions(2) - 2, 0.0)
     low, high = min(beyond, lithium), min(lithium, 4.0)

@@ -1,1 +1,1 @@
-"""Scans on the time axis of the cycler."""
+"""Put scans on the time axis of the cycler."""

@@ -1,4 +1,4 @@
-"""Ex situ states: what the cell had done when an electrode was taken out of it."""
+"""Label ex situ states with the history of the cell up to their voltage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FLAGS = {
     "flag_masks": [NOT_REACHED, NOT_TOLD],
     "flag_meanings": "voltage_not_reached state_not_told",
 }
-#: What branches are called in names and tables.
+#: Words for the branches in names and tables.
 _WORDS = {
     "charge": ("charge", "charged", "ch", "c", "chg", "delithiated"),
     "discharge": ("discharge", "discharged", "dis", "dch", "d", "dchg", "lithiated"),
@@ -56,7 +56,7 @@ _NAMED = re.compile(
     r"|(?<![a-z])(?P<pristine>pristine|fresh|uncycled)(?![a-z])",
     re.IGNORECASE,
 )
-#: A state at the end of a half cycle is after its hold; so near is at the end (V).
+#: Distance (V) from the end of a half cycle below which a state is after its hold.
 _AT_END = 5e-3
 _COLUMNS = ("voltage", "branch", "cycle")
 _KEYS = ("sample", "label", "file", "scan", "state")
@@ -77,64 +77,64 @@ def attach(
     formula: str | Composition | Lithiation | None = None,
     counting: Counting | None = None,
 ) -> Scans:
-    """Label ex situ states with what the record says of their voltage and branch.
+    """Label ex situ states with the record's values at their voltage and branch.
 
-    Lazy in `scans`, whose data are not touched; reads `record` four times. No clock is
-    needed: where a half cycle reaches the voltage of a state, its capacity, Li content
-    and cycle are those of the state.
+    *Lazy* in `scans`, whose data are not read; reads `record` four times. No clock is
+    needed. A state gets the capacity, Li content and cycle of the moment when a half
+    cycle reaches its voltage.
 
     Parameters
     ----------
     record
-        Cycler data on ``record`` of a cell cycled as the states were.
+        Cycler data on ``record`` of a cell cycled like the states.
     scans
-        Anything along ``scan``, ``state`` or ``sample``: patterns, spectra, results.
+        Any data along ``scan``, ``state`` or ``sample``: patterns, spectra, results.
     voltage
-        The voltage (V) at which each was stopped: a number for each, one for all, or
-        the name of a coordinate.
+        Voltage (V) at which each state was stopped: a number for each, one for all,
+        or the name of a coordinate.
     direction
-        Its branch, "charge", "discharge", or "pristine" for one that was not cycled:
-        likewise.
+        Branch of each state in the same form: "charge", "discharge", or "pristine"
+        for a state that was not cycled.
     table
-        In place of both: a CSV file, a DataFrame or a mapping of columns ``voltage``,
-        ``branch`` and perhaps ``cycle``, with a column ``file``, ``label``, ``sample``
-        or ``scan`` that says whose they are; else in the order of `scans`.
+        Table in place of both: a CSV file, a DataFrame or a mapping of columns
+        ``voltage``, ``branch`` and perhaps ``cycle``. A column ``file``, ``label``,
+        ``sample`` or ``scan`` assigns the rows; else they are in the order of `scans`.
     pattern
         In place of all: a regular expression with the groups ``branch`` and
-        ``voltage`` (and perhaps ``cycle``) for the names of the files. By default
-        names such as ``ch_4.3V``, ``discharged 2p0V``, ``3.6V_charge``, ``pristine``.
+        ``voltage`` (and perhaps ``cycle``) for file names. The default matches names
+        such as ``ch_4.3V``, ``discharged 2p0V``, ``3.6V_charge``, ``pristine``.
     tolerance
-        How far (V) the record may stay from the voltage of a state.
+        Largest distance (V) of the record from the voltage of a state.
     first, mass, formula, counting
         As in `join`.
 
     Returns
     -------
     same type as `scans`
-        With ``voltage`` (as told), ``branch``, ``measured_voltage``, ``capacity``,
+        With ``voltage`` (as given), ``branch``, ``measured_voltage``, ``capacity``,
         ``capacity_total``, ``half_cycle``, ``cycle``, and ``specific_capacity`` and
         ``li_content`` with `mass` and `formula`. A pristine state has a capacity of 0
-        and no cycle. States of the first cycle, unless a cycle is told. A voltage
-        where a half cycle ends is that after its hold. ``attach_flag`` says why a
-        state has no labels.
+        and no cycle. States belong to the first cycle unless a cycle is given. At the
+        voltage where a half cycle ends, a state is after its hold. ``attach_flag``
+        gives the reason for missing labels.
 
     Raises
     ------
     ArgumentError
-        If the states are not told, or told twice.
+        If the states are not given, or given twice.
     DimensionError, VariableError
-        If `scans` have no series, or not the coordinate named.
+        If `scans` are no series, or lack the coordinate named.
     DataError
         If `scans` have data with the name of a label.
 
     Warns
     -----
     DataQualityWarning
-        If the record does not reach a voltage on its branch: such states get NaN.
+        If the record does not reach a voltage on its branch; the state gets NaN.
 
     See Also
     --------
-    join : scans that were taken while the cell ran.
+    join : label scans that were taken while the cell ran.
 
     Examples
     --------
@@ -283,7 +283,7 @@ def _number(text: Any) -> float:
 def _of_names(
     scans: xr.DataArray | xr.Dataset, dim: str, pattern: str | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the states out of names."""
+    """Read the states from names."""
     n = scans.sizes[dim]
     there = [
         k for k in ("file", *_KEYS) if k in scans.coords and scans[k].dims == (dim,)
@@ -332,7 +332,7 @@ def _of_names(
 def _of_table(
     scans: xr.DataArray | xr.Dataset, dim: str, table: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the states out of a table."""
+    """Read the states from a table."""
     frame = _frame(table)
     if missing := [c for c in _COLUMNS[:2] if c not in frame]:
         raise ArgumentError(
@@ -391,7 +391,7 @@ def _frame(table: Any) -> Mapping[str, Any]:
 
 
 def _with_clock(record: xr.Dataset) -> xr.Dataset:
-    """Return a record with a clock, its own test time where it has none."""
+    """Return a record with a clock, made from its test time if it has none."""
     if "time" in record.coords and not record["time"].isnull().any():
         return record
     seconds = in_units(record["test_time"], "s", caller="attach").values
@@ -410,7 +410,7 @@ def _moment(
     *,
     tolerance: float,
 ) -> Any:
-    """Return when the record reaches a state; None where it does not."""
+    """Return the time at which the record reaches a state; None if it does not."""
     if branch == "pristine":
         return record["time"].values[0]
     if not branch or not np.isfinite(voltage):
@@ -434,7 +434,7 @@ def _moment(
 
 
 def _begin(half: xr.Dataset, first: str | None) -> int:
-    """Return the half cycle with which the first cycle begins."""
+    """Return the index of the half cycle with which the first cycle begins."""
     direction = half["direction"].values
     if first is None:
         return int((half["flag"].values[:1] & 1 > 0).any())
@@ -450,7 +450,7 @@ def _near(one: xr.Dataset, voltage: float, branch: str) -> tuple[float, bool]:
 
 
 def _last_active(record: xr.Dataset, one: xr.Dataset) -> Any:
-    """Return the end of a half cycle under current."""
+    """Return the time at which the current of a half cycle ends."""
     low, high = int(one["first_record"]), int(one["last_record"])
     time = in_units(record["test_time"], "s", caller="attach")
     inside = time.isel(record=slice(low, high + 1)).values
@@ -460,7 +460,7 @@ def _last_active(record: xr.Dataset, one: xr.Dataset) -> Any:
 
 
 def _within(rows: xr.Dataset, voltage: float, branch: str) -> Any:
-    """Return when rows first reach a voltage, between two of them."""
+    """Return the interpolated time at which rows first reach a voltage."""
     volts = in_units(rows["voltage"], "V", caller="attach").values.astype(float)
     sign = 1.0 if branch == "charge" else -1.0
     reached = np.flatnonzero(sign * (volts - voltage) >= 0)
@@ -483,12 +483,12 @@ def _labels(
     formula: Any,
     counting: Counting | None,
 ) -> dict[str, xr.Variable]:
-    """Return what the join says of these moments."""
+    """Return the labels that `join` gives at these times."""
     known = ~np.isnat(times)
     moments = times.copy()
     moments[~known] = record["time"].values[0]
     n = times.size
-    # Two instants more, so that states at one moment are no copied clock.
+    # Add two instants, so that states at one time are not refused as a copied clock.
     ends = record["time"].values[[0, -1]].astype("M8[ns]")
     series = xr.DataArray(
         np.zeros(n + 2),

@@ -1,4 +1,4 @@
-"""Spectra that were taken between the rows of a record: where the cell stood then."""
+"""Label spectra taken between the rows of a record with the state of the cell."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 Spectra = TypeVar("Spectra", xr.DataArray, xr.Dataset)
 
-#: Bit of ``join_flag``: a current flowed in the spectrum which the record lacks.
+#: Bit of ``join_flag``: a current flowed in the spectrum that the record lacks.
 CURRENT_IN_SPECTRUM = 32
-#: Share of the largest charge that may flow unseen, and of the largest current that
-#: is rest; rows that tell how large both are.
+#: Largest unseen charge and largest rest current, as fractions of the largest ones;
+#: number of rows from which the largest ones are estimated.
 _UNSEEN, _REST, _SOME = 1e-3, 1e-3, 100
-#: Charge (mA h) that the zero of an ammeter makes, where a record counts none at all.
+#: Charge (mA h) from an ammeter's zero offset, if a record counts none at all.
 _NOTHING = 1e-4
 #: Rows whose clock is in memory at once.
 _ROWS = 1_000_000
@@ -46,27 +46,27 @@ def beside(
     before: float,
     joined: Callable[[xr.DataArray], xr.DataArray],
 ) -> Spectra:
-    """Label spectra with what the record says at the row that they follow.
+    """Label each spectrum with the record's values at the row before it.
 
-    The cycler records nothing while a spectrum is taken, and hardly any charge flows:
-    the capacity is that of the last row before it.
+    The cycler records nothing while a spectrum is taken, and hardly any charge flows.
+    So the capacity is that of the last row before it.
 
     Parameters
     ----------
     record
         Cycler data.
     spectra
-        Anything on ``spectrum`` with ``time`` (UTC).
+        Any data on ``spectrum`` with ``time`` (UTC).
     clock
-        From the clock of the spectra to the cycler's.
+        Conversion from the clock of the spectra to the cycler's.
     max_gap
-        A row further away (s) tells nothing of a spectrum.
+        Largest distance (s) of a row that may label a spectrum.
     lasting
-        (spectra,) how long each took (s), NaN where nothing tells.
+        (spectra,) duration of each spectrum (s); NaN if unknown.
     before
-        Share of that which ``time`` lies behind its beginning.
+        Fraction of the duration at which ``time`` lies.
     joined
-        Joins instants on ``scan`` with the record.
+        Function that joins instants on ``scan`` with the record.
     """
     if "time" not in spectra.coords or spectra["time"].dims != ("spectrum",):
         raise VariableError(
@@ -87,7 +87,7 @@ def beside(
     labels, largest = _at(record, spectra, moments, joined)
     found = {n: labels[n].variable for n in _KEPT if n in labels.coords}
     for name, units in (("voltage", "V"), ("current", "mA")):
-        if name in spectra.coords:  # of the spectrum itself
+        if name in spectra.coords:  # values of the spectrum itself
             mine = in_units(spectra[name], units, caller="join").values
             values = np.where(np.isfinite(mine), mine, found[name].values)
             found[name] = xr.Variable("scan", values, found[name].attrs)
@@ -110,10 +110,10 @@ def _at(
     moments: np.ndarray,
     joined: Callable[[xr.DataArray], xr.DataArray],
 ) -> tuple[xr.DataArray, dict[str, float]]:
-    """Return labels at some moments, and the largest current and charge of a record.
+    """Return labels at given moments, and the record's largest current and charge.
 
-    The largest is that of some rows all over it. They also see to it that spectra
-    that follow one row are no copied clock.
+    The largest values are those of some rows spread over the record. These rows also
+    keep spectra that follow one row from being refused as a copied clock.
     """
     n, rows = moments.size, record.sizes["record"]
     some = np.unique(np.linspace(0, rows - 1, min(rows, _SOME)).astype(int))
@@ -145,7 +145,7 @@ def _moments(
 
 
 def _beside(record: xr.Dataset, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the last row before each time, and the next one (ns); reads blocks.
+    """Return the last row before each time, and the next one (ns), reading blocks.
 
     A time outside of the record has its first or last row on both sides.
     """
@@ -164,7 +164,7 @@ def _beside(record: xr.Dataset, times: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _direction(found: dict[str, xr.Variable], largest: float) -> xr.Variable:
-    """Return "rest" for what is taken at rest, whatever the row before it does."""
+    """Return "rest" for spectra taken at rest, else the direction of the row before."""
     words = found["direction"].values
     current = found["current"].values
     rest = (words != "") & (np.abs(current) < _REST * largest)
@@ -174,7 +174,7 @@ def _direction(found: dict[str, xr.Variable], largest: float) -> xr.Variable:
 def _unseen(
     spectra: xr.DataArray | xr.Dataset, lasting: np.ndarray, largest: float
 ) -> np.ndarray:
-    """Return the flag of spectra under a current, and warn of them."""
+    """Return the flag of spectra taken under a current, and warn of them."""
     nothing = np.zeros(spectra.sizes["spectrum"], np.int8)
     if "current" not in spectra.coords:
         return nothing

@@ -1,4 +1,4 @@
-"""The clock of a series of scans, seen from the cycler's."""
+"""Convert the clock of a series of scans to the clock of the cycler."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _NS = 1_000_000_000
 @replayable
 @dataclass(frozen=True)
 class Clock:
-    """How to get from a scan's time to the cycler's.
+    """Convert a scan's time to the cycler's time.
 
     ``cycler = scan + offset_s + drift_ppm * 1e-6 * (scan - reference)``
 
     Parameters
     ----------
     offset_s
-        Seconds to add to a scan's time; positive where the cycler's clock is ahead.
+        Seconds to add to a scan's time; positive if the cycler's clock is ahead.
     drift_ppm
         Seconds per million seconds by which the cycler's clock runs faster.
     reference
-        When the offset holds: ISO text, UTC. Needed where there is a drift.
+        Time at which the offset holds: ISO text, UTC. Needed if there is a drift.
     timezone
-        Zone in which the scans' times are written. UTC by the data model; a name such
-        as "Europe/Paris" for times that were left local.
+        Time zone of the scans' times. UTC by the data model; a name such as
+        "Europe/Paris" for times left in local time.
     method
-        "declared" by whoever did the experiment, or "fitted" to a common signal.
+        "declared" by the experimenter, or "fitted" to a common signal.
     offset_error, drift_error
-        One standard deviation, s and ppm; None where nobody knows.
+        One standard deviation, s and ppm; None if unknown.
     """
 
     offset_s: float = 0.0
@@ -101,7 +101,7 @@ class Clock:
         if self.drift_ppm:
             shift += self.drift_ppm * 1e-6 * self._since_reference(utc)
         missing = np.isnat(utc)
-        # The sum of an integer and a float would lose nanoseconds: add integers.
+        # Add integers: the sum of an integer and a float would lose nanoseconds.
         steps = np.rint(np.where(missing, 0.0, shift) * _NS).astype(np.int64)
         moved = utc.view(np.int64) + steps
         return np.where(missing, NAT, moved).view("M8[ns]")
@@ -123,12 +123,12 @@ class Clock:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> Clock:
-        """Return the clock that a joined series carries.
+        """Return the clock stored with a joined series.
 
         Raises
         ------
         DataError
-            If it carries none.
+            If none is stored.
         """
         text = attrs.get("clock")
         if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""Finding the clock of a beamline from the cell voltage that it recorded."""
+"""Fit the clock of a beamline to the cell voltage that it recorded."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from batteryxr.echem.operando.scans import hours, require_clock
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import ClockDrift, ClockOffset
 
-#: Mean deviation, relative to that of the signal, above which nothing is common.
+#: Mean deviation, relative to the signal's, above which there is no common signal.
 _UNLIKE = 0.3
-#: A zone error explains the signal if it fits so much better than no zone error.
+#: A zone error is assumed if its misfit is below this fraction of the other.
 _BETTER = 0.5
 _HALF_HOUR = 1800.0
-#: Samples that the coarse search looks at.
+#: Number of samples in the coarse search.
 _COARSE = 400
-#: Interleaved parts of the samples whose fits tell the errors.
+#: Interleaved parts of the samples whose separate fits give the errors.
 _PARTS = 8
-#: Least share of the samples that must fall on the record.
+#: Least fraction of the samples that must fall on the record.
 _OVERLAP = 0.5
 
 
@@ -41,13 +41,13 @@ def fit_clock(
     max_offset: ClockOffset = 900.0,
     max_drift: ClockDrift = 400.0,
 ) -> Clock:
-    """Find offset and drift of a clock from a signal that both sides recorded.
+    """Fit offset and drift of a clock to a signal recorded on both sides.
 
     Reads once: time and voltage of `record` are held in memory, 16 bytes a row.
 
-    The voltage that the beamline recorded is laid over the cycler's: first over a
-    coarse grid of offsets, then by least squares with a soft-L1 loss, with offset,
-    drift and a constant error of the beamline's voltmeter as unknowns.
+    The beamline's voltage is aligned with the cycler's. A coarse grid of offsets comes
+    first, then least squares with a soft-L1 loss. The unknowns are offset, drift and
+    a constant error of the beamline's voltmeter.
 
     Parameters
     ----------
@@ -55,19 +55,19 @@ def fit_clock(
         Cycler data on ``record`` with ``time`` (UTC) and ``voltage``.
     channel
         Cell voltage with its units, on one dimension with the coordinate ``time`` on
-        the beamline's clock; or a Dataset with it as ``voltage``.
+        the beamline's clock; or a Dataset that holds it as ``voltage``.
     clock
-        What is declared: the search starts there. Default: no offset, UTC.
+        Declared clock, where the search starts. Default: no offset, UTC.
     max_offset
-        How far (s) the truth may lie from `clock`.
+        Largest distance (s) of the true offset from `clock`.
     max_drift
         Largest drift (ppm).
 
     Returns
     -------
     Clock
-        With ``method="fitted"`` and errors (one standard deviation). Without a common
-        signal, the declared clock as it was.
+        With ``method="fitted"`` and errors (one standard deviation). The declared
+        clock is returned if there is no common signal.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def fit_clock(
         If an option is out of range.
     DataError
         If the signals agree only after a shift by whole or half hours, which looks
-        like a time-zone error, or one of them has too few samples.
+        like a time-zone error, or if one of them has too few samples.
     VariableError, UnitsError
         If time, voltage or units are missing.
 
@@ -86,8 +86,8 @@ def fit_clock(
 
     Notes
     -----
-    The errors are the scatter of eight fits to interleaved samples, and hold for noise
-    that is independent from sample to sample.
+    The errors are the scatter of eight fits to interleaved samples. They hold for
+    noise that is independent from sample to sample.
     """
     clock = clock or Clock()
     stamps, voltage = _channel(channel)
@@ -95,7 +95,7 @@ def fit_clock(
     declared = dataclasses.replace(clock, timezone="UTC")
     reference = utc[0] + (utc[-1] - utc[0]) // 2
     (middle,) = declared.to_cycler(np.array([reference]))
-    # Both sides count seconds from the middle: there offset and drift are independent.
+    # Both sides count seconds from the middle, where offset and drift are independent.
     t = (declared.to_cycler(utc) - middle) / np.timedelta64(1, "s")
     rows = _rows(record, middle)
 
@@ -133,7 +133,7 @@ def _refuse_zone_error(
     misfit: float,
     max_offset: float,
 ) -> None:
-    """Raise where half hours explain the signal and nothing smaller does."""
+    """Raise if only a shift by half hours explains the signal."""
     around = np.arange(-300.0, 301.0, 60.0)
     far = np.add.outer(np.arange(-28, 29) * _HALF_HOUR, around).ravel()
     far = far[np.abs(far) > max_offset]
@@ -143,7 +143,7 @@ def _refuse_zone_error(
     far_misfit = float(tried.min())
     spread = float(np.abs(voltage - np.median(voltage)).mean())
     if far_misfit < _BETTER * misfit and far_misfit < _UNLIKE * spread:
-        # Cycles repeat, so that a large shift may do as well: the smallest counts.
+        # Cycles repeat, so a large shift may fit as well: the smallest counts.
         alike = far[tried <= 2 * far_misfit]
         best = float(alike[np.argmin(np.abs(alike))])
         shift = round(best / _HALF_HOUR)
@@ -190,7 +190,7 @@ def _channel(channel: xr.DataArray | xr.Dataset) -> tuple[np.ndarray, np.ndarray
 
 
 def _rows(record: xr.Dataset, origin: np.datetime64) -> _Signal:
-    """Return time (s from an origin) and voltage of the record, gaps marked."""
+    """Return time (s from an origin) and voltage of the record, with gaps marked."""
     require_dims(record, ["record"], caller="fit_clock")
     require_variables(record, ["voltage"], caller="fit_clock")
     require_clock(record, caller="fit_clock")
@@ -205,14 +205,14 @@ def _rows(record: xr.Dataset, origin: np.datetime64) -> _Signal:
 
 
 class _Signal(NamedTuple):
-    """A signal as straight lines between rows; not a number across a gap."""
+    """Hold a signal as straight lines between rows, with NaN across a gap."""
 
     t: np.ndarray  # s, increasing
     v: np.ndarray
     gap: np.ndarray  # bool, for each interval between rows
 
     def at(self, t: np.ndarray) -> np.ndarray:
-        """Return the signal at times `t`, NaN outside and in gaps."""
+        """Return the signal at times `t`; NaN outside and in gaps."""
         value = np.interp(t, self.t, self.v, left=np.nan, right=np.nan)
         if self.gap.any():
             row = np.clip(np.searchsorted(self.t, t) - 1, 0, self.gap.size - 1)
@@ -221,7 +221,7 @@ class _Signal(NamedTuple):
 
 
 class _ClockFit(NamedTuple):
-    """The best offset and drift, their errors, and how well the signals agree."""
+    """Hold the best offset and drift, their errors, and the remaining misfit."""
 
     offset: float  # s
     drift: float  # s/s
@@ -231,7 +231,7 @@ class _ClockFit(NamedTuple):
 
 
 def _mean_deviation(signal: _Signal, t: np.ndarray, v: np.ndarray) -> float:
-    """Return the mean deviation after removal of a constant; inf without overlap."""
+    """Return the mean deviation without its constant part; inf without overlap."""
     difference = v - signal.at(t)
     seen = np.isfinite(difference)
     if seen.sum() < max(_OVERLAP * t.size, 5):
@@ -249,7 +249,7 @@ def _thinned(t: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _misfits(
     signal: _Signal, t: np.ndarray, v: np.ndarray, offsets: np.ndarray
 ) -> np.ndarray:
-    """Return the misfit at each offset, by a part of the samples."""
+    """Return the misfit at each offset, from thinned samples."""
     t, v = _thinned(t, v)
     return np.array([_mean_deviation(signal, t + offset, v) for offset in offsets])
 
@@ -263,18 +263,18 @@ def _refine(
     reach: float,
     max_drift: float,
 ) -> _ClockFit:
-    """Refine a coarse offset, together with drift and a constant of the voltmeter.
+    """Refine a coarse offset, together with drift and the voltmeter's constant error.
 
     Parameters
     ----------
     signal
-        The reference.
+        Reference signal.
     t, v
-        Samples on the other clock; `t` counts from where the offset is wanted.
+        Samples on the other clock; `t` is zero where the offset is wanted.
     offset
         Coarse offset (s), good to `reach`.
     reach
-        How far around `offset` to look for a start.
+        Range around `offset` that is searched for an initial guess.
     max_drift
         Largest drift (s/s).
     """
@@ -313,7 +313,7 @@ def _fit(
 ) -> np.ndarray:
     """Return the unknowns of least soft-L1 cost, from a simplex of `size` seconds.
 
-    A reversal is a jump of the signal, so that slopes mislead: no gradients.
+    A reversal is a jump of the signal, which misleads gradients: none are used.
     """
     from scipy.optimize import minimize
 
@@ -322,7 +322,7 @@ def _fit(
 
     def cost(p: np.ndarray) -> float:
         r = _deviation(signal, t, v, p * scale) / noise
-        # Samples off the signal cost as much as bad ones: nothing is won there.
+        # Samples off the signal cost as much as bad ones, so leaving it gains nothing.
         return float(np.sqrt(1 + np.where(np.isfinite(r), r, 3.0) ** 2).sum())
 
     corners = p + np.vstack([np.zeros(3), np.diag([size, size, 2.0])])
@@ -338,7 +338,7 @@ def _start(
     reach: float,
     max_drift: float,
 ) -> tuple[float, float]:
-    """Return the best of a small grid of offsets and drifts."""
+    """Return the best offset and drift of a small grid."""
     few, values = _thinned(t, v)
     best = (np.inf, offset, 0.0)
     for drift in np.linspace(-max_drift, max_drift, 9):

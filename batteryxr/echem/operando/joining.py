@@ -1,4 +1,4 @@
-"""The operando axis: what the cell did during each scan."""
+"""Label scans with the state of the cell during each exposure."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ if TYPE_CHECKING:
 
 Scans = TypeVar("Scans", xr.DataArray, xr.Dataset)
 
-#: Bits of ``join_flag``: why a scan has no labels, or must be looked at.
+#: Bits of ``join_flag``: why a scan has no labels, or needs checking.
 OUTSIDE, PARTLY_COVERED, REVERSAL, NO_TIME, OTHER_CELL = 1, 2, 4, 8, 16
 _FLAGS = {
     "flag_masks": [OUTSIDE, PARTLY_COVERED, REVERSAL, NO_TIME, OTHER_CELL],
     "flag_meanings": "outside_record partly_covered crosses_reversal no_time "
     "other_cell",
 }
-#: Coverage that differs from 1 by less is rounding.
+#: Coverage above which the exposure counts as whole: the rest is rounding.
 _WHOLE = 1 - 1e-9
 _NS = 1_000_000_000
-#: Share of an exposure that lies before its time.
+#: Fraction of an exposure that lies before its time.
 _BEHIND = {"start": 0.0, "middle": 0.5, "end": 1.0}
 #: Rows of a record that are integrated at once.
 _BLOCK = 4_000_000
 
-#: Units and long name of the coordinates that the data model does not name.
+#: Units and long name of coordinates outside the data model.
 _LABELS: dict[str, tuple[str, str]] = {
     "voltage": ("V", "Voltage, mean over the exposure"),
     "voltage_min": ("V", "Lowest voltage in the exposure"),
@@ -95,46 +95,46 @@ def join(
     formula: str | Composition | Lithiation | None = None,
     counting: Counting | None = None,
 ) -> Scans:
-    """Label each scan with what the cell did during its exposure.
+    """Label each scan with the state of the cell during its exposure.
 
-    Lazy in `scans`, whose data are not touched. Reads `record` twice, and its current
+    *Lazy* in `scans`, whose data are not read. Reads `record` twice, and its current
     three times unless an `i_zero` is given; memory is a few of its chunks.
 
-    Voltage and current are taken as straight lines between rows (the current as a
-    staircase where the cycler logs means, see `half_cycles`), and integrated exactly
-    over each exposure; never across a change of file or a gap. Exposures may overlap
+    Voltage and current are straight lines between rows; the current is a staircase
+    where the cycler logs means (see `half_cycles`). They are integrated exactly over
+    each exposure, but never across a change of file or a gap. Exposures may overlap
     and come in any order.
 
     Parameters
     ----------
     record
         Cycler data on ``record`` with ``time`` (UTC), ``test_time`` (s), ``voltage``,
-        ``current`` (positive charges the cell), and ``file`` where there are several.
+        ``current`` (positive charges the cell), and ``file`` if there are several.
     scans
-        Anything on ``scan`` with a coordinate ``time`` (UTC) and, unless given here,
+        Any data on ``scan`` with a coordinate ``time`` (UTC) and, unless given here,
         ``exposure`` (s). Or impedance on ``spectrum``: the cycler records nothing
-        while it is taken, and each has the labels of the last row before it, but
-        voltage and current of its own where it has them, with their direction.
+        while a spectrum is taken, so each gets the labels of the last row before it.
+        A spectrum keeps its own voltage and current, with their direction, if it has
+        them.
     clock
-        From the scans' clock to the cycler's. Default: both clocks are right.
+        Conversion from the scans' clock to the cycler's. Default: both are right.
     exposure
-        Length of the exposures in s, for scans that do not know theirs. 0 is an
-        instant.
+        Length of the exposures in s, for scans without it. 0 is an instant.
     time_reference
-        Which moment of the exposure ``time`` is.
+        Moment of the exposure that ``time`` gives.
     cell
-        The cell of this record, where `scans` has a coordinate ``cell`` with several:
-        the scans of others are left without labels.
+        Cell of this record, if `scans` has a coordinate ``cell`` with several cells.
+        Scans of other cells get no labels.
     first
-        The half cycle with which a cycle begins. Default: the first of the record
-        that does not start part way.
+        Half cycle with which a cycle begins. Default: the first of the record that
+        does not start part way.
     mass
         Mass of active material (mg), for the specific capacity.
     formula
-        The active material as weighed, for the Li content; a `Lithiation` tells more:
-        where the content starts, what it counts on, what a charge does.
+        Active material as weighed, for the Li content. A `Lithiation` also sets where
+        the content starts, what it counts on, and what a charge does.
     counting
-        What ends a half cycle, and when the cell rests. Default: as in `half_cycles`.
+        Rule for half cycles and rests. Default: as in `half_cycles`.
 
     Returns
     -------
@@ -147,8 +147,8 @@ def join(
         on the charge branch), ``capacity`` since the half cycle began (positive in
         both directions), ``capacity_total`` (net charge since the record began),
         ``specific_capacity`` with `mass`, ``li_content`` with `formula`.
-        ``voltage_error`` where the clock has an error. ``join_flag`` says what is
-        missing and why. The clock is kept in ``attrs["clock"]``.
+        ``voltage_error`` if the clock has an error. ``join_flag`` gives the reason
+        for missing labels. The clock is stored in ``attrs["clock"]``.
 
     Raises
     ------
@@ -162,8 +162,8 @@ def join(
     Warns
     -----
     DataQualityWarning
-        Once, if scans lie outside the record: they get NaN, never a guess. It says so
-        if a shift by whole or half hours would bring them in.
+        Once, if scans lie outside the record; they get NaN. The message says so if a
+        shift by whole or half hours would bring them in.
 
     See Also
     --------
@@ -220,7 +220,7 @@ def join(
     coords = {name: ("scan", v, _attrs(name)) for name, v in values.items()}
     if mass is not None:
         coords["specific_capacity"] = _specific(values["capacity"], mass)
-    # Labels of an earlier join with other arguments must not survive.
+    # Remove labels of an earlier join with other arguments.
     joined = scans.drop_vars(_MADE, errors="ignore").assign_coords(coords)
     if formula is not None:
         charge = xr.DataArray(joined["capacity_total"].variable, name="capacity_total")
@@ -239,7 +239,7 @@ def _beside(
     before: float,
     at_rows: Callable[[xr.DataArray], xr.DataArray],
 ) -> Scans:
-    """Join spectra, whose exposure counts where the user or the data tell it."""
+    """Join spectra, with their exposure if the user or the data give it."""
     told = "exposure" in spectra.coords and bool(spectra["exposure"].notnull().any())
     known = exposure is not None or told or before > 0
     nothing = np.full(spectra.sizes["spectrum"], np.nan)
@@ -258,7 +258,7 @@ def _beside(
 
 
 class _Passed(NamedTuple):
-    """What a record says of exposures, and of the beginnings of its half cycles."""
+    """Hold integrals over exposures, and the beginnings of half cycles."""
 
     sums: WindowSums
     at_middles: np.ndarray  # mA h since the record began
@@ -270,13 +270,13 @@ class _Passed(NamedTuple):
 def _integrate(
     rows: Columns, table: HalfCycleTable, starts: np.ndarray, ends: np.ndarray
 ) -> _Passed:
-    """Stream over the record: windows (ns), and the charge up to their middles."""
+    """Integrate a streamed record over windows (ns), with charge at their middles."""
     from batteryxr.echem.kernels import parts
     from batteryxr.echem.kernels.record import Record
     from batteryxr.echem.kernels.windows import ANY_GAP, WindowWalk
 
     time = rows.arrays["time"]
-    # The interval before the first row of a half cycle is its own.
+    # The interval before the first row of a half cycle belongs to it.
     first = np.maximum(table.integers[:, parts.FIRST] - 1, 0)
     begins = nanoseconds(time.isel(record=first).values)
     span = nanoseconds(time.isel(record=[0, -1]).values)
@@ -305,7 +305,7 @@ def _integrate(
 
 
 def _begun(table: HalfCycleTable) -> np.ndarray:
-    """Return the switch at which each half cycle begins, where the other ends there."""
+    """Return the switch where each half cycle begins, if the other one ends there."""
     from batteryxr.echem.kernels import parts
 
     s, first = table.switches, table.integers[:, parts.FIRST]
@@ -322,7 +322,7 @@ def switched_charge(s: Switches, instants: np.ndarray) -> np.ndarray:
     steps = np.column_stack([np.zeros(s.row.size), s.before, s.after])
     passed = np.cumsum(steps.ravel())
     times = np.column_stack([s.began, s.switched, s.ended]).ravel()
-    # Differences of nanoseconds fit a float where the times themselves do not.
+    # Differences of nanoseconds fit a float, unlike the times themselves.
     origin = times[0]
     return np.interp((instants - origin) * 1.0, (times - origin) * 1.0, passed)
 
@@ -335,14 +335,14 @@ def _labels(
     *,
     first: str | None,
 ) -> dict[str, np.ndarray]:
-    """Return every label of each window, as plain arrays."""
+    """Return all labels of each window, as plain arrays."""
     half = labelled(table)
     direction = half["direction"].values
     sums, i_zero = passed.sums, table.rule.i_zero
     seen = np.isfinite(sums.voltage)
     at_middle = np.where(seen, passed.at_middles, np.nan)
     placed = np.isfinite(at_middle)
-    # The row before a half cycle's first still is of the one before.
+    # The row before a half cycle's first belongs to the half cycle before.
     middles = starts + (ends - starts) // 2
     number = np.searchsorted(passed.begins, middles, side="left") - 1
     if (half["first_record"].values[:1] == 0).any():
@@ -377,7 +377,7 @@ def _labels(
 
 
 def _cycles(half: xr.Dataset, first: str | None) -> np.ndarray:
-    """Return the cycle of each half cycle, as `cycles` pairs them; NaN in none."""
+    """Return the cycle of each half cycle, paired as in `cycles`; NaN outside."""
     direction = half["direction"].values
     if first is None:
         begin = int((half["flag"].values[:1] & STARTS_PART_WAY > 0).any())
@@ -394,7 +394,7 @@ def _direction(current: np.ndarray, i_zero: float) -> np.ndarray:
 
 
 def _spread(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Put the labels of known scans among all: NaN, "" or 0 for the others."""
+    """Spread labels of known scans over all scans; others get NaN, "" or 0."""
     fill: Any = {"U": "", "b": False, "i": 0}.get(values.dtype.kind, np.nan)
     spread = np.full(known.shape, fill, dtype=values.dtype)
     spread[known] = values

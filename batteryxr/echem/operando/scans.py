@@ -1,4 +1,4 @@
-"""What the join must know of a series before it starts, and says of it afterwards."""
+"""Check a series of scans before the join, and report scans without labels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from batteryxr.core.units import in_units
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-#: Names in a message before it says "and so many more".
+#: Largest number of names in a message.
 _NAMED = 5
 _HALF_HOUR = 1800 * 1_000_000_000
 
 
 def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
-    """Raise where a series has no clock, or has data that labels would replace."""
+    """Raise if a series has no clock, or data that labels would replace."""
     require_dims(scans, ["scan"], caller="join")
     if "time" not in scans.coords:
         raise VariableError(
@@ -52,7 +52,7 @@ def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
 def refuse_taken(
     scans: xr.DataArray | xr.Dataset, made: Collection[str], *, dim: str
 ) -> None:
-    """Raise where a series has data or dimensions that labels would replace."""
+    """Raise if a series has data or dimensions that labels would replace."""
     taken = set(map(str, scans.dims)) - {dim}
     if isinstance(scans, xr.Dataset):
         taken |= set(map(str, scans.data_vars))
@@ -67,7 +67,7 @@ def refuse_taken(
 
 
 def _refuse_one_time(scans: xr.DataArray | xr.Dataset) -> None:
-    """Raise where scans that follow one another all have one time."""
+    """Raise if successive scans all have the same time."""
     time = scans["time"].values
     cells = scans["cell"].values if "cell" in scans.coords else ()
     if time.size > max(1, np.unique(cells).size) and np.unique(time).size == 1:
@@ -79,7 +79,7 @@ def _refuse_one_time(scans: xr.DataArray | xr.Dataset) -> None:
 
 
 def require_clock(record: xr.Dataset, *, caller: str) -> None:
-    """Raise where a record has no absolute time."""
+    """Raise if a record has no absolute time."""
     require_variables(record, ["time"], caller=caller)
     ends = record["time"].isel(record=[0, -1]) if record.sizes["record"] else None
     if ends is None or ends.isnull().any():
@@ -92,7 +92,7 @@ def require_clock(record: xr.Dataset, *, caller: str) -> None:
 
 
 def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarray:
-    """Return the length of each exposure in s; NaN where a series does not know."""
+    """Return the length of each exposure in s; NaN if unknown."""
     n = scans.sizes["scan" if "scan" in scans.dims else "spectrum"]
     if given is not None:
         return np.full(n, float(given))
@@ -118,7 +118,7 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
 
 
 def of_cell(scans: xr.DataArray | xr.Dataset, cell: str | None) -> np.ndarray:
-    """Return which scans are of `cell`; refuse to mix several."""
+    """Return which scans belong to `cell`; raise if several cells are mixed."""
     n = scans.sizes["scan"]
     if "cell" not in scans.coords:
         if cell is not None:
@@ -153,7 +153,7 @@ def warn_outside(
     *,
     span: tuple[int, int],
 ) -> None:
-    """Say which scans have no labels, and whether a time zone may be why."""
+    """Warn of scans without labels, and of a time zone that may explain it."""
     text = (
         f"{outside.sum()} of {outside.size} scans are not covered by the record and "
         f"have no labels: {names}. "
@@ -174,10 +174,10 @@ def warn_outside(
 def zone_shift(
     starts: np.ndarray, ends: np.ndarray, span: tuple[int, int]
 ) -> int | None:
-    """Return the half hours by which scans must move to lie in the record, if any do.
+    """Return the shift in half hours that moves all scans into the record.
 
-    Whole hours before half ones, and small shifts before large ones. None where no
-    zone of the world explains it.
+    Whole hours are tried before half ones, and small shifts before large ones. None
+    if no time zone explains it.
     """
 
     def inside(half_hours: int) -> int:
@@ -192,12 +192,12 @@ def zone_shift(
 
 
 def hours(half_hours: float) -> str:
-    """Return half hours as "+2 h"."""
+    """Return half hours as text, such as "+2 h"."""
     return f"{half_hours / 2:+g} h"
 
 
 def names(scans: xr.DataArray | xr.Dataset, where: np.ndarray) -> str:
-    """Name scans by their file, else by their number."""
+    """Return the names of scans: their files, else their numbers."""
     source: Any = where
     for name in ("file", "scan"):
         if name in scans.coords and scans[name].dims == ("scan",):

@@ -1,4 +1,4 @@
-"""Voltage states: scans chosen by direction and voltage, or by number."""
+"""Choose voltage states: scans by direction and voltage, or by number."""
 
 from __future__ import annotations
 
@@ -41,49 +41,49 @@ def states(
 ) -> Scans:
     """Choose scans at given voltages on charge and on discharge.
 
-    Lazy: the coordinates of ``scan`` are looked at, the data are not read.
+    *Lazy*: reads the coordinates of ``scan``, but not the data.
 
     Parameters
     ----------
     data
-        Anything on ``scan`` with the coordinates ``voltage`` and ``branch`` (or
-        ``direction``), as `join` gives them.
+        Any data on ``scan`` with the coordinates ``voltage`` and ``branch`` (or
+        ``direction``), as from `join`.
     choose
-        The states, in the order of the result: ``("charge", 3.5)`` by voltage, or
-        ``(4, "charge", 3.5)`` by number. The voltage is the applied one: it labels
-        the result, and with ``by="voltage"`` the nearest scan of the branch is taken.
+        States in the order of the result: ``("charge", 3.5)`` by voltage, or
+        ``(4, "charge", 3.5)`` by number. The voltage is the applied one and labels the
+        result. With ``by="voltage"`` the nearest scan of the branch is taken.
     by
-        "voltage"; or, where scans know the number of their state, the coordinate that
-        tells it, such as "state_number" (the same applied voltage may then come
-        twice, and the cell may have relaxed away from it).
+        "voltage", or a coordinate with the number of each scan's state, such as
+        "state_number". By number, an applied voltage may come twice, and the cell may
+        have relaxed away from it.
     tolerance
-        Largest difference (V) between applied and measured voltage. Not looked at
-        by number.
+        Largest difference (V) between applied and measured voltage. Ignored by
+        number.
     n
-        Scans per state: the nearest (or, by number, the first); None takes all.
+        Scans per state: the nearest (by number, the first); None takes all.
     combine
-        "mean" or "sum" of the scans of a state; None keeps each, on ``repeat`` if `n`
-        is not 1.
+        "mean" or "sum" of the scans of a state. None keeps each scan, on ``repeat``
+        if `n` is not 1.
     cycle
-        The cycle to choose from. Default: the first with a scan for every state.
+        Cycle to choose from. Default: the first with a scan for every state.
 
     Returns
     -------
     same type as `data`
         On ``state`` in place of ``scan``, with the coordinates ``direction``,
         ``voltage`` (applied), ``measured_voltage`` (mean over the exposure),
-        ``scan_index``, ``scan_count`` and ``ocv_during_scan``: whether the cell
-        rested all through the exposure, as after a hold that was switched off. Of
-        several scans the coordinates are means, or the first where they are no
-        numbers.
+        ``scan_index``, ``scan_count`` and ``ocv_during_scan``. The last tells whether
+        the cell rested all through the exposure, as after a hold that was switched
+        off. For several scans the coordinates are means, or the first value if they
+        are not numbers.
 
     Raises
     ------
     ArgumentError
         If a state has no scan within the tolerance (the message names the nearest),
-        two states are alike, or `n` scans are not there.
+        a state is given twice, or there are fewer than `n` scans.
     DimensionError, VariableError
-        If the scans have no labels.
+        If the scans lack the labels.
 
     Warns
     -----
@@ -109,7 +109,7 @@ def states(
 
 
 def _choices(choose: Sequence[Choice], by: str) -> list[tuple[int, str, float]]:
-    """Return (number, direction, voltage) of each state; number 0 by voltage."""
+    """Return (number, direction, voltage) of each state; by voltage the number is 0."""
     size, form = (2, "('charge', 3.5)") if by == "voltage" else (3, "(1, 'charge', 3)")
     wanted: list[tuple[int, str, float]] = []
     for item in choose:
@@ -256,7 +256,7 @@ def _gather(
     n: int | None,
     combine: str | None,
 ) -> Scans:
-    """Put the scans of each state side by side, without reading them."""
+    """Gather the scans of each state, without reading them."""
     if n == 1:
         first = np.concatenate(groups)
         return scans.isel(scan=xr.DataArray(first, dims="state"))
@@ -284,7 +284,7 @@ def _gather(
 
 
 def _combined(coord: xr.DataArray, groups: list[np.ndarray]) -> xr.Variable:
-    """Return the mean of each group; the first where that has no meaning."""
+    """Return the mean of each group, or its first value if a mean has no meaning."""
     variable = coord.variable
     if variable.ndim > 1 or variable.dtype.kind not in "fM":
         return variable.isel(scan=xr.Variable("state", [g[0] for g in groups]))

@@ -1,1 +1,1 @@
-"""Figures of electrochemistry."""
+"""Plot electrochemistry."""

@@ -1,4 +1,4 @@
-"""Axes of plots that no single array of the data stands for."""
+"""Make plot axes that belong to no single array of the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batteryxr.core.plotting import dimension
 
 
 def axis(name: str, **attrs: str) -> Any:
-    """Return the axis of a quantity by its name; `attrs` as of `attributes`."""
+    """Return the axis of a quantity by its name; `attrs` as in `attributes`."""
     return dimension(xr.DataArray(np.nan, name=name, attrs=attributes(name, **attrs)))
 
 

@@ -1,4 +1,4 @@
-"""Plot of many cells: capacity and efficiency over cycles, by group."""
+"""Plot many cells: capacity and efficiency over cycles, by group."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
-        Above, the capacity of complete cycles: each cell thin, the mean of each group
-        thick with a band of one standard deviation, a diamond where a life ends.
-        Below, the mean Coulombic efficiency of each group.
+        Above, the capacity of complete cycles: thin lines for cells, thick ones for
+        the mean of each group with a band of one standard deviation, and a diamond
+        where a life ends. Below, the mean Coulombic efficiency of each group.
     """
     hv = load_hvplot()
     require_dims(result, ("cell", "cycle", "group"), caller="plot_cells")
@@ -69,7 +69,7 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
 def _ends(
     hv: Any, result: xr.Dataset, capacity: np.ndarray, rows: np.ndarray, axes: Any
 ) -> Any:
-    """Return where lives end."""
+    """Return the points where lives end."""
     life = result["life"].values[rows]
     ended = np.isfinite(life)
     number = life[ended].astype(int)

@@ -1,4 +1,4 @@
-"""Plots of cycling: voltage profiles, cycles, differential capacity, rates."""
+"""Plot cycling: voltage profiles, cycles, differential capacity, rates."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.record import Columns
 
-#: Columns of a record that a profile is made of.
+#: Columns of a record that a profile needs.
 _NEEDED = ("test_time", "voltage", "current", "file")
 #: Points per curve of a voltage profile: more than a screen shows.
 _POINTS = 2000
 _SIZE = {"width": 600, "height": 380}
-#: Branches that lie on one another are told apart without their colours too.
+#: Markers and dashes that distinguish overlapping branches without their colours.
 _MARKERS = {"charge": "circle", "discharge": "square"}
 _DASHES = {"charge": "solid", "discharge": "dashed"}
-#: Ticks of an axis that counts, and steps between them.
+#: Number of ticks of an axis of whole numbers, and steps between them.
 _TICKS = 10
 _STEPS = [m * 10**e for e in range(9) for m in (1, 2, 5)]
-#: How much of its colour the last of many half cycles keeps.
+#: Opacity of the last of many half cycles.
 _FAINTEST = 0.3
 
 
@@ -65,20 +65,20 @@ def plot_voltage_profile(
     mass
         Active mass in mg, for specific capacity.
     half_cycles
-        Numbers of the half cycles wanted. None: all.
+        Numbers of the half cycles. None: all.
     counting
-        What ends a half cycle. Default: as in `half_cycles`.
+        Rule for half cycles. Default: as in `half_cycles`.
 
     Returns
     -------
     holoviews.Overlay
-        One curve for each half cycle, charges and discharges in two colours; later
-        ones are paler.
+        One curve for each half cycle, with one colour for charges and one for
+        discharges; later curves are paler.
 
     Raises
     ------
     ArgumentError
-        If an option is out of range or there is no such half cycle.
+        If an option is out of range or a half cycle is missing.
     """
     hv = load_hvplot()
     from batteryxr.echem.kernels import parts
@@ -150,7 +150,7 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     Parameters
     ----------
     result
-        Result of `cycles`; specific capacities are taken where it has them.
+        Result of `cycles`; specific capacities are used if present.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
 
 
 def _whole_ticks(numbers: np.ndarray) -> list[int]:
-    """Return at most about ten whole numbers along an axis that counts."""
+    """Return at most about ten ticks at whole numbers."""
     if not numbers.size:
         return []
     first, last = int(numbers.min()), int(numbers.max())
@@ -193,7 +193,7 @@ def _whole_ticks(numbers: np.ndarray) -> list[int]:
 
 @checked
 def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
-    """Plot dQ/dV, discharges downward as is usual, later half cycles paler.
+    """Plot dQ/dV with discharges downward and later half cycles paler.
 
     Parameters
     ----------
@@ -237,10 +237,10 @@ def plot_rate(
     Parameters
     ----------
     result
-        Result of `rate`; specific quantities are taken where it has them. Samples of
-        one along ``sample`` lie on one another.
+        Result of `rate`; specific quantities are used if present. Samples along
+        ``sample`` are overlaid.
     kind
-        "logarithmic" or "linear": the axis of the current.
+        Scale of the current axis: "logarithmic" or "linear".
 
     Returns
     -------

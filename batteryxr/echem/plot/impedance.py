@@ -1,4 +1,4 @@
-"""Plots of impedance along a series: Nyquist, Bode, residuals, relaxation times."""
+"""Plot impedance along a series: Nyquist, Bode, residuals, relaxation times."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     import holoviews
 
-#: What a series is coloured and ordered by, if nothing is said.
+#: Coordinates that colour and order a series by default.
 _AXES = ("li_content", "specific_capacity", "capacity_total", "time", "spectrum")
 _FIT = plotting.COLOURS[6]
-#: Ends of the colours of a series: slate to orange.
+#: First and last colour of a series: slate to orange.
 _FIRST, _LAST = (0, 68, 136), (221, 120, 40)
 
 
@@ -39,9 +39,9 @@ def plot_nyquist(
     ----------
     spectra
         Complex impedance on (``spectrum``, ``frequency``), or the result of
-        `fit_circuit`, `kramers_kronig` or `drt`: then what was fitted is a line.
+        `fit_circuit`, `kramers_kronig` or `drt`, whose fit is drawn as a line.
     axis
-        Coordinate of ``spectrum`` that names the spectra. Default: Li content where
+        Coordinate of ``spectrum`` that names the spectra. Default: Li content if
         there is one, else capacity, else time, else the number.
 
     Returns
@@ -107,14 +107,14 @@ def plot_bode(
 
 @checked
 def plot_residuals(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Layout:
-    """Plot what a fit or a Kramers-Kronig test leaves, against frequency.
+    """Plot the residuals of a fit or a Kramers-Kronig test against frequency.
 
     Reads once.
 
     Parameters
     ----------
     result
-        Of `fit_circuit`, `kramers_kronig` or `drt`.
+        Result of `fit_circuit`, `kramers_kronig` or `drt`.
     axis
         As in `plot_nyquist`.
 
@@ -153,10 +153,10 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
     Parameters
     ----------
     result
-        Of `drt`, on ``spectrum``.
+        Result of `drt`, on ``spectrum``.
     axis
-        Coordinate of ``spectrum`` to plot against; it must rise or fall. Default: as
-        in `plot_nyquist`, the first that does.
+        Coordinate of ``spectrum`` to plot against; it must rise or fall. Default: the
+        first of those in `plot_nyquist` that does.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
     Raises
     ------
     ArgumentError
-        If `axis` turns back: charge and discharge would lie on one another.
+        If `axis` turns back, so that charge and discharge would overlap.
     """
     hv = plotting.load_hvplot()
     require_variables(result, ("gamma", "tau"), caller="plot_drt")

@@ -1,4 +1,4 @@
-"""Plots of materials: percolation against lithium, and many materials compared."""
+"""Plot materials: percolation against lithium, and comparisons of many materials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
 
-#: Rows of a record beyond which a screen shows no more.
+#: Number of rows of a record above which it is thinned.
 _ROWS = 20_000
 
 
@@ -46,8 +46,8 @@ def plot_percolation(result: xr.Dataset) -> holoviews.Overlay:
     Returns
     -------
     holoviews.Overlay
-        The largest cluster and the percolating share with standard errors, and the
-        onset of percolation with its own.
+        The largest cluster and the percolating share, with standard errors, and the
+        onset of percolation with its error.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def plot_comparison(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
-        Two panels, one colour for each class; materials that fail a check are
+        Two panels, one colour for each class. Materials that fail a check are
         hollow. The pointer shows their names.
     """
     hv = load_hvplot()
@@ -159,7 +159,7 @@ def plot_lithiation(
     electrons: Electrons | Mapping[str, float] | None = None,
     redox: Mapping[str, tuple[float, float]] | None = None,
 ) -> holoviews.Overlay:
-    """Plot the voltage against the Li content, and shade what exceeds theory.
+    """Plot the voltage against the Li content, and shade the excess over theory.
 
     Reads once.
 
@@ -170,13 +170,13 @@ def plot_lithiation(
     formula, mass
         As in `batteryxr.echem.li_content`.
     electrons, redox
-        As in `batteryxr.echem.theoretical_capacity`: what theory allows. Default:
-        all of the ion in `formula`; nothing is shaded where it has none.
+        Definition of the theory, as in `batteryxr.echem.theoretical_capacity`. Default:
+        all of the ion in `formula`; nothing is shaded if it has none.
 
     Returns
     -------
     holoviews.Overlay
-        One line for all cycles, and the region of extra capacity where some is.
+        One line for all cycles, and the region of extra capacity if there is any.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def plot_lithiation(
 
 
 def _beyond(hv: Holoviews, x: np.ndarray, start: float, allowed: float) -> list[Any]:
-    """Return shades over the contents that are further from the start than allowed."""
+    """Return shaded regions of contents beyond theory, as seen from the start."""
     known = x[np.isfinite(x)]
     least, most = known.min(initial=start), known.max(initial=start)
     spans = [(start + allowed, most), (least, start - allowed)]

@@ -1,4 +1,4 @@
-"""Plots of the operando axis: where the scans lie, and what they tell beside V."""
+"""Plot scans on the operando axis: their place, and quantities under the voltage."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     import holoviews
 
-#: Rows that a curve of a record is thinned to: more than a screen shows.
+#: Number of rows to which a curve is thinned: more than a screen shows.
 _POINTS = 5000
 _SIZE = {"width": 700, "height": 220}
 _HOUR = np.timedelta64(3600, "s")
-#: What lies beyond theory.
+#: Colour of the region beyond theory.
 _BEYOND = plotting.COLOURS[4]
 
 
@@ -41,7 +41,7 @@ def plot_operando(
     record
         Cycler data on ``record`` with ``time`` and ``voltage``.
     scans
-        A joined series: see `join`. A scan is a point at mid-exposure and a bar from
+        Joined series: see `join`. A scan is a point at mid-exposure and a bar from
         its lowest to its highest voltage; reversals are crosses.
 
     Returns
@@ -93,16 +93,16 @@ def plot_with_voltage(
     record: Annotated[xr.Dataset | None, OwnLabels()] = None,
     theoretical: float | None = None,
 ) -> holoviews.Layout:
-    """Plot the voltage, and under it any quantity of the scans, on one axis.
+    """Plot the voltage, and below it any quantity of the scans, on one axis.
 
     Reads the quantity once.
 
     Parameters
     ----------
     data
-        A joined series, or a result with its coordinates: an array on ``scan`` alone
+        Joined series, or a result with its coordinates: an array on ``scan`` alone
         or on ``scan`` and one more dimension (components, clusters), or a Dataset
-        with `quantity`. Impedance and what was fitted to it lie on ``spectrum``.
+        with `quantity`. Impedance and its fits lie on ``spectrum``.
     quantity
         Name of a variable or coordinate. Default: the array itself.
     x
@@ -112,8 +112,8 @@ def plot_with_voltage(
         Cycler data, for the whole voltage curve against time. Default: the voltage
         of the scans.
     theoretical
-        Theoretical capacity or content, in units of `x`; what lies beyond it is
-        shaded: extra capacity.
+        Theoretical capacity or content, in units of `x`. The region beyond it, the
+        extra capacity, is shaded.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def plot_with_voltage(
     Raises
     ------
     ArgumentError
-        If the quantity has too many dimensions, or the axis is not there.
+        If the quantity has too many dimensions, or the axis is missing.
     DimensionError, VariableError
         If the scans are not joined.
     """
@@ -228,7 +228,7 @@ def _columns(values: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
 def _runs(
     scans: xr.DataArray | xr.Dataset, order: np.ndarray, *, whole: bool
 ) -> Iterator[np.ndarray]:
-    """Yield scans in the order of time, a half cycle at a time."""
+    """Yield scans in the order of time, one half cycle after the other."""
     if whole or "half_cycle" not in scans.coords:
         yield order
         return
@@ -258,6 +258,6 @@ def _hours(scans: xr.DataArray | xr.Dataset, origin: np.datetime64) -> np.ndarra
 
 
 def _dimension(array: xr.DataArray, name: str = "") -> holoviews.Dimension:
-    """Return the axis of an array, without what its long name adds after a comma."""
+    """Return the axis of an array, without the part of its long name after a comma."""
     words = str(array.attrs.get("long_name", array.name or "")).split(",")[0]
     return plotting.dimension(array, name, words)

@@ -1,4 +1,4 @@
-"""Plots of titrations: equilibrium, time constants, one pulse, the hysteresis."""
+"""Plot titrations: equilibrium, time constants, one pulse, the hysteresis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import holoviews
     import xarray as xr
 
-#: Black: a fit lies over the points that it is a fit of.
+#: Colour of a fit drawn over its points: black.
 _FIT = plotting.COLOURS[6]
 _AXES = ("li_content", "specific_capacity", "capacity", "pulse")
 
@@ -29,16 +29,16 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Overl
     Parameters
     ----------
     result
-        What `gitt` returned.
+        Result of `gitt`.
     axis
-        The coordinate to plot against. Default: Li content where there is one, else
+        Coordinate to plot against. Default: Li content if there is one, else
         specific capacity, else capacity.
 
     Returns
     -------
     holoviews.Overlay
         For each direction the equilibrium with error bars, and the overpotential as
-        an area: the IR drop darker than what diffusion adds.
+        an area, with the IR drop darker than the part from diffusion.
     """
     hv = plotting.load_hvplot()
     require_dims(result, ["pulse"], caller="plot_gitt")
@@ -75,7 +75,7 @@ def plot_time_constants(
     Parameters
     ----------
     result
-        What `gitt` returned.
+        Result of `gitt`.
     axis
         As in `plot_gitt`.
 
@@ -111,12 +111,12 @@ def plot_time_constants(
 
 @checked
 def plot_pulse(result: xr.Dataset) -> holoviews.Layout:
-    """Plot one pulse and its rest with the fitted curve, and what is left.
+    """Plot one pulse and its rest with the fitted curve and the residuals.
 
     Parameters
     ----------
     result
-        What `pulse_fit` returned.
+        Result of `pulse_fit`.
 
     Returns
     -------
@@ -153,12 +153,12 @@ def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     Parameters
     ----------
     result
-        What `equilibrium_hysteresis` returned.
+        Result of `equilibrium_hysteresis`.
 
     Returns
     -------
     holoviews.Overlay
-        The two curves; the title tells the area and its error.
+        The two curves; the title gives the area and its error.
     """
     hv = plotting.load_hvplot()
     wanted = ["charge_voltage", "discharge_voltage", "hysteresis"]
@@ -208,7 +208,7 @@ def _bars(
     x, y = axes
     value = data[name].values
     error = data[f"{name}_error"].values if f"{name}_error" in data else 0 * value
-    # A bar that reaches zero has no place on a logarithmic axis.
+    # A bar down to zero cannot be drawn on a logarithmic axis.
     below = np.minimum(error, 0.9 * value) if positive else error
     points = (data[x.name].values, value, below, error)
     return hv.ErrorBars(points, x, [y, "-", "+"])

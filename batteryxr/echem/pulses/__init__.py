@@ -1,1 +1,1 @@
-"""What a switch of the current tells: resistances, pulses, interruptions."""
+"""Analyse switches of the current: resistances, pulses, interruptions."""

@@ -1,4 +1,4 @@
-"""Intermittent current interruption: resistance and diffusion while a cell cycles."""
+"""Analyse intermittent current interruption: resistance and diffusion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import Around, CurrentSwitches
 
-#: The current before and after an interruption differ by less than this share.
+#: Largest relative difference of the currents before and after an interruption.
 _BACK = 0.1
 #: Longest interruption, in s.
 _LONGEST = 600.0
@@ -45,9 +45,9 @@ def interruptions(
 
     Reads once, the current twice, then the rows around the interruptions.
 
-    While the current is off for some seconds the voltage moves with the square root
-    of time (Chien et al., Nat. Commun. 14, 2289 (2023)). The slope over the current
-    is ``k``, which goes with 1/√D; the straight line goes back to the switch at the
+    While the current is off for some seconds, the voltage moves with the square root
+    of time (Chien et al., Nat. Commun. 14, 2289 (2023)). The slope over the current is
+    ``k``, which is proportional to 1/√D. The line extrapolated to the switch gives the
     internal resistance.
 
     Parameters
@@ -55,25 +55,25 @@ def interruptions(
     record
         Cycler data on ``record``.
     window
-        Times after the switch, in s, between which the line is fitted.
+        Time range of the fitted line, in s after the switch.
     i_zero, mass, formula
         As in `resistance`.
 
     Returns
     -------
     xarray.Dataset
-        On ``interruption``: ``resistance`` (ohm), ``k`` (ohm s^-0.5), each with its
-        ``_error`` (one standard deviation: of the rows about the line, and what the
-        course of the voltage before adds to it as it goes on), ``residual``
-        (V), ``current`` (mA, before), ``duration`` (s), and the coordinates of
-        `resistance`. NaN where fewer than 4 rows lie in `window`.
+        On ``interruption``: ``resistance`` (ohm), ``k`` (ohm s^-0.5), each with
+        ``_error``, ``residual`` (V), ``current`` (mA, before), ``duration`` (s), and
+        the coordinates of `resistance`. An error is one standard deviation, from the
+        scatter about the line and the earlier slope of the voltage, which goes on.
+        NaN if fewer than 4 rows lie in `window`.
 
     Raises
     ------
     ArgumentError
         If `window` begins below 0.
     DimensionError, VariableError, UnitsError, DataError
-        If the record lacks something, or its times cannot be trusted.
+        If the record lacks something, or its times are unreliable.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def interruptions(
 
 
 def _interrupted(found: CurrentSwitches) -> np.ndarray:
-    """Return the switches to rest after which the same current goes on."""
+    """Return the switches to rest after which the same current resumes."""
     size = np.abs(found.before[:-1])
     off = (np.abs(found.after[:-1]) <= found.i_zero) & (size > found.i_zero)
     back = np.abs(found.after[1:] - found.before[:-1]) <= _BACK * size
@@ -125,14 +125,14 @@ def _interrupted(found: CurrentSwitches) -> np.ndarray:
 def _line(
     before: Around, after: Around, window: tuple[float, float], step: float
 ) -> tuple[float, ...]:
-    """Return resistance, k, their errors, and what is left."""
+    """Return resistance, k, their errors, and the residual."""
     inside = (after.t >= window[0]) & (after.t <= window[1])
     t, v = after.t[inside], after.v[inside]
     if t.size < _LEAST or not before.t.size:
         return (np.nan,) * len(_OF_EACH)
     root = np.sqrt(t)
     middle = root.mean()
-    # About the middle, where intercept and slope do not share their errors.
+    # Centred, so that intercept and slope have independent errors.
     a = np.column_stack([np.ones(t.size), root - middle])
     (level, slope), *_ = np.linalg.lstsq(a, v, rcond=None)
     left = v - a @ [level, slope]
@@ -140,8 +140,8 @@ def _line(
     slope_variance = variance / float(((root - middle) ** 2).sum())
     intercept = level - slope * middle
     sd = np.sqrt(variance / t.size + middle**2 * slope_variance)
-    # How the voltage went under the current goes on in the relaxation, more or less
-    # with the shape of the particles: it is in no line along the square root of time.
+    # The slope under current partly goes on in the relaxation, depending on the shape
+    # of the particles. It is not part of a line along the square root of time.
     course = _course(before)
     bent = float(((root - middle) * t).sum() / ((root - middle) ** 2).sum())
     lifted = float(t.mean()) - bent * middle
@@ -155,7 +155,7 @@ def _line(
 
 
 def _course(before: Around) -> float:
-    """Return the slope of the voltage (V/s) before a switch; 0 of too few rows."""
+    """Return the slope of the voltage (V/s) before a switch; 0 if rows are too few."""
     if before.t.size < _LEAST or np.ptp(before.t) <= 0:
         return 0.0
     return float(np.polyfit(before.t, before.v, 1)[0])

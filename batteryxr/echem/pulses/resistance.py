@@ -1,4 +1,4 @@
-"""Resistance after each switch of the current."""
+"""Compute the resistance after each switch of the current."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import Around, CurrentSwitches
 
-#: Rows that tell the voltage right behind a switch, and rows before it.
+#: Rows used for the voltage right after a switch, and rows before it.
 _FIRST, _BEFORE = 12, 4
-#: Seconds after a switch that are long for a time to look at.
+#: Delay (s) after a switch from which `at` is checked.
 _LATE = 100.0
 _OHM = {"units": "ohm", "long_name": "Resistance"}
-#: A gap longer than so many of the intervals behind it holds the switch somewhere;
-#: intervals that differ by less of themselves are a clock's.
+#: A gap longer than this many of the next intervals may hold the switch anywhere;
+#: relative difference below which intervals are those of a clock.
 _GAP, _REGULAR = 1.5, 0.01
-#: Exponentials of a relaxation; how much further than they a polynomial may reach.
+#: Exponentials of a relaxation; largest reach of a polynomial relative to them.
 _TIMES, _TOO_FAR = 10, 1.5
 UNDATED = 1
 FLAG = {
@@ -48,14 +48,14 @@ def resistance(
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
 ) -> xr.Dataset:
-    """Return the resistance at some times after each switch of the current.
+    """Return the resistance at given times after each switch of the current.
 
     Reads once, the current twice, then the rows around the switches.
 
-    The change of the voltage since the last row before a switch, over that of the
-    current. At 0 the voltage is extrapolated from the first rows, by polynomials in
-    time and its square root, weighed by how well they fit. A current that fades, as in
-    a hold of the voltage, is no switch.
+    Resistance is the change of voltage since the last row before a switch, over the
+    change of current. At 0 the voltage is extrapolated from the first rows by
+    polynomials in time and its square root, weighted by how well they fit. A current
+    that fades, as while the voltage is held, is no switch.
 
     Parameters
     ----------
@@ -68,27 +68,28 @@ def resistance(
     mass
         Mass of active material (mg), for the Li content.
     formula
-        The active material as weighed, for the Li content.
+        Active material as weighed, for the Li content.
 
     Returns
     -------
     xarray.Dataset
         ``resistance`` (ohm) on (``switch``, ``delay``) with ``resistance_error``, one
-        standard deviation; NaN where the next switch comes first. On ``switch``:
-        ``current_before``, ``current_after``, ``interval`` (s to the first row after
-        it: at shorter times the resistance is extrapolated), ``switch_flag`` (undated:
-        no row tells when in a gap the switch was made; it is counted from the gap's
-        end, and the error holds the gap; mean row: a row holds a mean over
-        the switch, which dates it), and the coordinates
-        ``direction`` (what begins), ``test_time``, ``time``, ``voltage`` (before),
-        ``capacity_total``, ``temperature``, ``li_content``, as far as known.
+        standard deviation; NaN if the next switch comes first. On ``switch``:
+        ``current_before``, ``current_after``, ``interval`` and ``switch_flag``.
+        ``interval`` is the time (s) to the first row after the switch; at shorter
+        times the resistance is extrapolated. ``switch_flag``: undated (the time of the
+        switch in a gap is unknown, so times count from the gap's end and the error
+        includes the gap) or mean row (a row holds a mean over the switch, which dates
+        it). Coordinates, as far as known: ``direction`` (after the switch),
+        ``test_time``, ``time``, ``voltage`` (before), ``capacity_total``,
+        ``temperature``, ``li_content``.
 
     Raises
     ------
     ArgumentError
         If a time is below 0 or not a number.
     DimensionError, VariableError, UnitsError, DataError
-        If the record lacks something, or its times cannot be trusted.
+        If the record lacks something, or its times are unreliable.
 
     Warns
     -----
@@ -122,7 +123,7 @@ def resistance(
 
 
 def _tell_late(delay: float, longest: float) -> None:
-    """Tell of a time that no switch is followed by, where it is long."""
+    """Warn if a long delay exceeds the rows after every switch."""
     if delay >= _LATE:
         bounds.within_span(
             delay, longest, argument="at", units="s", slips={"ms": 1e-3, "us": 1e-6}
@@ -130,7 +131,7 @@ def _tell_late(delay: float, longest: float) -> None:
 
 
 def check_delays(at: Sequence[float]) -> np.ndarray:
-    """Return times after a switch; raise where they are none."""
+    """Return the delays after a switch; raise if they are invalid."""
     times = np.array([float(t) for t in at])
     if not times.size or not (np.isfinite(times) & (times >= 0)).all():
         raise ArgumentError("at", tuple(at), "times >= 0 in s")
@@ -140,7 +141,7 @@ def check_delays(at: Sequence[float]) -> np.ndarray:
 
 
 def tell_undated(flag: np.ndarray, *, caller: str) -> None:
-    """Warn of switches that nothing dates."""
+    """Warn of switches whose time is unknown."""
     if undated := int((flag == UNDATED).sum()):
         warn_quality(
             f"{caller}: {undated} of {flag.size} switches lie in a gap that is longer "
@@ -152,9 +153,9 @@ def tell_undated(flag: np.ndarray, *, caller: str) -> None:
 def dated(
     before: Around, after: Around, times: np.ndarray, step: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return resistances and errors, and whether nothing dates the switch.
+    """Return resistances and errors, and a flag if the switch time is unknown.
 
-    A cycler that writes no row at the end of a step leaves the switch anywhere between
+    If a cycler writes no row at the end of a step, the switch lies anywhere between
     two rows.
     """
     values, errors = after_switch(before, after, times, step)
@@ -162,19 +163,19 @@ def dated(
         return values, errors, 0
     gap, behind = after.t[0], after.t[1] - after.t[0]
     last = float(np.diff(before.t[-3:]).max())
-    # A clock that no switch disturbs, or rows that stop before it.
+    # Either rows follow a clock regardless of switches, or they stop before it.
     clocked = np.ptp([gap, behind, last]) <= _REGULAR * gap or gap > _GAP * last
     undated = gap > _GAP * behind
     if not undated and not clocked:
         return values, errors, 0
-    # As if the switch was made at the first row behind it; by how much the resistance
-    # may have grown up to then, it grows in as long a time from there on.
+    # Take the switch at the first row after it. The earlier growth of the resistance
+    # is at most its growth over an equal time afterwards.
     shifted = after._replace(t=after.t - gap)
     end = float(shifted.t[-1])
     wanted = np.concatenate([times, np.minimum(times + gap, end)])
     both, both_errors = after_switch(before, shifted, wanted, step)
     late, later = np.split(both, 2)
-    if clocked:  # as if made at the row before; if it was not, the error holds it
+    if clocked:  # taken at the row before; the error covers a later switch
         return values, np.hypot(errors, np.abs(late - values) / np.sqrt(3.0)), 0
     return late, np.hypot(both_errors[: times.size], np.abs(later - late)), UNDATED
 
@@ -202,7 +203,7 @@ def after_switch(
 
 
 def _last(before: Around) -> tuple[float, float]:
-    """Return the voltage right before a switch, and its error: NaN of few rows."""
+    """Return the voltage right before a switch, and its error (NaN if few rows)."""
     t, v = before.t[-_BEFORE:], before.v[-_BEFORE:]
     if t.size < 3 or np.ptp(t) <= 0:
         return float(v[-1]), np.nan
@@ -210,7 +211,7 @@ def _last(before: Around) -> tuple[float, float]:
     coefficients, left = _least_squares(line, v)
     sd = np.sqrt(left @ left / (t.size - 2))
     spread = np.linalg.inv(line.T @ line)
-    # The row itself, where rows further back are bent away from it.
+    # Take the row itself if the rows before it are bent.
     if abs(v[-1] - coefficients[0]) > 3 * sd + 1e-12:
         return float(v[-1]), float(sd)
     return float(coefficients[0]), float(sd * np.sqrt(spread[0, 0]))
@@ -219,7 +220,7 @@ def _last(before: Around) -> tuple[float, float]:
 def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
     """Return the voltage right after a switch, its error, and the noise of a row.
 
-    `sign` is that of the step of the current.
+    `sign` is the sign of the current step.
     """
     t, v = after.t[:_FIRST], after.v[:_FIRST]
     if t.size < 4:
@@ -239,8 +240,8 @@ def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
             score = t.size * np.log(squares / t.size) + cost
             tried.append((score, float(coefficients[0]), error, variance))
     score, value, variance, noise = np.array(tried).T
-    # No one polynomial is the truth: they are weighed by how likely each is (Akaike),
-    # and where they differ, so much less is known.
+    # The polynomials are averaged by their likelihood (Akaike), and their scatter is
+    # added to the error.
     weight = np.exp(-0.5 * (score - score.min()))
     weight /= weight.sum()
     mean = float(weight @ value)
@@ -251,17 +252,17 @@ def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
         and np.abs(mean - v[0]) > _TOO_FAR * np.abs(relaxed - v[0]) + noise.min()
     ):
         error, mean = float(np.abs(mean - relaxed)), relaxed
-    # What no row has seen is known to a tenth, less where rows behind it are sparse.
+    # An extrapolation is good to a tenth, less if the next rows are sparse.
     share = 0.1 if t[1] - t[0] <= _GAP * t[0] or t[0] <= 0 else 0.3
     error = float(np.linalg.norm([error, share * (mean - v[0]), (mean - relaxed) / 2]))
     return mean, error, float(np.sqrt(weight @ noise))
 
 
 def _relaxed(t: np.ndarray, v: np.ndarray, sign: float) -> float:
-    """Return the voltage at 0 if all that goes on after it goes the way of the step.
+    """Return the voltage at 0 if all relaxation has the sign of the step.
 
-    Exponentials and the square root of time, none of them backward: this never goes
-    far beyond what the rows show, as polynomials may.
+    The model is a sum of exponentials and the square root of time, none of the
+    opposite sign. Unlike polynomials it never goes far beyond the rows.
     """
     from scipy.optimize import nnls
 
@@ -275,7 +276,7 @@ def _relaxed(t: np.ndarray, v: np.ndarray, sign: float) -> float:
     size = np.sqrt((ways**2).sum(axis=0))
     try:
         x, _ = nnls(ways / size, sign * (v - v[0]), maxiter=50 * size.size)
-    except RuntimeError:  # it did not converge: nothing is known beyond the first row
+    except RuntimeError:  # not converged: use the first row
         return float(v[0])
     return float(v[0] + sign * (x[0] - x[1]) / size[0])
 

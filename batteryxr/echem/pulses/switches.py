@@ -1,4 +1,4 @@
-"""Where the current of a record is switched, and the rows around it."""
+"""Find where the current of a record is switched, and read the rows around it."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from batteryxr.echem.record import columns, net_charge
 if TYPE_CHECKING:
     from batteryxr.echem.record import Columns
 
-#: A switch changes the current by more than this share of the larger one, and beside
-#: it the current changes by less than this share of the switch.
+#: Least relative change of the current at a switch, and largest change next to it as a
+#: fraction of the switch.
 _CHANGE, _STEADY = 0.05, 0.2
-#: How far from both levels (as a share) a row is that holds a mean over the switch.
+#: Least relative distance from both levels of a row that holds a mean over the switch.
 _BETWEEN = 0.02
-#: Rows of one piece that the next looks at again.
+#: Rows of one piece that are seen again with the next.
 _HELD = 4
-#: Rows that are read before a switch, and at most after it.
+#: Rows read before a switch, and the largest number after it.
 _BEFORE, _MOST = 6, 100_000
-#: Rows after it that are read in any case.
+#: Least number of rows read after a switch.
 _LEAST = 12
 
 
 class CurrentSwitches(NamedTuple):
-    """Switches of the current of a record.
+    """Hold the switches of the current of a record.
 
     Parameters
     ----------
     row
-        (switches,) the last row before each.
+        (switches,) last row before each.
     before, after
         Current in mA on both sides.
     time
-        When each was made (s of test time): of the row before; where a row holds a
-        mean over the switch, when that mean says.
+        Time of each switch (s of test time): that of the row before. If a row holds a
+        mean over the switch, the mean gives the time.
     skipped
-        (switches,) rows between both sides that hold such a mean: 0 or 1.
+        (switches,) number of rows between both sides that hold a mean: 0 or 1.
     i_zero
-        Below which the cell rests (mA).
+        Current below which the cell rests (mA).
     """
 
     row: np.ndarray
@@ -58,7 +58,7 @@ class CurrentSwitches(NamedTuple):
 
 
 class Around(NamedTuple):
-    """Rows around one switch: time since it (s), voltage (V), current (mA)."""
+    """Hold rows around one switch: time since it (s), voltage (V), current (mA)."""
 
     t: np.ndarray
     v: np.ndarray
@@ -66,7 +66,7 @@ class Around(NamedTuple):
 
 
 def find(rows: Columns, i_zero: float | None) -> CurrentSwitches:
-    """Return the switches of a record; reads it once, the current twice.
+    """Return the switches of a record, reading it once and its current twice.
 
     A current that fades, as while the voltage is held, is no switch.
     """
@@ -110,8 +110,8 @@ def _switched(
 ) -> np.ndarray:
     """Return row, currents and time of switches between the rows of a piece.
 
-    What is beside the first and the last change is in another piece, unless they are
-    the first and the last of the record.
+    The first and the last change need rows of another piece, unless they are the
+    first and the last of the record.
     """
     t, i, file = table
     if t.size < 2:
@@ -139,9 +139,9 @@ def _switched(
 def _means(
     table: np.ndarray, i_zero: float, told: np.ndarray, beside: np.ndarray
 ) -> np.ndarray:
-    """Tell before which rows there is one that holds a mean over a switch.
+    """Tell which rows are followed by one that holds a mean over a switch.
 
-    It lies between levels that are steady: a current that fades is none.
+    The mean lies between steady levels: a current that fades has none.
     """
     i = table[1]
     if i.size < 3:
@@ -164,7 +164,7 @@ def _steps(before: np.ndarray, after: np.ndarray, i_zero: float) -> np.ndarray:
 
 
 def _singles(table: np.ndarray, i_zero: float) -> np.ndarray:
-    """Return rows whose current is another one than that on both sides, alike."""
+    """Return rows whose current differs from equal currents on both sides."""
     i = table[1]
     if i.size < 3:
         return np.empty(0, np.int64)
@@ -176,18 +176,18 @@ def _singles(table: np.ndarray, i_zero: float) -> np.ndarray:
 def piece(
     rows: Columns, found: CurrentSwitches, switch: int, seconds: float
 ) -> tuple[Around, Around]:
-    """Return the rows before and after a switch, between the ones beside it.
+    """Return the rows before and after a switch, between the neighbouring switches.
 
     Parameters
     ----------
     rows
-        Of the record.
+        Columns of the record.
     found
-        Its switches.
+        Switches of the record.
     switch
-        Number of the one that is asked for, from 0.
+        Number of the switch, from 0.
     seconds
-        How far behind it rows are wanted; one more is given, and some in any case.
+        Time (s) after the switch; one row more is given, and always a few rows.
     """
     row, begun = int(found.row[switch]), float(found.time[switch])
     last = rows.arrays["current"].size - 1
@@ -202,7 +202,7 @@ def piece(
     first = at + int(found.skipped[switch])
     wanted = int(np.searchsorted(since[first:], seconds, "right")) + 1
     after = slice(first, first + max(wanted, _LEAST))
-    # A row without a voltage tells nothing.
+    # Leave out rows without a voltage.
     told = np.isfinite(v)
     before, behind = (
         Around(*(column[side][told[side]] for column in (since, v, i)))
@@ -212,7 +212,7 @@ def piece(
 
 
 def direction_of(current: np.ndarray, i_zero: float) -> np.ndarray:
-    """Return "charge", "discharge" or "rest"."""
+    """Return "charge", "discharge" or "rest" for each current."""
     words = np.where(current > 0, "charge", "discharge")
     return np.where(np.abs(current) <= i_zero, "rest", words).astype("U9")
 
@@ -220,7 +220,7 @@ def direction_of(current: np.ndarray, i_zero: float) -> np.ndarray:
 def coordinates(
     record: xr.Dataset, row: np.ndarray, dim: str, *, mass: float | None, formula: Any
 ) -> dict[str, Any]:
-    """Return where the cell stood at some rows: time, voltage, charge, temperature."""
+    """Return coordinates at given rows: time, voltage, charge, temperature."""
     at = record.isel(record=row)
     found: dict[str, Any] = {
         "test_time": (dim, in_units(at["test_time"], "s", caller="pulses").values,
@@ -246,7 +246,7 @@ def coordinates(
 
 
 def record_columns(record: xr.Dataset, *, caller: str) -> Columns:
-    """Return the columns of a record that switches are found in."""
+    """Return the columns of a record in which switches are searched."""
     rows = columns(record, caller=caller, clock=False)
     if rows.flags & {"backward_time", "time_scale", "overlap"}:
         raise DataError(

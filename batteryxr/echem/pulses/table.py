@@ -1,4 +1,4 @@
-"""Pulses, as of HPPC: a table of them, and what each tells."""
+"""Tabulate the current pulses of a record, such as those of an HPPC test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import CurrentSwitches
 
-#: The current before and after a pulse differ by less than this share of it.
+#: Largest relative difference of the currents before and after a pulse.
 _BACK = 0.1
 
 
@@ -39,8 +39,8 @@ def pulses(
 
     Reads once, the current twice, then the rows around the pulses.
 
-    A pulse is a current that lasts no longer than `window` and goes back to what it
-    was before: to rest, or to a current that it was laid on.
+    A pulse is a current that lasts no longer than `window` and then returns to the
+    value before it: to rest, or to a base current.
 
     Parameters
     ----------
@@ -58,18 +58,18 @@ def pulses(
     xarray.Dataset
         On ``pulse``: ``resistance`` (ohm, also on ``delay``) with
         ``resistance_error``, ``resistance_end`` (at the end of the pulse),
-        ``resistance_back`` (of the switch back, at 0), ``current`` (mA, of the pulse,
-        less what it was laid on), ``duration`` (s), ``charge`` (mA h, with that of
-        the current it was laid on), ``voltage_end``, ``switch_flag`` as of `resistance`
-        and the coordinates ``direction``, ``test_time``, ``time``, ``voltage``
-        (before), ``capacity_total``, ``temperature``, ``li_content``, as far as known.
+        ``resistance_back`` (at the switch back, at 0), ``current`` (mA, without the
+        base current), ``duration`` (s), ``charge`` (mA h, with the base current),
+        ``voltage_end`` and ``switch_flag`` as in `resistance`. Coordinates, as far as
+        known: ``direction``, ``test_time``, ``time``, ``voltage`` (before),
+        ``capacity_total``, ``temperature``, ``li_content``.
 
     Raises
     ------
     ArgumentError
         If an option is out of range.
     DimensionError, VariableError, UnitsError, DataError
-        If the record lacks something, or its times cannot be trusted.
+        If the record lacks something, or its times are unreliable.
 
     Examples
     --------
@@ -114,13 +114,13 @@ def pulses(
 
 
 def pairs(found: CurrentSwitches, window: float) -> np.ndarray:
-    """Return the switches at which a pulse begins; it ends at the next."""
+    """Return the switches at which a pulse begins; it ends at the next switch."""
     lasting = np.diff(found.time)
     size = np.abs(found.after - found.before)
     back = np.abs(found.after[1:] - found.before[:-1])
     pulse = (lasting <= window) & (back <= _BACK * size[:-1])
     first = np.flatnonzero(pulse)
-    # The pause between two pulses goes back to a pulse: it is none itself.
+    # The pause between two pulses looks like a pulse, but is none.
     rests = np.abs(found.after[first]) <= found.i_zero
     kept, last = [], -2
     for k, rest in zip(first.tolist(), rests.tolist(), strict=True):

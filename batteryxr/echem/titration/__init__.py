@@ -1,1 +1,1 @@
-"""Titration pulses."""
+"""Analyse titration pulses."""

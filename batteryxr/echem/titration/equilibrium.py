@@ -1,4 +1,4 @@
-"""Equilibrium hysteresis: the area between two titration curves."""
+"""Compute equilibrium hysteresis, the area between two titration curves."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def equilibrium_hysteresis(
 ) -> xr.Dataset:
     """Integrate the gap between the equilibrium curves of charge and discharge.
 
-    Reads once: both are results of `gitt`, a row per pulse.
+    Reads once. Both arguments are results of `gitt`, with one row per pulse.
 
     Parameters
     ----------
     result, other
-        Results of `gitt` on charge and on discharge; pulses of the other direction,
+        Results of `gitt` on charge and on discharge. Pulses of the other direction,
         and those without an equilibrium voltage, are left out. The equilibrium before
-        the first pulse counts as a point too.
+        the first pulse is also a point.
     axis
-        The common axis, a coordinate of both: ``"li_content"``, ``"capacity"`` or
-        ``"specific_capacity"``. Default: the first of these that both have; on
-        capacity the two must be counted from the same state of the cell.
+        Common axis, a coordinate of both: ``"li_content"``, ``"capacity"`` or
+        ``"specific_capacity"``. Default: the first of these that both have. On
+        capacity, both must be counted from the same state of the cell.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def equilibrium_hysteresis(
     ArgumentError
         If the axis is missing.
     DataError
-        If the two do not overlap on it, or have too few pulses.
+        If the curves do not overlap on the axis, or have too few pulses.
     DimensionError
         If an argument is not a result of `gitt`.
     """
@@ -75,7 +75,7 @@ def equilibrium_hysteresis(
     integral = _trapezoid_weights(x)
     gap = upper - lower
     area = float(integral @ gap)
-    # How smooth curves through the same points would differ from straight lines.
+    # Difference between smooth curves through the points and straight lines.
     bend = float(integral @ (_smooth(up, x) - _smooth(down, x) - gap))
     shifts = [
         float(integral @ (np.gradient(y, x) * np.interp(x, c.x, c.x_error)))
@@ -148,7 +148,7 @@ def _curve(data: xr.Dataset, direction: str, axis: str) -> _OpenCircuit:
     x, passed, charge = (column(k) for k in (axis, "capacity", "charge"))
     per_charge = (x[-1] - x[0]) / (passed[-1] - passed[0])
     x = np.concatenate([[x[0] - per_charge * charge[0]], x])
-    # The switching of every pulse is misjudged alike: these errors add up.
+    # The switching error is the same for every pulse, so these errors add up.
     x_error = np.abs(per_charge) * np.cumsum(column("charge_error"))
     y, error = (
         with_start("equilibrium_voltage"),
@@ -167,7 +167,7 @@ def _smooth(curve: _OpenCircuit, at: np.ndarray) -> np.ndarray:
 
 
 def _overlap_grid(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return all points of two sorted axes inside their overlap, its ends included."""
+    """Return all points of two sorted axes in their overlap, with its ends."""
     low, high = max(a[0], b[0]), min(a[-1], b[-1])
     if not low < high:
         return np.empty(0)

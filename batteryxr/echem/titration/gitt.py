@@ -1,4 +1,4 @@
-"""Intermittent titration: equilibrium, overpotentials and diffusion, pulse by pulse."""
+"""Analyse intermittent titration: equilibrium, overpotential and diffusion."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def gitt(
 ) -> xr.Dataset:
     """Analyse a galvanostatic intermittent titration, pulse by pulse.
 
-    Reads once; reads `current` once more where `i_zero` is not given. Memory is a
-    block, and a pulse with its rest.
+    Reads once; reads `current` once more if `i_zero` is not given. Memory is one
+    block, and one pulse with its rest.
 
     Parameters
     ----------
@@ -83,64 +83,63 @@ def gitt(
         and the coordinate `test_time`. Pulses of both directions may alternate.
     method
         ``FiniteLength()`` fits pulse and rest together with the exact solution of
-        diffusion in a particle: time constant, resistance, and the equilibrium that
-        a rest of any length tends to. ``WeppnerHuggins()`` takes the ratio of the
-        steady to the transient slope, which holds for pulses much shorter than the
-        time constant; its equilibrium is the last voltage of the rest.
+        diffusion in a particle. It gives time constant, resistance, and the
+        equilibrium that a rest of any length tends to. ``WeppnerHuggins()`` takes the
+        ratio of the steady to the transient slope, valid for pulses much shorter than
+        the time constant. Its equilibrium is the last voltage of the rest.
     geometry
         ``"sphere"`` (L is the radius) or ``"planar"`` (one side of a slab, L is its
         thickness).
     radius
-        L in nm; adds `diffusion_coefficient`. Without it 1/tau = D/L² stands alone.
+        L in nm; adds `diffusion_coefficient`. Without it only 1/tau = D/L² is given.
     mass
         Active mass in mg; adds the coordinate `specific_capacity`.
     formula
-        The active material as weighed; with `mass` it adds the coordinate
-        `li_content`. ``Lithiation(formula, x0=0.95)`` tells the content where the
-        record starts.
+        Active material as weighed; with `mass` it adds the coordinate `li_content`.
+        ``Lithiation(formula, x0=0.95)`` sets the content at the start of the record.
     window
         Start and end, in s after the pulse begins, of the line along the square root
-        of time from which `ir_drop_sqrt` and the Weppner-Huggins transient are taken;
-        an end of None is that of the pulse. Rows nearer to a switch than the start
-        are not fitted at all: there the double layer and charge transfer still
-        settle, and count as resistance.
+        of time. It gives `ir_drop_sqrt` and the Weppner-Huggins transient; an end of
+        None is the end of the pulse. Rows closer to a switch than the start are not
+        fitted: there the double layer and charge transfer still settle, and count as
+        resistance.
     i_zero
         Magnitude of current (mA) below which a row is at rest. Default: 1/1000 of the
         largest.
     settled
-        A rest that ends further than this (V) from its equilibrium is flagged.
+        Distance (V) from equilibrium at the end of a rest above which it is flagged.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a progress bar: True, False, or None for interactive sessions only.
 
     Returns
     -------
     xarray.Dataset
         On ``pulse``. `overpotential` = `end_voltage` - `equilibrium_voltage` =
         `overpotential_ir` + `overpotential_diffusion`, all negative on discharge.
-        Errors are one standard deviation, widened where the residuals follow one
-        another and where a higher degree would shift the value. `flag` is 0 where
-        all is well; its bits are named in ``flag_meanings``. ``attrs`` keep the
-        settings, for `pulse_fit`.
+        Errors are one standard deviation, widened where residuals are correlated and
+        where a higher degree would shift the value. `flag` is 0 for a good pulse; its
+        bits are named in ``flag_meanings``. ``attrs`` hold the settings, for
+        `pulse_fit`.
 
     Raises
     ------
     ArgumentError
-        If an argument is unusable.
+        If an argument is invalid.
     DataError
-        If there is no pulse or no rest in the record, or its time steps back.
+        If the record has no pulse or no rest, or its time steps back.
 
     Notes
     -----
-    Finite length: the content at the surface follows from all pulses by superposition
+    Finite length: the surface content follows from all pulses by superposition
     (Crank, The Mathematics of Diffusion, 1975); the voltage is a polynomial in it,
     plus I R. Weppner & Huggins, J. Electrochem. Soc. 124, 1569 (1977):
     1/tau = (4/pi) [(dE/dt) / (dE/d sqrt t)]², for a sphere 1/9 of it.
 
-    The capacity that `capacity`, `specific_capacity` and `li_content` count is that
-    passed by pulses since the record's start, after each pulse. Pulse and rest end
-    where `file` changes. A cycler writes a row when it switches the current off; where
-    that one is missing, the finite-length fit tells when it ended, and `duration` and
-    `charge` reach that far.
+    The coordinates `capacity`, `specific_capacity` and `li_content` count the charge
+    of the pulses since the record's start, after each pulse. Pulse and rest end where
+    `file` changes. A cycler writes a row when it switches the current off. If that
+    row is missing, the finite-length fit finds the end, which also sets `duration`
+    and `charge`.
     """
     tmin, tmax = window
     if tmax is not None and not tmax > tmin:
@@ -189,7 +188,7 @@ def _row(
     tmin: float,
     tmax: float | None,
 ) -> dict[str, Any]:
-    """Return what is found in one pulse."""
+    """Return the results of one pulse."""
     from batteryxr.echem.kernels import relaxation, titration
 
     row = titration.measured(pulse, tmin=tmin, tmax=tmax)
@@ -207,7 +206,7 @@ def _completed(
     settled: float,
     radius: float | None,
 ) -> dict[str, np.ndarray]:
-    """Return what follows from all pulses together."""
+    """Return the results that need all pulses."""
     from batteryxr.echem.kernels import titration
 
     more: dict[str, np.ndarray] = {}
@@ -217,7 +216,7 @@ def _completed(
 
 
 def _refuse(found: list[dict[str, Any]], rows: Columns, i_zero: float | None) -> None:
-    """Raise where there is no pulse, or none has a rest."""
+    """Raise if there is no pulse, or no pulse has a rest."""
     largest = largest_current(rows)
     if found:
         currents = sorted({float(f"{row['current']:.3g}") for row in found})

@@ -1,4 +1,4 @@
-"""Ways to analyse the pulses of a titration, with their options."""
+"""Define the methods of analysing titration pulses, with their options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FiniteLength:
     degree
         Degree of the equilibrium curve within one pulse, 1 to 6.
     memory
-        Number of earlier pulses whose relaxation still goes on under this one.
+        Number of earlier pulses whose relaxation is included.
 
     Raises
     ------
@@ -43,12 +43,12 @@ class FiniteLength:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[Any, Any]) -> FiniteLength:
-        """Return the options that a result of `gitt` carries.
+        """Return the options stored with a result of `gitt`.
 
         Raises
         ------
         DataError
-            If it is the result of another method, or none of `gitt`.
+            If the result is of another method, or not of `gitt`.
         """
         if attrs.get("method") != "finite-length" or "memory" not in attrs:
             raise DataError(
@@ -63,14 +63,14 @@ class FiniteLength:
 @replayable
 @dataclass(frozen=True)
 class WeppnerHuggins:
-    """Take time constants from the ratio of the steady to the transient slope.
+    """Compute time constants from the ratio of the steady to the transient slope.
 
     Parameters
     ----------
     steady
-        Where the steady slope comes from: ``"rest"``, the last voltages of the rests
-        before and after; or ``"gradient"``, central differences of the first voltages
-        of successive pulses over pulse time.
+        Source of the steady slope. ``"rest"``: the last voltages of the rests before
+        and after. ``"gradient"``: central differences of the first voltages of
+        successive pulses over pulse time.
 
     Raises
     ------

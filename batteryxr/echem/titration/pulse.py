@@ -1,4 +1,4 @@
-"""One pulse of a titration beside its fit."""
+"""Return one pulse of a titration with its fit."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from batteryxr.echem.titration.method import FiniteLength
 def pulse_fit(
     record: xr.Dataset, *, result: Annotated[xr.Dataset, OwnLabels()], pulse: int
 ) -> xr.Dataset:
-    """Return the rows of one pulse and its rest beside the curve fitted to them.
+    """Return the rows of one pulse and its rest with the fitted curve.
 
     Reads once, up to that pulse.
 
     Parameters
     ----------
     record
-        The record that `gitt` analysed.
+        Record that `gitt` analysed.
     result
-        What ``gitt(method=FiniteLength())`` returned for it.
+        Result of ``gitt(method=FiniteLength())`` for it.
     pulse
         Number of the pulse, from 1.
 
     Returns
     -------
     xarray.Dataset
-        On ``record``, the rows that were fitted (averaged where they lie dense), with
-        `step_time` after the current went on: `voltage`, `fitted_voltage`,
-        `voltage_residual` and `rows`, the number averaged in each.
+        On ``record``, the fitted rows (averaged where they are dense), with
+        `step_time` since the current was switched on: `voltage`, `fitted_voltage`,
+        `voltage_residual` and `rows`, the number of rows averaged.
 
     Raises
     ------

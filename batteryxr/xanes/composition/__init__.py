@@ -1,1 +1,1 @@
-"""Compositions from spectra."""
+"""Compute compositions from spectra."""

@@ -1,4 +1,4 @@
-"""Spectra as sums of standards."""
+"""Fit spectra as sums of standards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Standards = xr.DataArray | Mapping[str, xr.DataArray]
 
-#: What is not normalised, and need not sum to one.
+#: Names of spectra that are not normalised, and need not sum to one.
 _OF_THICKNESS = ("absorption", "optical_density")
 #: Bits of the variable `flag`.
 _FLAGS = {1: "no_data", 2: "sum_not_one", 4: "energy_shifted", 8: "shift_at_limit"}
@@ -59,46 +59,46 @@ def lcf(
     Parameters
     ----------
     spectra
-        Spectra along `energy`, in any other dimensions, prepared as the standards
-        were (normalised or flattened).
+        Spectra along `energy`, in any other dimensions, prepared like the standards
+        (normalised or flattened).
     standards
         Spectra by name, or along the dimension `standard`; interpolated (cubic) to
-        the energies of `spectra` where theirs differ.
+        the energies of `spectra` if these differ.
     window
-        Energies to fit, in eV; by default all.
+        Energies to fit, in eV; default: all.
     non_negative
         Weights are not below zero.
     closure
         Weights sum to one. A poor standard then distorts the others: compare the two
         R factors.
     baseline
-        Degree of a polynomial, 0 or 1, that is added with free sign and outside the
-        sum; None adds none.
+        Degree of an added polynomial, 0 or 1, with free sign and outside the sum;
+        None: no polynomial.
     max_shift
         Largest energy shift of each standard in eV, fitted with the weights (some ten
-        milliseconds for each spectrum); 0 leaves them where they are. Energies so near
-        to an end of a standard are then left out.
+        milliseconds for each spectrum); 0: no shift. Energies this close to an end of
+        a standard are then left out.
     shared
-        All standards are shifted alike: the spectrum was measured on another scale.
+        Whether all standards have the same shift: the spectrum has another scale.
     errors
         Noise of the standards, a standard deviation for all or by name; 0 for exact
-        ones. By default from how their values fit to those at neighbouring energies.
+        ones. Default: from the deviation of their values from neighbouring energies.
 
     Returns
     -------
     xarray.Dataset
-        `weight` and `weight_error` along `standard`: one standard deviation, as if no
-        weight were held at zero, from the residuals, with their correlation over
-        energies and what the noise of the standards does. `weight_sum`, `chi2` (sum of
-        squared residuals), `residual_sd`, `r_factor_free` and `r_factor_sum_to_one`:
-        sum (y - fit)² / sum y² without and with that constraint; `n_independent`: so
-        many energies tell something of their own. `energy_shift` (added to the
-        energies of a standard) and its error with `max_shift`; `background` along
-        `order` where asked for. `flag` (1: no data, 2: the weights sum to less than
-        0.9 or more than 1.1 and the spectra are no plain absorption, 4: the residual
-        is that of a shift of energies, and errors reach to what weights would be with
-        it, 8: a shift ended at `max_shift`; the weights' errors are then as if it were
-        free, and may still be too small).
+        `weight` and `weight_error` along `standard`. The error is one standard
+        deviation from the residuals, as if no weight were held at zero; it includes
+        their correlation over energies and the noise of the standards. `weight_sum`,
+        `chi2` (sum of squared residuals), `residual_sd`, `r_factor_free` and
+        `r_factor_sum_to_one`: sum (y - fit)² / sum y² without and with that
+        constraint. `n_independent`: number of independent values among the energies.
+        With `max_shift`, `energy_shift` (added to the energies of a standard) and its
+        error; with `baseline`, `background` along `order`. `flag` (1: no data; 2: the
+        weights sum to less than 0.9 or more than 1.1, unless the spectra are plain
+        absorption; 4: the residual looks like an energy shift, and errors reach to the
+        weights with it; 8: a shift ended at `max_shift`, and the weights' errors, as
+        if it were free, may be too small).
 
     Raises
     ------
@@ -130,7 +130,7 @@ def lcf(
     design = _design(x, matrix, noise, baseline, non_negative, closure)
     moving = (*movable(items, x), float(max_shift), shared) if max_shift else None
     parts = _apply(array, design, moving)
-    if array.name in _OF_THICKNESS:  # the sum is then how thick a pixel is
+    if array.name in _OF_THICKNESS:  # the sum is then the thickness of a pixel
         parts["flag"] = parts["flag"] & np.uint8(255 - 2)
     result = _labelled(parts, names, bool(max_shift))
     result = inherit(result, array, window=[float(x[0]), float(x[-1])])
@@ -159,7 +159,7 @@ def _design(
     non_negative: bool,
     closure: bool,
 ) -> Design:
-    """Return what spectra are fitted by, checked to be solvable."""
+    """Return the design of a fit, checked to be solvable."""
     from batteryxr.xanes.kernels.combining.fixed import Design
 
     scaled = (x - x.mean()) / (0.5 * np.ptp(x))
@@ -247,7 +247,7 @@ def _labelled(
 
 
 def _warn(flag: xr.DataArray) -> None:
-    """Warn of sums that are not one, and of energies that seem to be shifted."""
+    """Warn of sums that are not one, and of energies that seem shifted."""
     mends = {
         2: "have weights that sum to less than 0.9 or more than 1.1: normalise spectra "
         "and standards alike, or look for a standard that is missing",

@@ -1,4 +1,4 @@
-"""How many spectra span a series, and which can be among them."""
+"""Find how many spectra span a series, and test candidates for them."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ def pca(
     ----------
     data
         Spectra along `energy`, in any other dimensions. Spectra with a missing value
-        are left out, and get scores of NaN.
+        are left out, and get NaN scores.
     n_components
-        How many to return; by default as many as Malinowski's indicator function
-        finds, at most 10 (noise that is alike at neighbouring energies misleads it).
+        Number of components; default: from Malinowski's indicator function, at most
+        10 (noise that is correlated between energies misleads it).
     window
-        Energies to use, in eV; by default all.
+        Energies to use, in eV; default: all.
     centre
-        Take the mean spectrum off first.
+        Whether to subtract the mean spectrum first.
 
     Returns
     -------
     xarray.Dataset
         `components` (component, energy), orthonormal; `scores` (component, ...);
         `explained_variance` and `explained_variance_ratio` (component); `mean`
-        (energy), zero if not taken off; and for every possible component along
-        `eigenvalue_number`, or the first 20 of more than 300: `eigenvalue` and
-        `indicator` (its minimum tells how many components are not noise).
+        (energy), zero if not subtracted. For every possible component along
+        `eigenvalue_number` (the first 20 of more than 300): `eigenvalue` and
+        `indicator`, whose minimum gives the number of components above noise.
 
     Raises
     ------
     ArgumentError
-        If too many components are asked for.
+        If `n_components` is too large.
     DataError
         If there are fewer than two whole spectra.
     """
@@ -87,16 +87,16 @@ def target_transform(
     Parameters
     ----------
     result
-        A result of `pca`.
+        Result of `pca`.
     standards
-        Spectra by name, or along the dimension `standard`: what may be in the mixture.
+        Candidate spectra by name, or along the dimension `standard`.
 
     Returns
     -------
     xarray.Dataset
-        `transformed` (standard, energy): each standard as the components give it;
-        `r_factor`, sum (standard - transformed)² / sum standard²: small for one that
-        is there.
+        `transformed` (standard, energy): each standard as a sum of components;
+        `r_factor`, sum (standard - transformed)² / sum standard²: small for a
+        standard that is present.
 
     Raises
     ------

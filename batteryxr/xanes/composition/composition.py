@@ -1,6 +1,6 @@
-"""From maps to composition: absorber atoms, electrons, and their ratio.
+"""Compute composition from maps: absorber atoms, electrons, and their ratio.
 
-Equations 2 to 4 of Uematsu et al., PCCP 25, 3867 (2023).
+The equations are 2 to 4 of Uematsu et al., PCCP 25, 3867 (2023).
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ def projected_density(
     Parameters
     ----------
     maps
-        The edge jump, or a Dataset with `edge_jump` (and `edge_jump_error`).
+        Edge jump, or a Dataset with `edge_jump` (and `edge_jump_error`).
     element, edge
-        The absorber, as in "V" and "K".
+        Absorbing element and its edge, such as "V" and "K".
     energy
-        Energy of λ in eV; by default the tabulated edge.
+        Energy of λ in eV; default: the tabulated edge.
     delta_f2
-        Jump of f'' across the edge, in electrons; by default from `table`.
+        Jump of f'' across the edge, in electrons; default: from `table`.
     table
-        "chantler" (xraydb). 3.53 for V is what Henke's gives; pass it as `delta_f2`.
+        "chantler" (xraydb). Henke's table gives 3.53 for V; pass it as `delta_f2`.
     errors
-        Standard deviation of the jump, where `maps` does not carry it.
+        Standard deviation of the jump, if `maps` does not hold it.
 
     Returns
     -------
@@ -114,13 +114,13 @@ def effective_electrons(
     Parameters
     ----------
     stack
-        Phase in rad, zero in vacuum, or a Dataset with `phase` (and `phase_error`).
-        A map at one energy, or a spectrum or stack along `energy`.
+        Phase in rad, zero in vacuum, or a Dataset with `phase` (and `phase_error`). It
+        is a map at one energy, or a spectrum or stack along `energy`.
     energy
-        Photon energy in eV where `stack` has no coordinate `energy`.
+        Photon energy in eV, if `stack` has no coordinate `energy`.
     errors
-        Standard deviation of the phase, where `stack` does not carry it. An offset of
-        the vacuum adds to all pixels alike, and weighs most where the sample is thin.
+        Standard deviation of the phase, if `stack` does not hold it. An offset of the
+        vacuum is the same for all pixels, and matters most where the sample is thin.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def effective_electrons(
     DimensionError
         If the energy is neither a coordinate nor given.
     UnitsError
-        If the phase is not in rad, or what converts to it.
+        If the phase is not in rad, or in convertible units.
     """
     phase, deviation = _with_error(stack, "phase", errors)
     scale = float(
@@ -180,29 +180,29 @@ def electron_ratio(
     density: xr.Dataset | xr.DataArray,
     threshold: NonNegative = 0.0,
 ) -> xr.Dataset:
-    """Return effective electrons per absorber atom: the composition.
+    """Return effective electrons per absorber atom, which depend on composition.
 
     *Lazy*.
 
     Parameters
     ----------
     maps
-        A result of `effective_electrons`: a map, or one along `energy`.
+        Result of `effective_electrons`: a map, or one along `energy`.
     density
-        A result of `projected_density`.
+        Result of `projected_density`.
     threshold
-        Densities, in m-2, that are not above this give NaN.
+        Density, in m-2, up to which the result is NaN.
 
     Returns
     -------
     xarray.Dataset
-        `electron_ratio` and `electron_ratio_error`: both errors propagated as
+        `electron_ratio` and `electron_ratio_error`, with both errors propagated as
         independent. Compare with `theoretical_ratio`.
 
     Raises
     ------
     VariableError
-        If the Datasets do not hold what they should.
+        If a Dataset lacks its variable.
     """
     electrons, d_electrons = _with_error(maps, "effective_electrons", None)
     atoms, d_atoms = _with_error(density, "projected_density", None)
@@ -229,26 +229,26 @@ def theoretical_ratio(
 ) -> xr.DataArray:
     """Return the effective electrons per absorber atom of a compound.
 
-    Σ N_j (Z_j + f'_j) / N_absorber.
+    The ratio is Σ N_j (Z_j + f'_j) / N_absorber.
 
     Parameters
     ----------
     formula
-        Such as "LiVO2" or "Li10/7V6/7O2", or atoms by element.
+        Formula such as "LiVO2" or "Li10/7V6/7O2", or atoms by element.
     element
-        The absorber: the element of the edge.
+        Absorber: the element of the edge.
     energy
         Photon energy in eV, one or many. Near the edge f' changes by electrons.
     f_prime
-        f' by element, for those that shall not come from the table.
+        f' by element, for elements not taken from the table.
     table
         "chantler" (xraydb).
 
     Returns
     -------
     xarray.DataArray
-        The ratio, along `energy` where there are many. Attributes hold `table` and
-        the f' that were given.
+        Ratio, along `energy` if there are many. Attributes hold `table` and the given
+        f'.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""f' and f'' of the absorber from absorption, and whether the phase agrees."""
+"""Compute f' and f'' of the absorber from absorption, and compare with the phase."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scattering_factors(
 ) -> xr.Dataset:
     """Return f' and f'' of the absorber from measured absorption.
 
-    The absorption is matched to the table away from the edge; the difference to the
+    The absorption is matched to the table away from the edge. Its difference from the
     table goes through the Kramers-Kronig integral and is added to the table's f'
     (Cross et al., PRB 58, 11215 (1998)). *Lazy*.
 
@@ -45,11 +45,11 @@ def scattering_factors(
     spectra
         Absorption along `energy`, in any other dimensions and on any scale.
     element, edge
-        The absorber.
+        Absorbing element and its edge.
     pre, post
         Energies in eV below and above the edge where the table holds.
     degree
-        Degree of the polynomial that all else absorbs.
+        Degree of the polynomial for all other absorption.
     table
         "chantler" (xraydb).
 
@@ -57,7 +57,7 @@ def scattering_factors(
     -------
     xarray.Dataset
         `f1` (f', in electrons per atom) and `f2` (f'') along `energy`, and
-        `projected_density` (m-2): the atoms per area if `spectra` is μt. NaN where the
+        `projected_density` (m-2), the atoms per area if `spectra` is μt. NaN where the
         absorption has a gap, or no jump.
 
     Raises
@@ -105,7 +105,7 @@ def kramers_kronig_misfit(
     degree: Whole = 1,
     table: str = "chantler",
 ) -> xr.Dataset:
-    """Compare the phase of each pixel with what its absorption demands.
+    """Compare the phase of each pixel with that expected from its absorption.
 
     *Lazy*.
 
@@ -116,21 +116,21 @@ def kramers_kronig_misfit(
     phase
         Phase in rad on the same axes.
     element, edge, pre, post, degree, table
-        As in `scattering_factors`. The polynomial also takes up what the other
-        elements and an offset of the vacuum add to the phase.
+        As in `scattering_factors`. The polynomial also includes the phase of the other
+        elements and an offset of the vacuum.
 
     Returns
     -------
     xarray.Dataset
         `kk_misfit`: root mean square difference in electrons per absorber atom;
-        `kk_slope`: swing of f' in the phase over that from the absorption, 1 where
-        they agree (2 or 1/2 betrays |T| taken for |T|²); `kk_residual` along
+        `kk_slope`: change of f' in the phase over that from the absorption, 1 if they
+        agree (2 or 1/2 shows that |T| was taken for |T|²); `kk_residual` along
         `energy`.
 
     Raises
     ------
     DataError
-        If there is no phase.
+        If the phase is missing.
     """
     if phase is None:
         if not isinstance(spectra, xr.Dataset) or "phase" not in spectra:
@@ -171,7 +171,7 @@ def kramers_kronig_misfit(
 
 
 class _Absorber(NamedTuple):
-    """An edge, and the table that knows its scattering factors."""
+    """Name an edge, and the table of its scattering factors."""
 
     element: str
     edge: str
@@ -184,7 +184,7 @@ class _Absorber(NamedTuple):
 def _reference(
     x: np.ndarray, absorber: _Absorber, windows: tuple[Range, Range], degree: int
 ) -> Reference:
-    """Return what the table and the optics say at these energies.
+    """Return the tabulated and optical data at these energies.
 
     `windows` lie before and after the edge.
     """
@@ -199,7 +199,7 @@ def _reference(
             "degree", degree, f"fewer than the {before.sum() + after.sum()} energies"
         )
     position = absorber.position()
-    # Both sides weigh alike, however densely they were measured.
+    # Both sides get equal weight, however densely they were measured.
     weight = before / np.sqrt(before.sum()) + after / np.sqrt(after.sum())
     scaled = (x - position) / max(abs(x[0] - position), abs(x[-1] - position))
     return Reference(

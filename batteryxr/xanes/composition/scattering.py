@@ -1,4 +1,4 @@
-"""Scattering factors, formulas and wavelengths: from named tables or the user."""
+"""Look up scattering factors, edges and wavelengths in named tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.xray import HC
 
-#: Energies beside an edge over which f'' is extrapolated to it, in eV from the edge.
+#: Distances (eV) from an edge between which f'' is extrapolated to it.
 _NEAR, _FAR = 20.0, 200.0
 _TABLES = ("chantler",)
 
@@ -43,7 +43,7 @@ def edge_position(element: str, edge: str) -> float:
 def f_prime(element: str, energy: float | np.ndarray, table: str) -> np.ndarray:
     """Return f' (electrons) at energies in eV.
 
-    Each energy is looked up alone: the table's spline depends on its neighbours.
+    Each energy is looked up alone, since the table's spline depends on neighbours.
     """
     _known(table)
     values = [_chantler(element, float(e), "f1") for e in np.ravel(energy)]
@@ -66,14 +66,14 @@ def _chantler(element: str, energy: float, column: str) -> float:
 
 
 def electrons(element: str) -> int:
-    """Return the electrons of a neutral atom, f0 in the forward direction."""
+    """Return the number of electrons of a neutral atom, f0 in the forward direction."""
     import xraydb
 
     return int(xraydb.atomic_number(element))
 
 
 def f_double_prime_jump(element: str, edge: str, table: str) -> float:
-    """Return the jump of f'' at an edge, from both sides by a power law."""
+    """Return the jump of f'' at an edge, from power laws on both sides."""
     position = edge_position(element, edge)
     sides = []
     for sign in (1.0, -1.0):

@@ -1,4 +1,4 @@
-"""Standards by name, on the energies of the data."""
+"""Prepare standards by name, on the energies of the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batteryxr.xanes.spectra import as_spectra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What a Dataset is searched for, in this order.
+#: Names searched in a Dataset, in this order.
 NAMES = ("flattened", "normalised", "absorption", "optical_density")
 
 
@@ -25,7 +25,7 @@ def by_name(
     Raises
     ------
     ArgumentError
-        If there is none.
+        If no standard is given.
     """
     if isinstance(standards, xr.DataArray):
         whole = as_spectra(standards, caller="standards")
@@ -59,7 +59,7 @@ def on_grid(
 def reached(
     x: np.ndarray, items: Mapping[str, xr.DataArray], most: float
 ) -> np.ndarray:
-    """Return which energies all standards have, however they are shifted.
+    """Return which energies all standards cover, however they are shifted.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def reached(
 
 
 def own_noise(items: Mapping[str, xr.DataArray]) -> np.ndarray:
-    """Return the noise of each standard, from how its values fit to those beside."""
+    """Return the noise of each standard, from deviations from neighbouring values."""
     from batteryxr.xanes.kernels.edge_energy import noise_of
 
     found = []
@@ -93,7 +93,7 @@ def own_noise(items: Mapping[str, xr.DataArray]) -> np.ndarray:
 def movable(
     items: Mapping[str, xr.DataArray], x: np.ndarray
 ) -> tuple[list[Any], list[Any]]:
-    """Return functions of energy: each standard, and its slope."""
+    """Return two lists of functions of energy: the standards, and their slopes."""
     splines = [_spline(name, item, x) for name, item in items.items()]
     return splines, [spline.derivative() for spline in splines]
 

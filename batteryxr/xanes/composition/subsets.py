@@ -1,4 +1,4 @@
-"""Which standards a spectrum needs: all subsets fitted, and held against the best."""
+"""Fit spectra by all subsets of standards, and compare them with the best."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Count, NonNegative
     from batteryxr.xanes.spectra import Range
 
-#: Most subsets that are fitted, and confidence from which one is worse than the best.
+#: Largest number of subsets, and confidence from which one is worse than the best.
 _MOST, _WORSE = 5000, 0.95
 _KEPT = ("weight", "weight_error", "energy_shift", "energy_shift_error")
 
@@ -48,18 +48,18 @@ def lcf_subsets(
 ) -> xr.Dataset:
     """Fit spectra by every subset of standards, and test which are as good as the best.
 
-    *Reads once*; spectra are held in memory: take a few, or the mean of regions.
+    *Reads once*; spectra are held in memory: use a few, or the mean of regions.
 
     Parameters
     ----------
     spectra
-        A spectrum along `energy`, or some that are to hold the same standards.
+        A spectrum along `energy`, or several that contain the same standards.
     standards
         Spectra by name, or along the dimension `standard`.
     n_components
-        Largest number of standards at a time; by default four, or all that there are.
+        Largest number of standards at a time; default: four, or all if fewer.
     n_best
-        How many subsets to return, and the smallest that is as good.
+        Number of subsets to return; the smallest good one is always included.
     window, non_negative, closure, baseline, max_shift, shared, errors
         As in `lcf`.
 
@@ -67,19 +67,19 @@ def lcf_subsets(
     -------
     xarray.Dataset
         Along `subset`, the best first: `weight` and `weight_error` (and
-        `energy_shift`) along `standard`, NaN where it is left out; `n_standards`;
+        `energy_shift`) along `standard`, NaN for those left out; `n_standards`;
         `chi2` and `r_factor` over all spectra; `confidence` that the best fit is
         better than this one, and not by chance (W. C. Hamilton, Acta Cryst. 18, 502
-        (1965), with as many values as the residuals show to be independent). Below
-        0.95 nobody can tell: the attribute `smallest` names the subset of the fewest
-        standards among those.
+        (1965), with the number of independent values from the residuals). Below 0.95
+        subsets are equally good: the attribute `smallest` names the one with the
+        fewest standards among them.
 
     Raises
     ------
     ArgumentError
         If there are more than 5000 subsets.
     DataError
-        If the spectra hold nothing.
+        If the spectra hold no data.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def lcf_subsets(
         for size in range(1, most + 1)
         for chosen in itertools.combinations(items, size)
     ]
-    with warnings.catch_warnings():  # most subsets fit badly, as they should
+    with warnings.catch_warnings():  # most subsets fit badly, as expected
         warnings.simplefilter("ignore", DataQualityWarning)
         fits = [
             lcf(
@@ -144,12 +144,12 @@ def _ranked(
     names: list[str],
     tied: tuple[int, bool],
 ) -> xr.Dataset:
-    """Put fits side by side, the best first, and test the others against it."""
+    """Combine fits, the best first, and test the others against it."""
     each = np.stack([np.ravel(fit.chi2.values) for fit in fits])
     told = np.isfinite(each).any(axis=0)
     if not told.any():
         raise DataError("spectra", "they hold nothing to fit", "Look at them first.")
-    # What only smaller subsets could be fitted to is no gain of the larger.
+    # Spectra that only smaller subsets could fit are no gain of the larger.
     chi2 = np.where(np.isfinite(each), each, np.inf)[:, told].sum(axis=1)
     order = np.argsort(chi2, kind="stable")
     best = fits[order[0]]
@@ -189,7 +189,7 @@ def _ranked(
 
 
 def _parameters(fit: xr.Dataset, closed: int, shared: bool) -> int:
-    """Return how many values were fitted to each spectrum."""
+    """Return the number of parameters fitted to each spectrum."""
     each = fit.sizes["standard"] + fit.sizes.get("order", 0) + closed
     if "energy_shift" in fit:
         each += 1 if shared else fit.sizes["standard"]
@@ -197,7 +197,7 @@ def _parameters(fit: xr.Dataset, closed: int, shared: bool) -> int:
 
 
 def _confidence(ratio: float, left: float, more: int) -> float:
-    """Return how sure it is that a fit is better than one of a larger sum of squares.
+    """Return the confidence that a fit is better than one with more squares.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def _confidence(ratio: float, left: float, more: int) -> float:
     left
         Independent values less parameters of the better fit.
     more
-        Parameters that it has more; one counts where it has no more.
+        Additional parameters of the better fit, at least one.
     """
     from scipy.special import betainc
 

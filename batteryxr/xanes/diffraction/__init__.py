@@ -1,1 +1,1 @@
-"""Diffraction of powders: axes, reflections, lattices, sizes, intensities."""
+"""Analyse powder diffraction: axes, reflections, lattices, sizes, intensities."""

@@ -1,4 +1,4 @@
-"""Lattices by crystal system: their reflections, and their parameters."""
+"""Define lattices by crystal system: their reflections, and their parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ System = Literal[
     "cubic", "tetragonal", "hexagonal", "orthorhombic", "monoclinic", "triclinic"
 ]
 Centring = Literal["P", "I", "F", "A", "B", "C", "R"]
-#: What 1/d2 is a sum of: coefficients of the reciprocal metric, by system.
+#: Terms of 1/d2 by system: factors of the coefficients of the reciprocal metric.
 _FORMS = {
     "cubic": lambda h, k, ell: [h * h + k * k + ell * ell],
     "tetragonal": lambda h, k, ell: [h * h + k * k, ell * ell],
@@ -30,7 +30,7 @@ _FORMS = {
         *(2 * k * ell, 2 * h * ell, 2 * h * k),
     ],
 }
-#: Which parameters each system leaves free.
+#: Free parameters of each system.
 FREE = {
     "cubic": ("a",),
     "tetragonal": ("a", "c"),
@@ -48,14 +48,14 @@ CENTRED = {
     "C": lambda h, k, ell: (h + k) % 2 == 0,
     "R": lambda h, k, ell: (-h + k + ell) % 3 == 0,
 }
-#: Lengths and angles that differ by less are equal.
+#: Relative difference below which lengths and angles are equal.
 _EQUAL = 1e-4
 
 
 @replayable
 @dataclass(frozen=True)
 class Cell:
-    """A lattice without atoms: what reflections are named and looked for by.
+    """Define a lattice without atoms, to name and find reflections.
 
     Parameters
     ----------
@@ -63,16 +63,16 @@ class Cell:
         "cubic", "tetragonal", "hexagonal" (trigonal too, on hexagonal axes),
         "orthorhombic", "monoclinic" (unique axis b) or "triclinic".
     a, b, c
-        Lengths in Angstrom; `b` and `c` are left out where the system makes them `a`.
+        Lengths in Angstrom; leave out `b` and `c` if the system makes them `a`.
     alpha, beta, gamma
-        Angles in degrees; 120 for `gamma` of a hexagonal lattice is known.
+        Angles in degrees; `gamma` of a hexagonal lattice is always 120.
     centring
         "P", "I", "F", "A", "B", "C", or "R" on hexagonal axes.
 
     Raises
     ------
     ArgumentError
-        If lengths or angles are none of the system's.
+        If lengths or angles do not fit the system.
     """
 
     system: System
@@ -117,20 +117,20 @@ class Cell:
 
 
 class Reflections(NamedTuple):
-    """Reflections of one phase, those at one place only once.
+    """Hold the reflections of one phase, coinciding ones only once.
 
     Attributes
     ----------
     hkl : (n, 3) int
-        One of each family.
+        One reflection of each family.
     form : (n, free) float
-        1/d2 per coefficient of the reciprocal metric.
+        Derivative of 1/d2 by each coefficient of the reciprocal metric.
     metric : (free,) float
-        Those coefficients at the start (1/Angstrom2).
+        Initial values of these coefficients (1/Angstrom2).
     strength : (n,) float
-        Intensity relative to the strongest; 1 where atoms are unknown.
+        Intensity relative to the strongest; 1 if atoms are unknown.
     system : str
-        Of the lattice.
+        System of the lattice.
     """
 
     hkl: np.ndarray
@@ -140,7 +140,7 @@ class Reflections(NamedTuple):
     system: str
 
     def keep(self, chosen: np.ndarray) -> Reflections:
-        """Return some of them."""
+        """Return a selection of the reflections."""
         parts = self.hkl[chosen], self.form[chosen], self.strength[chosen]
         return self._replace(hkl=parts[0], form=parts[1], strength=parts[2])
 
@@ -213,22 +213,22 @@ def parameters(metric: np.ndarray, system: str) -> np.ndarray:
 
 
 def form_of(hkl: np.ndarray, system: str) -> np.ndarray:
-    """Return what 1/d2 is per coefficient of the metric, for (n, 3) indices."""
+    """Return the derivative of 1/d2 by each coefficient, for (n, 3) indices."""
     columns = _FORMS[system](*np.asarray(hkl, dtype=float).T)
     return np.stack(columns, axis=-1)
 
 
-#: Reflections that are looked at, at most.
+#: Largest number of reflections.
 _MOST = 1_000_000
 
 
 def indices(vectors: np.ndarray, q_max: float) -> np.ndarray:
-    """Return all (h, k, l) but the origin up to a momentum transfer, half of them.
+    """Return (h, k, l) up to a momentum transfer, one of each pair, without 0.
 
     Raises
     ------
     DataError
-        If there are more than any pattern can tell apart.
+        If there are more than a pattern can resolve.
     """
     volume = abs(float(np.linalg.det(vectors)))
     number = volume * q_max**3 / (12 * np.pi**2)

@@ -1,4 +1,4 @@
-"""What is asked of patterns: their axis, and how positions follow from a lattice."""
+"""Prepare patterns: their axis, and how positions follow from a lattice."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Offset = Literal["displacement", "zero", "none"]
 
 @dataclass(frozen=True)
 class Asked:
-    """What is wanted of a lattice: how positions are read.
+    """Set how the positions of a lattice are read.
 
-    The axis is that of the fit, where the data may have been `given` along another.
+    `axis` is that of the fit; the data may have been `given` along another one.
     """
 
     axis: str
@@ -43,12 +43,12 @@ class Asked:
 
     @property
     def shifts(self) -> int:
-        """How many parameters an offset has."""
+        """Number of parameters of the offset."""
         return 0 if self.offset == "none" else 1
 
     @property
     def doublet(self) -> tuple[float, float] | None:
-        """The doublet, where the axis shows one."""
+        """K-alpha doublet, if it is visible on the axis."""
         return self.instrument.doublet if self.axis == "two_theta" else None
 
 
@@ -65,7 +65,7 @@ def asked_of(
     known = wavelength_of(spectra, device)
     chosen = offset or ("displacement" if axis == "two_theta" else "none")
     if axis != "two_theta" and device.tube is not None:
-        # A doublet lies as it was measured along the angle alone.
+        # A doublet has its measured separation along the angle only.
         spectra, axis = (
             convert_axis(spectra, axis="two_theta", instrument=device),
             ("two_theta"),
@@ -97,7 +97,7 @@ def asked_of(
 def patterns_of(
     array: xr.DataArray, asked: Asked, limits: Range | None
 ) -> tuple[np.ndarray, np.ndarray, xr.DataArray]:
-    """Return axis, patterns (N, m), and an array along what they differ by."""
+    """Return axis, patterns (N, m), and an array along their other dimensions."""
     axis = asked.axis
     x = array[axis].values.astype(float)
     if limits is not None:
@@ -113,7 +113,7 @@ def patterns_of(
 
 
 def _moved(limits: Range, asked: Asked) -> tuple[float, float]:
-    """Return limits of the axis that was given as those of the axis of the fit."""
+    """Convert limits on the given axis to limits on the axis of the fit."""
     if asked.given == asked.axis:
         return limits
     q = to_q(np.asarray(limits, dtype=float), asked.given, asked.wavelength)
@@ -124,7 +124,7 @@ def _moved(limits: Range, asked: Asked) -> tuple[float, float]:
 
 
 def q_range_of(x: np.ndarray, asked: Asked) -> tuple[float, float]:
-    """Return the momentum transfers that an axis reaches from and to."""
+    """Return the smallest and largest momentum transfer of an axis."""
     ends = to_q(x[[0, -1]], asked.axis, asked.wavelength)
     return float(max(ends[0], 1e-3)), float(ends[1])
 
@@ -138,7 +138,7 @@ def place(metric: np.ndarray, form: np.ndarray, asked: Asked) -> np.ndarray:
 def place_slope(
     metric: np.ndarray, form: np.ndarray, asked: Asked
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions (N, R) and their slopes (N, R, free) against the metric."""
+    """Return positions (N, R) and their slopes (N, R, free) by the metric."""
     power = np.maximum(metric @ form.T, 1e-12)
     q = 2 * np.pi * np.sqrt(power)
     slope = np.pi / np.sqrt(power)
@@ -152,7 +152,7 @@ def place_slope(
 
 
 def offset_slope(theta: np.ndarray, asked: Asked) -> np.ndarray:
-    """Return by how much a unit of the offset moves positions at 2 theta (deg)."""
+    """Return the shift of positions at 2 theta (deg) by a unit of the offset."""
     if asked.offset == "zero":
         return np.ones_like(theta)
     return np.asarray(-2 * np.degrees(1.0) * np.cos(np.radians(theta) / 2))

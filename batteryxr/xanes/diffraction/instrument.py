@@ -1,4 +1,4 @@
-"""What a pattern was measured with, and what its axis means."""
+"""Describe the instrument of a pattern, and convert the axis of patterns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TUBES = {
     "Ag": (0.559422, 0.563813),
 }
 _TUBE = Literal["Cr", "Fe", "Co", "Cu", "Mo", "Ag"]
-#: What headers call the wavelength, what else they call so, and which line is meant.
+#: Names of the wavelength in headers, similar names of others, and of the right line.
 _LINE = re.compile(
     r"wave[ _-]?length|(?<![a-z])lambda(?![a-z])|k_?alpha_?1|_?wl1?$", re.I
 )
@@ -47,16 +47,16 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 _FIRST = re.compile(r"alpha[ _-]?1", re.IGNORECASE)
-#: Units that it may be in.
+#: Units of a wavelength.
 _UNIT = re.compile(
     r"(?<![a-zA-Z])(nm|pm|m|angstroms?|ang|a|å)(?![a-zA-Z])", re.IGNORECASE
 )
-#: Units behind a number that it cannot be in.
+#: Units after a number that are not those of a wavelength.
 _STRANGE = re.compile(
     r"[\s(\[/]*(?<![a-zA-Z])([kM]?eV|[uµμ]m|mm|cm(?:-1)?|GHz|THz)(?![a-zA-Z])"
 )
 _ANGSTROMS = {"nm": 10.0, "pm": 0.01, "m": 1e10}
-#: How near to a line of a tube a number without a unit is that line.
+#: Relative distance from a line of a tube within which a number without unit is it.
 _LIKE_TUBE = 2e-3
 #: Axes of diffraction patterns.
 PATTERN_AXES = ("two_theta", "q", "d")
@@ -65,24 +65,24 @@ PATTERN_AXES = ("two_theta", "q", "d")
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Diffractometer:
-    """What a powder pattern was measured with.
+    """Describe the instrument of a powder pattern.
 
     Parameters
     ----------
     radiation
         ``"xray"`` or ``"neutron"``.
     wavelength
-        In Angstrom; of a tube without monochromator, that of K-alpha 1. None: that of
-        `tube`, or as the data tell.
+        Wavelength in Angstrom; for a tube without monochromator, that of K-alpha 1.
+        None: that of `tube`, or from the data.
     tube
-        Anode: its K-alpha doublet is then taken into account.
+        Anode, whose K-alpha doublet is then included.
     ratio
-        Intensity of K-alpha 2 relative to K-alpha 1; 0 behind a monochromator.
+        Intensity of K-alpha 2 relative to K-alpha 1; 0 after a monochromator.
     radius
-        Of the goniometer, in mm: displacements are then told in mm.
+        Radius of the goniometer, in mm; displacements are then given in mm.
     polarisation
-        Share of the intensity that is polarised in the plane of diffraction: 0.5 of a
-        tube, about 0 at a synchrotron that diffracts upward.
+        Fraction of the intensity polarised in the plane of diffraction: 0.5 for a
+        tube, about 0 for a synchrotron with vertical diffraction.
 
     Raises
     ------
@@ -102,7 +102,7 @@ class Diffractometer:
 
     @property
     def doublet(self) -> tuple[float, float] | None:
-        """Wavelength relative to the first line, and intensity, of the second."""
+        """Wavelength of the second line relative to the first, and its intensity."""
         if self.tube is None or self.ratio == 0:
             return None
         first, second = TUBES[self.tube]
@@ -112,12 +112,12 @@ class Diffractometer:
 def wavelength_of(
     data: xr.DataArray | xr.Dataset, instrument: Diffractometer
 ) -> float | None:
-    """Return the wavelength in Angstrom: given, of the tube, or as the data tell.
+    """Return the wavelength in Angstrom: as given, of the tube, or from the data.
 
     Raises
     ------
     DataError
-        If the data tell several.
+        If the data give several.
     """
     if instrument.wavelength is not None:
         return instrument.wavelength
@@ -151,12 +151,12 @@ def wavelength_of(
 
 
 def require_wavelength(known: float | None, instrument: Diffractometer | None) -> None:
-    """Raise where neither the data nor the instrument tell the wavelength.
+    """Raise if neither the data nor the instrument give the wavelength.
 
     Raises
     ------
     ArgumentError
-        Naming what tells it.
+        If so; the message says how to pass it.
     """
     if known is None:
         raise ArgumentError(
@@ -168,17 +168,18 @@ def require_wavelength(known: float | None, instrument: Diffractometer | None) -
 
 
 def _length(value: Any, name: str = "") -> float | None:
-    """Return a wavelength in Angstrom from a number or words; None if it is none.
+    """Return a wavelength in Angstrom from a number or text; None if it is none.
 
     Raises
     ------
     DataError
-        If it has no unit and is that of a tube in nm, or a unit of something else.
+        If it has no unit and is that of a tube in nm, or has the unit of another
+        quantity.
 
     Warns
     -----
     DataQualityWarning
-        If it has no unit, and is that of no tube.
+        If it has no unit, and is not that of a tube.
     """
     one = np.ravel(value)[0] if np.size(value) == 1 else value
     text = re.sub(r"(?<=\d),(?=\d)", ".", str(one)).strip("\"' ")
@@ -206,7 +207,7 @@ def _length(value: Any, name: str = "") -> float | None:
 
 
 def _of_tube(number: float) -> bool:
-    """Tell whether a wavelength is of a tube, or the mean of its two lines."""
+    """Tell whether a wavelength is that of a tube, or the mean of its two lines."""
     ends = ((a * (1 - _LIKE_TUBE), b * (1 + _LIKE_TUBE)) for a, b in TUBES.values())
     return any(low < number < high for low, high in ends)
 
@@ -218,31 +219,31 @@ def convert_axis(
     axis: Literal["two_theta", "q", "d"],
     instrument: Diffractometer | None = None,
 ) -> xr.DataArray | xr.Dataset:
-    """Tell patterns along another axis: two_theta, q or d.
+    """Convert patterns to another axis: two_theta, q or d.
 
-    *Lazy*. Values stay as they are: each keeps its point, whose label changes.
+    *Lazy*. Values are unchanged: each keeps its point, with a new label.
 
     Parameters
     ----------
     spectra
-        Patterns along one of the three.
+        Patterns along one of the three axes.
     axis
-        The axis wanted: "two_theta" (deg), "q" (1/Angstrom) or "d" (Angstrom).
+        New axis: "two_theta" (deg), "q" (1/Angstrom) or "d" (Angstrom).
     instrument
-        Tells the wavelength; by default the data do (coordinate or attribute
+        Instrument with the wavelength. Default: from the data (coordinate or attribute
         ``wavelength``, or the files' header).
 
     Returns
     -------
     same type as `spectra`
-        With the other axis, rising, and the wavelength as a coordinate.
+        With the new axis, rising, and the wavelength as a coordinate.
 
     Raises
     ------
     ArgumentError
-        If the wavelength is not known.
+        If the wavelength is unknown.
     DataError
-        If q lies beyond what the wavelength can reach.
+        If q is larger than the wavelength allows.
 
     Examples
     --------
@@ -303,7 +304,7 @@ def pattern_axis(data: xr.DataArray | xr.Dataset, *, caller: str) -> str:
 def with_wavelength(
     data: xr.DataArray | xr.Dataset, known: float | None
 ) -> xr.DataArray | xr.Dataset:
-    """Keep the wavelength that was used as a coordinate."""
+    """Store the wavelength as a coordinate."""
     if known is None:
         return data
     if "wavelength" in data.coords:

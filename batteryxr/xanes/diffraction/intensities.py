@@ -1,4 +1,4 @@
-"""Intensities of powder reflections from a structure."""
+"""Compute intensities of powder reflections from a structure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from batteryxr.xanes.spectra import Range
 
-#: Reflections whose spacings differ by less are one line.
+#: Relative difference of spacings below which reflections are one line.
 _SAME = 1e-7
 
 
@@ -32,12 +32,12 @@ def powder_lines(
     instrument: Diffractometer = Diffractometer(tube="Cu"),
     limits: Range = (10.0, 90.0),
 ) -> xr.Dataset:
-    """Calculate the lines of a powder: where they lie, and how strong they are.
+    """Calculate the lines of a powder: positions and intensities.
 
     Parameters
     ----------
     crystal
-        A CIF or a crystal; sites may be filled in part or by several elements. Its
+        CIF file or crystal; sites may be partly filled or shared by elements. Its
         ``u_iso`` damps the lines; ``dataclasses.replace(crystal, u_iso=...)`` sets it.
     instrument
         Radiation, wavelength and polarisation.
@@ -49,7 +49,7 @@ def powder_lines(
     xarray.Dataset
         Along ``reflection``: ``intensity`` (strongest 100), ``two_theta``, ``q``,
         ``d``, ``multiplicity``, ``structure_factor`` (|F|, electrons or fm) and the
-        indices ``h``, ``k``, ``l`` of one of each.
+        indices ``h``, ``k``, ``l`` of one reflection of each family.
 
     Raises
     ------
@@ -58,10 +58,11 @@ def powder_lines(
 
     Notes
     -----
-    Form factors of free atoms by Waasmaier & Kirfel (Acta Cryst. A51, 416 (1995)) with
-    Chantler's f' and f''; coherent scattering lengths by periodictable (Sears, Neutron
-    News 3, 26 (1992), and its updates). Lorentz and polarisation factors of a powder;
-    no absorption, no preferred orientation.
+    Form factors are those of free atoms by Waasmaier & Kirfel (Acta Cryst. A51, 416
+    (1995)) with Chantler's f' and f''. Coherent scattering lengths are those of
+    periodictable (Sears, Neutron News 3, 26 (1992), and its updates). Lorentz and
+    polarisation factors are those of a powder, without absorption or preferred
+    orientation.
 
     Examples
     --------
@@ -77,7 +78,7 @@ def powder_lines(
         raise ArgumentError("limits", limits, "a range of two_theta with a line")
     reciprocal = np.linalg.inv(crystal.cell).T
     q = 2 * np.pi * np.linalg.norm(hkl @ reciprocal, axis=1)
-    # Of equals the one that is written comes last: positive and falling indices.
+    # Among equals the usual indices come last: positive and falling.
     rank = np.lexsort((*hkl.T[::-1], (hkl >= 0).sum(axis=1), np.round(q / _SAME / 10)))
     hkl, q = hkl[rank], q[rank]
     power = line_power(crystal, hkl, instrument)
@@ -128,7 +129,7 @@ def line_power(
     hkl: np.ndarray,
     instrument: Diffractometer,
 ) -> np.ndarray:
-    """Return |F|2 with Lorentz and polarisation factors of each (h, k, l)."""
+    """Return |F|2 with Lorentz and polarisation factors for each (h, k, l)."""
     wavelength = instrument.wavelength or TUBES[instrument.tube or "Cu"][0]
     squared = np.abs(structure_factors(crystal, hkl, instrument)) ** 2
     reciprocal = np.linalg.inv(crystal.cell).T
@@ -148,7 +149,7 @@ def structure_factors(
     hkl: np.ndarray,
     instrument: Diffractometer,
 ) -> np.ndarray:
-    """Return F of each (h, k, l), in electrons or fm."""
+    """Return F for each (h, k, l), in electrons or fm."""
     reciprocal = np.linalg.inv(crystal.cell).T
     s = 0.5 * np.linalg.norm(hkl @ reciprocal, axis=1)
     known = crystal.u_iso if crystal.u_iso is not None else 0.0

@@ -1,4 +1,4 @@
-"""Lattice parameters along a series, from reflections fitted one by one."""
+"""Fit lattice parameters along a series, from reflections fitted one by one."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ _FLAGS = {
 }
 _NAMES = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
 _UNITS = ("Angstrom",) * 3 + ("deg",) * 3 + ("Angstrom3",)
-#: Nearest neighbour that does not disturb, in widths.
+#: Distance, in widths, from which a neighbour does not disturb.
 _APART = 1.8
-#: chi2 beyond the usual one from which a position is looked for that is foreign.
+#: Ratio of chi2 to the usual one above which a foreign position is searched.
 _FOREIGN = 4.0
-#: Scans on either side that a foreign line may disturb alike.
+#: Scans on each side that one foreign line may disturb.
 _CROSSED = 6
-#: Smallest eigenvalue of what tells the unknowns apart.
+#: Smallest eigenvalue at which the unknowns are distinguishable.
 _SINGULAR = 1e-9
-#: Reflections stronger than this share disturb their neighbours.
+#: Relative strength above which reflections disturb their neighbours.
 _DISTURBS = 0.03
-#: Summed signal to noise below which a lattice is no finding.
+#: Summed signal to noise below which a lattice is not significant.
 _FAINT_SCORE = 4.0
-#: Misfit beyond which reflections disagree, in standard deviations.
+#: Misfit, in standard deviations, above which reflections disagree.
 _DISAGREE = 4.0
 
 
@@ -86,53 +86,53 @@ def fit_lattice(
 ) -> xr.Dataset:
     """Follow the lattice of a phase along a series of powder patterns.
 
-    *Reads once*. All its reflections together tell where the lattice lies in each
-    pattern; each is then fitted by a pseudo-Voigt, with its K-alpha doublet where the
-    instrument has a tube; the positions give the lattice, and what shifts them.
+    *Reads once*. All reflections together first locate the lattice in each pattern.
+    Each reflection is then fitted by a pseudo-Voigt, with its K-alpha doublet if the
+    instrument has a tube. The positions give the lattice, and their offset.
 
     Parameters
     ----------
     spectra
         Patterns along two_theta, q or d, in any other dimensions.
     candidate
-        The phase: a CIF, a crystal, or a `Cell` (system and lengths alone).
+        Phase: a CIF, a crystal, or a `Cell` (system and lengths alone).
     peaks
-        Indices (h, k, l) of the reflections to use. By default all that stand alone.
+        Indices (h, k, l) of the reflections to use; default: all isolated ones.
     instrument
-        A `Diffractometer`: wavelength or tube. By default as the data tell.
+        A `Diffractometer` with wavelength or tube; default: from the data.
     offset
-        What shifts positions along two_theta and is fitted too: "displacement" of the
+        Offset of positions along two_theta, which is fitted too: "displacement" of the
         sample (by cos(theta); the default there), "zero" error of the angle, or "none"
         (the default along q and d).
     reference
-        An internal standard whose lattice is known: its reflections tell the offset.
+        Internal standard of known lattice, whose reflections give the offset.
     limits
-        Part of the axis to use, along which the patterns were given.
+        Range of the axis to use, in units of the given patterns.
     strain
-        Largest relative change of a length against `candidate` that is looked for.
+        Largest relative change of a length from `candidate` that is searched.
 
     Returns
     -------
     xarray.Dataset
-        ``a``, ``b``, ``c``, ``alpha``, ``beta``, ``gamma`` where the system leaves them
+        ``a``, ``b``, ``c``, ``alpha``, ``beta``, ``gamma`` if the system leaves them
         free, and ``volume``; the ``offset`` (deg for a zero error; for a displacement
-        mm, or relative to the radius where that is unknown); along ``reflection``
+        mm, or relative to the radius if that is unknown). Along ``reflection``:
         ``peak_position``, ``peak_fwhm``, ``peak_area``, ``peak_height``,
-        ``lorentzian_share``; each with ``_error``. ``lattice_misfit``, what positions
-        leave, in their standard deviations; ``lattice_flag`` (bits);
-        ``reflection_used``, false where a foreign line disturbs a position.
+        ``lorentzian_share``. Each has ``_error``. ``lattice_misfit`` is the residual of
+        positions in standard deviations. ``lattice_flag`` (bits);
+        ``reflection_used``, false if a foreign line disturbs a position.
 
     Raises
     ------
     ArgumentError
-        If the wavelength is not known, or reflections asked for do not lie in range.
+        If the wavelength is unknown, or reflections in `peaks` are out of range.
     DataError
-        If fewer reflections stand alone than there are unknowns.
+        If there are fewer isolated reflections than unknowns.
 
     Notes
     -----
-    A displacement and the lattice are told apart by reflections far from each other:
-    with few of them at low angles the errors are large, and say so.
+    Reflections far from each other separate a displacement from the lattice. With few
+    of them at low angles the errors are large.
 
     Examples
     --------
@@ -178,12 +178,12 @@ def _chosen(
     asked: Asked,
     width: float,
 ) -> Reflections:
-    """Return the reflections asked for, or those that stand alone.
+    """Return the reflections in `peaks`, or all isolated ones.
 
     Raises
     ------
     ArgumentError, DataError
-        If they are not there, or too few.
+        If they do not exist, or are too few.
     """
     unknown = lines.metric.size + asked.shifts * (standard is None)
     if peaks is not None:
@@ -230,20 +230,20 @@ def _alone(
 
 
 class Solved(NamedTuple):
-    """Lattices of N patterns.
+    """Hold the lattices of N patterns.
 
     Attributes
     ----------
     metric, metric_cov : (N, free), (N, free, free)
         Reciprocal metric and its covariance.
     offset, offset_error : (N,)
-        As fitted.
+        Offset and its error, as fitted.
     misfit : (N,)
-        Root mean square of what positions leave, in standard deviations.
+        Root mean square residual of positions, in standard deviations.
     flag : (N,) int8
         Bits.
     used : (N, reflections) bool, optional
-        Which positions the lattice goes by.
+        Which positions determine the lattice.
     """
 
     metric: np.ndarray
@@ -262,7 +262,7 @@ def solve(
     asked: Asked,
     known: tuple[Reflections, Positions] | None,
 ) -> Solved:
-    """Solve positions for the lattice and the offset, all patterns at once."""
+    """Solve positions for the lattice and the offset, for all patterns at once."""
     at, error = found.position, found.position_error
     free = lines.metric.size
     if known is not None:
@@ -286,7 +286,7 @@ def solve(
         prior = drifting(agree, covariance[:, free, free] * usual, usual)
     kept = _without_foreign(newton, at, weight, p, prior, usual)
     if asked.shifts:
-        # Scans that foreign lines disturbed tell their offset too, now.
+        # Now scans with foreign lines also give their offset.
         q, covariance, left = newton(at, kept, p, prior=none)
         chi2, degrees = _chi2(left, kept, p.shape[1])
         usual = _usual(chi2, degrees)
@@ -298,7 +298,7 @@ def solve(
     p, covariance, left = newton(at, weight, p, prior=prior)
     chi2, degrees = _chi2(left, weight, p.shape[1])
     usual = _usual(chi2, degrees)
-    # Errors of positions hold no asymmetry: what is left tells how much they lack.
+    # Errors of positions neglect asymmetry: the residuals show how much is missing.
     factor = np.where(degrees >= 3, np.maximum(usual, chi2 / 2.5), usual)
     covariance *= np.maximum(factor, 1.0)[:, None, None]
     misfit = np.sqrt(np.where(degrees > 0, chi2, np.nan))
@@ -322,7 +322,7 @@ def solve(
 def _chi2(
     left: np.ndarray, weight: np.ndarray, unknown: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return chi2 per degree of freedom, and how many of these there are."""
+    """Return chi2 per degree of freedom, and the number of degrees of freedom."""
     degrees = (weight > 0).sum(axis=1) - unknown
     return (left**2 * weight).sum(axis=1) / np.maximum(degrees, 1), degrees
 
@@ -335,7 +335,7 @@ def _without_foreign(
     prior: np.ndarray,
     usual: float,
 ) -> np.ndarray:
-    """Drop one or two positions where the others then agree: lines of another phase."""
+    """Drop one or two positions, taken as foreign lines, if the others then agree."""
     _, _, left = newton(at, weight, p, prior=prior)
     chi2, degrees = _chi2(left, weight, p.shape[1])
     rows = np.flatnonzero((chi2 > _FOREIGN * usual) & (degrees >= 2))
@@ -363,10 +363,10 @@ def _without_foreign(
 def _without_disturbed(
     weight: np.ndarray, kept: np.ndarray, unknown: int
 ) -> np.ndarray:
-    """Leave out positions that were dropped in several scans nearby.
+    """Leave out positions that were dropped in several nearby scans.
 
-    A foreign line that is crossed disturbs a run of scans; in some of them another
-    position looks as odd by chance.
+    A crossing foreign line disturbs a run of scans. In some of them another position
+    looks as odd by chance.
     """
     dropped = (weight > 0) & (kept == 0)
     from scipy.ndimage import correlate1d
@@ -380,9 +380,9 @@ def _without_disturbed(
 
 
 def _usual(chi2: np.ndarray, degrees: np.ndarray, share: float = 0.5) -> float:
-    """Return the chi2 per degree of freedom that is usual in a series.
+    """Return the usual chi2 per degree of freedom in a series.
 
-    It is told by the median, or by the best where foreign lines may disturb most.
+    It is the median, or a low quantile if foreign lines may disturb most scans.
     """
     told = chi2[(degrees > 0) & np.isfinite(chi2)]
     if not told.size:
@@ -404,9 +404,9 @@ def _newton(
     known: tuple[Reflections, Positions] | None,
     prior: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Minimise what positions leave; return parameters, covariance and residuals.
+    """Minimise the residuals of positions; return parameters, covariance, residuals.
 
-    `prior` (2, N) is the offset that is expected, and its weight.
+    `prior` (2, N) is the expected offset, and its weight.
     """
     free = lines.metric.size
     p = p.copy()
@@ -466,7 +466,7 @@ def lattice_errors(
 def lattice_variables(
     solved: Solved, system: str, shape: tuple[int, ...], dims: list[str], asked: Asked
 ) -> dict[str, xr.DataArray]:
-    """Return lattice, offset, misfit and flags, labelled."""
+    """Return labelled lattice, offset, misfit and flags."""
     values, errors = lattice_errors(solved.metric, solved.metric_cov, system)
     out: dict[str, xr.DataArray] = {}
     words = {"volume": "Volume of the cell"}
@@ -514,7 +514,7 @@ def pair(
     shape: tuple[int, ...],
     dims: list[str],
 ) -> dict[str, xr.DataArray]:
-    """Return a value and its error, labelled."""
+    """Return a labelled value and its error."""
     both = (
         (name, value, long_name),
         (

@@ -1,4 +1,4 @@
-"""Whole patterns fitted without a structure: every reflection has its own intensity."""
+"""Fit whole patterns without a structure: each reflection has a free intensity."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from batteryxr.xanes.spectra import Range
 
 _LIMIT, _TOLERANCE = 40, 1e-6
-#: How far a reflection is calculated, in its widths.
+#: Range over which a reflection is calculated, in widths.
 _REACH = 15.0
 _FAR = 6.0
-#: Foreign lines: how often they are looked for, how far beyond chance they stand out,
-#: and how high they are at least as a part of what is fitted beside them.
+#: Foreign lines: rounds of search, least significance, and least height relative to the
+#: fit around them.
 _ROUNDS, _CHANCE, _PART = 5, 7.0, 0.2
 _FOREIGN = "Left out as lines of another phase"
 
@@ -52,44 +52,45 @@ def fit_pattern(
 ) -> xr.Dataset:
     """Fit whole patterns by a lattice alone, after Pawley.
 
-    *Reads once*. Free are the lattice, what shifts positions, widths that change with
-    the angle, one Lorentzian share, a polynomial background, and the intensity of every
-    reflection: reflections that overlap tell the lattice together.
+    *Reads once*. Free parameters are the lattice, the offset of positions, widths that
+    change with the angle, one Lorentzian share, a polynomial background, and the
+    intensity of every reflection. Overlapping reflections determine the lattice
+    together.
 
     Parameters
     ----------
     spectra, candidate, instrument, offset, limits, strain
         As in `fit_lattice`.
     reference
-        An internal standard whose lattice is known; its reflections are fitted too.
+        Internal standard of known lattice; its reflections are fitted too.
     degree
-        Of the background, a Chebyshev polynomial.
+        Degree of the background, a Chebyshev polynomial.
     progress
-        Show a bar: True, False, or None for only where somebody watches.
+        Show a progress bar: True, False, or None for interactive sessions only.
 
     Returns
     -------
     xarray.Dataset
-        Lattice, ``volume`` and ``offset`` as of `fit_lattice`; along ``reflection``
-        ``peak_area`` and ``peak_position``; ``r_wp``, ``chi2`` and
-        ``reduced_chi2`` (per degree of freedom); ``fitted``, the patterns calculated,
-        and ``background``. ``lattice_flag`` as of `fit_lattice`; ``foreign``, true
-        where points were left out as lines of another phase: where what looks like a
-        reflection stands out of the fit, and none of the phase is near.
+        Lattice, ``volume`` and ``offset`` as from `fit_lattice`. Along ``reflection``:
+        ``peak_area`` and ``peak_position``. Further ``r_wp``, ``chi2`` and
+        ``reduced_chi2`` (per degree of freedom); ``fitted``, the calculated patterns,
+        and ``background``; ``lattice_flag`` as from `fit_lattice`. ``foreign`` is true
+        for points left out as lines of another phase: they look like a reflection,
+        stand out of the fit, and no reflection of the phase is near.
 
     Raises
     ------
     ArgumentError
-        If the wavelength is not known, or no reflection lies in range.
+        If the wavelength is unknown, or no reflection lies in range.
     DataError
         If there are more parameters than points.
 
     Notes
     -----
-    Pawley, J. Appl. Cryst. 14, 357 (1981). Areas of reflections that overlap wholly
-    belong to both: only their sum is told. Errors are those of counting, scaled by what
-    the fit leaves. A foreign line right under a reflection is not told apart from it:
-    give its phase as `reference` where its lattice is known.
+    Pawley, J. Appl. Cryst. 14, 357 (1981). If reflections overlap completely, only the
+    sum of their areas is determined. Errors are those of counting, scaled by the
+    residuals. A foreign line right under a reflection is not recognised: pass its phase
+    as `reference` if its lattice is known.
 
     Examples
     --------
@@ -121,7 +122,7 @@ def fit_pattern(
 
 
 class Whole(NamedTuple):
-    """One pattern fitted."""
+    """Hold the fit of one pattern."""
 
     values: np.ndarray
     covariance: np.ndarray
@@ -137,10 +138,10 @@ class Whole(NamedTuple):
 
 
 class PawleyModel:
-    """The model of a whole pattern.
+    """Model a whole pattern.
 
-    Shape parameters come first: the metric, the offset, two of the width, the
-    Lorentzian share; intensities and background follow by linear least squares.
+    Shape parameters come first: the metric, the offset, two for the width, the
+    Lorentzian share. Intensities and background follow by linear least squares.
     """
 
     def __init__(
@@ -161,18 +162,18 @@ class PawleyModel:
         self.size = self.n_shape + self.n_all + degree + 1
 
     def first(self, metric: np.ndarray, width: float) -> np.ndarray:
-        """Return where a search starts."""
+        """Return the initial guess of a search."""
         shifts = np.zeros(self.asked.shifts)
         return np.concatenate([metric, shifts, [width, 0.0, 0.5]])
 
     def _grow(self, places: np.ndarray) -> np.ndarray:
-        """Return what widths grow with."""
+        """Return the factor of the width's growth along the axis."""
         if self.asked.axis == "two_theta":
             return np.tan(np.radians(places) / 2)
         return places / self.x[-1]
 
     def shapes(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (all, m) reflections of area 1, their slopes, and places."""
+        """Return (all, m) reflections of area 1, their slopes, and positions."""
         metric = p[None, : self.free]
         at, slopes = geometry.place_slope(metric, self.lines.form, self.asked)
         at, slopes = at[0], slopes[0]
@@ -203,7 +204,7 @@ class PawleyModel:
     def _lines(
         self, at: np.ndarray, width: np.ndarray, share: float
     ) -> list[np.ndarray]:
-        """Return heights and slopes of the lines, those of a doublet together."""
+        """Return heights and slopes of the lines, those of a doublet combined."""
         n, m = at.size, self.x.size
         out = [np.zeros((n, m)) for _ in range(4)]
         doublet = self.asked.doublet
@@ -225,7 +226,7 @@ class PawleyModel:
         return out
 
     def fit(self, y: np.ndarray, p: np.ndarray) -> Whole:
-        """Search for the parameters of one pattern."""
+        """Fit the parameters of one pattern."""
         good = np.isfinite(y)
         y = np.where(good, y, 0.0)
         ones = np.ones(7)
@@ -247,7 +248,7 @@ class PawleyModel:
     def _search(
         self, p: np.ndarray, y: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, _Calculated, np.ndarray, bool]:
-        """Search as Levenberg and Marquardt do; leave out rays on the way."""
+        """Search by Levenberg-Marquardt, leaving out cosmic rays on the way."""
         damping, ended = 1e-2, False
         state = self._linear(p, y, weight)
         for turn in range(_LIMIT):
@@ -278,10 +279,10 @@ class PawleyModel:
     def _foreign(
         self, p: np.ndarray, state: _Calculated, weight: np.ndarray
     ) -> np.ndarray:
-        """Return which points belong to what stands out and is no reflection asked for.
+        """Return which points belong to lines outside of the fitted reflections.
 
-        It must be as wide as reflections, beyond chance, and more than a misfit of a
-        reflection that is near.
+        A line must be as wide as reflections, beyond chance, and larger than the
+        misfit of a near reflection.
         """
         step = float(np.diff(self.x).mean())
         middle = 0.5 * (self.x[0] + self.x[-1])
@@ -296,7 +297,7 @@ class PawleyModel:
         spread = np.sqrt(max(state.chi2 / max((weight > 0).sum() - self.size, 1), 1.0))
         chance = signal / np.sqrt(np.maximum(strength, 1e-300)) / min(spread, 3.0)
         own = state.coefficient[: self.n_all] @ state.basis[: self.n_all]
-        # Of a line that is near, misfits may be as large as a part of it.
+        # Misfits of a near line may be as large as a part of it.
         reach = np.lib.stride_tricks.sliding_window_view(
             np.pad(own, half, "edge"), 2 * half + 1
         ).max(axis=1)
@@ -308,7 +309,7 @@ class PawleyModel:
         left = np.abs(state.left) * np.sqrt(weight)
         spread = 1.4826 * float(np.median(left[weight > 0]))
         far = left > _FAR * max(spread, 1.0)
-        # Wide misfits are not of rays.
+        # Wide misfits are not due to cosmic rays.
         wide = np.convolve(far, np.ones(7), "same") > 4
         return np.where(far & ~wide, 0.0, weight)
 
@@ -345,7 +346,7 @@ class PawleyModel:
         foreign: np.ndarray,
     ) -> Whole:
         matrix, _ = self._normal(state, weight)
-        if not 0 < p[-1] < 1:  # at its end, and taken as known
+        if not 0 < p[-1] < 1:  # at a bound, and taken as known
             k = self.n_shape - 1
             matrix[k, :] = matrix[:, k] = 0.0
             matrix[k, k] = 1.0
@@ -374,7 +375,7 @@ class PawleyModel:
 
 
 class _Calculated(NamedTuple):
-    """A pattern calculated: linear parameters, slopes, and what is left."""
+    """Hold a calculated pattern: linear parameters, slopes, and residuals."""
 
     basis: np.ndarray
     slopes: np.ndarray
@@ -472,6 +473,6 @@ def _curve(
     shape: tuple[int, ...],
     dims: list[str],
 ) -> xr.DataArray:
-    """Return curves (N, m) of patterns, labelled."""
+    """Return labelled curves (N, m) of patterns."""
     array = xr.DataArray(np.reshape(curves, shape), dims=dims)
     return label(array, name, units=units, long_name=words)

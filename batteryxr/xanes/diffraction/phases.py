@@ -1,4 +1,4 @@
-"""The reflections of a phase, from a file, a crystal or a lattice alone."""
+"""Compute the reflections of a phase, from a file, a crystal or a lattice alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batteryxr.xanes.diffraction.cells import (
 from batteryxr.xanes.diffraction.instrument import TUBES, Diffractometer
 from batteryxr.xanes.diffraction.intensities import line_power
 
-#: Reflections weaker than this share of the strongest are not looked for.
+#: Relative strength below which reflections are ignored.
 _WEAK = 1e-3
 
 
@@ -31,7 +31,7 @@ def reflections(
     """Return the reflections of a phase within a range of q, by rising q."""
     crystal = as_phase(phase)
     if instrument.wavelength is None and instrument.tube is None:
-        # Of patterns over q any will do along which all of them diffract.
+        # For patterns over q, use any wavelength at which all reflections exist.
         longest = 0.8 * 4 * np.pi / q_range[1]
         instrument = Diffractometer(
             radiation=instrument.radiation,
@@ -48,7 +48,7 @@ def reflections(
         hkl = indices(vectors, q_range[1])
         power = line_power(crystal, hkl, instrument)
     form, metric = form_of(hkl, system), metric_of(vectors, system)
-    # The last of a family has the indices that are written: positive and falling.
+    # The last of a family has the usual indices: positive and falling.
     keys, inverse = np.unique(form, axis=0, return_inverse=True)
     inverse = np.ravel(inverse)
     total = np.bincount(inverse, power, len(keys))
@@ -63,5 +63,5 @@ def reflections(
 
 
 def as_phase(phase: str | os.PathLike[str] | Crystal | Cell) -> Crystal | Cell:
-    """Read a crystal where a file is named."""
+    """Return a crystal or cell, reading a file if a path is given."""
     return read_crystal(phase) if isinstance(phase, str | os.PathLike) else phase

@@ -1,4 +1,4 @@
-"""Pseudo-Voigt reflections, with or without a doublet, on many patterns at once."""
+"""Fit pseudo-Voigt reflections, with or without a doublet, in many patterns at once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 LN2 = np.log(2.0)
 _LIMIT = 40
 _TOLERANCE = 1e-7
-#: Residuals beyond so many standard deviations are rays or foreign lines.
+#: Residual, in standard deviations, above which points are rays or foreign lines.
 _FAR = 5.0
-#: Half a window, in widths.
+#: Half width of a window, in widths of the reflection.
 _WINDOW = 3.0
-#: Patterns whose widths differ by less than this factor are fitted in like windows.
+#: Ratio of widths below which patterns are fitted in equal windows.
 _AS_WIDE = 1.4
 
 
 class ReflectionFits(NamedTuple):
-    """Fits of one reflection in N patterns.
+    """Hold the fits of one reflection in N patterns.
 
     Attributes
     ----------
@@ -26,11 +26,11 @@ class ReflectionFits(NamedTuple):
         Height, position, full width at half maximum, Lorentzian share, level and slope
         of the background.
     area, area_error : (N,) float64
-        Of both lines of a doublet.
+        Area of both lines of a doublet, and its error.
     chi2 : (N,) float64
-        Per degree of freedom.
+        chi2 per degree of freedom.
     converged : (N,) bool
-        Whether the search ended, inside its bounds.
+        Whether the search converged inside its bounds.
     """
 
     values: np.ndarray
@@ -44,7 +44,7 @@ class ReflectionFits(NamedTuple):
 def second_line(
     position: np.ndarray, doublet: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where K-alpha 2 lies (deg), and its slope against K-alpha 1."""
+    """Return the position of K-alpha 2 (deg), and its slope against K-alpha 1."""
     assert doublet is not None
     half = np.radians(position) / 2
     sine = np.minimum(doublet[0] * np.sin(half), 1.0)
@@ -97,7 +97,7 @@ def curve(
 
 
 class _PeakWindows(NamedTuple):
-    """What is fitted: windows x, y and weights (N, m), bounds (N, 4), second line."""
+    """Hold windows x, y and weights (N, m), bounds (N, 4), and the second line."""
 
     x: np.ndarray
     y: np.ndarray
@@ -107,7 +107,7 @@ class _PeakWindows(NamedTuple):
     doublet: tuple[float, float] | None
 
     def of(self, rows: np.ndarray, weight: np.ndarray) -> _PeakWindows:
-        """Return some of the windows, weighed anew."""
+        """Return some of the windows, with new weights."""
         x, y, low, high = self.x[rows], self.y[rows], self.low[rows], self.high[rows]
         return _PeakWindows(x, y, weight, low, high, self.doublet)
 
@@ -122,12 +122,12 @@ def fit(
 ) -> ReflectionFits:
     """Fit one reflection near `start` (N,) in windows x, y of (N, m) points.
 
-    Levenberg and Marquardt's search on all patterns together; weights are those of
-    counting, smoothed, and what lies far off at the end counts no more.
+    Levenberg-Marquardt runs on all patterns together. Weights are those of counting,
+    smoothed. Outliers after the first fit are left out of a second one.
     """
     good = np.isfinite(y)
     y = np.where(good, y, 0.0)
-    level = _smooth(y) / np.maximum(_smooth(1.0 * good), 0.2)  # beside a gap, too
+    level = _smooth(y) / np.maximum(_smooth(1.0 * good), 0.2)  # also next to a gap
     floor = np.maximum(0.05 * np.median(level, axis=1, keepdims=True), 1e-9)
     weight = good / np.maximum(level, np.where(floor > 1e-9, floor, 1.0))
     p = _first(x, y, start, width)
@@ -167,7 +167,7 @@ def _smooth(y: np.ndarray) -> np.ndarray:
 
 
 def _search(windows: _PeakWindows, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return parameters (N, 6) found from `p` on, and where the search ended (N,)."""
+    """Return parameters (N, 6) found from `p` on, and whether the search ended (N,)."""
     x, y, weight, low, high, doublet = windows
     p = p.copy()
     n = len(p)
@@ -212,11 +212,11 @@ def _search(windows: _PeakWindows, p: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _told(windows: _PeakWindows, p: np.ndarray, ended: np.ndarray) -> ReflectionFits:
-    """Return errors, areas and misfits of what was found."""
+    """Return the fits with errors, areas and misfits."""
     x, y, weight, low, high, doublet = windows
     model, slopes = curve(x, p, doublet)
     matrix = (slopes * weight[:, None]) @ slopes.transpose(0, 2, 1)
-    # A share at its end is taken as known.
+    # A share at its bound is taken as known.
     at_end = (p[:, 3] <= low[:, 3]) | (p[:, 3] >= high[:, 3])
     matrix[at_end, 3, :] = matrix[at_end, :, 3] = 0.0
     matrix[at_end, 3, 3] = 1.0
@@ -252,7 +252,7 @@ def _told(windows: _PeakWindows, p: np.ndarray, ended: np.ndarray) -> Reflection
 
 
 class Positions(NamedTuple):
-    """Fitted reflections: by name, (N, reflections) each."""
+    """Hold the parameters of fitted reflections, (N, reflections) each."""
 
     position: np.ndarray
     position_error: np.ndarray
@@ -273,18 +273,18 @@ def fit_positions(
     widths: np.ndarray,
     doublet: tuple[float, float] | None,
 ) -> Positions:
-    """Fit every reflection in every pattern, those as wide together.
+    """Fit every reflection in every pattern, patterns of similar widths together.
 
     Parameters
     ----------
     x, y : (m,), (N, m)
         Axis and patterns.
     start : (N, reflections)
-        Where they lie, roughly; NaN where they are none.
+        Approximate positions; NaN if there are none.
     widths : (N,)
-        How wide reflections are in each pattern.
+        Width of the reflections in each pattern.
     doublet
-        Of the radiation, where the axis shows one.
+        Doublet of the radiation, if it is visible on the axis.
     """
     kinds = np.rint(np.log(widths / np.median(widths)) / np.log(_AS_WIDE))
     out = Positions(*(np.full(start.shape, np.nan) for _ in Positions._fields))
@@ -322,11 +322,11 @@ def _window(
 
 
 def _reliable(fitted: ReflectionFits, start: np.ndarray, width: float) -> Positions:
-    """Return what a fit found, missing where it found no reflection."""
+    """Return the results of a fit, NaN where no reflection was found."""
     v, e = fitted.values, fitted.errors
     with np.errstate(invalid="ignore"):
         good = fitted.converged & (v[:, 0] > 4 * e[:, 0]) & (e[:, 1] < 0.3 * v[:, 2])
-        good &= e[:, 1] > 0  # nothing was there
+        good &= e[:, 1] > 0  # an error of zero means no data
         good &= (np.abs(v[:, 1] - start) < 1.5 * width) & (v[:, 2] < 4 * width)
     columns = [v[:, 1], e[:, 1], v[:, 2], e[:, 2], fitted.area, fitted.area_error]
     columns += [v[:, 0], e[:, 0], v[:, 3], e[:, 3]]

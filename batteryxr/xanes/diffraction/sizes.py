@@ -1,4 +1,4 @@
-"""Sizes of crystallites, and their strains, from the widths of reflections."""
+"""Compute sizes and strains of crystallites from the widths of reflections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FLAGS = {
     "flag_masks": [UNRESOLVED, NEGATIVE, UNKNOWN],
     "flag_meanings": "no_wider_than_instrument negative_strain instrument_unknown",
 }
-#: Units and words of what is told.
+#: Units and long names of the results.
 _TOLD = {
     "size": ("nm", "Size of crystallites"),
     "size_error": ("nm", "Size, standard error"),
@@ -41,38 +41,38 @@ def crystallite_size(
     reference: Annotated[xr.Dataset | None, OwnLabels()] = None,
     factor: ScherrerFactor = 0.9,
 ) -> xr.Dataset:
-    """Tell how large crystallites are, from how wide their reflections are.
+    """Compute the size of crystallites from the widths of their reflections.
 
     Parameters
     ----------
     result
-        A result of `fit_lattice`.
+        Result of `fit_lattice`.
     method
-        "williamson_hall": widths grow with q by strain, and are raised by size: both
-        are fitted. "scherrer": each reflection gives a size, strain is taken as none.
+        "williamson_hall": widths grow with q by strain, and are raised by size; both
+        are fitted. "scherrer": each reflection gives a size, without strain.
     reference
-        A result of `fit_lattice` on a standard of large crystallites, measured alike:
-        its widths are the instrument's. Without it sizes are lower limits.
+        Result of `fit_lattice` for a standard of large crystallites, measured in the
+        same way. It gives the instrument's widths; without it sizes are lower limits.
     factor
         Scherrer's factor for the full width at half maximum.
 
     Returns
     -------
     xarray.Dataset
-        ``size`` (nm) with ``size_error``; of "williamson_hall" ``strain`` with its
-        error, of "scherrer" ``reflection_size`` too. ``size_flag`` (bits). Where
-        reflections are no wider than the instrument, the size is missing.
+        ``size`` (nm) with ``size_error``; for "williamson_hall" ``strain`` with its
+        error, for "scherrer" also ``reflection_size``. ``size_flag`` (bits). The size
+        is missing if reflections are no wider than the instrument.
 
     Raises
     ------
     ArgumentError
-        If fewer than three reflections tell both size and strain.
+        If "williamson_hall" has fewer than three usable reflections.
 
     Notes
     -----
-    Widths in q: 2 pi K / L + 2 e q. The instrument is taken off with the power
-    1 + (1 - share)2: 1 of Lorentzians, 2 of Gaussians. Errors hold those of the widths,
-    of the instrument's, and of the share.
+    Widths in q are 2 pi K / L + 2 e q. The instrument's width is subtracted with the
+    power 1 + (1 - share)2, which is 1 for Lorentzians and 2 for Gaussians. Errors
+    include those of the widths, of the instrument's, and of the share.
 
     Examples
     --------
@@ -103,8 +103,8 @@ def crystallite_size(
         return told(q, width, error, _pure(width, own, share), scale)
 
     out = found(share, own)
-    # What all reflections have in common does not average out: it is moved by its
-    # error, and what that changes is added.
+    # Errors common to all reflections do not average out: move each by its error, and
+    # add the resulting change.
     others = [found((share + share_error).clip(0, 1), own)]
     others += [found(share, own + mode) for mode in modes]
     for name in list(out):
@@ -127,7 +127,7 @@ def crystallite_size(
 
 
 def _share(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the Lorentzian share that reflections have, and its error."""
+    """Return the mean Lorentzian share of the reflections, and its error."""
     each = result["lorentzian_share"].clip(0, 1)
     count = each.notnull().sum("reflection").clip(min=1)
     spread = each.std("reflection", ddof=1).fillna(0.0)
@@ -139,12 +139,12 @@ def _pure(width: xr.DataArray, own: xr.DataArray, share: xr.DataArray) -> Pure:
     power = 1 + (1 - share) ** 2
     difference = width**power - own**power
     pure = difference.where(difference > 0) ** (1 / power)
-    # Little left over is little known.
+    # A small remainder is uncertain.
     return Pure(pure, (width / pure) ** (power - 1))
 
 
 class Pure(NamedTuple):
-    """Widths of the crystallites, and how they follow those that were measured."""
+    """Hold the crystallites' widths, and their derivatives by the measured ones."""
 
     width: xr.DataArray
     slope: xr.DataArray
@@ -153,13 +153,13 @@ class Pure(NamedTuple):
 def _scherrer(
     q: xr.DataArray, width: xr.DataArray, error: xr.DataArray, pure: Pure, scale: float
 ) -> dict[str, xr.DataArray]:
-    """Return a size by each reflection, and that of their mean width."""
+    """Return the size from each reflection, and from their mean width."""
     error = error * pure.slope
     weight = (1 / error**2).where(pure.width.notnull() & error.notnull(), 0.0)
     good = weight > 0
     total = weight.sum("reflection")
     total = total.where(total > 0)
-    # Widths are averaged, as sizes are not: small ones have the smaller errors.
+    # Widths are averaged and not sizes: small sizes have the smaller errors.
     mean = (weight * pure.width.fillna(0)).sum("reflection") / total
     spread = (weight * (pure.width - mean) ** 2).sum("reflection")
     free = (good.sum("reflection") - 1).clip(min=1)
@@ -174,7 +174,7 @@ def _scherrer(
 
 
 def _in_q(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Return places, widths and their errors in 1/Angstrom."""
+    """Return positions, widths and their errors in 1/Angstrom."""
     axis = str(result.attrs.get("axis", "two_theta"))
     at, width = result["peak_position"], result["peak_fwhm"]
     error = result["peak_fwhm_error"]
@@ -189,9 +189,9 @@ def _in_q(result: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]
 def _instrument(
     reference: xr.Dataset, q: xr.DataArray
 ) -> tuple[xr.DataArray, list[xr.DataArray]]:
-    """Return the widths of the instrument at places, and how their errors move them.
+    """Return the instrument's widths at given q, and their changes by their errors.
 
-    Squares of widths are a parabola in q, through what the standard's widths are.
+    Squared widths are fitted by a parabola in q through the standard's widths.
     """
     there, width, error = _in_q(reference)
     others = [d for d in width.dims if d != "reflection"]
@@ -222,7 +222,7 @@ def _instrument(
 
 
 def _require_three(pure: Pure) -> None:
-    """Raise where fewer than three reflections are wider than the instrument."""
+    """Raise if fewer than three reflections are wider than the instrument."""
     if int(pure.width.notnull().sum("reflection").max()) < 3:
         raise ArgumentError(
             "method",
@@ -235,7 +235,7 @@ def _require_three(pure: Pure) -> None:
 def _williamson_hall(
     q: xr.DataArray, width: xr.DataArray, error: xr.DataArray, pure: Pure, scale: float
 ) -> dict[str, xr.DataArray]:
-    """Return size and strain by a line through widths."""
+    """Return size and strain from a line through the widths."""
     error = error * pure.slope
     weight = (1 / error**2).where(np.isfinite(pure.width) & np.isfinite(error), 0.0)
     count = (weight > 0).sum("reflection")

@@ -1,6 +1,6 @@
-"""What scans of a series tell one another: where a lattice lies, how an offset drifts.
+"""Follow a lattice along a series, and estimate an offset from neighbouring scans.
 
-Reflections are found roughly, all together; an offset is expected from its neighbours.
+Reflections are located approximately, all together.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.geometry import Asked
     from batteryxr.xanes.diffraction.profiles import Positions
 
-#: Widths that are tried, in steps of the axis and as shares of its span.
+#: Trial widths, in steps of the axis.
 _WIDTHS = (3.0, 5.0, 8.0, 13.0, 20.0, 32.0)
-#: How far a lattice moves from one scan to the next, in steps of the grid, and what
-#: that costs of the score; what any move costs.
+#: Largest moves of a lattice between scans, in steps of the grid, and their cost in
+#: the score; the cost of any larger move.
 _REACHES = ((3, 0.0), (15, 1.0))
 _FAR = 2.5
-#: Reflections that are looked at to find the lattice.
+#: Number of reflections used to find the lattice.
 _MOST, _MANY = 12, 40
-#: How far coefficients of a metric may move apart.
+#: Largest relative move of single coefficients of a metric.
 _ANISOTROPIC = 0.012
 _BLOCK = 3_000_000
-#: Reflections that say how wide all are.
+#: Number of reflections that give the width of all.
 _STRONG = 12
-#: Fewer scans in all share no offset.
+#: Least number of scans for a common offset.
 _SHARED = 5
-#: How far the offset moves from scan to scan, in errors of one, that is tried.
+#: Trial steps of the offset from scan to scan, in errors of one.
 _STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-#: How much less likely an offset that does not walk at all may be, and is taken.
+#: Log likelihood by which a constant offset is preferred.
 _SIMPLER = 2.0
-#: Standard deviations beyond which a scan is believed less.
+#: Standard deviations above which a scan gets less weight.
 _ODD = 3.0
-#: And from which those before it and those after it disagree.
+#: Standard deviations above which scans before and after disagree.
 _AGREE = 1.5
 
 
 class Track(NamedTuple):
-    """A lattice along a series.
+    """Hold a lattice along a series.
 
     Attributes
     ----------
     metric : (N, free) float64
         Coefficients of the reciprocal metric.
     width : float
-        Of the reflections, in points of the axis.
+        Width of the reflections, in points of the axis.
     score : (N,) float64
-        How far the reflections stand out of the noise, summed up.
+        Summed signal to noise of the reflections.
     """
 
     metric: np.ndarray
@@ -66,14 +66,14 @@ class Track(NamedTuple):
 def tracked(
     x: np.ndarray, y: np.ndarray, lines: Reflections, asked: Asked, strain: float
 ) -> tuple[Track, np.ndarray]:
-    """Find the lattice roughly, and how wide reflections are in each pattern."""
+    """Find the approximate lattice, and the width of reflections, in each pattern."""
     step = float(np.diff(x).mean())
     some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
     find = partial(follow, axis=asked.axis, wavelength=asked.wavelength, strain=strain)
     track = find(x, y[some], lines)
     strong = lines.keep(np.argsort(-lines.strength, kind="stable")[:_STRONG])
     widths = np.full(some.size, track.width * step)
-    for _ in range(2):  # again, in windows that are wide enough
+    for _ in range(2):  # repeat, in windows that are wide enough
         start = place(track.metric, strong.form, asked)
         found = fit_positions(x, y[some], start, widths, asked.doublet)
         widths = _typical(found, widths, step)
@@ -83,7 +83,7 @@ def tracked(
 
 
 def _typical(found: Positions, widths: np.ndarray, step: float) -> np.ndarray:
-    """Return the width of the clear reflections of each pattern, as neighbours tell."""
+    """Return the width of clear reflections in each pattern, smoothed over scans."""
     signal = np.where(np.isfinite(found.fwhm), found.height / found.height_error, 0.0)
     clear = signal > max(10.0, 0.2 * float(np.nanmax(signal, initial=0.0)))
     if not clear.any():
@@ -105,7 +105,7 @@ def follow(
     strain: float,
     width: float | None = None,
 ) -> Track:
-    """Find the lattice in every pattern (N, m), near a start."""
+    """Find the lattice in every pattern (N, m), near an initial guess."""
     strongest = np.sort(np.argsort(-lines.strength, kind="stable")[:_MOST])
     few = lines.keep(strongest)
     grid = np.linspace(x[0], x[-1], x.size)
@@ -135,7 +135,7 @@ def follow(
 
 
 def _even(grid: np.ndarray, x: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Return a pattern on an even grid; a line lies over what is missing."""
+    """Return a pattern on an even grid, with gaps filled linearly."""
     there = np.isfinite(row)
     if there.sum() < 2:
         return np.zeros(grid.size)
@@ -143,11 +143,11 @@ def _even(grid: np.ndarray, x: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 
 def _matched(y: np.ndarray, width: float) -> np.ndarray:
-    """Return how far what looks like a reflection stands out of the noise."""
+    """Return the log signal to noise of a reflection at each point."""
     half = int(np.ceil(2.5 * width))
     t = np.arange(-half, half + 1)
     kernel = np.exp(-4 * np.log(2) * (t / width) ** 2)
-    # Without the level and slope of a background.
+    # Remove the level and slope of a background.
     basis = np.stack([np.ones_like(t, float), t * 1.0], 1)
     kernel -= basis @ np.linalg.lstsq(basis, kernel, rcond=None)[0]
     kernel /= np.sqrt((kernel**2).sum())
@@ -184,7 +184,7 @@ def _scores(
     free = lines.metric.size
     axes = free if free <= 2 else 1
     middle = 0.5 * (grid[0] + grid[-1])
-    # A third of a width where the axis is most sensitive to the lattice.
+    # Use a third of a width, in the middle of the axis.
     q = to_q(np.array([middle, middle + width]), axis, wavelength)
     fine = max(0.3 * abs(q[1] - q[0]) / q[0], 2 * strain / (120 if axes == 2 else 600))
     n = 2 * int(np.ceil(strain / fine)) + 1
@@ -211,7 +211,7 @@ def _one_by_one(
     wavelength: float | None,
     strain: float,
 ) -> np.ndarray:
-    """Move one coefficient of the metric after the other to where lines stand out."""
+    """Move the coefficients of the metric in turn to where lines stand out most."""
     free = metric.shape[1]
     scale = metric[0].copy()
     for k, (i, j) in enumerate(((1, 2), (0, 2), (0, 1)) if free == 6 else ((0, 2),)):
@@ -235,7 +235,7 @@ def _one_by_one(
 
 
 def _path(score: np.ndarray) -> np.ndarray:
-    """Return the path of highest scores; what moves far from scan to scan pays."""
+    """Return the path of highest scores, with a cost for large moves between scans."""
     from scipy.ndimage import maximum_filter
 
     n, *shape = score.shape
@@ -261,23 +261,23 @@ def _path(score: np.ndarray) -> np.ndarray:
 
 
 def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarray:
-    """Return the offset that the other scans expect in each, and its weight.
+    """Return the offset expected in each scan from the others, and its weight.
 
-    A sample hardly moves during a series. Its offset is taken to walk at random from
-    scan to scan, as far as makes what was found most likely; the scans before and
-    after then tell it, without the scan itself, so that errors are not counted twice.
+    A sample hardly moves during a series. Its offset is modelled as a random walk from
+    scan to scan, with the most likely step. The scans before and after then give it,
+    without the scan itself, so that errors are not counted twice.
 
     Parameters
     ----------
     offset, variance
-        (N,) as found in each scan by itself; NaN where it is not known.
+        (N,) values found in each scan alone; NaN if unknown.
     usual
-        What variances were multiplied by: weights are given without.
+        Factor that variances were multiplied by; weights are given without it.
 
     Returns
     -------
     numpy.ndarray
-        (2, N).
+        (2, N) expected offset and its weight.
 
     Notes
     -----
@@ -299,7 +299,7 @@ def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarr
     one, other = 1 / before_var[:, 0], 1 / after_var[::-1, 0]
     total = one + other
     mean = before[:, 0] * one + after[::-1, 0] * other
-    # Where those before and those after disagree, it has jumped: they tell less.
+    # If scans before and after disagree, the offset has jumped: reduce the weight.
     apart = (
         (before[:, 0] - after[::-1, 0]) ** 2 * one * other / np.maximum(total, 1e-300)
     )
@@ -312,9 +312,9 @@ def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarr
 def _forward(
     value: np.ndarray, noise: np.ndarray, walk: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what is expected of each scan by those before, its variance, likelihood.
+    """Return the value expected from earlier scans, its variance, and the likelihood.
 
-    (N, walks), (N, walks), (walks,): several random walks at once.
+    The shapes are (N, walks), (N, walks) and (walks,): several walks at once.
     """
     expected = np.zeros((value.size, walk.size))
     spread = np.full((value.size, walk.size), np.inf)

@@ -1,1 +1,1 @@
-"""Chemical domains."""
+"""Find and describe chemical domains."""

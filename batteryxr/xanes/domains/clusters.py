@@ -1,4 +1,4 @@
-"""Domains: pixels of one chemical state, found by clustering over all particles."""
+"""Find domains: pixels of one chemical state, clustered over all particles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Seed, Whole
 
-#: How pixels are clustered.
+#: Methods of clustering pixels.
 Method = Literal["kmeans", "gaussian_mixture", "bisecting", "mini_batch"]
 _Several = Annotated[int, Bounds(low=2)]
 _Pixels = Annotated[int, Bounds(low=10)]
@@ -44,8 +44,8 @@ def cluster(
 ) -> xr.Dataset:
     """Cluster the pixels of all particles together by their maps.
 
-    *Reads once* to fit; the map of clusters is *lazy*. Store fitted maps before:
-    lazy ones would be fitted again for it.
+    *Reads once* to fit; the map of clusters is *lazy*. Store fitted maps first: lazy
+    ones would be fitted again.
 
     Parameters
     ----------
@@ -54,44 +54,44 @@ def cluster(
     n_clusters
         Number of clusters.
     features
-        Variables to use; by default all. What they are decides what a cluster is.
+        Variables to use; default: all. They decide what a cluster is.
     mask
-        Pixels count where it is True (and all features are finite), for example
+        Pixels are used where it is True (and all features are finite), for example
         ``(maps.flag == 0) & (depth > 30)``.
     method
-        "kmeans"; "gaussian_mixture" for clusters of unlike widths; "bisecting" or
+        "kmeans"; "gaussian_mixture" for clusters of different widths; "bisecting" or
         "mini_batch" for many clusters or pixels.
     standardise
-        Scale each feature to unit standard deviation. Otherwise the one with the
-        largest numbers decides alone. Single pixels far from all others (at most a
-        thousandth, over 30 robust standard deviations off) stretch no scale: they are
-        left out of the fit, which warns of them.
+        Scale each feature to unit standard deviation. Without it the feature with the
+        largest numbers decides alone. Isolated outliers (at most a thousandth of the
+        pixels, over 30 robust standard deviations off) do not change the scale: they
+        are left out of the fit, with a warning.
     weights
         Weight of each pixel in the fit, such as the projected density.
     order_by
-        Feature by whose mean the clusters are numbered, rising; by default the first.
+        Feature whose mean numbers the clusters, rising; default: the first.
     n_starts
-        Starts, of which the best is kept.
+        Number of initial guesses, of which the best is kept.
     max_pixels
-        Pixels that are fitted. If more count, so many are drawn at random.
+        Largest number of pixels in the fit, drawn at random from more.
     seed
         Random seed.
 
     Returns
     -------
     xarray.Dataset
-        `label`: cluster of each pixel, from 1; 0 where it does not count.
-        `certainty`: 1 - d1/d2 of the distances to the own and the next centre, or the
-        probability in a mixture. Along `cluster`: `share` of the pixels (of the weight)
-        and `<feature>_mean`, `<feature>_sd`, over the fitted pixels. Attributes hold
+        `label`: cluster of each pixel, from 1; 0 for unused pixels. `certainty`: 1 -
+        d1/d2 of the distances to the own and the next centre, or the probability in a
+        mixture. Along `cluster`: `share` of the pixels (or of the weight) and
+        `<feature>_mean`, `<feature>_sd`, over the fitted pixels. Attributes hold
         `inertia`, `n_pixels` and `n_fitted`.
 
     Raises
     ------
     ArgumentError
-        If `order_by` is no feature, or fewer pixels count than clusters are asked for.
+        If `order_by` is no feature, or there are fewer pixels than clusters.
     VariableError
-        If a feature is missing, or they differ in dimensions.
+        If a feature is missing, or features differ in dimensions.
     """
     from batteryxr.xanes.kernels import partition
 
@@ -169,7 +169,7 @@ def cluster_orders(
     seed: Seed = 0,
     progress: bool | None = None,
 ) -> xr.Dataset:
-    """Show side by side what speaks for each number of clusters.
+    """Compute criteria for each number of clusters.
 
     *Reads once*.
 
@@ -180,13 +180,13 @@ def cluster_orders(
     n_clusters
         Largest number of clusters.
     n_starts
-        Starts for each number.
+        Number of initial guesses for each number.
     n_references
-        Reference sets for the gap statistic; 0 leaves it out.
+        Number of reference sets for the gap statistic; 0 leaves it out.
     max_pixels
-        Pixels that are used, drawn at random.
+        Largest number of pixels, drawn at random.
     progress
-        Show a bar. None shows it in terminals and notebooks only.
+        Show a progress bar; None: in terminals and notebooks only.
 
     Returns
     -------
@@ -194,8 +194,8 @@ def cluster_orders(
         Along `n_clusters`: `inertia` (within-cluster sum of squares, per pixel),
         `silhouette` (on 5000 pixels) and `gap` with `gap_error`. Attributes `elbow`
         (sharpest bend of the logarithm of the inertia), `best_silhouette` and
-        `first_gap` (rule of one standard error) name what each would choose; they need
-        not agree.
+        `first_gap` (rule of one standard error) hold the number that each criterion
+        chooses; they need not agree.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def cluster_orders(
     points, _, _ = drawn.standardised(standardise)
     numbers = np.arange(1, n_clusters + 1)
     what = "Counting clusters"
-    # Many short fits: threads would wait for one another longer than they work.
+    # Many short fits: threads would wait for each other longer than they work.
     with (
         threadpool_limits(1),
         bar(None, what, total=numbers.size, progress=progress) as shown,
@@ -284,7 +284,7 @@ def _on(mask: xr.DataArray) -> xr.DataArray:
 
 
 def _with_image_coordinates(result: xr.Dataset, maps: xr.Dataset) -> xr.Dataset:
-    """Give back the coordinates that lie along the axes of the maps."""
+    """Restore the coordinates that lie along the axes of the maps."""
     dims = set(result["label"].dims)
     kept = {
         n: c.variable for n, c in maps.coords.items() if c.dims and set(c.dims) <= dims

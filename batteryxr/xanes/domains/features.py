@@ -1,4 +1,4 @@
-"""Maps as features of pixels: gathered, checked, and sampled in one reading."""
+"""Gather maps as features of pixels, check them, and sample them in one reading."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-#: How far from the median a pixel is wild, in robust standard deviations, and the part
-#: of all pixels up to which such are left out: more of them are a domain of their own.
+#: Distance from the median (robust standard deviations) above which a pixel is an
+#: outlier, and the largest fraction that is left out: more are a domain of their own.
 _WILD, _FEW = 30.0, 1e-3
-#: Pixels from which on one is told from the rest.
+#: Least number of pixels for finding outliers.
 _ENOUGH = 20
 
 
 @dataclass(frozen=True)
 class DrawnPixels:
-    """Pixels drawn fairly from all that count.
+    """Hold pixels drawn fairly from all usable ones.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class DrawnPixels:
     weights
         (pixel,), or None.
     total
-        Pixels that count.
+        Number of usable pixels.
     """
 
     values: np.ndarray
@@ -47,10 +47,10 @@ class DrawnPixels:
     total: int
 
     def without_wild(self, names: Sequence[str], *, caller: str) -> DrawnPixels:
-        """Leave out single pixels far from all others, and tell of them.
+        """Leave out isolated outliers, and warn of them.
 
-        One such pixel stretches the scale of its feature until nothing else counts,
-        or becomes a cluster.
+        An outlier stretches the scale of its feature until no other difference counts,
+        or it becomes a cluster.
         """
         away = np.abs(self.values - np.median(self.values, axis=0))
         spread = 1.4826 * np.median(away, axis=0)
@@ -90,14 +90,14 @@ class DrawnPixels:
 
 @dataclass(frozen=True)
 class Pixels:
-    """What is clustered: pixels by their features.
+    """Define the pixels to cluster, by their features.
 
     Parameters
     ----------
     features
         Maps by name, all of the same dimensions.
     mask
-        Pixels count where it is True.
+        Pixels are used where it is True.
     weights
         Weight of each pixel.
     """
@@ -109,7 +109,7 @@ class Pixels:
     def counting(
         self, parts: Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return for a block which pixels count, their values and their weights."""
+        """Return for a block which pixels are used, their values and their weights."""
         n = len(self.features)
         flat = [p.ravel() for p in parts]
         values = np.stack(flat[:n], axis=1).astype(float)
@@ -123,7 +123,7 @@ class Pixels:
 
 
 class Drawn(NamedTuple):
-    """Pixels drawn so far."""
+    """Hold the pixels drawn so far."""
 
     keys: np.ndarray
     places: np.ndarray
@@ -141,7 +141,7 @@ def gather(
     VariableError
         If one is missing, or has a dimension that the others lack.
     DataError
-        If there is none.
+        If no variable is chosen.
     """
     if not isinstance(data, xr.Dataset):
         raise VariableError(
@@ -168,14 +168,14 @@ def gather(
 
 
 def sample(pixels: Pixels, *, most: int, seed: int) -> DrawnPixels:
-    """Draw pixels: all if they are no more than `most`, whatever the chunks.
+    """Draw pixels at random, all of them up to `most`, the same for any chunks.
 
     Reads once; memory is a band of chunks and the sample.
 
     Raises
     ------
     DataError
-        If no pixel counts.
+        If no pixel is usable.
     VariableError
         If mask or weights have a dimension that the features lack.
     """
@@ -234,7 +234,7 @@ def _smallest(pool: list[Drawn], most: int) -> Drawn:
 
 
 def _plain(array: xr.DataArray) -> xr.DataArray:
-    """Return values along dimensions of more than one point that are no image axes."""
+    """Return values without dimensions of one point, except image axes and series."""
     spare = [
         d
         for d in array.dims

@@ -1,4 +1,4 @@
-"""What domains hold: shares, spectra, distributions, and how near the rim they lie."""
+"""Describe domains: shares, spectra, distributions, and depth below the rim."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def cluster_shares(
     weights: xr.DataArray | None = None,
     by: str | None = "particle",
 ) -> xr.DataArray:
-    """Return the share of each cluster, in every particle.
+    """Return the share of each cluster in every particle.
 
     *Lazy*.
 
     Parameters
     ----------
     result
-        A result of `cluster`, or its `label`.
+        Result of `cluster`, or its `label`.
     weights
-        What is shared out: the projected density gives shares of the absorber's
-        atoms. By default every pixel weighs the same. Pixels without one are left out.
+        Weight of each pixel: the projected density gives shares of the absorber's
+        atoms. Default: equal weights. Pixels without a weight are left out.
     by
-        Dimension along which shares are told apart; None for all together.
+        Dimension along which shares are separate; None: all together.
 
     Returns
     -------
     xarray.DataArray
         `share` (cluster, `by`); sums to one over the clusters, NaN where no pixel has
-        one.
+        a weight.
     """
     labels = _labels(result)
     if by is not None and by not in labels.dims:
@@ -86,19 +86,19 @@ def cluster_spectra(
     spectra
         A stack along `energy`.
     labels
-        A result of `cluster`, or its `label`. Pixels of the stack that have none are
+        Result of `cluster`, or its `label`. Pixels of the stack without a label are
         left out.
     weights
-        Weight of each pixel. By default every pixel weighs the same.
+        Weight of each pixel. Default: equal weights.
     by
-        Dimension along which means are told apart, such as "particle"; by default all
-        particles are taken together.
+        Dimension along which means are separate, such as "particle". Default: all
+        particles together.
 
     Returns
     -------
     xarray.Dataset
-        The mean spectra under the name of the stack (so that they can be fitted as any
-        other), with `_error`, the standard error of the mean, and `count` of pixels.
+        The mean spectra under the name of the stack (so that they can be fitted), with
+        `_error`, the standard error of the mean, and `count` of pixels.
     """
     array = as_spectra(spectra, caller="cluster_spectra")
     numbers, axis = _numbers(labels), _cluster_axis(labels)
@@ -160,21 +160,21 @@ def cluster_density(
     Parameters
     ----------
     maps
-        The maps.
+        Maps of the features.
     clusters
-        A result of `cluster`.
+        Result of `cluster`.
     features
-        By default those that were clustered.
+        Names of features. Default: those that were clustered.
     weights
-        Weight of each pixel. By default every pixel weighs the same.
+        Weight of each pixel. Default: equal weights.
     bins
-        Number of bins, over four standard deviations beside the clusters' means.
+        Number of bins, within four standard deviations of the clusters' means.
 
     Returns
     -------
     xarray.Dataset
-        For every feature `<feature>_density` (cluster, <feature>): integrates to one
-        (to less where pixels lie outside the bins).
+        For every feature `<feature>_density` (cluster, <feature>), which integrates to
+        one (to less if pixels lie outside the bins).
 
     Raises
     ------
@@ -230,10 +230,10 @@ def cluster_density(
 
 @recorded
 def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Return how deep each pixel lies inside its particle.
+    """Return the depth of each pixel inside its particle.
 
-    *Lazy*; `y` and `x` in one chunk. Domains of a few pixels at the rim are often made
-    by blur, drift or the phase of vacuum: leave them out with ``depth > 30``.
+    *Lazy*; `y` and `x` must be in one chunk. Domains of a few pixels at the rim are
+    often due to blur, drift or the phase of vacuum: leave them out with ``depth > 30``.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
     -------
     xarray.DataArray
         `rim_distance` in the units of `y`, from the pixel to the outline; NaN outside,
-        infinite where a frame has no outside.
+        infinite if a frame has no outside.
 
     Raises
     ------

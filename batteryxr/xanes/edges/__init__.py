@@ -1,1 +1,1 @@
-"""Normalisation and edge energies."""
+"""Normalise spectra and find edge energies."""

@@ -1,4 +1,4 @@
-"""Valence from edge energies, by a calibration on standards."""
+"""Compute valence from edge energies, calibrated with standards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def valence(
 ) -> xr.Dataset:
     """Return the valence from the edge energy, by a line through standards.
 
-    *Lazy*. Use edge energies of one definition and one energy calibration.
+    *Lazy*. Use edge energies of the same definition and energy calibration.
 
     Parameters
     ----------
@@ -37,17 +37,17 @@ def valence(
         (and `edge_energy_error`).
     standards
         By name: (edge energy, valence) or (edge energy, valence, error of the
-        energy). With errors the line is weighted by them; without, its error follows
-        from the scatter of three or more.
+        energy). Errors weight the line. Without errors, its error follows from the
+        scatter of three or more standards.
     errors
-        Standard deviation of the edge energy, where `maps` does not carry it.
+        Standard deviation of the edge energy, if `maps` does not hold it.
 
     Returns
     -------
     xarray.Dataset
-        `valence`, `valence_error` (of calibration and edge energy together) and
-        `extrapolated` (1 where the edge energy is outside the standards). Attributes
-        hold `slope` (eV per electron) and `intercept` (eV).
+        `valence`, `valence_error` (from calibration and edge energy) and
+        `extrapolated` (1 if the edge energy is outside the standards). Attributes hold
+        `slope` (eV per electron) and `intercept` (eV).
 
     Raises
     ------

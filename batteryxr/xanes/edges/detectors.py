@@ -1,4 +1,4 @@
-"""Fluorescence detectors of many elements: one spectrum, without dead time."""
+"""Sum the elements of fluorescence detectors, corrected for dead time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from batteryxr.xanes.spectra import as_spectra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Factor of dead time from which on more was lost than seen.
+#: Dead-time factor above which more counts were lost than seen.
 _LOST = 2.0
-#: Rounding below which a factor still is 1.
+#: Deviation from 1 of a factor that counts as rounding.
 _ROUNDED = 1e-3
-#: An element is unlike the others from so many of their usual distances on, and from
-#: this part of the signal on.
+#: Distance from the other elements at which one is an outlier: in usual distances, and
+#: as a fraction of the signal.
 _TIMES, _PART = 6.0, 0.05
 
 
@@ -39,40 +39,40 @@ def sum_elements(
     columns: Mapping[str, str | tuple[str, str] | None],
     i0: str | None = None,
 ) -> xr.Dataset:
-    """Add up the elements of a fluorescence detector, their dead time taken out.
+    """Sum the elements of a fluorescence detector, corrected for dead time.
 
     *Lazy*.
 
     Parameters
     ----------
     spectra
-        Counts of each element along `energy`, as
-        ``read_series(..., columns="all")`` gives them.
+        Counts of each element along `energy`, as from
+        ``read_series(..., columns="all")``.
     columns
         Name of an element's counts -> the pair of its input and output count rates,
-        by whose ratio the counts grow; or the name of a factor that the beamline
-        worked out; or None where its counts are without dead time already.
+        whose ratio corrects the counts; or the name of a factor from the beamline; or
+        None if its counts are already corrected.
     i0
-        Name of the monitor to divide by; None to leave it.
+        Name of the monitor to divide by; None: no division.
 
     Returns
     -------
     xarray.Dataset
-        `absorption` (`intensity` without a monitor) with `_error`, by counting
-        photons; `dead_time_factor`, by which the sum grew. NaN where a rate is zero.
+        `absorption` (`intensity` without a monitor) with `_error` from photon
+        counting; `dead_time_factor`, the growth of the sum. NaN where a rate is zero.
 
     Raises
     ------
     ArgumentError
-        If there is no such column.
+        If a column does not exist.
     DataError
-        If a factor is below 1: input and output are exchanged, or it is its inverse.
+        If a factor is below 1: input and output are exchanged, or it is the inverse.
 
     Warns
     -----
     DataQualityWarning
-        If more than half of the counts of an element were lost somewhere, or an
-        element's spectrum is unlike that of the others (not for lazy data).
+        If an element lost more than half of its counts somewhere, or its spectrum
+        differs from that of the others (not for lazy data).
 
     Examples
     --------
@@ -122,12 +122,12 @@ def _column(spectra: xr.Dataset, name: str, argument: str) -> xr.DataArray:
 def _factor(
     spectra: xr.Dataset, name: str, how: str | tuple[str, str] | None
 ) -> xr.DataArray:
-    """Return by what the counts of an element grow; NaN where it cannot be told.
+    """Return the dead-time factor of an element; NaN if unknown.
 
     Raises
     ------
     DataError
-        If that is less than 1.
+        If it is less than 1.
     """
     if how is None:
         return xr.DataArray(1.0)
@@ -151,7 +151,7 @@ def _factor(
 
 
 def _look(grown: dict[str, xr.DataArray], factors: dict[str, xr.DataArray]) -> None:
-    """Warn of elements that lost much, and of those unlike the others."""
+    """Warn of elements that lost many counts, and of those unlike the others."""
     lost = [name for name, f in factors.items() if float(f.max()) > _LOST]
     if lost:
         warn_quality(

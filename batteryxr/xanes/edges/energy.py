@@ -1,4 +1,4 @@
-"""Edge energies: steepest rise, half jump, white line, and when they mislead."""
+"""Find edge energies: steepest rise, half jump, white line, and their reliability."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ def edge_energy(
     edge: Edge | Range | None = None,
     peaks: Peak | Range | Sequence[Peak | Range] = (),
 ) -> xr.Dataset:
-    """Return the edge energy of normalised spectra, and whether it can be trusted.
+    """Return the edge energy of normalised spectra, and flag unreliable ones.
 
     *Lazy*, except for the warning, and for "fit" (see `fit_edge`).
 
     Parameters
     ----------
     spectra
-        A result of `normalise`, or normalised spectra along `energy`.
+        Result of `normalise`, or normalised spectra along `energy`.
     method
-        "half_jump": the first rise through `fraction` of the jump, by interpolation.
-        "derivative": E0 of Athena and Larch, the steepest rise, an energy of the
-        grid. "white_line": the maximum, by a parabola through three points. "fit": b2
-        of `fit_edge`, with its error.
+        "half_jump": the first rise through `fraction` of the jump, interpolated.
+        "derivative": E0 of Athena and Larch, the steepest rise, at an energy of the
+        grid. "white_line": the maximum, from a parabola through three points. "fit":
+        b2 of `fit_edge`, with its error.
     window
-        Where to look, in eV. Set it above a strong pre-edge peak.
+        Search range in eV. Start it above a strong pre-edge peak.
     fraction
-        Of the jump for "half_jump".
+        Fraction of the jump for "half_jump".
     edge, peaks
-        The model, for "fit".
+        Model for "fit".
 
     Returns
     -------
     xarray.Dataset
-        `edge_energy` in eV; `flag` (1: no data, 2: on the pre-edge: a dip separates
-        it from the last rise through it, 4: the white line is one of several maxima,
-        more than 2 eV apart, between which noise chose); `white_line_height`, or
-        `edge_energy_error` and the flags of the fit, by method.
+        `edge_energy` in eV; `flag` (1: no data; 2: on the pre-edge, since a dip
+        separates it from the last rise through it; 4: the white line is one of several
+        maxima within noise, more than 2 eV apart). By method also `white_line_height`,
+        or `edge_energy_error` and the flags of the fit.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def edge_energy(
     Warns
     -----
     DataQualityWarning
-        If an edge energy sits on the pre-edge peak, as in V2O5 and VO2, or a white
+        If an edge energy lies on the pre-edge peak, as in V2O5 and VO2, or a white
         line is lost in noise (not for lazy data: look at `flag`).
     """
     array = as_spectra(spectra, caller="edge_energy", names=_NORMALISED)

@@ -1,4 +1,4 @@
-"""Normalisation: pre-edge line, post-edge polynomial, edge step, flattening."""
+"""Normalise spectra: pre-edge line, post-edge polynomial, edge step, flattening."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from batteryxr.xanes.spectra import as_spectra
 if TYPE_CHECKING:
     from batteryxr.core.checks import Whole
 
-#: Part of the energies, relative to the edge; None where a rule decides.
+#: Range of energies relative to the edge; None: set by a rule.
 Limits = tuple[float | None, float | None]
-#: Nearer to the edge than so many eV no line is fitted.
+#: Least distance (eV) of a range from the edge.
 _LEAST = 1.0
 #: Degree of the polynomial after the edge.
 Degree = Annotated[int, Bounds(low=0, high=5)]
@@ -43,9 +43,9 @@ _MENDS = {
     32: "the steepest rise{} is the flank of a point that stands out; give e0, or take "
     "the point out",
 }
-#: What to do about a project of Athena that does not say enough.
+#: Advice for an incomplete Athena project.
 _MEND = "Normalise it in Athena again, or pass the ranges yourself."
-#: Coefficients of the post-edge curve that Athena offers.
+#: Numbers of coefficients of the post-edge curve that Athena offers.
 _ORDERS = (0, 1, 2, 3)
 
 
@@ -70,33 +70,33 @@ def normalise(
     spectra
         Absorption along `energy`, in any other dimensions.
     e0
-        Edge energy in eV: a number, or one for each spectrum. By default the steepest
-        rise of each spectrum; for the noisy spectra of a map give one number.
+        Edge energy in eV: a number, or one for each spectrum. Default: the steepest
+        rise of each spectrum. For noisy spectra of a map, give one number.
     pre
-        Range of the pre-edge line, relative to `e0`. By default from the second energy
+        Range of the pre-edge line, relative to `e0`. Default: from the second energy
         (rounded to 5 eV) to half of that.
     post
-        Range of the post-edge polynomial, relative to `e0`. By default from 25 eV (or
+        Range of the post-edge polynomial, relative to `e0`. Default: from 25 eV (or
         a fifteenth of the range, if that is less) to the last energy.
     degree
-        Degree of the post-edge polynomial, 0 to 5; by default 2, or 1 for less than
+        Degree of the post-edge polynomial, 0 to 5. Default: 2, or 1 for less than
         300 eV, or 0 for less than 30 eV.
     victoreen
-        The pre-edge line is fitted to the absorption times the energy to this power.
+        Power of the energy that multiplies the absorption in the pre-edge fit.
     curves
         Return `pre_edge` and `post_edge` too.
     like
-        A spectrum of an Athena project, as `read_athena` gives it: its edge energy,
-        ranges and degree are taken for what is not given here.
+        A spectrum of an Athena project, as from `read_athena`. It gives edge energy,
+        ranges and degree unless they are passed here.
 
     Returns
     -------
     xarray.Dataset
         `normalised` and `flattened` along `energy`; `edge_step` (at the energy nearest
         to `e0`, without sign), `e0`, and `flag` (bits; 1: no data, or `e0` outside
-        them, 2: no step, 4: the step is downwards, 8: a range that was given holds too
-        few energies, 16: a range reaches over the edge, 32: the `e0` that was found is
-        the flank of a point or two that stand out).
+        them, 2: no step, 4: the step is downwards, 8: a given range holds too few
+        energies, 16: a range reaches over the edge, 32: the automatic `e0` is the
+        flank of one or two points that stand out).
 
     Raises
     ------
@@ -176,9 +176,9 @@ def normalise(
 
 
 def _warn_of_order(**ranges: Limits) -> None:
-    """Warn of ranges whose ends are exchanged, which is undone as by Larch."""
+    """Warn of ranges with exchanged ends, which are swapped as in Larch."""
     for argument, (low, high) in ranges.items():
-        # Behind the edge an end below zero is counted from the last energy.
+        # After the edge, an end below zero is counted from the last energy.
         counted = argument == "post" and high is not None and high < 0
         if low is not None and high is not None and low > high and not counted:
             warn_quality(
@@ -188,7 +188,7 @@ def _warn_of_order(**ranges: Limits) -> None:
 
 
 def _warn(flag: xr.DataArray) -> None:
-    """Warn of spectra whose ranges or edge energies are not what they seem."""
+    """Warn of spectra with doubtful ranges or edge energies."""
     for bit, mend in _MENDS.items():
         count = int(((flag & bit) > 0).sum())
         if count:
@@ -199,7 +199,7 @@ def _warn(flag: xr.DataArray) -> None:
 def _check_limits(
     name: str, limits: Limits, x: np.ndarray, e0: float | xr.DataArray | None
 ) -> None:
-    """Raise where a range that is relative to E0 is in keV, or is not relative."""
+    """Raise if a range relative to E0 is in keV, or is absolute."""
     span, step = float(x[-1] - x[0]), float(np.diff(x).min())
     given = [v for v in limits if v is not None and np.isfinite(v) and v != 0]
     expected = f"eV relative to e0, of energies that span {span:g} eV"
@@ -237,7 +237,7 @@ def _kernel(
     from batteryxr.xanes.kernels import normalisation
 
     parts = normalisation.normalise(data, origin, **options)
-    if found:  # in the data, where it may be the flank of a lone point
+    if found:  # an automatic e0 may be the flank of an isolated point
         lone = normalisation.is_isolated(data, origin, x=options["x"])
         flag = np.where(lone, normalisation.E0_ISOLATED, 0).astype(np.uint8)
         parts = (*parts[:3], parts[3] | flag, *parts[4:])
@@ -251,7 +251,7 @@ def _steepest(data: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 class _Normalised(NamedTuple):
-    """Parameters by the names of `normalise`; None where nothing is told."""
+    """Hold parameters by the names of `normalise`; None if unknown."""
 
     e0: float | None
     pre: Limits
@@ -265,7 +265,7 @@ class _Normalised(NamedTuple):
         post: Limits,
         degree: int | None,
     ) -> tuple[float | xr.DataArray | None, Limits, Limits, int | None]:
-        """Return what was given, and these for what was not."""
+        """Return the given values, and these where none are given."""
         nothing = (None, None)
         return (
             self.e0 if e0 is None else e0,
@@ -276,14 +276,14 @@ class _Normalised(NamedTuple):
 
 
 def _parameters(like: xr.Dataset | xr.DataTree) -> _Normalised:
-    """Return the parameters that a spectrum of a project brings along.
+    """Return the parameters stored with a spectrum of a project.
 
     Raises
     ------
     ArgumentError
-        If it brings none.
+        If none are stored.
     DataError
-        If its step was set by hand, which no range stands for, or its parameters
+        If its step was set by hand, which no range reproduces, or its parameters
         cannot be read.
     """
     stored = getattr(like, "attrs", {}).get("athena", "")
@@ -324,7 +324,7 @@ def _parameters(like: xr.Dataset | xr.DataTree) -> _Normalised:
 
 
 def _told(stored: str, label: str) -> dict[str, Any]:
-    """Return the parameters that an attribute holds."""
+    """Return the parameters stored in an attribute."""
     try:
         told = json.loads(stored)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Fluorescence of thick samples, whose own absorption flattens what is measured."""
+"""Correct fluorescence of thick samples for their own absorption."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import Incidence
 
-#: Energies beside the edge at which absorption is looked up, in eV from it, at most.
+#: Largest distance (eV) from the edge at which absorption is looked up.
 _BESIDE = 10.0
-#: Factor by which noise grows from which on a correction is doubtful.
+#: Factor of noise growth above which a correction is doubtful.
 _AMPLIFIED = 4.0
-#: Strongest lines behind each edge.
+#: Strongest lines of each edge.
 _LINES = {"K": "Ka", "L1": "Lb", "L2": "Lb", "L3": "La"}
 
 
@@ -37,40 +37,40 @@ def over_absorption(
     edge: str = "K",
     geometry: tuple[Incidence, Incidence] = (45.0, 45.0),
 ) -> xr.Dataset:
-    """Correct fluorescence of a thick, even sample for its own absorption.
+    """Correct fluorescence of a thick, uniform sample for its own absorption.
 
     *Lazy*.
 
-    What is measured is N (a + 1) / (a + N) of the true normalised absorption N, with
-    a = (absorption but for the edge + that of the line, times sin in / sin out) over
-    the step of the edge (L. Tröger et al., Phys. Rev. B 46, 3283 (1992)); solved for N.
-    For samples that let nothing through; those that are thin, or particles smaller than
-    a few micrometres, need less.
+    The measured signal is N (a + 1) / (a + N), with N the true normalised absorption.
+    Here a is the absorption without the edge, plus that of the line times sin in / sin
+    out, over the step of the edge (L. Tröger et al., Phys. Rev. B 46, 3283 (1992)).
+    The equation is solved for N. It holds for opaque samples; thin ones, or particles
+    smaller than a few micrometres, need less correction.
 
     Parameters
     ----------
     spectra
-        A result of `normalise`, or normalised spectra along `energy`, of fluorescence.
+        Result of `normalise`, or normalised spectra along `energy`, of fluorescence.
     formula
-        What the sample consists of, with binder and all, such as "LiNi0.8Mn0.1Co0.1O2".
+        Composition of the sample, with binder, such as "LiNi0.8Mn0.1Co0.1O2".
     element, edge
-        Whose edge it is: "K", "L1", "L2" or "L3".
+        Element and edge that were measured: "K", "L1", "L2" or "L3".
     geometry
         Angles of the incoming beam and of the detector to the surface, in degrees.
 
     Returns
     -------
     xarray.Dataset
-        `normalised`, corrected (NaN where more was measured than such a sample can
-        give). Attributes hold `alpha`, the a above, and `noise_factor`, (a + 1) / a, by
-        which noise above the edge grows.
+        `normalised`, corrected (NaN where the signal exceeds what this sample can
+        give). Attributes hold `alpha`, the a above, and `noise_factor`, (a + 1) / a,
+        the growth of noise above the edge.
 
     Raises
     ------
     ArgumentError
-        If the formula cannot be read or lacks the element, or angles are none.
+        If the formula cannot be read or lacks the element, or an angle is invalid.
     DataError
-        If the spectra end before the edge of the element, or begin behind it.
+        If the spectra end before the edge of the element, or begin after it.
     VariableError
         If the spectra are not normalised.
 
@@ -124,12 +124,12 @@ def _corrected(data: np.ndarray, *, alpha: float) -> np.ndarray:
 def _alpha(
     formula: str, element: str, edge: str, geometry: tuple[float, float]
 ) -> float:
-    """Return absorption but for the edge, and of the line, over the step of the edge.
+    """Return the absorption without the edge, and of the line, over the edge step.
 
     Raises
     ------
     ArgumentError
-        If angles, edge, element or formula are none.
+        If angles, edge, element or formula are invalid.
     """
     import xraydb
 
@@ -160,9 +160,9 @@ def _alpha(
 
 
 def _clear_of_others(position: float, parts: Mapping[str, Any]) -> float:
-    """Return how far beside an edge no other edge of a sample lies (eV).
+    """Return the distance (eV) from an edge within which there is no other edge.
 
-    The L3 edge of titanium lies 6 eV below its L2 edge, which is no part of its step.
+    For example, the L3 edge of titanium lies 6 eV below its L2 edge.
     """
     import xraydb
 
@@ -172,7 +172,7 @@ def _clear_of_others(position: float, parts: Mapping[str, Any]) -> float:
 
 
 def _check_covers(x: np.ndarray, element: str, edge: str) -> None:
-    """Raise where the energies do not span the edge."""
+    """Raise if the energies do not span the edge."""
     position = edge_position(element, edge)
     if not x[0] < position < x[-1]:
         raise DataError(

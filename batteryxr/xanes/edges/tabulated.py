@@ -1,4 +1,4 @@
-"""Spectra brought to tabulated scattering factors: electrons per atom (MBACK)."""
+"""Match spectra to tabulated scattering factors: electrons per atom (MBACK)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 #: Degree of the polynomial background.
 Degree = Annotated[int, Bounds(low=0, high=5)]
-#: What a tabulated edge and that of a sample lie apart at most, in eV.
+#: Largest distance (eV) between a tabulated edge and that of a sample.
 _SHIFTED = 25.0
-#: Fewest energies in a range, beyond what the polynomial takes up.
+#: Least number of energies in a range, beyond those for the polynomial.
 _FEWEST = 3
 _SIDES = {"pre": "below", "post": "above"}
 
@@ -44,22 +44,22 @@ def mback(
     post: Limits = (100.0, None),
     degree: Degree = 3,
 ) -> xr.Dataset:
-    """Scale spectra to the tabulated f'' of an element, less a smooth background.
+    """Scale spectra to the tabulated f'' of an element, without a smooth background.
 
-    *Lazy*. The factor and a polynomial are fitted such that the spectrum follows the
-    table below and above the edge; both sides weigh alike, however many energies they
-    hold (T.-C. Weng et al., J. Synchrotron Rad. 12, 506 (2005), without its error
-    function; the table is Chantler's). One scale for all spectra of an element: good
-    for backgrounds that no line follows, as those of fluorescence.
+    *Lazy*. A factor and a polynomial are fitted so that the spectrum follows the table
+    below and above the edge. Both sides have equal weight for any number of energies
+    (T.-C. Weng et al., J. Synchrotron Rad. 12, 506 (2005), without its error function;
+    the table is Chantler's). All spectra of an element get one scale. It suits
+    backgrounds that are no straight line, as in fluorescence.
 
     Parameters
     ----------
     spectra
         Absorption along `energy`, in any other dimensions.
     element, edge
-        Whose edge it is, such as "V" and "K".
+        Element and edge that were measured, such as "V" and "K".
     e0
-        Edge energy in eV, from which the ranges count; by default that of the table.
+        Edge energy in eV, from which the ranges count. Default: that of the table.
     pre, post
         Ranges below and above the edge in which the spectrum follows the table,
         relative to `e0`; an open end is that of the data.
@@ -69,9 +69,9 @@ def mback(
     Returns
     -------
     xarray.Dataset
-        `f_double_prime` in electrons per atom, and `normalised`, its part of this edge
-        over the step of the table, along `energy`; `scale`, electrons per unit of the
-        spectrum (NaN where there is no step upwards), and `background`.
+        Along `energy`: `f_double_prime` in electrons per atom, and `normalised`, the
+        part of this edge over the step of the table. Further `scale`, electrons per
+        unit of the spectrum (NaN if there is no step upwards), and `background`.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def mback(
         If the element has no such edge, `e0` is far from it, or a range holds too few
         energies.
     DataError
-        If the spectra end before the edge or begin behind it.
+        If the spectra end before the edge or begin after it.
 
     Warns
     -----
@@ -150,7 +150,7 @@ def mback(
 
 
 def _weights(x: np.ndarray, ranges: dict[str, Limits], degree: int) -> np.ndarray:
-    """Return the weight of each energy: 0 outside the ranges, both sides alike.
+    """Return the weight of each energy: 0 outside the ranges, both sides equal.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""The edge model at every pixel."""
+"""Fit the edge model at every pixel."""

@@ -1,4 +1,4 @@
-"""Ratios and centroids of fitted bands, with their errors."""
+"""Compute ratios and centroids of fitted bands, with their errors."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def band_ratio(
     Parameters
     ----------
     result
-        A result of `fit_peaks` or `fit_edge`.
+        Result of `fit_peaks` or `fit_edge`.
     bands
-        Labels along `dim`: the numerator, and the denominator.
+        Labels along `dim`: first the numerator, then the denominator.
     dim
         "peak", or any other dimension such as "polarisation".
     variable
@@ -41,14 +41,14 @@ def band_ratio(
     Returns
     -------
     xarray.Dataset
-        `band_ratio` and `band_ratio_error`, the two errors taken as independent.
+        `band_ratio` and `band_ratio_error`, for independent errors.
 
     Raises
     ------
     VariableError
         If the variable or its error is missing.
     ArgumentError
-        If there is no such label.
+        If a label does not exist.
     """
     for name in (variable, f"{variable}_error"):
         if name not in result:
@@ -83,31 +83,31 @@ def band_ratio(
 def band_centroid(
     result: xr.Dataset, *, bands: Sequence[str | int] | None = None
 ) -> xr.Dataset:
-    """Return the centroid of bands, such as those of a pre-edge, by their areas.
+    """Return the centroid of bands, weighted by area, such as those of a pre-edge.
 
-    *Lazy*. It tells the valence, as the total area tells the coordination (M. Wilke et
-    al., Am. Mineral. 86, 714 (2001)).
+    *Lazy*. The centroid of a pre-edge depends on the valence, and its total area on
+    the coordination (M. Wilke et al., Am. Mineral. 86, 714 (2001)).
 
     Parameters
     ----------
     result
-        A result of `fit_edge` or `fit_peaks`.
+        Result of `fit_edge` or `fit_peaks`.
     bands
-        Labels along `peak`; by default all of them.
+        Labels along `peak`. Default: all.
 
     Returns
     -------
     xarray.Dataset
-        `band_centroid`, in units of the positions, and `band_area`, the sum of their
-        areas; each with `_error`, the bands taken as independent. NaN where a band is
-        missing or the areas sum to no more than zero.
+        `band_centroid`, in units of the positions, and `band_area`, the sum of the
+        areas; each with `_error`, for independent bands. NaN if a band is missing or
+        the areas sum to no more than zero.
 
     Raises
     ------
     VariableError
         If `result` holds no peaks with their errors.
     ArgumentError
-        If there is no such label.
+        If a label does not exist.
 
     Examples
     --------

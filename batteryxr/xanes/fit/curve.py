@@ -1,4 +1,4 @@
-"""From fitted parameters back to spectra."""
+"""Compute spectra from fitted parameters."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def model_curve(
         Sequence[float] | np.ndarray | xr.DataArray | None, OwnLabels()
     ] = None,
 ) -> xr.DataArray:
-    """Return the fitted model, as spectra.
+    """Return the fitted model as spectra.
 
     *Lazy*.
 
     Parameters
     ----------
     result
-        A result of `fit_edge` or `fit_peaks`, or some of its pixels.
+        Result of `fit_edge` or `fit_peaks`, or some of its pixels.
     axis
-        Energies (or shifts) at which to evaluate; by default 400 over the fitted
-        range.
+        Energies (or shifts) at which to evaluate the model. Default: 400 over the
+        fitted range.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def model_curve(
 
 
 def fitted_model(result: xr.Dataset, *, caller: str) -> tuple[Model, dict[str, Any]]:
-    """Return the model that a result was fitted by, and what it says of it.
+    """Return the model of a fit result, and its description in the attributes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The edge model at every pixel."""
+"""Fit the edge model at every pixel."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def fit_edge(
 
     μt(E) = a + (b1 / 2) {1 + erf[(E - b2) / b3]} + Σ c_i1 / {1 + [(E - c_i2) / c_i3]²}
 
-    *Reads once* for the noise and the mean spectrum, then *lazy*; altogether lazy with
-    `start`, and `noise` or a mask of your own.
+    *Reads once* for the noise and the mean spectrum, then *lazy*. It is fully lazy
+    with `start`, and with `noise` or your own mask.
 
     Parameters
     ----------
@@ -52,59 +52,59 @@ def fit_edge(
     peaks
         `Peak` objects, or ranges of their positions in eV: pre-edge, white line, ...
     baseline
-        Degree of the polynomial under all; 0 is the model's constant a, -1 none.
+        Degree of the polynomial under all terms; 0 is the constant a, -1 none.
     mask
-        Which pixels are fitted. "pooled" (default): those whose step over the edge
+        Pixels that are fitted. "pooled" (default): those whose step over the edge
         exceeds `threshold` times the noise common to all. "paper": all are fitted, then
         a jump below the pixel's own noise is masked (Uematsu et al., PCCP 25, 3867
         (2023)). A boolean array: where it is True. None: all.
     pre, post
         Energies below the pre-edge (at least three) and above the white line, for
-        noise and mask. By default all below and above the ranges of the model.
+        noise and mask. Default: all below and above the ranges of the model.
     threshold
-        See `mask`; in standard deviations of the noise.
+        Threshold of the mask, in standard deviations of the noise.
     noise
-        Standard deviation of the absorption, where it is known.
+        Standard deviation of the absorption, if known.
     errors
-        Standard deviation of each value, to weight by; the errors of the result are
-        then absolute. By default what a Dataset has as `absorption_error`, where it
-        has one for every value, as of `ptycho_energies(halves=True)`; without it the
-        errors follow from the residuals.
+        Standard deviation of each value, used as weight; the errors of the result are
+        then absolute. Default: `absorption_error` of a Dataset if it has one for every
+        value, such as from `ptycho_energies(halves=True)`. Without it the errors
+        follow from the residuals.
     start
-        Start values by the names of the result (`edge_energy`, `edge_width`,
-        `peak_position`, ...; amplitudes are found by themselves), or an earlier
-        result, also of other pixels' mean. By default the best fit of the mean
-        spectrum, itself fitted from 64 starts spread over the ranges.
+        Initial guess by the names of the result (`edge_energy`, `edge_width`,
+        `peak_position`, ...; amplitudes are found automatically), or an earlier
+        result, also of the pixels' mean. Default: the best fit of the mean spectrum,
+        itself fitted from 64 guesses spread over the ranges.
     multistart
-        "always", "doubtful" (start again where the fit did not converge, ended at a
-        bound, or left more than noise) or "never". By default "always" up to 1000
-        spectra, else "doubtful". A `Multistart` also says when two solutions are
-        ambiguous: edge energies further apart than three standard errors, between
-        which noise could choose (chi2 within three standard deviations), or how the
-        model is wrong (more than noise is left, and chi2 within a factor of two). The
-        one on the branch of the mean spectrum, or of `start`, is given, and flagged.
+        "always", "doubtful" (start again if the fit did not converge, ended at a
+        bound, or left more than noise) or "never". Default: "always" up to 1000
+        spectra, else "doubtful". A `Multistart` also sets when two solutions are
+        ambiguous: their edge energies differ by more than three standard errors, and
+        their chi2 by less than three standard deviations of the noise, or by less than
+        a factor of two if more than noise is left (the model is wrong). The solution
+        on the branch of the mean spectrum, or of `start`, is given, and flagged.
 
     Returns
     -------
     xarray.Dataset
         `edge_jump`, `edge_energy`, `edge_width`, `level`, and along `peak`
         `peak_height`, `peak_position`, `peak_width` (half width at half maximum),
-        `peak_area` and `normalised_peak_area` (area / jump); each with `_error`, one
+        `peak_area` and `normalised_peak_area` (area / jump). Each has `_error`, one
         standard deviation from the slopes of the model at the solution (NaN at a
         bound; for position and width of a peak near the noise a tenth too small).
-        Where two solutions are ambiguous `edge_energy_other` is that of the other, and
-        the error of `edge_energy` reaches to it. `chi2` (sum of squared residuals, over
-        their errors where those are given), `r_factor`, `residual_sd`, and
-        `flag` (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16:
-        ambiguous, 32: imprecise, an error of more than a fifth of the edge's width, or
-        of that of the mean spectrum, which slopes cannot tell well). Missing is NaN.
+        If two solutions are ambiguous, `edge_energy_other` is the edge energy of the
+        other, and the error of `edge_energy` reaches to it. `chi2` (sum of squared
+        residuals, over their errors if given), `r_factor`, `residual_sd`, and `flag`
+        (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16: ambiguous,
+        32: imprecise). Imprecise is an error above a fifth of the edge's width, or of
+        that of the mean spectrum; slopes hardly determine it. Missing values are NaN.
 
     Raises
     ------
     ArgumentError
         If a range holds too few energies.
     DataError
-        If there are too few energies for the model, or beside its ranges.
+        If there are too few energies for the model, or outside its ranges.
     """
     terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
     array = as_spectra(spectra, caller="fit_edge")
@@ -125,7 +125,7 @@ def fit_edge(
 def _own_errors(
     spectra: xr.DataArray | xr.Dataset, array: xr.DataArray
 ) -> xr.DataArray | None:
-    """Return the errors that spectra bring along, if they do for every value."""
+    """Return the errors stored with spectra, if every value has one."""
     name = f"{array.name}_error"
     if not hasattr(spectra, "data_vars") or name not in spectra:
         return None

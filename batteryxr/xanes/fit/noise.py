@@ -1,4 +1,4 @@
-"""Which pixels hold enough of the element to be fitted, judged by the noise."""
+"""Find pixels with enough of the element for a fit, from the noise."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def noise_mask(
     noise: NonNegative | None = None,
     jump: xr.DataArray | None = None,
 ) -> xr.Dataset:
-    """Mask pixels whose edge jump drowns in the noise.
+    """Mask pixels whose edge jump is below the noise.
 
-    *Reads once* where `method` is "pooled" and `noise` is not given, else *lazy*.
+    *Reads once* if `method` is "pooled" and `noise` is not given, else *lazy*.
 
     Parameters
     ----------
@@ -43,17 +43,17 @@ def noise_mask(
     post
         Energies above the edge, in eV.
     method
-        "pooled" compares with one noise for all pixels: the median of theirs,
-        corrected for its bias. "paper" compares each pixel with its own noise
-        (Uematsu et al., PCCP 25, 3867 (2023)); with four points that lets a tenth of
-        the empty pixels through.
+        "pooled" compares with one noise for all pixels: the median of their noise,
+        corrected for its bias. "paper" compares each pixel with its own noise (Uematsu
+        et al., PCCP 25, 3867 (2023)); with four points that passes a tenth of the
+        empty pixels.
     threshold
-        Kept is what exceeds so many standard deviations of the noise; by default 5 if
-        pooled and 1 by the paper's rule.
+        Least jump of kept pixels, in standard deviations of the noise. Default: 5 for
+        "pooled" and 1 for "paper".
     noise
-        The standard deviation, where it is known.
+        Standard deviation of the noise, if known.
     jump
-        Edge jump of each pixel, a fitted one for example. By default the mean over
+        Edge jump of each pixel, for example a fitted one. Default: the mean over
         `post` less that over `pre`.
 
     Returns
@@ -98,7 +98,7 @@ def noise_mask(
 
 
 def _of_levels(windows: np.ndarray) -> dict[str, Any]:
-    """Return how `edge_levels` is applied: noise and step of each pixel, lazily."""
+    """Return options for `blocks.apply` of `edge_levels`: noise and step per pixel."""
     return {
         "core_dims": [["energy"]],
         "output_dims": [(), ()],
@@ -111,9 +111,9 @@ def _of_levels(windows: np.ndarray) -> dict[str, Any]:
 def survey(
     array: xr.DataArray, windows: np.ndarray | None, *, dim: str, caller: str
 ) -> tuple[float, np.ndarray]:
-    """Return pooled noise and mean spectrum in one reading.
+    """Return pooled noise and mean spectrum, reading the data once.
 
-    The mean weighs each pixel by its jump, and leaves out those without one; without
+    The mean is weighted by each pixel's jump, without pixels that have none. Without
     windows it is the plain mean, and the noise is 0.
     """
     from batteryxr.xanes.kernels.normalisation import edge_levels, pooled_sd
@@ -138,6 +138,6 @@ def survey(
 
 
 def _together(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:
-    """Compute several arrays in one reading of their source."""
+    """Compute several arrays while reading their source once."""
     computed = xr.Dataset({str(i): a for i, a in enumerate(arrays)}).compute()
     return tuple(computed[str(i)] for i in range(len(arrays)))

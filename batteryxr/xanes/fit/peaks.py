@@ -1,4 +1,4 @@
-"""Bands and reflections on a polynomial baseline: its degree chosen, points weighed."""
+"""Fit bands and reflections on a polynomial baseline, also robustly."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from batteryxr.xanes.fit.terms import Degree, Multistart, Peak, When
     from batteryxr.xanes.spectra import Range
 
-#: Where a residual counts nothing, in standard deviations: efficiency of 95 %.
+#: Residual (standard deviations) above which a point has no weight: efficiency 95 %.
 _REACH = 4.685
-#: How often a fit is repeated, each time with weights by what was left.
+#: Number of robust passes, each with weights from the last residuals.
 _PASSES = 4
-#: What counts nothing still needs a weight.
+#: Least weight of a point.
 _LEAST = 1e-4
 
 
@@ -50,7 +50,7 @@ def fit_peaks(
 ) -> xr.Dataset:
     """Fit bands on a polynomial baseline to every spectrum: Raman, FTIR, reflections.
 
-    *Reads once* for the mean spectrum, then *lazy*; altogether lazy with `start`.
+    *Reads once* for the mean spectrum, then *lazy*; fully lazy with `start`.
 
     Parameters
     ----------
@@ -59,17 +59,17 @@ def fit_peaks(
     peaks
         `Peak` objects, or ranges of positions.
     baseline
-        Degree of the baseline; -1 for none. Several degrees: all are fitted, the best
-        by Bayes' criterion is given, and the errors hold what the others would say,
-        each weighted by how well it fits.
+        Degree of the baseline; -1 for none. If several degrees are given, all are
+        fitted, and the best by Bayes' criterion is returned. The errors include the
+        results of the others, weighted by how well they fit.
     dim
-        The axis: "shift" (1/cm), "energy" (eV), "two_theta" (deg), "q" (1/Angstrom) or
-        "d" (Angstrom). Reflections with a K-alpha doublet: `fit_reflections`.
+        Axis: "shift" (1/cm), "energy" (eV), "two_theta" (deg), "q" (1/Angstrom) or
+        "d" (Angstrom). For reflections with a K-alpha doublet use `fit_reflections`.
     method
-        "robust": points far from the model count little (Tukey's biweight), so that
-        rays or foreign lines left in the spectra do not pull the bands.
+        "robust": points far from the model get little weight (Tukey's biweight), so
+        cosmic rays or foreign lines left in the spectra do not distort the bands.
     mask
-        Fitted is where it is True.
+        Pixels are fitted where it is True.
     errors, start, multistart
         As in `fit_edge`.
 
@@ -78,9 +78,9 @@ def fit_peaks(
     xarray.Dataset
         Along `peak`: `peak_height`, `peak_position`, `peak_fwhm`, `peak_area`; along
         `order`: `baseline`; each with `_error`. `chi2`, `r_factor`, `residual_sd` and
-        `flag` as in `fit_edge`. `outlier_count` where the fit is robust;
-        `baseline_degree` and `baseline_weight` (along `degree`) where several were
-        asked for: weights near each other say that chi2 does not choose.
+        `flag` as in `fit_edge`. `outlier_count` if the fit is robust. For several
+        degrees `baseline_degree` and `baseline_weight` (along `degree`): similar
+        weights mean that chi2 does not choose.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def fit_peaks(
             fit = prepare(array, terms, options, caller="fit_peaks")
             fits[degree] = fit.apply(array, caller="fit_peaks")
     result = _choose_degree(fits, array.sizes[dim])
-    for name in ("peak_width", "peak_width_error"):  # bands are told by their FWHM
+    for name in ("peak_width", "peak_width_error"):  # bands are given by their FWHM
         wide = 2.0 * result[name]
         new = name.replace("width", "fwhm")
         long_name = str(result[name].attrs["long_name"]).replace("Half", "Full", 1)
@@ -123,14 +123,14 @@ def fit_peaks(
 
 
 def _choose_degree(fits: Mapping[int, xr.Dataset], points: int) -> xr.Dataset:
-    """Return the best of fits with different baselines, with the doubt between them.
+    """Return the best of fits with different baselines, with their disagreement.
 
     Parameters
     ----------
     fits
-        By degree, lowest first, of one model otherwise.
+        Fits by degree, lowest first, that differ in nothing else.
     points
-        Of a spectrum.
+        Number of points of a spectrum.
     """
     if len(fits) == 1:
         return next(iter(fits.values()))
@@ -142,7 +142,7 @@ def _choose_degree(fits: Mapping[int, xr.Dataset], points: int) -> xr.Dataset:
     every = xr.concat(
         widened, "degree", coords="minimal", compat="override", join="outer"
     )
-    # The lower of equals comes first; more terms have to earn their place.
+    # For equal fits the lower degree comes first; more terms must improve the fit.
     criterion = points * np.log(every["chi2"] / points) + np.log(points) * along
     relative = np.exp(-0.5 * (criterion - criterion.min("degree")))
     weight = relative / relative.sum("degree")
@@ -180,7 +180,7 @@ def _choose_degree(fits: Mapping[int, xr.Dataset], points: int) -> xr.Dataset:
 
 
 def _up_to(fit: xr.Dataset, highest: int) -> xr.Dataset:
-    """Return a fit whose baseline has powers up to the highest degree."""
+    """Return a fit whose baseline is padded to the highest degree."""
     model = json.loads(fit.attrs["model"])
     n = highest + 1
     if model["baseline"] == highest:
@@ -204,7 +204,7 @@ def _up_to(fit: xr.Dataset, highest: int) -> xr.Dataset:
 def _fit_robustly(
     array: xr.DataArray, terms: Terms, options: FitOptions, *, caller: str
 ) -> xr.Dataset:
-    """Fit again and again, each time with weights by what was left."""
+    """Fit repeatedly, each time with weights from the last residuals."""
     dim = terms.dim
     known = options.errors
     base = array.copy(data=array.data * 0 + 1.0).drop_attrs()
@@ -260,7 +260,7 @@ def _start(result: xr.Dataset) -> xr.Dataset:
 def _first_weights(
     values: np.ndarray, base: np.ndarray, *, given: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a first spread, and no weight where a ray stands out."""
+    """Return a first spread, with zero weight for cosmic rays."""
     from batteryxr.xanes.preparing import spikes
 
     y = np.nan_to_num(np.array(values, np.float64))
@@ -276,7 +276,7 @@ def _first_weights(
 def _weights(
     left: np.ndarray, curve: np.ndarray, base: np.ndarray, *, given: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the spread of what is left, and the weight of every point."""
+    """Return the spread of the residuals, and the weight of every point."""
     scaled = np.abs(left / base)
     sd = np.ones_like(scaled) if given else _spread(scaled, curve)
     u = scaled / (_REACH * sd)
@@ -291,7 +291,7 @@ def _spread(left: np.ndarray, curve: np.ndarray) -> np.ndarray:
     pieces, levels = (np.array_split(a, groups, axis=-1) for a in ranked)
     power = np.stack([(1.4826 * np.nanmedian(p, axis=-1)) ** 2 for p in pieces], -1)
     level = np.stack([p.mean(axis=-1) for p in levels], -1)
-    # Counting makes the variance rise with the level, on a straight line.
+    # For counts the variance rises linearly with the level.
     weight = 1 / np.maximum(power, 1e-6 * power.max(axis=-1, keepdims=True) + 1e-300)
     middle, mean = (
         (weight * a).sum(-1, keepdims=True) / weight.sum(-1, keepdims=True)

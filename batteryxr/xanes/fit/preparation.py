@@ -1,4 +1,4 @@
-"""A fit of all pixels: what is asked of it, what is read before, and how it runs."""
+"""Prepare and run a fit of all pixels: options, noise and initial guesses."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PixelFit:
-    """One fit, whole: what the kernel is given with every block.
+    """Hold one complete fit: everything that the kernel gets with each block.
 
     Parameters
     ----------
     terms
         The model.
     problem, selection
-        As of `fit_block`.
+        Problem and selection, as in `fit_block`.
     pixels
-        What differs from pixel to pixel, by the names of `fit_block`: `keep`, `own`
-        and `weights`, each with its own dimensions.
+        Inputs that differ from pixel to pixel, by their names in `fit_block`: `keep`,
+        `own` and `weights`, each with its own dimensions.
     """
 
     terms: Terms
@@ -47,7 +47,7 @@ class PixelFit:
     pixels: Mapping[str, tuple[xr.DataArray, list[str]]]
 
     def apply(self, array: xr.DataArray, *, caller: str) -> xr.Dataset:
-        """Fit every spectrum, lazily where the spectra are lazy, and label the fits."""
+        """Fit every spectrum, lazily if the spectra are lazy, and label the result."""
         dim, units = self.terms.dim, str(array.attrs.get("units", "1"))
         wide = array.dtype.itemsize > 4 or array.dtype.kind != "f"
         dtype = np.float64 if wide else np.float32
@@ -91,7 +91,7 @@ def _fit_block(
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """What a fit is asked for beside its model; see `fit_edge`."""
+    """Hold the options of a fit besides its model; see `fit_edge`."""
 
     mask: str | xr.DataArray | None = None
     pre: Range | None = None
@@ -104,12 +104,12 @@ class FitOptions:
 
     @property
     def rule(self) -> str | None:
-        """The rule by which pixels are masked, if there is one."""
+        """Rule by which pixels are masked; None if there is none."""
         return self.mask if isinstance(self.mask, str) else None
 
 
 def _check_energies(terms: Terms) -> None:
-    """Raise where an edge or a peak of a spectrum on energies is plainly in keV."""
+    """Raise if an edge or a peak of a spectrum on energies is clearly in keV."""
     if terms.dim != "energy":
         return
     if terms.edge is not None:
@@ -124,14 +124,14 @@ def _check_energies(terms: Terms) -> None:
 def prepare(
     array: xr.DataArray, terms: Terms, options: FitOptions, *, caller: str
 ) -> PixelFit:
-    """Find noise and start values, reading the data at most once.
+    """Find the noise and the initial guess, reading the data at most once.
 
     Raises
     ------
     ArgumentError
-        If a range holds too few energies, or a start value is none of the model's.
+        If a range holds too few energies, or a start value is not in the model.
     DataError
-        If there are too few energies for the model, or beside its ranges.
+        If there are too few energies for the model, or outside its ranges.
     """
     from batteryxr.xanes.kernels import starts
     from batteryxr.xanes.kernels.block import Accepted
@@ -158,7 +158,7 @@ def prepare(
         values = starts.from_values(model, first)
     elif mean is not None and np.isfinite(mean).sum() > model.n_free:
         values, misfit = starts.from_spectrum(axis, model, mean)
-    else:  # nothing but missing data: every pixel will say so
+    else:  # only missing data: every pixel is flagged
         values = starts.from_values(model, starts.middle(model))
     search = starts.make_search(axis, model, values)._replace(
         multistart=options.multistart.code(array.size // axis.x.size),
@@ -191,7 +191,7 @@ def _level_windows(
 ) -> np.ndarray | None:
     """Return the energies before and after the edge; by default outside all ranges.
 
-    None where there are too few and nobody asked for them, or there is no edge.
+    None if there is no edge, or there are too few energies and none are required.
     """
     if terms.edge is None:
         return None

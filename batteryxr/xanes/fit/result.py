@@ -1,4 +1,4 @@
-"""Names, units and meanings of what the fits return, and of what they start from."""
+"""Name and label the results of fits, and read initial guesses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = {
     16: "ambiguous",
     32: "imprecise",
 }
-#: Dimension and factor of the variables behind the parameters of a model.
+#: Dimension, kind of units and long name of the variables of a model.
 _NAMES = {
     "edge_jump": ("", "data", "Edge jump Δμt"),
     "edge_energy": ("", "axis", "Edge energy"),
@@ -41,7 +41,7 @@ _NAMES = {
 
 
 class Fitted(NamedTuple):
-    """What the kernel returns for every pixel; see `Out` of the kernel."""
+    """Hold the kernel's results for every pixel; see `Out` of the kernel."""
 
     values: xr.DataArray
     errors: xr.DataArray
@@ -53,7 +53,7 @@ class Fitted(NamedTuple):
 def label_fit(
     fitted: Fitted, model: Model, terms: Terms, units: str, *, scaled: bool
 ) -> xr.Dataset:
-    """Label what the kernel returned; residuals are `scaled` by errors or not."""
+    """Label the kernel's results; `scaled` tells if residuals are over errors."""
     quality = fitted.quality
     axis_unit = attributes(terms.dim)["units"]
     area_unit = axis_unit if units == "1" else f"{units} {axis_unit}"
@@ -109,12 +109,12 @@ def label_fit(
 def start_values(
     start: Mapping[str, Any] | xr.Dataset, model: Model
 ) -> tuple[np.ndarray, xr.DataArray | None]:
-    """Turn start values into a vector; an earlier result also into one per spectrum.
+    """Convert initial values to a vector; an earlier result also to one per spectrum.
 
     Raises
     ------
     ArgumentError
-        If a name is unknown, or its values are not as many as the model has.
+        If a name is unknown, or the number of values differs from the model's.
     """
     from batteryxr.xanes.kernels.starts import middle
 
@@ -153,7 +153,7 @@ def start_values(
 def with_half_widths(
     values: Mapping[str, Any] | xr.Dataset,
 ) -> Mapping[str, Any] | xr.Dataset:
-    """Return values by the names of the model, where bands were told by their FWHM."""
+    """Return values by the names of the model, converting FWHM to half widths."""
     if "peak_fwhm" not in values:
         return values
     half = 0.5 * (
@@ -167,7 +167,7 @@ def with_half_widths(
 
 
 def _take(source: xr.DataArray, at: list[int], along: str) -> xr.DataArray:
-    """Pick parameters; NaN where a peak lacks one."""
+    """Select parameters; NaN where a peak lacks one."""
     if not along:
         return source.isel(parameter=at[0])
     picked = source.isel(parameter=[max(k, 0) for k in at])

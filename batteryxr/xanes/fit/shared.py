@@ -1,4 +1,4 @@
-"""Edge fits in which widths or positions are common to all pixels."""
+"""Fit edges with widths or positions common to all pixels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batteryxr.xanes.spectra import Range
 
 _Shared = Literal["edge_energy", "edge_width", "peak_position", "peak_width"]
-#: Most steps, and the relative decrease of chi2 at which to stop.
+#: Largest number of iterations, and the relative decrease of chi2 at which to stop.
 _STEPS, _TOLERANCE = 40, 1e-9
 
 
@@ -47,33 +47,34 @@ def fit_edge_shared(
 ) -> xr.Dataset:
     """Fit the edge model with widths or positions common to all pixels.
 
-    Steadies thin pixels: what no single one can tell is told by all. *Reads n times*,
-    once for each step and block by block; the maps are then *lazy*.
+    This stabilises thin pixels: all pixels determine what a single one cannot.
+    *Reads n times*, once for each iteration and block by block; the maps are then
+    *lazy*.
 
     Parameters
     ----------
     spectra
         Absorption along `energy`, in any other dimensions.
     shared
-        Among "edge_energy", "edge_width", "peak_position" and "peak_width" (of all
-        peaks).
+        Names among "edge_energy", "edge_width", "peak_position" and "peak_width" (of
+        all peaks).
     edge, peaks, baseline, pre, post, threshold, noise
         As in `fit_edge`; the pixels are those above the pooled noise.
     progress
-        Show a bar. None shows it in terminals and notebooks only.
+        Show a progress bar; None: in terminals and notebooks only.
 
     Returns
     -------
     xarray.Dataset
-        As of `fit_edge`; what is shared has no pixels, and an error from all of them.
-        The errors of the maps hold for these values of the shared parameters.
+        As from `fit_edge`. Shared parameters have no pixels, and an error from all of
+        them. The errors of the maps hold for these values of the shared parameters.
 
     Raises
     ------
     ArgumentError
         If a range holds too few energies.
     ConvergenceError
-        If no pixel holds enough, or the steps do not settle.
+        If no pixel rises above the noise, or the iterations do not converge.
     """
     terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
     options = FitOptions(
@@ -152,7 +153,7 @@ def _descend(
 
 @dataclasses.dataclass
 class _Reduced:
-    """The normal equations of the common parameters, and what they rest on."""
+    """Hold the normal equations of the common parameters, and the data behind them."""
 
     hessian: np.ndarray
     gradient: np.ndarray

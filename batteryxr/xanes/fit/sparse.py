@@ -1,4 +1,4 @@
-"""Which energies carry the information: fewer frames for the same maps."""
+"""Choose the energies that carry the information: fewer frames for the same maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batteryxr.xanes.kernels.problem import Model
 
 _Factor = Annotated[float, Bounds(low=1.0)]
-#: What a candidate must leave of an energy's own information, so that the fit holds.
+#: Least fraction of an energy's own information that must remain without it.
 _LEAST = 1e-9
 
 
@@ -35,42 +35,42 @@ def sparse_energies(
     threshold: _Factor = 1.5,
     max_pixels: Count = 200,
 ) -> xr.Dataset:
-    """Find the few energies that keep edge energies and peak ratios almost as sure.
+    """Find the few energies that keep edge energies and peak ratios almost as precise.
 
-    *Reads once*. From a stack that was fitted: what the next particle of this kind
-    need be measured at, in less time and dose (the outlook of Uematsu et al., PCCP 25,
-    3867 (2023)).
+    *Reads once*. From a fitted stack it finds the energies at which the next similar
+    particle should be measured, in less time and dose (the outlook of Uematsu et al.,
+    PCCP 25, 3867 (2023)).
 
-    Energies are given up one by one, always that which the errors miss least. They
-    are those of noise alike at all energies, with the same dose for each; what is saved
-    may be given to the energies that are left. The model is taken as right: keep a few
-    more where it is not, and to see that.
+    Energies are given up one by one, always the one that raises the errors least. The
+    noise is taken as equal at all energies, with the same dose for each; saved dose may
+    be given to the remaining energies. The model is taken as right: keep a few energies
+    more in case it is not, and to notice that.
 
     Parameters
     ----------
     result
-        A result of `fit_edge`, of a stack or some spectra; those with flag 0 count.
+        Result of `fit_edge` for a stack or some spectra; those with flag 0 are used.
     axis
-        Energies at which it was measured, or any that could be.
+        Energies of the measurement, or other possible ones.
     threshold
         Factor by which errors may grow.
     max_pixels
-        Spectra that are looked at, spread evenly over those that count.
+        Largest number of spectra used, spread evenly over those with flag 0.
 
     Returns
     -------
     xarray.Dataset
-        Along `energy`: `kept` (bool), the smallest set found; `rank`, from 1 for the
-        energy that is given up last; `error_growth` along `energy` and `quantity`
-        ("edge energy" and the area of each peak over the jump), the factor by which
-        errors grow if energies up to this rank are kept (NaN where these are too few to
-        fit), root mean square over the spectra.
+        Along `energy`: `kept` (bool), the smallest set found; `rank`, 1 for the energy
+        that is given up last. Along `energy` and `quantity` ("edge energy" and the area
+        of each peak over the jump): `error_growth`, the factor by which errors grow if
+        energies up to this rank are kept, root mean square over the spectra. It is NaN
+        where too few energies are left for a fit.
 
     Raises
     ------
     ArgumentError
         If `axis` holds no more energies than the model has free parameters, or none
-        where the spectra were fitted.
+        in the fitted range.
     DataError
         If no spectrum was fitted well.
 
@@ -118,12 +118,12 @@ def sparse_energies(
 def _asked(
     axis: Sequence[float] | np.ndarray | xr.DataArray, told: dict[str, Any]
 ) -> np.ndarray:
-    """Return the energies that are asked for, rising, in units of the fit.
+    """Return the requested energies, rising, in units of the fit.
 
     Raises
     ------
     ArgumentError
-        If none lies where spectra were fitted.
+        If none lies in the fitted range.
     """
     if isinstance(axis, xr.DataArray):
         units = str(attributes(told["axis"])["units"])
@@ -140,7 +140,7 @@ def _asked(
 def _spectra(
     result: xr.Dataset, model: Model, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return parameters (N, n) of spectra that were fitted well, and which are free."""
+    """Return parameters (N, n) of well fitted spectra, and which are free."""
     parts = by_parameter(result, model) + by_parameter(result, model, "_error")
     if "flag" in result:
         parts.append(result["flag"])
@@ -176,7 +176,7 @@ def _slopes(
 def _gradients(
     values: np.ndarray, model: Model, result: xr.Dataset
 ) -> tuple[list[str], np.ndarray]:
-    """Return names of what shall be known, and its gradients (N, k, n)."""
+    """Return names of the quantities of interest, and their gradients (N, k, n)."""
     from batteryxr.xanes.kernels.shapes import unit_area
 
     names, rows = [], []
@@ -207,33 +207,32 @@ def _gradients(
 def _give_up(
     slopes: np.ndarray, gradients: np.ndarray, least: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order in which energies are given up, and what errors become.
+    """Return the order in which energies are given up, and the growth of errors.
 
     Parameters
     ----------
     slopes : (N, m, n)
-        Of the model of N spectra at m energies, by n parameters.
+        Slopes of the model of N spectra at m energies, by n parameters.
     gradients : (N, k, n)
-        Of the k values of interest, by the parameters.
+        Gradients of the k values of interest, by the parameters.
     least
-        Energies that are kept in any case.
+        Number of energies that are always kept.
 
     Returns
     -------
     order : (m - least,)
-        Index of each energy, the first that is given up first.
+        Index of each energy, in the order of giving up.
     growth : (m - least + 1, k)
-        Errors over those with all energies, root mean square over the spectra, after
-        so many energies were given up.
+        Errors relative to those with all energies, root mean square over the spectra,
+        after each energy given up.
 
     Notes
     -----
     At a solution the covariance is the inverse of JᵀJ, J the slopes of the model.
-    Leaving one energy out changes it by a matrix of rank one (Sherman & Morrison, Ann.
-    Math. Stat. 21, 124 (1950)), so that all candidates are judged without solving
-    anything anew. The search is greedy, from all energies down (backward, as for
-    designs of experiments: Atkinson & Donev, Optimum Experimental Designs (1992),
-    ch. 15).
+    Leaving out one energy changes it by a matrix of rank one (Sherman & Morrison, Ann.
+    Math. Stat. 21, 124 (1950)), so all candidates are compared without new solutions.
+    The search is greedy, starting from all energies (backward, as for designs of
+    experiments: Atkinson & Donev, Optimum Experimental Designs (1992), ch. 15).
     """
     n_energies = slopes.shape[1]
     covariance = np.linalg.inv(np.einsum("imk,iml->ikl", slopes, slopes))

@@ -1,4 +1,4 @@
-"""What is fitted to each spectrum: an edge, peaks and a baseline, within bounds."""
+"""Define the terms fitted to each spectrum: edge, peaks and baseline, with bounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Degree of a baseline; -1 for none.
 Degree = Annotated[int, Bounds(low=-1)]
-#: When a spectrum is fitted from further starts.
+#: When a spectrum is fitted from further initial guesses.
 When = Literal["always", "doubtful", "never"]
 EdgeShape = Literal["erf", "arctan"]
 PeakShape = Literal["lorentzian", "gaussian", "pseudo_voigt"]
@@ -33,21 +33,21 @@ PeakShape = Literal["lorentzian", "gaussian", "pseudo_voigt"]
 _SHAPES = (*get_args(EdgeShape), *get_args(PeakShape), "polynomial")
 _CODES = {name: code for code, name in enumerate(_SHAPES)}
 _WHEN = {"never": NEVER, "doubtful": DOUBTFUL, "always": ALWAYS}
-#: Up to so many spectra are fitted from all starts by default.
+#: Largest number of spectra that are fitted from all guesses by default.
 FEW = 1000
 
 
 @replayable
 @dataclass(frozen=True)
 class Edge:
-    """An absorption edge: a step with bounds on its energy, width and jump.
+    """Define an absorption edge: a step with bounds on its energy, width and jump.
 
     Parameters
     ----------
     energy
-        Range of the edge energy, in eV. Equal ends fix it, here and below.
+        Range of the edge energy, in eV. Equal ends fix a parameter, here and below.
     width
-        Range of the width b3 in erf[(E - b2) / b3], in eV. By default from half the
+        Range of the width b3 in erf[(E - b2) / b3], in eV. Default: from half the
         smallest energy step to the width of `energy`.
     jump
         Range of the edge jump.
@@ -67,17 +67,17 @@ class Edge:
 @replayable
 @dataclass(frozen=True)
 class Peak:
-    """A peak with bounds on its position, half width and height.
+    """Define a peak with bounds on its position, half width and height.
 
     Parameters
     ----------
     position
         Range of the position, on the axis of the spectra.
     width
-        Range of the half width at half maximum. By default from half the smallest
-        step of the axis to the width of `position`.
+        Range of the half width at half maximum. Default: from half the smallest step
+        of the axis to the width of `position`.
     height
-        Range of the height; (-inf, inf) lets a band turn negative.
+        Range of the height; (-inf, inf) allows negative bands.
     shape
         "lorentzian", "gaussian" or "pseudo_voigt" (a Lorentzian and a Gaussian of
         one width, with the Lorentzian's fraction fitted between 0 and 1).
@@ -98,18 +98,17 @@ class Peak:
 @replayable
 @dataclass(frozen=True)
 class Multistart:
-    """When a spectrum is fitted from further starts, and when two answers rival.
+    """Set when a spectrum is fitted from further guesses, and when results conflict.
 
     Parameters
     ----------
     when
-        "always", "doubtful" (start again where the fit did not converge, ended at a
-        bound, or left more than noise) or "never". By default "always" up to 1000
+        "always", "doubtful" (start again if the fit did not converge, ended at a
+        bound, or left more than noise) or "never". Default: "always" up to 1000
         spectra, else "doubtful".
     ambiguity
-        Two solutions are ambiguous if their chi2 differ by less than the square of
-        this, in units of the variance that the better one leaves: so many standard
-        deviations.
+        Number of standard deviations. Two solutions are ambiguous if their chi2 differ
+        by less than its square, in units of the residual variance of the better one.
     """
 
     when: When | None = None
@@ -119,14 +118,14 @@ class Multistart:
         check_fields(self)
 
     def code(self, n_spectra: int) -> int:
-        """Return the kernel's code, by default after the number of spectra."""
+        """Return the kernel's code; the default depends on the number of spectra."""
         when = self.when or ("always" if n_spectra <= FEW else "doubtful")
         return _WHEN[when]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of a model, and the dimension of its spectra."""
+    """Hold the terms of a model, and the dimension of its spectra."""
 
     edge: Edge | None
     peaks: tuple[Peak, ...]
@@ -140,7 +139,7 @@ class Terms:
         return list(range(1, len(self.peaks) + 1))
 
     def describe(self, x: np.ndarray, units: str) -> str:
-        """Write the model as JSON, for the attributes of a result."""
+        """Return the model as JSON, for the attributes of a result."""
         middle, half = _scaling(x)
         return json.dumps(
             {
@@ -205,12 +204,12 @@ def compile_model(x: np.ndarray, terms: Terms) -> tuple[Axis, Model]:
         jump=jump,
         tracked=np.array(tracked, np.int64),
     )
-    # A copy: an index cannot be written to, which would be compiled on its own.
+    # A copy: indices are read-only, and would be compiled separately.
     return Axis(np.array(x, float), (x - middle) / half), model
 
 
 def columns(model: Model) -> dict[str, list[int]]:
-    """Return the indices of the parameters behind each variable, -1 for one missing."""
+    """Return the parameter indices of each variable; -1 for a missing one."""
     first = model.peak_offsets
     voigt = set(model.offsets[model.kinds == PSEUDO_VOIGT].tolist())
     found = {
@@ -229,14 +228,14 @@ def columns(model: Model) -> dict[str, list[int]]:
 
 
 def as_edge(value: Any) -> Edge:
-    """Take an Edge, or a range of energies."""
+    """Return an `Edge`, made from a range of energies if needed."""
     if isinstance(value, Edge):
         return value
     return Edge(energy=value)
 
 
 def as_peaks(values: Any) -> tuple[Peak, ...]:
-    """Take Peaks or ranges of positions; one or several."""
+    """Return a tuple of `Peak`, made from one or several ranges if needed."""
     if isinstance(values, Peak):
         return (values,)
     items = list(values)
@@ -246,7 +245,7 @@ def as_peaks(values: Any) -> tuple[Peak, ...]:
 
 
 def as_multistart(value: Any) -> Multistart:
-    """Take a `Multistart`, or when to start again."""
+    """Return a `Multistart`, made from its `when` if needed."""
     return value if isinstance(value, Multistart) else Multistart(value)
 
 
@@ -259,7 +258,7 @@ def _width(window: Range, finest: float) -> Range:
 
 
 def _settle(item: Edge | Peak, ranges: tuple[str, ...]) -> None:
-    """Check the fields, and turn ranges into tuples of floats."""
+    """Check the fields, and convert ranges to tuples of floats."""
     check_fields(item)
     for name in ranges:
         value = getattr(item, name)

@@ -1,1 +1,1 @@
-"""Array kernels of XANES imaging: no labels, no dask, no files."""
+"""Kernels for XANES imaging: plain arrays, without labels, dask or files."""

@@ -1,10 +1,10 @@
-"""Very many fits of one model: starts, retries, errors and flags, row by row.
+"""Fit one model to very many rows: initial guesses, retries, errors and flags.
 
-Each row is fitted on its own: the answer depends on its data and the shared starts
-alone, never on its neighbours, the chunk it lies in or the thread that ran it.
+Each row is fitted on its own. The result depends on its data and the shared guesses
+only, not on its neighbours, its chunk or its thread.
 
 Arrays are copied and summed in plain loops: numba compiles ``a[:] = b`` together with
-the message of the error that it may raise, which takes longer than the fit itself.
+the error message that it may raise, which takes longer than the fit itself.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 
 #: Bits of the quality flag.
 MASKED, NO_DATA, NOT_CONVERGED, AT_BOUND, AMBIGUOUS, IMPRECISE = 1, 2, 4, 8, 16, 32
-#: Error of an edge energy, in widths of the edge, from which the slopes of the model
-#: at the solution say too little about it.
+#: Error of an edge energy, in widths of the edge, above which the slopes of the model
+#: at the solution hardly determine it.
 COARSE = 0.2
-#: Where more than noise is left, the model is wrong somewhere: solutions whose chi2 are
-#: within this factor are then told apart by how it is wrong, not by the data.
+#: Factor of chi2 within which solutions are ambiguous if more than noise is left: the
+#: model is then wrong, and the data do not choose.
 MISFIT = 2.0
-#: A fit is doubtful when its mean square residual exceeds the noise by this factor.
+#: Ratio of mean square residual to noise above which a fit is doubtful.
 EXCESS = 2.0
 
 
@@ -70,7 +70,7 @@ def _peaks(
 ) -> None:
     """Fill area, its error, area / jump and its error for each peak.
 
-    A parameter at a bound counts as known, but a height there leaves no error.
+    A parameter at a bound counts as known, but a height at a bound gives no error.
     """
     kinds, offsets, jump = model.kinds, model.offsets, model.jump
     gradient: Floats = np.empty(p.size)
@@ -159,7 +159,7 @@ def compress(
 
 @njit(**INNER)
 def _apart(p: Floats, best: Floats, error: float, model: Model) -> bool:
-    """Tell whether two solutions differ beyond three standard errors."""
+    """Tell whether two solutions differ by more than three standard errors."""
     for t in model.tracked:
         reach = 1e-3 * (model.high[t] - model.low[t])
         if abs(p[t] - best[t]) > max(3.0 * error, reach):
@@ -171,7 +171,7 @@ def _apart(p: Floats, best: Floats, error: float, model: Model) -> bool:
 def _put(
     p: Floats, cov: FloatTable, model: Model, variance: float, row: int, out: Out
 ) -> tuple[int, float]:
-    """Write a solution; return its flag, and the error by which it is told apart."""
+    """Write a solution; return its flag, and the error that separates solutions."""
     flag, error = 0, 0.0
     for k in range(p.size):
         out.values[row, k] = p[k]
@@ -189,7 +189,7 @@ def _put(
 
 @njit(**INNER)
 def _cover(row: int, rival: float, model: Model, out: Out) -> None:
-    """Let the error of the edge energy reach to that of the rival, which is kept."""
+    """Extend the error of the edge energy to the rival solution, which is stored."""
     if model.jump < 0:
         return
     k = model.jump + 1
@@ -201,9 +201,10 @@ def _cover(row: int, rival: float, model: Model, out: Out) -> None:
 
 @njit(**INNER)
 def _is_coarse(row: int, model: Model, start: Floats, out: Out) -> bool:
-    """Tell whether an edge energy is less certain than slopes can tell.
+    """Tell whether the error of an edge energy is too large for slopes.
 
-    An edge that noise made wide is measured against that of the mean spectrum.
+    The error is compared with the smaller width of the fitted edge and of the mean
+    spectrum's edge, since noise can make the fitted one wide.
     """
     if model.jump < 0:
         return False
@@ -213,7 +214,7 @@ def _is_coarse(row: int, model: Model, start: Floats, out: Out) -> bool:
 
 @njit(**INNER)
 def _leave_out(row: int, out: Out) -> None:
-    """Write that a row holds too few data."""
+    """Mark a row as having too few data."""
     out.values[row] = math.nan
     out.errors[row] = math.nan
     out.peaks[row] = math.nan
@@ -223,7 +224,7 @@ def _leave_out(row: int, out: Out) -> None:
 
 @njit(**INNER)
 def _blank_absent(best: Floats, model: Model, row: int, out: Out) -> None:
-    """Take position and width from what has no height: what is absent is nowhere."""
+    """Set position and width of components without height to NaN."""
     for c in range(model.kinds.size):
         o = model.offsets[c]
         if model.kinds[c] != POLYNOMIAL and best[o] == 0.0:
@@ -237,9 +238,9 @@ def fit_rows(
 ) -> None:
     """Fit every row of `data`, writing into `out`.
 
-    A later start replaces an earlier solution that it joins but improves on, or one
-    that it beats by more than noise explains. Solutions that lie closer than that
-    are left to the earlier start, and flagged.
+    A later start replaces an earlier solution if it finds the same one with lower
+    chi2, or another one that is better by more than noise explains. If solutions are
+    closer than that, the earlier one stays, and the row is flagged.
 
     Parameters
     ----------
@@ -248,12 +249,12 @@ def fit_rows(
     data : (N, m) float64
         Spectra. Values that are not finite are left out of their row.
     weights : (N, m) or (0, m) float64
-        Inverse standard deviations; empty for none, and then errors are scaled to
-        the residuals.
+        Inverse standard deviations. Empty for none; errors are then scaled to the
+        residuals.
     own : (N, n) or (0, n) float64
-        Start of each row, tried before those of the search, as it is.
+        Start of each row, tried as it is before those of the search.
     out
-        Written.
+        Output.
     """
     axis, model, search, noise = problem
     n_rows, m_all = data.shape

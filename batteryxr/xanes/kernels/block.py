@@ -1,4 +1,4 @@
-"""One block of an image or series: mask, fit what is left, put it back in place."""
+"""Fit one block of an image or series: mask, fit, and put results in place."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SLAB = 8192
 
 
 class Accepted(NamedTuple):
-    """Which spectra are fitted, and which fits are kept.
+    """Set which spectra are fitted, and which fits are kept.
 
     Attributes
     ----------
     windows : (2, m) bool
-        Energies before and after the edge; a pixel is fitted if its mean level rises
+        Energies before and after the edge. A pixel is fitted if its mean level rises
         by more than `threshold` between them.
     threshold
-        See `windows`.
+        Least rise between `windows`.
     paper : (m,) bool
-        Energies below the pre-edge; a fitted jump below the standard deviation there
+        Energies below the pre-edge. A fitted jump below the standard deviation there
         is masked afterwards.
     """
 
@@ -51,7 +51,7 @@ def fit_block(
     threads: int = 1,
     dtype: Any = np.float64,
 ) -> Out:
-    """Fit all spectra of a block; what is masked is not fitted and costs nothing.
+    """Fit all spectra of a block; masked ones are skipped and cost nothing.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ def fit_block(
     problem
         Axis, model, search and noise, as for `fit_rows`.
     selection
-        Further rules by which pixels are left out.
+        Further rules that leave out pixels.
     threads
-        Threads to share the rows of this block among.
+        Number of threads that share the rows of this block.
     dtype
-        Of the results.
+        Type of the results.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def fit_block(
 
 
 def _empty(size: int, problem: Problem, dtype: Any) -> Out:
-    """Return the results of no row yet: NaN and without flags."""
+    """Return empty results: NaN and without flags."""
     n, n_peaks = problem.model.low.size, len(problem.model.peak_offsets)
     shapes = (size, n), (size, n), (size, n_peaks, 4), (size, 4)
     values, errors, peaks, quality = (np.full(s, np.nan, dtype) for s in shapes)
@@ -122,7 +122,7 @@ def _empty(size: int, problem: Problem, dtype: Any) -> Out:
 
 
 def rises(rows: np.ndarray, windows: np.ndarray, threshold: float) -> np.ndarray:
-    """Tell which rows rise over the edge, or hold nothing, which the fit will flag."""
+    """Tell which rows rise over the edge, or are empty (the fit flags those)."""
     before, after = (_level(rows[:, w]) for w in windows.astype(bool))
     with np.errstate(invalid="ignore"):
         rises = after - before > threshold

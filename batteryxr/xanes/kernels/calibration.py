@@ -1,12 +1,12 @@
-"""Energies calibrated: a line through standards, the shift between two spectra."""
+"""Calibrate energies: a line through standards, the shift between two spectra."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Widths, in eV, over which a shift between two spectra is looked for.
+#: Largest shift in eV that is searched between two spectra.
 REACH = 10.0
-#: Deviations by which a point stands out of a fit.
+#: Deviation (robust standard deviations) above which a point is an outlier of a fit.
 _ASTRAY = 6.0
 
 
@@ -16,7 +16,7 @@ def fit_line(table: np.ndarray, middle: float) -> tuple[float, float, np.ndarray
     Parameters
     ----------
     table : (n, 2) or (n, 3)
-        Edge energy, valence, and the error of the energy where it is known.
+        Edge energy, valence, and the error of the energy if known.
     middle
         Valence at which the intercept is given.
     """
@@ -31,7 +31,7 @@ def fit_line(table: np.ndarray, middle: float) -> tuple[float, float, np.ndarray
     if not known:
         scatter = float(left @ left) / freedom if freedom else 0.0
         inverse = inverse * scatter
-    elif freedom:  # errors that are too small to explain the scatter are widened
+    elif freedom:  # widen errors that are too small for the scatter
         inverse = inverse * max(1.0, float(left @ left) / freedom)
     return float(found[0]), float(found[1]), inverse
 
@@ -63,10 +63,10 @@ def best_shift(
     values: np.ndarray,
     reach: float = REACH,
 ) -> float:
-    """Return what to add to the energies of a spectrum to align it to a known one.
+    """Return the energy shift that aligns a spectrum to a known one.
 
-    Least squares, with scale, offset and slope free, twice: the second time without
-    points that stand out of the first; NaN where the two overlap nowhere.
+    Two least-squares fits have free scale, offset and slope; the second is without
+    outliers of the first. NaN if the spectra do not overlap.
 
     Parameters
     ----------
@@ -126,9 +126,9 @@ def best_shifts(
     values: np.ndarray,
     reach: float = REACH,
 ) -> np.ndarray:
-    """Return what to add to the energies of each spectrum (..., m); see `best_shift`.
+    """Return the energy shift that aligns each spectrum (..., m); see `best_shift`.
 
-    Glitches are bridged before.
+    Glitches are bridged first.
     """
     from batteryxr.xanes.kernels.glitches import without_glitches
 
@@ -144,16 +144,16 @@ def best_shifts(
 
 
 def interpolate(data: np.ndarray, shift: np.ndarray, *, x: np.ndarray) -> np.ndarray:
-    """Return spectra whose energies were shifted, at the energies `x` again.
+    """Return shifted spectra at the original energies `x`.
 
-    Between the points by cubics; missing where a neighbour is, and outside.
+    Cubic interpolation; NaN outside, and where a neighbour is missing.
 
     Parameters
     ----------
     data : (..., m)
         Spectra.
     shift : (...)
-        What is added to the energies of each.
+        Energy shift added to each spectrum.
     x : (m,)
         Energies.
     """

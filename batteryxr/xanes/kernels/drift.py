@@ -1,4 +1,4 @@
-"""Drift between frames: found by gradients, undone by interpolation without ringing."""
+"""Find the drift between frames, and undo it by interpolation without ringing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
 
-#: Half width, in pixels, of the part of the correlation in which its top is looked for.
+#: Half width, in pixels, of the part of the correlation searched for its maximum.
 _PATCH = 5
-#: Steps per pixel on which the top is looked for, before a parabola.
+#: Steps per pixel of that search, before a parabola.
 _FINE = 50
-#: Share of a pixel below which a shift needs no interpolation.
+#: Fraction of a pixel below which a shift needs no interpolation.
 _WHOLE = 1e-9
-#: Deviations of the noise by which a pixel stands out from all beside it.
+#: Deviation (in noise) above which a pixel stands out from all its neighbours.
 _LONE = 6.0
-#: Correlation below which an image may be another than the reference.
+#: Correlation below which an image may differ from the reference.
 UNLIKE = 0.6
 LINEAR, CUBIC = 0, 1
 
@@ -27,31 +27,31 @@ def find_shifts(
     sigma: float,
     most: tuple[int, int],
 ) -> np.ndarray:
-    """Return how far each image lies from the reference, and how alike they are.
+    """Return the shift of each image from the reference, and their correlation.
 
-    The cross-correlation, not whitened, of the images or of the magnitudes of their
-    gradients: at an absorption edge contrast changes, outlines do not.
+    The images, or the magnitudes of their gradients, are cross-correlated without
+    whitening. At an absorption edge contrast changes, but outlines do not.
 
     Parameters
     ----------
     images : (..., y, x)
-        Frames; missing values and lone pixels that stand out are bridged.
+        Frames; missing values and isolated pixels that stand out are bridged.
     reference : (..., y, x)
-        What they are compared with.
+        Reference images.
     gradient
-        Compare gradients, else values.
+        Whether to compare gradients, else values.
     sigma
-        Width of the Gaussian that smooths both, in pixels.
+        Width in pixels of the Gaussian that smooths both.
     most
         Largest shift along y and x, in pixels.
 
     Returns
     -------
     (..., 5)
-        Shift along y and x in pixels, and the coefficient of correlation there; how
-        far apart, in pixels, the shifts of two halves lie (of images whose correlation
-        is below `UNLIKE`); the share of values that are not finite. NaN where an image
-        has no contrast.
+        Shift along y and x in pixels, and the correlation coefficient there. Then the
+        difference, in pixels, between the shifts of two halves (for images with a
+        correlation below `UNLIKE`), and the fraction of values that are not finite.
+        NaN if an image has no contrast.
     """
     lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
@@ -72,7 +72,7 @@ def find_shifts(
 
 
 def _features(image: np.ndarray, gradient: bool, sigma: float) -> np.ndarray:
-    """Return what of an image is compared."""
+    """Return the smoothed image, or its gradient magnitude, for the comparison."""
     from scipy import ndimage
 
     picture = _bridged(np.asarray(image, dtype=np.float32))
@@ -84,10 +84,10 @@ def _features(image: np.ndarray, gradient: bool, sigma: float) -> np.ndarray:
 
 
 def _bridged(picture: np.ndarray) -> np.ndarray:
-    """Return an image without lone pixels: fixed ones hold every frame where it is.
+    """Return an image without isolated pixels: fixed ones would suppress all shifts.
 
-    A pixel is bridged if it is missing, or above (or below) all but one of the eight
-    that lie two pixels from it, by more than noise.
+    A pixel is bridged if it is missing, or if it exceeds all but one of the eight
+    pixels at a distance of two by more than noise, upwards or downwards.
     """
     missing = ~np.isfinite(picture)
     if missing.any():
@@ -115,7 +115,7 @@ def _bridged(picture: np.ndarray) -> np.ndarray:
 
 
 def _transform(features: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the transform of what is compared, and its norm; the mean is taken off."""
+    """Return the transform and the norm of features without their mean."""
     from scipy import fft
 
     features = features - features.mean()
@@ -123,7 +123,7 @@ def _transform(features: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _apart(features: np.ndarray, known: np.ndarray, most: tuple[int, int]) -> float:
-    """Return how far the shifts lie apart that the two halves of an image show."""
+    """Return the difference between the shifts of the two halves of an image."""
     middle = features.shape[0] // 2
     shifts = []
     for part in (slice(0, middle), slice(middle, None)):
@@ -181,7 +181,7 @@ def _top(
 
 
 def _vertex(three: np.ndarray) -> float:
-    """Return where the parabola through three values has its top, from the middle."""
+    """Return the top of a parabola through three values, from the middle one."""
     if three.size < 3:
         return 0.0
     curvature = three[0] - 2 * three[1] + three[2]
@@ -193,8 +193,8 @@ def moved(
 ) -> np.ndarray:
     """Return images at (y + dy, x + dx); NaN where that is outside or missing.
 
-    Cubic convolution (R. Keys, IEEE Trans. ASSP 29, 1153 (1981)) is held between the
-    four nearest pixels: no value appears that was not between measured neighbours.
+    Cubic convolution (R. Keys, IEEE Trans. ASSP 29, 1153 (1981)) is limited to the
+    range of the four nearest pixels, so it does not overshoot.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def moved(
     shifts = [np.broadcast_to(s, lead).ravel() for s in (dy, dx)]
     for k, place in enumerate(np.ndindex(*lead)):
         frame = np.ascontiguousarray(frames[place], dtype=kind).view()
-        frame.flags.writeable = False  # as some are: compiled once for all
+        frame.flags.writeable = False  # some are: compile one version for all
         _move(frame, shifts[0][k], shifts[1][k], method, flat[k])
     return out
 

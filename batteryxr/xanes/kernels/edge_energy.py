@@ -1,4 +1,4 @@
-"""Edge energies read off spectra: steepest rise, half jump, white line."""
+"""Find edge energies of spectra: steepest rise, half jump, white line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from batteryxr.xanes.kernels.normalisation import per_pattern
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
-#: A dip of this share of the jump, between an edge energy and the last rise through
-#: half the jump, shows that the edge energy sits on a pre-edge peak.
+#: Depth of a dip, as a fraction of the jump, that shows a pre-edge peak. The dip lies
+#: between an edge energy and the last rise through half the jump.
 DIP = 0.05
-#: Energies whose values lie within so many deviations of the noise below the maximum
-#: may be the maximum; with some further than `APART` eV from it nobody knows which is.
+#: Deviations of the noise below the maximum within which a value may be the maximum,
+#: and distance (eV) of such values above which the maximum is uncertain.
 ALIKE, APART = 2.0, 2.0
-#: Fewest energies among which a steepest rise is looked for.
+#: Least number of energies for a steepest rise.
 LEAST = 15
 
 
@@ -41,14 +41,14 @@ def find(
     method
         "half_jump", "derivative" or "white_line".
     window
-        Where to look, in eV.
+        Search range in eV.
     level
-        Share of the jump.
+        Fraction of the jump.
 
     Returns
     -------
     found, height, flag : (...)
-        Flag 1: no data; 2: the edge energy sits on the pre-edge; 4: energies far from
+        Flag 1: no data; 2: the edge energy lies on the pre-edge; 4: energies far from
         the white line are as high within the noise.
     """
     rows = np.ascontiguousarray(data.reshape(-1, data.shape[-1]), dtype=float)
@@ -74,10 +74,10 @@ def find(
 
 
 def steepest(data: np.ndarray, *, x: np.ndarray) -> np.ndarray:
-    """Return E0: the steepest rise, found plainly and then after smoothing.
+    """Return E0, the steepest rise, first without and then with smoothing.
 
-    Rules after M. Newville's Larch, `find_e0`: both neighbours of the maximum must be
-    steep too, and the two ends are left out.
+    The rules follow M. Newville's Larch, `find_e0`: both neighbours of the maximum
+    must be steep too, and the two ends are left out.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def _steepest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             start, stop = max(3, index - 20), n - 3
         step = 0.5 * (_clip(least) + _clip(guess / 25000.0))
         inner = x[start:stop][:-1]
-        # The last point of either range is left out, as by the original.
+        # As in the original, the last point of each range is left out.
         slope = _slope(inner, y[rows, start : stop - 1])
         fine = _steep_index(inner, slope @ _smoothing(inner, step))
         e0[rows] = np.where(fine < 1, x[start + 2], inner[fine])
@@ -124,7 +124,7 @@ def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _least_step(x: np.ndarray) -> float:
-    """Return the mean of the ten finest energy steps but the very finest."""
+    """Return the mean of ten of the finest energy steps, without the very finest."""
     skip = int(0.01 * x.size)
     if skip == 0:
         return 1.0
@@ -162,7 +162,7 @@ def _steep_points(share: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
-    """Return the matrix that smooths by a Lorentzian of half width `step`, transposed.
+    """Return the matrix of smoothing by a Lorentzian of half width `step`, transposed.
 
     The rows are resampled evenly, mirrored at both ends, convolved and sampled back.
     """
@@ -181,10 +181,10 @@ def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
 
 
 def noise_of(rows: np.ndarray, *, x: np.ndarray) -> np.ndarray:
-    """Return the noise of spectra, from how each value fits to the four beside it.
+    """Return the noise of spectra, from the deviation of values from four neighbours.
 
-    The median over energies is taken: structure that few energies resolve is left out.
-    Where a spectrum has gaps, what lies over them is not judged.
+    It is the median over energies, so narrow structure does not count. Values next to
+    gaps are not used.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def half_jump(
 ) -> None:
     """Fill `out` (N,) with the first rise of each row of `data` through `level`.
 
-    Only energies between `low` and `high` count; between points the line decides.
+    Only energies between `low` and `high` count; points are joined by lines.
     """
     for row in range(data.shape[0]):
         out[row] = np.nan
@@ -264,7 +264,7 @@ def white_line(
 ) -> None:
     """Fill position and height of the maximum of each row, by a parabola.
 
-    A maximum at the end of the range, or beside a gap, is given as it is.
+    A maximum at the end of the range, or next to a gap, is not refined.
     """
     for row in range(data.shape[0]):
         best = -1

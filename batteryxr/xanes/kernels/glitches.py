@@ -1,15 +1,15 @@
-"""Points that stand out from a spectrum, and what is put in their place."""
+"""Find points that stand out from a spectrum, and replace them."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Points to either side by which a point is predicted, and most rounds of the search.
+#: Points on each side that predict a point, and largest number of search rounds.
 _BESIDE, _ROUNDS = 2, 6
-#: Points to either side among which structure is told from glitches, and by how much
-#: they may be missed there.
+#: Points on each side used to distinguish structure from glitches, and the least ratio
+#: to the deviations there.
 _NEAR, _STRUCTURE = 6, 4.0
-#: Share of a deviation that a neighbour is missed by, to the other side.
+#: Least opposite deviation of a glitch's neighbour, as a fraction of its own.
 _MISLED = 0.4
 
 
@@ -17,7 +17,7 @@ def find_glitches(data: np.ndarray, *, x: np.ndarray, threshold: float) -> np.nd
     """Tell which points no smooth curve through their neighbours explains.
 
     The largest deviation of a neighbourhood is taken out, then its neighbours are
-    judged anew without it.
+    checked again without it.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def find_glitches(data: np.ndarray, *, x: np.ndarray, threshold: float) -> np.nd
     x : (m,)
         Energies.
     threshold
-        In standard deviations of the noise.
+        Threshold in standard deviations of the noise.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def _find(y: np.ndarray, x: np.ndarray, threshold: float, found: np.ndarray) -> 
         size = np.abs(left)
         inner = size[_BESIDE:-_BESIDE]
         noise = np.median(inner) / 0.6745
-        floor = 1e-9 * np.ptp(y[use])  # what rounding leaves of an exact curve
+        floor = 1e-9 * np.ptp(y[use])  # rounding of an exact curve
         loud = size > max(threshold * noise, floor)
         loud &= size > _STRUCTURE * _local(size)
         loud &= (size >= _highest(size)) & _is_lone(left)
@@ -61,10 +61,10 @@ def _find(y: np.ndarray, x: np.ndarray, threshold: float, found: np.ndarray) -> 
 
 
 def _guilty(x: np.ndarray, y: np.ndarray, k: int, limit: float) -> list[int]:
-    """Return which points near the one that stands out most explain what is missed.
+    """Return the points around the largest deviation that explain it best.
 
-    It alone; or, where that leaves much, two of those beside it, between which a sound
-    point seems to be the one that is wrong.
+    It is the point alone, or two points near it if it alone leaves too much. A sound
+    point between two glitches seems wrong.
     """
     start, stop = max(k - 2 * _NEAR, 0), min(k + 2 * _NEAR + 1, y.size)
 
@@ -86,9 +86,9 @@ def _guilty(x: np.ndarray, y: np.ndarray, k: int, limit: float) -> list[int]:
 
 
 def _missed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return by how much a cubic through four neighbours misses each point.
+    """Return the deviation of each point from a cubic through four neighbours.
 
-    In units that are alike for equal noise; two points at either end are not judged.
+    Units are the same for equal noise; two points at each end are not checked.
     """
     m = y.size
     left = np.zeros(m)
@@ -106,7 +106,7 @@ def _missed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _local(size: np.ndarray) -> np.ndarray:
-    """Return the median of what lies around each point, but for it and those next."""
+    """Return the median around each point, without it and its nearest neighbours."""
     padded = np.pad(size, _NEAR, mode="reflect")
     around = [
         padded[_NEAR + k : padded.size - _NEAR + k]
@@ -117,10 +117,10 @@ def _local(size: np.ndarray) -> np.ndarray:
 
 
 def _is_lone(left: np.ndarray) -> np.ndarray:
-    """Tell which points mislead what is predicted of those beside them.
+    """Tell which points distort the prediction of their neighbours.
 
-    A glitch is in the curve of its neighbours, which they miss to the other side. A
-    sharp feature of several points is missed to one side all along.
+    A glitch enters the curve of its neighbours, which then deviate to the other side.
+    In a sharp feature of several points all deviate to one side.
     """
     before, after = np.roll(left, 1), np.roll(left, -1)
     against = np.maximum(-np.sign(left) * before, -np.sign(left) * after)
@@ -154,5 +154,5 @@ def bridge(data: np.ndarray, bad: np.ndarray, *, x: np.ndarray) -> np.ndarray:
 def without_glitches(
     data: np.ndarray, *, x: np.ndarray, threshold: float = 6.0
 ) -> np.ndarray:
-    """Return spectra whose glitches are bridged."""
+    """Return spectra with bridged glitches."""
     return bridge(data, find_glitches(data, x=x, threshold=threshold), x=x)

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt with bounds, for one small fit in memory that others provide.
+"""Run Levenberg-Marquardt with bounds for one small fit, in memory from the caller.
 
 Sources: Marquardt, J. SIAM 11, 431 (1963); bounds by a free set: Bertsekas, SIAM J.
 Control Optim. 20, 221 (1982).
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from batteryxr.xanes.kernels.problem import Model
 
 _SQUEEZE, _RELAX = 0.1, 8.0
-#: Residual over data, squared, at which nothing but rounding is left: below it chi2
-#: may fall by rounding alone, for as long as one likes.
+#: Squared residual over data at the level of rounding; below it chi2 may keep falling
+#: by rounding alone.
 _EXACT = 1e-24
 
 
@@ -60,7 +60,7 @@ def normal(jacobian: FloatTable, residual: Floats, a: FloatTable, g: Floats) -> 
 
 @njit(**INNER)
 def factorise(a: FloatTable, lower: FloatTable) -> bool:
-    """Cholesky factor of the lower triangle of `a`; False if it is not definite."""
+    """Compute the Cholesky factor of `a` (lower triangle); False if not definite."""
     n = a.shape[0]
     for j in range(n):
         s = a[j, j]
@@ -107,7 +107,7 @@ def damp(a: FloatTable, free: Line[bool], damping: float, b: FloatTable) -> None
 
 @njit(**INNER)
 def _release(p: Floats, g: Floats, model: Model, free: Line[bool]) -> None:
-    """Free every parameter that is not pressed against a bound by the gradient."""
+    """Free every parameter that the gradient does not press against a bound."""
     low, high = model.low, model.high
     for k in range(p.size):
         pressed = (p[k] <= low[k] and g[k] <= 0.0) or (p[k] >= high[k] and g[k] >= 0.0)
@@ -151,7 +151,7 @@ def descend(
                     lowered = True
                     break
             damping *= _RELAX
-        if not lowered:  # no shorter step helps: this is the minimum to rounding
+        if not lowered:  # no shorter step helps: a minimum up to rounding
             return chi, True, r, jac
         gain = chi - trial
         r, r2 = r2, r

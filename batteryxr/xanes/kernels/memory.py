@@ -1,4 +1,4 @@
-"""Memory of one fit, made once and used for every row."""
+"""Allocate the memory of one fit, used again for every row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Points(NamedTuple):
-    """The usable points of one row, (m,) each; weights are 1 where not `weighted`."""
+    """Hold the usable points of one row, (m,) each; weights are 1 if not `weighted`."""
 
     x: Floats
     scaled: Floats
@@ -24,7 +24,7 @@ class Points(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory of one fit: two residuals and Jacobians, normal equations, vectors."""
+    """Hold the memory of one fit: two residuals and Jacobians, equations, vectors."""
 
     residual: Floats
     residual2: Floats
@@ -69,7 +69,7 @@ def new_work(n: int, m: int) -> Scratch:
 
 @njit(**INNER)
 def shorter_work(work: Scratch, m: int) -> Scratch:
-    """Return memory for fewer points: the rows of a Jacobian lie close together."""
+    """Return memory for fewer points, with contiguous rows of the Jacobians."""
     n = work.g.size
     return Scratch(
         work.residual[:m], work.residual2[:m], np.empty((n, m)), np.empty((n, m)),

@@ -1,7 +1,7 @@
-"""Levels about the edge; normalisation and flattening as Athena and Larch define them.
+"""Normalise and flatten spectra as Athena and Larch do; compute levels at the edge.
 
 Spectra that share an E0 share ranges and polynomials, so all of them are one product
-with a small matrix. Rules after M. Newville's Larch, `pre_edge`.
+with a small matrix. The rules follow M. Newville's Larch, `pre_edge`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 NO_DATA, NO_STEP, NEGATIVE_STEP = 1, 2, 4
 RANGE_EMPTY, RANGE_ON_EDGE, E0_ISOLATED = 8, 16, 32
-#: Share of the step by which a pre-edge range may bend up before it lies on the edge,
-#: and how many times the scatter about its line that has to be.
+#: Fraction of the step by which a pre-edge range may bend up before it lies on the
+#: edge, and the least multiple of the scatter about its line.
 _BEND, _BENDS = 0.1, 6.0
-#: A rise is kept if so much of it is left beyond the points next to it.
+#: Least fraction of a real rise that remains beyond the neighbouring points.
 _KEPT = 0.2
 #: Highest degree of the post-edge polynomial, and least edge step.
 MAX_DEGREE, LEAST_STEP = 5, 1e-12
@@ -29,7 +29,7 @@ MAX_DEGREE, LEAST_STEP = 5, 1e-12
 
 @dataclass(frozen=True)
 class Ranges:
-    """Ranges relative to E0 in eV, and the degree of the post-edge polynomial."""
+    """Hold ranges relative to E0 in eV, and the degree of the post-edge polynomial."""
 
     pre_low: float
     pre_high: float
@@ -47,7 +47,7 @@ def choose_ranges(
     post: tuple[float | None, float | None],
     degree: int | None,
 ) -> Ranges:
-    """Complete the ranges by the rules for what is None."""
+    """Return the ranges, with defaults for those that are None."""
     low, high = pre
     nearest = int(np.abs(x - e0).argmin())
     if low is None:
@@ -78,7 +78,7 @@ def choose_ranges(
 def _is_empty(
     x: np.ndarray, asked: tuple[float | None, float | None], least: int
 ) -> bool:
-    """Tell whether a range that was asked for holds fewer energies than a fit needs."""
+    """Tell whether a given range holds fewer energies than a fit needs."""
     if asked == (None, None):
         return False
     low = -np.inf if asked[0] is None else asked[0]
@@ -110,7 +110,7 @@ def normalise(
         Energies.
     pre, post, degree, victoreen
         Ranges relative to E0, degree of the post-edge polynomial, and power of the
-        energy by which the pre-edge line is multiplied; None chooses.
+        energy that multiplies the pre-edge line; None: defaults.
     curves
         Whether to return the two background curves too.
 
@@ -168,10 +168,10 @@ def _bends(x: np.ndarray, normal: np.ndarray, ranges: Ranges) -> np.ndarray:
 
 
 def is_isolated(data: np.ndarray, e0: np.ndarray, *, x: np.ndarray) -> np.ndarray:
-    """Tell whether the rise at E0 is one or two points that stand out alone.
+    """Tell whether the rise at E0 is one or two isolated points.
 
-    They differ from the points beside them by more than half of all that happens
-    there, and beyond them nothing has risen.
+    They differ from their neighbours by more than half of the local range, and there
+    is no rise beyond them.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def is_isolated(data: np.ndarray, e0: np.ndarray, *, x: np.ndarray) -> np.ndarra
 
 
 def _stands_alone(y: np.ndarray) -> np.ndarray:
-    """Tell it of spectra cut out about E0, which is their seventh point."""
+    """Tell if spectra cut out about E0, their seventh point, have an isolated point."""
     reach = np.maximum(np.ptp(y[:, 4:9], axis=1), LEAST_STEP)
     left = np.median(y[:, 0:5], axis=1)
     right = np.median(y[:, 8:13], axis=1)
@@ -252,7 +252,7 @@ def _with_common_e0(
 def _extrapolated(
     x: np.ndarray, y: np.ndarray, part: slice, e0: float, degree: int
 ) -> np.ndarray:
-    """Return at every energy the polynomials of values `y` (rows, those in `part`)."""
+    """Return polynomials fitted to `y` (rows, values in `part`) at every energy."""
     far = max(abs(x[part.start] - e0), abs(x[part.stop - 1] - e0), 1.0)
     scaled = (x - e0) / far
     powers = np.ones((degree + 1, x.size))
@@ -311,7 +311,7 @@ def edge_levels(
     Parameters
     ----------
     data : (..., m)
-        Spectra; what is not finite is left out.
+        Spectra; values that are not finite are left out.
     pre, post : (m,) bool
         Energies below and above the edge.
 
@@ -332,10 +332,11 @@ def edge_levels(
 
 
 def pooled_sd(deviations: np.ndarray, n: int) -> float:
-    """Return the common standard deviation behind many samples of size `n`.
+    """Return the common standard deviation of many samples of size `n`.
 
-    The median of the sample deviations, freed of its bias: for normal noise the
-    median of s² (n - 1) / sigma² is that of chi-squared with n - 1 degrees of freedom.
+    It is the median of the sample deviations, corrected for its bias: for normal noise
+    the median of s² (n - 1) / sigma² is that of chi-squared with n - 1 degrees of
+    freedom.
     """
     from scipy.special import chdtri
 

@@ -1,4 +1,4 @@
-"""Clusters of points: fitted on a fair sample, assigned everywhere, counted."""
+"""Cluster points: fit on a sample, assign all, describe and count."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from batteryxr.core.optional import load
 
-#: Points on which silhouettes, which need all pairs, are computed.
+#: Number of points for silhouettes, which need all pairs.
 _PAIRS = 5000
 _LARGEST_SEED = 2**32
 
 
 def random_keys(index: np.ndarray, seed: int) -> np.ndarray:
-    """Return a random number for each place, the same in whatever order it is asked.
+    """Return a random number for each index, independent of the order of indices.
 
-    SplitMix64 (Steele et al., OOPSLA 2014) of place and seed.
+    It is SplitMix64 (Steele et al., OOPSLA 2014) of index and seed.
     """
     z = index.astype(np.uint64) + np.uint64((seed * 0xD1342543DE82EF95) % 2**64)
     z += np.uint64(0x9E3779B97F4A7C15)
@@ -57,25 +57,25 @@ def assign(
     rank: np.ndarray,
     keep: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cluster of every pixel, from 1 (0 is none), and how certain it is.
+    """Return the cluster of every pixel, from 1 (0: none), and its certainty.
 
     Parameters
     ----------
     *features : (...)
-        Maps; a last boolean one tells which pixels count, if `keep`.
+        Maps; the last one is a boolean mask of used pixels if `keep`.
     model
-        What `fit` returned.
+        Estimator from `fit`.
     centre, scale : (feature,)
-        ``(value - centre) / scale`` is what was fitted.
+        Standardisation of the fit: ``(value - centre) / scale``.
     rank : (k,)
         Number of each of the model's clusters, from 1.
     keep
-        Whether the last of `features` is such a mask.
+        Whether the last of `features` is a mask.
 
     Returns
     -------
     labels, certainty : (...)
-        Certainty is 1 - d1/d2, of the distances to the own and the next centre, or
+        Certainty is 1 - d1/d2, from the distances to the own and the next centre, or
         the probability of a mixture.
     """
     maps = features[:-1] if keep else features
@@ -123,25 +123,25 @@ def orders(
 ) -> dict[str, np.ndarray]:
     """Return inertia, silhouette and gap for every number of clusters.
 
-    The gap statistic after Tibshirani, Walther and Hastie, J. R. Stat. Soc. B 63, 411
-    (2001), with references uniform in a box along the principal axes.
+    The gap statistic follows Tibshirani, Walther and Hastie, J. R. Stat. Soc. B 63,
+    411 (2001), with references uniform in a box along the principal axes.
 
     Parameters
     ----------
     points : (n, feature)
-        Standardised.
+        Standardised points.
     weights : (n,)
-        Of the points, or None.
+        Weights of the points, or None.
     numbers : (m,)
         Numbers of clusters.
     n_init
-        Starts of each.
+        Number of initial guesses for each.
     n_references
-        Reference sets of the gap.
+        Number of reference sets for the gap.
     seed
         Random seed.
     step
-        Called after each number.
+        Function called after each number.
     """
     silhouette_score = load("sklearn.metrics").silhouette_score
     rng = np.random.default_rng(seed)
@@ -177,7 +177,7 @@ def orders(
 
 
 def elbow(numbers: np.ndarray, inertia: np.ndarray) -> int:
-    """Return the number after which the logarithm of the inertia falls least faster."""
+    """Return the number after which the fall of the log inertia slows down most."""
     if numbers.size < 3:
         return int(numbers[-1])
     drop = -np.diff(np.log(np.maximum(inertia, 1e-300)))
@@ -185,7 +185,7 @@ def elbow(numbers: np.ndarray, inertia: np.ndarray) -> int:
 
 
 def gap_choice(numbers: np.ndarray, gap: np.ndarray, error: np.ndarray) -> int:
-    """Return the first number whose gap is not below the next one's less its error."""
+    """Return the first number whose gap is at least the next one less its error."""
     for i in range(numbers.size - 1):
         if gap[i] >= gap[i + 1] - error[i + 1]:
             return int(numbers[i])
@@ -193,7 +193,7 @@ def gap_choice(numbers: np.ndarray, gap: np.ndarray, error: np.ndarray) -> int:
 
 
 class Table(NamedTuple):
-    """Share (k,), and mean and standard deviation (k, feature) of the clusters."""
+    """Hold share (k,), mean and standard deviation (k, feature) of the clusters."""
 
     share: np.ndarray
     mean: np.ndarray
@@ -210,9 +210,9 @@ def describe(
     values : (n, feature)
         Points.
     weights : (n,)
-        Of the points, or None.
+        Weights of the points, or None.
     found : (n,)
-        Cluster of each, from 0.
+        Cluster of each point, from 0.
     k
         Number of clusters.
     """
@@ -249,7 +249,7 @@ def histograms(
 
 
 def rim(mask: np.ndarray, *, steps: tuple[float, float]) -> np.ndarray:
-    """Return the distance of each pixel inside to the outline of its particle.
+    """Return the distance of each inner pixel to the outline of its particle.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""The phase of a stack: its plane in the vacuum, and what the absorption demands of it.
+"""Fit the phase of a stack: its plane in vacuum, and its match to the absorption.
 
-Absorption is matched to a table, and Kramers and Kronig's relation gives the phase.
+Absorption is matched to a table; the Kramers-Kronig relation gives the phase.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Products of the three basis functions that the normal equations need.
+#: Products of the three basis functions in the normal equations.
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 N_MOMENTS = 3 + len(_PAIRS)
 
@@ -21,23 +21,23 @@ def plane_moments(
     rows: np.ndarray,
     columns: np.ndarray,
 ) -> np.ndarray:
-    """Return what each pixel adds to the normal equations of a plane.
+    """Return the terms of each pixel in the normal equations of a plane.
 
     Parameters
     ----------
     field : (...)
         Complex values whose phase is nearly `offset`.
     good : (...) bool
-        Pixels that count.
+        Pixels that are used.
     offset : (...)
-        Phase that is taken off first, so that nothing wraps.
+        Phase that is subtracted first, so that nothing wraps.
     rows, columns : (...)
         Pixel numbers, counted from the middle.
 
     Returns
     -------
     (..., N_MOMENTS)
-        To be summed over the image.
+        Terms to be summed over the image.
     """
     left = np.where(good, np.angle(field * np.exp(-1j * offset)), 0.0)
     counted = np.where(good, 1.0, 0.0)
@@ -53,7 +53,7 @@ def fit_plane(moments: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     moments : (..., N_MOMENTS)
-        Sums over the image of what `plane_moments` returned.
+        Sums over the image of the result of `plane_moments`.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def fit_plane(moments: np.ndarray) -> np.ndarray:
 
 
 class Reference(NamedTuple):
-    """What is the same for every spectrum.
+    """Hold the data that are the same for every spectrum.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ def factors_of(data: np.ndarray, reference: Reference) -> tuple[np.ndarray, ...]
 def compare_phase(
     data: np.ndarray, phase: np.ndarray, reference: Reference
 ) -> tuple[np.ndarray, ...]:
-    """Compare the phase with what the absorption demands; see `misfit`.
+    """Compare the phase with that expected from the absorption; see `misfit`.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def match_table(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Match spectra to a tabulated f'' away from the edge.
 
-    data = N f'' + background, by least squares where `weight` is not zero.
+    It solves data = N f'' + background by least squares where `weight` is not zero.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def match_table(
     Returns
     -------
     scale : (N,)
-        N; NaN where it is not positive.
+        N; NaN if it is not positive.
     matched : (N, m)
         (data - background) / N.
     """
@@ -174,7 +174,7 @@ def match_table(
 def misfit(
     electrons: np.ndarray, expected: np.ndarray, basis: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compare measured f' with the expected, leaving out a smooth background.
+    """Compare measured and expected f', without a smooth background.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def misfit(
     rms : (N,)
         Root mean square difference, with the background fitted.
     slope : (N,)
-        Measured over expected: 1 where both agree.
+        Measured over expected: 1 if both agree.
     residual : (N, m)
     """
     q = np.linalg.qr(basis)[0]

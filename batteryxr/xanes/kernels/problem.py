@@ -1,4 +1,4 @@
-"""What the kernels of the fits hand on: arrays that belong together, by name."""
+"""Define the named arrays that the fit kernels pass on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
 
-#: How numba compiles what other kernels alone call: without a door for Python, which
-#: takes named tuples apart and is longer than most of these functions.
+#: Options of numba for functions called by other kernels only: without the Python
+#: wrapper, which unpacks named tuples and is longer than most of these functions.
 INNER: dict[str, Any] = {
     "nogil": True,
     "cache": True,
@@ -18,7 +18,7 @@ INNER: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-#: What a component is. Edges come first, then peaks, then the baseline.
+#: Kinds of components. Edges come first, then peaks, then the baseline.
 ERF, ARCTAN, LORENTZIAN, GAUSSIAN, PSEUDO_VOIGT, POLYNOMIAL = range(6)
 FIRST_PEAK = LORENTZIAN
 #: When further starts are tried.
@@ -26,27 +26,27 @@ NEVER, DOUBTFUL, ALWAYS = 0, 1, 2
 
 
 class Axis(NamedTuple):
-    """Energies, and energies scaled to about [-1, 1] for the baseline, (m,) each."""
+    """Hold energies, and energies scaled to about [-1, 1] (baseline), (m,) each."""
 
     x: np.ndarray
     scaled: Floats
 
 
 class Model(NamedTuple):
-    """The terms of a model, and the bounds of its n parameters.
+    """Hold the terms of a model, and the bounds of its n parameters.
 
     Attributes
     ----------
     kinds, offsets : (k,) int64
-        What each component is, and the index of its first parameter.
+        Kind of each component, and the index of its first parameter.
     low, high : (n,) float64
         Bounds; equal ones fix a parameter.
     linear : (n,) bool
-        Parameters that scale with the data.
+        Whether a parameter scales with the data.
     constant, jump : int
         Index of the baseline's constant and of the edge jump, -1 for none.
     tracked : (t,) int64
-        Parameters by which two solutions are told apart.
+        Parameters that distinguish two solutions.
     """
 
     kinds: np.ndarray
@@ -71,21 +71,21 @@ class Model(NamedTuple):
 
 
 class Search(NamedTuple):
-    """From where the minimum is looked for, and when the search ends.
+    """Set the initial guesses of a search, and when it ends.
 
     Attributes
     ----------
     starts : (S, n) float64
-        Start values; the first is tried on every row, the others where needed.
+        Initial guesses; the first is tried on every row, the others if needed.
     curves : (S, m) float64
-        The model at `starts`, without its constant.
+        Model at `starts`, without its constant.
     multistart : int
         `NEVER`, `DOUBTFUL` or `ALWAYS`.
     ambiguity : float
         Two solutions are ambiguous if their chi2 differ by less than the square of
-        this, in units of the variance that the better one leaves.
+        this, in units of the residual variance of the better one.
     tolerance, limit : float, int
-        Relative decrease of chi2 at which to stop; most iterations.
+        Relative decrease of chi2 at which to stop; largest number of iterations.
     """
 
     starts: np.ndarray
@@ -97,15 +97,14 @@ class Search(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """What a good fit leaves.
+    """Hold the residuals expected of a good fit.
 
     Attributes
     ----------
     sd : float
-        Standard deviation of the data where known, else 0.
+        Standard deviation of the data if known, else 0.
     misfit : float
-        Mean square residual that the model leaves on the spectrum that gave the first
-        start.
+        Mean square residual of the model for the spectrum that gave the first start.
     """
 
     sd: float = 0.0
@@ -113,7 +112,7 @@ class Noise(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One fit of many rows: all that does not change from row to row."""
+    """Define one fit of many rows: everything that is the same for all rows."""
 
     axis: Axis
     model: Model
@@ -122,7 +121,7 @@ class Problem(NamedTuple):
 
 
 class Out(NamedTuple):
-    """Results of N rows.
+    """Hold the results of N rows.
 
     Attributes
     ----------

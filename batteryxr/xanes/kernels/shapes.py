@@ -1,9 +1,9 @@
-"""Edge, peak and baseline shapes with their derivatives, for the least-squares engine.
+"""Edge, peak and baseline shapes with derivatives, for the least-squares kernel.
 
-A model is three small arrays: `kinds` (what each component is), `offsets` (where its
-parameters start) and the parameters themselves. The loops over energies hold no
-branch and no call that a compiler could not turn into vector instructions; that is
-why exponential and error function are written out here.
+A model is three small arrays: `kinds` (kind of each component), `offsets` (index of
+its first parameter) and the parameters themselves. The loops over energies hold no
+branch or call that a compiler cannot vectorise. This is why exponential and error
+function are written out here.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def evaluate(
     kinds, offsets : (k,) int64
         Shape of each component, and the index of its first parameter.
     residual : (m,) float64, jacobian : (n, m) float64
-        Overwritten.
+        Outputs.
     """
     m = x.size
     for i in range(m):
@@ -249,7 +249,7 @@ def broadcast_curves(*parameters: np.ndarray, axis: Axis, model: Model) -> np.nd
     p = np.stack(np.broadcast_arrays(*parameters), axis=-1).astype(float)
     rows = np.ascontiguousarray(p.reshape(-1, p.shape[-1]))
     for o in model.offsets[model.kinds < POLYNOMIAL]:
-        # What is absent has height 0 and no position: any position will do.
+        # Absent components have height 0 and NaN positions: any number will do.
         absent = rows[:, o] == 0.0
         rows[absent, o + 1 : o + 3] = 1.0
     values = curves(axis.x, axis.scaled, rows, model.kinds, model.offsets)

@@ -1,7 +1,7 @@
-"""One step of a fit in which some parameters are common to all rows.
+"""Make one step of a fit in which some parameters are common to all rows.
 
-At given common parameters every row is fitted in the others; what the common ones
-would gain is left after the others have followed (the Schur complement of the normal
+At given common parameters every row is fitted in the others. The gain of the common
+ones is computed after the others have followed (the Schur complement of the normal
 equations), and is summed over rows. Source: Golub and Pereyra, Inverse Problems 19,
 R1 (2003), section 5, on separating variables.
 """
@@ -51,7 +51,7 @@ def _held(model: Model, shared: Line[bool], start: Floats) -> Model:
 
 @njit(**INNER)
 def _is_own(k: int, p: Floats, held: Model, a: FloatTable) -> bool:
-    """Tell whether a parameter is the row's own, off its bounds and of effect."""
+    """Tell if a parameter is the row's own, off its bounds and with an effect."""
     return held.low[k] < p[k] < held.high[k] and a[k, k] > 0.0
 
 
@@ -64,13 +64,13 @@ def _add_reduced(
     hessian: FloatTable,
     gradient: Floats,
 ) -> None:
-    """Add what one row tells of the common parameters, its own having followed."""
+    """Add one row's equations for the common parameters, with its own eliminated."""
     a, b, lower, g, d, q = work.a, work.b, work.lower, work.g, work.d, work.q
     n = p.size
     for i in range(n):
         for j in range(i):
             a[j, i] = a[i, j]
-    # Rows and columns of the row's own free parameters, identity elsewhere.
+    # Keep rows and columns of the row's own free parameters, identity elsewhere.
     for i in range(n):
         own_i = _is_own(i, p, held, a)
         for j in range(i + 1):
@@ -113,21 +113,21 @@ def reduce_rows(
     Parameters
     ----------
     problem
-        As for `fit_rows`; only the first start is used, the common parameters among
-        it, which are held.
+        As for `fit_rows`. Only the first start is used, with its common parameters
+        held.
     data : (N, m) float64
         Spectra. Values that are not finite are left out of their row.
     shared : (n,) bool
         Which parameters are common.
     hessian : (n, n) float64, gradient : (n,) float64
-        Added to, at the common parameters.
+        Outputs, added to at the common parameters.
 
     Returns
     -------
     chi2 : float
         Sum over the rows.
     points, used : int
-        Points in them, and rows.
+        Number of points, and of rows.
     """
     axis, model, search, _ = problem
     start, start_curve = search.starts[0], search.curves[0]
@@ -184,7 +184,7 @@ def step(
 def standard_errors(
     hessian: np.ndarray, variance: float, inside: np.ndarray
 ) -> np.ndarray:
-    """Return the standard errors of the common parameters, NaN at a bound."""
+    """Return the standard errors of the common parameters; NaN at a bound."""
     out = np.full(len(hessian), math.nan)
     if inside.any():
         inverse = np.linalg.pinv(hessian[np.ix_(inside, inside)])

@@ -1,4 +1,4 @@
-"""Smoothing on any grid, and means over bins of energy."""
+"""Smooth spectra on any grid, and average them over bins of energy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batteryxr.xanes.kernels.whittaker import smooth_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How far kernels of means reach, in widths.
+#: Reach of averaging kernels, in widths.
 _REACH = {"gaussian": 9.0, "lorentzian": np.inf}
 #: Points whose weights are held at a time.
 _BLOCK = 256
@@ -21,7 +21,7 @@ _BLOCK = 256
 def smooth(
     data: np.ndarray, *, x: np.ndarray, width: float, method: str, degree: int
 ) -> np.ndarray:
-    """Return smooth spectra; missing values stay missing, and are in no mean.
+    """Return smoothed spectra; missing values stay missing, and are not used.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ def smooth(
     x : (m,)
         Axis.
     width
-        In units of the axis; see `xanes.smooth`.
+        Width in units of the axis; see `xanes.smooth`.
     method
         "gaussian", "lorentzian", "savitzky_golay", "median" or "whittaker".
     degree
-        Of the polynomials of "savitzky_golay".
+        Degree of the polynomials of "savitzky_golay".
     """
     rows = data.reshape(-1, data.shape[-1]).astype(float)
     if method in _REACH:
@@ -56,7 +56,7 @@ def smooth(
 
 
 def _means(rows: np.ndarray, x: np.ndarray, width: float, method: str) -> np.ndarray:
-    """Return means around each point, each weighted by its part of the axis."""
+    """Return means around each point, each value weighted by its part of the axis."""
     there = np.isfinite(rows)
     present, values = there.astype(float), np.where(there, rows, 0.0)
     step, out = np.gradient(x), np.empty_like(rows)
@@ -71,7 +71,7 @@ def _means(rows: np.ndarray, x: np.ndarray, width: float, method: str) -> np.nda
 
 
 def _parts(x: np.ndarray, reach: float) -> Iterator[tuple[slice, slice]]:
-    """Yield points together, and those that lie within a reach of any."""
+    """Yield groups of points, and those within reach of any of a group."""
     for first in range(0, x.size, _BLOCK):
         part = slice(first, min(first + _BLOCK, x.size))
         low = np.searchsorted(x, x[part.start] - reach)
@@ -82,7 +82,7 @@ def _parts(x: np.ndarray, reach: float) -> Iterator[tuple[slice, slice]]:
 def _around(
     y: np.ndarray, x: np.ndarray, width: float, degree: int | None
 ) -> np.ndarray:
-    """Return polynomials fitted around each point, or medians where none is asked."""
+    """Return polynomials fitted around each point, or medians if `degree` is None."""
     reach = width * (1 + 1e-9)
     low = np.searchsorted(x, x - reach)
     high = np.searchsorted(x, x + reach, side="right")
@@ -101,15 +101,15 @@ def _around(
 def in_bins(data: np.ndarray, *, x: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Return spectra at new energies: means over bins, or lines between points.
 
-    A bin reaches half way to its neighbours. Where no measured energy lies in it, the
-    line between the nearest is taken, so that a grid finer than the data adds nothing.
+    A bin reaches half way to its neighbours. In a bin without a measured energy the
+    line between the nearest ones is taken, so a grid finer than the data adds nothing.
 
     Parameters
     ----------
     data : (..., m)
         Spectra; missing values are left out.
     x : (m,), centres : (k,)
-        Energies measured and wanted.
+        Measured and new energies.
     """
     edges = np.concatenate([[-np.inf], 0.5 * (centres[1:] + centres[:-1]), [np.inf]])
     lower = np.concatenate([[2 * centres[0] - edges[1]], edges[1:-1]])
@@ -132,7 +132,7 @@ def in_bins(data: np.ndarray, *, x: np.ndarray, centres: np.ndarray) -> np.ndarr
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = total / count
             off = centres - middle / count
-        # What lies aside of the middle of a bin is carried there along the spectrum.
+        # Move the mean from the bin's mean energy to its centre, along the spectrum.
         slope = np.where(np.isfinite(slope), slope, 0.0)
         target[:] = np.where(count > 1, mean + off * slope, line)
     return out.reshape(*data.shape[:-1], centres.size)

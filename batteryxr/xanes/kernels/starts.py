@@ -1,4 +1,4 @@
-"""Start values: the best fit of the mean spectrum, and others across the bounds."""
+"""Find initial guesses: the best fit of the mean spectrum, and others in the bounds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from batteryxr.xanes.kernels.shapes import curves, evaluate
 if TYPE_CHECKING:
     from batteryxr.xanes.kernels.problem import Axis, Model
 
-#: Starts from which the mean spectrum itself is fitted.
+#: Number of guesses from which the mean spectrum is fitted.
 SEARCH = 64
-#: Starts beside the first that a doubtful pixel is given.
+#: Further guesses for a doubtful pixel.
 FURTHER = 6
-#: Digits to which start values are rounded, so that the order in which a mean was
-#: summed cannot show in any result.
+#: Digits to which guesses are rounded, so that the order in which a mean was summed
+#: does not change any result.
 DIGITS = 7
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 
@@ -26,19 +26,19 @@ _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53)
 def from_spectrum(
     axis: Axis, model: Model, mean: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Fit one spectrum from many starts; return starts for all others, and its misfit.
+    """Fit one spectrum from many guesses; return guesses for others, and the misfit.
 
     Parameters
     ----------
     axis, model
-        The model on its axis.
+        Axis and model.
     mean : (m,)
-        The spectrum.
+        Spectrum that is fitted.
 
     Returns
     -------
     starts : (S, n)
-        The best fit, then `FURTHER` that are spread over the bounds.
+        The best fit, then `FURTHER` guesses spread over the bounds.
     misfit
         Mean square residual of the best fit.
     """
@@ -58,14 +58,14 @@ def from_spectrum(
 
 
 def from_values(model: Model, first: np.ndarray) -> np.ndarray:
-    """Return given start values, and others spread over the bounds."""
+    """Return given initial values, and others spread over the bounds."""
     spread = _spread(model, FURTHER)
     spread[:, model.linear] = first[model.linear]
     return np.concatenate([first[None], spread])
 
 
 def make_search(axis: Axis, model: Model, starts: np.ndarray) -> Search:
-    """Return a search from start values, with the curves that they stand for."""
+    """Return a search from initial values, with their model curves."""
     starts = np.ascontiguousarray(starts, dtype=float)
     shape = curves(axis.x, axis.scaled, starts, model.kinds, model.offsets)
     if model.constant >= 0:
@@ -82,7 +82,7 @@ def middle(model: Model) -> np.ndarray:
 
 
 def round_digits(values: np.ndarray, digits: int = DIGITS) -> np.ndarray:
-    """Round to so many significant digits."""
+    """Round to a number of significant digits."""
     with np.errstate(divide="ignore", invalid="ignore"):
         power = np.floor(np.log10(np.abs(values)))
     unit = 10.0 ** (np.where(np.isfinite(power), power, 0.0) - (digits - 1))
@@ -105,7 +105,7 @@ def _spread(model: Model, n: int) -> np.ndarray:
 def _amplitudes(
     axis: Axis, model: Model, mean: np.ndarray, starts: np.ndarray
 ) -> np.ndarray:
-    """Solve the linear parameters of each start for the mean spectrum."""
+    """Solve the linear parameters of each guess for the mean spectrum."""
     there = np.isfinite(mean)
     residual = np.empty(mean.size)
     jacobian = np.empty((model.low.size, mean.size))
@@ -120,7 +120,7 @@ def _amplitudes(
         )  # fmt: skip
         basis = jacobian[linear][:, there].T
         row[linear] = np.linalg.lstsq(basis, mean[there], rcond=1e-6)[0]
-        # A component that starts at nothing has no slope to be found by.
+        # A component without height has no slope for the other parameters.
         for k in heights:
             inside = model.low[k] <= row[k] <= model.high[k]
             if abs(row[k]) < 0.02 * reach or not inside:

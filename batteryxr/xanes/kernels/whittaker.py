@@ -1,6 +1,6 @@
-"""Smooth curves by penalised least squares, and baselines under peaks: arrays only.
+"""Smooth curves by penalised least squares, and find baselines under peaks.
 
-The penalty is that of a curve over its axis, so that points may lie unevenly.
+The penalty is an integral over the axis, so points may be unevenly spaced.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ _ITERATIONS = 50
 def smooth_rows(
     values: np.ndarray, *, x: np.ndarray, width: float, there: np.ndarray
 ) -> np.ndarray:
-    """Return (N, m) curves of little curvature near complete rows.
+    """Return (N, m) curves of little curvature close to the rows.
 
-    Waves of a length of 2 pi widths are halved.
+    Waves with a length of 2 pi widths are halved.
 
     Parameters
     ----------
     values : (N, m)
-        Rows; what is not `there` is not looked at.
+        Rows; points outside `there` are ignored.
     x : (m,)
         Axis.
     width
-        In units of the axis.
+        Width in units of the axis.
     there : (m,) bool
         Which points are known.
 
@@ -45,9 +45,9 @@ def smooth_rows(
 def asymmetric(
     values: np.ndarray, *, x: np.ndarray, stiffness: float, share: float = 0.01
 ) -> np.ndarray:
-    """Return baselines of (..., m): what lies above them hardly counts.
+    """Return baselines of (..., m); points above them have little weight.
 
-    The stiffness is that of even points as far apart as those of `x` on average.
+    The stiffness is that for even points with the mean spacing of `x`.
 
     Notes
     -----
@@ -76,9 +76,9 @@ def asymmetric(
 
 
 def _bands(x: np.ndarray, stiffness: float) -> np.ndarray:
-    """Return the upper bands of stiffness D'D, D being second derivatives.
+    """Return the upper bands of stiffness D'D, with D the second derivatives.
 
-    Each counts by the part of the axis that it stands for.
+    Each derivative is weighted by its part of the axis.
     """
     before, after = np.diff(x)[:-1], np.diff(x)[1:]
     root = np.sqrt(0.5 * (before + after))

@@ -1,1 +1,1 @@
-"""Figures of XANES."""
+"""Plot XANES."""

@@ -1,4 +1,4 @@
-"""A series as one picture, beside its voltage."""
+"""Plot a series as one picture, beside its voltage."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.lattices import Phase
     from batteryxr.xanes.spectra import Range
 
-#: Pixels of the picture: no more rows than its height on the screen, so that each of
-#: them is drawn.
+#: Pixels of the picture: no more rows than its height on the screen, so that each row
+#: is drawn.
 _ROWS, _COLUMNS = 340, 900
-#: Longest interval between scans that is filled, in usual ones.
+#: Longest filled interval between scans, in usual intervals.
 _GAP = 4.0
 _LABELS = 9
 _HOURS = "Time (h)"
@@ -53,38 +53,38 @@ def plot_contour(
     Parameters
     ----------
     spectra
-        Spectra or patterns along ``scan`` (or ``state``), joined or attached for the
-        voltage.
+        Spectra or patterns along ``scan`` (or ``state``), joined or attached to show
+        the voltage.
     record
-        Cycler data, for the whole voltage curve, beside scans by "time".
+        Cycler data, for the whole voltage curve, with scans by "time".
     by
-        What runs upward: "time" (hours; the default where scans have it), "capacity",
-        "li_content" or any coordinate; one that turns back labels the scans in their
-        order.
+        Vertical axis: "time" (hours; the default if scans have it), "capacity",
+        "li_content" or any coordinate. A coordinate that turns back labels the scans
+        in their order.
     kind
-        "values", or their "difference" to the first.
+        "values", or their "difference" from the first.
     limits
-        Part of the axis to show.
+        Range of the axis to show.
     candidates
-        A CIF, crystal or cell: its reflections are marked.
+        CIF, crystal or cell whose reflections are marked.
     instrument
-        A `Diffractometer` that tells the wavelength, for those.
+        A `Diffractometer` with the wavelength for these marks.
     dim
-        The axis; by default the one there is.
+        Axis; default: the only one present.
     cmap
-        Colours; those of a difference run from blue to red.
+        Colours; for a difference they run from blue to red.
 
     Returns
     -------
     holoviews.Layout or holoviews.Overlay
-        The picture, and the voltage to its right where scans have one.
+        The picture, and the voltage to its right if scans have one.
 
     Raises
     ------
     DimensionError
         If there is no series, or more than one.
     ArgumentError
-        If there is no coordinate `by`, or a record for scans without rising times.
+        If the coordinate `by` is missing, or scans with a record lack rising times.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def plot_contour(
 def _upward(
     array: xr.DataArray, series: str, by: str | None
 ) -> tuple[np.ndarray, str, dict[str, Any]]:
-    """Return a rising number for each scan, what it is, and labels of the axis."""
+    """Return a rising number for each scan, its name, and labels of the axis."""
     name = by or ("time" if "time" in array.coords else series)
     if name != series and name not in array.coords:
         raise ArgumentError("by", by, f"one of {sorted(map(str, array.coords))}")
@@ -176,15 +176,15 @@ def _picture(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return values on an even grid; gaps of the series stay empty.
 
-    A row that stands for several scans shows the one that is least like those around
-    it: a scan that is odd by itself is not hidden.
+    A row that stands for several scans shows the one that differs most from its
+    neighbours, so that a single odd scan is not hidden.
     """
     n, m = min(_ROWS, max(len(y), 2) * 4), min(_COLUMNS, x.size)
     step = float(np.median(np.diff(y))) if y.size > 1 else 1.0
     up = np.linspace(y[0] - step / 2, y[-1] + step / 2, n + 1)
     up = 0.5 * (up[1:] + up[:-1])
     across = np.linspace(x[0], x[-1], m)
-    # Means of the points in each column, so that nothing narrow is lost.
+    # Take means of the points in each column, so that nothing narrow is lost.
     column = np.clip(np.rint((x - x[0]) / (x[-1] - x[0]) * (m - 1)), 0, m - 1)
     column = column.astype(int)
     present, first = np.unique(column, return_index=True)
@@ -205,7 +205,7 @@ def _picture(
 
 
 def _oddest(means: np.ndarray, home: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Return the scan to show in each row of pixels, of those whose `home` it is."""
+    """Return the scan to show in each row of pixels, among those with this `home`."""
     near = np.lib.stride_tricks.sliding_window_view(
         np.pad(np.arange(len(means)), 2, "edge"), 5
     )
@@ -214,7 +214,7 @@ def _oddest(means: np.ndarray, home: np.ndarray, row: np.ndarray) -> np.ndarray:
         group = means[near[k : k + 256]]
         away = means[k : k + 256] - np.median(group, axis=1)
         odd[k : k + 256] = np.nanmax(np.abs(np.nan_to_num(away)), axis=1)
-    # A dead scan is odder than any.
+    # A dead scan counts as the oddest.
     odd[~np.isfinite(means).any(axis=1)] = np.inf
     order = np.lexsort((odd, home))
     last = np.flatnonzero(np.diff(home[order], append=-1))
@@ -224,7 +224,7 @@ def _oddest(means: np.ndarray, home: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 
 def _filled(means: np.ndarray, present: np.ndarray, m: int) -> np.ndarray:
-    """Return columns on lines between those that hold points."""
+    """Return columns, interpolated between those that hold points."""
     column = np.arange(m)
     after = np.clip(np.searchsorted(present, column), 1, present.size - 1)
     span = present[after] - present[after - 1]

@@ -1,4 +1,4 @@
-"""Plots of domains: where they lie, what they are made of, and how many there are."""
+"""Plot domains: where they lie, what they are made of, and how many there are."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _POINTS = 20_000
 
 @checked
 def plot_clusters(result: xr.Dataset) -> holoviews.Layout:
-    """Plot the map of clusters of each particle, a colour for each.
+    """Plot the map of clusters of each particle, one colour for each cluster.
 
     Computes the labels.
 
     Parameters
     ----------
     result
-        A result of `cluster`.
+        Result of `cluster`.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def plot_cluster_spectra(result: xr.Dataset) -> holoviews.Overlay:
     Parameters
     ----------
     result
-        A result of `cluster_spectra`.
+        Result of `cluster_spectra`.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.core.ViewableEle
     Parameters
     ----------
     result
-        A result of `cluster_shares`, or of `cluster` for all particles together.
+        Result of `cluster_shares`, or of `cluster` for all particles together.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def plot_densities(result: xr.Dataset) -> holoviews.Layout:
     Parameters
     ----------
     result
-        A result of `cluster_density`.
+        Result of `cluster_density`.
 
     Returns
     -------
@@ -190,9 +190,9 @@ def plot_features(
     maps
         The maps that were clustered.
     clusters
-        A result of `cluster`.
+        Result of `cluster`.
     features
-        The two, along x and along y; by default the first two that were clustered.
+        Two features, along x and y; default: the first two that were clustered.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def plot_features(
     both = xr.broadcast(part["label"], part["across"], part["up"])
     flat = [a.values.ravel() for a in both]
     there = np.flatnonzero(flat[0] > 0)
-    # Every n-th pixel: a fair share of each place, the same at every call.
+    # Every n-th pixel: evenly spread, and the same at every call.
     there = there[:: max(1, -(-there.size // _POINTS))]
     axes = [dimension(maps[n]) for n in (first, second)]
     if axes[0].label == axes[1].label:  # two weights, two heights: told by their names
@@ -232,12 +232,12 @@ def plot_features(
 
 @checked
 def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
-    """Plot elbow, silhouette and gap side by side, with what each would choose.
+    """Plot elbow, silhouette and gap side by side, with the choice of each.
 
     Parameters
     ----------
     result
-        A result of `cluster_orders`.
+        Result of `cluster_orders`.
 
     Returns
     -------

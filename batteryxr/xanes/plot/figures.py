@@ -1,4 +1,4 @@
-"""What the figures of XANES share: sizes, colours, maps and lines."""
+"""Share sizes, colours, maps and lines of XANES figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def colour(i: int) -> str:
 
 
 def picture(hv: Any, image: xr.DataArray, title: str) -> Any:
-    """Return one map, its pixels square."""
+    """Return one map with square pixels."""
     image = image.transpose("y", "x")
     x, y = (image[d].values if d in image.coords else None for d in ("x", "y"))
     x = np.arange(image.sizes["x"]) if x is None else x
@@ -39,7 +39,7 @@ def by_particle(array: xr.DataArray, name: str) -> list[tuple[str, xr.DataArray]
     Raises
     ------
     DimensionError
-        If there are other dimensions beside `y`, `x` and `particle`.
+        If there are dimensions other than `y`, `x` and `particle`.
     """
     others = [d for d in array.dims if d not in ("y", "x", "particle")]
     if others or not {"y", "x"} <= set(array.dims):
@@ -64,7 +64,7 @@ def lines(
     Raises
     ------
     ArgumentError
-        If there is no coordinate `by` for the names.
+        If the coordinate `by` for the names is missing.
     DimensionError
         If there is more than one further dimension.
     """

@@ -1,4 +1,4 @@
-"""Plots of maps, and of linear combinations."""
+"""Plot maps, and linear combinations."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def plot_maps(
     maps
         Maps along `y` and `x`, and `particle` if there are several.
     variables
-        Which; by default edge energy, edge jump and peak area where they are there,
-        else all.
+        Names of maps; default: edge energy, edge jump and peak area if present, else
+        all.
     mask
         Pixels are shown where it is True.
     cmap
-        Colours. Scales leave out the last hundredth of the pixels at both ends.
+        Colours. Scales leave out the last hundredth of the pixels at each end.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def plot_combination(result: xr.Dataset) -> holoviews.Layout | holoviews.Overlay
     Parameters
     ----------
     result
-        A result of `lcf`.
+        Result of `lcf`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Plots of results along a series: fits over states or voltage, and components."""
+"""Plot results along a series: fits over states or voltage, and components."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def plot_series(
     Parameters
     ----------
     result
-        Of `edge_energy`, `fit_edge`, `fit_peaks`, `band_ratio`, `valence`, `lcf`, ...
-        along one dimension such as `scan` or `state`; peaks, standards and
+        Result of `edge_energy`, `fit_edge`, `fit_peaks`, `band_ratio`, `valence`,
+        `lcf`, ... along one dimension such as `scan` or `state`. Peaks, standards and
         polarisations become curves of one panel.
     x
-        Coordinate to plot against, such as "voltage"; by default the dimension.
+        Coordinate to plot against, such as "voltage"; default: the dimension.
     variables
-        Which; by default all that have an error.
+        Names of variables; default: all that have an error.
 
     Returns
     -------
@@ -76,12 +76,12 @@ def plot_series(
 
 @checked
 def plot_components(result: xr.Dataset) -> holoviews.Layout:
-    """Plot how many components there are, and their spectra.
+    """Plot the number of components, and their spectra.
 
     Parameters
     ----------
     result
-        A result of `pca`.
+        Result of `pca`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Plots of spectra, and of the fit of one."""
+"""Plot spectra, and the fit of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.instrument import Diffractometer
     from batteryxr.xanes.diffraction.lattices import Phase
 
-#: Curves of one picture.
+#: Largest number of curves in one picture.
 _CURVES = 60
 
 
@@ -47,22 +47,22 @@ def plot_spectra(
     ----------
     spectra
         A spectrum, or spectra along one further dimension; normalised, flattened...
-        Of more than 60 some are shown, evenly chosen, with the last.
+        Above 60 a selection is shown, evenly chosen, with the last.
     edges
-        A result of `edge_energy`: dashed lines.
+        Result of `edge_energy`, drawn as dashed lines.
     offset
-        By how much each curve stands above the one before, as a share of the largest
-        range: stacked curves or a waterfall.
+        Distance between curves, as a fraction of the largest range: stacked curves or
+        a waterfall.
     kind
-        "values", or their "difference" to the first.
+        "values", or their "difference" from the first.
     by
         Coordinate that names the curves, such as "voltage" or "sample".
     candidates
-        A CIF, crystal or cell: its reflections are marked below.
+        CIF, crystal or cell whose reflections are marked below.
     instrument
-        A `Diffractometer` that tells the wavelength, for those.
+        A `Diffractometer` with the wavelength for these marks.
     dim
-        The axis; by default the one there is.
+        Axis; default: the only one present.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def plot_spectra(
     Raises
     ------
     ArgumentError
-        If there is no coordinate `by`.
+        If the coordinate `by` is missing.
     DimensionError
         If there is more than one further dimension.
 
@@ -124,14 +124,14 @@ def plot_spectra(
 def plot_fit(
     spectra: xr.DataArray | xr.Dataset, *, result: xr.Dataset
 ) -> holoviews.Layout:
-    """Plot one spectrum with its fit, and what the fit leaves below.
+    """Plot one spectrum with its fit, and the residuals below.
 
     Parameters
     ----------
     spectra
         One spectrum: select a pixel first, `.sel(x=..., y=..., method="nearest")`.
     result
-        Of `fit_edge` or `fit_peaks` at the same pixel.
+        Result of `fit_edge` or `fit_peaks` at the same pixel.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def _some(n: int) -> np.ndarray:
 
 
 def _verdict(fit: xr.Dataset) -> str:
-    """Return what a fit of one spectrum found, and what its flag says."""
+    """Return the result of a fit of one spectrum in words, with its flag."""
     flag = int(np.squeeze(fit["flag"].values))
     said = [text.replace("_", " ") for bit, text in FLAGS.items() if flag & bit]
     where = "edge_energy" if "edge_energy" in fit else "peak_position"

@@ -1,4 +1,4 @@
-"""Plots of stacks: their frames, and how they drifted."""
+"""Plot stacks: their frames, and their drift."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def plot_stack(
     stack: xr.DataArray | xr.Dataset, *, cmap: str = "gray"
 ) -> holoviews.core.ViewableElement:
-    """Look through the frames of a stack, one slider for each further dimension.
+    """Show the frames of a stack, with one slider for each further dimension.
 
     Computes the frame that is shown.
 
@@ -62,12 +62,12 @@ def plot_stack(
 
 @checked
 def plot_drift(stack: xr.DataArray | xr.Dataset) -> holoviews.Overlay:
-    """Plot how far the frames of a registered stack had drifted.
+    """Plot the drift of the frames of a registered stack.
 
     Parameters
     ----------
     stack
-        A result of `register`.
+        Result of `register`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Marks where a structure has its reflections."""
+"""Mark the reflections of a structure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ticks(
     Raises
     ------
     ArgumentError
-        If the axis is none of diffraction, or the wavelength is not known.
+        If the axis is not one of diffraction, or the wavelength is unknown.
     """
     name = str(axis.name)
     if name not in PATTERN_AXES:

@@ -1,1 +1,1 @@
-"""Spectra made ready for a fit: without rays and backgrounds, smooth, on one scale."""
+"""Prepare spectra for a fit: no cosmic rays or backgrounds, smooth, on one scale."""

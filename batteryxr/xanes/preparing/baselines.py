@@ -1,4 +1,4 @@
-"""Baselines under bands and reflections, by the names of the literature."""
+"""Subtract baselines under bands and reflections, by methods of the literature."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Positive
 
-#: Points that a baseline needs at least.
+#: Least number of points for a baseline.
 _FEWEST = 3
-#: What pybaselines calls the arguments.
+#: Names of the arguments in pybaselines.
 _CALLED = {"stiffness": "lam", "degree": "poly_order", "window": "half_window"}
 #: Modules of pybaselines whose functions take one spectrum and its axis.
 _FAMILIES = (
     *("whittaker", "polynomial", "morphological", "smooth", "spline"),
     *("classification", "misc"),
 )
-#: Those that go by the axis; the others by points.
+#: Modules that use the axis; the others count points.
 _BY_AXIS = ("polynomial", "spline")
 
 
@@ -49,48 +49,48 @@ def subtract_baseline(
     window: Count | None = None,
     dim: str | None = None,
 ) -> xr.Dataset:
-    """Find the baseline of every spectrum, and take it off.
+    """Find the baseline of every spectrum, and subtract it.
 
     *Lazy*.
 
     Parameters
     ----------
     spectra
-        Spectra or patterns along `dim`, in any other dimensions. Those that
-        are NaN as a whole (masked pixels, dead scans) stay so.
+        Spectra or patterns along `dim`, in any other dimensions. Spectra that are all
+        NaN (masked pixels, dead scans) stay so.
     method
-        "asls", asymmetric least squares, is here always; with the extra `spectra` any
-        method of pybaselines by its name: "arpls", "airpls", "modpoly", "imodpoly",
-        "snip", "mor", "rolling_ball", ...
+        "asls", asymmetric least squares, is always available. With the extra `spectra`
+        any method of pybaselines by its name: "arpls", "airpls", "modpoly",
+        "imodpoly", "snip", "mor", "rolling_ball", ...
     stiffness
-        Weight of the smoothness (lam) in methods of penalised least squares, for points
-        a step apart (the mean step of an uneven axis); "asls" takes 1e6 without it.
+        Weight of the smoothness (lam) in penalised least squares, for points one step
+        apart (the mean step of an uneven axis); default for "asls": 1e6.
     degree
-        Of a polynomial (poly_order).
+        Degree of a polynomial (poly_order).
     window
-        Half the width of a window, in points (half_window).
+        Half width of a window, in points (half_window).
     dim
-        The axis; by default the one there is of shift, energy, two_theta, q, d, r.
+        Axis; default: the one present of shift, energy, two_theta, q, d, r.
 
     Returns
     -------
     xarray.Dataset
-        The spectra without their ``baseline``, and that.
+        The spectra without their ``baseline``, and the baseline.
 
     Raises
     ------
     ArgumentError
-        If there is no such method, or it does not take an argument.
+        If the method does not exist, or does not take an argument.
     DataError
-        If the steps of the axis are too unlike for a method that goes by points: all
-        but "asls", polynomials and splines.
+        If the axis has too uneven steps for a method that counts points: all but
+        "asls", polynomials and splines.
     MissingDependencyError
-        If it needs pybaselines.
+        If pybaselines is needed and missing.
 
     Notes
     -----
-    A baseline found beforehand is taken as exact by a fit that follows: its own doubt
-    is in no error bar. `fit_peaks(baseline=(1, 2, 3))` fits both together and keeps it.
+    A later fit takes a subtracted baseline as exact, so its uncertainty is in no error
+    bar. `fit_peaks(baseline=(1, 2, 3))` fits both together and includes it.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def subtract_baseline(
 
 
 def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a kernel, and what it is called with."""
+    """Return a kernel, and its options."""
     if method == "asls":
         from batteryxr.xanes.kernels.whittaker import asymmetric
 
@@ -157,7 +157,7 @@ def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _goes_by_axis(method: str) -> bool:
-    """Tell whether a method of a name takes the axis as it lies."""
+    """Tell whether a method uses the axis, and does not count points."""
     if method == "asls":
         return True
     import pybaselines

@@ -1,4 +1,4 @@
-"""Cosmic rays: found, replaced, counted, and told of."""
+"""Find, replace, count and report cosmic rays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Positive
 
-#: Dimensions along which one spectrum is like the next.
+#: Dimensions along which neighbouring spectra are similar.
 _SERIES = ("scan", "state", "repeat")
 _MEANINGS = "spikes_replaced suspect_left many_points"
 
@@ -37,34 +37,34 @@ def despike(
     window: Count = 7,
     dim: str | None = None,
 ) -> xr.Dataset:
-    """Replace cosmic rays, and say where they were.
+    """Replace cosmic rays, and mark where they were.
 
     *Lazy*; "robust" needs a series in one chunk along `scan` (or `state`, `repeat`).
 
     Parameters
     ----------
     spectra
-        Spectra or patterns along `dim`, in any other dimensions. Those that are NaN
-        as a whole (masked pixels, dead scans) hold no rays and stay so.
+        Spectra or patterns along `dim`, in any other dimensions. Spectra that are all
+        NaN (masked pixels, dead scans) stay so.
     method
-        "robust": a ray is what stands out of a parabola through the points beside it;
-        in a series of five or more it also stands out of the median of its neighbours,
-        so that narrow bands, which all of them have, stay. "whitaker_hayes": the
-        modified z score of first differences (Whitaker & Hayes, Chemom. Intell. Lab.
-        Syst. 179, 82 (2018)); each spectrum by itself.
+        "robust": a ray stands out of a parabola through the points around it. In a
+        series of five or more spectra it must also stand out of the median of its
+        neighbours, so narrow bands, which all of them have, stay. "whitaker_hayes":
+        the modified z score of first differences (Whitaker & Hayes, Chemom. Intell.
+        Lab. Syst. 179, 82 (2018)), for each spectrum alone.
     threshold
-        In robust standard deviations of the noise.
+        Threshold in robust standard deviations of the noise.
     window
-        Widest ray, in points.
+        Largest width of a ray, in points.
     dim
-        The axis; by default the one there is of shift, energy, two_theta, q, d, r.
+        Axis; default: the one present of shift, energy, two_theta, q, d, r.
 
     Returns
     -------
     xarray.Dataset
         The spectra; ``spike``, true where a value was replaced; ``spike_count`` and
-        ``spike_flag`` (bits) of each spectrum: rays were replaced; something stands
-        out that may be a ray on a band or a band as narrow, and was left; more than
+        ``spike_flag`` (bits) of each spectrum. The bits are: rays were replaced; a
+        possible ray was kept, since it may be on a band or be a narrow band; more than
         2 % of the points were replaced.
 
     Raises
@@ -72,7 +72,7 @@ def despike(
     ArgumentError
         If some values of a spectrum are missing, or there are too few.
     DataError
-        If the axis has steps too unlike to go by points.
+        If the axis has too uneven steps for a method that counts points.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is prepared: one variable on one axis, and where it goes back to."""
+"""Select the variable and axis to prepare, and put results back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batteryxr.xanes.spectra import AXES, as_spectra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What a Dataset is searched for, in this order.
+#: Names searched in a Dataset, in this order.
 SIGNALS = (
     *("intensity", "absorbance", "transmittance", "reflectance", "counts"),
     *("normalised", "absorption", "optical_density", "pdf"),
@@ -21,12 +21,12 @@ SIGNALS = (
 
 
 def axis_along(data: xr.DataArray | xr.Dataset, dim: str | None, *, caller: str) -> str:
-    """Return the axis of spectra or patterns: the one asked for, or that there is.
+    """Return the axis of spectra or patterns: `dim`, or the only one present.
 
     Raises
     ------
     DimensionError
-        If there is none, or several.
+        If none is present, or several.
     """
     if dim is not None:
         return dim
@@ -58,7 +58,7 @@ def put_back(
     changed: xr.DataArray,
     beside: Mapping[str, xr.DataArray],
 ) -> xr.Dataset:
-    """Return a Dataset with the changed spectra, what was beside them, and more."""
+    """Return a Dataset with the changed spectra, its other variables, and more."""
     name = str(array.name) if array.name is not None else "intensity"
     changed = changed.transpose(*array.dims).assign_coords(array.coords)
     changed.attrs = dict(array.attrs)
@@ -71,7 +71,7 @@ def put_back(
 
 
 def like(values: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
-    """Give values order, name and attributes of what they were made from."""
+    """Give values the order, name and attributes of their source."""
     result = values.transpose(*array.dims).rename(array.name)
     result.attrs = dict(array.attrs)
     for name, coordinate in array.coords.items():
@@ -80,12 +80,12 @@ def like(values: xr.DataArray, array: xr.DataArray) -> xr.DataArray:
 
 
 def of_whole(data: np.ndarray, *, function: Any, **options: Any) -> Any:
-    """Call a function of spectra (..., m) that are there; masked ones stay NaN.
+    """Call a function of complete spectra (..., m); masked ones stay NaN.
 
     Raises
     ------
     DataError
-        If a spectrum lacks some of its values, which a lazy array can hide till now.
+        If a spectrum lacks some values, which a lazy array can hide until now.
     """
     there = np.isfinite(data).all(axis=-1)
     masked = np.isnan(data).all(axis=-1) & ~there
@@ -118,14 +118,14 @@ def of_whole(data: np.ndarray, *, function: Any, **options: Any) -> Any:
 def require_like_steps(
     x: np.ndarray, dim: str, *, caller: str, mend: str, over_all: bool = False
 ) -> None:
-    """Raise where steps of an axis differ too much to go by points.
+    """Raise if steps of an axis differ too much for methods that count points.
 
-    From one to the next by more than a factor of two, or of three over all.
+    The limit is a factor of two between neighbours, or of three over all.
 
     Raises
     ------
     DataError
-        Names the axis.
+        If so; the message names the axis.
     """
     steps = np.diff(x)
     if steps.size < 2:
@@ -142,12 +142,12 @@ def require_like_steps(
 
 
 def whole(array: xr.DataArray, dim: str, *, caller: str) -> None:
-    """Raise where values are missing in spectra that are not masked as a whole.
+    """Raise if a spectrum lacks some values, unless it is masked as a whole.
 
     Raises
     ------
     ArgumentError
-        If some are, or all spectra are masked.
+        If some values are missing, or all spectra are masked.
     """
     if array.chunks is not None:
         return

@@ -1,4 +1,4 @@
-"""Spectra smoothed, and brought to one scale."""
+"""Smooth spectra, and bring them to one scale."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batteryxr.xanes.spectra import Range
 
 _Method = Literal["gaussian", "lorentzian", "savitzky_golay", "median", "whittaker"]
-#: Points that a spectrum has at least, and steps that "whittaker" smooths over at most.
+#: Least number of points of a spectrum, and largest width of "whittaker" in steps.
 _FEWEST, _STIFF = 3, 1000
 
 
@@ -33,39 +33,39 @@ def smooth(
     degree: Annotated[int, Bounds(low=0, high=20)] = 2,
     dim: str | None = None,
 ) -> xr.DataArray:
-    """Smooth every spectrum along its axis, by a method that the result names.
+    """Smooth every spectrum along its axis, and record the method.
 
-    *Lazy*. Edges and bands get wider by it, and values are no longer independent, so
-    that errors of what is fitted to them are too small: look at differences and plots,
-    fit what was measured.
+    *Lazy*. Smoothing widens edges and bands, and makes values correlated, so errors of
+    later fits are too small. Use smoothed data for differences and plots; fit the
+    measured data.
 
     Parameters
     ----------
     spectra
-        Spectra or patterns along `dim`, on any grid, in any other dimensions; missing
+        Spectra or patterns along `dim`, on any grid, in any other dimensions. Missing
         values stay missing and do not spread.
     width
-        In units of the axis: standard deviation of the Gaussian; half width at half
-        maximum of the Lorentzian; half of the range over which polynomials are fitted
-        ("savitzky_golay") or whose "median" is taken; "whittaker" halves waves of a
-        length of 2 pi widths.
+        Width in units of the axis: standard deviation of the Gaussian; half width at
+        half maximum of the Lorentzian; half of the range of fitted polynomials
+        ("savitzky_golay") or of the "median". "whittaker" halves waves with a length
+        of 2 pi widths.
     method
-        The kernel; "whittaker" is penalised least squares (P. H. C. Eilers, Anal. Chem.
-        75, 3631 (2003)).
+        Smoothing method; "whittaker" is penalised least squares (P. H. C. Eilers,
+        Anal. Chem. 75, 3631 (2003)).
     degree
-        Of the polynomials of "savitzky_golay".
+        Degree of the polynomials of "savitzky_golay".
     dim
-        The axis; by default the one there is of shift, energy, two_theta, q, d, r.
+        Axis; default: the one present of shift, energy, two_theta, q, d, r.
 
     Returns
     -------
     xarray.DataArray
-        Like `spectra`; the attribute `smoothed` says how.
+        Like `spectra`; the attribute `smoothed` gives method and width.
 
     Raises
     ------
     ArgumentError
-        If the width is larger than the axis, or so small that nothing is smoothed.
+        If the width is larger than the axis, or too small to smooth.
 
     Examples
     --------
@@ -94,12 +94,12 @@ def smooth(
 def _check_width(
     x: np.ndarray, width: float, method: str, degree: int, units: str
 ) -> None:
-    """Raise where a width smooths nothing, or more than there is.
+    """Raise if a width is too small to smooth, or too large for the axis.
 
     Raises
     ------
     ArgumentError
-        Says what fits.
+        If so; the message gives the allowed range.
     """
     if x.size < _FEWEST or width > np.ptp(x):
         span = f"{np.ptp(x):g} {units} of the axis, of {_FEWEST} points or more"
@@ -136,9 +136,9 @@ def _smoothed(data: np.ndarray, **options: Any) -> np.ndarray:
     return kernel(data, **options)
 
 
-#: What is made of one another.
+#: Quantities that are converted into each other.
 _OPTICAL = ("absorbance", "transmittance")
-#: Largest share of the light that a transmittance may have, noise and reference in it.
+#: Largest transmittance, which includes noise and the reference.
 _CLEAR = 2.0
 
 
@@ -152,7 +152,7 @@ def rescale(
     limits: Range | None = None,
     dim: str | None = None,
 ) -> xr.Dataset:
-    """Bring every spectrum to one scale, for comparison.
+    """Scale every spectrum, for comparison.
 
     *Lazy*.
 
@@ -161,28 +161,28 @@ def rescale(
     spectra
         Spectra or patterns along `dim`, in any other dimensions.
     method
-        What becomes 1: the "maximum", the "area", the "vector" norm; "range": lowest
-        0, highest 1; "snv": mean 0, standard deviation 1. On an uneven axis points
-        count by their part of it. "absorbance" makes -log10 of a transmittance (of 1
-        or of per cent, as its units tell), "transmittance" the share of 1 from an
-        absorbance.
+        Property that becomes 1: the "maximum", the "area" or the "vector" norm.
+        "range": lowest 0, highest 1. "snv": mean 0, standard deviation 1. On an uneven
+        axis points are weighted by their part of it. "absorbance" is -log10 of a
+        transmittance (fraction or per cent, by its units). "transmittance" is the
+        fraction from an absorbance.
     limits
-        Part of the axis that is measured, such as one band; all by default.
+        Range of the axis that sets the scale, such as one band; default: all.
     dim
-        The axis; by default the one there is of shift, energy, two_theta, q, d, r.
+        Axis; default: the one present of shift, energy, two_theta, q, d, r.
 
     Returns
     -------
     xarray.Dataset
-        The spectra, and ``scale``, by which they were divided. A spectrum whose scale
-        is not above zero, or which lacks a value within the limits, becomes missing.
+        The spectra, and the ``scale`` they were divided by. A spectrum is set to NaN if
+        its scale is not above zero, or it lacks a value within the limits.
 
     Raises
     ------
     ArgumentError
         If no point lies in the limits.
     DataError
-        If values are none of a transmittance, or are called something else.
+        If values are not those of a transmittance, or have another name.
 
     Examples
     --------
@@ -222,7 +222,7 @@ def _optical(
     method: str,
     limits: Range | None,
 ) -> xr.Dataset:
-    """Return absorbance of a transmittance, or the other way round."""
+    """Return the absorbance of a transmittance, or the reverse."""
     if limits is not None:
         raise ArgumentError("limits", limits, f"None with method={method!r}")
     (source,) = set(_OPTICAL) - {method}
@@ -237,7 +237,7 @@ def _optical(
     else:
         units = str(array.attrs.get("units", "1"))
         share = array / 100 if units in ("%", "percent") else array
-        said = units in ("%", "percent")  # then noise may exceed all, as beside a band
+        said = units in ("%", "percent")  # noise may then exceed 100 %
         if not said and (units not in ("1", "") or float(share.max()) > _CLEAR):
             raise DataError(
                 "transmittance",
@@ -265,7 +265,7 @@ def _scale(
         return zero, np.trapezoid(y, axis[inside], axis=-1)
     if method == "range":
         return y.min(axis=-1), np.ptp(y, axis=-1)
-    # Points count by their part of the axis: all alike on an even one.
+    # Weight points by their part of the axis: equal on an even one.
     part = np.gradient(axis[inside]) if inside.sum() > 1 else np.ones(1)
     share = part / part.mean()
     if method == "vector":

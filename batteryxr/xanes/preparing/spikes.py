@@ -1,4 +1,4 @@
-"""Cosmic rays in spectra: arrays only."""
+"""Find cosmic rays in spectra; arrays only."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import numpy as np
 
 #: Bits of ``spike_flag``.
 REPLACED, SUSPECT, MANY = 1, 2, 4
-#: Widths of rays that are looked for, in points.
+#: Widths of searched rays, in points.
 _GAPS = (1, 3, 5)
-#: Points on either side that say what ought to be there.
+#: Points on each side that predict the value without a ray.
 _BESIDE = 3
-#: Spectra whose median is compared with.
+#: Number of spectra in the median for comparison.
 _NEIGHBOURS = 7
-#: Share of what the spectrum does nearby by which a ray must stand out.
+#: Least height of a ray, as a fraction of the range nearby.
 _SHARE = 0.25
 _NEARBY = 7
-#: Share of its height that a ray rises and falls by within one point.
+#: Least rise and fall of a ray within one point, as a fraction of its height.
 _STEEP = 0.42
-#: More points than this share are too many to be rays.
+#: Fraction of points above which there are too many rays.
 _MOST = 0.02
 _PASSES = 4
 _MAD = 1.4826
-#: Share of the threshold from which what is left may be a faint ray.
+#: Fraction of the threshold above which a remaining point may be a faint ray.
 _FAINT = 0.65
 _BLOCK = 4_000_000
 
 
 class Despiked(NamedTuple):
-    """Spectra without rays.
+    """Hold spectra without rays.
 
     Attributes
     ----------
     values : (..., m) float64
-        Spectra, rays replaced.
+        Spectra with rays replaced.
     spike : (..., m) bool
-        What was replaced.
+        Points that were replaced.
     flag : (...) int8
         Bits: replaced, suspect, many.
     """
@@ -47,7 +47,7 @@ class Despiked(NamedTuple):
 
 
 def series(values: np.ndarray, *, threshold: float, window: int) -> Despiked:
-    """Find rays in (..., scans, m), each scan compared with its neighbours."""
+    """Find rays in (..., scans, m), comparing each scan with its neighbours."""
     shape = values.shape
     rows = np.array(values, np.float64).reshape(-1, *shape[-2:])
     parts = [_robust(group, threshold, window) for group in rows]
@@ -55,7 +55,7 @@ def series(values: np.ndarray, *, threshold: float, window: int) -> Despiked:
 
 
 def single(values: np.ndarray, *, threshold: float, window: int) -> Despiked:
-    """Find rays in (..., m), each spectrum by itself."""
+    """Find rays in (..., m), in each spectrum alone."""
     rows = np.array(values, np.float64).reshape(-1, 1, values.shape[-1])
     size = max(1, _BLOCK // values.shape[-1])
     parts = []
@@ -83,7 +83,7 @@ def whitaker_hayes(values: np.ndarray, *, threshold: float, window: int) -> Desp
     out = y.copy()
     for row in np.flatnonzero(jump.any(axis=-1)):
         for a, b in _runs(jump[row], join=1):
-            # The step before a ray and the one after it lie around its points.
+            # The points of a ray lie between the step before it and the one after.
             first, last = a + 1, b
             if last < first:
                 first, last = (a + 1, a + 1) if step[row, a] > 0 else (a, a)
@@ -127,7 +127,7 @@ def _median_of_neighbours(y: np.ndarray) -> np.ndarray:
 
 
 def _scaled(model: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Scale and raise each row of a model to lie on the data, outliers left out."""
+    """Scale and offset each row of a model to fit the data without outliers."""
     weight = np.ones_like(y)
     for _ in range(3):
         w = weight.sum(axis=1)
@@ -150,7 +150,7 @@ def _search(
     *,
     across: bool = False,
 ) -> Despiked:
-    """Look for rays in what the expected spectra leave; again where some were found."""
+    """Search residuals for rays, repeatedly where some were found."""
     left = y - expected
     out = left.copy()
     spike = np.zeros(y.shape, bool)
@@ -179,7 +179,7 @@ def _flags(spike: np.ndarray, suspect: np.ndarray) -> np.ndarray:
 
 
 def _stands_out(e: np.ndarray, gap: int) -> np.ndarray:
-    """Return by how much points exceed a parabola through those beside a gap."""
+    """Return the excess of points over a parabola through the points around a gap."""
     half = gap // 2
     offsets = np.arange(half + 1, half + 1 + _BESIDE, dtype=float)
     both = np.concatenate([-offsets[::-1], offsets])
@@ -226,7 +226,7 @@ def _rolling_median(y: np.ndarray, width: int) -> np.ndarray:
 def _candidates(
     e: np.ndarray, sd: np.ndarray, threshold: float, window: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which points belong to rays, and which rows hold what may be one."""
+    """Return which points belong to rays, and which rows hold a doubtful one."""
     scores = np.stack([_stands_out(e, gap) for gap in _GAPS]) / sd
     score = scores.max(axis=0)
     high = score > threshold
@@ -257,7 +257,7 @@ def _candidates(
 
 
 def _extent(e: np.ndarray, sd: np.ndarray, top: int, window: int) -> tuple[int, int]:
-    """Return the points around a top that lie above what is beside them."""
+    """Return the first and last point of a top that exceed the points around it."""
     first = last = top
     half = window // 2
     for _ in range(half):
@@ -283,7 +283,7 @@ def _extent(e: np.ndarray, sd: np.ndarray, top: int, window: int) -> tuple[int, 
 
 
 def _runs(marked: np.ndarray, *, join: int) -> list[tuple[int, int]]:
-    """Return first and last index of each run, those `join` apart being one."""
+    """Return first and last index of each run; runs `join` apart are one."""
     at = np.flatnonzero(marked)
     if not at.size:
         return []
@@ -294,7 +294,7 @@ def _runs(marked: np.ndarray, *, join: int) -> list[tuple[int, int]]:
 
 
 def _bridge(e: np.ndarray, spike: np.ndarray) -> None:
-    """Put a parabola through the good points beside each ray in its place."""
+    """Replace each ray by a parabola through the good points around it."""
     good = np.flatnonzero(~spike)
     for a, b in _runs(spike, join=0):
         before = good[good < a][-_BESIDE:]

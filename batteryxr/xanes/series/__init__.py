@@ -1,1 +1,1 @@
-"""Scans of a series: on one energy scale, without glitches, merged, on one grid."""
+"""Prepare series of scans: one energy scale, no glitches, merged, one grid."""

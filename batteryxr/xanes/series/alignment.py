@@ -1,4 +1,4 @@
-"""Scans brought to one energy scale: by a foil of each, or by themselves."""
+"""Bring scans to one energy scale: by a foil measured with each, or by themselves."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def calibrate_energy(
     expected: Annotated[PhotonEnergy | xr.DataArray, OwnLabels()],
     method: _Method = "derivative",
 ) -> Any:
-    """Shift the energies so that a reference measured along has its known edge.
+    """Shift the energies so that a reference measured alongside has its known edge.
 
-    *Lazy*, but for the reference.
+    *Lazy*, except for the reference.
 
     Parameters
     ----------
@@ -42,29 +42,29 @@ def calibrate_energy(
         A stack, series or spectrum along `energy`.
     reference
         Spectrum of the reference channel (a foil), on energies of the same
-        monochromator scan; or one for each scan, along `scan` as the spectra are.
+        monochromator scan. It may also be one for each scan, along the same `scan`.
     expected
-        Its edge energy in eV by `method`; or its spectrum on true energies, onto
-        which it is shifted for the least squared difference (`method` is not used).
+        Edge energy of the reference in eV, by `method`. Or its spectrum on true
+        energies, to which it is shifted by least squares (`method` is not used).
     method
-        "derivative" (steepest rise, between the points by a parabola), "half_jump" or
+        "derivative" (steepest rise, refined by a parabola), "half_jump" or
         "white_line".
 
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        With one reference `spectra` on shifted energies; `attrs["energy_shift"]` is
-        what was added (eV). With one for each scan the spectra are interpolated
-        (cubic) to those of the energies that all have, and the coordinate
-        `energy_shift` is what was added to each: references are laid over one another
-        without their glitches, then their mean is calibrated.
+        With one reference, `spectra` on shifted energies; `attrs["energy_shift"]` is
+        the shift added (eV). With one for each scan, the spectra are interpolated
+        (cubic) to their common energies, and the coordinate `energy_shift` is the
+        shift added to each. The references are first aligned to each other without
+        their glitches, then their mean is calibrated.
 
     Raises
     ------
     DimensionError
-        If the reference lies along something else.
+        If the reference has other dimensions.
     DataError
-        If the reference shows no edge, or lies more than 9.5 eV away.
+        If the reference shows no edge, or is shifted by more than 9.5 eV.
 
     Examples
     --------
@@ -97,31 +97,31 @@ def align(
     *,
     reference: Annotated[int | xr.DataArray, OwnLabels()] = 0,
 ) -> Any:
-    """Lay scans over one of them, or over another spectrum, by shifts of the energy.
+    """Align scans to one of them, or to another spectrum, by energy shifts.
 
-    *Reads once* for the shifts, then *lazy*. For repeated scans of what does not
-    change: an edge that moves by chemistry is moved back as well. Scans with a foil of
-    each are aligned by ``calibrate_energy(reference=foils, expected=foils[0])``.
+    *Reads once* for the shifts, then *lazy*. It is for repeated scans of an unchanged
+    sample: a chemical shift of the edge would be removed too. If each scan has a foil,
+    use ``calibrate_energy(reference=foils, expected=foils[0])``.
 
     Parameters
     ----------
     spectra
-        Spectra along `energy` and other dimensions, as `scan`.
+        Spectra along `energy` and other dimensions, such as `scan`.
     reference
-        Number of the scan that the others are laid over, or a spectrum.
+        Number of the reference scan, or a spectrum.
 
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        `spectra` at those of the energies that all have, interpolated (cubic), with
-        what was added to each as the coordinate `energy_shift` (eV).
+        `spectra` at their common energies, interpolated (cubic), with the shift added
+        to each as the coordinate `energy_shift` (eV).
 
     Raises
     ------
     ArgumentError
-        If there is no such scan.
+        If the reference scan does not exist.
     DataError
-        If a scan shows nothing to align by, or lies more than 9.5 eV away.
+        If a scan has no features to align, or is shifted by more than 9.5 eV.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def _calibrate_each(
     expected: float | xr.DataArray,
     method: _Method,
 ) -> Any:
-    """Shift every scan by its own reference, and put all on one grid."""
+    """Shift every scan by its own reference, and interpolate all to one grid."""
     caller = "calibrate_energy"
     foils = as_spectra(reference, caller=caller).compute()
     others = [str(d) for d in foils.dims if d != "energy"]
@@ -191,7 +191,7 @@ def _without_glitches(array: xr.DataArray) -> xr.DataArray:
 def _shift_of(
     measured: xr.DataArray, expected: float | xr.DataArray, method: _Method
 ) -> float:
-    """Return what to add to the energies of one reference."""
+    """Return the energy shift to add for one reference."""
     from batteryxr.xanes.kernels.calibration import best_shift
 
     if isinstance(expected, xr.DataArray):
@@ -210,7 +210,7 @@ def _shift_of(
 def _shifts(
     array: xr.DataArray, known: xr.DataArray, what: str, reach: float = REACH
 ) -> xr.DataArray:
-    """Return what to add to the energies of each spectrum to lay it over another."""
+    """Return the energy shift that aligns each spectrum to a known one."""
     known = known.dropna("energy")
     shift = blocks.apply(
         _best_shifts,
@@ -232,12 +232,12 @@ def _shifts(
 
 
 def _check_reach(shift: np.ndarray, what: str) -> None:
-    """Raise where a shift is at the end of what was searched.
+    """Raise if a shift is at the end of the search range.
 
     Raises
     ------
     DataError
-        Says how far shifts are looked for.
+        If so; the message gives the range.
     """
     far = int((np.abs(shift) > REACH - 0.5).sum())
     if far:
@@ -252,7 +252,7 @@ def _check_reach(shift: np.ndarray, what: str) -> None:
 def _on_one_grid(
     spectra: xr.DataArray | xr.Dataset, shift: xr.DataArray, caller: str
 ) -> Any:
-    """Return spectra on the energies that all have once they are shifted."""
+    """Return spectra on the energies common to all after the shifts."""
     axis = axis_of(spectra, "energy", caller=caller)
     bounds.check("energy shift", shift.values, argument="energy_shift", data=True)
     x = axis.values.astype(float)
@@ -277,7 +277,7 @@ def _on_one_grid(
 
 
 def _moved(array: xr.DataArray, shift: xr.DataArray) -> xr.DataArray:
-    """Return spectra at their energies, each shifted."""
+    """Return shifted spectra at their original energies."""
     result = blocks.apply(
         _interpolate,
         array,

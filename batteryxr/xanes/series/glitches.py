@@ -1,4 +1,4 @@
-"""Glitches of the monochromator: found, shown and bridged."""
+"""Find, mark and bridge glitches of the monochromator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _Threshold = Annotated[float, Bounds(low=3.0)]
-#: Energies among which a glitch can be told.
+#: Least number of energies needed to find glitches.
 _FEWEST = 12
 
 
@@ -30,24 +30,25 @@ def deglitch(
 ) -> xr.DataArray:
     """Find points that stand out from their spectrum, mark them, and bridge them.
 
-    *Lazy*, except for the warning. Points are found that no smooth curve through four
-    neighbours explains, one or a few together; the two points at either end are not
-    judged.
+    *Lazy*, except for the warning. A glitch is one point or a few together that no
+    smooth curve through four neighbours explains. The two points at each end are not
+    checked.
 
     Parameters
     ----------
     spectra
         Absorption or intensity along `energy`, in any other dimensions.
     threshold
-        In standard deviations of each spectrum's noise.
+        Threshold in standard deviations of each spectrum's noise.
     fill
-        "line" puts them on a curve through their neighbours; "missing" makes them NaN.
+        "line" puts glitches on a curve through their neighbours; "missing" makes them
+        NaN.
 
     Returns
     -------
     xarray.DataArray
-        Like `spectra`, with the coordinate `glitch`, True where a value was replaced:
-        ``mu.where(~clean.glitch)`` is what was measured and kept.
+        Like `spectra`, with the coordinate `glitch`, True where a value was replaced.
+        ``mu.where(~clean.glitch)`` keeps the measured values only.
 
     Raises
     ------
@@ -57,7 +58,7 @@ def deglitch(
     Warns
     -----
     DataQualityWarning
-        Of how many points were replaced, at which energies most (not for lazy data).
+        If points were replaced, with their number and energies (not for lazy data).
 
     Examples
     --------

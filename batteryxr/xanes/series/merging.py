@@ -1,4 +1,4 @@
-"""Repeated scans: merged with their error, and on a grid made for XANES."""
+"""Merge repeated scans with their error, and rebin them to a grid for XANES."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _Threshold = Annotated[float, Bounds(low=3.0)]
 #: Wavenumber of a photoelectron squared, per energy above the edge: 1/(eV Angstrom2).
 _K2 = 0.2624683
-#: Share of the usual distance by which that of an outlier is larger at least.
+#: Least excess of an outlier's distance over the usual one, as a fraction of it.
 _FAR = 0.5
-#: Of the energy, the step of a grid over the edge (a core hole lives shorter there).
+#: Edge energy over the step of a grid across the edge (core holes live shorter there).
 _FINE = 25_000.0
 
 
@@ -35,9 +35,9 @@ def merge(
     dim: str = "scan",
     threshold: _Threshold = 6.0,
 ) -> xr.Dataset:
-    """Merge repeated scans: their mean, its error, and the scans that do not belong.
+    """Merge repeated scans to their mean and its error, without outliers.
 
-    *Reads once* to find those; the mean is *lazy*.
+    *Reads once* to find the outliers; the mean is *lazy*.
 
     Parameters
     ----------
@@ -45,22 +45,22 @@ def merge(
         Spectra along `energy` and `dim`, on one energy scale (`calibrate_energy`,
         `align`).
     dim
-        Along which they repeat.
+        Dimension along which they repeat.
     threshold
-        A scan is left out if its distance from the median of all exceeds the usual one
-        by so many of their deviations, and by half.
+        Number of deviations: a scan is left out if its distance from the median of
+        all exceeds the usual one by more than that, and by half.
 
     Returns
     -------
     xarray.Dataset
-        The mean by the name of the spectra, with `_error`, its standard error (NaN of
-        a single scan); along `dim`, `distance` of each scan from the median and
-        `outlier`, 1 for what was left out; `n_scans`.
+        The mean under the name of the spectra, with `_error`, its standard error (NaN
+        for a single scan). Along `dim`: `distance` of each scan from the median and
+        `outlier`, 1 for scans left out. Further `n_scans`.
 
     Warns
     -----
     DataQualityWarning
-        If scans were left out, by their labels.
+        If scans were left out; the message gives their labels.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def merge(
     distance, usual = both["distance"], float(np.nanmedian(both["distance"]))
     far = distance - usual
     spread = 1.4826 * float(np.nanmedian(np.abs(far)))
-    # Of a few scans the spread may be next to nothing by chance.
+    # With few scans the spread may be almost zero by chance.
     reach = max(threshold * spread, _FAR * usual, 1e-9 * float(both["size"]))
     outlier = (far > reach) | distance.isnull()
     if bool(outlier.all()):
@@ -117,11 +117,11 @@ def rebin_energy(
     step: Positive | None = None,
     window: Pair = (-30.0, 30.0),
 ) -> xr.DataArray:
-    """Bring spectra to a grid made for XANES: fine over the edge, coarse elsewhere.
+    """Rebin spectra to a grid for XANES: fine over the edge, coarse elsewhere.
 
-    *Lazy*. Quick scans have thousands of energies; each new value is the mean of those
-    in its bin. Below the edge bins are ten fine steps wide, above it 0.05 per Angstrom
-    of the photoelectron's wavenumber.
+    *Lazy*. Quick scans have thousands of energies, and each new value is the mean of
+    those in its bin. Bins are ten fine steps wide below the edge, and 0.05 per
+    Angstrom of the photoelectron's wavenumber above it.
 
     Parameters
     ----------
@@ -130,22 +130,22 @@ def rebin_energy(
     e0
         Edge energy in eV.
     step
-        Step over the edge in eV; by default a part in 25,000 of `e0`, a fraction of the
-        width that the core hole gives, rounded to 0.05 eV.
+        Step over the edge in eV. Default: a part in 25,000 of `e0`, a fraction of the
+        core-hole width, rounded to 0.05 eV.
     window
-        Where the grid is fine, in eV relative to `e0`.
+        Range of the fine grid, in eV relative to `e0`.
 
     Returns
     -------
     xarray.DataArray
-        Like `spectra` on the new energies.
+        The spectra on the new energies.
 
     Raises
     ------
     ArgumentError
-        If the window holds no step.
+        If the window is smaller than a few steps.
     DataError
-        If the spectra do not reach over the edge.
+        If the spectra do not span the edge.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def rebin_energy(
 def _grid(
     x: np.ndarray, e0: float, fine: float, window: tuple[float, float]
 ) -> np.ndarray:
-    """Return the new energies, inside the old ones."""
+    """Return the new energies, inside the range of the old ones."""
     low, high = (float(v) for v in window)
     if low > x[-1] - e0 or high < x[0] - e0:
         raise ArgumentError(

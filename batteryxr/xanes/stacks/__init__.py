@@ -1,1 +1,1 @@
-"""Energy stacks before normalisation."""
+"""Prepare energy stacks before normalisation."""

@@ -1,4 +1,4 @@
-"""Preparing stacks: optical density and binning."""
+"""Prepare stacks: optical density and binning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def optical_density(
 ) -> xr.DataArray:
     """Return the optical density -ln((I - dark) / (I0 - dark)).
 
-    *Lazy*; with a mask as `i0`, *reads once* for the mean intensity there.
+    *Lazy*; with a mask as `i0`, *reads once* for the mean intensity in it.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def optical_density(
         Transmitted intensity along `energy` and any other dimensions, or a Dataset
         with `intensity`.
     i0
-        Incident intensity: a spectrum along `energy` (interpolated where its energies
-        differ), flat fields along `y` and `x` too, a number; or a boolean mask (y, x)
-        that is True where the beam meets no sample. None: the coordinate `i0`.
+        Incident intensity: a spectrum along `energy` (interpolated if its energies
+        differ), flat fields along `y` and `x` too, a number, or a boolean mask (y, x)
+        that is True where the beam misses the sample. None: the coordinate `i0`.
     dark
-        What the detector counts without beam. None: the coordinate `dark`, else 0.
+        Detector signal without beam. None: the coordinate `dark`, else 0.
 
     Returns
     -------
@@ -60,14 +60,14 @@ def optical_density(
     Raises
     ------
     DataError
-        If there is no `i0`, it marks no pixel, or does not cover the energies.
+        If `i0` is missing, marks no pixel, or does not cover the energies.
     VariableError
         If the values are complex.
 
     Warns
     -----
     DataQualityWarning
-        If energies repeat or are missing: no spectrum can be made of them later.
+        If energies repeat or are missing, so that no spectrum can be made later.
     """
     array = _intensity(stack)
     _tell_repeats(array)
@@ -116,17 +116,17 @@ def rebin(
     Parameters
     ----------
     stack
-        A stack, maps or objects. Bin intensities or objects before their logarithm is
-        taken: the mean of a logarithm favours thin pixels.
+        A stack, maps or objects. Bin intensities or objects before taking the
+        logarithm: the mean of a logarithm favours thin pixels.
     factor
-        Pixels per bin along `y` and `x`, or by dimension, as in ``{"energy": 2}``.
+        Pixels per bin along `y` and `x`, or by dimension, such as ``{"energy": 2}``.
     combine
         "mean", or "sum" for counts.
 
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        Like `stack`, coordinates at the middle of each bin.
+        Like `stack`, with coordinates at the middle of each bin.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def _intensity(stack: xr.DataArray | xr.Dataset) -> xr.DataArray:
 
 
 def _tell_repeats(stack: xr.DataArray) -> None:
-    """Warn where energies are such that no spectrum can be made of the images."""
+    """Warn if energies repeat or are missing, so that no spectrum can be made."""
     if "energy" not in stack.indexes:
         return
     energy = stack.indexes["energy"]
@@ -183,7 +183,7 @@ def _tell_repeats(stack: xr.DataArray) -> None:
 
 
 def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
-    """Return the mean intensity where a mask is True, read now."""
+    """Return the mean intensity where a mask is True, computed now."""
     if not set(mask.dims) <= set(array.dims):
         raise DimensionError(
             f"optical_density: the mask i0 lies along {mask.dims}, the stack along "
@@ -197,13 +197,13 @@ def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
 
 
 def _floating(values: Any) -> Any:
-    """Return counts as floating numbers, whose differences do not wrap round."""
+    """Return integer counts as floats, whose differences do not wrap round."""
     whole = isinstance(values, xr.DataArray) and values.dtype.kind in "iub"
     return values.astype(np.float64) if whole else values
 
 
 def _incident(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:
-    """Return I0 on the energies of the stack, between its own by straight lines."""
+    """Return I0 on the energies of the stack, interpolated linearly."""
     for each in (array, i0):
         if "energy" in each.coords and "energy" in each.dims:
             axis_of(each, "energy", caller="optical_density")

@@ -1,4 +1,4 @@
-"""Ptychographic objects: absorption and phase, both zero in vacuum."""
+"""Convert ptychographic objects to absorption and phase, both zero in vacuum."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _IMAGE = ("y", "x")
 def from_transmission(stack: xr.DataArray | xr.Dataset) -> xr.Dataset:
     """Return absorption and phase of complex objects: μt = -2 ln|T|, φ = arg T.
 
-    *Lazy*. Two, since an object gives amplitudes: the intensity is |T|².
+    *Lazy*. The factor 2 is there since objects are amplitudes: the intensity is |T|².
 
     Parameters
     ----------
     stack
-        Complex transmission in any dimensions, or a Dataset with `transmission`;
-        referenced to vacuum before (`reference_phase`).
+        Complex transmission in any dimensions, or a Dataset with `transmission`. It
+        must be referenced to vacuum first (`reference_phase`).
 
     Returns
     -------
     xarray.Dataset
         `absorption`, and `phase` in rad from -π to π. NaN where the object is zero.
         Samples that shift the phase by more than π (some 4 µm of an oxide at 5 keV)
-        wrap: unwrap them before effective electrons are taken.
+        wrap. Unwrap them before computing effective electrons.
 
     Raises
     ------
@@ -60,35 +60,35 @@ def from_transmission(stack: xr.DataArray | xr.Dataset) -> xr.Dataset:
 def reference_phase(
     stack: xr.DataArray | xr.Dataset, *, vacuum: xr.DataArray, ramp: bool = False
 ) -> Any:
-    """Set phase and modulus of vacuum to zero and one, in every frame.
+    """Set the phase of vacuum to zero and its modulus to one, in every frame.
 
     *Reads once* for the vacuum (twice with `ramp`), then *lazy*. An offset of the
-    phase weighs most where the sample is thin: it makes false rims in the composition.
+    phase matters most where the sample is thin: it makes false rims in the composition.
 
     Parameters
     ----------
     stack
         Complex transmission, or the phase in rad, along `y` and `x` and any other
-        dimensions; a Dataset with `transmission` or `phase`.
+        dimensions; or a Dataset with `transmission` or `phase`.
     vacuum
-        True where the beam meets no sample.
+        True where the beam misses the sample.
     ramp
-        Remove a plane, not only an offset: ptychography leaves both undetermined.
+        Remove a plane, not only an offset: ptychography determines neither.
 
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        Like `stack`, the phase between -π and π, with the coordinates `vacuum_phase`
-        (rad, in the middle of the frame) and, with `ramp`, `phase_ramp_y` and
-        `phase_ramp_x` (rad per pixel). The scatter of the phase in vacuum is
-        `vacuum_phase_sd`: an error to give to `effective_electrons`.
+        Like `stack`, with the phase between -π and π. Coordinates are `vacuum_phase`
+        (rad, in the middle of the frame), with `ramp` also `phase_ramp_y` and
+        `phase_ramp_x` (rad per pixel). `vacuum_phase_sd` is the scatter of the phase
+        in vacuum: an error to pass to `effective_electrons`.
 
     Raises
     ------
     DataError
-        If `vacuum` is not boolean, or True nowhere in a frame.
+        If `vacuum` is not boolean, or is True nowhere in a frame.
     VariableError, UnitsError
-        If there is neither transmission nor phase, or it is not in rad.
+        If there is neither transmission nor phase, or the phase is not in rad.
     """
     name, array = _field(stack)
     require_dims(array, _IMAGE, caller="reference_phase")
@@ -163,7 +163,7 @@ def _complex(stack: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
 
 
 def _field(stack: xr.DataArray | xr.Dataset) -> tuple[Any, xr.DataArray]:
-    """Return name and values of transmission or phase, the phase in rad."""
+    """Return name and values of transmission or phase (in rad)."""
     if isinstance(stack, xr.Dataset):
         for name in ("transmission", "phase"):
             if name in stack:
@@ -213,7 +213,7 @@ def _plane(
     offset: xr.DataArray,
     grid: tuple[xr.DataArray, xr.DataArray],
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Return the plane, offset and two slopes, that is left beside `offset`."""
+    """Return the plane (offset and two slopes) that remains after `offset`."""
     from batteryxr.xanes.kernels.phase import N_MOMENTS, fit_plane, plane_moments
 
     moments = blocks.apply(
@@ -245,6 +245,6 @@ def _angle(value: xr.DataArray) -> xr.DataArray:
 
 
 def _phase(field: xr.DataArray) -> xr.DataArray:
-    """Return arg T, lazily where T is lazy."""
+    """Return arg T, lazily if T is lazy."""
     result: xr.DataArray = xr.apply_ufunc(np.angle, field, dask="allowed")
     return result

@@ -1,4 +1,4 @@
-"""Registering the frames of a stack: drift found once, undone lazily."""
+"""Register the frames of a stack: find the drift once, undo it lazily."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _IMAGE = ("y", "x")
 _NAMES = ("shift_y", "shift_x", "registration")
-#: A frame is unlike the reference below this share of the usual correlation, and its
-#: halves are at odds if their shifts differ by more pixels than this.
+#: Correlation, as a fraction of the usual one, below which a frame is unlike the
+#: reference; difference (pixels) above which the shifts of its halves disagree.
 _ALIKE, _APART = 0.6, 3.0
 _KINDS = {"linear": 0, "cubic": 1}  # as in the kernel, which is imported when called
 _Smoothing = Annotated[float, Bounds(above=0.0, below=100.0)]
@@ -40,20 +40,20 @@ def register(
     interpolation: Literal["linear", "cubic"] = "linear",
     shifts: Annotated[xr.Dataset | xr.DataArray | None, OwnLabels(_IMAGE)] = None,
 ) -> Any:
-    """Undo the drift of frames, each compared with one fixed reference.
+    """Undo the drift of frames by comparison with one fixed reference.
 
-    *Reads once* to find the drift (not with `shifts`); the moved frames are *lazy*.
-    Frames must lie in one chunk along `y` and `x`.
+    *Reads once* to find the drift (unless `shifts` is given); the moved frames are
+    *lazy*. Frames must lie in one chunk along `y` and `x`.
 
     Parameters
     ----------
     stack
-        Optical density or absorption (energy, y, x), with more dimensions if need be,
-        each with a reference of its own. Of a Dataset, one variable is compared and
-        all images are moved alike.
+        Optical density or absorption (energy, y, x). Along further dimensions each
+        stack has its own reference. For a Dataset, one variable is compared and all
+        images are moved.
     reference
-        Number along `energy` of the frame that the others are laid over; the last,
-        above the edge, has most contrast. Or an image (y, x). Never the neighbour:
+        Number along `energy` of the reference frame, or an image (y, x). The last
+        frame, above the edge, has most contrast. Neighbours are never compared, since
         small errors would add up.
     by
         Variable of a Dataset that is compared; None: the `absorption` (or
@@ -63,30 +63,30 @@ def register(
         "gradient" compares outlines, whose contrast does not change at the edge;
         "value" compares the values themselves.
     smoothing
-        Standard deviation, in pixels, of the Gaussian that smooths both before.
+        Standard deviation, in pixels, of the Gaussian that smooths both images first.
     max_shift
         Largest drift in pixels, one for both axes or (y, x); None: a quarter of each
         side.
     interpolation
-        "linear", or "cubic" held between the nearest pixels: sharper, and without
-        overshoot as well.
+        "linear", or "cubic" limited to the range of the nearest pixels, which is
+        sharper and also without overshoot.
     shifts
-        What was registered before: its `shift_y` and `shift_x` are used, for example
-        those of the absorption for the phase.
+        An earlier result with `shift_y` and `shift_x` to apply, for example that of
+        the absorption for the phase.
 
     Returns
     -------
     xarray.DataArray or xarray.Dataset
-        Like `stack`, NaN where a frame does not reach. Coordinates `shift_y` and
-        `shift_x` (units of `y` and `x`) tell how far each frame lay from the
-        reference, `registration` how alike they are (correlation, 1 is equal). A frame
-        that was not found has shifts of NaN and no values: it is much less alike than
-        the others, and its upper and lower half say different shifts.
+        Like `stack`, NaN where a frame has no data. Coordinates `shift_y` and
+        `shift_x` (units of `y` and `x`) give the drift from the reference, and
+        `registration` the correlation with it (1 is equal). A frame that was not
+        found has NaN shifts and no values: it is much less similar than the others,
+        and its upper and lower halves give different shifts.
 
     Raises
     ------
     ArgumentError
-        If there is no such reference, or `max_shift` is more than half a side.
+        If the reference does not exist, or `max_shift` is more than half a side.
     DataError
         If images are smaller than 8 x 8 pixels.
     DimensionError, ChunkingError
@@ -96,12 +96,12 @@ def register(
     -----
     DataQualityWarning
         If a frame drifted as far as `max_shift`, was not found, has no contrast, or
-        holds values that are not finite (which are bridged).
+        holds values that are not finite (these are bridged).
 
     Notes
     -----
-    Cross-correlation of gradient magnitudes without whitening: on smooth images with
-    noise that is the steadier choice.
+    Gradient magnitudes are cross-correlated without whitening, which is more stable
+    for smooth images with noise.
     """
     for dim in _IMAGE:
         require_dims(stack, [dim], caller="register")
@@ -153,7 +153,7 @@ def _reference(array: xr.DataArray, reference: int | xr.DataArray) -> xr.DataArr
 
 @dataclass(frozen=True)
 class _Comparison:
-    """How frames are compared with the reference."""
+    """Set how frames are compared with the reference."""
 
     gradient: bool
     width: float
@@ -217,10 +217,10 @@ def _find(
 
 
 def _lost(found: xr.DataArray) -> xr.DataArray:
-    """Tell which frames were not found: unlike the reference, and at odds themselves.
+    """Tell which frames were not found: unlike the reference, with unequal halves.
 
-    Frames of little contrast are less alike than others too, but both halves of them
-    say the same shift.
+    Frames of little contrast are also less similar, but both of their halves give the
+    same shift.
     """
     alike, apart = found.isel(statistic=2), found.isel(statistic=3)
     usual = float(alike.median())

@@ -1,1 +1,1 @@
-"""Kernels of impedance: arrays in, arrays out, many spectra at once."""
+"""Kernels for impedance: plain arrays in and out, many spectra at once."""

@@ -1,4 +1,4 @@
-"""Depressed arcs fitted to spectra, from the peaks of their distributions."""
+"""Fit depressed arcs to spectra, starting from the peaks of their distributions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from batteryxr.echem.impedance.kernels.elements import EXPONENTS
 from batteryxr.echem.impedance.kernels.levenberg import CircuitProblem, Space
 from batteryxr.echem.impedance.kernels.relaxation_peaks import RelaxationPeak, tops_of
 
-#: Steps of the search, and how far from its start a size or a time may go (of ln).
+#: Iterations, and largest distance of a size or a time from its initial guess (ln).
 _STEPS, _WIDE = 60, 4.0
-#: Exponents to begin with; arcs at most.
+#: Range of initial exponents; largest number of arcs.
 _START, _MOST = (0.5, 0.97), 8
-#: Squares that arcs may leave more than the noise, for each freedom.
+#: Largest variance of the residuals relative to the noise.
 _AS_GOOD = 1.2
-#: Smallest share of the largest arc that one may have, and largest error (of ln) of
-#: what is still told.
+#: Smallest arc as a fraction of the largest, and largest error (of ln) of a determined
+#: value.
 _SHARE, _LOOSE = 1e-3, 0.5
-#: Further (in ln tau) from its top an arc is that of another process.
+#: Distance (ln tau) from its top beyond which an arc is another process.
 _AWAY = 1.5
 
 
 class Arcs(NamedTuple):
-    """Arcs of one spectrum, each (ln tau, ln resistance, exponent), from fast to slow.
+    """Hold the arcs of one spectrum (ln tau, ln resistance, exponent), fast to slow.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def fitted(
     beside: np.ndarray,
     noise: np.ndarray,
 ) -> list[Arcs | None]:
-    """Fit arcs to spectra; None where they leave more than noise.
+    """Fit arcs to spectra; None where the residuals exceed the noise.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def fitted(
     omega
         (frequencies,) rad/s.
     starts
-        Of each spectrum (arcs, 3), as in `Arcs`; None: there is none.
+        Initial guess for each spectrum (arcs, 3), as in `Arcs`; None: no arcs.
     beside
-        (spectra, 3) resistance, inductance and inverse capacitance; a capacitance is
-        fitted where any is there.
+        (spectra, 3) resistance, inductance and inverse capacitance. A capacitance is
+        fitted to all if any spectrum has one.
     noise
-        (spectra,) variance of each part, of the modulus.
+        (spectra,) variance of each part, relative to the modulus.
     """
     found: list[Arcs | None] = [None] * len(measured)
     counts = np.array([0 if one is None else len(one) for one in starts])
@@ -87,9 +87,9 @@ def fitted(
 
 
 def noise_of(measured: np.ndarray, omega: np.ndarray) -> np.ndarray:
-    """Return the variance of what a chain of RC elements leaves (spectra).
+    """Return the variance of the residuals of a chain of RC elements (spectra).
 
-    Of each part, relative to the modulus; whatever the processes are like.
+    It is that of each part, relative to the modulus, for processes of any kind.
     """
     _, residual, count, _ = linear.test(measured, omega=omega, number=0)
     squares = np.nansum(np.abs(residual) ** 2, axis=-1)
@@ -105,7 +105,7 @@ def _group(
     beside: np.ndarray,
     blocking: bool,
 ) -> tuple[list[Arcs | None], np.ndarray]:
-    """Fit one number of arcs to spectra; and the variance of what each fit leaves."""
+    """Fit a given number of arcs; return them and the variance of the residuals."""
     count = first.shape[1]
     names = [f"-p(R{k + 1},CPE{k + 1})" for k in range(count)]
     root = parse("R0-L0" + "-C0" * blocking + "".join(names)).root
@@ -120,7 +120,7 @@ def _group(
     theta = space.theta(values)
     low = np.where(log, theta.min(axis=0) - _WIDE, EXPONENTS[0])
     high = np.where(log, theta.max(axis=0) + _WIDE, EXPONENTS[1])
-    low[:head] -= 20.0  # what is beside may be next to nothing
+    low[:head] -= 20.0  # the terms beside the arcs may be almost zero
     space = space._replace(low=low, high=high)
     theta, left, converged = levenberg.search(problem, space, theta, _STEPS)
     free = np.maximum(2 * there.sum(axis=1) - theta.shape[1], 1)
@@ -135,7 +135,7 @@ def _group(
 
 
 def _lifted(beside: np.ndarray, clean: np.ndarray, omega: np.ndarray) -> np.ndarray:
-    """Return what stands beside the arcs, none of it quite nothing."""
+    """Return the terms beside the arcs, raised above zero."""
     size = 1e-4 * np.abs(clean).min(axis=1)[:, None]
     least = size * np.array([1.0, 1.0 / omega.max(), omega.min()])
     lifted: np.ndarray = np.maximum(beside, least)
@@ -143,7 +143,7 @@ def _lifted(beside: np.ndarray, clean: np.ndarray, omega: np.ndarray) -> np.ndar
 
 
 def _values(first: np.ndarray, beside: np.ndarray, blocking: bool) -> np.ndarray:
-    """Return parameters of the circuit, from arcs (spectra, arcs, 3)."""
+    """Return the circuit's parameters from arcs (spectra, arcs, 3)."""
     log_tau, log_r, n = np.moveaxis(first, -1, 0)
     n = np.clip(n, *_START)
     each = np.stack([np.exp(log_r), np.exp(n * log_tau - log_r), n], axis=-1)
@@ -154,7 +154,7 @@ def _values(first: np.ndarray, beside: np.ndarray, blocking: bool) -> np.ndarray
 
 
 def _arcs(theta: np.ndarray, spread: np.ndarray) -> Arcs | None:
-    """Return arcs from ln R, ln Q and n of each; None where one is not determined."""
+    """Return arcs from their ln R, ln Q and n; None if one is not determined."""
     log_r, log_q, n = theta.reshape(-1, 3).T
     log_tau = (log_r + log_q) / n
     gradient = np.zeros((theta.size, theta.size))
@@ -204,7 +204,7 @@ def distribution(arcs: Arcs, log_tau: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _height(values: np.ndarray, log_tau: np.ndarray) -> np.ndarray:
-    """Return the sum of arcs (ohm for each unit of ln tau)."""
+    """Return the sum of arcs (ohm per unit of ln tau)."""
     place, log_r, n = values.T[:, :, None]
     theta = (1.0 - np.minimum(n, 1.0 - 1e-4)) * np.pi
     across = np.cosh(np.clip(n * (log_tau - place), -60, 60)) - np.cos(theta)
@@ -215,16 +215,16 @@ def _height(values: np.ndarray, log_tau: np.ndarray) -> np.ndarray:
 def starts(
     gamma: np.ndarray, log_tau: np.ndarray, least: float
 ) -> list[np.ndarray | None]:
-    """Return arcs to begin with (arcs, 3), at the tops of distributions.
+    """Return initial arcs (arcs, 3) at the tops of each distribution.
 
     Parameters
     ----------
     gamma
         (spectra, times).
     log_tau
-        (times,) even.
+        (times,) evenly spaced.
     least
-        Share of the largest top that one must stand above its valleys.
+        Height above its valleys, as a fraction of the largest top, at least.
     """
     each = [(one, tops_of(one, least)) for one in gamma]
     return [_starts(one, log_tau, t) if t.size else None for one, t in each]

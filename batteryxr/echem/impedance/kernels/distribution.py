@@ -1,4 +1,4 @@
-"""Distributions of relaxation times: Tikhonov's, that are nowhere negative."""
+"""Compute non-negative distributions of relaxation times by Tikhonov's method."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 
 from batteryxr.echem.impedance.kernels import arcs
 
-#: Trial regularisations, and points within a step that the kernel is integrated at.
+#: Trial regularisations, and integration points per step of the grid.
 _TRIALS = np.logspace(-8, 3, 34)
 _WITHIN = 24
-#: Beside the distribution: resistance, inductance, and 1/capacitance.
+#: Terms beside the distribution: resistance, inductance, and 1/capacitance.
 EXTRA = 3
-#: What smoothing does, against a second smoothing; hats beside that it reaches.
+#: Effect of smoothing relative to a second smoothing; its reach in hats.
 _FIRST, _NEAR = 4.0, 2
-#: Of a normal distribution, 95 % within.
+#: Standard deviations of a normal distribution that hold 95 %.
 _SD = 1.959964
-#: Least share of the largest top that another one has.
+#: Least height of a top, as a fraction of the largest.
 _TOP = 0.1
-#: Squares that the L-curve may leave, against those of the noise.
+#: Largest squares of the L-curve, relative to those of the noise.
 _CORNER = 1.5
-#: Bits of ``drt_flag``, and points of a spectrum at least.
+#: Bits of ``drt_flag``, and least number of points of a spectrum.
 NOT_CONVERGED, TOO_FEW, MISFIT = 1, 2, 4
 _LEAST = 6
-#: Variance against that of the noise, and residual, above which something is left.
+#: Variance relative to the noise, and residual, above which there is a misfit.
 _LEFT, _LARGE = 4.0, 0.01
 
 
 class Basis(NamedTuple):
-    """Impedance of hats along ln(tau), and how rough they are.
+    """Hold the impedance of hat functions along ln(tau), and their roughness.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Basis(NamedTuple):
 
 
 class Regularisation(NamedTuple):
-    """How the regularisation is found: a method by name, or a number."""
+    """Set how the regularisation is chosen: by a named method, or as a number."""
 
     method: str
     given: float
@@ -56,7 +56,7 @@ class Regularisation(NamedTuple):
 def basis(omega: np.ndarray, log_tau: np.ndarray, *, blocking: bool) -> Basis:
     """Return the basis on an even grid of ln(tau)."""
     step = log_tau[1] - log_tau[0]
-    # A hat of area `step`, by the rule of midpoints within it.
+    # A hat of area `step`, integrated by the midpoint rule.
     u = (np.arange(2 * _WITHIN) + 0.5) / _WITHIN - 1.0
     weight = (1.0 - np.abs(u)) * step / _WITHIN
     at = np.exp(log_tau[:, None] + step * u)
@@ -65,7 +65,7 @@ def basis(omega: np.ndarray, log_tau: np.ndarray, *, blocking: bool) -> Basis:
     capacitor = (omega.min() / s) if blocking else 0.0 * s
     z = np.concatenate([np.ones_like(s), s / omega.max(), capacitor, hats], axis=1)
     n = log_tau.size
-    # Second differences; beyond the grid there is nothing.
+    # Second differences; the distribution is zero beyond the grid.
     second = np.diff(np.eye(n + 2), 2, axis=0)[:, 1:-1] / step**1.5
     rough = np.concatenate([np.zeros((len(second), EXTRA)), second], axis=1)
     return Basis(z, rough, log_tau)
@@ -106,10 +106,10 @@ def _widened(
     known: tuple[np.ndarray, np.ndarray],
     grid: Basis,
 ) -> list[np.ndarray]:
-    """Return bounds that also hold the arcs that a spectrum is as likely made of.
+    """Return bounds that also hold arcs that fit the spectrum to its noise.
 
-    What is sharper than the data can tell is smoothed away from the distribution; arcs
-    that leave no more than noise say how high it may have been.
+    Smoothing removes features sharper than the data resolve; the arcs give how high
+    these may be.
     """
     gamma, low, high, beside = columns[:4]
     omega, noise = known
@@ -144,7 +144,7 @@ def _one(
     left = b - a @ x
     free = max(b.size - _effective(a, grid.rough, strength), 1.0)
     variance = float(left @ left) / free
-    # A prior no stiffer than the data call for: it hides less than the estimate does.
+    # Use a prior no stiffer than the data call for, so the errors are not too small.
     curvature = a.T @ a + min(strength, loose) * grid.rough.T @ grid.rough
     spread = np.linalg.pinv(curvature, hermitian=True)
     sd = _SD * np.sqrt(np.maximum(np.diag(spread)[EXTRA:] * variance, 0.0))
@@ -160,9 +160,9 @@ def _one(
 def _smoothed_away(
     a: np.ndarray, rough: np.ndarray, strength: float, x: np.ndarray
 ) -> np.ndarray:
-    """Return how much smoothing takes from tops and adds beside them, at most.
+    """Return an upper limit of what smoothing takes from tops and adds beside them.
 
-    What a second smoothing does to the estimate is less than what the first did.
+    A second smoothing changes the estimate by less than the first did.
     """
     gram = a.T @ a
     curvature = gram + strength * rough.T @ rough
@@ -184,13 +184,13 @@ def _positive(
     right = np.concatenate([b, np.zeros(len(rough))])
     try:
         x, _ = nnls(whole / size, right, maxiter=50 * a.shape[1])
-    except RuntimeError:  # this one spectrum is not found; the others are
+    except RuntimeError:  # no solution for this spectrum; the others go on
         return np.full(a.shape[1], np.nan)
     return np.asarray(x / size)
 
 
 def _effective(a: np.ndarray, rough: np.ndarray, strength: float) -> float:
-    """Return how many numbers a regularised fit takes from the data."""
+    """Return the effective number of parameters of a regularised fit."""
     gram = a.T @ a
     curvature = gram + strength * rough.T @ rough
     return float(np.trace(np.linalg.pinv(curvature, hermitian=True) @ gram))
@@ -199,10 +199,10 @@ def _effective(a: np.ndarray, rough: np.ndarray, strength: float) -> float:
 def _strength(
     a: np.ndarray, b: np.ndarray, grid: Basis, search: Regularisation, scale: float
 ) -> tuple[float, float]:
-    """Return the regularisation by the method asked for, and the most likely one."""
+    """Return the regularisation by the given method, and the most likely one."""
     trials = _TRIALS / scale**2
-    # What resistance, inductance and capacitance explain is taken out first; then
-    # roughness is the unit, and all trials are diagonal.
+    # Project out resistance, inductance and capacitance first. In units of roughness
+    # all trials are then diagonal.
     beside, _ = np.linalg.qr(a[:, :EXTRA][:, np.abs(a[:, :EXTRA]).max(axis=0) > 0])
     inner = np.linalg.solve(grid.rough[:, EXTRA:].T, a[:, EXTRA:].T).T
     inner = inner - beside @ (beside.T @ inner)
@@ -226,11 +226,11 @@ def _strength(
         score = misfit / np.maximum(2 * free - n_data, 1e-3) ** 2
         return float(trials[int(np.argmin(score))]), likely
     if search.method == "discrepancy":
-        # The least regularised fit that still leaves room tells the noise.
+        # The noise is that of the least regularised fit with freedom left.
         noise = float(np.min(misfit / np.maximum(free, 1.0)))
         enough = np.flatnonzero(misfit <= 1.05 * noise * n_data)
         return float(trials[enough[-1] if enough.size else 0]), likely
-    # A corner far above the noise is that of another part of the curve.
+    # A corner far above the noise belongs to another part of the curve.
     noise = float(np.min(misfit / np.maximum(free, 1.0)))
     near = max(int((misfit <= _CORNER * noise * n_data).sum()), 6)
     x, y = np.log(misfit), np.log(sizes)

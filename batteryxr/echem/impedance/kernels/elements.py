@@ -1,7 +1,7 @@
-"""Elements of equivalent circuits: their impedance, and how it follows parameters.
+"""Elements of equivalent circuits: impedance and derivatives by each parameter.
 
-Each takes ``s = j omega`` (frequencies) and its parameters (spectra, 1), and returns
-the impedance (spectra, frequencies) and its derivatives by each parameter.
+Each function takes ``s = j omega`` (frequencies) and its parameters (spectra, 1). It
+returns the impedance (spectra, frequencies) and its derivative by each parameter.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 #: Exponents that an element may have.
 EXPONENTS = (0.1, 1.0)
-#: Arguments of tanh beyond which it is 1 to the last digit.
+#: Argument beyond which tanh is 1 to the last digit.
 _FAR = 20.0
 
 
 class ElementLaw(NamedTuple):
-    """A kind of element.
+    """Describe a kind of element.
 
     Parameters
     ----------
     parameters
-        Name behind that of the element ("" where it has one only), and units.
+        Suffix to the element's name ("" if it has one parameter only), and units.
     law
-        Impedance and derivatives.
+        Function that returns impedance and derivatives.
     scales
-        Power of a resistance with which each parameter goes, if the whole impedance
-        is multiplied by a number.
+        Power with which each parameter scales if the whole impedance is multiplied
+        by a number.
     delay
-        Which parameter sets when it acts, if a resistance is known; -1: none.
+        Index of the parameter that sets the time constant with a resistance; -1: none.
     """
 
     parameters: tuple[tuple[str, str], ...]
@@ -70,7 +70,7 @@ def _warburg(s: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, list[np.ndar
 
 
 def _hyperbolic(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return tanh(x), and the square of 1/cosh(x), for arguments of any size."""
+    """Return tanh(x) and 1/cosh(x)**2 for arguments of any size."""
     tame = np.where(x.real > _FAR, _FAR, x)
     t = np.tanh(tame)
     return t, 1.0 - t * t
@@ -106,7 +106,7 @@ def _gerischer(
 def _line(
     s: np.ndarray, r: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a line of resistance r along, admittance y across; and derivatives."""
+    """Return impedance and derivatives of a line: r along, admittance y across."""
     x = np.sqrt(r * y)
     t, slope = _hyperbolic(x)
     z = x / (y * t)
@@ -132,7 +132,7 @@ def _blocking(
 
 _OHM, _EXPONENT = ("R", "ohm"), ("n", "1")
 _Q = ("Q", "ohm-1 s^n")
-#: By the letters that stand in a circuit before the number.
+#: Kinds by the letters before the number in a circuit.
 KINDS: dict[str, ElementLaw] = {
     "R": ElementLaw((("", "ohm"),), _resistor, (1,)),
     "C": ElementLaw((("", "F"),), _capacitor, (-1,), 0),

@@ -1,4 +1,4 @@
-"""The fit of a circuit to many spectra: starts, search, errors, and neighbours."""
+"""Fit a circuit to many spectra: initial guesses, search, errors, and neighbours."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ if TYPE_CHECKING:
 
 #: Bits of ``fit_flag``.
 NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW, OUTLIERS = 1, 2, 4, 8, 16
-#: Standard deviations of each part beyond which a point is an outlier; the median of
-#: their modulus; rounds of leaving points out; the share of points that may be.
+#: Outlier limit in standard deviations of each part; median modulus of noise in these
+#: units; rounds of leaving points out; largest fraction of points left out.
 _OFF, _MEDIAN, _ROUNDS, _SHARE = 4.0, 1.1774, 8, 0.3
-#: Starts of each spectrum, and the steps that choose between them.
+#: Initial guesses for each spectrum, and the iterations that choose between them.
 _STARTS, _FIRST_STEPS = 8, 12
 #: Spectra that are fitted at once: more do not fit the processor's cache.
 _BLOCK = 256
-#: Steps of the fit of a chain of spectra.
+#: Iterations of the fit of a chain of spectra.
 _CHAIN_STEPS = 60
 _WIDE = 27.6  # of the logarithm: 12 decades about the start
 
 
 class Task(NamedTuple):
-    """What a fit is told.
+    """Hold the settings of a fit.
 
     Parameters
     ----------
     root
-        Of the circuit.
+        Root of the circuit.
     omega
         (frequencies,) in rad/s.
     given
-        (parameters,) where the user says it, else NaN.
+        (parameters,) the user's values, else NaN.
     fixed
-        (parameters,) whether a given one stays.
+        (parameters,) whether a given value is kept fixed.
     modulus
-        Whether errors are in proportion to the modulus; else they are all alike.
+        Whether errors are in proportion to the modulus; else all are the same.
     robust
         Whether points far from the fit are left out.
     smoothing
-        How much parameters change from one spectrum to the next; 0: anything goes.
+        Change of parameters from one spectrum to the next; 0: unlimited.
     max_iter
-        Steps of the search.
+        Maximum number of iterations.
     seed
-        Of random choices.
+        Seed of random choices.
     """
 
     root: Series
@@ -141,7 +141,7 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
 def _independent(
     problem: CircuitProblem, space: Space, task: Task
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit each spectrum by itself, from the best of several starts."""
+    """Fit each spectrum by itself, from the best of several initial guesses."""
     rng = np.random.default_rng(task.seed)
     choices = starts.candidates(task.root, task.omega, rng)
     given = np.isfinite(task.given)
@@ -170,9 +170,9 @@ def _without_outliers(
     task: Task,
     found: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> tuple[CircuitProblem, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Leave out points that are far from the fit, until all that are left are near.
+    """Leave out points that are far from the fit, until all others are near it.
 
-    A point that comes near again, of a better fit, is taken back.
+    A point is taken back if a better fit comes near it.
     """
     theta, best, converged = (one.copy() for one in found)
     whole, weights = problem.weights, problem.weights.copy()
@@ -180,7 +180,7 @@ def _without_outliers(
         z, _ = impedance(task.root, task.omega, space.values(theta))
         off = np.where(whole > 0, np.abs(z - problem.measured) * whole, np.nan)
         limit = _OFF * np.nanmedian(off, axis=1) / _MEDIAN
-        # No more than a share of them: else the circuit is wrong, not the points.
+        # Leave out no more than a fraction: else the circuit is wrong, not the points.
         limit = np.maximum(limit, np.nanquantile(off, 1 - _SHARE, axis=1))
         new = np.where(off <= limit[:, None], whole, 0.0)
         rows = np.flatnonzero((new != weights).any(axis=1))
@@ -196,7 +196,7 @@ def _without_outliers(
 
 
 def _opened(space: Space, theta: np.ndarray) -> Space:
-    """Return the space, bounded about a place: no size runs away."""
+    """Return the space with bounds on sizes, wide about their present values."""
     return space._replace(
         low=np.where(space.log, theta.min(axis=0) - _WIDE, space.low),
         high=np.where(space.log, theta.max(axis=0) + _WIDE, space.high),
@@ -204,7 +204,7 @@ def _opened(space: Space, theta: np.ndarray) -> Space:
 
 
 def _sorted(root: Series, space: Space, theta: np.ndarray) -> np.ndarray:
-    """Return parameters in which, of parts that are alike, the faster comes first."""
+    """Sort parts of the same kind by time constant, the faster first."""
     alike: dict[str, list[Node]] = {}
     for part in root.parts:
         if not isinstance(part, Element):
@@ -225,7 +225,7 @@ def _sorted(root: Series, space: Space, theta: np.ndarray) -> np.ndarray:
 
 
 def _delay(part: Node, values: np.ndarray) -> np.ndarray:
-    """Return the time constant of the first resistor and store of a part."""
+    """Return the time constant of a part's first resistor and capacitor or CPE."""
     resistance = storage = exponent = np.ones(len(values))
     for e in reversed(elements(part)):
         if e.kind == "R":
@@ -238,9 +238,9 @@ def _delay(part: Node, values: np.ndarray) -> np.ndarray:
 
 
 def _links(space: Space, smoothing: float, apart: np.ndarray) -> np.ndarray:
-    """Return how firmly each spectrum is bound to the next (links, parameters).
+    """Return how firmly each spectrum is tied to the next (links, parameters).
 
-    Over a spectrum that was left out a parameter has two steps to change in.
+    The tie across a left-out spectrum is half as firm.
     """
     free = np.where(space.free, 1.0 / smoothing**2, 0.0)
     return free / apart[:, None]
@@ -255,14 +255,14 @@ def _neighbours(
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Fit all spectra together: each parameter changes little from one to the next.
 
-    Gauss-Newton steps on a chain; each spectrum is bound to its neighbours alone.
-    Returns parameters, their covariances, and whether the search came to an end.
+    Gauss-Newton steps on a chain, in which each spectrum is tied to its neighbours.
+    Returns parameters, their covariances, and whether the search converged.
     """
     size = theta.shape[1]
     bound = np.zeros_like(theta)
     bound[1:] += link
     bound[:-1] += link
-    # Rounding is what an exact fit leaves.
+    # An exact fit leaves only rounding.
     typical = max(float(np.median(variance)), 1e-40)
     damping, best, new, settled = 1e-6, np.inf, theta, False
     diagonal = np.eye(size)
@@ -290,7 +290,7 @@ def _neighbours(
 
 
 def _chain(blocks: np.ndarray, link: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve for a chain: blocks on the diagonal, ``-link`` beside them."""
+    """Solve a chain: `blocks` on the diagonal, ``-link`` beside them."""
     n, size = right.shape
     s, r = blocks.copy(), right.copy()
     for k in range(1, n):
@@ -306,7 +306,7 @@ def _chain(blocks: np.ndarray, link: np.ndarray, right: np.ndarray) -> np.ndarra
 
 
 def _marginal(blocks: np.ndarray, link: np.ndarray) -> np.ndarray:
-    """Return the covariance of each link of a chain, the others left free."""
+    """Return the marginal covariance of each spectrum in a chain."""
     down, up = blocks.copy(), blocks.copy()
     for k in range(1, len(blocks)):
         beside = np.diag(link[k - 1])

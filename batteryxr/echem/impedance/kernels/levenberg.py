@@ -1,4 +1,4 @@
-"""Complex least squares by Levenberg and Marquardt, many spectra at once."""
+"""Solve complex least squares by Levenberg-Marquardt, many spectra at once."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Series
 
 _FIRST, _LEAST, _LARGEST = 1e-2, 1e-12, 1e12
-#: Relative change of the misfit below which a spectrum is done.
+#: Relative change of the misfit below which a spectrum has converged.
 _DONE = 1e-8
-#: Cosine between what is left and the effect of a parameter that is a level place.
+#: Cosine between residual and a parameter's effect below which the slope is zero.
 _LEVEL = 1e-3
-#: Share of all squares that is rounding.
+#: Fraction of all squares that is rounding.
 _EXACT = 1e-24
 #: Largest step in the logarithm of a parameter.
 _STEP = 2.0
 
 
 class Space(NamedTuple):
-    """How parameters are searched: logarithms of what is positive; exponents as such.
+    """Set the search space: logarithms of positive parameters, exponents as they are.
 
     Parameters
     ----------
     log
-        (parameters,) whether it is searched in its logarithm.
+        (parameters,) whether a parameter is searched as its logarithm.
     low, high
-        Bounds, in the space of the search.
+        Bounds in the search space.
     free
-        (parameters,) whether it is searched at all.
+        (parameters,) whether a parameter is fitted.
     """
 
     log: np.ndarray
@@ -41,16 +41,16 @@ class Space(NamedTuple):
     free: np.ndarray
 
     def values(self, theta: np.ndarray) -> np.ndarray:
-        """Return parameters."""
+        """Return the parameters at a point of the search space."""
         return np.where(self.log, np.exp(np.where(self.log, theta, 0.0)), theta)
 
     def theta(self, values: np.ndarray) -> np.ndarray:
-        """Return the place in the search."""
+        """Return the point of the search space for given parameters."""
         return np.where(self.log, np.log(np.where(self.log, values, 1.0)), values)
 
 
 class CircuitProblem(NamedTuple):
-    """What is fitted: measured (spectra, frequencies), weights 1/sd, 0 for no point."""
+    """Hold the circuit and the spectra to fit, with weights 1/sd (0: no point)."""
 
     root: Series
     omega: np.ndarray
@@ -68,13 +68,13 @@ def misfit(problem: CircuitProblem, space: Space, theta: np.ndarray) -> np.ndarr
 def normal(
     problem: CircuitProblem, space: Space, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return misfit, gradient (spectra, parameters) and curvature of each."""
+    """Return misfit, gradient (spectra, parameters) and curvature of each spectrum."""
     values = space.values(theta)
     z, slopes = impedance(problem.root, problem.omega, values)
     left = (z - problem.measured) * problem.weights
     scale = np.where(space.log, values, 1.0) * space.free
     j = slopes * problem.weights[:, :, None] * scale[:, None, :]
-    # Real and imaginary parts as one long real Jacobian: BLAS does the rest.
+    # One long real Jacobian of real and imaginary parts, for BLAS.
     long = np.concatenate([j.real, j.imag], axis=1)
     curvature = np.matmul(long.transpose(0, 2, 1), long)
     both = np.concatenate([left.real, left.imag], axis=1)
@@ -85,7 +85,7 @@ def normal(
 def search(
     problem: CircuitProblem, space: Space, theta: np.ndarray, max_iter: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the best place of each spectrum, its misfit, and whether it converged."""
+    """Return the best parameters of each spectrum, its misfit, and convergence."""
     theta = np.clip(theta, space.low, space.high)
     damping = np.full(len(theta), _FIRST)
     best = misfit(problem, space, theta)
@@ -102,7 +102,7 @@ def search(
         size = np.einsum("bpp->bp", curvature)
         size = np.maximum(size, 1e-12 * size.max(axis=1, keepdims=True) + 1e-300)
         damped = curvature + (damping[active, None] * size)[:, :, None] * eye
-        # What is drawn out of its bounds stays there, and moves no other parameter.
+        # A parameter pushed out of its bounds stays, and moves no other parameter.
         moves = _moves(theta[active], gradient, space)
         damped = np.where(moves[:, :, None] & moves[:, None, :], damped, 0.0)
         damped = damped + np.where(moves, 0.0, 1.0)[:, :, None] * eye
@@ -118,7 +118,7 @@ def search(
         damping[active] = np.clip(
             damping[active] * np.where(better, 0.2, 5.0), _LEAST, _LARGEST
         )
-        # At a minimum steps gain nothing, or nothing but rounding.
+        # At a minimum steps gain no more than rounding.
         quiet[active] = np.where(np.abs(gain) < _DONE, quiet[active] + 1, 0)
         stuck = damping[active] >= _LARGEST
         level = _slopes(theta[active], best[active], gradient, size, space) < _LEVEL
@@ -135,23 +135,23 @@ def _slopes(
     size: np.ndarray,
     space: Space,
 ) -> np.ndarray:
-    """Return the largest cosine between what is left and a parameter's effect.
+    """Return the largest cosine between the residual and a parameter's effect.
 
-    A parameter at a bound counts only if it is drawn inward.
+    A parameter at a bound counts only if its gradient points inward.
     """
     cosine = np.abs(gradient) / np.sqrt(np.maximum(size * best[:, None], 1e-300))
     return np.where(_moves(theta, gradient, space), cosine, 0.0).max(axis=1)
 
 
 def _moves(theta: np.ndarray, gradient: np.ndarray, space: Space) -> np.ndarray:
-    """Tell which parameters are free, and not drawn outward at a bound."""
+    """Tell which parameters are free, and not pushed outward at a bound."""
     above, below = theta > space.low, theta < space.high
     moves: np.ndarray = (above | (gradient < 0)) & (below | (gradient > 0)) & space.free
     return moves
 
 
 def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return solutions of many systems; no step where one is singular."""
+    """Return the solutions of many systems, by least squares if one is singular."""
     try:
         return np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
     except np.linalg.LinAlgError:

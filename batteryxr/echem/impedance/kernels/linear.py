@@ -1,4 +1,4 @@
-"""The linear Kramers-Kronig test: a chain of RC elements that can fit what is sound."""
+"""Run the linear Kramers-Kronig test with chains of RC elements."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 #: Least and largest number of elements.
 _LEAST, _MOST = 3, 60
-#: Elements more that are tried after the best number, and after the last one whose
-#: residuals side by side are alike: a sharp process needs many to lie near it.
+#: Elements that are tried after the best number, and after the last one with
+#: correlated residuals: a sharp process needs many elements to have one close to it.
 _PATIENCE = 6
-#: Correlation of residuals side by side above which they are hardly noise; above the
-#: second they never are (none of 3600 spectra of noisy circuits).
+#: Correlation of neighbouring residuals that is hardly noise; and that which noise
+#: never has (none of 3600 spectra of noisy circuits).
 SYSTEMATIC, NO_NOISE = 0.25, 0.35
-#: Relative errors of no meaning.
+#: Relative errors at the level of rounding.
 _ROUNDING = 1e-6
-#: Spectra at once.
+#: Number of spectra at once.
 _BLOCK = 128
 
 
@@ -30,15 +30,14 @@ def test(
     omega
         (frequencies,) rad/s.
     number
-        Of elements, two less than points at most; 0: chosen for each spectrum by the
-        Bayesian criterion.
+        Number of elements, at least two less than points. 0: the Bayesian criterion
+        chooses it for each spectrum.
 
     Returns
     -------
     tuple of numpy.ndarray
-        The chain's impedance, the residual relative to the modulus (..., frequencies),
-        the number of elements and ``mu``,
-        the share of positive resistances (...).
+        The chain's impedance, the residual relative to the modulus (..., frequencies);
+        the number of elements and ``mu``, the share of positive resistances (...).
     """
     lead = measured.shape[:-1]
     flat = measured.reshape(-1, measured.shape[-1])
@@ -53,7 +52,7 @@ def test(
 
 
 def _relative(flat: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Return what is left, of the modulus; NaN where there is no point."""
+    """Return the residual relative to the modulus; NaN where there is no point."""
     there = np.isfinite(flat)
     size = np.abs(np.where(there, flat, 1.0))
     return np.where(there, (flat - fitted) * (1.0 / size), np.nan)
@@ -90,7 +89,7 @@ def _test(
 
 
 def _score(flat: np.ndarray, z: np.ndarray, m: int) -> np.ndarray:
-    """Return how bad a chain is: what it leaves, and what its elements cost (BIC)."""
+    """Return the Bayesian criterion (BIC) of a chain: misfit and cost of elements."""
     there = np.isfinite(flat)
     relative = np.abs(np.where(there, (flat - z), 0.0) / np.where(there, flat, 1.0))
     n = 2 * there.sum(axis=1)
@@ -122,7 +121,7 @@ def _chain(
     b = np.concatenate([b.real, b.imag], axis=1)
     q, r = np.linalg.qr(a)
     right = np.matmul(q.transpose(0, 2, 1), b[:, :, None])
-    # A little damping, for two elements that no frequency tells apart.
+    # A little damping, for elements that no frequency distinguishes.
     size = np.abs(np.einsum("bpp->bp", r)).max(axis=1)
     r = r + 1e-13 * size[:, None, None] * np.eye(r.shape[1])
     x = np.linalg.solve(r, right)[:, :, 0]
@@ -133,7 +132,7 @@ def _chain(
 def correlation(residual: np.ndarray, *, omega: np.ndarray) -> np.ndarray:
     """Return the correlation of residuals at neighbouring frequencies (...).
 
-    Neighbours are those that a spectrum has: another one may have some between them.
+    Neighbours are adjacent points of the spectrum itself; missing points are skipped.
     """
     r = residual[..., np.argsort(omega, kind="stable")]
     first = np.argsort(~np.isfinite(r), axis=-1, kind="stable")

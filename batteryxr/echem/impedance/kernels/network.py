@@ -1,4 +1,4 @@
-"""Impedance of a circuit, and its derivatives, for many spectra at once."""
+"""Compute the impedance of a circuit and its derivatives, for many spectra at once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def impedance(
     node: Node, omega: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return impedance and derivatives.
+    """Return the impedance of a node and its derivatives.
 
     Parameters
     ----------
     node
-        Of the circuit.
+        Node of the circuit.
     omega
         (frequencies,) in rad/s.
     values
@@ -30,8 +30,8 @@ def impedance(
     Returns
     -------
     tuple of numpy.ndarray
-        (spectra, frequencies), and (spectra, frequencies, parameters); of parameters
-        that are not of this node, 0.
+        (spectra, frequencies), and (spectra, frequencies, parameters); 0 for
+        parameters of other nodes.
     """
     slopes = np.zeros((len(values), omega.size, values.shape[1]), np.complex128)
     return _walk(node, 1j * omega, values, slopes), slopes
@@ -40,7 +40,7 @@ def impedance(
 def _walk(
     node: Node, s: np.ndarray, values: np.ndarray, slopes: np.ndarray
 ) -> np.ndarray:
-    """Return the impedance of a node; its derivatives go into `slopes`."""
+    """Return the impedance of a node; write its derivatives to `slopes`."""
     if isinstance(node, Element):
         law = KINDS[node.kind]
         first, size = node.first, len(law.parameters)
@@ -60,7 +60,7 @@ def _walk(
 
 
 def span(node: Node) -> tuple[int, int]:
-    """Return the first parameter of a node, and the one behind its last."""
+    """Return the first parameter of a node, and the one after its last."""
     if isinstance(node, Element):
         return node.first, node.first + len(KINDS[node.kind].parameters)
     ends = [span(part) for part in node.parts]
@@ -68,7 +68,7 @@ def span(node: Node) -> tuple[int, int]:
 
 
 def shape(node: Node) -> str:
-    """Return how a node is put together, whatever its elements are called."""
+    """Return the structure of a node without the names of its elements."""
     if isinstance(node, Element):
         return node.kind
     inner = ",".join(shape(part) for part in node.parts)

@@ -1,4 +1,4 @@
-"""Peaks of distributions of relaxation times, followed along a series."""
+"""Find peaks of distributions of relaxation times, and follow them along a series."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Further apart (in ln tau) peaks of neighbouring spectra are not one.
+#: Largest distance (ln tau) of one peak in neighbouring spectra.
 _APART = 1.5
-#: Steps of the fit of shapes; points beside a top that must be alike, to a share of it.
+#: Steps of the shape fit; points beside a top to compare; largest relative deviation.
 _STEPS, _HALF, _ALIKE = 60, 6, 0.2
 
 
 class RelaxationPeak(NamedTuple):
-    """One peak: place and centre in ln(tau), area, height; errors of place and area.
+    """Hold one peak: place and centre in ln(tau), area, height, and two errors.
 
-    Errors are NaN where nothing tells them.
+    Errors of place and area are NaN where they are unknown.
     """
 
     place: float
@@ -34,11 +34,11 @@ def peaks_of(
     Parameters
     ----------
     gamma
-        (times,).
+        (times,) distribution.
     log_tau
-        (times,) even.
+        (times,) evenly spaced.
     least
-        Share of the largest peak that one must stand above its valleys.
+        Height above its valleys, as a fraction of the largest peak, at least.
     """
     tops = tops_of(gamma, least)
     if not tops.size:
@@ -61,7 +61,7 @@ def peaks_of(
 
 
 def tops_of(gamma: np.ndarray, least: float) -> np.ndarray:
-    """Return where a distribution has its tops; `least` as in `peaks_of`."""
+    """Return the indices of the tops of a distribution; `least` as in `peaks_of`."""
     from scipy.signal import find_peaks
 
     if not np.isfinite(gamma).all() or gamma.max() <= 0:
@@ -74,10 +74,10 @@ def tops_of(gamma: np.ndarray, least: float) -> np.ndarray:
 def _shapes(
     gamma: np.ndarray, log_tau: np.ndarray, tops: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return places and shapes (peaks, times) of the peaks that make a distribution.
+    """Return places and shapes (peaks, times) of the peaks in a distribution.
 
-    Each is that of a depressed arc, as wide and as round as it may be: what lies under
-    the tail of another one is shared as the shapes say.
+    Each has the shape of a depressed arc with free width and roundness. Where peaks
+    overlap, the shapes determine the shares.
     """
     from scipy.optimize import least_squares
 
@@ -110,7 +110,7 @@ def _shapes(
 
 
 def _top(gamma: np.ndarray, log_tau: np.ndarray, top: int) -> float:
-    """Return the top of a peak, by a parabola through three logarithms."""
+    """Return the place of a top, by a parabola through three logarithms."""
     place, step = float(log_tau[top]), log_tau[1] - log_tau[0]
     if 0 < top < gamma.size - 1 and gamma[top - 1 : top + 2].min() > 0:
         below, at, above = np.log(gamma[top - 1 : top + 2])
@@ -119,7 +119,7 @@ def _top(gamma: np.ndarray, log_tau: np.ndarray, top: int) -> float:
 
 
 def followed(series: list[list[RelaxationPeak]]) -> np.ndarray:
-    """Return peaks (spectra, tracks, fields): each track is one along the series."""
+    """Return peaks (spectra, tracks, fields), matched from spectrum to spectrum."""
     open_tracks: dict[int, float] = {}
     rows: list[dict[int, RelaxationPeak]] = []
     for peaks in series:

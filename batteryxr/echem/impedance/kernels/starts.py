@@ -1,4 +1,4 @@
-"""Where a fit of a circuit begins: time constants tried, sizes by least squares."""
+"""Find initial guesses of circuit fits: trial time constants, then sizes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Element, Node, Series
     from batteryxr.echem.impedance.kernels.levenberg import CircuitProblem
 
-#: Time constants that are tried for each element, and how many choices at most.
+#: Trial time constants for each element, and the largest number of choices.
 _GRID, _MOST = 8, 700
-#: Frequencies that tell good starts from bad ones.
+#: Number of frequencies used to compare initial guesses.
 _LOOKED_AT = 24
 _EXPONENT = 0.85
-#: Least share of a part in the impedance.
+#: Smallest size of a part, as a fraction of the largest.
 _LEAST = 1e-3
 
 
 def candidates(root: Series, omega: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return choices of parameters (choices, parameters), each part of size 1 ohm.
+    """Return trial parameters (choices, parameters), with parts of size 1 ohm.
 
-    Every element that stores something beside a resistance gets a time constant from
-    a grid over the frequencies; of parts that are alike the faster comes first.
+    Every element with a time constant gets one from a grid over the frequencies.
+    Among parts of the same kind the faster comes first.
     """
     size = span(root)[1]
     places = [e for part in root.parts for e in elements(part) if _has_delay(part, e)]
@@ -52,7 +52,7 @@ def candidates(root: Series, omega: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def _has_delay(part: Node, element: Element) -> bool:
-    """Tell whether an element has a time constant, and not only a size."""
+    """Tell whether an element has a time constant in addition to a size."""
     kind = KINDS[element.kind]
     if kind.delay < 0:
         return False
@@ -60,7 +60,7 @@ def _has_delay(part: Node, element: Element) -> bool:
 
 
 def _delayed(kind: str, tau: np.ndarray) -> np.ndarray:
-    """Return the parameter that acts at a time constant beside 1 ohm."""
+    """Return the parameter that gives a time constant `tau` beside 1 ohm."""
     if kind in ("CPE", "T", "TB"):
         return tau**_EXPONENT
     if kind == "W":
@@ -84,18 +84,18 @@ def _in_order(root: Series, places: list[Element], chosen: np.ndarray) -> np.nda
 def best_starts(
     problem: CircuitProblem, choices: np.ndarray, scales: np.ndarray, keep: int
 ) -> np.ndarray:
-    """Return the best starts (keep, spectra, parameters) of each spectrum.
+    """Return the best initial guesses (keep, spectra, parameters) of each spectrum.
 
     Parameters
     ----------
     problem
-        What is fitted.
+        The spectra and the circuit.
     choices
-        From `candidates`.
+        Trial parameters from `candidates`.
     scales
-        (parameters,) power of a resistance with which each goes.
+        (parameters,) power with which each parameter scales with resistance.
     keep
-        How many.
+        Number of guesses for each spectrum.
     """
     n, k = len(problem.measured), len(problem.root.parts)
     left = np.empty((n, len(choices)))
@@ -124,10 +124,10 @@ def best_starts(
 
 
 def _looked_at(there: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return groups of spectra, and the places of frequencies that tell of each.
+    """Return groups of spectra, and the frequencies used to compare guesses of each.
 
-    Most share one choice; those that have few of its points, as where lists of
-    frequencies alternate, get one of their own.
+    Most spectra share one choice. Those with few points there, as where lists of
+    frequencies alternate, get their own.
     """
     size = there.shape[1]
     some = np.unique(np.linspace(0, size - 1, _LOOKED_AT).round().astype(int))
@@ -145,7 +145,7 @@ def _looked_at(there: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 def _sized(
     y: np.ndarray, w: np.ndarray, shapes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each choice leaves of one spectrum, and the sizes of its parts."""
+    """Return the misfit of each choice for one spectrum, and the sizes of its parts."""
     a = shapes * w[None, :, None]
     norm = np.sqrt(np.einsum("cfk,cfk->ck", a, a)) + 1e-300
     a = a / norm[:, None, :]
@@ -159,7 +159,7 @@ def _sized(
 
 
 def _diverse(left: np.ndarray, choices: np.ndarray, keep: int) -> np.ndarray:
-    """Return the best choices of each spectrum, each the best of its surroundings."""
+    """Return the best choices of each spectrum, avoiding neighbours of chosen ones."""
     log = np.log(choices)
     apart = np.abs(log[:, None, :] - log[None, :, :]).max(axis=2)
     step = np.median(np.where(apart > 0, apart, np.inf).min(axis=1))
@@ -168,7 +168,7 @@ def _diverse(left: np.ndarray, choices: np.ndarray, keep: int) -> np.ndarray:
     order = np.empty((len(left), keep), np.int64)
     for k in range(keep):
         order[:, k] = np.argmin(left, axis=1)
-        # Those beside it lead to where it leads.
+        # Neighbouring choices lead to the same minimum.
         left[near[order[:, k]]] *= 4.0
         left[np.arange(len(left)), order[:, k]] = np.inf
     return order

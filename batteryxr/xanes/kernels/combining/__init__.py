@@ -1,1 +1,1 @@
-"""Linear combinations of standards."""
+"""Fit linear combinations of standards."""

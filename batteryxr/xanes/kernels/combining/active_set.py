@@ -1,9 +1,9 @@
-"""Linear combinations: exact least squares with non-negative weights, in batches.
+"""Solve least squares with non-negative weights exactly, for many spectra.
 
-The standards are reduced once by an orthogonal factorisation; each spectrum is then
-a problem of as many rows as standards, solved by the active-set method of Lawson and
-Hanson (Solving Least Squares Problems, 1974, chapter 23). With weights that sum to
-one, the same method walks along that constraint.
+The standards are reduced once by an orthogonal factorisation. Each spectrum is then a
+problem with as many rows as standards. It is solved by the active-set method of Lawson
+and Hanson (Solving Least Squares Problems, 1974, chapter 23). If the weights must sum
+to one, the same method moves along that constraint.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _solve(
     v: FloatTable,
     out: Floats,
 ) -> None:
-    """Least squares on the chosen columns of `r`, by Householder reflections.
+    """Solve least squares on the chosen columns of `r`, by Householder reflections.
 
     Triangle `t` (n, n) and vectors `v` (3, n) are overwritten.
     """
@@ -112,7 +112,7 @@ def _begin(
     member: Line[bool],
     w: Floats,
 ) -> int:
-    """Empty the active set, or start at the standard that fits best alone."""
+    """Empty the active set, or start with the standard that fits best alone."""
     n = w.size
     for k in range(n):
         w[k] = 0.0
@@ -141,7 +141,7 @@ def _slope(
     residual: Floats,
     gradient: Floats,
 ) -> None:
-    """Fill residual, and the gradient of the sum of squares by each weight."""
+    """Fill the residual, and the gradient of the sum of squares by each weight."""
     n = w.size
     for i in range(n):
         s = z[i]
@@ -159,9 +159,9 @@ def _slope(
 def _walk(
     w: Floats, count: int, chosen: Ints, step: Floats, member: Line[bool]
 ) -> tuple[int, bool]:
-    """Go to the solution, or to the first weight that reaches zero, which is dropped.
+    """Move to the solution, or to the first weight that reaches zero and is dropped.
 
-    Returns how many are left, and whether the walk is at its end.
+    Returns the number of weights left, and whether the solution was reached.
     """
     share = 1.0
     for c in range(count):
@@ -204,7 +204,7 @@ def solve_rows(
     non_negative, sum_to_one : bool
         Constraints.
     weights : (N, n) float64
-        Written.
+        Output.
     """
     n_rows, n = z.shape
     step: Floats

@@ -1,4 +1,4 @@
-"""Spectra as sums of standards: weights, their errors, and what the residual says."""
+"""Fit spectra as sums of standards: weights, their errors, and residual checks."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from batteryxr.xanes.kernels.normalisation import by_pattern
 #: Spectra that are held in float64 at a time.
 SLAB = 8192
 NO_DATA, SUM_NOT_ONE, SHIFTED, AT_LIMIT = 1, 2, 4, 8
-#: How far the sum of the weights may be from one, in parts and in standard errors.
+#: Largest deviation of the weights' sum from one, absolute and in standard errors.
 _SUM, _SUMS = 0.1, 3.0
-#: A shift of the energies is told from this on (eV), if it is so many errors large
-#: and explains so much of the residual.
+#: Least energy shift (eV) that is reported, its least ratio to the error, and the least
+#: fraction of the residual that it explains.
 _SHIFT, _SHIFTS, _EXPLAINED = 0.05, 5.0, 0.3
-#: Part of the longest curve below which nothing is left of a combination of curves.
+#: Fraction of the longest curve below which a combination of curves counts as zero.
 _TAIL = 1e-6
 
 
 class Design(NamedTuple):
-    """What spectra are made of, and within which constraints.
+    """Define the standards, and the constraints on their weights.
 
     Attributes
     ----------
     standards : (s, m)
         Standards.
     background : (b, m)
-        Curves whose weights are free in sign and outside the sum; b may be 0.
+        Curves whose weights have any sign and are not in the sum; b may be 0.
     noise : (s,)
         Standard deviation of each standard's own noise.
     energy : (m,)
@@ -56,16 +56,16 @@ class Design(NamedTuple):
 
 
 class Combined(NamedTuple):
-    """Results of N spectra.
+    """Hold the results of N spectra.
 
     Attributes
     ----------
     weights, errors : (N, s)
-        Errors as if no weight were at its bound.
+        Weights, and errors as if no weight were at its bound.
     backgrounds : (N, b)
     quality : (N, 5)
         Sum of squared residuals, degrees of freedom, R factor with a free sum and with
-        a sum of one, independent values among the energies.
+        a sum of one, number of independent values among the energies.
     flags : (N,) uint8
         Bits.
     """
@@ -78,7 +78,7 @@ class Combined(NamedTuple):
 
 
 def empty(size: int, n: int, n_back: int) -> Combined:
-    """Return the results of no spectrum yet."""
+    """Return empty results for all spectra."""
     weights, errors, back, quality = (
         np.full((size, k), np.nan) for k in (n, n, n_back, 5)
     )
@@ -87,14 +87,14 @@ def empty(size: int, n: int, n_back: int) -> Combined:
 
 
 def combine(data: np.ndarray, *, design: Design) -> Combined:
-    """Fit spectra by standards, and report both ways of summing.
+    """Fit spectra by standards, with a free sum and with a sum of one.
 
     Parameters
     ----------
     data : (..., m)
         Spectra; energies that are not finite are left out of their spectrum.
     design
-        What they are fitted by.
+        Standards and constraints.
     """
     shape = data.shape[:-1]
     rows = data.reshape(-1, data.shape[-1])
@@ -103,7 +103,7 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
     for chosen, there in by_pattern(rows):
         if there.sum() <= n + n_back or not told_apart(design, there):
             continue
-        chosen = chosen[rows[chosen][:, there].any(axis=1)]  # zeros: nothing there
+        chosen = chosen[rows[chosen][:, there].any(axis=1)]  # skip zeros
         part = design.at(there)
         for start in range(0, len(chosen), SLAB):
             some = chosen[start : start + SLAB]
@@ -114,10 +114,10 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
 
 
 def told_apart(design: Design, there: np.ndarray) -> bool:
-    """Tell whether the energies that a spectrum has tell all curves from each other.
+    """Tell whether all curves are distinguishable on a spectrum's energies.
 
-    What is left of them is measured against the whole curves: tails of an edge are no
-    information, however few digits they take.
+    The remaining parts are compared with the whole curves: tails of an edge carry no
+    information.
     """
     if there.all():
         return True
@@ -130,7 +130,7 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
     """Fit whole spectra."""
     a, c = design.standards.T, design.background.T
     n, m = a.shape[1], len(a)
-    u = np.linalg.qr(c)[0]  # what the background explains is taken out of both
+    u = np.linalg.qr(c)[0]  # the background is projected out of both
     q, r = np.linalg.qr(a - u @ (u.T @ a))
     power = np.einsum("ij,ij->i", y, y)
     out = y - (y @ u) @ u.T
@@ -147,7 +147,7 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
     freedom = m - n - c.shape[1] + int(design.sum_to_one)
     covariance, inverse = _inverse(q, r, design.sum_to_one)
     errors, length = correlated_errors(inverse, left, freedom)
-    # Noise of the standards makes them larger than they are, and weights smaller.
+    # Noise of the standards makes them seem larger, and the weights smaller.
     pulled = (weights * (m * design.noise**2)) @ covariance
     errors = np.hypot(errors, pulled)
     square = chi2[design.sum_to_one]
@@ -161,7 +161,7 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
         flags[np.abs(weights.sum(axis=1) - 1.0) > reach] |= SUM_NOT_ONE
     shift = _shifts(weights, left, scale, design, (u, q))
     flags[shift != 0.0] |= SHIFTED
-    # What weights did instead of a shift: the error reaches to where they would be.
+    # The weights absorb a shift: the error reaches to where they would be without it.
     slope = weights @ np.gradient(design.standards, design.energy, axis=1)
     errors = np.hypot(errors, shift[:, None] * (slope @ inverse.T))
     rest = y - weights @ a.T
@@ -172,7 +172,7 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
 def _inverse(
     q: np.ndarray, r: np.ndarray, sum_to_one: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the covariance of weights for noise of one, and the pseudo-inverse."""
+    """Return the covariance of weights for unit noise, and the pseudo-inverse."""
     root = np.linalg.inv(r)
     covariance, inverse = root @ root.T, root @ q.T
     if sum_to_one:
@@ -189,7 +189,7 @@ def _shifts(
     design: Design,
     explained: tuple[np.ndarray, ...],
 ) -> np.ndarray:
-    """Return by how many eV spectra lie off, where their residuals tell; else 0."""
+    """Return the energy shift (eV) of spectra if their residuals show it; else 0."""
     slopes = np.gradient(design.standards, design.energy, axis=1)
     slope = weights @ slopes
     for basis in explained:

@@ -1,7 +1,7 @@
-"""Spectra as sums of standards that may each lie off by some energy.
+"""Fit spectra as sums of standards that may each be shifted in energy.
 
-At given shifts the weights follow exactly; the shifts go down the slope that is left
-once the weights have followed (L. Kaufman, BIT 15, 49 (1975)).
+At given shifts the weights follow exactly. The shifts descend along the slope that
+remains after the weights have followed (L. Kaufman, BIT 15, 49 (1975)).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
     from batteryxr.xanes.kernels.combining.fixed import Design
 
-#: Steps from shift to shift, in eV, from which the descent starts; most steps of it.
+#: Distance (eV) between initial shifts of the descent; largest number of iterations.
 _APART, _STEPS = 1.0, 30
 
 
 class Movable(NamedTuple):
-    """Standards between their energies, and how far they may move.
+    """Hold standards as functions of energy, and how far they may move.
 
     Attributes
     ----------
     curves, slopes
-        Of each standard a function of energies (m,), and its derivative.
+        Function of energies (m,) for each standard, and its derivative.
     most
         Largest shift, in eV.
     shared
-        Whether all standards are shifted alike.
+        Whether all standards have the same shift.
     """
 
     curves: Sequence[Callable[[np.ndarray], np.ndarray]]
@@ -50,7 +50,7 @@ class Movable(NamedTuple):
 
 
 class _Spectrum(NamedTuple):
-    """One spectrum without gaps, and what it is fitted by."""
+    """Hold one spectrum without gaps, and what it is fitted by."""
 
     y: np.ndarray
     design: Design
@@ -58,7 +58,7 @@ class _Spectrum(NamedTuple):
     basis: np.ndarray
 
     def columns(self, shifts: np.ndarray, slope: bool = False) -> np.ndarray:
-        """Return moved standards, or their slopes, but for the background."""
+        """Return moved standards, or their slopes, without the background."""
         found = self.moved(shifts, slope)
         return np.asarray(found - self.basis @ (self.basis.T @ found))
 
@@ -85,21 +85,21 @@ class _Spectrum(NamedTuple):
 def combine_shifted(
     data: np.ndarray, *, design: Design, movable: Movable
 ) -> tuple[np.ndarray, ...]:
-    """Fit spectra by standards and their energies, one after the other.
+    """Fit weights and energy shifts of standards to spectra, one after the other.
 
     Parameters
     ----------
     data : (..., m)
         Spectra; energies that are not finite are left out of their spectrum.
     design, movable
-        What they are fitted by.
+        Standards and constraints, and how the standards may move.
 
     Returns
     -------
     weights, errors, backgrounds, quality, flags
-        As of `combine`.
+        As from `combine`.
     shifts, shift_errors : (..., s)
-        What is added to the energies of each standard, in eV; NaN for one of no
+        Shift added to the energies of each standard, in eV; NaN for standards without
         weight. Errors are NaN at the largest shift.
     """
     shape = data.shape[:-1]
@@ -131,7 +131,7 @@ def combine_shifted(
 
 
 def _descend(spectrum: _Spectrum) -> np.ndarray:
-    """Return the shifts of the least sum of squares."""
+    """Return the shifts of least squares."""
     most, one = spectrum.movable.most, spectrum.design.sum_to_one
     size = 1 if spectrum.movable.shared else len(spectrum.design.standards)
     steps = max(int(np.ceil(most / _APART)), 1)
@@ -168,7 +168,7 @@ def _descend(spectrum: _Spectrum) -> np.ndarray:
 
 
 def _independent(matrix: np.ndarray) -> bool:
-    """Tell whether no column is made of the others, whatever their lengths."""
+    """Tell whether the columns are linearly independent, for any lengths."""
     length = np.linalg.norm(matrix, axis=0)
     if not (length > 0).all():
         return False
@@ -176,7 +176,7 @@ def _independent(matrix: np.ndarray) -> bool:
 
 
 def _slopes(spectrum: _Spectrum, shifts: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Return what the fit changes by when the shifts do, (m, shifts)."""
+    """Return the derivative of the fit by the shifts, (m, shifts)."""
     each = -w * spectrum.columns(shifts, slope=True)
     return each.sum(axis=1, keepdims=True) if spectrum.movable.shared else each
 
@@ -184,13 +184,13 @@ def _slopes(spectrum: _Spectrum, shifts: np.ndarray, w: np.ndarray) -> np.ndarra
 def _report(
     spectrum: _Spectrum, shifts: np.ndarray, y: np.ndarray
 ) -> tuple[Combined, np.ndarray]:
-    """Return the fit at its shifts, and the errors of those."""
+    """Return the fit at its shifts, and the errors of the shifts."""
     design, n = spectrum.design, len(spectrum.design.standards)
     free, _, a = spectrum.solve(shifts, False)
     one = spectrum.solve(shifts, True)
     w, left, _ = one if design.sum_to_one else spectrum.solve(shifts, False)
     slopes = _slopes(spectrum, shifts, w)
-    # A shift that ended at its limit is not known: weights are as uncertain as with it.
+    # A shift that ended at its limit is unknown, so it adds to the weights' errors.
     fitted = np.abs(slopes).max(axis=0) > 0
     ended = np.abs(shifts) >= spectrum.movable.most
     matrix = np.concatenate([a, slopes[:, fitted]], axis=1)

@@ -1,16 +1,16 @@
-"""What scatter of residuals says about fitted values, when it goes on over energies.
+"""Estimate errors of fits from residuals that are correlated over energies.
 
-Noise that is alike at neighbouring energies (a detector's filter, interpolation, a
-model that lacks something) averages out less than as many independent values.
+Noise that is similar at neighbouring energies averages out less than independent
+values do. Its sources are a detector's filter, interpolation, or an incomplete model.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Most energies over which noise is looked for to be alike.
+#: Largest range of energies over which noise correlations are searched.
 _LONGEST = 40
-#: Lags in a row that must be insignificant before noise counts as forgotten.
+#: Number of insignificant lags in a row after which correlations end.
 _QUIET = 5
 
 
@@ -19,16 +19,15 @@ def correlated_errors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return standard errors of linear fits, from the residuals' own covariance.
 
-    The covariance over energies is averaged along each row and cut where it can no
-    longer be told from nothing (D. N. Politis, J. Nonparametric Statistics 15, 453
-    (2003), with a flat-topped window). White residuals give the usual errors, and so
-    do those that alternate: a fit leaves such by chance, and no spectrum is known
-    better for it.
+    The covariance over energies is averaged along each row, and cut where it is no
+    longer significant (D. N. Politis, J. Nonparametric Statistics 15, 453 (2003), with
+    a flat-topped window). White residuals give the usual errors. Alternating residuals
+    do too: they occur by chance in a fit, and do not make it more precise.
 
     Parameters
     ----------
     inverse : (n, m)
-        What turns data into fitted values: the pseudo-inverse of the design.
+        Pseudo-inverse of the design, which turns data into fitted values.
     left : (N, m)
         Residuals.
     freedom
@@ -62,12 +61,12 @@ def _product(a: np.ndarray, b: np.ndarray, lag: int) -> np.ndarray:
 
 
 def _window(share: np.ndarray, m: int) -> np.ndarray:
-    """Return how much each lag counts: all up to the last one that matters."""
+    """Return the weight of each lag: all up to the last significant one."""
     n_lags = share.shape[1]
     limit = 2.0 * np.sqrt(np.log10(max(m, 10)) / m)
     loud = np.abs(share) >= limit
     loud[:, 0] = True
-    # The last loud lag before a run of quiet ones.
+    # Find the last significant lag before a run of insignificant ones.
     padded = np.concatenate([loud, np.zeros((len(loud), _QUIET), bool)], axis=1)
     runs = np.stack([padded[:, k : k + n_lags] for k in range(1, _QUIET + 1)])
     last = np.argmin(runs.any(axis=0), axis=1)
