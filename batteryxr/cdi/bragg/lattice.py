@@ -147,7 +147,7 @@ def displacement(
     ramp: Literal["keep", "remove"] = "keep",
     sign: Literal[1, -1] | None = None,
 ) -> xr.Dataset:
-    """Add the displacement of the lattice along Q: u = phi / |Q|, with a sign.
+    """Add the displacement of the lattice along Q: u = phi / Q, with a sign.
 
     Lazy.
 

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.xray import HC
 
 #: Distances (eV) from an edge between which f'' is extrapolated to it.
@@ -38,6 +38,26 @@ def edge_position(element: str, edge: str) -> float:
             "element", element, f"an element with an edge {edge!r}, as 'V' has 'K'"
         )
     return float(found.energy)
+
+
+def require_edge(energy: np.ndarray, element: str, edge: str) -> None:
+    """Raise if rising energies in eV do not span an edge.
+
+    Raises
+    ------
+    ArgumentError
+        If the element has no such edge.
+    DataError
+        If the energies end before it or begin behind it.
+    """
+    position = edge_position(element, edge)
+    if not energy[0] < position < energy[-1]:
+        raise DataError(
+            "energy",
+            f"{energy[0]:g} to {energy[-1]:g} eV do not span the {edge} edge of "
+            f"{element} at {position:g} eV",
+            "Give the element and edge that were measured.",
+        )
 
 
 def f_prime(element: str, energy: float | np.ndarray, table: str) -> np.ndarray:

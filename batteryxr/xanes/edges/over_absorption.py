@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import ArgumentError, DataError, VariableError, warn_quality
+from batteryxr.core.errors import ArgumentError, VariableError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.composition.scattering import edge_position
+from batteryxr.xanes.composition.scattering import edge_position, require_edge
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 
@@ -92,7 +92,7 @@ def over_absorption(
             "Call `.xanes.normalise(...)` first, or rename what is normalised."
         )
     alpha = _alpha(formula, element, edge, geometry)
-    _check_covers(array.energy.values, element, edge)
+    require_edge(array.energy.values, element, edge)
     values = blocks.apply(
         _corrected,
         array,
@@ -169,15 +169,3 @@ def _clear_of_others(position: float, parts: Mapping[str, Any]) -> float:
     every = [e.energy for name in parts for e in xraydb.xray_edges(name).values()]
     away = np.abs(np.array(every, float) - position)
     return min(_BESIDE, 0.4 * float(away[away > 0].min(initial=np.inf)))
-
-
-def _check_covers(x: np.ndarray, element: str, edge: str) -> None:
-    """Raise if the energies do not span the edge."""
-    position = edge_position(element, edge)
-    if not x[0] < position < x[-1]:
-        raise DataError(
-            "energy",
-            f"{x[0]:g} to {x[-1]:g} eV do not span the {edge} edge of {element} at "
-            f"{position:g} eV",
-            "Give the element and edge that were measured.",
-        )

@@ -9,13 +9,14 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.scattering import (
     edge_position,
     f_double_prime,
     f_double_prime_jump,
+    require_edge,
 )
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
@@ -98,13 +99,7 @@ def mback(
     if abs(origin - position) > _SHIFTED:
         expected = f"within {_SHIFTED:g} eV of {element} {edge} at {position:g} eV"
         raise ArgumentError("e0", e0, expected)
-    if not x[0] < origin < x[-1]:
-        raise DataError(
-            "energy",
-            f"{x[0]:g} to {x[-1]:g} eV do not span the {edge} edge of {element} at "
-            f"{position:g} eV",
-            "Give the element and edge that were measured.",
-        )
+    require_edge(x, element, edge)
     weight = _weights(x - origin, {"pre": pre, "post": post}, degree)
     # The table has its step at its own edge, the sample at e0.
     table = f_double_prime(element, x - origin + position, "chantler")
