@@ -72,7 +72,7 @@ def open_store(
     """
     location = location_of(path)
     with telling(location, reading=True):
-        held = groups(location)
+        held, manifest = _held(location)
         if verify:
             _require_whole(location)
         if group is not None:
@@ -82,7 +82,7 @@ def open_store(
             return open_dataset(location, group)
         if held == [""]:
             return open_dataset(location, None)
-        datasets = {f"/{name}": open_dataset(location, name or None) for name in held}
+        datasets = {f"/{name}": _one_of(location, name, manifest) for name in held}
     try:
         return xr.DataTree.from_dict(datasets)
     except ValueError as error:
@@ -100,11 +100,15 @@ def groups(path: StoreLike | Location) -> list[str]:
     StoreError
         If there is no store at `path`.
     """
+    return _held(location_of(path))[0]
+
+
+def _held(location: Location) -> tuple[list[str], Manifest]:
+    """Return the groups of a store, as `groups` does, and its manifest."""
     import zarr
 
     from batteryxr.core.store.reading import checked_store
 
-    location = location_of(path)
     settle(location)
     try:
         root = zarr.open_group(checked_store(location), mode="r")
@@ -120,7 +124,7 @@ def groups(path: StoreLike | Location) -> list[str]:
         elif dict(node.attrs):
             found.add(name)
     found = (found | manifest.groups.keys()) - pending(location, manifest)
-    return sorted(found) or [""]
+    return sorted(found) or [""], manifest
 
 
 def _members(location: Location, root: Any) -> Iterator[tuple[str, Any]]:
@@ -151,8 +155,22 @@ def open_dataset(path: StoreLike | Location, group: str | None) -> xr.Dataset:
     """Open one group as a dataset, chunked by shard."""
     location = location_of(path)
     settle(location)
-    manifest = Manifest.read(location)
-    name = (group or "").strip("/")
+    return _listed(location, (group or "").strip("/"), Manifest.read(location))
+
+
+def _one_of(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
+    """Open one group of many; look again if it was replaced in the meantime."""
+    try:
+        return _listed(location, name, manifest)
+    except StoreError:
+        newer = Manifest.read(location)
+        if newer.place(name) == manifest.place(name):
+            raise
+        return _listed(location, name, newer)
+
+
+def _listed(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
+    """Open one group at the place where the manifest says that it lies."""
     found = open_place(location, manifest.place(name), name)
     if entry := manifest.groups.get(name):
         lost = sorted(entry.metadata.keys() - {"", *map(str, found.variables)})

@@ -88,3 +88,20 @@ def test_misaligned_sharded_writes_are_refused(tmp_path):
             encoding={"mu": {"chunks": (4,), "shards": (16,)}},
             consolidated=False,
         )
+
+
+def test_the_manifest_is_read_once_for_all_groups(tmp_path, monkeypatch):
+    from batteryxr.core.store.manifest import Manifest
+
+    one = xr.Dataset({"voltage": ("record", np.arange(3.0))})
+    tree = xr.DataTree.from_dict({f"/cell_{k}": one for k in range(5)})
+    save(tree, tmp_path / "cells.zarr")
+    read, count = Manifest.read.__func__, []
+
+    def counted(cls, location):
+        count.append(location)
+        return read(cls, location)
+
+    monkeypatch.setattr(Manifest, "read", classmethod(counted))
+    assert len(open_store(tmp_path / "cells.zarr").children) == 5
+    assert len(count) == 1
