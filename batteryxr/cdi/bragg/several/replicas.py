@@ -108,7 +108,7 @@ def replicas(
     support holds (fringes that end at the edge of the detector ring around its
     surface). Replicas are therefore drawn from crystals with as much beside the object
     as its misfit shows beyond photons and iterations. In four crystals of another
-    simulator at 1e5, 1e6 and 1e7 photons the band of strain holds 54 to 83 % of the
+    simulator at 1e5, 1e6 and 1e7 photons the band of strain holds 52 to 83 % of the
     voxels inside, the band of phase 49 to 87 %, both 68 % in the mean.
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
