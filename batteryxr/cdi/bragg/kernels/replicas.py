@@ -82,6 +82,7 @@ def replicas(
     worse
         Amplitude residual of the answer over the mean residual of the replicas.
     """
+    counts = np.maximum(counts, np.float32(0))  # as `prepare` takes them
     plain = Crystals.of(rho, counts, blur)
     out = np.full((settings.n_starts, *rho.shape), np.nan, np.complex64)
     if not np.isfinite(plain.along).all() or not plain.along.any():

@@ -227,3 +227,25 @@ def test_what_a_support_cuts_off_is_in_the_errors():
     # Of the truth itself nothing is beside it but photons.
     clean = Crystals.of(truth.astype(np.complex64), drawn, none).beside(drawn, photons)
     assert float(abs(clean.across).max()) < 0.01
+
+
+def test_counts_a_little_below_zero_count_as_none():
+    """A dark that was subtracted leaves some; retrieval takes them as 0."""
+    from batteryxr.cdi.bragg.kernels.replicas import replicas
+    from batteryxr.cdi.bragg.kernels.schedule import parse
+    from batteryxr.cdi.bragg.settings import RetrievalSettings
+
+    truth, pattern = block()
+    rng = np.random.default_rng(2)
+    dark = rng.poisson(pattern * (1e6 / pattern.sum())).astype(np.float32)
+    none, below = np.where(dark > 0, dark, 0), np.where(dark > 0, dark, -0.25)
+    settings = RetrievalSettings(schedule=parse(QUICK), n_starts=3, seed=1)
+    answer, blur = truth.astype(np.complex64), np.ones((1, 1, 1), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clean, dirty = (
+            replicas(answer, counts.astype(np.float32), blur, 0.0, 0, settings=settings)
+            for counts in (none, below)
+        )
+    np.testing.assert_array_equal(dirty[0], clean[0])
+    assert np.isfinite(clean[1])
