@@ -37,8 +37,7 @@ def bundle(name: str, seen: set[str] | None = None) -> str:
     seen = set() if seen is None else seen
     seen.add(name)
     text = static(name)
-    wanted = [n for n in _IMPORT.findall(text) if n not in seen]
-    before = [bundle(n, seen) for n in wanted if n not in seen]
+    before = [bundle(n, seen) for n in _IMPORT.findall(text) if n not in seen]
     own = re.sub(r"^export (?!default)", "", _IMPORT.sub("", text), flags=re.MULTILINE)
     return "\n".join([*before, own])
 

@@ -47,6 +47,7 @@ _LENGTHS_MM = {"m": 1e3, "cm": 10.0, "um": 1e-3}
 _TIMES = {"min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6}
 _KELVIN = {"K": (1.0, -273.15)}
 _PER_CENT = {"per cent": 0.01}
+_PARTS = {"per cent": 1e4, "a fraction": 1e6}
 
 BOUNDS: dict[str, Bound] = {
     # of a cell
@@ -62,11 +63,11 @@ BOUNDS: dict[str, Bound] = {
     "interruption": Bound("s", (0.0, 1e9), (0.0, 600.0), {"ms": 1e-3, "us": 1e-6}),
     "clock offset": Bound("s", (0.0, 4e6), (0.0, 2e5), {"ms": 1e-3}),
     "clock drift": Bound("1e-6", (0.0, 1e6), (0.5, 2e4),
-                         {"per cent": 1e4, "a fraction": 1e6}),
+                         _PARTS),
     # A clock that was reset is years off.
     "declared clock offset": Bound("s", (0.0, 4e9), (0.0, 2e5), {"ms": 1e-3}),
     "declared clock drift": Bound("1e-6", (0.0, 1e6), (1e-2, 2e4),
-                                  {"per cent": 1e4, "a fraction": 1e6}),
+                                  _PARTS),
     "electrons": Bound("1", (0.0, 1e4), (5e-3, 36.0), _PER_CENT),
     "relative tolerance": Bound("1", (0.0, 1e6), (0.0, 0.5), _PER_CENT),
     "strain": Bound("1", (0.0, 0.2), (0.0, 0.12), _PER_CENT),

@@ -86,8 +86,7 @@ def balance(
         best.x * scale,
         spread * np.outer(scale, scale),
         model(best.x),
-        bool(np.isclose(best.x, low, atol=1e-6)[:2].any())
-        or bool(np.isclose(best.x, high, atol=1e-6)[:2].any()),
+        any(np.isclose(best.x, end, atol=1e-6)[:2].any() for end in (low, high)),
     )
 
 

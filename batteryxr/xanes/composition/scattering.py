@@ -94,14 +94,23 @@ def electrons(element: str) -> int:
 
 def f_double_prime_jump(element: str, edge: str, table: str) -> float:
     """Return the jump of f'' at an edge, from power laws on both sides."""
+    position = np.array([edge_position(element, edge)])
+    above, below = (beside_edge(element, edge, table, s, position) for s in (1, -1))
+    return float((above - below)[0])
+
+
+def beside_edge(
+    element: str, edge: str, table: str, sign: int, energy: np.ndarray
+) -> np.ndarray:
+    """Return f'' at energies in eV, by a power law through one side of an edge.
+
+    `sign` is 1 for the side above the edge, -1 for the side below.
+    """
     position = edge_position(element, edge)
-    sides = []
-    for sign in (1.0, -1.0):
-        energy = position + sign * np.linspace(_NEAR, _FAR, 50)
-        values = np.log(f_double_prime(element, energy, table))
-        line = np.polyfit(np.log(energy / position), values, 1)
-        sides.append(float(np.exp(line[1])))
-    return sides[0] - sides[1]
+    near = position + sign * np.linspace(_NEAR, _FAR, 50)
+    values = np.log(f_double_prime(element, near, table))
+    line = np.polyfit(np.log(near / position), values, 1)
+    return np.exp(np.polyval(line, np.log(energy / position)))
 
 
 def _known(table: str) -> None:

@@ -13,6 +13,7 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.scattering import (
+    beside_edge,
     edge_position,
     f_double_prime,
     f_double_prime_jump,
@@ -102,9 +103,10 @@ def mback(
     require_edge(x, element, edge)
     weight = _weights(x - origin, {"pre": pre, "post": post}, degree)
     # The table has its step at its own edge, the sample at e0.
-    table = f_double_prime(element, x - origin + position, "chantler")
-    below = _below(element, x - origin + position, position)
-    _warn_of_others(element, edge, x - origin + position)
+    moved = x - origin + position
+    table = f_double_prime(element, moved, "chantler")
+    below = beside_edge(element, edge, "chantler", -1, moved)
+    _warn_of_others(element, edge, moved)
     dtype = np.float32 if array.dtype == np.float32 else float
     matched, normal, background, scale = blocks.apply(
         _matched,
@@ -173,15 +175,6 @@ def _weights(x: np.ndarray, ranges: dict[str, Limits], degree: int) -> np.ndarra
             )
         weight[inside] = 1 / np.sqrt(inside.sum())
     return weight
-
-
-def _below(element: str, energy: np.ndarray, position: float) -> np.ndarray:
-    """Return f'' without this edge: a power law through the table below it."""
-    near = position - np.linspace(20.0, 200.0, 50)
-    line = np.polyfit(
-        np.log(near), np.log(f_double_prime(element, near, "chantler")), 1
-    )
-    return np.exp(np.polyval(line, np.log(energy)))
 
 
 def _warn_of_others(element: str, edge: str, energy: np.ndarray) -> None:

@@ -155,10 +155,8 @@ class Crystals:
     @classmethod
     def of(cls, rho: np.ndarray, counts: np.ndarray, blur: np.ndarray) -> Crystals:
         """Return the answer alone, on the scale of its counts."""
-        import scipy.fft
-
-        field = scipy.fft.fftn(np.fft.ifftshift(rho))
-        modulus, _ = amplitudes(rho, counts, blur)
+        field = _transform(rho)
+        modulus, _ = _scaled(field, counts, blur)
         whole = np.abs(field)
         return cls(field / np.maximum(whole, _DARK), modulus, np.zeros_like(modulus))
 
@@ -177,14 +175,12 @@ class Crystals:
         usual
             `squares` for replicas of the answer alone.
         """
-        seen = np.fft.ifftshift(counts)
-        measured = np.isfinite(seen)
-        amplitude = np.sqrt(np.where(measured, seen, 0))
-        found = squares(self.along, np.where(measured, amplitude, np.nan))
+        amplitude = np.sqrt(np.fft.ifftshift(counts))
+        found = squares(self.along, amplitude)
         beyond = np.maximum(found - usual, 0) / _LEFT
         part = np.sqrt(beyond / np.maximum(found, _DARK)).astype(np.float32)
         grade = _grade(self.along)
-        off = np.where(measured, amplitude - self.along, 0)
+        off = np.nan_to_num(amplitude - self.along)
         across = np.sqrt(beyond).astype(np.float32)[grade]
         return replace(self, along=self.along + part[grade] * off, across=across)
 
@@ -207,9 +203,21 @@ def amplitudes(
     Both have their origin in the corner; amplitudes of the counts are NaN where nothing
     was measured.
     """
+    return _scaled(_transform(rho), counts, blur)
+
+
+def _transform(rho: np.ndarray) -> np.ndarray:
+    """Return the transform of an object, origin in the corner."""
     import scipy.fft
 
-    field = scipy.fft.fftn(np.fft.ifftshift(rho))
+    field: np.ndarray = scipy.fft.fftn(np.fft.ifftshift(rho))
+    return field
+
+
+def _scaled(
+    field: np.ndarray, counts: np.ndarray, blur: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `amplitudes` of an object from its transform."""
     mean = _blurred((np.abs(field) ** 2).astype(np.float32), blur)
     seen = np.fft.ifftshift(counts)
     scale = matched_scale(mean, seen, np.isfinite(seen))

@@ -27,12 +27,10 @@ class Propagation:
         An array of the namespace, device and shape that will be propagated.
     near
         λ z / pixel² of the near field; 0: far field.
-    workers
-        Threads per transform.
     """
 
-    def __init__(self, like: Array, near: float = 0.0, workers: int = 1) -> None:
-        self._fourier = Fourier(like, axes=(-2, -1), workers=workers, repeatable=True)
+    def __init__(self, like: Array, near: float = 0.0) -> None:
+        self._fourier = Fourier(like, axes=(-2, -1), repeatable=True)
         self.size = self._fourier.size
         self._there: Any = None
         if near:
