@@ -15,6 +15,7 @@ from batteryxr.core.store import (
     JOURNAL,
     METADATA,
     WHOLE,
+    WORK,
     Location,
     StoreLike,
     digest_of,
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 #: Key under which a ledger notes the origin of its pieces.
 _CLAIM = "claim"
 #: Objects that the store keeps in the journal for itself.
-_OWN = (
-    *("manifest", "lock", "commit-", "staged-", "trash-", "pending-", "spoiled-"),
-    *("gone-", "v-", METADATA),
-)
+_OWN = ("manifest", "v-", METADATA, *WORK)
 #: Attempts to read a piece that is being rewritten, before it counts as missing.
 _TRIES = 5
 

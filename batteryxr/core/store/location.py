@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Group of ledgers, and of the store's own records; hidden from readers.
 JOURNAL = "_journal"
+#: Beginnings of the names of what the journal holds while changes are made.
+WORK = ("staged-", "trash-", "pending-", "spoiled-", "gone-", "commit-", "lock")
 #: Metadata of a zarr node.
 METADATA = "zarr.json"
 #: Attribute of a group that is not finished: the dimension it is written along.

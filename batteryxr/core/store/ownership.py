@@ -194,8 +194,13 @@ def _below(location: Location, place: str) -> Iterator[tuple[str, bool]]:
 
 def node_of(location: Location, place: str) -> dict[str, Any] | None:
     """Return the metadata of the zarr node at a place; None if there is none."""
+    return node_in(location.get(joined(place, METADATA)))
+
+
+def node_in(content: bytes | None) -> dict[str, Any] | None:
+    """Return the metadata in the content of a file; None if it holds none."""
     try:
-        node = json.loads(location.get(joined(place, METADATA)) or b"")
+        node = json.loads(content or b"")
     except (ValueError, RecursionError):
         return None
     return node if isinstance(node, dict) else None

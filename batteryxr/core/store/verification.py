@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +19,7 @@ from batteryxr.core.store.location import (
     JOURNAL,
     METADATA,
     UNFINISHED,
+    WORK,
     Location,
     StoreLike,
     location_of,
@@ -27,7 +27,7 @@ from batteryxr.core.store.location import (
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
 from batteryxr.core.store.note import settle
-from batteryxr.core.store.ownership import node_of, store_above
+from batteryxr.core.store.ownership import node_in, node_of, store_above
 from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 #: Number of chunks that are read at the same time.
 _READERS = 8
-#: Groups that the store uses for its own work.
-_WORK = ("staged-", "trash-", "pending-", "spoiled-", "gone-", "commit-", "lock")
 
 
 class Damage(NamedTuple):
@@ -124,11 +122,7 @@ class _Metadata(dict[str, bytes | None]):
 
     def node(self, place: str) -> dict[str, Any]:
         """Return the metadata of a node; empty if it cannot be read."""
-        try:
-            node = json.loads(self[joined(place, METADATA)] or b"")
-        except (ValueError, RecursionError):
-            return {}
-        return node if isinstance(node, dict) else {}
+        return node_in(self[joined(place, METADATA)]) or {}
 
 
 def _found(location: Location, metadata_only: bool) -> list[Damage]:
@@ -205,7 +199,7 @@ def _is_above(prefix: str, places: set[str]) -> bool:
 
 def _lasting(keys: list[str], apart: tuple[str, ...]) -> Iterator[str]:
     """Yield the keys of a store, without those of unfinished work."""
-    work = tuple(f"{JOURNAL}/{name}" for name in _WORK)
+    work = tuple(f"{JOURNAL}/{name}" for name in WORK)
     for key in keys:
         if not key.endswith(".partial") and not key.startswith(work + apart):
             yield key
