@@ -7,6 +7,7 @@ screen, and drawn by Matplotlib.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def _style(inches: float | None) -> Any:
         "font.size": type_size, "axes.titlesize": type_size, "axes.linewidth": 0.6,
         "axes.edgecolor": _INK, "axes.labelcolor": _INK, "xtick.color": _INK,
         "ytick.color": _INK, "legend.frameon": False, "font.family": "sans-serif",
-        "svg.fonttype": "none", "pdf.fonttype": 42,
+        "svg.fonttype": "none", "pdf.fonttype": 42, "axes.formatter.useoffset": False,
     }  # fmt: skip
 
 
@@ -153,25 +154,38 @@ def _rendered(plot: Any) -> Any:
 
 
 def _draw(parts: list[list[list[Axes]]], inches: float | None, letters: bool) -> Any:
-    """Return a Matplotlib figure with rows of panels."""
+    """Return a Matplotlib figure with rows of panels.
+
+    Rows of panels of the same widths share their edges.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = [row for part in parts for row in part]
     firsts = {id(part[0][0]): "abcdefghijklmnopqrstuvwxyz"[k % 26]
               for k, part in enumerate(parts)}  # fmt: skip
-    screen = max(sum(panel.width for panel in row) for row in rows) / _SCREEN
+    screen = max(sum(_widths(row)) for row in rows) / _SCREEN
     scale = 1.0 if inches is None else inches / screen
     height = sum(max(panel.height for panel in row) for row in rows) / _SCREEN
     figure = Figure((screen * scale, height * scale), layout="constrained")
     FigureCanvasAgg(figure)
-    heights = [max(panel.height for panel in row) for row in rows]
-    bands = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
-    for band, row in zip(bands[:, 0], rows, strict=True):
-        widths = [panel.width for panel in row]
-        axes = band.subplots(1, len(row), width_ratios=widths, squeeze=False)[0]
-        for ax, panel in zip(axes, row, strict=True):
+    blocks = [list(rows) for _, rows in groupby(rows, _widths)]
+    heights = [[max(panel.height for panel in row) for row in b] for b in blocks]
+    bands = figure.subfigures(
+        len(blocks), 1, height_ratios=[sum(h) for h in heights], squeeze=False
+    )[:, 0]
+    for band, block, high in zip(bands, blocks, heights, strict=True):
+        wide = _widths(block[0])
+        grid = band.subplots(
+            len(block), len(wide), width_ratios=wide, height_ratios=high, squeeze=False
+        )
+        for ax, panel in zip(grid.flat, chain(*block), strict=True):
             panel.draw(ax, 1.0 if inches is None else min(1.0, scale))
             if letters and id(panel) in firsts:
                 ax.set_title(firsts[id(panel)], loc="left", fontweight="bold")
     return figure
+
+
+def _widths(row: list[Axes]) -> list[float]:
+    """Return the widths of a row of panels."""
+    return [panel.width for panel in row]

@@ -275,7 +275,7 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
         panel(["held_out_excess"], "Held-out error above the lowest") * picked,
         panel(["cophenetic", "silhouette"], "Stability over starts"),
         panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
-        panel(["error_ratio"], "NMF over SVD error (1: ambiguous)"),
+        panel(["error_ratio"], "NMF / SVD error (1: ambiguous)"),
         panel(["explained_variance_ratio"], "Scree", logy=True),
         panel(["indicator"], "Malinowski's IND", logy=True),
     ]

@@ -74,6 +74,24 @@ def test_plots_become_one_figure_with_letters(plot, tmp_path):
     assert batteryxr.save_figure(plot, tmp_path / "a.pdf").read_bytes()[:4] == b"%PDF"
 
 
+def test_panels_one_above_the_other_share_their_edges(tmp_path):
+    wide = {"width": 500, "height": 200}
+    x = np.arange(4.0)
+    panels = [hv.Curve((x, y)).opts(**wide) for y in (x, 1e5 + 1e-3 * x)]
+    path = batteryxr.save_figure(hv.Layout(panels).cols(1), tmp_path / "two.png")
+    dark = (_pixels(path).sum(2) < 400).sum(0)  # frames: dark over both heights
+    left = np.flatnonzero(dark > 0.6 * dark.max())[0]
+    framed = _pixels(path)[:, left].sum(1) < 400
+    assert framed.mean() > 0.6
+
+
+def test_numbers_of_an_axis_are_written_whole(tmp_path):
+    curve = hv.Curve(([0, 1], [1000.01, 1000.02])).opts(width=400, height=300)
+    text = batteryxr.save_figure(curve, tmp_path / "a.svg").read_text()
+    assert "1000.0" in text
+    assert "+1e" not in text
+
+
 def test_every_scale_and_error_bar_is_drawn(tmp_path):
     bars = hv.ErrorBars(([1.0, 10.0, 100.0], [1.0, 2.0, 3.0], [0.5, 0.5, 0.5]))
     points = hv.Scatter(([1.0, 10.0, 100.0], [1.0, 2.0, 3.0]))

@@ -38,10 +38,15 @@ _POINTS = 2000
 _SIZE = {"width": 600, "height": 380}
 #: Markers and dashes that distinguish overlapping branches without their colours.
 _MARKERS = {"charge": "circle", "discharge": "square"}
+#: A charge stays visible around the discharge of the same capacity.
+_POINT = {"charge": {"size": 10, "fill_alpha": 0}, "discharge": {"size": 5}}
 _DASHES = {"charge": "solid", "discharge": "dashed"}
 #: Number of ticks of an axis of whole numbers, and steps between them.
 _TICKS = 10
 _STEPS = [m * 10**e for e in range(9) for m in (1, 2, 5)]
+#: Half the narrowest span of an axis of efficiencies, in per cent: equal ones lie on a
+#: line, where an axis as narrow as their rounding would show a cloud.
+_NARROWEST = 0.1
 #: Opacity of the last of many half cycles.
 _FAINTEST = 0.3
 
@@ -167,14 +172,16 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     number, x, y = result["cycle"].values, dimension(result["cycle"]), axis(kind)
     points = [
         hv.Scatter((number, result[f"{side}_{kind}"].values), x, y, label=side).opts(
-            color=BRANCH_COLOURS[side], size=6, marker=_MARKERS[side]
+            color=BRANCH_COLOURS[side], marker=_MARKERS[side], **_POINT[side]
         )
         for side in ("charge", "discharge")
     ]
     percent = axis("efficiency", units="%", long_name="Coulombic efficiency")
-    efficiency = hv.Scatter(
-        (number, 100 * result["coulombic_efficiency"].values), x, percent
-    )
+    efficiencies = 100 * result["coulombic_efficiency"].values
+    if np.isfinite(efficiencies).any():
+        middle = float(np.nanmedian(efficiencies))
+        percent.soft_range = (middle - _NARROWEST, middle + _NARROWEST)
+    efficiency = hv.Scatter((number, efficiencies), x, percent)
     above = hv.Overlay(points).opts(legend_position="top", **_SIZE)
     below = efficiency.opts(color=NEUTRAL, size=6, width=600, height=220)
     panels = [panel.opts(xticks=_whole_ticks(number)) for panel in (above, below)]

@@ -59,4 +59,7 @@ def test_cycles_and_rates(make_cycled):
     assert {e.label: colour(e) for e in above} == SIDES
     drawn = below.dimension_values(1)
     np.testing.assert_allclose(drawn, 100 * table.coulombic_efficiency)
+    low, high = below.vdims[0].soft_range  # equal efficiencies lie on a line
+    assert high - low > 0.1
+    assert low < np.median(drawn) < high
     assert len(rate(table).echem.plot.rate()) == 2
