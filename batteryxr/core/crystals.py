@@ -103,6 +103,31 @@ def read_crystal(path: str | os.PathLike[str]) -> Crystal:
         Without diffpy.structure, of the extra ``pdf``.
     FileFormatError
         If the file holds no structure.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> iron = '''data_iron
+    ... _cell_length_a 2.866
+    ... _cell_length_b 2.866
+    ... _cell_length_c 2.866
+    ... _cell_angle_alpha 90
+    ... _cell_angle_beta 90
+    ... _cell_angle_gamma 90
+    ... _symmetry_space_group_name_H-M 'I m -3 m'
+    ... loop_
+    ... _atom_site_label
+    ... _atom_site_type_symbol
+    ... _atom_site_fract_x
+    ... _atom_site_fract_y
+    ... _atom_site_fract_z
+    ... _atom_site_occupancy
+    ... Fe1 Fe 0 0 0 1
+    ... '''
+    >>> size = Path("iron.cif").write_text(iron)
+    >>> crystal = batteryxr.nmf.read_crystal("iron.cif")
+    >>> crystal.elements
+    ('Fe', 'Fe')
     """
     structure = require(
         "diffpy.structure",

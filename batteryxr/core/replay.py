@@ -93,9 +93,10 @@ def replay(
 
     Examples
     --------
-    >>> fit = pdf.nmf.fit(3)
-    >>> again = batteryxr.replay(fit, pdf)
-    nmf.fit(n_components=3, ...)
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> again = batteryxr.replay(fit, spectra, show=False)
     """
     call = _read(result)
     function = _function(call)

@@ -80,6 +80,14 @@ def write_resumable(
     StoreError
         If the group holds another result, or one of other data or arguments: the
         message names the difference. Also if another process writes to the store.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40, chunks=10)
+    >>> scans = cell["scans"].to_dataset()
+    >>> written = batteryxr.write_resumable(
+    ...     scans, "scans.zarr", group="scans", dim="scan"
+    ... )
     """
     data = uniform(data)
     regions = list(_regions(data, dim))

@@ -351,8 +351,9 @@ def cite(result: xr.DataArray | xr.Dataset | xr.DataTree) -> Citation:
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
-    >>> halves = cell["echem"].to_dataset().echem.half_cycles()
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> halves = record.echem.half_cycles()
     >>> batteryxr.cite(halves).references["xarray"].year
     2017
     """

@@ -85,8 +85,9 @@ def save_figure(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
-    >>> plot = cell["echem"].to_dataset().echem.plot.voltage_profile()
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> plot = record.echem.plot.voltage_profile()
     >>> batteryxr.save_figure(plot, "profile.pdf", width="nature").name
     'profile.pdf'
     """

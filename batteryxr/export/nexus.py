@@ -73,7 +73,8 @@ def write_nexus(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
     >>> batteryxr.write_nexus(cell["scans"].to_dataset(), "scans.nxs").name
     'scans.nxs'
     """

@@ -39,8 +39,12 @@ def quantify(data: xr.DataArray | xr.Dataset) -> xr.DataArray | xr.Dataset:
 
     Examples
     --------
-    >>> record = batteryxr.quantify(record)  # doctest: +SKIP
-    >>> (record["voltage"] * record["current"]).pint.to("mW")  # doctest: +SKIP
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> quantities = batteryxr.quantify(record)
+    >>> power = quantities["voltage"] * quantities["current"]
+    >>> str(power.pint.units)
+    'milliampere * volt'
     """
     require("pint_xarray", extra="pint", purpose="units", package="pint-xarray")
     if isinstance(data, xr.DataArray):

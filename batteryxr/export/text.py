@@ -65,8 +65,9 @@ def write_csv(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
-    >>> halves = cell["echem"].to_dataset().echem.half_cycles()
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> halves = record.echem.half_cycles()
     >>> batteryxr.write_csv(halves, "half_cycles.csv").name
     'half_cycles.csv'
     """

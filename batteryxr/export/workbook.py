@@ -74,8 +74,9 @@ def write_xlsx(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
-    >>> batteryxr.write_xlsx(cell["echem"].to_dataset(), "cell.xlsx").name
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> batteryxr.write_xlsx(record, "cell.xlsx").name
     'cell.xlsx'
     """
     openpyxl = require("openpyxl", extra="io", purpose="writing workbooks")

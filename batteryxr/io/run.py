@@ -60,11 +60,11 @@ def read_run(
 
     Examples
     --------
-    ::
-
-        run = batteryxr.read_run("run/*.mpr", timezone="Europe/Paris")
-        record, spectra = run["echem"].to_dataset(), run["impedance"].to_dataset()
-        spectra = record.echem.join(spectra, formula="LiNiO2", mass=7.0)
+    >>> loop = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> paths = batteryxr.simulate.write_impedance_loop(loop, "run")
+    >>> run = batteryxr.read_run("run/*.mpt", timezone="Europe/Paris")
+    >>> sorted(run.children)
+    ['echem', 'impedance']
     """
     paths = find(path)
     held = {one: looks_for(one) for one in paths}

@@ -90,6 +90,15 @@ def bands(
     ------
     DataError
         If the components stretch, as they cannot be rotated into one another.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> ranges = batteryxr.nmf.bands(fit, shift="fit", steps=2000)
+    >>> list(ranges.data_vars)[:4]
+    ['weights_low', 'weights_high', 'weights_width', 'components_low']
     """
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     found = ground.walk(steps)
@@ -162,8 +171,12 @@ def advise(
 
     Examples
     --------
-    >>> advice = fit.nmf.advise()
-    >>> advice.weights_width.idxmin()  # measure this one pure, or calculate it
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> advice = batteryxr.nmf.advise(fit, shift="fit", steps=2000)
+    >>> list(advice.data_vars)[:4]
+    ['weights_width', 'purest', 'purity', 'range_width']
     """
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     if ground.errors is None or ground.closure is False:

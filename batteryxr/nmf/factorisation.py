@@ -172,6 +172,14 @@ def fit(
     -----
     Kim & Park, SIAM J. Sci. Comput. 33, 3261 (2011); Ang & Gillis, Neural Comput.
     31, 417 (2019).
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> fit["weights"].dims, fit["components"].dims
+    (('scan', 'component'), ('component', 'energy'))
     """
     constraints = constraints or Constraints()
     how = solver if isinstance(solver, Solver) else Solver(kind=solver)

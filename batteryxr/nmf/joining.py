@@ -67,8 +67,15 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
 
     Examples
     --------
-    >>> both = nmf.fit(nmf.join({"pdf": pdf, "xanes": spectra}), 3)
-    >>> both.components.where(both.run == "xanes", drop=True)
+    >>> oxide = batteryxr.simulate.oxide_series(
+    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=20)
+    >>> xanes = cell["scans"].to_dataset()["absorption"]
+    >>> both = batteryxr.nmf.join({"pdf": pdf, "xanes": xanes})
+    >>> both.dims
+    ('scan', 'channel')
     """
     named = _named(data)
     if not named:

@@ -120,6 +120,16 @@ def metropolis(
 
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
+
+    Examples
+    --------
+    >>> from batteryxr.nmf import Sampling
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> few = Sampling(n_chains=2, sweeps=100, draws=20)
+    >>> fit = spectra.nmf.metropolis(2, sampling=few)
+    >>> list(fit.data_vars)[:4]
+    ['components', 'fixed', 'on_bound', 'shift_curve']
     """
     constraints, sampling = constraints or Constraints(), sampling or Sampling()
     constraints.refuse("metropolis", *PENALTIES, *OF_FIT)

@@ -104,6 +104,14 @@ def model_order(
         Malinowski's ``indicator`` of the principal components, not centred;
         ``nmf_error``, ``svd_error`` and their ratio (at 1.000 non-negativity has no
         effect, and the answer is ambiguous by rotation).
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> order = spectra.nmf.model_order((1, 2, 3, 4), n_starts=3)
+    >>> order["explained_variance_ratio"].dims
+    ('n_components',)
     """
     ns = sorted({int(n) for n in n_components})
     if not ns:

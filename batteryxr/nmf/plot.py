@@ -40,6 +40,13 @@ def plot_components(
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> plot = fit.nmf.plot.components()
     """
     hv = load_hvplot()
     require_variables(result, ["components"], caller="plot_components")
@@ -99,6 +106,13 @@ def plot_weights(
     Returns
     -------
     holoviews.Overlay or holoviews.Layout
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> plot = fit.nmf.plot.weights()
     """
     hv = load_hvplot()
     weights, dim = _series(result, "plot_weights")
@@ -168,6 +182,13 @@ def plot_residual(
     Returns
     -------
     holoviews.Curve or holoviews.Image
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> plot = fit.nmf.plot.residual()
     """
     hv = load_hvplot()
     require_variables(result, ["relative_residual"], caller="plot_residual")
@@ -196,6 +217,13 @@ def plot_maps(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=24)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle="P1")
+    >>> stack = objects.xanes.from_transmission()["absorption"].clip(0)
+    >>> plot = stack.nmf.fit(2).nmf.plot.maps()
     """
     hv = load_hvplot()
     require_variables(result, ["weights"], caller="plot_maps")
@@ -228,6 +256,13 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> order = spectra.nmf.model_order((1, 2, 3), n_starts=3)
+    >>> plot = order.nmf.plot.order()
     """
     hv = load_hvplot()
     require_variables(result, ["held_out_error", "nmf_error"], caller="plot_order")

@@ -63,6 +63,16 @@ def pca(
     Notes
     -----
     Chapman et al., J. Appl. Cryst. 48, 1619 (2015).
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.oxide_series(
+    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> principal = pdf.nmf.pca(5)
+    >>> principal["explained_variance_ratio"].round(3).values.tolist()[:2]
+    [0.624, 0.314]
     """
     patterns = lay_out(data, signal)
     if not is_lazy(patterns.data):
@@ -122,6 +132,15 @@ def purify(result: xr.Dataset, *, fixed: Mapping[str, int]) -> xr.Dataset:
     ------
     ArgumentError
         If there are more phases than principal components, or a scan is not there.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> principal = spectra.nmf.pca(2)
+    >>> pure = batteryxr.nmf.purify(principal, fixed={"charged": 20, "discharged": 0})
+    >>> pure["weights"].dims
+    ('scan', 'component')
     """
     require_variables(result, ["components", "scores", "mean"], caller="purify")
     scores = result["scores"]

@@ -103,6 +103,15 @@ def lower_envelope(
     -------
     xarray.DataArray
         The curve, for use as ``shift=``; compare it with the data first.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.oxide_series(
+    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> pdf.nmf.lower_envelope(window=0.5).dims
+    ('r',)
     """
     patterns = lay_out(data, signal)
     axis = patterns.data[patterns.signal]

@@ -72,6 +72,15 @@ def raise_n(
     ------
     ArgumentError
         If a component to keep does not exist.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> more = spectra.nmf.raise_n(fit, keep=["CP1"])
+    >>> more.sizes["component"]
+    4
     """
     require_variables(result, ["components", "fixed"], caller="raise_n")
     names = [str(n) for n in result["component"].values]
@@ -147,6 +156,16 @@ def compare_steps(
     ------
     DataError
         If the two steps differ in their samples or points.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> finer = spectra.nmf.fit(4)
+    >>> match = batteryxr.nmf.compare_steps(fit, finer)
+    >>> list(match.data_vars)[:4]
+    ['part_of', 'summed_weights', 'difference', 'likeness']
     """
     for step in (result, other):
         require_variables(step, ["components", "weights"], caller="compare_steps")
@@ -255,6 +274,15 @@ def reconstruct(
     ------
     ArgumentError
         If a component does not exist, or nothing can be normalised.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit(3)
+    >>> series = batteryxr.nmf.reconstruct(fit, component=["CP1"])
+    >>> series.dims
+    ('scan', 'energy')
     """
     require_variables(
         result, ["components", "weights", "shift_curve"], caller="reconstruct"

@@ -104,6 +104,14 @@ def fit_stretched(
     Notes
     -----
     The model: Gu et al., npj Comput. Mater. 10, 193 (2024); the solver is our own.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.nmf.fit_stretched(2, max_iter=20)
+    >>> list(fit.data_vars)[:4]
+    ['components', 'fixed', 'on_bound', 'shift_curve']
     """
     from batteryxr.nmf.kernels.stretch import Elastic
 

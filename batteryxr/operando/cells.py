@@ -136,10 +136,17 @@ def cells(
 
     Examples
     --------
-    >>> table = {"A1": {"path": "A1.mpt", "mass": 7.1, "group": "coated"},
-    ...          "A2": {"path": ["A2_1.mpt", "A2_2.mpt"], "mass": 6.8, "group": "bare"}}
+    >>> from batteryxr.operando import cells
+    >>> records = {
+    ...     name: batteryxr.simulate.cell_experiment(seed=seed)["echem"].to_dataset()
+    ...     for seed, name in enumerate(["A1", "A2"])
+    ... }
+    >>> table = [
+    ...     {"cell": k, "path": record, "mass": 7.0} for k, record in records.items()
+    ... ]
     >>> study = cells(table, electrode="cathode", first="charge")
-    >>> study.echem.plot.cells()
+    >>> study["n_cycles"].values.tolist()
+    [2, 2]
     """
     rows = _cell_rows(data)
     way = _Way(electrode, first, counting or Counting(), timezone, store)

@@ -96,6 +96,23 @@ def operando(
         write its content, or another process is writing there.
     ArgumentError
         If only one of `cycler` and `scans` is given, or one of them is invalid.
+
+    Examples
+    --------
+    >>> from batteryxr.operando import Conventions, operando
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> folder = batteryxr.simulate.write_cell_experiment(cell, "run")
+    >>> conventions = Conventions(
+    ...     timezone="Europe/Paris", electrode="cathode", first="charge", mass=7.0
+    ... )
+    >>> tree = operando(
+    ...     cycler="run/cell.mpt",
+    ...     scans="run/scans",
+    ...     store="cell.zarr",
+    ...     conventions=conventions,
+    ... )
+    >>> sorted(tree.children)
+    ['echem', 'notes', 'xanes']
     """
     location = location_of(store)
     _require_new(location, overwrite)

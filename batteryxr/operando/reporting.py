@@ -80,10 +80,11 @@ def report_cycling(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0)
+    >>> from batteryxr.operando import Conventions, report_cycling
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
     >>> record = cell["echem"].to_dataset()
-    >>> batteryxr.operando.report_cycling(record, "cell.html").name
-    'cell.html'
+    >>> conventions = Conventions(electrode="cathode", first="charge", mass=7.0)
+    >>> path = report_cycling(record, "cell.html", conventions=conventions)
     """
     require_page(str(report), overwrite)
     known = conventions or Conventions()
@@ -127,6 +128,22 @@ def report_store(
         If the store lacks groups that the report needs; the message names them.
     StoreError
         If there is no store, or the file exists and `overwrite` is False.
+
+    Examples
+    --------
+    >>> from batteryxr.operando import Conventions, operando, report_store
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> folder = batteryxr.simulate.write_cell_experiment(cell, "run")
+    >>> conventions = Conventions(
+    ...     timezone="Europe/Paris", electrode="cathode", first="charge", mass=7.0
+    ... )
+    >>> tree = operando(
+    ...     cycler="run/cell.mpt",
+    ...     scans="run/scans",
+    ...     store="cell.zarr",
+    ...     conventions=conventions,
+    ... )
+    >>> report = report_store("cell.zarr", "cell.html")
     """
     location = location_of(path)
     require_page(str(report), overwrite, beside=location.folder)

@@ -43,13 +43,18 @@ def over_samples(data: Mapping[str, Any], method: str, /, **options: Any) -> Any
 
     Examples
     --------
-    >>> cells = {"LTMOF": ltmof, "MS10": ms10, "MS20": ms20}
-    >>> mass = {"LTMOF": 3.0, "MS10": 2.9, "MS20": 3.1}
+    >>> from batteryxr.operando import over_samples
+    >>> records = {
+    ...     name: batteryxr.simulate.cell_experiment(seed=seed)["echem"].to_dataset()
+    ...     for seed, name in enumerate(["A1", "A2"])
+    ... }
+    >>> mass = {"A1": 7.0, "A2": 7.2}
     >>> cycles = over_samples(
-    ...     cells, "echem.cycles", electrode="cathode", first="charge", mass=mass
+    ...     records, "echem.cycles", electrode="cathode", first="charge", mass=mass
     ... )
-    >>> cycles.echem.plot.cycles()
-    >>> over_samples(cells, "echem.plot.voltage_profile", half_cycles=[1, 2])
+    >>> cycles["charge_specific_capacity"].dims
+    ('sample', 'cycle')
+    >>> plot = cycles.echem.plot.cycles()
     """
     if not data:
         raise ArgumentError("data", dict(data), "at least one sample")

@@ -81,17 +81,9 @@ def sample(name: str | None = None, *, progress: bool | None = None) -> Samples 
 
     Examples
     --------
-    >>> import batteryxr
     >>> batteryxr.sample()["lno-operando"].licence
     'BSD-3-Clause'
-
     >>> cell = batteryxr.sample("lno-operando")  # doctest: +SKIP
-    >>> record = batteryxr.read_cycler(
-    ...     cell / "cycler", timezone="Europe/Paris"
-    ... )  # doctest: +SKIP
-    >>> spectra = batteryxr.read_series(
-    ...     cell / "xas", timezone="Europe/Paris", order="time"
-    ... )  # doctest: +SKIP
     """
     if name is None:
         return catalogue()
@@ -111,6 +103,10 @@ def local(name: str) -> Path | None:
     -------
     pathlib.Path or None
         As `batteryxr.sample` would return it.
+
+    Examples
+    --------
+    >>> folder = batteryxr.samples.local("lno-operando")  # None if it is not here
     """
     folder, lacking = _here(_named(name), usual_places())
     return None if lacking else folder

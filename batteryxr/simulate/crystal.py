@@ -93,6 +93,12 @@ def bragg_states(
     ------
     ArgumentError
         If a number is out of range, or the crystal fills more than half of an axis.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> cell["states"]["intensity"].dims
+    ('state', 'rocking', 'detector_y', 'detector_x')
     """
     points = tuple(int(n) for n in shape)
     if len(points) != 3 or min(points) < 16:

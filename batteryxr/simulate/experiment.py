@@ -92,6 +92,12 @@ def cell_experiment(
     ------
     ArgumentError
         If a number is out of range, or exposures would overlap.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> sorted(cell.children)
+    ['echem', 'scans', 'truth']
     """
     model = KINDS[kind]
     counts = {"n_cycles": n_cycles, "n_scans": n_scans, "chunks": chunks or 1}

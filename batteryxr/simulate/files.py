@@ -57,6 +57,14 @@ def write_cell_experiment(
     ------
     ArgumentError
         If the folder already holds scans, or an argument is unknown.
+
+    Examples
+    --------
+    >>> import os
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> folder = batteryxr.simulate.write_cell_experiment(cell, "run")
+    >>> sorted(os.listdir("run"))
+    ['cell.mpt', 'scans']
     """
     writers = {"mpt": _write_mpt, "bdf": _write_bdf}
     zone = zone_of(timezone)

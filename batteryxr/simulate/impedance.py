@@ -85,9 +85,9 @@ def impedance_loop(
 
     Examples
     --------
-    >>> loop = impedance_loop(n_scans=4, seed=0)
-    >>> loop["impedance"].sizes["spectrum"], loop["truth"].attrs["circuit"]
-    (4, 'L0-R0-p(R1,CPE1)-W1')
+    >>> loop = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> loop["impedance"]["impedance"].dims
+    ('spectrum', 'frequency')
     """
     rng = generator(seed)
     rows, begins, spectra = [], [], []
@@ -256,10 +256,11 @@ def write_impedance_loop(
 
     Examples
     --------
-    ::
-
-        write_impedance_loop(impedance_loop(seed=0), "run")
-        spectra = batteryxr.read_impedance("run", timezone="Europe/Paris")
+    >>> import os
+    >>> loop = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> paths = batteryxr.simulate.write_impedance_loop(loop, "run")
+    >>> sorted(os.listdir("run"))
+    ['loop_01_GCPL.mpt', 'loop_02_PEIS.mpt']
     """
     missing = [name for name in ("echem", "impedance") if name not in data.children]
     if missing:

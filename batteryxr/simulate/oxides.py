@@ -208,6 +208,15 @@ def oxide_series(
     ------
     ArgumentError
         If the oxide is unknown, or a number is out of range.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.oxide_series(
+    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> cell["truth"]["component"].values.tolist()
+    ['α-Fe2O3', 'LiFeO2', 'LiFe2O3', 'bcc-FeO', 'α-Fe']
     """
     if name not in _OXIDES:
         raise ArgumentError("name", name, f"one of {sorted(_OXIDES)}")

@@ -82,6 +82,12 @@ def particles(
     ------
     ArgumentError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.particles(size=24)
+    >>> cell["objects"]["particle"].values.tolist()[:2]
+    ['P1', 'P2']
     """
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 16:

@@ -148,6 +148,14 @@ def ptychography(
     ArgumentError
         If photons or background do not fit an unsigned 16-bit integer, or sizes are
         not positive.
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32, photons=1e6
+    ... )
+    >>> scan["frames"].dims
+    ('energy', 'position', 'detector_y', 'detector_x')
     """
     if energy is None:
         energy = np.r_[

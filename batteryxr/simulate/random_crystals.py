@@ -64,6 +64,12 @@ def random_crystals(
     ------
     ArgumentError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> crystals = batteryxr.simulate.random_crystals(n=2, size=32)
+    >>> crystals["object"].dtype
+    dtype('complex64')
     """
     _check(n, size, fill, phase, photons)
     expected = [_photons(rng, photons) for rng in generators(seed, n)]

@@ -58,10 +58,10 @@ def write_samples(path: str | os.PathLike[str], *, seed: Seed = 0) -> Path:
 
     Examples
     --------
-    ::
-
-        write_samples("paper")
-        patterns = batteryxr.read_series("paper/xrd")
+    >>> import os
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> sorted(os.listdir(folder))[-3:]
+    ['maps', 'raman', 'xrd']
     """
     folder = Path(path)
     if folder.exists() and any(folder.iterdir()):

@@ -165,6 +165,13 @@ def gitt(
     ------
     ArgumentError
         If an option is out of range, or the Li content would fall below zero.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Titration
+    >>> record, truth = batteryxr.simulate.gitt(protocol=Titration(n_pulses=5))
+    >>> truth.sizes["pulse"]
+    5
     """
     tau, geometry, x0 = electrode.tau, electrode.geometry, electrode.x0
     n_pulses, current, pulse = protocol.n_pulses, protocol.current, protocol.pulse

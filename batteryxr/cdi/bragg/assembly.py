@@ -58,6 +58,15 @@ def sum_repeats(
         If a repeat has moved farther than `max_shift`.
     DimensionError
         If there is no ``repeat``.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> repeats = volumes[:2].rename(state="repeat").drop_vars(["voltage", "direction"])
+    >>> total = repeats.cdi.sum_repeats()
+    >>> total.dims
+    ('rocking', 'detector_y', 'detector_x')
     """
     require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
     repeats = frames.transpose("repeat", ...)
@@ -147,6 +156,15 @@ def stack_states(
         If the numbers of volumes and labels differ, or there is no volume.
     DimensionError
         If a volume has other axes or another shape.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> labels = [("charge", 2.5), ("charge", 3.0)]
+    >>> two = batteryxr.cdi.stack_states([volumes[0], volumes[1]], labels=labels)
+    >>> two.dims
+    ('state', 'rocking', 'detector_y', 'detector_x')
     """
     parts = list(states)
     if len(parts) != len(labels) or not parts:

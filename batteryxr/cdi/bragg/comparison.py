@@ -106,8 +106,10 @@ def phase_differences(
 
     Examples
     --------
-    >>> table = whole.cdi.phase_differences(gauge="core", geometry=geometry)
-    >>> table[["mean", "displacement_mean", "displacement_largest", "mean_strain"]]
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> table = states.cdi.phase_differences(gauge="core")
     """
     field = require_states(states, caller="phase_differences")
     dims = space_axes(field, caller="phase_differences")
@@ -360,6 +362,13 @@ def summarise_states(states: xr.Dataset) -> xr.Dataset:
     ------
     VariableError
         If none of these fields is there.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> table = states.cdi.unwrap().cdi.summarise_states()
     """
     names = [n for n in ("phase", "displacement", "strain") if n in states]
     if not names:

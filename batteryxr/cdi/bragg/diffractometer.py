@@ -109,6 +109,26 @@ def geometry(
     pattern in the crystal by -dw n x Q. Steps are central differences of the exact
     Q; voxels D follow from B, the reciprocal steps times the numbers of points:
     B D^T = 2 pi.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> volume = xr.DataArray(
+    ...     np.ones((16, 32, 32)),
+    ...     dims=("rocking", "detector_y", "detector_x"),
+    ...     coords={"rocking": np.linspace(14.3, 14.5, 16)},
+    ... )
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="ID01",
+    ...     rocking="eta",
+    ...     motors={"phi": 0.0, "nu": 0.0, "delta": 28.8},
+    ...     energy=9000.0,
+    ...     distance=1000.0,
+    ...     pixel_size=55.0,
+    ... )
+    >>> float(geometry["d_spacing"].round(2))
+    2.77
     """
     require_dims(volume, VOLUME, caller="geometry")
     arrangement = instrument.find(beamline, argument="beamline")

@@ -92,6 +92,22 @@ def domains(
         If a volume is split over chunks.
     DataError
         If the field is complex, or if it is empty or constant and `edges` is None.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volumes.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> aligned = states.cdi.align_states()
+    >>> differences = aligned.cdi.phase_differences(
+    ...     support=aligned.cdi.common_support()
+    ... )
+    >>> domains = differences.cdi.domains(geometry=geometry)
+    >>> domains["domain"].dims
+    ('state', 'along_rocking', 'along_y', 'along_x')
     """
     body = None
     if isinstance(crystal, xr.Dataset):
@@ -262,6 +278,20 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
         If there is no ``state``.
     VariableError
         If these are no domains.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volumes.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> aligned = states.cdi.align_states()
+    >>> differences = aligned.cdi.phase_differences(
+    ...     support=aligned.cdi.common_support()
+    ... )
+    >>> tracked = differences.cdi.domains(geometry=geometry).cdi.track_domains()
     """
     need = ["domain", "size", "level", "centre", "long_axis"]
     require_variables(states, need, caller="track_domains")

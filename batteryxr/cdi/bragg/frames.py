@@ -81,6 +81,19 @@ def correct(
     -----
     Images with the coordinates ``detector_y`` and ``detector_x`` may be of the whole
     detector: the pixels of the frames are taken from them by label.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> rng = np.random.default_rng(0)
+    >>> counts = rng.poisson(3.0, (9, 32, 32))
+    >>> frames = xr.DataArray(counts, dims=("rocking", "detector_y", "detector_x"))
+    >>> gaps = xr.zeros_like(frames[0], dtype=bool)
+    >>> gaps[:, 16] = True
+    >>> clean = frames.cdi.correct(mask=gaps)
+    >>> clean.dims
+    ('rocking', 'detector_y', 'detector_x')
     """
     require_dims(frames, PIXELS, caller="correct")
     bad = {"mask": _bad(frames, mask, "mask"), "hot": _bad(frames, hot, "hot")}
@@ -153,6 +166,18 @@ def hot_pixels(
         If `threshold` is not positive.
     DimensionError
         If the frames are no rocking curve.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> rng = np.random.default_rng(0)
+    >>> counts = rng.poisson(3.0, (9, 32, 32))
+    >>> frames = xr.DataArray(counts, dims=("rocking", "detector_y", "detector_x"))
+    >>> frames[:, 5, 7] = 900
+    >>> hot = frames.cdi.hot_pixels()
+    >>> int(hot.sum())
+    1
     """
     from scipy import ndimage
 

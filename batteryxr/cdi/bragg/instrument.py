@@ -78,7 +78,13 @@ class Beamline:
 
 @checked
 def beamlines() -> list[str]:
-    """Return the names of the beamlines that come with the library."""
+    """Return the names of the beamlines that come with the library.
+
+    Examples
+    --------
+    >>> batteryxr.cdi.beamlines()
+    ['34-ID-C', 'ID01', 'general', 'theta']
+    """
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
@@ -92,6 +98,12 @@ def beamline(name: str | Path | Beamline) -> Beamline:
         If there is no beamline of this name.
     FileFormatError
         If the file does not describe a beamline.
+
+    Examples
+    --------
+    >>> id01 = batteryxr.cdi.beamline("ID01")
+    >>> [circle.motor for circle in id01.sample]
+    ['eta', 'phi']
     """
     return find(name, argument="name")
 

@@ -90,6 +90,20 @@ def to_laboratory(
         If the crystal itself does not fit into 2e9 points.
     DimensionError
         If the volume is not in the detector's frame.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> crystal = (
+    ...     result["object"].cdi.crop_to_support().cdi.to_laboratory(geometry=geometry)
+    ... )
+    >>> crystal.dims
+    ('z', 'y', 'x')
     """
     require_dims(crystal, OBJECT, caller="to_laboratory")
     geometry = geometry_of(crystal, geometry, caller="to_laboratory")
@@ -221,6 +235,13 @@ def crop_to_support(
         If `margin` is negative, or `threshold` no fraction.
     DataError
         If the object is empty.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> crystal = result.cdi.crop_to_support(margin=2)
     """
     dims = space_axes(crystal, caller="crop_to_support")
     if isinstance(crystal, xr.Dataset) and "support" in crystal:
@@ -286,6 +307,9 @@ def analysis_support(
 
     Examples
     --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
     >>> body = result.cdi.analysis_support()
     >>> fields = result.cdi.unwrap(support=body)
     """

@@ -77,6 +77,15 @@ def unwrap(
     Reliable voxels are unwrapped first: Abdul-Rahman et al., Opt. Lett. 32, 2280
     (2007), as implemented in scikit-image. A dislocation leaves a cut of 2 pi, which
     `strain` ignores. The number of turns between parts that do not touch is arbitrary.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> fields = result.cdi.unwrap()
+    >>> list(fields.data_vars)[:3]
+    ['amplitude', 'phase', 'support']
     """
     attrs = dict(crystal.attrs)
     copies = None
@@ -187,7 +196,15 @@ def displacement(
 
     Examples
     --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
     >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
+    >>> fields["displacement"].attrs["units"]
+    'Angstrom'
     """
     _require(crystal, "phase", "unwrap", caller="displacement")
     known = _sign(crystal, sign)
@@ -353,6 +370,17 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     cut at a dislocation makes a spike. Trying several phase offsets (Hofmann et al.,
     Phys. Rev. Mater. 4, 013801 (2020)) is not needed. The phase must change by less
     than half a turn from voxel to voxel.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
+    >>> strain = fields.cdi.strain(geometry=geometry)["strain"]
     """
     _require(crystal, "displacement", "displacement", caller="strain")
     dims = space_axes(crystal, caller="strain")

@@ -61,6 +61,19 @@ def order_parameter(
     eigenvectors follow from the small matrix between states (Sirovich, Q. Appl. Math.
     45, 561 (1987)). The sign of a pattern is free; it is chosen so that Omega has a sum
     >= 0.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> aligned = states.cdi.align_states()
+    >>> differences = aligned.cdi.phase_differences(
+    ...     support=aligned.cdi.common_support()
+    ... )
+    >>> order = differences.cdi.order_parameter()
+    >>> order["order_parameter"].dims
+    ('state', 'component')
     """
     values = _phase_differences(states, caller="order_parameter")
     dims = space_axes(values, caller="order_parameter")
@@ -150,6 +163,18 @@ def inverse_pca(
     -----
     "Inverse PCA" was published as the difference less psi itself. psi has unit length
     over all voxels and is too small to be seen; these are the two readings that can.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> aligned = states.cdi.align_states()
+    >>> differences = aligned.cdi.phase_differences(
+    ...     support=aligned.cdi.common_support()
+    ... )
+    >>> order = differences.cdi.order_parameter()
+    >>> parts = differences.cdi.inverse_pca(order=order)
     """
     values = _phase_differences(states, caller="inverse_pca")
     require_variables(order, ["pattern", "order_parameter"], caller="inverse_pca")

@@ -56,7 +56,11 @@ def locate_peak(volume: xr.DataArray) -> xr.Dataset:
 
     Examples
     --------
-    >>> frames.cdi.correct(mask=gaps).cdi.locate_peak()["maximum"].values
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> peak = volume.cdi.locate_peak()
+    >>> peak["maximum"].values.tolist()
+    [16, 16, 16]
     """
     require_dims(volume, VOLUME, caller="locate_peak")
     _require_axes(volume, "locate_peak")
@@ -228,7 +232,11 @@ def crop(
 
     Examples
     --------
-    >>> volume = frames.cdi.correct(mask=gaps).cdi.crop(shape=(128, 160, 160))
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> small = volume.cdi.crop(shape=(24, 24, 24))
+    >>> small.shape
+    (24, 24, 24)
     """
     require_dims(volume, VOLUME, caller="crop")
     _require_axes(volume, "crop")

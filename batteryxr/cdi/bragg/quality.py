@@ -63,6 +63,13 @@ def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Da
     ------
     DimensionError
         If an axis is missing, or object and volume do not fit one another.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> misfit = result.cdi.misfit(volume=volume)
     """
     values = variable(crystal, "object", caller="misfit")
     require_sign(crystal, -1, what="crystal")
@@ -122,6 +129,21 @@ def prtf(
     ------
     DimensionError
         If an axis is missing, or objects and volume do not fit one another.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> starts = [
+    ...     volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2, seed=seed)[
+    ...         "object"
+    ...     ]
+    ...     for seed in range(3)
+    ... ]
+    >>> starts = [start.cdi.align(reference=starts[0]) for start in starts]
+    >>> several = xr.concat(starts, dim="start")
+    >>> transfer = several.cdi.prtf(volume=volume)
     """
     require_dims(crystal, [dim, *OBJECT], caller="prtf")
     require_sign(crystal, -1, what="crystal")
@@ -196,6 +218,16 @@ def fsc(
         If `fraction` is no fraction.
     DimensionError
         If the objects do not lie on one grid.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> other = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2, seed=1)
+    >>> shells = result.cdi.fsc(other=other)
+    >>> list(shells.data_vars)
+    ['fsc', 'threshold_1bit', 'threshold_half_bit']
     """
     first, second = (variable(c, "object", caller="fsc") for c in (crystal, other))
     if (sign := known_sign(crystal)) is not None:

@@ -125,17 +125,20 @@ def retrieve(
         If the peak is off the centre, rows or columns of zeros look like gaps of the
         detector, starts lost their support, or oversampling is below 2.
 
-    Examples
-    --------
-    >>> result = volume.cdi.retrieve(n_starts=6, seed=1)
-    >>> result["oversampling"].values
-
     Notes
     -----
     Projections: Marchesini, Rev. Sci. Instrum. 78, 011301 (2007). Free likelihood:
     Favre-Nicolin, Leake & Chushkin, Sci. Rep. 10, 2664 (2020). On one machine a seed
     repeats bit by bit, also after an interruption. On a GPU, and between FFTW, SciPy's
     transform and machines, rounding differs, and iterations amplify the difference.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> result["object"].dims
+    ('along_rocking', 'along_y', 'along_x')
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
 

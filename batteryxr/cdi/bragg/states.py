@@ -69,6 +69,13 @@ def align_states(
         If the objects are not complex.
     DimensionError
         If there is no ``state``.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> aligned = states.cdi.align_states()
     """
     whole = require_states(states, caller="align_states")
     dims = space_axes(whole, caller="align_states")
@@ -141,6 +148,13 @@ def common_support(
         If a fraction is out of range.
     DimensionError
         If there is no ``state``.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> support = states.cdi.align_states().cdi.common_support()
     """
     return _common_support(states, threshold, fraction)
 
@@ -208,6 +222,13 @@ def fill_missing(
     -----
     The filled phase belongs to other voltages: leave it out of statistics with
     ``where(~filled)``.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> filled = states.cdi.align_states().cdi.fill_missing()
     """
     field = require_states(states, caller="fill_missing")
     dims = space_axes(field, caller="fill_missing")

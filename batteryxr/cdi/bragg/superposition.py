@@ -62,6 +62,13 @@ def align(
         If the two belong to transforms of opposite sign.
     DimensionError
         If the two do not lie on one grid.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> shifted = states["object"][1].cdi.align(reference=states["object"][0])
     """
     moving = variable(crystal, "object", caller="align")
     fixed = variable(reference, "object", caller="align")
@@ -152,6 +159,23 @@ def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
     ------
     DimensionError
         If an axis is missing.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> starts = [
+    ...     volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2, seed=seed)[
+    ...         "object"
+    ...     ]
+    ...     for seed in range(3)
+    ... ]
+    >>> starts = [start.cdi.align(reference=starts[0]) for start in starts]
+    >>> several = xr.concat(starts, dim="start")
+    >>> modes = several.cdi.decompose()
+    >>> modes["mode_weight"].dims
+    ('mode',)
     """
     axes = space_axes(crystal, caller="decompose")
     require_dims(crystal, [dim], caller="decompose")

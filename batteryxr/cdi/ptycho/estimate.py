@@ -231,6 +231,16 @@ def ptycho_plan(
     ------
     ArgumentError
         If not even streaming fits into the memory.
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32
+    ... )
+    >>> scan = scan.isel(energy=0)
+    >>> plan = scan.cdi.ptycho_plan(n_modes=2)
+    >>> plan.workers
+    1
     """
     check_engine(engine)
     geometry = geometry_of(scan, caller="ptycho_plan")

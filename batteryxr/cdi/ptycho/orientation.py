@@ -89,8 +89,13 @@ def orientation(
 
     Examples
     --------
-    >>> sign = scan.cdi.orientation().attrs["sign"]
-    >>> scan = read_ptychography("scan.h5", sign=tuple(sign))
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32
+    ... )
+    >>> scan = scan.isel(energy=0)
+    >>> ranked = scan.cdi.orientation(iterations=8)
+    >>> list(ranked.attrs["sign"])
+    ['y', 'x']
     """
     few = trial_of(examined(experiment_of(scan, caller="orientation")))
     found = np.full(len(WAYS), np.inf)

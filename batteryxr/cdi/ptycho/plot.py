@@ -27,6 +27,15 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32
+    ... )
+    >>> scan = scan.isel(energy=0)
+    >>> result = scan.cdi.ptycho(iterations=10)
+    >>> plot = result.cdi.plot.ptycho()
     """
     hv = load_hvplot()
     field = result["transmission"].values

@@ -166,8 +166,13 @@ def ptycho_probe(
 
     Examples
     --------
-    >>> scan = scan.cdi.ptycho_probe(optics=Mirrors(focus=200.0), defocus=300.0)
-    >>> scan = scan.cdi.ptycho_probe()  # from the frames alone
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32
+    ... )
+    >>> scan = scan.isel(energy=0)
+    >>> scan = scan.cdi.ptycho_probe()
+    >>> scan["probe"].dims
+    ('probe_mode', 'probe_y', 'probe_x')
     """
     if optics is None:
         return _from_frames(scan, defocus, n_modes)

@@ -52,6 +52,16 @@ def frc(
         If the images are not (y, x), or not on one grid.
     DataError
         If they hold NaN.
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32
+    ... )
+    >>> scan = scan.isel(energy=0)
+    >>> first = scan.cdi.ptycho(iterations=10)["transmission"]
+    >>> second = scan.cdi.ptycho(iterations=10, seed=1)["transmission"]
+    >>> rings = first.cdi.frc(other=second)
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 
@@ -121,6 +131,15 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
     ------
     VariableError, DimensionError
         If `result` or `scan` is something else.
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32
+    ... )
+    >>> scan = scan.isel(energy=0)
+    >>> result = scan.cdi.ptycho(iterations=10)
+    >>> fit = result.cdi.ptycho_fit(scan=scan)
     """
     from batteryxr.cdi.ptycho.kernels import metrics
 

@@ -94,6 +94,24 @@ def ptycho_scan(
         If shapes do not fit together.
     DataError
         If energies or distances are not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> frames = xr.DataArray(
+    ...     np.random.default_rng(0).poisson(3.0, (25, 32, 32)),
+    ...     dims=("position", "detector_y", "detector_x"),
+    ... )
+    >>> y, x = np.mgrid[-2:3, -2:3] * 90.0
+    >>> scan = batteryxr.cdi.ptycho_scan(
+    ...     frames,
+    ...     position_y=y.ravel(),  # nm
+    ...     position_x=x.ravel(),
+    ...     energy=8000.0,  # eV
+    ...     distance=2000.0,  # mm
+    ...     pixel_pitch=75.0,  # um
+    ... )
     """
     named = _in_order(frames, ("energy", *FRAME))
     data = named.data if isinstance(named, xr.DataArray) else named

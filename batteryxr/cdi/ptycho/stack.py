@@ -180,13 +180,12 @@ def ptycho_energies(
 
     Examples
     --------
-    >>> stack = scans.cdi.ptycho_energies(
-    ...     store="stack.zarr",
-    ...     engine=LSQML(poisson=True),
-    ...     iterations=30,
-    ...     schedule=Schedule(lead=200),
-    ...     kramers_kronig=KramersKronig("VO2", start=15, every=5),
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5440.0, 5470.0], positions=5, size=32
     ... )
+    >>> stack = scan.cdi.ptycho_energies(store="stack.zarr", iterations=10)
+    >>> stack["transmission"].dims
+    ('energy', 'y', 'x')
     """
     settings = Settings(
         engine=engine,

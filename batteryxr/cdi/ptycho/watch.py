@@ -45,6 +45,15 @@ def ptycho_progress(path: StoreLike, *, energy: Whole | None = None) -> xr.Datas
         If the store holds no reconstruction.
     ArgumentError
         If there is no state of that energy yet.
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5440.0, 5470.0], positions=5, size=32
+    ... )
+    >>> stack = scan.cdi.ptycho_energies(store="stack.zarr", iterations=10)
+    >>> batteryxr.cdi.ptycho_progress("stack.zarr")["iteration"].values.tolist()
+    [10, 10]
     """
     ledger = ledger_of(path)
     mark = ledger.mark()

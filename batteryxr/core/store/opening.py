@@ -69,6 +69,15 @@ def open_store(
     StoreError
         If there is no such store or group, if nested groups do not fit on common
         coordinates, or if something is damaged.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> path = batteryxr.save(record, "cell.zarr")
+    >>> lazy = batteryxr.open_store("cell.zarr")
+    >>> lazy["voltage"].chunks is not None
+    True
     """
     location = location_of(path)
     with telling(location, reading=True):

@@ -51,6 +51,17 @@ def save(
     StoreError
         If the group holds data and `overwrite` is False, if something lies there that
         is not a zarr store, if another process is writing, or if writing fails.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> path = batteryxr.save(cell, "cell.zarr")
+    >>> path = batteryxr.save(
+    ...     record.echem.half_cycles(), "cell.zarr", group="half_cycles"
+    ... )
+    >>> sorted(batteryxr.open_store("cell.zarr").children)
+    ['echem', 'half_cycles', 'scans', 'truth']
     """
     location = location_of(path)
     with changing(location) as change:

@@ -74,7 +74,14 @@ _CHECKS = {
 
 @checked
 def comparison_template() -> str:
-    """Return an empty table for `compare`: a CSV header that explains its columns."""
+    """Return an empty table for `compare`: a CSV header that explains its columns.
+
+    Examples
+    --------
+    >>> header = batteryxr.echem.comparison_template().splitlines()[-1]
+    >>> header.split(",")[:4]
+    ['material', 'formula', 'class', 'capacity']
+    """
     lines = [
         f"# {name}: {column.about}"
         + (f" ({column.units})" if column.units else "")
@@ -129,6 +136,21 @@ def compare(
     -----
     DataQualityWarning
         If materials fail a check; the message names them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame(
+    ...     {
+    ...         "material": ["LCO", "LFP"],
+    ...         "formula": ["LiCoO2", "LiFePO4"],
+    ...         "capacity": [140.0, 160.0],  # mA h/g
+    ...         "voltage": [3.9, 3.4],  # V
+    ...     }
+    ... )
+    >>> compared = batteryxr.echem.compare(table)
+    >>> compared["utilisation"].round(2).values.tolist()
+    [0.51, 0.94]
     """
     columns = _columns(data)
     q, energy = columns["capacity"], columns["energy"]

@@ -105,6 +105,14 @@ def cycles(
     DataQualityWarning
         If the record begins with the other half cycle, or if half cycles are flagged
         as short (see `half_cycles`).
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> cycles = record.echem.cycles(electrode="cathode", first="charge", mass=7.0)
+    >>> cycles["coulombic_efficiency"].round(3).values.tolist()
+    [0.899, 0.988]
     """
     counting = counting or Counting()
     rows = columns(record, caller="cycles", number=counting.number)

@@ -100,6 +100,14 @@ def dqdv(
     -----
     Counting by voltage is the idea of Feng et al., eTransportation 3, 100051 (2020).
     Weighting by charge removes its need of constant current and sampling.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> curves = record.echem.dqdv(mass=7.0)
+    >>> curves["dqdv"].dims
+    ('half_cycle', 'voltage')
     """
     smooth = Smoothing(smoothing, bin, method, order)
     charge = _charge(mass)
@@ -167,6 +175,14 @@ def dvdq(
         If the record has a flag that makes its charge wrong.
     DimensionError, VariableError, UnitsError
         If the record lacks something.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> curves = record.echem.dvdq(mass=7.0)
+    >>> curves["dvdq"].dims
+    ('half_cycle', 'capacity')
     """
     slip = {"per cent": 0.01}
     bounds.within_span(smoothing, 1.0, argument="smoothing", units="1", slips=slip)

@@ -114,16 +114,20 @@ def half_cycles(
     ArgumentError
         If an option is out of range.
 
-    Examples
-    --------
-    >>> record.echem.half_cycles(counting=Counting(min_charge=0.01, by="step"))
-
     Warns
     -----
     DataQualityWarning
         If time runs backward: the capacity of that half cycle is NaN. If the reader
         flagged the record as implausible: the capacity of all is NaN. If half cycles
         are flagged as short.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> halves = record.echem.half_cycles()
+    >>> halves["direction"].values.tolist()
+    ['charge', 'discharge', 'charge', 'discharge']
     """
     counting = counting or Counting()
     rows = columns(record, caller="half_cycles", number=counting.number)

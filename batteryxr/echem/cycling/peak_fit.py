@@ -95,6 +95,14 @@ def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.D
     -----
     DataQualityWarning
         If a curve could not be fitted, or is flagged.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> peaks = record.echem.dqdv(mass=7.0).echem.fit_peaks()
+    >>> peaks["position"].dims
+    ('half_cycle', 'peak')
     """
     require_variables(result, ("dqdv", "total_capacity"), caller="fit_peaks")
     require_dims(result, ("half_cycle", "voltage"), caller="fit_peaks")

@@ -56,6 +56,14 @@ def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Datas
         If `prominence` is not positive.
     DimensionError, VariableError
         If the input is no result of `dqdv`.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> peaks = record.echem.dqdv(mass=7.0).echem.peaks()
+    >>> peaks["position"].dims
+    ('half_cycle', 'peak')
     """
     curves = list(each(result, "peaks"))
     if prominence is not None:

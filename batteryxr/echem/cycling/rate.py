@@ -58,6 +58,14 @@ def rate(
     -----
     DataQualityWarning
         If no cycle is complete.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> cycles = record.echem.cycles(electrode="cathode", first="charge", mass=7.0)
+    >>> cycles.echem.rate()["capacity"].dims
+    ('rate',)
     """
     needed = [f"{direction}_{name}" for name in _TAKEN]
     require_variables(result, [*needed, "complete"], caller="rate")

@@ -74,6 +74,14 @@ def steps(
     -----
     DataQualityWarning
         If time runs backward or is missing, so that the charge of a step is wrong.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> steps = record.echem.steps()
+    >>> sorted(set(steps["kind"].values.tolist()))
+    ['constant_current', 'open_circuit', 'rest']
     """
     rows = columns(record, caller="steps", clock=False)
     counting = replace(counting or Counting(), by="current")

@@ -74,6 +74,15 @@ def turning_point(
         If `window` is not two rising voltages, or a half cycle is missing.
     DimensionError, VariableError
         If the input is no result of `dqdv`.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> curves = record.echem.dqdv(mass=7.0)
+    >>> turning = curves.echem.turning_point(window=(3.6, 3.9))
+    >>> turning["voltage"].round(2).values.tolist()
+    [3.94, 3.85, 3.94, 3.85]
     """
     if half_cycles is not None:
         there = result["half_cycle"].values

@@ -102,11 +102,29 @@ def degradation_modes(
 
     Examples
     --------
-    ::
-
-        curves = xr.concat([slow.sel(cycle=1), slow.sel(cycle=200)], dim="cycle")
-        losses = curves.echem.degradation_modes(standards={"cathode": a, "anode": b})
-        losses[["lli", "lam_cathode", "lam_anode"]]
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> x = np.linspace(0.0, 1.0, 201)
+    >>> voltages = {
+    ...     "cathode": 4.2 - 0.8 * x - 0.2 * np.tanh(9 * x - 5),
+    ...     "anode": 0.1 + 0.5 * np.exp(-12 * x) - 0.05 * x,
+    ... }
+    >>> halves = {
+    ...     name: xr.DataArray(v, {"li_content": x}, attrs={"units": "V"})
+    ...     for name, v in voltages.items()
+    ... }
+    >>> def charge(cathode, lithium):
+    ...     q = np.linspace(0.0, 0.9 * lithium, 300)
+    ...     voltage = np.interp((lithium - q) / cathode, x, voltages["cathode"])
+    ...     voltage = voltage - np.interp(q / 2.2 + 0.02, x, voltages["anode"])
+    ...     capacity = ("capacity", q, {"units": "mA h"})
+    ...     return xr.DataArray(voltage, {"capacity": capacity}, attrs={"units": "V"})
+    >>> curves = xr.concat(
+    ...     [charge(2.0, 1.9), charge(1.9, 1.7)], dim="cycle", join="outer"
+    ... )
+    >>> losses = curves.echem.degradation_modes(standards=halves)
+    >>> losses["lam_cathode"].round(2).values.tolist()
+    [0.0, 0.05]
     """
     require_dims(data, ("capacity",), caller="degradation_modes")
     cathode, anode = (_half_cell(standards, name) for name in _ELECTRODES)

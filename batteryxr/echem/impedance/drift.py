@@ -63,9 +63,11 @@ def correct_drift(
 
     Examples
     --------
-    Correct the spectra from `read_impedance` before a fit::
-
-        spectra.echem.correct_drift().echem.fit_circuit("R0-p(R1,CPE1)-W1")
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> corrected = (
+    ...     spectra.echem.correct_drift()
+    ... )  # the ends of a series have no neighbour
     """
     require_variables(spectra, ("impedance", "point_time"), caller="correct_drift")
     require_dims(spectra, ("spectrum", "frequency"), caller="correct_drift")

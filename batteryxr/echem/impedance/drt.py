@@ -86,10 +86,11 @@ def drt(
 
     Examples
     --------
-    A map along the Li content of joined spectra::
-
-        found = spectra.echem.drt(method="l_curve")
-        found.echem.plot.drt(axis="li_content")
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> distribution = spectra.echem.drt()
+    >>> distribution["gamma"].dims
+    ('spectrum', 'tau')
     """
     array = reading.as_impedance(spectra, caller="drt")
     omega = reading.omega_of(array)
@@ -187,10 +188,11 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
 
     Examples
     --------
-    Resistances of the processes in a cell, along its Li content::
-
-        peaks = spectra.echem.drt().echem.drt_peaks()
-        peaks["area"].hvplot.line(x="li_content", by="peak")
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> peaks = spectra.echem.drt().echem.drt_peaks()
+    >>> list(peaks.dims)
+    ['spectrum', 'peak']
     """
     require_variables(result, ("gamma", "tau"), caller="drt_peaks")
     require_dims(result, ("spectrum", "tau"), caller="drt_peaks")

@@ -112,16 +112,11 @@ def fit_circuit(
 
     Examples
     --------
-    >>> omega = 2 * np.pi * np.logspace(-2, 5, 50)
-    >>> spectra = xr.DataArray(
-    ...     [3.0 + 8.0 / (1 + 8e-3j * omega)],
-    ...     dims=("spectrum", "frequency"),
-    ...     coords={"frequency": ("frequency", omega / 2 / np.pi, {"units": "Hz"})},
-    ...     attrs={"units": "ohm"},
-    ... )
-    >>> found = fit_circuit(spectra, "R0-p(R1,C1)")
-    >>> [round(float(found[name][0]), 6) for name in ("R0", "R1", "C1")]
-    [3.0, 8.0, 0.001]
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> fit = spectra.echem.fit_circuit("L0-R0-p(R1,CPE1)-W")
+    >>> list(fit.data_vars)[:4]
+    ['L0', 'L0_error', 'R0', 'R0_error']
     """
     from batteryxr.echem.impedance.kernels import fitting
 

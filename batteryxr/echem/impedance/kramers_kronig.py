@@ -77,10 +77,11 @@ def kramers_kronig(
 
     Examples
     --------
-    Keep the reliable spectra::
-
-        test = spectra.echem.kramers_kronig(threshold=0.01)
-        sound = spectra.isel(spectrum=test["kk_flag"].values == 0)
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> test = spectra.echem.kramers_kronig()
+    >>> list(test.data_vars)[:4]
+    ['residual', 'impedance', 'fitted', 'n_components']
     """
     from batteryxr.echem.impedance.kernels import linear
 

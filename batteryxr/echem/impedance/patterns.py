@@ -33,11 +33,10 @@ def as_patterns(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray:
 
     Examples
     --------
-    ::
-
-        patterns = spectra.echem.as_patterns()
-        along = batteryxr.nmf.Constraints(signal="channel")
-        parts = patterns.nmf.fit(n_components=3, constraints=along)
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> spectra.echem.as_patterns().dims
+    ('spectrum', 'channel')
     """
     array = as_impedance(spectra, caller="as_patterns")
     n = array.sizes["frequency"]

@@ -150,8 +150,8 @@ def formula(formula: str | Composition) -> Composition:
 
     Examples
     --------
-    >>> formula("Li1.2Ti0.2Mn0.6O1.8F0.2").molar_mass  # doctest: +ELLIPSIS
-    83.462...
+    >>> batteryxr.echem.formula("Li1.2Mn0.4Ti0.4O2").elements
+    ('Li', 'Mn', 'Ti', 'O')
     """
     return parse(formula)
 
@@ -300,6 +300,12 @@ def add_lithia(
     -----
     Wang et al., Adv. Mater. (2023): 10 mol % Li2O turns Li1.2Ti0.2Mn0.6O1.8F0.2 into
     Li1.33Ti0.19Mn0.57O1.81F0.19.
+
+    Examples
+    --------
+    >>> mixed = batteryxr.echem.add_lithia("LiNiO2", 10.0)
+    >>> [round(amount, 3) for amount in mixed.amounts]
+    [1.143, 0.952, 2.0]
     """
     bounds.check("mol per cent", mol_percent or None, argument="mol_percent")
     mixed = parse(formula) + parse(lithia, "lithia") * (mol_percent / 100)
@@ -334,6 +340,11 @@ def oxidation_state(
     ------
     ArgumentError
         If the formula lacks `element`, or the state of another element is unknown.
+
+    Examples
+    --------
+    >>> batteryxr.echem.oxidation_state("LiMn2O4", "Mn")
+    3.5
     """
     composition = parse(formula)
     if composition[element] == 0:

@@ -56,6 +56,11 @@ def theoretical_capacity(
     ArgumentError
         If the formula lacks the ion or a named element, or both `electrons` and
         `redox` are given.
+
+    Examples
+    --------
+    >>> round(batteryxr.echem.theoretical_capacity("LiFePO4"), 1)
+    169.9
     """
     composition = parse(formula)
     n = electrons_of(composition, ion, electrons, redox)
@@ -215,6 +220,14 @@ def li_content(
     -----
     x = x0 -/+ 3.6 Q M / F. Hua et al., Cell Rep. Phys. Sci. 2, 100543 (2021) count
     per metal centre, to compare oxides.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> content = record.echem.li_content(formula="LiNiO2", mass=7.0)
+    >>> float(content.min().round(2))
+    0.04
     """
     charge = specific(data, mass, variable, NET, caller="li_content")
     return bounds.told(lithiation_of(formula).content(charge))
@@ -260,6 +273,17 @@ def utilisation(
         If the mass is missing, or the formula lacks the ion.
     VariableError, UnitsError
         If a Dataset lacks the capacity, or its units are not those of charge.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> cycles = record.echem.cycles(electrode="cathode", first="charge", mass=7.0)
+    >>> used = cycles.echem.utilisation(
+    ...     formula="LiNiO2", variable="charge_specific_capacity"
+    ... )
+    >>> used.round(2).values.tolist()
+    [0.96, 0.86]
     """
     composition = parse(formula)
     theory = theoretical_capacity(composition, ion=ion)
@@ -308,6 +332,17 @@ def extra_capacity(
         If the mass is missing, or the theory is not defined for the formula.
     VariableError, UnitsError
         If a Dataset lacks the capacity, or its units are not those of charge.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> scans = record.echem.join(
+    ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
+    ... )
+    >>> extra = scans.echem.extra_capacity(formula="LiNiO2", electrons={"Ni": 1})
+    >>> list(extra.data_vars)
+    ['extra_capacity', 'extra_li']
     """
     composition = parse(formula)
     theory = theoretical_capacity(

@@ -103,6 +103,12 @@ def percolation(
     Lee et al., Science 343, 519 (2014): 0-TM percolation of a random rock salt begins
     at 1.09 Li per two cations. Finite lattices blur it; the error of ``onset`` is
     statistical.
+
+    Examples
+    --------
+    >>> found = batteryxr.echem.percolation("Li1.2Mn0.8O2", size=6, repeats=3)
+    >>> list(found.data_vars)[:3]
+    ['li_li_pairs', 'li_li_pairs_error', 'zero_tm_paths']
     """
     from batteryxr.echem.kernels import lattice
 

@@ -138,9 +138,25 @@ def attach(
 
     Examples
     --------
-    >>> xrd = record.echem.attach(xrd, formula="LiNiO2", mass=7.0)
-    >>> xrd = record.echem.attach(xrd, voltage=[3.6, 4.3], direction="charge")
-    >>> xrd = record.echem.attach(xrd, table="states.csv")
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> patterns = xr.DataArray(
+    ...     np.zeros((3, 50)),
+    ...     dims=("state", "two_theta"),
+    ...     name="counts",
+    ...     coords={"state": ["pristine", "ch_3.9V", "dis_3.6V"]},
+    ... )
+    >>> states = record.echem.attach(
+    ...     patterns,
+    ...     voltage=[3.0, 3.9, 3.6],
+    ...     direction=["pristine", "charge", "discharge"],
+    ...     formula="LiNiO2",
+    ...     mass=7.0,
+    ... )
+    >>> states["li_content"].round(2).values.tolist()
+    [1.0, 0.58, 0.82]
     """
     dim = _series(scans)
     volts, branches, cycles = _told(scans, dim, voltage, direction, table, pattern)

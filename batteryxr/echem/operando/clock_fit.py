@@ -88,6 +88,17 @@ def fit_clock(
     -----
     The errors are the scatter of eight fits to interleaved samples. They hold for
     noise that is independent from sample to sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> channel = record["voltage"].swap_dims(record="time")[::5]
+    >>> channel["time"] = channel["time"] + np.timedelta64(25, "s")  # 25 s ahead
+    >>> clock = record.echem.fit_clock(channel)
+    >>> round(clock.offset_s)
+    -25
     """
     clock = clock or Clock()
     stamps, voltage = _channel(channel)

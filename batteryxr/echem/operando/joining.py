@@ -169,6 +169,14 @@ def join(
     --------
     fit_clock : find the clock from a voltage that the beamline recorded.
     states : choose scans by voltage and direction.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record, scans = cell["echem"].to_dataset(), cell["scans"].to_dataset()
+    >>> scans = record.echem.join(scans, formula="LiNiO2", mass=7.0)
+    >>> scans["li_content"].dims
+    ('scan',)
     """
     clock = clock or Clock()
     if "spectrum" in scans.dims and "scan" not in scans.dims:

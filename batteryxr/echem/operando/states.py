@@ -96,6 +96,18 @@ def states(
     branch before it: after a hold at 4 V on charge, open circuit is on the charge
     branch. Serban et al., Commun. Chem. (2024), use six states: charge 2.5, 3, 3.5,
     4 V and discharge 3.5, 3 V.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> scans = record.echem.join(
+    ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
+    ... )
+    >>> chosen = [("charge", 3.7), ("charge", 4.1), ("discharge", 3.6)]
+    >>> states = scans.echem.states(chosen, tolerance=0.1)
+    >>> states["direction"].values.tolist()
+    ['charge', 'charge', 'discharge']
     """
     require_dims(data, ["scan"], caller="states")
     wanted = _choices(choose, by)

@@ -33,6 +33,19 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
         Above, the capacity of complete cycles: thin lines for cells, thick ones for
         the mean of each group with a band of one standard deviation, and a diamond
         where a life ends. Below, the mean Coulombic efficiency of each group.
+
+    Examples
+    --------
+    >>> from batteryxr.operando import cells
+    >>> records = {
+    ...     name: batteryxr.simulate.cell_experiment(seed=seed)["echem"].to_dataset()
+    ...     for seed, name in enumerate(["A1", "A2"])
+    ... }
+    >>> table = [
+    ...     {"cell": k, "path": record, "mass": 7.0} for k, record in records.items()
+    ... ]
+    >>> study = cells(table, electrode="cathode", first="charge")
+    >>> plot = study.echem.plot.cells()
     """
     hv = load_hvplot()
     require_dims(result, ("cell", "cycle", "group"), caller="plot_cells")

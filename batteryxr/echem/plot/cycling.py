@@ -84,6 +84,12 @@ def plot_voltage_profile(
     ------
     ArgumentError
         If an option is out of range or a half cycle is missing.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> plot = record.echem.plot.voltage_profile(mass=7.0)
     """
     hv = load_hvplot()
     from batteryxr.echem.kernels import parts
@@ -161,6 +167,13 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     -------
     holoviews.Layout
         Capacities above, Coulombic efficiency below, on one cycle axis.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> cycles = record.echem.cycles(electrode="cathode", first="charge", mass=7.0)
+    >>> plot = cycles.echem.plot.cycles()
     """
     hv = load_hvplot()
     require_dims(result, ("cycle",), caller="plot_cycles")
@@ -212,6 +225,12 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> plot = record.echem.dqdv(mass=7.0).echem.plot.dqdv(errors=True)
     """
     hv = load_hvplot()
     require_dims(result, ("half_cycle", "voltage"), caller="plot_dqdv")
@@ -252,6 +271,13 @@ def plot_rate(
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> cycles = record.echem.cycles(electrode="cathode", first="charge", mass=7.0)
+    >>> plot = cycles.echem.rate().echem.plot.rate()
     """
     hv = load_hvplot()
     require_dims(result, ("rate",), caller="plot_rate")

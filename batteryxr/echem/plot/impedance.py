@@ -47,6 +47,12 @@ def plot_nyquist(
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> plot = spectra.echem.plot.nyquist()
     """
     hv = plotting.load_hvplot()
     x, y = _ohm("real", "Re Z"), _ohm("minus_imaginary", "-Im Z")
@@ -79,6 +85,12 @@ def plot_bode(
     -------
     holoviews.Layout
         Modulus above, phase below.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> plot = spectra.echem.plot.bode()
     """
     hv = plotting.load_hvplot()
     x = named("frequency")
@@ -122,6 +134,12 @@ def plot_residuals(result: xr.Dataset, *, axis: str | None = None) -> holoviews.
     -------
     holoviews.Layout
         Real part above, imaginary part below, in per cent of the modulus.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> plot = spectra.echem.kramers_kronig().echem.plot.residuals()
     """
     hv = plotting.load_hvplot()
     require_variables(result, ("impedance", "fitted"), caller="plot_residuals")
@@ -166,6 +184,12 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
     ------
     ArgumentError
         If `axis` turns back, so that charge and discharge would overlap.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> spectra = cell["impedance"].to_dataset()
+    >>> plot = spectra.echem.drt().echem.plot.drt()
     """
     hv = plotting.load_hvplot()
     require_variables(result, ("gamma", "tau"), caller="plot_drt")

@@ -53,6 +53,12 @@ def plot_percolation(result: xr.Dataset) -> holoviews.Overlay:
     ------
     DimensionError
         If the result is no sweep.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = batteryxr.echem.percolation(np.linspace(0.9, 1.4, 6), size=6, repeats=3)
+    >>> plot = batteryxr.echem.plot_percolation(found)
     """
     hv = load_hvplot()
     require_variables(
@@ -107,6 +113,20 @@ def plot_comparison(result: xr.Dataset) -> holoviews.Layout:
     holoviews.Layout
         Two panels, one colour for each class. Materials that fail a check are
         hollow. The pointer shows their names.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame(
+    ...     {
+    ...         "material": ["LCO", "LFP"],
+    ...         "formula": ["LiCoO2", "LiFePO4"],
+    ...         "capacity": [140.0, 160.0],  # mA h/g
+    ...         "voltage": [3.9, 3.4],  # V
+    ...     }
+    ... )
+    >>> compared = batteryxr.echem.compare(table)
+    >>> plot = batteryxr.echem.plot_comparison(compared)
     """
     hv = load_hvplot()
     require_variables(
@@ -182,6 +202,12 @@ def plot_lithiation(
     ------
     ArgumentError, VariableError, UnitsError
         As in `batteryxr.echem.li_content`.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> plot = record.echem.plot.lithiation(formula="LiNiO2", mass=7.0)
     """
     hv = load_hvplot()
     require_variables(record, ["voltage"], caller="plot_lithiation")

@@ -52,6 +52,15 @@ def plot_operando(
     ------
     DimensionError, VariableError
         If the scans are not joined, or the record has no time.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> scans = record.echem.join(
+    ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
+    ... )
+    >>> plot = record.echem.plot.operando(scans)
     """
     hv = plotting.load_hvplot()
     _require_labels(scans, ["voltage", "voltage_min", "voltage_max", "branch"])
@@ -126,6 +135,15 @@ def plot_with_voltage(
         If the quantity has too many dimensions, or the axis is missing.
     DimensionError, VariableError
         If the scans are not joined.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> scans = record.echem.join(
+    ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
+    ... )
+    >>> plot = scans.echem.plot.with_voltage("li_content", record=record)
     """
     hv = plotting.load_hvplot()
     if "spectrum" in data.dims and "scan" not in data.dims:

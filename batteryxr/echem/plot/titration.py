@@ -39,6 +39,12 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Overl
     holoviews.Overlay
         For each direction the equilibrium with error bars, and the overpotential as
         an area, with the IR drop darker than the part from diffusion.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Titration
+    >>> record, truth = batteryxr.simulate.gitt(protocol=Titration(n_pulses=5))
+    >>> plot = record.echem.gitt().echem.plot.gitt()
     """
     hv = plotting.load_hvplot()
     require_dims(result, ["pulse"], caller="plot_gitt")
@@ -83,6 +89,12 @@ def plot_time_constants(
     -------
     holoviews.Overlay
         One series for each direction.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Titration
+    >>> record, truth = batteryxr.simulate.gitt(protocol=Titration(n_pulses=5))
+    >>> plot = record.echem.gitt().echem.plot.time_constants()
     """
     hv = plotting.load_hvplot()
     require_dims(result, ["pulse"], caller="plot_time_constants")
@@ -122,6 +134,13 @@ def plot_pulse(result: xr.Dataset) -> holoviews.Layout:
     -------
     holoviews.Layout
         Voltage above, residuals below, against time in the pulse.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Titration
+    >>> record, truth = batteryxr.simulate.gitt(protocol=Titration(n_pulses=5))
+    >>> result = record.echem.gitt()
+    >>> plot = record.echem.pulse_fit(result=result, pulse=2).echem.plot.pulse()
     """
     hv = plotting.load_hvplot()
     wanted = ["voltage", "current", "fitted_voltage", "voltage_residual", "step_time"]
@@ -159,6 +178,18 @@ def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     -------
     holoviews.Overlay
         The two curves; the title gives the area and its error.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Electrode, Titration
+    >>> charged, _ = batteryxr.simulate.gitt(protocol=Titration(n_pulses=8))
+    >>> discharged, _ = batteryxr.simulate.gitt(
+    ...     protocol=Titration(n_pulses=8, current=-0.05), electrode=Electrode(x0=0.83)
+    ... )
+    >>> charge, discharge = charged.echem.gitt(), discharged.echem.gitt()
+    >>> discharge["capacity"] = discharge["capacity"] + charge["capacity"][-1]
+    >>> gap = charge.echem.equilibrium_hysteresis(discharge, axis="capacity")
+    >>> plot = gap.echem.plot.hysteresis()
     """
     hv = plotting.load_hvplot()
     wanted = ["charge_voltage", "discharge_voltage", "hysteresis"]

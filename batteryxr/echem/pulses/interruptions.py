@@ -77,10 +77,24 @@ def interruptions(
 
     Examples
     --------
-    ::
-
-        found = record.echem.interruptions(window=(1, 5), formula="LiNiO2", mass=7.0)
-        found["k"].hvplot.scatter(x="li_content")
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> time = np.arange(0.0, 120.0, 0.5)
+    >>> off = np.where(
+    ...     (time > 60) & (time < 70), time - 60, np.nan
+    ... )  # 10 s without current
+    >>> voltage = np.where(np.isnan(off), 3.7, 3.68 - 0.002 * np.sqrt(off))
+    >>> current = np.where(np.isnan(off), 2.0, 0.0)
+    >>> record = xr.Dataset(
+    ...     {
+    ...         "voltage": ("record", voltage, {"units": "V"}),
+    ...         "current": ("record", current, {"units": "mA"}),
+    ...     },
+    ...     {"test_time": ("record", time, {"units": "s"})},
+    ... )
+    >>> found = record.echem.interruptions(window=(1, 8))
+    >>> float(found["resistance"].round(1)[0])
+    10.0
     """
     if not 0 <= window[0] < window[1]:
         raise ArgumentError("window", window, "times >= 0 in s, the first one smaller")

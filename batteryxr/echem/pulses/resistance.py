@@ -98,10 +98,11 @@ def resistance(
 
     Examples
     --------
-    Resistances after 1 s at each end of a rest, along the Li content::
-
-        found = record.echem.resistance(at=(0, 1, 10), formula="LiNiO2", mass=7.0)
-        found.sel(delay=1).where(found["direction"] != "rest", drop=True)
+    >>> cell = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> record = cell["echem"].to_dataset()
+    >>> found = record.echem.resistance(at=(0, 60))
+    >>> found["resistance"].dims
+    ('switch', 'delay')
     """
     times = check_delays(at)
     rows = switching.record_columns(record, caller="resistance")

@@ -73,10 +73,11 @@ def pulses(
 
     Examples
     --------
-    Resistance after 10 s of the discharge pulses of an HPPC test::
-
-        table = record.echem.pulses(at=(0, 10))
-        table.where(table["direction"] == "discharge", drop=True).sel(delay=10)
+    >>> from batteryxr.simulate import Titration
+    >>> record, truth = batteryxr.simulate.gitt(protocol=Titration(n_pulses=5))
+    >>> table = record.echem.pulses(at=(0, 60), window=4000.0)
+    >>> table["resistance"].dims
+    ('pulse', 'delay')
     """
     times = check_delays(at)
     rows = switching.record_columns(record, caller="pulses")

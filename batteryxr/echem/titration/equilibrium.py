@@ -57,6 +57,17 @@ def equilibrium_hysteresis(
         If the curves do not overlap on the axis, or have too few pulses.
     DimensionError
         If an argument is not a result of `gitt`.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Electrode, Titration
+    >>> charged, _ = batteryxr.simulate.gitt(protocol=Titration(n_pulses=8))
+    >>> discharged, _ = batteryxr.simulate.gitt(
+    ...     protocol=Titration(n_pulses=8, current=-0.05), electrode=Electrode(x0=0.83)
+    ... )
+    >>> charge, discharge = charged.echem.gitt(), discharged.echem.gitt()
+    >>> discharge["capacity"] = discharge["capacity"] + charge["capacity"][-1]
+    >>> gap = charge.echem.equilibrium_hysteresis(discharge, axis="capacity")
     """
     sides = {"charge": result, "discharge": other}
     name = _common_axis(sides, axis)

@@ -140,6 +140,14 @@ def gitt(
     `file` changes. A cycler writes a row when it switches the current off. If that
     row is missing, the finite-length fit finds the end, which also sets `duration`
     and `charge`.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Titration
+    >>> record, truth = batteryxr.simulate.gitt(protocol=Titration(n_pulses=5))
+    >>> result = record.echem.gitt(mass=7.0, formula="LiNiO2")
+    >>> result["inverse_tau"].dims
+    ('pulse',)
     """
     tmin, tmax = window
     if tmax is not None and not tmax > tmin:

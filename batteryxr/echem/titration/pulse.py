@@ -47,6 +47,13 @@ def pulse_fit(
         If there is no such pulse.
     DataError
         If the result is of another method or record, or the pulse has too few rows.
+
+    Examples
+    --------
+    >>> from batteryxr.simulate import Titration
+    >>> record, truth = batteryxr.simulate.gitt(protocol=Titration(n_pulses=5))
+    >>> result = record.echem.gitt()
+    >>> curve = record.echem.pulse_fit(result=result, pulse=2)
     """
     method = FiniteLength.from_attrs(result.attrs)
     if pulse not in result["pulse"].values:

@@ -80,6 +80,13 @@ def write_bdf(
     -----
     DataQualityWarning
         If variables are left out, or several source files become one run.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> record = cell["echem"].to_dataset()
+    >>> batteryxr.write_bdf(record, "cell.csv").name
+    'cell.csv'
     """
     path = Path(path)
     if labels not in ("preferred", "machine"):

@@ -158,6 +158,14 @@ def read_cycler(
     -----
     DataQualityWarning
         Once for an undeclared time zone, and once for each flag.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> folder = batteryxr.simulate.write_cell_experiment(cell, "run")
+    >>> record = batteryxr.read_cycler("run/cell.mpt", timezone="Europe/Paris")
+    >>> record["voltage"].dims
+    ('record',)
     """
     where = clock.zone(timezone)
     wanted = plausibility.known(repair)

@@ -73,6 +73,15 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     Translations in CXI are those of the sample: the beam position is their negative,
     in y as in x. If `basis_vectors` say that detector axes run against those of the
     laboratory, positions are turned accordingly.
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32, photons=1e6
+    ... )
+    >>> path = batteryxr.write_cxi(scan.isel(energy=0), "scan.cxi")
+    >>> batteryxr.read_cxi(path)["frames"].sizes["position"]
+    25
     """
     path = Path(path)
     with opened(path) as file:
@@ -231,6 +240,14 @@ def write_cxi(scan: xr.Dataset, path: str | Path, *, overwrite: bool = False) ->
         If the scan has several energies.
     StoreError
         If the file exists and `overwrite` is False, or it cannot be written.
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32, photons=1e6
+    ... )
+    >>> batteryxr.write_cxi(scan.isel(energy=0), "scan.cxi").name
+    'scan.cxi'
     """
     h5py = require("h5py", extra="io", purpose="writing CXI files")
     path = Path(path)

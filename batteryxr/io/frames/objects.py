@@ -76,16 +76,27 @@ def read_object(
     MissingDependencyError
         If h5py is not installed, for CXI.
 
-    Examples
-    --------
-    >>> crystal = batteryxr.read_object("modes.cxi")
-    >>> crystal.cdi.unwrap().cdi.displacement(geometry=geometry)
-
     Notes
     -----
     The voxels of a cropped object belong to the box that was phased. Store the points
     of that box in the axes, ``crystal.along_x.attrs["points"] = 256``; otherwise
     `displacement` refuses the geometry of the box.
+
+    Examples
+    --------
+    >>> import h5py
+    >>> import numpy as np
+    >>> ball = np.fromfunction(
+    ...     lambda *i: sum((k - 8) ** 2 for k in i) < 25, (16, 16, 16)
+    ... )
+    >>> with h5py.File("modes.cxi", "w") as file:
+    ...     file["cxi_version"] = 150
+    ...     file["entry_1/image_1/data"] = ball.astype(complex)
+    ...     file["entry_1/image_1/data_space"] = b"real"
+    ...     file["entry_1/data_1"] = h5py.SoftLink("/entry_1/image_1")
+    >>> crystal = batteryxr.read_object("modes.cxi", sign=-1)
+    >>> crystal["object"].dims
+    ('along_rocking', 'along_y', 'along_x')
     """
     path = Path(path)
     found = _of_cxi(path, dataset) if is_hdf5(path) else _of_npy(path)

@@ -107,8 +107,12 @@ def read_ptychography(
 
     Examples
     --------
-    >>> scan = read_ptychography("scan_000123.h5", centre=(512, 514), size=256)
-    >>> stack = read_ptychography(sorted(folder.glob("*.h5")), distance=2000)
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32, photons=1e6
+    ... )
+    >>> path = batteryxr.write_cxi(scan.isel(energy=0), "scan.cxi")
+    >>> batteryxr.read_ptychography(path)["frames"].dims
+    ('position', 'detector_y', 'detector_x')
     """
     told = {"energy": energy, "distance": distance, "pixel_pitch": pixel_pitch}
     at = {"position_y": position_y, "position_x": position_x}

@@ -134,7 +134,20 @@ def read_frames(
 
     Examples
     --------
-    >>> frames = read_frames("S0054", spec="run.spec", scan=54, pixel_size=55)
+    >>> import h5py
+    >>> import numpy as np
+    >>> with h5py.File("rocking.h5", "w") as file:
+    ...     file["frames"] = np.random.default_rng(0).poisson(3, (9, 32, 32))
+    >>> frames = batteryxr.read_frames(
+    ...     "rocking.h5",
+    ...     dataset="frames",
+    ...     rocking=np.linspace(14.3, 14.5, 9),
+    ...     energy=9000,
+    ...     distance=1000,
+    ...     pixel_size=55,
+    ... )
+    >>> frames.dims
+    ('rocking', 'detector_y', 'detector_x')
     """
     paths = _paths(path)
     scanned: SpecScan | None = None
@@ -229,6 +242,13 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
     -----
     DataQualityWarning
         If some pixels are no counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.save("flat.npy", np.full((32, 32), 900.0))
+    >>> batteryxr.read_image("flat.npy").shape
+    (32, 32)
     """
     (only,) = _paths(path)[:1]
     if FORMATS["gwyddion"].suffixes[0] == only.suffix.lower() or _is_text_map(only):

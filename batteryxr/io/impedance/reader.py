@@ -114,11 +114,11 @@ def read_impedance(
 
     Examples
     --------
-    Read a program that alternates cycling and spectra::
-
-        record = batteryxr.read_cycler("run/*.mpr", timezone="Europe/Paris")
-        spectra = batteryxr.read_impedance("run/*.mpr", timezone="Europe/Paris")
-        spectra = record.echem.join(spectra, formula="LiNiO2", mass=7.0)
+    >>> loop = batteryxr.simulate.impedance_loop(n_scans=4)
+    >>> paths = batteryxr.simulate.write_impedance_loop(loop, "run")
+    >>> spectra = batteryxr.read_impedance("run/*.mpt", timezone="Europe/Paris")
+    >>> spectra["impedance"].dims
+    ('spectrum', 'frequency')
     """
     where = clock.zone(timezone)
     options = Options(columns=columns, dayfirst=dayfirst)

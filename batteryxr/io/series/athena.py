@@ -65,10 +65,12 @@ def read_athena(path: str | os.PathLike[str]) -> xr.DataTree:
 
     Examples
     --------
-    >>> project = read_athena("standards.prj")
-    >>> shares = stack.xanes.lcf(
-    ...     standards={name: node.absorption for name, node in project.items()}
-    ... )
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> path = batteryxr.write_athena(spectra[:3], "series.prj")
+    >>> project = batteryxr.read_athena("series.prj")
+    >>> list(project.children)
+    ['scan 0', 'scan 1', 'scan 2']
     """
     where = Path(path).expanduser()
     with named(where):

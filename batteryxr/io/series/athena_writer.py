@@ -73,8 +73,10 @@ def write_athena(
 
     Examples
     --------
-    >>> write_athena({"V2O3": v2o3, "V2O5": v2o5}, "standards.prj")
-    >>> write_athena(normal.normalised, "series.prj")
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> batteryxr.write_athena(spectra[:3], "series.prj").name
+    'series.prj'
     """
     where = Path(path).expanduser()
     if where.suffix.lower() != ".prj":

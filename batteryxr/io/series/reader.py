@@ -152,8 +152,11 @@ def read_series(
 
     Examples
     --------
-    >>> spectra = read_series("xas/*.txt", timezone="Europe/Paris", order="time")
-    >>> pdfs = read_series("ramp/*.gr.gz", pattern=r"_T(?P<temperature>[\d.]+)C")
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> folder = batteryxr.simulate.write_cell_experiment(cell, "run")
+    >>> spectra = batteryxr.read_series("run/scans/*.txt", timezone="Europe/Paris")
+    >>> spectra.dims
+    ('scan', 'energy')
     """
     name, units = _named_axis(axis)
     _check(order, time_from)

@@ -132,8 +132,14 @@ def read_stack(
 
     Examples
     --------
-    >>> stack = read_stack("71214098.hdr")
-    >>> objects = read_stack("object_*.cxi", pixel_size=15)
+    >>> import h5py
+    >>> import numpy as np
+    >>> with h5py.File("stack.h5", "w") as file:
+    ...     file["images"] = np.random.default_rng(0).poisson(900, (5, 32, 32))
+    >>> energy = np.linspace(8320, 8360, 5)
+    >>> stack = batteryxr.read_stack("stack.h5", energy=energy, pixel_size=40)
+    >>> stack.dims
+    ('energy', 'y', 'x')
     """
     if quantity not in (None, *_QUANTITIES):
         raise ArgumentError("quantity", quantity, f"one of {list(_QUANTITIES)}")

@@ -74,7 +74,12 @@ def write_gr(
 
     Examples
     --------
-    >>> fit.components.sel(component="CP1").nmf.write_gr("CP1.gr")
+    >>> cell = batteryxr.simulate.oxide_series(
+    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> pdf[0].nmf.write_gr("first.gr").name
+    'first.gr'
     """
     pattern = patterns_of(data)
     if pattern.dims != ("r",):
@@ -162,7 +167,13 @@ def compare_patterns(
 
     Examples
     --------
-    >>> warm.nmf.compare_patterns(cold).r_w
+    >>> cell = batteryxr.simulate.oxide_series(
+    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> found = pdf.nmf.compare_patterns(pdf[0])
+    >>> list(found.data_vars)[:3]
+    ['strain', 'smear', 'scale']
     """
     rows = within(patterns_of(data), r_range).transpose(..., "r")
     other = patterns_of(in_units_of(rows, reference))

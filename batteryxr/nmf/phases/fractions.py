@@ -79,11 +79,15 @@ def amounts(
 
     Examples
     --------
-    >>> named = fit.merge(fit.nmf.bands())
-    >>> named.nmf.amounts(
-    ...     formula={"first": "Fe2O3", "CP1": "LiFeO2", "last": "Fe"},
-    ...     electrode="FeO1.5",
-    ... ).mole_fraction
+    >>> oxide = batteryxr.simulate.oxide_series(
+    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
+    >>> shift = pdf.nmf.lower_envelope()
+    >>> fit = pdf.nmf.fit(2, constraints=batteryxr.nmf.Constraints(shift=shift))
+    >>> found = batteryxr.nmf.amounts(fit, formula={"CP1": "Fe2O3", "CP2": "Fe"})
+    >>> list(found.data_vars)
+    ['mole_fraction', 'weight_fraction']
     """
     require_variables(result, ["weights"], caller="amounts")
     if not result.attrs.get("closure", 1):

@@ -106,6 +106,36 @@ def identify(
     points as range and q_max allow. A low R_w shows that a structure fits, not that no
     other would: a component of an ambiguous factorisation may resemble a mixture. Look
     at `bands` first.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> oxide = batteryxr.simulate.oxide_series(
+    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
+    >>> iron = '''data_iron
+    ... _cell_length_a 2.866
+    ... _cell_length_b 2.866
+    ... _cell_length_c 2.866
+    ... _cell_angle_alpha 90
+    ... _cell_angle_beta 90
+    ... _cell_angle_gamma 90
+    ... _symmetry_space_group_name_H-M 'I m -3 m'
+    ... loop_
+    ... _atom_site_label
+    ... _atom_site_type_symbol
+    ... _atom_site_fract_x
+    ... _atom_site_fract_y
+    ... _atom_site_fract_z
+    ... _atom_site_occupancy
+    ... Fe1 Fe 0 0 0 1
+    ... '''
+    >>> size = Path("iron.cif").write_text(iron)
+    >>> components = pdf[-2:].rename(scan="component")
+    >>> ranked = components.nmf.identify(candidates=["iron.cif"], r_range=(1.5, 12.0))
+    >>> ranked["r_w"].dims
+    ('component', 'candidate')
     """
     patterns = patterns_of(result)
     kept = within(patterns, r_range)
@@ -237,6 +267,35 @@ def refine_along(
         axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
         ``scale``, each with ``_error``; ``r_w``; ``at_bound`` where lattice or widths
         ended at the end of the search range, and ``flag`` (1: no pattern).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> oxide = batteryxr.simulate.oxide_series(
+    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
+    >>> iron = '''data_iron
+    ... _cell_length_a 2.866
+    ... _cell_length_b 2.866
+    ... _cell_length_c 2.866
+    ... _cell_angle_alpha 90
+    ... _cell_angle_beta 90
+    ... _cell_angle_gamma 90
+    ... _symmetry_space_group_name_H-M 'I m -3 m'
+    ... loop_
+    ... _atom_site_label
+    ... _atom_site_type_symbol
+    ... _atom_site_fract_x
+    ... _atom_site_fract_y
+    ... _atom_site_fract_z
+    ... _atom_site_occupancy
+    ... Fe1 Fe 0 0 0 1
+    ... '''
+    >>> size = Path("iron.cif").write_text(iron)
+    >>> found = pdf[-5:].nmf.refine_along(candidate="iron.cif", r_range=(1.5, 12.0))
+    >>> found["strain"].dims
+    ('scan',)
     """
     patterns = patterns_of(data)
     if patterns.ndim != 2:

@@ -108,18 +108,44 @@ def fit_structures(
     ArgumentError, DataError, DimensionError
         If an argument does not fit; raised before any fit.
 
-    Examples
-    --------
-    >>> phases = pdf.nmf.fit_structures(
-    ...     candidates={"oxide": "Fe2O3.cif", "salt": "LiFeO2.cif", "iron": "Fe.cif"},
-    ...     occupancy={"salt": "Fe"},
-    ... )
-    >>> phases.weights, phases.occupancy.sel(component="salt")
-
     Notes
     -----
     `amounts` turns fractions of signal into moles. Golub & Pereyra, SIAM J. Numer.
     Anal. 10, 413 (1973).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> oxide = batteryxr.simulate.oxide_series(
+    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
+    ... )
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
+    >>> iron = '''data_iron
+    ... _cell_length_a 2.866
+    ... _cell_length_b 2.866
+    ... _cell_length_c 2.866
+    ... _cell_angle_alpha 90
+    ... _cell_angle_beta 90
+    ... _cell_angle_gamma 90
+    ... _symmetry_space_group_name_H-M 'I m -3 m'
+    ... loop_
+    ... _atom_site_label
+    ... _atom_site_type_symbol
+    ... _atom_site_fract_x
+    ... _atom_site_fract_y
+    ... _atom_site_fract_z
+    ... _atom_site_occupancy
+    ... Fe1 Fe 0 0 0 1
+    ... '''
+    >>> size = Path("iron.cif").write_text(iron)
+    >>> salt = (
+    ...     iron.replace("iron", "salt").replace("2.866", "4.16").replace("I m", "F m")
+    ... )
+    >>> size = Path("salt.cif").write_text(salt + "O1 O 0.5 0.5 0.5 1")
+    >>> files = ["iron.cif", "salt.cif"]
+    >>> phases = pdf[8:].nmf.fit_structures(candidates=files, r_range=(1.5, 12.0))
+    >>> phases["weights"].dims
+    ('scan', 'component')
     """
     from batteryxr.nmf.kernels.pattern_fit import spread_of
 

@@ -114,8 +114,15 @@ def lcf(
 
     Examples
     --------
-    >>> shares = normal.xanes.lcf(standards={"III": v2o3, "V": v2o5}, max_shift=1.0)
-    >>> shares.weight.sel(standard="V")
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> pure = cell["truth"].to_dataset()["components"]
+    >>> standards = {
+    ...     name: pure.sel(component=name) for name in pure["component"].values
+    ... }
+    >>> shares = spectra.xanes.lcf(standards=standards)
+    >>> shares["weight"].dims
+    ('standard', 'scan')
     """
     array = as_spectra(spectra, caller="lcf", names=NAMES)
     if window is not None:

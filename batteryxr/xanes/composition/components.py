@@ -63,6 +63,14 @@ def pca(
         If `n_components` is too large.
     DataError
         If there are fewer than two whole spectra.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> principal = spectra.xanes.pca()
+    >>> principal.sizes["component"]
+    2
     """
     array = as_spectra(data, caller="pca", names=NAMES)
     if window is not None:
@@ -102,6 +110,19 @@ def target_transform(
     ------
     DataError
         If the standards do not cover the energies of the components.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> pure = cell["truth"].to_dataset()["components"]
+    >>> standards = {
+    ...     name: pure.sel(component=name) for name in pure["component"].values
+    ... }
+    >>> principal = spectra.xanes.pca(3)
+    >>> tested = batteryxr.xanes.target_transform(principal, standards=standards)
+    >>> tested["r_factor"].dims
+    ('standard',)
     """
     require_variables(result, ["components", "mean"], caller="target_transform")
     basis = result["components"].transpose("component", "energy")

@@ -73,6 +73,16 @@ def projected_density(
         If a Dataset has no `edge_jump`.
     ArgumentError
         If the element has no such edge.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> atoms = maps.xanes.projected_density(element="V")
     """
     jump, deviation = _with_error(maps, "edge_jump", errors)
     position = scattering.edge_position(element, edge) if energy is None else energy
@@ -133,6 +143,14 @@ def effective_electrons(
         If the energy is neither a coordinate nor given.
     UnitsError
         If the phase is not in rad, or in convertible units.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> vacuum = abs(objects).min("energy") > 0.99
+    >>> stack = objects.xanes.reference_phase(vacuum=vacuum).xanes.from_transmission()
+    >>> electrons = stack.xanes.effective_electrons(energy=5440)
     """
     phase, deviation = _with_error(stack, "phase", errors)
     scale = float(
@@ -203,6 +221,19 @@ def electron_ratio(
     ------
     VariableError
         If a Dataset lacks its variable.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> vacuum = abs(objects).min("energy") > 0.99
+    >>> stack = objects.xanes.reference_phase(vacuum=vacuum).xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> density = maps.xanes.projected_density(element="V")
+    >>> electrons = stack.xanes.effective_electrons(energy=5440)
+    >>> ratio = batteryxr.xanes.electron_ratio(electrons, density=density)
     """
     electrons, d_electrons = _with_error(maps, "effective_electrons", None)
     atoms, d_atoms = _with_error(density, "projected_density", None)
@@ -254,6 +285,12 @@ def theoretical_ratio(
     ------
     ArgumentError
         If the formula lacks the absorber.
+
+    Examples
+    --------
+    >>> ratio = batteryxr.xanes.theoretical_ratio("LiVO2", element="V", energy=5440.0)
+    >>> float(ratio.round(1))
+    36.9
     """
     atoms = xray.atoms(formula)
     if not atoms.get(element):

@@ -64,6 +64,14 @@ def scattering_factors(
     ------
     ArgumentError
         If a range holds too few energies, or the element has no such edge.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> factors = spectra.xanes.scattering_factors(
+    ...     element="Ni", pre=(8312, 8330), post=(8365, 8400)
+    ... )
     """
     array = as_spectra(spectra, caller="scattering_factors")
     absorber = _Absorber(element, edge, table)
@@ -131,6 +139,15 @@ def kramers_kronig_misfit(
     ------
     DataError
         If the phase is missing.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> misfit = stack.xanes.kramers_kronig_misfit(
+    ...     element="V", pre=(5420, 5460), post=(5500, 5540)
+    ... )
     """
     if phase is None:
         if not isinstance(spectra, xr.Dataset) or "phase" not in spectra:

@@ -83,9 +83,15 @@ def lcf_subsets(
 
     Examples
     --------
-    >>> found = mu.xanes.lcf_subsets(standards=library, n_components=3)
-    >>> found.attrs["smallest"]
-    'Fe2O3 + FeO'
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> pure = cell["truth"].to_dataset()["components"]
+    >>> standards = {
+    ...     name: pure.sel(component=name) for name in pure["component"].values
+    ... }
+    >>> subsets = spectra.xanes.lcf_subsets(standards=standards)
+    >>> subsets.attrs["smallest"]
+    'start + intermediate + end'
     """
     array = as_spectra(spectra, caller="lcf_subsets", names=NAMES).compute()
     items = by_name(standards)

@@ -247,7 +247,10 @@ def convert_axis(
 
     Examples
     --------
-    >>> scans.xanes.convert_axis(axis="q", instrument=Diffractometer(tube="Cu"))
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> patterns = batteryxr.read_series("samples/xrd/*.xrdml")
+    >>> patterns.xanes.convert_axis(axis="q").dims
+    ('scan', 'q')
     """
     dim = pattern_axis(spectra, caller="convert_axis")
     known = wavelength_of(spectra, instrument or Diffractometer())

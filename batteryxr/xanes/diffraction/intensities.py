@@ -66,8 +66,28 @@ def powder_lines(
 
     Examples
     --------
-    >>> lines = batteryxr.xanes.powder_lines("LiNiO2.cif")
-    >>> lines.intensity.sel(reflection="003") / lines.intensity.sel(reflection="104")
+    >>> from pathlib import Path
+    >>> iron = '''data_iron
+    ... _cell_length_a 2.866
+    ... _cell_length_b 2.866
+    ... _cell_length_c 2.866
+    ... _cell_angle_alpha 90
+    ... _cell_angle_beta 90
+    ... _cell_angle_gamma 90
+    ... _symmetry_space_group_name_H-M 'I m -3 m'
+    ... loop_
+    ... _atom_site_label
+    ... _atom_site_type_symbol
+    ... _atom_site_fract_x
+    ... _atom_site_fract_y
+    ... _atom_site_fract_z
+    ... _atom_site_occupancy
+    ... Fe1 Fe 0 0 0 1
+    ... '''
+    >>> size = Path("iron.cif").write_text(iron)
+    >>> lines = batteryxr.xanes.powder_lines("iron.cif")
+    >>> lines["intensity"].dims
+    ('reflection',)
     """
     bounds.check("largest scattering angle", limits[1], argument="limits")
     crystal = crystal if isinstance(crystal, Crystal) else read_crystal(crystal)

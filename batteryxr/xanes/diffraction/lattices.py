@@ -136,11 +136,14 @@ def fit_lattice(
 
     Examples
     --------
-    >>> lattice = xrd.xanes.fit_lattice(
-    ...     candidate=Cell("hexagonal", a=2.88, c=14.2, centring="R"),
-    ...     instrument=Diffractometer(tube="Cu", radius=150.0),
-    ... )
-    >>> lattice.c.values
+    >>> from batteryxr.xanes import Cell, Diffractometer
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> patterns = batteryxr.read_series("samples/xrd/*.xrdml")
+    >>> layered = Cell("hexagonal", a=2.88, c=14.2, centring="R")
+    >>> tube = Diffractometer(tube="Cu")
+    >>> lattice = patterns.xanes.fit_lattice(candidate=layered, instrument=tube)
+    >>> lattice["c"].dims
+    ('scan',)
     """
     array, asked = asked_of(spectra, instrument, offset, caller="fit_lattice")
     x, y, rows = patterns_of(array, asked, limits)

@@ -94,8 +94,14 @@ def fit_pattern(
 
     Examples
     --------
-    >>> whole = xrd.xanes.fit_pattern(candidate="LiNiO2.cif",
-    ...                               instrument=Diffractometer(tube="Cu"))
+    >>> from batteryxr.xanes import Cell, Diffractometer
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> patterns = batteryxr.read_series("samples/xrd/*.xrdml")
+    >>> layered = Cell("hexagonal", a=2.88, c=14.2, centring="R")
+    >>> tube = Diffractometer(tube="Cu")
+    >>> whole = patterns[:2].xanes.fit_pattern(candidate=layered, instrument=tube)
+    >>> whole["c"].dims
+    ('scan',)
     """
     array, asked = geometry.asked_of(spectra, instrument, offset, caller="fit_pattern")
     x, y, rows = geometry.patterns_of(array, asked, limits)

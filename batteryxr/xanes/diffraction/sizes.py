@@ -76,7 +76,15 @@ def crystallite_size(
 
     Examples
     --------
-    >>> sizes = lattice.xanes.crystallite_size(reference=lab6)
+    >>> from batteryxr.xanes import Cell, Diffractometer
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> patterns = batteryxr.read_series("samples/xrd/*.xrdml")
+    >>> layered = Cell("hexagonal", a=2.88, c=14.2, centring="R")
+    >>> tube = Diffractometer(tube="Cu")
+    >>> lattice = patterns.xanes.fit_lattice(candidate=layered, instrument=tube)
+    >>> sizes = batteryxr.xanes.crystallite_size(lattice, method="scherrer")
+    >>> list(sizes.data_vars)[:2]
+    ['size', 'size_error']
     """
     require_variables(result, ["peak_fwhm"], caller="crystallite_size")
     if "reflection" not in result["peak_fwhm"].dims:

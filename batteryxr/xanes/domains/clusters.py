@@ -92,6 +92,20 @@ def cluster(
         If `order_by` is no feature, or there are fewer pixels than clusters.
     VariableError
         If a feature is missing, or features differ in dimensions.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> clusters["label"].dims
+    ('particle', 'y', 'x')
     """
     from batteryxr.xanes.kernels import partition
 
@@ -201,6 +215,20 @@ def cluster_orders(
     ------
     ArgumentError
         If there are fewer pixels than `n_clusters`.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> orders = maps.xanes.cluster_orders(
+    ...     n_clusters=4, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> list(orders.data_vars)[:4]
+    ['inertia', 'silhouette', 'gap', 'gap_error']
     """
     from threadpoolctl import threadpool_limits
 

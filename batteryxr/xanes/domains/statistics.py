@@ -49,6 +49,19 @@ def cluster_shares(
     xarray.DataArray
         `share` (cluster, `by`); sums to one over the clusters, NaN where no pixel has
         a weight.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> shares = clusters.xanes.cluster_shares()
     """
     labels = _labels(result)
     if by is not None and by not in labels.dims:
@@ -99,6 +112,19 @@ def cluster_spectra(
     xarray.Dataset
         The mean spectra under the name of the stack (so that they can be fitted), with
         `_error`, the standard error of the mean, and `count` of pixels.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> means = stack["absorption"].xanes.cluster_spectra(labels=clusters["label"])
     """
     array = as_spectra(spectra, caller="cluster_spectra")
     numbers, axis = _numbers(labels), _cluster_axis(labels)
@@ -180,6 +206,19 @@ def cluster_density(
     ------
     ArgumentError
         If a feature was not clustered.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> density = batteryxr.xanes.cluster_density(maps, clusters=clusters)
     """
     from batteryxr.xanes.kernels.partition import histograms
 
@@ -254,6 +293,16 @@ def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
         If there are no images, or chunks split them.
     DataError
         If the values are not boolean.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> depth = maps.xanes.rim_distance()
     """
     from batteryxr.xanes.kernels.partition import rim
 

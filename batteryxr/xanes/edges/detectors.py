@@ -76,9 +76,21 @@ def sum_elements(
 
     Examples
     --------
-    >>> scans = read_series("run/*.dat", columns="all")
-    >>> rates = {"mca1": ("icr1", "ocr1"), "mca2": ("icr2", "ocr2")}
-    >>> scans.xanes.sum_elements(columns=rates, i0="i0").absorption
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> energy = np.linspace(8300.0, 8400.0, 101)
+    >>> rate = 1e4 + 2e4 / (1 + np.exp(8345 - energy))  # counts per second
+    >>> channels = xr.Dataset(
+    ...     {"mca1": ("energy", rate), "mca2": ("energy", 1.1 * rate)},
+    ...     {"energy": energy},
+    ... )
+    >>> channels["icr2"] = 1.3 * channels["mca2"]
+    >>> channels["ocr2"] = 1.2 * channels["mca2"]
+    >>> channels["i0"] = "energy", np.full(101, 1e6)
+    >>> columns = {"mca1": None, "mca2": ("icr2", "ocr2")}
+    >>> summed = channels.xanes.sum_elements(columns=columns, i0="i0")
+    >>> list(summed.data_vars)
+    ['absorption', 'absorption_error', 'dead_time_factor']
     """
     if not isinstance(spectra, xr.Dataset):
         raise VariableError(

@@ -81,6 +81,17 @@ def edge_energy(
     DataQualityWarning
         If an edge energy lies on the pre-edge peak, as in V2O5 and VO2, or a white
         line is lost in noise (not for lazy data: look at `flag`).
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> normal = spectra.xanes.normalise(
+    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
+    ... )
+    >>> edges = normal.xanes.edge_energy()
+    >>> list(edges.data_vars)
+    ['edge_energy', 'flag']
     """
     array = as_spectra(spectra, caller="edge_energy", names=_NORMALISED)
     if array.name in ("absorption", "optical_density"):

@@ -113,8 +113,13 @@ def normalise(
 
     Examples
     --------
-    >>> normal = mu.xanes.normalise(e0=5480.0, pre=(-140, -30), post=(60, 350))
-    >>> again = mu.xanes.normalise(like=read_athena("standards.prj")["V2O5"])
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> normal = spectra.xanes.normalise(
+    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
+    ... )
+    >>> list(normal.data_vars)[:4]
+    ['e0', 'normalised', 'flattened', 'edge_step']
     """
     array = as_spectra(spectra, caller="normalise")
     if like is not None:

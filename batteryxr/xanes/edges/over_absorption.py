@@ -82,7 +82,14 @@ def over_absorption(
 
     Examples
     --------
-    >>> normal.xanes.over_absorption(formula="LiNi0.8Mn0.1Co0.1O2", element="Ni")
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> normal = spectra.xanes.normalise(
+    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
+    ... )
+    >>> corrected = normal.xanes.over_absorption(formula="LiNiO2", element="Ni")
+    >>> list(corrected.data_vars)[:3]
+    ['normalised']
     """
     caller = "over_absorption"
     array = as_spectra(spectra, caller=caller, names=("normalised", "flattened"))

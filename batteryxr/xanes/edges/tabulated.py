@@ -91,7 +91,13 @@ def mback(
 
     Examples
     --------
-    >>> mu.xanes.mback(element="V").f_double_prime
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> scaled = spectra.xanes.mback(
+    ...     element="Ni", pre=(None, -15), post=(20, None), degree=1
+    ... )
+    >>> list(scaled.data_vars)[:3]
+    ['f_double_prime', 'normalised', 'background']
     """
     array = as_spectra(spectra, caller="mback")
     x = array.energy.values

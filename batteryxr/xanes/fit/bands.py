@@ -49,6 +49,13 @@ def band_ratio(
         If the variable or its error is missing.
     ArgumentError
         If a label does not exist.
+
+    Examples
+    --------
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> raman = batteryxr.read_series("samples/raman/*.txt")
+    >>> bands = raman.xanes.fit_peaks(peaks=[(470, 520), (580, 620)])
+    >>> ratio = batteryxr.xanes.band_ratio(bands, bands=(1, 2))
     """
     for name in (variable, f"{variable}_error"):
         if name not in result:
@@ -111,7 +118,10 @@ def band_centroid(
 
     Examples
     --------
-    >>> maps.xanes.band_centroid(bands=["pre-edge 1", "pre-edge 2"])
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> raman = batteryxr.read_series("samples/raman/*.txt")
+    >>> bands = raman.xanes.fit_peaks(peaks=[(470, 520), (580, 620)])
+    >>> centroid = batteryxr.xanes.band_centroid(bands)
     """
     wanted = [f"peak_{k}{e}" for k in ("area", "position") for e in ("", "_error")]
     if missing := [name for name in wanted if name not in result]:

@@ -53,6 +53,15 @@ def model_curve(
     ------
     VariableError
         If `result` is not a result of a fit.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.xanes.fit_edge(edge=(8335, 8355), baseline=1)
+    >>> curves = batteryxr.xanes.model_curve(fit)
+    >>> curves.dims
+    ('energy', 'scan')
     """
     compiled, model = fitted_model(result, caller="model_curve")
     dim = model["axis"]

@@ -105,6 +105,17 @@ def fit_edge(
         If a range holds too few energies.
     DataError
         If there are too few energies for the model, or outside its ranges.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> maps["edge_energy"].dims
+    ('particle', 'y', 'x')
     """
     terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
     array = as_spectra(spectra, caller="fit_edge")

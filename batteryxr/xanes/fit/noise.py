@@ -66,6 +66,16 @@ def noise_mask(
     ------
     ArgumentError
         If a range holds too few energies.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> absorption = stack["absorption"]
+    >>> mask = absorption.xanes.noise_mask(pre=(5420, 5460), post=(5500, 5540))
+    >>> list(mask.data_vars)
+    ['mask', 'noise', 'jump']
     """
     from batteryxr.xanes.kernels.normalisation import edge_levels, pooled_sd
 

@@ -91,7 +91,11 @@ def fit_peaks(
 
     Examples
     --------
-    >>> raman.xanes.fit_peaks(peaks=[(580, 600)], baseline=(1, 2, 3), method="robust")
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> raman = batteryxr.read_series("samples/raman/*.txt")
+    >>> bands = raman.xanes.fit_peaks(peaks=[(470, 520), (580, 620)], method="robust")
+    >>> bands["peak_area"].dims
+    ('peak', 'scan')
     """
     degrees = list(baseline) if isinstance(baseline, Sequence) else [baseline]
     found = as_peaks(peaks)

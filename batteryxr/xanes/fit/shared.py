@@ -75,6 +75,17 @@ def fit_edge_shared(
         If a range holds too few energies.
     ConvergenceError
         If no pixel rises above the noise, or the iterations do not converge.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=24)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle="P1")
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge_shared(
+    ...     shared=("edge_width",),
+    ...     edge=(5470, 5486),
+    ...     peaks=[(5463, 5470), (5483, 5496)],
+    ... )
     """
     terms = Terms(as_edge(edge), as_peaks(peaks), baseline)
     options = FitOptions(

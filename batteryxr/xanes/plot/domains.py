@@ -40,6 +40,19 @@ def plot_clusters(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> plot = clusters.xanes.plot.clusters()
     """
     hv = load_hvplot()
     require_variables(result, ["label"], caller="plot_clusters")
@@ -72,6 +85,20 @@ def plot_cluster_spectra(result: xr.Dataset) -> holoviews.Overlay:
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> means = stack["absorption"].xanes.cluster_spectra(labels=clusters["label"])
+    >>> plot = means.xanes.plot.cluster_spectra()
     """
     hv = load_hvplot()
     require_variables(result, ["count"], caller="plot_cluster_spectra")
@@ -108,6 +135,19 @@ def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.core.ViewableEle
     Returns
     -------
     holoviews.Bars
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> plot = clusters.xanes.cluster_shares().xanes.plot.shares()
     """
     hv = load_hvplot()
     if isinstance(result, xr.Dataset):
@@ -149,6 +189,20 @@ def plot_densities(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> density = batteryxr.xanes.cluster_density(maps, clusters=clusters)
+    >>> plot = density.xanes.plot.densities()
     """
     hv = load_hvplot()
     panels = []
@@ -197,6 +251,20 @@ def plot_features(
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> clusters = maps.xanes.cluster(
+    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> features = ["edge_energy", "edge_jump"]
+    >>> plot = maps.xanes.plot.features(clusters=clusters, features=features)
     """
     hv = load_hvplot()
     used = [str(n) for n in maps.data_vars if f"{n}_mean" in clusters]
@@ -242,6 +310,19 @@ def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(
+    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
+    ... )
+    >>> orders = maps.xanes.cluster_orders(
+    ...     n_clusters=4, features=["edge_energy"], mask=maps["flag"] == 0
+    ... )
+    >>> plot = orders.xanes.plot.cluster_orders()
     """
     hv = load_hvplot()
     require_variables(result, ["inertia", "silhouette"], caller="plot_cluster_orders")

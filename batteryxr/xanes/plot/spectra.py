@@ -77,8 +77,12 @@ def plot_spectra(
 
     Examples
     --------
-    >>> states.xanes.plot.spectra(offset=0.3, by="voltage")
-    >>> xrd.xanes.plot.spectra(kind="difference", candidates="LiNiO2.cif")
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> normal = spectra.xanes.normalise(
+    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
+    ... )
+    >>> plot = normal.xanes.plot.spectra(offset=0.1)
     """
     hv = load_hvplot()
     along = axis_along(spectra, dim, caller="plot_spectra")
@@ -136,6 +140,13 @@ def plot_fit(
     Returns
     -------
     holoviews.Layout
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> fit = spectra.xanes.fit_edge(edge=(8335, 8355), baseline=1)
+    >>> plot = spectra[0].xanes.plot.fit(result=fit.isel(scan=0))
     """
     hv = load_hvplot()
     curve = model_curve(result)

@@ -36,6 +36,13 @@ def plot_stack(
     Returns
     -------
     holoviews.DynamicMap or holoviews.Image
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> plot = stack["absorption"].isel(particle=0).xanes.plot.stack()
     """
     load_hvplot()
     array: Any = stack
@@ -72,6 +79,14 @@ def plot_drift(stack: xr.DataArray | xr.Dataset) -> holoviews.Overlay:
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> registered = stack.xanes.register(by="phase")
+    >>> plot = registered["absorption"].xanes.plot.drift()
     """
     hv = load_hvplot()
     require_variables(

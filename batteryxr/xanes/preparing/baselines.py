@@ -94,8 +94,9 @@ def subtract_baseline(
 
     Examples
     --------
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> raman = batteryxr.read_series("samples/raman/*.txt")
     >>> flat = raman.xanes.subtract_baseline(stiffness=1e5)
-    >>> flat = raman.xanes.subtract_baseline(method="arpls", stiffness=1e5)
     """
     array, along = signal(spectra, dim, caller="subtract_baseline")
     whole(array, along, caller="subtract_baseline")

@@ -76,9 +76,11 @@ def despike(
 
     Examples
     --------
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> raman = batteryxr.read_series("samples/raman/*.txt")
     >>> clean = raman.xanes.despike()
-    >>> clean.spike_count.values
-    >>> bands = clean.xanes.fit_peaks(peaks=[(580, 600)])
+    >>> clean["spike_count"].values.tolist()
+    [3, 3, 3, 3]
     """
     from batteryxr.xanes.preparing import spikes
 

@@ -69,8 +69,9 @@ def smooth(
 
     Examples
     --------
-    >>> mu.xanes.smooth(width=0.5, method="lorentzian")
-    >>> shown = raman.xanes.smooth(width=4.0, method="savitzky_golay")
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> smooth = spectra.xanes.smooth(width=0.5)
     """
     array, along = signal(spectra, dim, caller="smooth")
     x, units = array[along].values, array[along].attrs["units"]
@@ -186,8 +187,9 @@ def rescale(
 
     Examples
     --------
-    >>> flat.xanes.rescale(method="absorbance")
-    >>> flat.xanes.rescale(method="area", limits=(560, 640))
+    >>> folder = batteryxr.simulate.write_samples("samples")
+    >>> raman = batteryxr.read_series("samples/raman/*.txt")
+    >>> scaled = raman.xanes.rescale(method="area")
     """
     array, along = signal(spectra, dim, caller="rescale")
     if method in _OPTICAL:

@@ -68,7 +68,9 @@ def calibrate_energy(
 
     Examples
     --------
-    >>> scans.xanes.calibrate_energy(reference=foils, expected=8333.0)
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> calibrated = spectra.xanes.calibrate_energy(reference=spectra, expected=8345.0)
     """
     caller = "calibrate_energy"
     require_dims(spectra, ["energy"], caller=caller)
@@ -125,7 +127,11 @@ def align(
 
     Examples
     --------
-    >>> scans.xanes.align().xanes.merge()
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> aligned = spectra.xanes.align()
+    >>> aligned.dims
+    ('scan', 'energy')
     """
     array = as_spectra(spectra, caller="align")
     others = [str(d) for d in array.dims if d != "energy"]

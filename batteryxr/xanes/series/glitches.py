@@ -62,8 +62,11 @@ def deglitch(
 
     Examples
     --------
-    >>> clean = scans.xanes.deglitch()
-    >>> clean.energy[clean.glitch.any("scan")]
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> clean = spectra.xanes.deglitch()
+    >>> int(clean["glitch"].sum())
+    0
     """
     array = as_spectra(spectra, caller="deglitch")
     x = array.energy.values

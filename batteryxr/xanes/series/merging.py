@@ -64,8 +64,11 @@ def merge(
 
     Examples
     --------
-    >>> merged = scans.xanes.merge()
-    >>> merged.absorption, merged.absorption_error
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> result = spectra.xanes.merge()
+    >>> list(result.data_vars)
+    ['absorption', 'absorption_error', 'n_scans', 'distance', 'outlier']
     """
     array = as_spectra(spectra, caller="merge")
     require_dims(array, [dim], caller="merge")
@@ -149,7 +152,11 @@ def rebin_energy(
 
     Examples
     --------
-    >>> quick.xanes.rebin_energy(e0=8333.0, step=0.4)
+    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> coarse = spectra.xanes.rebin_energy(e0=8345.0, step=0.5)
+    >>> coarse.sizes["energy"]
+    140
     """
     array = as_spectra(spectra, caller="rebin_energy")
     x = array.energy.values

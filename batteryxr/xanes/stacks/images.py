@@ -68,6 +68,20 @@ def optical_density(
     -----
     DataQualityWarning
         If energies repeat or are missing, so that no spectrum can be made later.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> counts = xr.DataArray(
+    ...     np.full((3, 16, 16), 700.0),
+    ...     {"energy": [8330.0, 8345.0, 8360.0]},
+    ...     ("energy", "y", "x"),
+    ... )
+    >>> flat = xr.DataArray(np.full((16, 16), 1000.0), dims=("y", "x"))
+    >>> density = counts.xanes.optical_density(i0=flat)
+    >>> float(density[0, 0, 0].round(3))
+    0.357
     """
     array = _intensity(stack)
     _tell_repeats(array)
@@ -132,6 +146,15 @@ def rebin(
     ------
     ArgumentError
         If a bin would be larger than the stack.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> coarse = stack["absorption"].xanes.rebin(factor=2)
+    >>> dict(coarse.sizes)
+    {'particle': 1, 'energy': 40, 'y': 24, 'x': 24}
     """
     factors = factor if isinstance(factor, Mapping) else dict.fromkeys(_IMAGE, factor)
     sizes = {dim: int(n) for dim, n in factors.items()}

@@ -41,6 +41,14 @@ def from_transmission(stack: xr.DataArray | xr.Dataset) -> xr.Dataset:
     ------
     VariableError
         If the transmission is not complex.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"]
+    >>> stack = objects.xanes.from_transmission()
+    >>> list(stack.data_vars)
+    ['absorption', 'phase']
     """
     field = _complex(stack, "from_transmission")
     modulus = abs(field)
@@ -89,6 +97,15 @@ def reference_phase(
         If `vacuum` is not boolean, or is True nowhere in a frame.
     VariableError, UnitsError
         If there is neither transmission nor phase, or the phase is not in rad.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> vacuum = abs(objects).min("energy") > 0.99
+    >>> referred = objects.xanes.reference_phase(vacuum=vacuum)
+    >>> referred.dims
+    ('particle', 'energy', 'y', 'x')
     """
     name, array = _field(stack)
     require_dims(array, _IMAGE, caller="reference_phase")

@@ -102,6 +102,15 @@ def register(
     -----
     Gradient magnitudes are cross-correlated without whitening, which is more stable
     for smooth images with noise.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=48)
+    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> stack = objects.xanes.from_transmission()
+    >>> registered = stack.xanes.register(by="phase")
+    >>> list(registered.data_vars)
+    ['absorption', 'phase']
     """
     for dim in _IMAGE:
         require_dims(stack, [dim], caller="register")

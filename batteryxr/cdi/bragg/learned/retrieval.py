@@ -130,6 +130,14 @@ def retrieve_learned(
     then iterations: Serban et al., Commun. Chem. 7, 243 (2024). Labels keep one of
     the conjugate twins: Tayal et al., arXiv:2003.09077 (2020). Results repeat to
     rounding.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> learned = volume.cdi.retrieve_learned(schedule="20 HIO + 10 ER", n_starts=2)
+    >>> learned["object"].dims
+    ('along_rocking', 'along_y', 'along_x')
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
     from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE

@@ -59,6 +59,13 @@ def plot_slices(
         If `at` or `threshold` are out of range.
     DimensionError
         If an axis is missing, or a dimension is left over.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> plot = result.cdi.plot.slices()
     """
     hv = load_hvplot()
     values = _one_object(crystal)
@@ -112,6 +119,13 @@ def plot_prtf(crystal: xr.Dataset) -> holoviews.Overlay:
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> plot = result.cdi.plot.prtf()
     """
     hv = load_hvplot()
     require_variables(crystal, ["prtf"], caller="plot_prtf")
@@ -138,6 +152,15 @@ def plot_fsc(data: xr.Dataset) -> holoviews.Overlay:
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> other = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2, seed=1)
+    >>> shells = result.cdi.fsc(other=other)
+    >>> plot = shells.cdi.plot.fsc()
     """
     hv = load_hvplot()
     names = {
@@ -169,6 +192,13 @@ def plot_starts(crystal: xr.Dataset) -> holoviews.Overlay:
     Returns
     -------
     holoviews.Overlay
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> plot = result.cdi.plot.starts()
     """
     hv = load_hvplot()
     require_variables(crystal, ["residual", "rank"], caller="plot_starts")

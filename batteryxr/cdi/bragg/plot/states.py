@@ -63,6 +63,17 @@ def plot_hysteresis(
         If there is no such component.
     DimensionError, VariableError
         If ``state``, the variable or a label is missing.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> aligned = states.cdi.align_states()
+    >>> differences = aligned.cdi.phase_differences(
+    ...     support=aligned.cdi.common_support()
+    ... )
+    >>> plot = differences.cdi.order_parameter().cdi.plot.hysteresis()
     """
     hv = load_hvplot()
     need = [variable, "voltage", "direction"]
@@ -133,6 +144,13 @@ def plot_field(
         If the field holds only NaN.
     DimensionError
         If the crystal is not one volume.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> plot = result.cdi.unwrap()["phase"].cdi.plot.field()
     """
     hv = load_hvplot()
     dims = space_axes(crystal, caller="plot_field")
@@ -224,6 +242,16 @@ def plot_isosurface(
         If the crystal is not one volume.
     MissingDependencyError
         If plotly or scikit-image is not installed.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> plot = abs(result["object"]).cdi.plot.isosurface(geometry=geometry)
     """
     purpose = "drawing surfaces in space"
     go = require("plotly.graph_objects", extra="images", purpose=purpose)

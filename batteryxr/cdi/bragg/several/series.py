@@ -105,8 +105,11 @@ def retrieve_states(
 
     Examples
     --------
-    >>> series = volumes.cdi.retrieve_states(n_starts=6)
-    >>> table = series.cdi.phase_differences(gauge="core", geometry=geometry)
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> states["object"].dims
+    ('state', 'along_rocking', 'along_y', 'along_x')
     """
     from batteryxr.cdi.bragg.kernels.schedule import parse
 
