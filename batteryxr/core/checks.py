@@ -423,13 +423,25 @@ _NAMES: dict[Any, str] = {
     str: "text",
     os.PathLike: "a path",
     np.ndarray: "an array of numbers",
-    xr.DataArray: "a DataArray of numbers or text, not of dtype object",
-    xr.Dataset: "a Dataset of numbers or text, not of dtype object",
+    xr.DataArray: "a DataArray of numbers or text",
+    xr.Dataset: "a Dataset of numbers or text",
 }
 
 
+def _near_data(value: xr.DataArray | xr.Dataset, kind: Any) -> str:
+    """Tell how labelled data become what was expected."""
+    arrays = list(value.values()) if isinstance(value, xr.Dataset) else [value]
+    objects = [str(a.name or "it") for a in arrays if a.dtype == object]
+    if objects:
+        return f"{objects} is of dtype object: convert it with `.astype(...)`."
+    fitting = [str(a.name) for a in arrays if a is not value and fits(a, kind)]
+    return f"Choose one of its variables: {fitting}." if fitting else ""
+
+
 def _near(value: Any, kind: Any) -> str:
-    """Suggest an accepted word, or fraction, close to the passed value."""
+    """Suggest an accepted word, fraction or variable close to the passed value."""
+    if isinstance(value, xr.DataArray | xr.Dataset):
+        return _near_data(value, kind)
     if _is_number(value) and 1 < value <= 100 and fits(0.01 * value, kind):
         return f"Was it per cent? Pass {0.01 * value:g}."
     if not isinstance(value, str):

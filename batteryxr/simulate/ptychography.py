@@ -163,7 +163,7 @@ def ptychography(
             np.linspace(5462, 5492, 16),
             np.linspace(5500, 5540, 5),
         ]
-    energy = np.asarray(energy, float)
+    energy = np.atleast_1d(np.asarray(energy, float))
     bounds.check("photon energy", energy, argument="energy")
     sizes = {"pixel_size": pixel_size, "step": step, "photons": photons}
     sizes |= {"particle": particle[1]}

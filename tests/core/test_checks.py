@@ -85,7 +85,8 @@ def test_what_fits(kind, right, wrong):
         (3, Sequence[int], "expected a sequence of whole numbers."),
         ((2, 1), Pair, "n=(2, 1): expected 2 numbers that rise."),
         (ARRAY, int, "n=<DataArray (scan: 3) float64>: expected a whole number."),
-        (OBJECTS, xr.DataArray, "not of dtype object"),
+        (OBJECTS, xr.DataArray, "is of dtype object: convert it"),
+        (xr.Dataset({"a": ARRAY}), xr.DataArray, "Choose one of its variables: ['a']."),
         (np.zeros(50), int, "n=<ndarray (50,) float64>"),
     ],
 )
