@@ -25,7 +25,7 @@ ENTRIES = re.findall(
     r"^### (.*\?)\n\n((?:.+\n)+?)(?=\n|\Z)", QUESTIONS, flags=re.MULTILINE
 )
 PAGES = [p for p in DOCS.glob("*.md") if p.name not in ("changelog.md",)]
-EXAMPLES = sorted((DOCS / "examples").glob("[0-9]*.py"))
+EXAMPLES = sorted((DOCS / "examples").rglob("[0-9]*.py"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import (
+    OBJECT,
+    VOLUME,
     bare,
     each_volume,
     inside,
@@ -111,7 +113,8 @@ def align_states(
         }
     )
     names = {"units": "1", "long_name": "Axis of the volume"}
-    result = result.assign_coords(axis=("axis", list(dims), names))
+    axes = list(VOLUME if tuple(dims) == OBJECT else dims)  # as in the geometry
+    result = result.assign_coords(axis=("axis", axes, names))
     result.attrs = carried_attrs(states) | noted
     return result
 

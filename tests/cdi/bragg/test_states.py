@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from batteryxr import cdi
+from batteryxr import cdi, simulate
 from batteryxr.core.errors import (
     ArgumentError,
     ChunkingError,
@@ -404,3 +404,13 @@ def test_a_gauge_where_a_state_has_nothing_is_refused(chunked):
         warnings.simplefilter("error", RuntimeWarning)
         with pytest.raises(DataError, match="1 has no phase"):
             cdi.phase_differences(series, gauge="least_changed").compute()
+
+
+def test_what_was_aligned_goes_with_the_geometry_of_its_volumes():
+    tree = simulate.bragg_states(shape=(24, 24, 24), size=700.0, missing_state=None)
+    truth = tree["truth"].to_dataset().compute()
+    geometry = cdi.geometry(tree["states"]["intensity"], beamline="theta")
+    aligned = cdi.align_states(truth["object"])
+    table = cdi.phase_differences(aligned, gauge="core", geometry=geometry)
+    assert {"displacement_mean", "mean_strain"} <= set(table)
+    np.testing.assert_array_equal(aligned["axis"], geometry["axis"])
