@@ -18,7 +18,7 @@ from batteryxr.cdi.ptycho.kernels.motion import stretch_of
 from batteryxr.cdi.ptycho.kernels.state import Conditions
 from batteryxr.cdi.ptycho.settings import Recording
 from batteryxr.cdi.ptycho.trial import residual_of, room, scale_of, trial_of
-from batteryxr.core.device import to_device
+from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import bar
@@ -37,8 +37,8 @@ _STRETCH = 0.01
 #: Correction of a coordinate, in pixels, that gradients make surely.
 _CAPTURED = 2.0
 #: Frames that are asked for a stretch; the one they ask for that raises suspicion, and
-#: the one of a short run from which to warn.
-_ASKED, _PULL, _SCALE = 256, 5e-4, 0.04
+#: those of short runs, from the first probe and from the last, from which to warn.
+_ASKED, _PULL, _SCALE, _AGAIN = 256, 5e-4, 0.04, 0.045
 
 
 class Way(NamedTuple):
@@ -216,10 +216,16 @@ def tell_scale(experiment: Experiment, settings: Settings, state: State) -> None
     scale = scale_of(experiment, settings)
     if scale is None or abs(scale) < _SCALE or scale * pull.scale < 0:
         return
+    # A first probe out of focus stretches positions, too; the one found is less so.
+    probe = to_numpy(state.probe)
+    again = scale_of(replace(experiment, probe=probe), settings)
+    if again is None or abs(again) < _AGAIN or again * scale < 0:
+        return
     pixel = 1 / (1 + scale) - 1
     warn_quality(
         f"ptycho: frames fit better where all positions are stretched by about "
         f"{100 * scale:+.0f} %, as if the object's pixel were another by "
         f"{100 * pixel:+.0f} %: look at distance, pixel_pitch, energy and the motors' "
-        "units, and correct positions: schedule=Schedule(positions_from=5)"
+        "units, at the focus of the first probe, and correct positions: "
+        "schedule=Schedule(positions_from=5)"
     )
