@@ -28,11 +28,11 @@ from batteryxr.cdi.bragg.several import series
 from batteryxr.cdi.ptycho import estimate as ptycho_estimate
 from batteryxr.cdi.ptycho import examine as ptycho_examine
 from batteryxr.cdi.ptycho import orientation as ptycho_orientation
-from batteryxr.cdi.ptycho import plot as ptycho_plots
 from batteryxr.cdi.ptycho import probe as ptycho_optics
 from batteryxr.cdi.ptycho import quality as ptycho_quality
 from batteryxr.cdi.ptycho import reconstruct as ptycho_reconstruct
 from batteryxr.cdi.ptycho import stack as ptycho_stack
+from batteryxr.cdi.ptycho import watch as ptycho_watch
 
 _DIMENSIONS = (
     *("state", "replica", "rocking", "position", "energy"),
@@ -64,7 +64,7 @@ class CdiPlots(Accessor):
     isosurface = method(state_plots.plot_isosurface, *_SPACE)
 
     # ptychography
-    ptycho = method(ptycho_plots.plot_ptycho, "transmission")
+    ptycho = method(ptycho_watch.plot_ptycho, "transmission")
 
 
 @xr.register_dataarray_accessor("cdi")

@@ -53,7 +53,6 @@ from batteryxr.cdi.ptycho.engines import RPIE as RPIE
 from batteryxr.cdi.ptycho.estimate import ptycho_plan as ptycho_plan
 from batteryxr.cdi.ptycho.examine import check_ptycho as check_ptycho
 from batteryxr.cdi.ptycho.orientation import orientation as orientation
-from batteryxr.cdi.ptycho.plot import plot_ptycho as plot_ptycho
 from batteryxr.cdi.ptycho.probe import Mirrors as Mirrors
 from batteryxr.cdi.ptycho.probe import ZonePlate as ZonePlate
 from batteryxr.cdi.ptycho.probe import ptycho_probe as ptycho_probe
@@ -67,4 +66,5 @@ from batteryxr.cdi.ptycho.settings import Registration as Registration
 from batteryxr.cdi.ptycho.settings import Resources as Resources
 from batteryxr.cdi.ptycho.settings import Schedule as Schedule
 from batteryxr.cdi.ptycho.stack import ptycho_energies as ptycho_energies
+from batteryxr.cdi.ptycho.watch import plot_ptycho as plot_ptycho
 from batteryxr.cdi.ptycho.watch import ptycho_progress as ptycho_progress

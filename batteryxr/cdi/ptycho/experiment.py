@@ -170,6 +170,17 @@ def placed_on(experiment: Experiment, y: np.ndarray, x: np.ndarray) -> Experimen
     return replace(experiment, corners=np.clip(corners, 0, room), y=y, x=x)
 
 
+def widened(experiment: Experiment, more: int) -> Experiment:
+    """Return an experiment whose object has `more` pixels on each side."""
+
+    def longer(axis: np.ndarray) -> np.ndarray:
+        pixels = np.arange(-more, axis.size + more)
+        return np.asarray(axis[0] + pixels * experiment.pixel)
+
+    y, x = longer(experiment.y), longer(experiment.x)
+    return replace(experiment, corners=experiment.corners + more, y=y, x=x)
+
+
 def lateral(n: int, pixel: float) -> np.ndarray:
     """Return the axis of a probe of `n` pixels in nm, 0 in the middle."""
     return (np.arange(n) - n // 2) * pixel

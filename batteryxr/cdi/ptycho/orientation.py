@@ -1,4 +1,4 @@
-"""Orientation of positions relative to the frames: short runs in all eight ways."""
+"""Orientation and scale of positions relative to the frames."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from batteryxr.cdi.ptycho.engines import EPIE
 from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of
-from batteryxr.cdi.ptycho.trial import residual_of, room, trial_of
+from batteryxr.cdi.ptycho.frames import load
+from batteryxr.cdi.ptycho.kernels.loop import recorded_of
+from batteryxr.cdi.ptycho.kernels.motion import stretch_of
+from batteryxr.cdi.ptycho.kernels.state import Conditions
+from batteryxr.cdi.ptycho.settings import Recording
+from batteryxr.cdi.ptycho.trial import residual_of, room, scale_of, trial_of
+from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import bar
@@ -19,10 +26,19 @@ from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.cdi.ptycho.settings import Settings
     from batteryxr.core.checks import Count, Seed
 
 #: Ratio of the best residual to the second below which the answer is sure.
 _SURE = 0.93
+#: Stretch or turn (rad) of corrected positions from which to warn.
+_STRETCH = 0.01
+#: Correction of a coordinate, in pixels, that gradients make surely.
+_CAPTURED = 2.0
+#: Frames that are asked for a stretch; the one they ask for that raises suspicion, and
+#: those of short runs, from the first probe and from the last, from which to warn.
+_ASKED, _PULL, _SCALE, _AGAIN = 256, 5e-4, 0.04, 0.045
 
 
 class Way(NamedTuple):
@@ -136,3 +152,85 @@ def _turned(experiment: Experiment, way: Way) -> Experiment:
     corners = experiment.corners[:, way.axes] * np.array(way.signs)
     n, pixel = len(experiment.weight), experiment.pixel
     return replace(experiment, **room(corners, n, pixel))
+
+
+def tell_stretch(
+    found: np.ndarray, told: np.ndarray, pixel: float, reach: float
+) -> None:
+    """Warn where corrections stretch, turn or move positions more than is trusted.
+
+    Parameters
+    ----------
+    found, told : (position, 2)
+        Corrected and nominal positions, in pixels.
+    pixel
+        Size of a pixel, nm.
+    reach
+        Error of a coordinate for which positions were searched, nm.
+    """
+    fit = stretch_of(told, found - told)
+    if fit is None:
+        return
+    (y, turned), (turned_x, x) = fit.matrix
+    if np.abs(fit.matrix).max() > _STRETCH and fit.clear:
+        turn = np.degrees(max(abs(turned), abs(turned_x)))
+        warn_quality(
+            f"ptycho: positions were stretched by {100 * y:+.2g} % in y and "
+            f"{100 * x:+.2g} % in x, turned or sheared by {turn:.2g}"
+            "°: are distance, pixel_pitch, energy and the motors' units right? If they "
+            "are, the first probe is off: correct positions later, or take more passes"
+        )
+    if fit.rest > _CAPTURED and not reach:
+        warn_quality(
+            f"ptycho: positions were moved by {fit.rest * pixel:.3g} nm in y and x "
+            f"({fit.rest:.2g} pixels, standard deviation), and gradients alone often "
+            "stop halfway from so far. Search for them first: "
+            f"schedule=Schedule(positions_reach={3 * fit.rest * pixel:.2g}, "
+            "positions_from=...)"
+        )
+
+
+def tell_scale(experiment: Experiment, settings: Settings, state: State) -> None:
+    """Warn where frames ask for a stretch of positions that were taken as told.
+
+    Object and probe take up most of a wrong scale. What is left shows in a common
+    motion that frames ask for; a short run that corrects positions then tells how much.
+
+    Parameters
+    ----------
+    experiment, settings
+        Experiment that was reconstructed, and how.
+    state
+        Its last state.
+    """
+    frames = len(state.positions)
+    chosen = np.unique(np.linspace(0, frames - 1, min(frames, _ASKED)).astype(int))
+    held = experiment.held
+    counts = [load(experiment, j, j + 1)[0] if held is None else held[j]
+              for j in chosen]  # fmt: skip
+    bring = to_device(settings.device, purpose="ptychography")
+    moves = np.zeros_like(state.positions)
+    recorded = recorded_of(state, Recording())
+    rng = np.random.default_rng(0)
+    now = Conditions(bring(experiment.weight), rng, False, moves, 0.0, recorded)
+    looked = EPIE().begin(state.probe, experiment.near)
+    looked.sweep(replace(state), chosen, bring(np.stack(counts)), now)
+    pull = stretch_of(state.positions[chosen], moves[chosen])
+    if pull is None or abs(pull.scale) < max(_PULL, 2 * pull.chance):
+        return
+    scale = scale_of(experiment, settings)
+    if scale is None or abs(scale) < _SCALE or scale * pull.scale < 0:
+        return
+    # A first probe out of focus stretches positions, too; the one found is less so.
+    probe = to_numpy(state.probe)
+    again = scale_of(replace(experiment, probe=probe), settings)
+    if again is None or abs(again) < _AGAIN or again * scale < 0:
+        return
+    pixel = 1 / (1 + scale) - 1
+    warn_quality(
+        f"ptycho: frames fit better where all positions are stretched by about "
+        f"{100 * scale:+.0f} %, as if the object's pixel were another by "
+        f"{100 * pixel:+.0f} %: look at distance, pixel_pitch, energy and the motors' "
+        "units, at the focus of the first probe, and correct positions: "
+        "schedule=Schedule(positions_from=5)"
+    )

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from batteryxr.cdi.ptycho.engines import LSQML, Engine, check_engine
-from batteryxr.core.checks import Count, Fraction, Positive, Whole, check_fields
+from batteryxr.core.checks import (
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Whole,
+    check_fields,
+)
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
@@ -23,7 +30,14 @@ class Schedule:
     probe_from
         First iteration that updates the probe.
     positions_from
-        First iteration that corrects positions; None leaves them.
+        First iteration that corrects positions; None leaves them. Corrections follow
+        gradients, which find errors of about 3 pixels.
+    positions_reach
+        Largest error of a coordinate, nm, for which positions are searched before the
+        first iteration; 0: not. Frames are moved in turn to where the others explain
+        them best, on the middle of the detector. This finds errors of up to half the
+        width of the probe, and takes as long as some hundred iterations. Take
+        `positions_from` beside it, for the last pixels. Not in stacks.
     calm_from
         First iteration with smaller steps, in which noise averages out; by default the
         last fifth of all iterations. DM and RAAR have no steps.
@@ -39,6 +53,7 @@ class Schedule:
 
     probe_from: Whole = 2
     positions_from: Whole | None = None
+    positions_reach: NonNegative = 0.0
     calm_from: Whole | None = None
     lead: Whole = 0
 

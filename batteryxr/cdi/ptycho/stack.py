@@ -20,7 +20,9 @@ from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.examine import findings, halves_of, look, settled
 from batteryxr.cdi.ptycho.experiment import experiments_of
-from batteryxr.cdi.ptycho.reconstruct import Energy, advance, tell_misfit
+from batteryxr.cdi.ptycho.orientation import tell_scale
+from batteryxr.cdi.ptycho.passes import Energy, advance
+from batteryxr.cdi.ptycho.reconstruct import SETTLED, tell_misfit
 from batteryxr.cdi.ptycho.result import labelled_scatter, labelled_stack
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
@@ -34,10 +36,12 @@ from batteryxr.cdi.ptycho.states import (
     StoredObjects,
     coupled_key,
     ledger_of,
+    load_state,
     passes_done,
 )
 from batteryxr.core import blocks
 from batteryxr.core.blocks.digests import digest
+from batteryxr.core.device import to_device
 from batteryxr.core.errors import (
     ArgumentError,
     BatteryxrError,
@@ -201,6 +205,13 @@ def ptycho_energies(
             "kramers_kronig.degree",
             kramers_kronig.degree,
             f"at most {len(experiments) - 2} with {len(experiments)} energies",
+        )
+    if schedule.positions_reach:
+        raise ArgumentError(
+            "schedule.positions_reach",
+            schedule.positions_reach,
+            "0 for a stack",
+            "Search for positions of one energy, with ptycho, and put them into it.",
         )
     found = estimated(Sizes.of(experiments, n_modes), engine, resources)
     settings = fitted(settings, found)
@@ -534,12 +545,23 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
         tell_misfit(
             result["amp_residual"], result["noise_residual"], stack.settings.iterations
         )
+        _tell_scale(stack)
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: the remaining work is small, and its data are here.
         with blocks.here():
             save(result, stack.ledger.path, group=RESULT, overwrite=True)
     stack.ledger.put(_FINISHED, {})
     seal(stack.store, JOURNAL)
+
+
+def _tell_scale(stack: Stack) -> None:
+    """Warn where positions of the middle energy should be stretched."""
+    settings, k = stack.settings, len(stack.experiments) // 2
+    if settings.schedule.positions_from is None and settings.iterations >= SETTLED:
+        bring = to_device(settings.device, purpose="ptychography")
+        state = load_state(stack.ledger, k, bring)
+        assert state is not None, "all iterations are done"
+        tell_scale(stack.experiments[k], settings, state)
 
 
 def _tied(stack: Stack, found: Registered) -> tuple[Registered, np.ndarray | None]:

@@ -10,15 +10,25 @@ import numpy as np
 from batteryxr.cdi.ptycho.engines import LSQML
 from batteryxr.cdi.ptycho.examine import look, settled
 from batteryxr.cdi.ptycho.experiment import MARGIN
-from batteryxr.cdi.ptycho.reconstruct import first_state, reconstruct
+from batteryxr.cdi.ptycho.kernels.motion import searched, stretch_of
+from batteryxr.cdi.ptycho.passes import first_state, reconstruct
 from batteryxr.cdi.ptycho.settings import Schedule, Settings
-from batteryxr.core.errors import ConvergenceError
+from batteryxr.core.device import to_numpy
+from batteryxr.core.errors import ConvergenceError, warn_quality
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.state import State
 
 #: Frames, and detector pixels along a side, that are enough for a comparison.
 _FRAMES, _PIXELS = 64, 96
+#: Iterations in which positions stretch.
+_STRETCHING = 80
+#: Fraction of all counts that a search for positions takes, and fewest pixels for it.
+_NEARLY, _FEWEST = 0.998, 32
+#: Pixels between the places that two searches find, and the fraction of frames that
+#: may be farther apart.
+_ALIKE, _ODD = 2.5, 0.02
 
 
 def trial_of(experiment: Experiment) -> Experiment:
@@ -29,7 +39,7 @@ def trial_of(experiment: Experiment) -> Experiment:
     experiment
         Experiment whose frames were examined.
     """
-    few = replace(_coarse(_middle(experiment)), seen=None, held=None)
+    few = replace(_cropped(_middle(experiment), _PIXELS), seen=None, held=None)
     # Faults of the frames were reported for the whole scan.
     return settled(few, *look(few, hold=True))
 
@@ -41,14 +51,14 @@ def _middle(experiment: Experiment) -> Experiment:
     return experiment.only(np.sort(order))
 
 
-def _coarse(experiment: Experiment) -> Experiment:
+def _cropped(experiment: Experiment, pixels: int) -> Experiment:
     """Return an experiment on the middle of the detector: larger pixels, same field."""
     n = len(experiment.weight)
-    if n <= _PIXELS or experiment.near:
+    if n <= pixels or experiment.near:
         return experiment
-    low = n // 2 - _PIXELS // 2
-    part = slice(low, low + _PIXELS)
-    scale = _PIXELS / n
+    low = n // 2 - pixels // 2
+    part = slice(low, low + pixels)
+    scale = pixels / n
     small = None
     if experiment.probe is not None:
         probe = np.asarray(experiment.probe)
@@ -68,7 +78,7 @@ def _coarse(experiment: Experiment) -> Experiment:
         background=None if background is None else cut(background),
         probe=small,
         pixel=experiment.pixel / scale,
-        **room(experiment.corners * scale, _PIXELS, experiment.pixel / scale),
+        **room(experiment.corners * scale, pixels, experiment.pixel / scale),
     )
 
 
@@ -96,3 +106,88 @@ def residual_of(
     except ConvergenceError:
         return float("inf")
     return float(state.residuals()[-1])
+
+
+def scale_of(experiment: Experiment, settings: Settings) -> float | None:
+    """Return how far a short run stretches all positions; None if it does not tell."""
+    few = trial_of(experiment)
+    settings = replace(
+        settings,
+        engine=LSQML(),
+        iterations=_STRETCHING,
+        schedule=Schedule(positions_from=2),
+        block=None,
+        streamed=False,
+        device="cpu",
+    )
+    try:
+        state = reconstruct(few, settings, first_state(few, settings))
+    except ConvergenceError:
+        return None
+    found = stretch_of(few.corners, state.positions - few.corners)
+    return None if found is None or not found.clear else found.scale
+
+
+def sought(experiment: Experiment, settings: Settings, state: State) -> np.ndarray:
+    """Return positions (j, 2) of a state, searched for as far as the schedule says.
+
+    Parameters
+    ----------
+    experiment
+        Experiment whose frames were examined.
+    settings
+        Settings of the reconstruction.
+    state
+        First state.
+
+    Warns
+    -----
+    DataQualityWarning
+        If two searches, which start alike, end at different places.
+    """
+    pixels = _enough(experiment)
+    few = replace(experiment, probe=to_numpy(state.probe), corners=state.positions)
+    few = replace(_cropped(few, pixels), seen=None, held=None)
+    seen, held = look(few, hold=True)
+    assert held is not None, "they were asked for"
+    scale = few.weight.shape[0] / len(experiment.weight)
+    probe = np.asarray(few.probe)[0]
+    probe = probe * np.sqrt(seen.counts.mean() / np.sum(np.abs(probe) ** 2))
+    reach = int(np.ceil(settings.schedule.positions_reach / few.pixel))
+    seeds = np.random.SeedSequence([*settings.seed, 2]).spawn(2)
+    both = [
+        searched(
+            held,
+            few.weight,
+            few.corners,
+            probe.astype(np.complex64),
+            reach=max(reach, 1),
+            rng=np.random.default_rng(seed),
+        )
+        for seed in seeds
+    ]
+    found = min(both, key=lambda pair: pair[1])[0]
+    apart = both[0][0] - both[1][0]
+    odd = np.abs(apart - np.median(apart, axis=0)).max(axis=1) > _ALIKE
+    if odd.mean() > _ODD:
+        warn_quality(
+            f"ptycho: two searches for positions disagree about {odd.sum()} of "
+            f"{odd.size} frames: those may be wrong. Take another seed, a smaller "
+            "positions_reach, or a better probe"
+        )
+    moves = (found - few.corners) / scale
+    moves[seen.counts <= 0] = np.nan
+    moves = np.nan_to_num(moves - np.nanmean(moves, axis=0))
+    top = np.array(state.obj.shape) - len(experiment.weight)
+    return np.clip(state.positions + moves, 0, top)
+
+
+def _enough(experiment: Experiment) -> int:
+    """Return the side of the middle of the detector that has nearly all counts."""
+    assert experiment.seen is not None
+    mean = np.where(experiment.seen.top >= 0, experiment.seen.mean, 0.0)
+    n = len(mean)
+    away = np.max(np.abs(np.indices(mean.shape) - n // 2), axis=0)
+    inside = np.cumsum(np.bincount(away.ravel(), mean.ravel()))
+    side = 2 * int(np.searchsorted(inside, _NEARLY * inside[-1])) + 2
+    return min(max(side, _FEWEST), _PIXELS, n)

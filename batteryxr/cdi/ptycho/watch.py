@@ -1,4 +1,4 @@
-"""Progress of a reconstruction, while it runs and afterwards."""
+"""Progress and pictures of a reconstruction, while it runs and afterwards."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from batteryxr.cdi.ptycho.states import ledger_of, look_at
 from batteryxr.core.checks import Whole, checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.model import attributes
+from batteryxr.core.plotting import load_hvplot
 
 if TYPE_CHECKING:
+    import holoviews
+
     from batteryxr.core.ledger import Ledger
     from batteryxr.core.store import StoreLike
 
@@ -93,3 +96,61 @@ def _state_of(ledger: Ledger, energy: int) -> dict[str, Any]:
         "transmission": (("row", "column"), obj, one | {"long_name": "Transmission"}),
         "probe": (modes, probe, one | {"long_name": "Probe"}),
     }
+
+
+@checked
+def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
+    """Plot modulus and phase of the object, the probe, and the residual.
+
+    Parameters
+    ----------
+    result
+        Result of `ptycho`, or of ``ptycho_progress(store, energy=k)`` while it runs.
+
+    Returns
+    -------
+    holoviews.Layout
+
+    Examples
+    --------
+    >>> scan, truth = batteryxr.simulate.ptychography(
+    ...     energy=[5470.0], positions=5, size=32
+    ... )
+    >>> scan = scan.isel(energy=0)
+    >>> result = scan.cdi.ptycho(iterations=10)
+    >>> plot = result.cdi.plot.ptycho()
+    """
+    hv = load_hvplot()
+    field = result["transmission"].values
+    probe = np.abs(result["probe"].values[0])
+    errors = result["residuals" if "residuals" in result else "amp_residual"].values
+
+    def image(values: np.ndarray, title: str, colours: str) -> Any:
+        rows, columns = values.shape
+        # Each picture has its own dimension, so that they do not share a range of
+        # colours.
+        frame = hv.Image(
+            values[::-1], ["column", "row"], title, bounds=(0, 0, columns, rows)
+        )
+        low, high = np.percentile(values, [0.5, 99.5])
+        limits = {"clim": (float(low), float(high))} if low < high else {}
+        return frame.opts(
+            title=title,
+            cmap=colours,
+            frame_width=260,
+            data_aspect=1,
+            colorbar=True,
+            clabel="",
+            **limits,
+        )
+
+    curve = hv.Curve((np.arange(1, errors.size + 1), errors), "pass", RESIDUAL)
+    # An axis wider than that of the picture above would push it out of its frame.
+    narrow = {"title": f"Residual {RESIDUAL}", "ylabel": "", "yformatter": "%.0e"}
+    layout = (
+        image(np.abs(field), "|T|", "gray")
+        + image(np.angle(field), "arg T (rad)", "coolwarm")
+        + image(probe, "|probe|, first mode", "inferno")
+        + curve.opts(**narrow, logy=True, frame_width=260)
+    )
+    return layout.cols(2).opts(shared_axes=False)

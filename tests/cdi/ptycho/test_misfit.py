@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
 import pytest
 
-from batteryxr.cdi import LSQML, Schedule, ptycho
+from batteryxr.cdi import LSQML, Schedule, ptycho, ptycho_energies
 from batteryxr.cdi.ptycho.kernels.metrics import noise_left
-from batteryxr.core.errors import DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
 
 NM = {"units": "nm"}
+PIXEL = 12398.41984 / 5500.0 / 10 * 500.0 * 1e3 / (24 * 75.0)
 
 
 @pytest.mark.parametrize("mean", [0.01, 0.5, 3.0, 40.0, 900.0])
@@ -63,10 +65,9 @@ def test_a_distance_that_is_off_is_told_by_the_stretch_of_positions(scan):
 
 def test_positions_that_are_off_at_random_are_no_stretch(scan):
     rng = np.random.default_rng(0)
-    pixel = 12398.41984 / 5500.0 / 10 * 500.0 * 1e3 / (24 * 75.0)
     off = {
         f"position_{a}": (
-            "position", scan[f"position_{a}"].values + rng.normal(0, pixel, 36), NM
+            "position", scan[f"position_{a}"].values + rng.normal(0, PIXEL, 36), NM
         )
         for a in "yx"
     }  # fmt: skip
@@ -77,3 +78,60 @@ def test_positions_that_are_off_at_random_are_no_stretch(scan):
             scan.assign_coords(off), iterations=60, schedule=schedule, progress=False
         )
     assert not [w for w in said if "stretched" in str(w.message)]
+
+
+@pytest.mark.parametrize("times", [0.9, 1.1])
+def test_a_distance_that_is_off_is_told_with_its_scale(scan, times):
+    told = scan["distance"].values * times
+    wrong = scan.assign_coords(distance=((), told, scan["distance"].attrs))
+    with pytest.warns(DataQualityWarning, match="distance") as said:
+        ptycho(wrong, iterations=40, progress=False)
+    percent = [re.search(r"about ([+-]\d+) %", str(w.message)) for w in said]
+    assert [float(p[1]) for p in percent if p] == [
+        pytest.approx(100 * times - 100, abs=2)
+    ]
+
+
+def far_off(scan, pixels):
+    """Return a scan whose told positions are wrong, and the errors in pixels."""
+    rng = np.random.default_rng(3)
+    off = rng.uniform(-pixels, pixels, (36, 2))
+    told = {
+        f"position_{a}": ("position", scan[f"position_{a}"].values + PIXEL * d, NM)
+        for a, d in zip("yx", off.T, strict=True)
+    }
+    return scan.assign_coords(told), off
+
+
+def left_of(found, off):
+    moves = [found[f"position_shift_{a}"].values / PIXEL for a in "yx"]
+    left = np.stack(moves, -1) + off
+    return float(np.sqrt(np.mean((left - left.mean(0)) ** 2)))
+
+
+def test_positions_far_off_are_searched_for(scan, fuzz):
+    wrong, off = far_off(scan, 4.0)
+    search = Schedule(positions_from=2, positions_reach=4.0 * PIXEL)
+    found = ptycho(wrong, iterations=60, schedule=search, progress=False)
+    assert left_of(found, off) < off.std() / 3
+    assert fuzz.correlation(found) > 0.9
+
+
+def test_positions_moved_far_by_gradients_alone_are_told(scan):
+    wrong, off = far_off(scan, 5.0)
+    with pytest.warns(DataQualityWarning, match="positions_reach"):
+        found = ptycho(
+            wrong, iterations=40, schedule=Schedule(positions_from=2), progress=False
+        )
+    assert left_of(found, off) > off.std() / 3
+
+
+def test_a_search_is_for_one_energy_in_the_far_field(scan, tmp_path):
+    search = Schedule(positions_reach=50.0)
+    both = scan.assign(frames=scan["frames"].expand_dims("energy"))
+    both = both.assign_coords(energy=("energy", [5500.0], {"units": "eV"}))
+    with pytest.raises(ArgumentError, match="positions_reach"):
+        ptycho_energies(both, store=tmp_path / "s.zarr", schedule=search)
+    near = scan.assign_coords(defocus=((), 200.0, {"units": "um"}))
+    with pytest.raises(ArgumentError, match="positions_reach"):
+        ptycho(near, schedule=search)

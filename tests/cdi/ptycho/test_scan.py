@@ -167,7 +167,7 @@ def test_an_experiment_travels_as_it_is(scan):
 
     from batteryxr.cdi.ptycho.examine import examined
     from batteryxr.cdi.ptycho.experiment import experiment_of
-    from batteryxr.cdi.ptycho.reconstruct import first_state, reconstruct
+    from batteryxr.cdi.ptycho.passes import first_state, reconstruct
     from batteryxr.cdi.ptycho.settings import Settings
 
     settings = Settings(iterations=4)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from array_api_compat import array_namespace
 
+from batteryxr.cdi.ptycho.kernels.motion import move
 from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
 from batteryxr.cdi.ptycho.kernels.steps import Recorded, faint_scale
 from batteryxr.core.device import to_device_of, to_numpy
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 #: Names in a state's memory for the background and the intensities of frames.
 BACKGROUND, INTENSITY = "background", "intensity"
-#: Name for the common motion of all positions.
-DRIFT = "drift"
-#: Fraction of that motion that continues.
-_MOMENTUM = 0.8
 #: Fraction of the usual steps in the last iterations.
 CALM = 0.3
 #: Longest motion of a position in one iteration, pixels.
@@ -41,6 +38,7 @@ def iterate(
     frames: FrameBlocks,
     weight: Any,
     *,
+    near: float = 0.0,
     until: int | None = None,
     watch: Callable[[State], None] | None = None,
 ) -> None:
@@ -56,13 +54,15 @@ def iterate(
         Source of the frames.
     weight : (n, n)
         1 where a pixel counts, origin in the corner.
+    near
+        λ z / pixel² for near-field frames; 0: far field.
     until
         Number of the last iteration; by default that of the settings.
     watch
         Called with the state after each iteration; may raise to interrupt.
     """
     engine, schedule = settings.engine, settings.schedule
-    kernel = engine.begin(state.probe, state.near)
+    kernel = engine.begin(state.probe, near)
     while state.iteration < (settings.iterations if until is None else until):
         k = state.iteration
         rng = np.random.default_rng(
@@ -141,30 +141,6 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
         state.probe *= float(np.sqrt(usual))
         background = background * usual
     state.memory[BACKGROUND] = background
-
-
-def move(state: State, steps: np.ndarray, limit: float) -> None:
-    """Move positions by at most `limit`, keeping their mean.
-
-    A common shift belongs to object and probe, which would follow it forever. Motions
-    that all frames share (a stretch, a turn or a drift with their number) are better
-    determined than single ones, but would take many iterations: they have momentum.
-    """
-    length = np.linalg.norm(steps, axis=1, keepdims=True)
-    steps = steps * np.minimum(1.0, limit / np.maximum(length, 1e-12))
-    steps -= steps.mean(axis=0)
-    at = state.positions - state.positions.mean(axis=0)
-    spread = max(float(np.abs(at).max()), 1e-12)
-    common = np.column_stack([at / spread, np.linspace(-1, 1, len(at))])
-    found = np.linalg.lstsq(common, steps, rcond=None)[0]
-    before = state.memory.get(DRIFT)
-    so_far = 0.0 if before is None else _MOMENTUM * to_numpy(before)
-    drift = (so_far + found).astype(np.float32)
-    state.memory[DRIFT] = to_device_of(state.obj, drift)
-    steps = steps + common @ (drift - found)
-    n = state.probe.shape[-1]
-    top = np.array(state.obj.shape) - n
-    state.positions = np.clip(state.positions + steps, 0, top)
 
 
 class InMemory:

@@ -41,8 +41,6 @@ class State:
         Counts of all frames where pixels count; NaN until they are summed.
     memory
         Arrays that an engine keeps between iterations, by name.
-    near
-        λ z / pixel² for near-field frames; 0: far field.
     """
 
     obj: Array
@@ -52,7 +50,6 @@ class State:
     misfits: list[float] = field(default_factory=list)
     power: float = float("nan")
     memory: dict[str, Array] = field(default_factory=dict)
-    near: float = 0.0
 
     def residuals(self) -> np.ndarray:
         """Return the amplitude residual of each iteration: Σ(|F| - √I)² / ΣI."""

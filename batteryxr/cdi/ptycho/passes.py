@@ -1,0 +1,273 @@
+"""Iterations on a state, from the first one on, alone or in a stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from batteryxr.cdi.ptycho.experiment import lateral
+from batteryxr.cdi.ptycho.frames import frame_blocks
+from batteryxr.cdi.ptycho.settings import Recording, Settings
+from batteryxr.cdi.ptycho.states import (
+    LEADER,
+    coupled_key,
+    load_state,
+    save_state,
+    state_key,
+)
+from batteryxr.core.device import to_device, to_numpy
+from batteryxr.core.errors import ConvergenceError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.core.ledger import Ledger
+
+#: Smallest counts per pixel from which a background is refined.
+_FAINT = 1e-3
+
+
+def reconstruct(
+    experiment: Experiment,
+    settings: Settings,
+    state: State,
+    until: int | None = None,
+    watch: Callable[[State], None] | None = None,
+) -> State:
+    """Run iterations on a state until `until` are done.
+
+    Parameters
+    ----------
+    experiment
+        Experiment with the frames.
+    settings
+        Settings of the reconstruction.
+    state
+        State to begin from; overwritten.
+    until
+        Number of iterations of the returned state; by default that of the settings.
+    watch
+        Called with the state after each iteration; may raise to interrupt.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ConvergenceError
+        If the reconstruction diverges.
+    """
+    from batteryxr.cdi.ptycho.kernels.loop import iterate
+
+    bring = to_device(settings.device, purpose="ptychography")
+    frames = frame_blocks(experiment, settings, bring)
+    check_state(experiment, state)
+
+    def checked(state: State) -> None:
+        check_finite(state)
+        if watch is not None:
+            watch(state)
+
+    weight = bring(experiment.weight)
+    near = experiment.near
+    iterate(settings, state, frames, weight, near=near, until=until, watch=checked)
+    return state
+
+
+def check_state(experiment: Experiment, state: State) -> None:
+    """Raise a `DataError` unless a state fits an experiment."""
+    n, j = len(experiment.weight), len(experiment.corners)
+    shapes = {
+        "object": (state.obj.shape, (experiment.y.size, experiment.x.size)),
+        "probe": (state.probe.shape[1:], (n, n)),
+        "positions": (state.positions.shape, (j, 2)),
+    }
+    for name, (found, expected) in shapes.items():
+        if tuple(found) != expected:
+            raise DataError(name, f"of {tuple(found)}; the scan has {expected}")
+
+
+def check_finite(state: State) -> None:
+    """Raise a `ConvergenceError` where a reconstruction has diverged."""
+    misfit = state.misfits[-1]
+    peak = float(np.abs(to_numpy(state.obj)).max()) if not np.isfinite(misfit) else 0.0
+    if not np.isfinite(misfit) or not np.isfinite(peak):
+        raise ConvergenceError(
+            f"the reconstruction diverged in pass {state.iteration}. Take smaller "
+            "steps (engine=LSQML(object_step=0.3, probe_step=0.3)), update the probe "
+            "later (schedule=Schedule(probe_from=20)), or look whether positions and "
+            "probe are right."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """An energy of a stack, and the place of its states.
+
+    Parameters
+    ----------
+    experiment, settings
+        Experiment to reconstruct, and the settings.
+    ledger
+        Ledger of the states.
+    key
+        Number of the energy, or `LEADER`.
+    checkpoint
+        Iterations between two states that are kept.
+    leading
+        Axes (nm) of the leading energy, to start from; None to start anew.
+    part
+        Name of a half scan; empty: the whole.
+    """
+
+    experiment: Experiment
+    settings: Settings
+    ledger: Ledger
+    key: int | str
+    checkpoint: int
+    leading: tuple[np.ndarray, np.ndarray] | None = None
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """Under which name its states are kept."""
+        return f"{self.part}{self.key}"
+
+
+def advance(energy: Energy, since: int, until: int) -> int:
+    """Run iterations up to `until` from the newest state that is kept.
+
+    Parameters
+    ----------
+    energy
+        Energy to reconstruct.
+    since
+        Iteration after which objects were coupled; 0: never.
+    until
+        Number of the last iteration.
+
+    Returns
+    -------
+    int
+        Number of iterations that were run.
+    """
+    bring = to_device(energy.settings.device, purpose="ptychography")
+    ledger, key = energy.ledger, energy.name
+    state = load_state(ledger, key, bring) or _first(energy)
+    first = state.iteration
+    if since and first == since:
+        coupled = coupled_key(since, energy.part)
+        state.obj = bring(ledger.array(coupled, str(energy.key)))
+
+    def keep(state: State) -> None:
+        if state.iteration % energy.checkpoint == 0 or state.iteration == until:
+            save_state(ledger, key, state)
+
+    reconstruct(energy.experiment, energy.settings, state, until, keep)
+    return until - first
+
+
+def _first(energy: Energy) -> State:
+    if energy.leading is None:
+        return first_state(energy.experiment, energy.settings)
+    ahead = state_key(f"{energy.part}{LEADER}")
+    obj, probe = (energy.ledger.array(ahead, n) for n in ("obj", "probe"))
+    known = Known(obj, probe, *energy.leading)
+    return following_state(energy.experiment, energy.settings, known)
+
+
+class Known(NamedTuple):
+    """Object (y, x) and probe (mode, n, n) of another energy; y and x in nm."""
+
+    obj: np.ndarray
+    probe: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+
+def first_state(experiment: Experiment, settings: Settings) -> State:
+    """Return a unit object, and the initial probe with the frames' power.
+
+    Raises
+    ------
+    DataError
+        If the probe has no power, or the frames hold no counts.
+    """
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND
+    from batteryxr.cdi.ptycho.kernels.state import State, add_modes
+
+    positions = experiment.corners
+    if not settings.engine.subpixel:
+        positions = np.rint(positions)
+    probe = np.asarray(experiment.probe).astype(np.complex64)
+    if not np.isfinite(probe).all():
+        raise DataError("probe", "not finite at every pixel")
+    if not np.sum(np.abs(probe) ** 2) > 0:
+        raise DataError("probe", "no power", "Make one with .cdi.ptycho_probe(...).")
+    used = [m for m in probe if np.any(m)]
+    probe = np.ascontiguousarray(used[: settings.n_modes])
+    seen = experiment.seen
+    assert seen is not None, "look at the frames first: `examined`"
+    recorded = _recorded(experiment, settings)
+    counts = float(seen.mean.sum())
+    if recorded:
+        lit = experiment.weight * (np.fft.ifftshift(seen.top) >= 0)
+        counts -= float(np.sum(recorded[BACKGROUND] * lit))
+    if not counts > 0:
+        raise DataError("background", "more than the frames hold", "Look at its units.")
+    rng = np.random.default_rng(np.random.SeedSequence([*settings.seed, 1]))
+    modes = add_modes(probe, settings.n_modes, rng)
+    modes = modes * np.sqrt(counts / np.sum(np.abs(modes) ** 2))
+    bring = to_device(settings.device, purpose="ptychography")
+    obj = np.ones((experiment.y.size, experiment.x.size), np.complex64)
+    lit_probe = bring(modes.astype(np.complex64))
+    memory = {name: bring(values) for name, values in recorded.items()}
+    power = float(seen.counts.sum())
+    return State(bring(obj), lit_probe, positions, power=power, memory=memory)
+
+
+def _recorded(experiment: Experiment, settings: Settings) -> dict[str, np.ndarray]:
+    """Return initial background and intensities of frames; empty without them."""
+    from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
+
+    recording, seen = settings.recording, experiment.seen
+    assert seen is not None
+    known = experiment.background
+    if recording == Recording() and known is None:
+        return {}
+    background = np.zeros(experiment.weight.shape, np.float32)
+    if known is not None:
+        background = known.copy()
+    elif recording.background is not None:
+        lowest = np.percentile(seen.mean[seen.top >= 0], 5)
+        background += np.float32(max(float(lowest), _FAINT))
+    intensity = np.ones(len(seen.counts), np.float32)
+    if recording.intensity:
+        intensity = seen.counts / np.maximum(seen.usable, 1)
+        intensity = (intensity / intensity.mean()).astype(np.float32)
+    return {BACKGROUND: background, INTENSITY: intensity}
+
+
+def following_state(experiment: Experiment, settings: Settings, other: Known) -> State:
+    """Return a state with object and probe of another energy, on this one's grids."""
+    from batteryxr.cdi.ptycho.kernels.alignment import resampled
+
+    state = first_state(experiment, settings)
+    bring = to_device(settings.device, purpose="ptychography")
+    n = other.probe.shape[-1]
+    theirs, ours = (lateral(n, p) for p in (other.y[1] - other.y[0], experiment.pixel))
+    modes = np.stack(
+        [resampled(m, theirs, theirs, ours, ours, outside=0.0) for m in other.probe]
+    )
+    power = float(np.sum(np.abs(to_numpy(state.probe)) ** 2))
+    modes *= np.sqrt(power / np.sum(np.abs(modes) ** 2))
+    axes = other.y, other.x, experiment.y, experiment.x
+    obj = resampled(other.obj, *axes, outside=1.0)
+    state.obj = bring(obj.astype(np.complex64))
+    state.probe = bring(modes.astype(np.complex64))
+    return state
