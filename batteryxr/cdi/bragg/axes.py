@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.labels import even_step, require_even
 from batteryxr.core.model import require_variables
@@ -277,3 +278,13 @@ def _same_box(
             raise ArgumentError(
                 "geometry", told, f"round {note['box_centre']:.6g}", mend
             )
+
+
+def volume_numbers(array: xr.DataArray, lead: Sequence[Any]) -> xr.DataArray:
+    """Return the number of each volume of an array; lazy where it is."""
+    sizes = [array.sizes[d] for d in lead]
+    numbers = np.arange(int(np.prod(sizes, dtype=int))).reshape(sizes)
+    out = xr.DataArray(numbers, dims=tuple(lead))
+    if is_lazy(array) and lead:
+        out = out.chunk(dict.fromkeys(lead, 1))
+    return out

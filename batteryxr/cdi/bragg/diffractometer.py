@@ -199,7 +199,7 @@ def _one(
                 _named("1", "Rotation of the sample into the laboratory"),
             ),
             "q_length": ((), length, _named("1/Angstrom", "|Q|")),
-            **_box(volume, spacing),
+            **box_of(volume),
             "d_spacing": (
                 (),
                 2 * np.pi / length,
@@ -219,8 +219,9 @@ def _one(
     )
 
 
-def _box(volume: xr.DataArray, spacing: tuple[float, ...]) -> dict[str, Any]:
+def box_of(volume: xr.DataArray) -> dict[str, Any]:
     """Return what identifies this box: points, middle and step by axis."""
+    spacing = [_spacing(volume, dim) for dim in VOLUME]
     middles = [_middle(volume, dim) for dim in VOLUME]
     shape = [volume.sizes[dim] for dim in VOLUME]
     where = "Angle (deg) and pixel at the middle of the box"
