@@ -21,7 +21,7 @@ from batteryxr.cdi.bragg import (
 )
 from batteryxr.cdi.bragg import domains as phase_domains
 from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
-from batteryxr.cdi.bragg.physics import refraction, spacing
+from batteryxr.cdi.bragg.physics import detector, refraction, spacing
 from batteryxr.cdi.bragg.physics import resolution as resolving
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
@@ -93,6 +93,7 @@ class Cdi(Accessor):
     locate_peak = method(peak.locate_peak, *_ROCKING)
     crop = method(peak.crop, *_ROCKING)
     sum_repeats = method(assembly.sum_repeats, "repeat", *_ROCKING)
+    calibrate_detector = method(detector.calibrate_detector, *_ROCKING)
     geometry = method(diffractometer.geometry, *_ROCKING)
     peak_spacings = method(spacing.peak_spacings, *_ROCKING)
 

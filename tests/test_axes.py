@@ -455,6 +455,7 @@ ELSEWHERE = {
     "echem.interruptions": "record as of gitt",
     "echem.resistance": "record as of gitt",
     "nmf.read_crystal": "reads a file",
+    "cdi.calibrate_detector": "each frame by its angles; tests/cdi/bragg/physics",
     "cdi.correct_refraction": "axes as of displacement; tests/cdi/bragg/physics",
     "cdi.lattice_spacing": "axes as of strain; tests/cdi/bragg/physics",
     "cdi.peak_spacings": "the box of geometry, which it compares",

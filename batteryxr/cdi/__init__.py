@@ -25,6 +25,9 @@ from batteryxr.cdi.bragg.order import inverse_pca as inverse_pca
 from batteryxr.cdi.bragg.order import order_parameter as order_parameter
 from batteryxr.cdi.bragg.peak import crop as crop
 from batteryxr.cdi.bragg.peak import locate_peak as locate_peak
+from batteryxr.cdi.bragg.physics.detector import (
+    calibrate_detector as calibrate_detector,
+)
 from batteryxr.cdi.bragg.physics.refraction import (
     correct_refraction as correct_refraction,
 )

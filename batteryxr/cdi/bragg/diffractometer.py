@@ -262,6 +262,7 @@ def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
         arrangement.columns,
         2 * np.pi * ev / _HC,
         (sizes[0] / (1000 * mm), sizes[1] / (1000 * mm)),
+        arrangement.tilt,
     )
 
 

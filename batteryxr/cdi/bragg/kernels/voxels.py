@@ -29,6 +29,8 @@ class Setup:
         2 pi / wavelength (1/Angstrom).
     pitch
         Angular size of a pixel along rows and columns: size over distance.
+    tilt
+        Angles (deg) about x, y and z by which the detector is inclined on its arm.
     """
 
     sample: tuple[tuple[str, float], ...]
@@ -38,6 +40,7 @@ class Setup:
     columns: str
     wavevector: float
     pitch: tuple[float, float]
+    tilt: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def unit(axis: str) -> np.ndarray:
@@ -59,6 +62,11 @@ def carried(circles: tuple[tuple[str, float], ...]) -> np.ndarray:
     for axis, angle in circles:
         total = total @ rotation(axis, angle)
     return total
+
+
+def inclined(tilt: tuple[float, ...]) -> np.ndarray:
+    """Return the rotation of a detector on its arm: about x, then y, then z (deg)."""
+    return carried((("z+", tilt[2]), ("y+", tilt[1]), ("x+", tilt[0])))
 
 
 def scattering_vector(
@@ -84,10 +92,11 @@ def scattering_vector(
     """
     arm = carried(setup.detector)
     row, column, rocking = np.broadcast_arrays(row, column, rocking)
+    turn = inclined(setup.tilt)
     flat = (
         unit("z+")
-        + row[..., None] * setup.pitch[0] * unit(setup.rows)
-        + column[..., None] * setup.pitch[1] * unit(setup.columns)
+        + row[..., None] * setup.pitch[0] * (turn @ unit(setup.rows))
+        + column[..., None] * setup.pitch[1] * (turn @ unit(setup.columns))
     )
     scattered = flat / np.linalg.norm(flat, axis=-1, keepdims=True)
     q = setup.wavevector * (scattered @ arm.T - unit("z+"))
