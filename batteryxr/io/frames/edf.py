@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import stamp, unpacked
 from batteryxr.io.frames.hdf5 import Held
@@ -43,7 +43,7 @@ _ORDERS = {"lowbytefirst": "<", "highbytefirst": ">"}
 _HEADER = 1 << 20
 
 
-class Frame(NamedTuple):
+class EdfFrame(NamedTuple):
     """Place and type of a frame in the bytes of its file, with its header."""
 
     start: int
@@ -99,7 +99,7 @@ def open_edf(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
     return Held(blocks.concatenate(parts), angles, moved[0], motors=motors[0])
 
 
-def frames_in(path: Path, raw: bytes) -> list[Frame]:
+def frames_in(path: Path, raw: bytes) -> list[EdfFrame]:
     """Return the frames of the bytes of an EDF file, from its headers.
 
     Raises
@@ -107,7 +107,7 @@ def frames_in(path: Path, raw: bytes) -> list[Frame]:
     FileFormatError
         If it is no EDF file, cut, or compressed inside.
     """
-    found: list[Frame] = []
+    found: list[EdfFrame] = []
     at = 0
     while at < len(raw) and raw[at : at + 512].strip(b"\0\r\n "):
         frame = _frame(path, raw, at)
@@ -125,7 +125,27 @@ def frames_in(path: Path, raw: bytes) -> list[Frame]:
     return found
 
 
-def _frame(path: Path, raw: bytes, at: int) -> Frame:
+def read_page(path: Path, page: int) -> np.ndarray:
+    """Return one frame of a file.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such page.
+    """
+    raw = unpacked(path)
+    frames = frames_in(path, raw)
+    if not 0 <= page < len(frames):
+        raise ArgumentError("page", page, f"0 to {len(frames) - 1}")
+    return _numbers(raw, frames[page])
+
+
+def _numbers(raw: bytes, frame: EdfFrame) -> np.ndarray:
+    flat = np.frombuffer(raw[frame.start : frame.stop], frame.dtype)
+    return flat.astype(frame.dtype.newbyteorder("=")).reshape(frame.shape)
+
+
+def _frame(path: Path, raw: bytes, at: int) -> EdfFrame:
     """Return the frame whose header begins at a place."""
     end = raw.find(b"}", at, at + _HEADER)
     begin = raw[at : at + 8].lstrip()
@@ -148,7 +168,7 @@ def _frame(path: Path, raw: bytes, at: int) -> Frame:
         raise FileFormatError(path, f"its header does not tell {error}.") from error
     if min(shape) < 1:
         raise FileFormatError(path, f"its frame is {shape}.")
-    return Frame(start, shape, np.dtype(order + kind), header)
+    return EdfFrame(start, shape, np.dtype(order + kind), header)
 
 
 def _first_header(path: Path) -> dict[str, str]:
@@ -177,7 +197,5 @@ def _load(stamps: list[Stamp], pick: range, size: tuple[int, int, int]) -> np.nd
                 told = f"this frame is {frame.shape}, the first {size[1:]}. Files of "
                 told += "several scans lie together: pass a pattern."
                 raise FileFormatError(each.path, told)
-            flat = np.frombuffer(raw[frame.start : frame.stop], frame.dtype)
-            native = flat.astype(frame.dtype.newbyteorder("="))
-            parts.append(only_counts(native.reshape(frame.shape), each.path.name))
+            parts.append(only_counts(_numbers(raw, frame), each.path.name))
     return np.stack(parts)

@@ -11,7 +11,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import label
 from batteryxr.io.door.counts import FLAG, only_counts
-from batteryxr.io.door.files import head, named, unpacked
+from batteryxr.io.door.files import head, named
 from batteryxr.io.door.images import (
     check_page,
     npy,
@@ -21,12 +21,13 @@ from batteryxr.io.door.images import (
     tiff,
 )
 from batteryxr.io.formats import Format
-from batteryxr.io.frames.reader import FORMATS, paths_of, pixel_axis
+from batteryxr.io.frames.reader import paths_of, pixel_axis
 
 if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+_EDF = Format("frames.edf", (".edf", ".edf.gz"), function="read_page")
 _GWYDDION = Format("frames.gwyddion", (".gsf", ".txt"))
 
 
@@ -68,8 +69,8 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         with named(only):
             found: xr.DataArray = _GWYDDION.read(only)
         return found
-    if only.name.lower().endswith(FORMATS["edf"].suffixes):
-        image = _of_edf(only, page)
+    if only.name.lower().endswith(_EDF.suffixes):
+        image = _EDF.read(only, page)
     elif only.suffix == ".npy":
         image = npy(only)
     else:
@@ -95,18 +96,6 @@ def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
         },
     )
     return label(array, "image", units="1", long_name="Counts", flag=FLAG)
-
-
-def _of_edf(path: Path, page: int) -> np.ndarray:
-    from batteryxr.io.frames.edf import frames_in
-
-    raw = unpacked(path)
-    frames = frames_in(path, raw)
-    if not 0 <= page < len(frames):
-        raise ArgumentError("page", page, f"0 to {len(frames) - 1}")
-    wanted = frames[page]
-    flat = np.frombuffer(raw[wanted.start : wanted.stop], wanted.dtype)
-    return flat.astype(wanted.dtype.newbyteorder("=")).reshape(wanted.shape)
 
 
 def _is_text_map(path: Path) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import DetectorPixel, Distance, PhotonEnergy
     from batteryxr.core.checks import Count
+    from batteryxr.io.frames.hdf5 import Held
     from batteryxr.io.frames.spec import SpecScan
 
 #: Formats of frames, and of files beside them, by name.
@@ -78,7 +79,9 @@ def read_frames(
         ``.npz``.
     spec, scan
         SPEC file and number of the scan, or a ``.fio`` file of PETRA III: they give
-        rocking angles, motors, exposure.
+        rocking angles, motors, exposure. HDF5 files of BLISS (ID01, ID27), NanoMAX,
+        I16, SIXS and CRISTAL tell these themselves; there `scan` is the number of the
+        scan, where a file has several.
     dataset
         Path of the frames inside an HDF5 file, or name of the array in ``.npz``. None:
         the usual place in CXI or NeXus, or the only array of three axes.
@@ -129,27 +132,16 @@ def read_frames(
     >>> frames = read_frames("S0054", spec="run.spec", scan=54, pixel_size=55)
     """
     paths = paths_of(path)
-    scanned: SpecScan | None = None
-    if spec is not None:
-        kind = "fio" if Path(spec).suffix.lower() == ".fio" else "spec"
-        with named(Path(spec)):
-            asked = () if kind == "fio" else (scan,)
-            scanned = FORMATS[kind].read(Path(spec), *asked)
-    if scan is not None and spec is None:
-        raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
-    if is_hdf5(paths[0]):
-        if len(paths) > 1:
-            raise ArgumentError(
-                "path", len(paths), "one HDF5 file", "Read each, then concatenate."
-            )
-        name = rocking if isinstance(rocking, str) else None
-        held = FORMATS["hdf5"].read(
-            paths[0], dataset=dataset, rocking=name, chunk=_chunk(chunks)
-        )
-    else:
-        kind = _kind(paths[0])
-        named_array = {"dataset": dataset} if kind == "npz" else {}
-        held = FORMATS[kind].read(paths, chunk=_chunk(chunks), **named_array)
+    scanned = None if spec is None else _scan_of(spec, scan)
+    held = _held(
+        paths,
+        {
+            "dataset": dataset,
+            "rocking": rocking if isinstance(rocking, str) else None,
+            "scan": scan if spec is None else None,
+            "chunk": _chunk(chunks),
+        },
+    )
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
     numbered = not motor and held.rocking is None and rocking is None
     about = {"units": "1", "long_name": "Number of the frame"}
@@ -172,6 +164,7 @@ def read_frames(
         "timezone": timezone or "",
     }
     array = array.assign_coords(_conditions(scanned, timezone))
+    array = array.assign_coords(_columns(held.columns))
     held.motors.pop(array.attrs["rocking_motor"], None)
     known = _motors(scanned, held.motors | dict(motors or {}))
     given = {"energy": energy, "distance": distance}
@@ -190,6 +183,33 @@ def read_frames(
             "Pass spec= and scan=, or rocking=."
         )
     return array
+
+
+def _scan_of(spec: str | os.PathLike[str], scan: int | str | None) -> SpecScan:
+    """Read what a SPEC or .fio file tells of a scan."""
+    path = Path(spec)
+    with named(path):
+        if path.suffix.lower() == ".fio":
+            return FORMATS["fio"].read(path)
+        return FORMATS["spec"].read(path, scan)
+
+
+def _held(paths: list[Path], options: dict[str, Any]) -> Held:
+    """Open the frames with the options that their format takes."""
+    if is_hdf5(paths[0]):
+        if len(paths) > 1:
+            told = "one HDF5 file"
+            raise ArgumentError(
+                "path", len(paths), told, "Read each, then concatenate."
+            )
+        return FORMATS["hdf5"].read(paths[0], **options)
+    if options["scan"] is not None:
+        told = "None without a SPEC or HDF5 file"
+        raise ArgumentError("scan", options["scan"], told, "Pass spec=...")
+    kind = _kind(paths[0])
+    takes = ("dataset", "chunk") if kind == "npz" else ("chunk",)
+    taken = {name: options[name] for name in takes}
+    return FORMATS[kind].read(paths, **taken)
 
 
 def _kind(path: Path) -> str:
@@ -290,9 +310,16 @@ def _conditions(scan: SpecScan | None, timezone: str | None) -> dict[str, Any]:
             else:
                 coords["exposure"] = ("rocking", values, attributes("exposure"))
         else:
-            attrs = {"units": "1", "long_name": name}
-            coords[_clean(name)] = ("rocking", values, attrs)
+            coords |= _columns({name: values})
     return coords
+
+
+def _columns(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return measured columns as coordinates on the frames."""
+    return {
+        _clean(name): ("rocking", values, {"units": "1", "long_name": name})
+        for name, values in columns.items()
+    }
 
 
 def _motors(

@@ -162,7 +162,7 @@ def _require(
 
 def _path(body: np.ndarray, steps: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Return the path in and out of the body to each voxel, NaN outside."""
-    from batteryxr.cdi.bragg.kernels.path import path_inside
+    from batteryxr.cdi.bragg.kernels.voxels import path_inside
 
     wave = -float(q @ q) / (2 * q[2])
     scattered = q + np.array([0.0, 0.0, wave])

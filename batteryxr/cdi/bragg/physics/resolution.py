@@ -18,7 +18,7 @@ from batteryxr.cdi.bragg.axes import (
     variable,
     volume_numbers,
 )
-from batteryxr.cdi.bragg.kernels.directions import curves, farthest, thinned
+from batteryxr.cdi.bragg.kernels.metrics import curves, farthest, thinned
 from batteryxr.cdi.bragg.laboratory import turn_of
 from batteryxr.cdi.bragg.retrieval import retrieve
 from batteryxr.cdi.bragg.several.replicas import counts_of

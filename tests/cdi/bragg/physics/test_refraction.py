@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import cdi
-from batteryxr.cdi.bragg.kernels.path import path_inside
+from batteryxr.cdi.bragg.kernels.voxels import path_inside
 from batteryxr.core.errors import ArgumentError, DataError
 
 VOLUME = ("rocking", "detector_y", "detector_x")

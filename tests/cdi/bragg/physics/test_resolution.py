@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import cdi
-from batteryxr.cdi.bragg.kernels.directions import thinned
+from batteryxr.cdi.bragg.kernels.metrics import thinned
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 
 VOLUME = ("rocking", "detector_y", "detector_x")
