@@ -326,6 +326,16 @@ for argument, value in (
         f"cdi.correct.{argument}",
         lambda a=argument, v=value: (cdi.correct, frames(), {}, a, v()),
     )
+case(
+    "cdi.correct.monitor",
+    lambda: (
+        cdi.correct,
+        frames(),
+        {},
+        "monitor",
+        1 + 0.1 * frames()["rocking"].copy(data=np.arange(frames().sizes["rocking"])),
+    ),
+)
 case("cdi.misfit.volume", lambda: (cdi.misfit, bragg()[1], {}, "volume", bragg()[0]))
 case(
     "cdi.prtf.volume",
