@@ -112,6 +112,10 @@ def geometry(
     """
     require_dims(volume, VOLUME, caller="geometry")
     arrangement = instrument.find(beamline, argument="beamline")
+    circles = [c.motor for c in (*arrangement.sample, *arrangement.detector)]
+    if unknown := sorted(set(motors or {}) - set(circles)):
+        told = f"circles of {arrangement.name}: {circles}"
+        raise ArgumentError("motors", unknown, told)
     measurement = _Measurement(
         arrangement,
         _rocking_circle(volume, arrangement, rocking),

@@ -28,6 +28,8 @@ Image: TypeAlias = Annotated[xr.DataArray | np.ndarray | None, OwnLabels(PIXELS)
 FLAGS = {"mask": 1, "hot": 2, "weak flat": 4, "flagged in the file": 8}
 
 
+#: Share of bad pixels that no detector has.
+_MOST_BAD = 0.5
 #: Change of a monitor over a scan that leaves the noise of counts as it is.
 _STEADY = 2.0
 #: Largest number that float32 holds.
@@ -94,7 +96,7 @@ def correct(
     -----
     DataQualityWarning
         If the monitor changes so much that the noise of frames is no longer that of
-        their counts.
+        their counts, or more than half of the pixels are bad.
 
     Notes
     -----
@@ -121,6 +123,11 @@ def correct(
     flag = np.zeros(gain.shape, np.uint8)
     for name, where in bad.items():
         flag |= np.uint8(FLAGS[name]) * np.asarray(where, np.uint8)
+    if (share := float((flag > 0).mean())) > _MOST_BAD:
+        warn_quality(
+            f"correct: {share:.0%} of the pixels are bad. Is a mask inverted (True is "
+            "bad), or a dark image in the place of the flat?"
+        )
     gain = np.where(flag > 0, np.nan, gain).astype(np.float32)
     values = frames
     if frames.dtype.kind == "f" and frames.dtype.itemsize > 4:

@@ -17,6 +17,7 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     steps_in_space,
     variable,
+    warn_of_support,
 )
 from batteryxr.cdi.bragg.laboratory import analysis_support
 from batteryxr.core.blocks import apply
@@ -82,6 +83,11 @@ def correct_refraction(
     DimensionError
         If it has no axes of space.
 
+    Warns
+    -----
+    DataQualityWarning
+        If the support holds next to nothing of the object.
+
     Examples
     --------
     >>> clean = result.cdi.correct_refraction(n=1 - 4.6e-5 + 4e-6j, geometry=g)
@@ -102,6 +108,7 @@ def correct_refraction(
     q = scattering_vector(crystal, geometry, caller="correct_refraction")
     steps = steps_in_space(crystal, geometry, caller="correct_refraction") / 10
     body = analysis_support(crystal) if support is None else support
+    warn_of_support(abs(objects), body, caller="correct_refraction")
     path = apply(
         each_volume(_path, "(i,j,k),(a,b),(b)->(i,j,k)"),
         bare(inside(body)),

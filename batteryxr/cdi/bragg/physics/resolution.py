@@ -18,6 +18,7 @@ from batteryxr.cdi.bragg.axes import (
     variable,
     volume_numbers,
 )
+from batteryxr.cdi.bragg.kernels.counting import not_counts
 from batteryxr.cdi.bragg.kernels.metrics import curves, farthest, thinned
 from batteryxr.cdi.bragg.laboratory import turn_of
 from batteryxr.cdi.bragg.retrieval import retrieve
@@ -134,7 +135,7 @@ def resolution(
     both = ("direction", "frequency")
     parts = apply(
         each_volume(
-            curves,
+            _curves,
             "(i,j,k),(a,b,c),(h,i,j,k),(s,v),(d,v)->(d,n),(d,n),(d,n),(d),(d),(d)",
         ),
         bare(field, OBJECT),
@@ -171,6 +172,13 @@ def resolution(
         frequency=("frequency", middles, about),
         direction=("direction", list(_DIRECTIONS), axis),
     )
+
+
+def _curves(rho: np.ndarray, counts: np.ndarray, *beside: Any, **options: Any) -> Any:
+    """Return the curves of one object, from what can be counts."""
+    if why := not_counts(counts):
+        raise DataError("volume", why, "Pass the counts as they were measured.")
+    return curves(rho, counts, *beside, **options)
 
 
 def _halves(counts: xr.DataArray, n_starts: int, schedule: str, seed: int) -> Any:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME, bare, scattering_vector
 from batteryxr.cdi.bragg.diffractometer import box_of
+from batteryxr.cdi.bragg.kernels.counting import not_counts
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
@@ -99,8 +100,10 @@ def _lengths(
     """Return |Q| at each place, and its error where there is one."""
     image = np.nansum(counts, axis=0, dtype=float)
     total = float(image.sum())
-    if not (total > 0 and (image >= 0).all()):
-        raise DataError("volume", "holds no counts, or negative ones")
+    if why := not_counts(counts):
+        raise DataError("volume", why, "Pass the counts as they were measured.")
+    if not total > 0:
+        raise DataError("volume", "holds no counts")
     at = np.unravel_index(int(np.nanargmax(counts)), counts.shape)[1:]
     rows, columns = (np.arange(n) - n // 2 for n in image.shape)
     centre = (
