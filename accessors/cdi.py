@@ -21,6 +21,8 @@ from batteryxr.cdi.bragg import (
 )
 from batteryxr.cdi.bragg import domains as phase_domains
 from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
+from batteryxr.cdi.bragg.physics import detector, refraction, spacing
+from batteryxr.cdi.bragg.physics import resolution as resolving
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
 from batteryxr.cdi.bragg.several import replicas as photon_replicas
@@ -91,7 +93,9 @@ class Cdi(Accessor):
     locate_peak = method(peak.locate_peak, *_ROCKING)
     crop = method(peak.crop, *_ROCKING)
     sum_repeats = method(assembly.sum_repeats, "repeat", *_ROCKING)
+    calibrate_detector = method(detector.calibrate_detector, *_ROCKING)
     geometry = method(diffractometer.geometry, *_ROCKING)
+    peak_spacings = method(spacing.peak_spacings, *_ROCKING)
 
     # phase retrieval
     retrieve = method(retrieval.retrieve, *_ROCKING)
@@ -101,6 +105,7 @@ class Cdi(Accessor):
     misfit = method(quality.misfit, *_DETECTED)
     prtf = method(quality.prtf, *_DETECTED)
     fsc = method(quality.fsc, *_SPACE)
+    resolution = method(resolving.resolution, *_DETECTED)
     align = method(superposition.align, *_SPACE)
     decompose = method(superposition.decompose, *_SPACE)
 
@@ -115,10 +120,12 @@ class Cdi(Accessor):
     frc = method(ptycho_quality.frc, "y", "x")
 
     # displacement and strain
+    correct_refraction = method(refraction.correct_refraction, *_SPACE)
     analysis_support = method(laboratory.analysis_support, *_SPACE)
     unwrap = method(lattice.unwrap, *_SPACE)
     displacement = method(lattice.displacement, "phase", *_SPACE)
     strain = method(lattice.strain, "displacement", *_SPACE)
+    lattice_spacing = method(spacing.lattice_spacing, "strain", *_SPACE)
     crop_to_support = method(laboratory.crop_to_support, *_SPACE)
     to_laboratory = method(laboratory.to_laboratory, *_DETECTED)
     summarise_states = method(

@@ -138,6 +138,7 @@ def stand_in(name: str, annotation: str):
         ("str", "a"),
         ("Path", "a"),
         ("float", 1.0),
+        ("complex", 1 - 1e-5),
         ("int", 1),
         ("Count", 1),
         ("Positive", 1.0),

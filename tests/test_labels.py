@@ -326,6 +326,16 @@ for argument, value in (
         f"cdi.correct.{argument}",
         lambda a=argument, v=value: (cdi.correct, frames(), {}, a, v()),
     )
+case(
+    "cdi.correct.monitor",
+    lambda: (
+        cdi.correct,
+        frames(),
+        {},
+        "monitor",
+        1 + 0.1 * frames()["rocking"].copy(data=np.arange(frames().sizes["rocking"])),
+    ),
+)
 case("cdi.misfit.volume", lambda: (cdi.misfit, bragg()[1], {}, "volume", bragg()[0]))
 case(
     "cdi.prtf.volume",
@@ -418,6 +428,12 @@ ELSEWHERE = {
     "cdi.phase_differences.geometry": "has no dimension of the object",
     "cdi.strain.geometry": "has no dimension of the object",
     "cdi.to_laboratory.geometry": "has no dimension of the object",
+    "cdi.correct_refraction.support": "as of unwrap",
+    "cdi.correct_refraction.geometry": "has no dimension of the object",
+    "cdi.lattice_spacing.geometry": "has no dimension of the object",
+    "cdi.peak_spacings.geometry": "has no dimension of the volume",
+    "cdi.resolution.geometry": "has no dimension of the object",
+    "cdi.resolution.volume": "as of replicas",
     "cdi.domains.geometry": "has no dimension of the object",
     "echem.degradation_modes.standards": "contents of half cells of their own",
     "echem.fit_clock.channel": "a clock of its own",

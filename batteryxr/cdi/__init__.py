@@ -25,6 +25,15 @@ from batteryxr.cdi.bragg.order import inverse_pca as inverse_pca
 from batteryxr.cdi.bragg.order import order_parameter as order_parameter
 from batteryxr.cdi.bragg.peak import crop as crop
 from batteryxr.cdi.bragg.peak import locate_peak as locate_peak
+from batteryxr.cdi.bragg.physics.detector import (
+    calibrate_detector as calibrate_detector,
+)
+from batteryxr.cdi.bragg.physics.refraction import (
+    correct_refraction as correct_refraction,
+)
+from batteryxr.cdi.bragg.physics.resolution import resolution as resolution
+from batteryxr.cdi.bragg.physics.spacing import lattice_spacing as lattice_spacing
+from batteryxr.cdi.bragg.physics.spacing import peak_spacings as peak_spacings
 from batteryxr.cdi.bragg.plot.retrieval import plot_fsc as plot_fsc
 from batteryxr.cdi.bragg.plot.retrieval import plot_prtf as plot_prtf
 from batteryxr.cdi.bragg.plot.retrieval import plot_slices as plot_slices

@@ -263,6 +263,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "cdi.retrieve(Coherence)": ("clark2012",),
     "cdi.retrieve_learned": ("chan2021",),
     "cdi.prtf": ("chapman2006",),
+    "cdi.resolution": ("chapman2006", "vanheel2005"),
     "cdi.frc": ("vanheel2005",),
     "cdi.fsc": ("vanheel2005",),
     "cdi.align": ("guizar2008",),

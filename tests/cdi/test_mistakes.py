@@ -1,4 +1,4 @@
-"""Thirty mistakes of order, units, sign, shape and angle: none of them is silent."""
+"""Mistakes of order, units, sign, shape and angle: none of them is silent."""
 
 from __future__ import annotations
 
@@ -170,7 +170,41 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     "a gauge outside the crystal": lambda: cdi.phase_differences(
         crystal(2), gauge=(0, 0, 0)
     ),
+    # of masks, monitors and supports
+    "a mask inverted": lambda: cdi.correct(counts(), mask=np.ones((N, N))),
+    "a dark for the flat": lambda: cdi.correct(counts(), flat=np.zeros((N, N))),
+    "frame numbers for the monitor": lambda: cdi.correct(
+        counts().assign_coords(mon=("rocking", np.arange(N))), monitor="mon"
+    ),
+    "a support inverted": lambda: cdi.unwrap(crystal(), support=abs(crystal()) < 0.5),
+    "refraction outside the crystal": lambda: cdi.correct_refraction(
+        crystal(), n=1 - 1e-5, geometry=geometry(), support=abs(crystal()) < 0.5
+    ),
+    "a conjugate refractive index": lambda: cdi.correct_refraction(
+        crystal(), n=1 - 1e-5 - 1e-6j, geometry=geometry()
+    ),
+    # of absolute numbers
+    "a lattice parameter for a spacing": lambda: cdi.peak_spacings(
+        counts(), geometry=geometry(), reference=4.08
+    ),
+    "the spacing of logarithms": lambda: cdi.peak_spacings(
+        np.log10(counts() + 1), geometry=geometry()
+    ),
+    "the misfit of logarithms": lambda: cdi.misfit(
+        crystal(), volume=np.log10(counts() + 1)
+    ),
+    "resolution from normalised counts": lambda: cdi.resolution(
+        crystal(), volume=counts() / 1e3, geometry=geometry(), n_starts=1
+    ),
+    "states of other steps": lambda: cdi.stack_states(
+        [counts(), angles(lambda a: 12 + 2 * (a - 12))],
+        labels=[("charge", 3.0), ("charge", 4.0)],
+    ),
     # of angle
+    "a motor by another name": lambda: geometry(motors={"twotheta": 24.0}),
+    "the direct beam of a sample circle": lambda: cdi.calibrate_detector(
+        counts(), beamline="theta"
+    ),
     "rocking about a motor that does not open a third direction": lambda: geometry(
         rocking="phi"
     ),

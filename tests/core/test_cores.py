@@ -72,3 +72,16 @@ def test_overlapping_blocks_put_the_threads_back():
     assert set(_blas_threads()) == {1}
     second.__exit__(None, None, None)
     assert _blas_threads() == before
+
+
+def test_memory_of_the_control_group_counts(tmp_path: Path, monkeypatch):
+    group = tmp_path / "groups" / "a"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("5000\n")
+    (group / "memory.current").write_text("3000\n")
+    (tmp_path / "own").write_text("0::/a\n")
+    monkeypatch.setattr(cores, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(cores, "_MINE", tmp_path / "own")
+    assert cores.free_memory() == 2000
+    (group / "memory.max").write_text("max\n")
+    assert cores.free_memory() > 1e6

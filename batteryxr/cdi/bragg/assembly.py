@@ -154,6 +154,8 @@ def stack_states(
     ------
     ArgumentError
         If the numbers of volumes and labels differ, or there is no volume.
+    DataError
+        If an axis of a volume has other steps than that of the first.
     DimensionError
         If a volume has other axes or another shape.
 
@@ -173,6 +175,7 @@ def stack_states(
         require_dims(part, VOLUME, caller="stack_states")
     _require_one_shape(parts)
     centred = [_from_centre(part) for part in parts]
+    _require_one_step(centred)
     stacked = xr.concat(
         centred,
         dim="state",
@@ -218,6 +221,23 @@ def _require_one_shape(volumes: Sequence[xr.DataArray]) -> None:
             f"stack_states needs volumes of one shape; found {sorted(shapes)}. "
             "Crop them with one shape=."
         )
+
+
+def _require_one_step(volumes: Sequence[xr.DataArray]) -> None:
+    """Raise where an axis of a state has other steps than that of the first."""
+    for dim in VOLUME:
+        first = volumes[0][dim].values.astype(float)
+        step = np.abs(np.diff(first)).max(initial=0.0)
+        for number, volume in enumerate(volumes):
+            away = float(np.abs(volume[dim].values - first).max(initial=0.0))
+            if away > 0.5 * step:
+                raise DataError(
+                    "states",
+                    f"state {number} goes from {volume[dim].values[0]:.5g} to "
+                    f"{volume[dim].values[-1]:.5g} of its middle along {dim}, the "
+                    f"first from {first[0]:.5g} to {first[-1]:.5g}",
+                    "Phase states of other steps one by one, with their own geometry.",
+                )
 
 
 def _axis_attributes(name: str, long_name: str) -> dict[str, Any]:

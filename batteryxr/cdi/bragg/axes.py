@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.blocks import is_lazy
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
 from batteryxr.core.labels import even_step, require_even
 from batteryxr.core.model import require_variables
 
@@ -130,6 +136,21 @@ def inside(support: xr.DataArray) -> xr.DataArray:
     """Return a support as bool; NaN (left by `where`) counts as outside."""
     known = support.fillna(0) if support.dtype.kind == "f" else support
     return known.astype(bool)
+
+
+def warn_of_support(
+    amplitude: xr.DataArray, support: xr.DataArray, *, caller: str
+) -> None:
+    """Warn where a given support holds next to nothing of the object in memory."""
+    if is_lazy(amplitude) or is_lazy(support):
+        return
+    power = bare(amplitude) ** 2
+    held = float(power.where(bare(inside(support)), 0.0).sum())
+    if held < 0.1 * float(power.sum()):
+        warn_quality(
+            f"{caller}: the support holds {held / float(power.sum()):.0%} of the "
+            "object's power. Is it inverted (True is inside), or of another crystal?"
+        )
 
 
 def each_volume(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:
@@ -277,3 +298,13 @@ def _same_box(
             raise ArgumentError(
                 "geometry", told, f"round {note['box_centre']:.6g}", mend
             )
+
+
+def volume_numbers(array: xr.DataArray, lead: Sequence[Any]) -> xr.DataArray:
+    """Return the number of each volume of an array; lazy where it is."""
+    sizes = [array.sizes[d] for d in lead]
+    numbers = np.arange(int(np.prod(sizes, dtype=int))).reshape(sizes)
+    out = xr.DataArray(numbers, dims=tuple(lead))
+    if is_lazy(array) and lead:
+        out = out.chunk(dict.fromkeys(lead, 1))
+    return out

@@ -132,6 +132,10 @@ def geometry(
     """
     require_dims(volume, VOLUME, caller="geometry")
     arrangement = instrument.find(beamline, argument="beamline")
+    circles = [c.motor for c in (*arrangement.sample, *arrangement.detector)]
+    if unknown := sorted(set(motors or {}) - set(circles)):
+        told = f"circles of {arrangement.name}: {circles}"
+        raise ArgumentError("motors", unknown, told)
     measurement = _Measurement(
         arrangement,
         _rocking_circle(volume, arrangement, rocking),
@@ -219,7 +223,7 @@ def _one(
                 _named("1", "Rotation of the sample into the laboratory"),
             ),
             "q_length": ((), length, _named("1/Angstrom", "|Q|")),
-            **_box(volume, spacing),
+            **box_of(volume),
             "d_spacing": (
                 (),
                 2 * np.pi / length,
@@ -239,8 +243,9 @@ def _one(
     )
 
 
-def _box(volume: xr.DataArray, spacing: tuple[float, ...]) -> dict[str, Any]:
+def box_of(volume: xr.DataArray) -> dict[str, Any]:
     """Return what identifies this box: points, middle and step by axis."""
+    spacing = [_spacing(volume, dim) for dim in VOLUME]
     middles = [_middle(volume, dim) for dim in VOLUME]
     shape = [volume.sizes[dim] for dim in VOLUME]
     where = "Angle (deg) and pixel at the middle of the box"
@@ -281,6 +286,7 @@ def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
         arrangement.columns,
         2 * np.pi * ev / _HC,
         (sizes[0] / (1000 * mm), sizes[1] / (1000 * mm)),
+        arrangement.tilt,
     )
 
 

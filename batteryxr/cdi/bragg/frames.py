@@ -11,7 +11,12 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError, LabelsError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    LabelsError,
+    warn_quality,
+)
 from batteryxr.core.labels import OwnLabels, matched
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
@@ -23,6 +28,10 @@ Image: TypeAlias = Annotated[xr.DataArray | np.ndarray | None, OwnLabels(PIXELS)
 FLAGS = {"mask": 1, "hot": 2, "weak flat": 4, "flagged in the file": 8}
 
 
+#: Share of bad pixels that no detector has.
+_MOST_BAD = 0.5
+#: Change of a monitor over a scan that leaves the noise of counts as it is.
+_STEADY = 2.0
 #: Largest number that float32 holds.
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -35,7 +44,8 @@ def correct(
     flat: Image = None,
     hot: Image = None,
     mask: Image = None,
-    weak: Annotated[float, Bounds(above=0)] = 3.0,
+    monitor: str | xr.DataArray | None = None,
+    threshold: Annotated[float, Bounds(above=0)] = 3.0,
     minimum: float = 0.0,
 ) -> xr.DataArray:
     """Correct frames for dark counts and response, and leave out bad pixels.
@@ -55,7 +65,11 @@ def correct(
         Images that are True at bad pixels: hot ones, and those that are bad for any
         other reason (gaps, beamstop). Find hot pixels with `hot_pixels`, or from a dark
         image: ``hot=dark > 1``.
-    weak
+    monitor
+        Flux of the beam in each frame, or the name of the coordinate that holds it:
+        frames are divided by it and multiplied by its mean, so that counts stay counts
+        in size. The result has it in the coordinate ``monitor``.
+    threshold
         A pixel is bad if its flat lies more than this many standard deviations below
         the mean.
     minimum
@@ -73,9 +87,16 @@ def correct(
     ArgumentError
         If an option is out of range.
     DataError
-        If an image does not cover the frames' pixels.
+        If an image does not cover the frames' pixels, or the monitor is not positive in
+        every frame.
     DimensionError
         If the frames have no detector axes.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the monitor changes so much that the noise of frames is no longer that of
+        their counts, or more than half of the pixels are bad.
 
     Notes
     -----
@@ -107,7 +128,7 @@ def correct(
     gain = np.ones((frames.sizes["detector_y"], frames.sizes["detector_x"]))
     if flat is not None:
         whole = _whole(flat, [mask, hot])
-        spread = weak * float(whole.std())
+        spread = threshold * float(whole.std())
         response = xr.where(whole < float(whole.mean()) - spread, 0.0, whole)
         here = _on_pixels(frames, response, "flat").values
         bad["weak flat"] = (here <= 0) & ~bad["mask"] & ~bad["hot"]
@@ -115,6 +136,11 @@ def correct(
     flag = np.zeros(gain.shape, np.uint8)
     for name, where in bad.items():
         flag |= np.uint8(FLAGS[name]) * np.asarray(where, np.uint8)
+    if (share := float((flag > 0).mean())) > _MOST_BAD:
+        warn_quality(
+            f"correct: {share:.0%} of the pixels are bad. Is a mask inverted (True is "
+            "bad), or a dark image in the place of the flat?"
+        )
     gain = np.where(flag > 0, np.nan, gain).astype(np.float32)
     values = frames
     if frames.dtype.kind == "f" and frames.dtype.itemsize > 4:
@@ -125,6 +151,9 @@ def correct(
         values = values.where(~flagged)
     if dark is not None:
         values = values - _on_pixels(frames, dark, "dark").values.astype(np.float32)
+    flux = None if monitor is None else _flux(frames, monitor)
+    if flux is not None:
+        values = values * (flux.mean() / flux).astype(np.float32).drop_vars(flux.coords)
     if minimum > 0:
         values = values.where(values >= minimum, np.float32(0))
     values = (values * xr.DataArray(gain, dims=PIXELS)).clip(min=0)
@@ -132,6 +161,9 @@ def correct(
     meaning = ", ".join(f"{bit} {name}" for name, bit in FLAGS.items())
     attrs = {"units": "1", "long_name": "Why a pixel is bad", "flags": meaning}
     out = label(values, "intensity", units="1", long_name="Intensity")
+    if flux is not None:
+        attrs_of_flux = {"units": "1", "long_name": "Flux of the beam"}
+        out = out.assign_coords(monitor=(flux.dims, flux.values, attrs_of_flux))
     return _carry(out.assign_coords(flag=(PIXELS, flag, attrs)), frames)
 
 
@@ -197,6 +229,32 @@ def hot_pixels(
     hot = least - around > threshold * np.sqrt(np.maximum(around, 1.0))
     result = xr.DataArray(hot, dims=PIXELS, coords={d: volume[d] for d in PIXELS})
     return label(result, "hot", units="1", long_name="Hot pixel")
+
+
+def _flux(frames: xr.DataArray, monitor: str | xr.DataArray) -> xr.DataArray:
+    """Return the flux in each frame."""
+    if isinstance(monitor, str):
+        known = [str(n) for n, c in frames.coords.items() if c.dims == ("rocking",)]
+        if monitor not in known:
+            raise ArgumentError("monitor", monitor, f"one of {known}")
+        monitor = frames[monitor]
+    if set(monitor.dims) & set(PIXELS) or not set(monitor.dims) <= set(frames.dims):
+        told = "one number for each frame"
+        raise ArgumentError("monitor", dict(monitor.sizes), told)
+    flux = monitor.astype(float)
+    if bad := int((~(flux > 0)).sum()):
+        first = int(np.argmax(~(flux.values > 0)))
+        raise DataError(
+            "monitor",
+            f"is zero, negative or missing in {bad} frames, the first is {first}",
+            "Leave these frames out, or take another counter.",
+        )
+    if float(flux.max() / flux.min()) > _STEADY:
+        warn_quality(
+            f"correct: the monitor changes {float(flux.max() / flux.min()):.1f}-fold: "
+            "corrected frames have another noise than their counts tell."
+        )
+    return flux
 
 
 def _pixels(frames: xr.DataArray) -> xr.DataArray:

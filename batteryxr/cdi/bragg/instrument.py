@@ -13,6 +13,8 @@ from batteryxr.core.provenance import replayable
 
 #: Directions in the laboratory.
 Axis = Literal["x+", "x-", "y+", "y-", "z+", "z-"]
+#: Tilt (deg) of a detector on its arm that is no slip of a mount any more.
+_STEEP = 45.0
 _FOLDER = Path(__file__).parent / "beamlines"
 
 
@@ -57,6 +59,9 @@ class Beamline:
     energy, distance
         Name and units of the coordinate that holds photon energy and detector
         distance, where that is not ``energy`` (eV) and ``distance`` (mm).
+    tilt
+        Angles (deg) by which the detector is inclined on its arm: about x, then y, then
+        z of the laboratory, at zero of the arm. See `calibrate_detector`.
     """
 
     name: str
@@ -66,14 +71,18 @@ class Beamline:
     columns: Axis = "x+"
     energy: tuple[str, str] = ("energy", "eV")
     distance: tuple[str, str] = ("distance", "mm")
+    tilt: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         # The attributes of a result hold these tuples as lists.
-        for name in ("sample", "detector", "energy", "distance"):
+        for name in ("sample", "detector", "energy", "distance", "tilt"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_fields(self)
         if self.rows[0] == self.columns[0]:
             raise ArgumentError("rows", self.rows, f"another axis than {self.columns}")
+        if not max(map(abs, self.tilt)) < _STEEP:
+            told = f"angles below {_STEEP:g} deg, as circles turn what turns farther"
+            raise ArgumentError("tilt", self.tilt, told)
 
 
 @checked

@@ -15,7 +15,15 @@ from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
 from batteryxr.cdi.bragg.kernels.counting import dark_lines, not_counts, zero_gaps
 from batteryxr.cdi.bragg.result import label_answers
 from batteryxr.cdi.bragg.scan import require_angles
-from batteryxr.core.blocks import delayed, gather, is_lazy, is_stopped
+from batteryxr.core.blocks import (
+    delayed,
+    gather,
+    is_lazy,
+    is_stopped,
+    on_cluster,
+    workers,
+    workers_of_user,
+)
 from batteryxr.core.blocks.digests import digest
 from batteryxr.core.errors import (
     ArgumentError,
@@ -23,6 +31,7 @@ from batteryxr.core.errors import (
     DataError,
     warn_quality,
 )
+from batteryxr.core.kernels.cores import allowed, free_memory
 from batteryxr.core.labels import MOTOR, require_even
 from batteryxr.core.ledger import Ledger, Piece
 from batteryxr.core.model import require_dims
@@ -34,6 +43,7 @@ from batteryxr.core.store import (
     require_store,
     telling,
 )
+from batteryxr.core.units import readable_bytes
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
@@ -44,6 +54,10 @@ if TYPE_CHECKING:
     from batteryxr.cdi.bragg.settings import RetrievalSettings
     from batteryxr.core.store import Location, StoreLike
 
+#: Bytes per voxel: of a pattern, of a start, of an answer and of each of its objects.
+_PATTERN, _START, _ANSWER, _OBJECT = 40, 90, 100, 16
+#: Share of the free memory that is planned for.
+_SHARE = 0.9
 #: Seconds that a start waits while another process writes the same one.
 _PATIENCE = 60.0
 
@@ -66,13 +80,46 @@ def retrieve_phases(
             _require_store(settings.store)
         return label_answers(answers, intensity, settings)
     _check_patterns(intensity.values, settings.caller)
-    with _alone(settings):
+    number = _side_by_side(intensity.shape, settings)
+    with _alone(settings), workers(number):
         done = gather(
             answers, "Retrieving phases", watched=starts, token=token, progress=progress
         )
     _report([answer["rank"] for answer in done], settings)
     _report_sampling([answer["oversampling"] for answer in done], settings.caller)
     return label_answers(done, intensity, settings)
+
+
+def _side_by_side(shape: tuple[int, ...], settings: RetrievalSettings) -> int:
+    """Return how many starts may run side by side: as many as fit into memory.
+
+    Raises
+    ------
+    DataError
+        If not even one start, or the answer, fits.
+    """
+    many = workers_of_user() or allowed()
+    if settings.device != "cpu" or on_cluster():
+        return many
+    voxels = float(np.prod(shape[-3:], dtype=float))
+    room = _SHARE * free_memory() / voxels
+    fit = int((room - _PATTERN) // _START)
+    answer = _ANSWER + _OBJECT * settings.n_best
+    if fit < 1 or answer > room:
+        need = readable_bytes(max(_PATTERN + _START, answer) * voxels)
+        raise DataError(
+            "volume",
+            f"of {'x'.join(map(str, shape[-3:]))} voxels needs {need} to be phased; "
+            f"{readable_bytes(room * voxels)} are free",
+            "Crop or bin it, or let fewer starts make the answer: Selection(n_best=1).",
+        )
+    starts = settings.n_starts * int(np.prod(shape[:-3], dtype=int))
+    if fit < min(many, starts):
+        warn_quality(
+            f"{settings.caller}: {fit} of {min(many, starts)} starts run side by side, "
+            f"as {readable_bytes(room * voxels)} of memory are free."
+        )
+    return min(many, fit)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def to_laboratory(
     """
     require_dims(crystal, OBJECT, caller="to_laboratory")
     geometry = geometry_of(crystal, geometry, caller="to_laboratory")
-    turn = _turn(geometry, frame)
+    turn = turn_of(geometry, frame)
     voxel = xr.dot(geometry["voxel"], turn, dim="vector").rename(turned="vector")
     voxel = bare(voxel.transpose(..., "axis", "vector"))
     size = voxel_size or float(np.mean(geometry["voxel_volume"])) ** (1 / 3)
@@ -169,7 +169,7 @@ def _moved(
     return out.assign_attrs(array.attrs)
 
 
-def _turn(geometry: xr.Dataset, frame: str) -> xr.DataArray:
+def turn_of(geometry: xr.Dataset, frame: str) -> xr.DataArray:
     """Return the matrix (vector, turned) from laboratory vectors to a frame."""
     if frame == "sample":
         return geometry["sample_rotation"].rename(sample="turned")

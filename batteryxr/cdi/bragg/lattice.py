@@ -15,6 +15,7 @@ from batteryxr.cdi.bragg.axes import (
     scattering_vector,
     space_axes,
     steps_in_space,
+    warn_of_support,
 )
 from batteryxr.cdi.bragg.several.deviation import (
     deviations,
@@ -72,6 +73,11 @@ def unwrap(
     MissingDependencyError
         If scikit-image is not installed.
 
+    Warns
+    -----
+    DataQualityWarning
+        If the support holds next to nothing of the object.
+
     Notes
     -----
     Reliable voxels are unwrapped first: Abdul-Rahman et al., Opt. Lett. 32, 2280
@@ -108,6 +114,8 @@ def unwrap(
     amplitude = abs(crystal)
     if support is None:
         support = amplitude > threshold * amplitude.max(dims)
+    else:
+        warn_of_support(amplitude, support, caller="unwrap")
     real = np.empty(0, crystal.dtype).real.dtype
     angle = apply(
         np.angle,

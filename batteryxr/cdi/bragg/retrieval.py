@@ -34,8 +34,9 @@ def retrieve(
     """Retrieve the phase of Bragg peaks from many random starts.
 
     Lazy for dask data: one task for each state and start, and one answer for each
-    state. Data in memory are computed at once in parallel threads, or on a
-    ``distributed.Client`` if one is open.
+    state. Data in memory are computed at once in parallel threads, as many as fit into
+    memory (90 bytes per voxel and start), or on a ``distributed.Client`` if one is
+    open.
 
     Parameters
     ----------
@@ -111,9 +112,9 @@ def retrieve(
         If all starts of all states lost their support.
     DataError
         If the volume holds no counts, or values that are no counts (logarithms,
-        negative or infinite values); if rocking angles are missing, repeat or are out
-        of order; or if the initial object does not fit, or has the other
-        ``fourier_sign``.
+        negative or infinite values); if it does not fit into memory; if rocking angles
+        are missing, repeat or are out of order; or if the initial object does not fit,
+        or has the other ``fourier_sign``.
     DimensionError
         If the three axes of a rocking curve are missing.
     StoreError
@@ -123,7 +124,8 @@ def retrieve(
     -----
     DataQualityWarning
         If the peak is off the centre, rows or columns of zeros look like gaps of the
-        detector, starts lost their support, or oversampling is below 2.
+        detector, starts lost their support, oversampling is below 2, or memory lets
+        fewer starts run side by side than there are processors.
 
     Notes
     -----

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +15,7 @@ from batteryxr.cdi.ptycho.scan import geometry_of
 from batteryxr.cdi.ptycho.settings import Resources, Settings
 from batteryxr.core.checks import Count, checked
 from batteryxr.core.errors import ArgumentError, warn_quality
-from batteryxr.core.kernels.cores import allowed
+from batteryxr.core.kernels.cores import allowed, free_memory
 from batteryxr.core.units import readable_bytes
 
 if TYPE_CHECKING:
@@ -271,7 +270,7 @@ def estimated(sizes: Sizes, engine: Engine, resources: Resources) -> Estimate:
         Estimate(
             sizes,
             engine,
-            available=_free() if memory is None else float(memory),
+            available=0.8 * free_memory() if memory is None else float(memory),
             own=0.0 if memory is None else _BASE,
             block=resources.block,
         )
@@ -314,16 +313,3 @@ def _fitted(found: Estimate) -> Estimate:
             "bin the frames, or take smaller blocks.",
         )
     return replace(found, reason="; ".join(reasons))
-
-
-def _free() -> float:
-    """Return the memory that is free now, in bytes."""
-    try:
-        with open("/proc/meminfo") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable"):
-                    return 0.8 * float(line.split()[1]) * 1024
-    except OSError:
-        pass
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 0.5 * float(pages)

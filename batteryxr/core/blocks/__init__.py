@@ -16,7 +16,14 @@ from batteryxr.core.blocks.inputs import of_inputs
 from batteryxr.core.blocks.laziness import compute, is_lazy
 from batteryxr.core.blocks.operations import of_operations
 from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
-from batteryxr.core.blocks.tasks import gather, here, is_stopped, workers
+from batteryxr.core.blocks.tasks import (
+    gather,
+    here,
+    is_stopped,
+    on_cluster,
+    workers,
+    workers_of_user,
+)
 from batteryxr.core.blocks.whole import whole
 
 __all__ = [
@@ -34,10 +41,12 @@ __all__ = [
     "is_stopped",
     "of_inputs",
     "of_operations",
+    "on_cluster",
     "running_sum",
     "stack",
     "stream",
     "stream_rows",
     "whole",
     "workers",
+    "workers_of_user",
 ]

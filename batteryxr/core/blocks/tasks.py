@@ -52,7 +52,7 @@ def gather(
     marks = list(watched) or list(tasks)
     client = _client()
     with bar(None, what, total=len(marks), progress=progress) as shown:
-        if hasattr(client, "gather"):
+        if on_cluster():
             return _on_cluster(client, list(tasks), marks, shown)
         keys = {task.key for task in marks}
 
@@ -75,6 +75,19 @@ def workers(n: int) -> Iterator[None]:
 
     with dask.config.set(num_workers=n):
         yield
+
+
+def workers_of_user() -> int | None:
+    """Return the number of threads that the user set in dask; None if not set."""
+    import dask
+
+    number = dask.config.get("num_workers", None)
+    return None if number is None else int(number)
+
+
+def on_cluster() -> bool:
+    """Return whether a client is open, whose workers run the tasks."""
+    return hasattr(_client(), "gather")
 
 
 @contextmanager

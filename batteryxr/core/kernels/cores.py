@@ -1,4 +1,4 @@
-"""Number of threads that this process may use, and a limit to one thread."""
+"""Threads and memory that this process may use, and a limit to one thread."""
 
 from __future__ import annotations
 
@@ -47,18 +47,62 @@ def _in_worker() -> bool:
 @functools.cache
 def _quota(groups: Path, mine: Path) -> float:
     """Return the processors that the control groups of this process grant it."""
-    least = math.inf
+    return min(map(_granted, _folders(groups, mine, "cpu")), default=math.inf)
+
+
+def _folders(groups: Path, mine: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of the control groups of this process, the innermost first."""
     for line in _lines(mine):
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = groups / "cpu" if controllers else groups
+        root = groups / controller if controllers else groups
         place = root / path.lstrip("/")
         for folder in (place, *place.parents):
-            least = min(least, _granted(folder))
+            yield folder
             if folder == root:
                 break
+
+
+def free_memory() -> float:
+    """Return the bytes that this process may still use.
+
+    This is the smallest of three numbers: the memory that the machine has free, that
+    its control groups leave, and that its limit of addresses leaves.
+    """
+    return min(_free_here(), _free_in_groups(_GROUPS, _MINE), _free_addresses())
+
+
+def _free_here() -> float:
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable"):
+            return float(line.split()[1]) * 1024
+    return 0.6 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _free_in_groups(groups: Path, mine: Path) -> float:
+    least = math.inf
+    for folder in _folders(groups, mine, "memory"):
+        for limit, used in (
+            ("memory.max", "memory.current"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ):
+            words = _lines(folder / limit) + _lines(folder / used)
+            if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+                least = min(least, float(words[0]) - float(words[1]))
     return least
+
+
+def _free_addresses() -> float:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return math.inf
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    used = " ".join(_lines(Path("/proc/self/statm"))).split()
+    if soft == resource.RLIM_INFINITY or not used:
+        return math.inf
+    return float(soft) - float(used[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _granted(folder: Path) -> float:

@@ -30,8 +30,15 @@ _XML, _XML_RATIO = 4_000_000, 60
 _TAG = 1 << 18
 
 
-def check_zip(path: Path) -> zipfile.ZipFile:
+def check_zip(path: Path, *takes: str) -> zipfile.ZipFile:
     """Return an open archive whose members unpack to the sizes they state.
+
+    Parameters
+    ----------
+    path
+        The file.
+    takes
+        Kinds beside ``"zip"`` that the reader takes.
 
     Raises
     ------
@@ -40,7 +47,7 @@ def check_zip(path: Path) -> zipfile.ZipFile:
         members that overlap, that unpack to too much, or to more than they state.
     """
     with opened(path) as file:
-        refuse_other(path, file.read(4096), "zip")
+        refuse_other(path, file.read(4096), "zip", *takes)
         _refuse_long_directory(path, file)
     with named(path, "is not a whole zip archive"):
         archive = zipfile.ZipFile(path)

@@ -255,6 +255,20 @@ def whole(path: Path) -> bytes:
         return file.read(most(WHOLE))
 
 
+def unpacked(path: Path) -> bytes:
+    """Return all bytes of a file, unpacked if it is gzipped.
+
+    Raises
+    ------
+    FileFormatError
+        As in `whole`; or if it is cut, or unpacks to more than a measurement would.
+    """
+    raw = whole(path)
+    if not raw:
+        raise FileFormatError(path, "the file is empty (0 bytes). Copy it again.")
+    return _gunzipped(path, raw) if raw.startswith(b"\x1f\x8b") else raw
+
+
 def text(path: Path, *takes: str) -> bytes:
     """Return a text file as bytes: UTF-8 or one byte a letter, unpacked, no NUL.
 

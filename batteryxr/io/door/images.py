@@ -317,17 +317,8 @@ def npy_header(path: Path, *, frames: bool = False) -> tuple[tuple[int, ...], An
     refuse_other(path, start, "npy")
     size = regular(path)
     with opened(path) as file, named(path, "no NumPy array"):
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read is None:
-            raise FileFormatError(path, f"is of version {version}, which is not read.")
-        shape, _, dtype = read(file)
+        shape, dtype = npy_shape(path, file)
         needed = math.prod(map(int, shape)) * dtype.itemsize
-        if dtype.hasobject or dtype.kind not in "biufc":
-            raise FileFormatError(path, f"holds {dtype}, not numbers.")
         one = needed // max(int(shape[0]), 1) if frames and shape else needed
         refuse_larger(path, one, FRAME)
         there = size - file.tell()
@@ -340,7 +331,28 @@ def npy_header(path: Path, *, frames: bool = False) -> tuple[tuple[int, ...], An
                 f"{path.name}: {there - needed:,} bytes follow the array and are left "
                 "out. Were several arrays saved into one file?"
             )
-        return tuple(map(int, shape)), dtype
+        return shape, dtype
+
+
+def npy_shape(path: Path, file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of the NumPy array that an open file begins with.
+
+    Raises
+    ------
+    FileFormatError
+        If it holds no numbers, or is of a version that is not known.
+    """
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise FileFormatError(path, f"is of version {version}, which is not read.")
+    shape, _, dtype = read(file)
+    if dtype.hasobject or dtype.kind not in "biufc":
+        raise FileFormatError(path, f"holds {dtype}, not numbers.")
+    return tuple(map(int, shape)), dtype
 
 
 @contextlib.contextmanager

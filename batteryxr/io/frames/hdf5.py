@@ -13,16 +13,20 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
+from batteryxr.core.xray import HC
 from batteryxr.io.door.datasets import frames_of, read_all
 from batteryxr.io.door.files import head
 from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.frames.scan_layouts import find_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     import h5py
+
+    from batteryxr.io.frames.scan_layouts import FoundScan
 
 #: Places of frames in CXI (version 1.3 and later), and usual ones in NeXus.
 _USUAL = (
@@ -64,6 +68,8 @@ class Held:
         (y, x) pixel flags; 0 is good.
     motors
         Motor positions by name at the start of the scan.
+    columns
+        Further values of each frame, by name.
     """
 
     data: Any
@@ -72,6 +78,7 @@ class Held:
     instrument: dict[str, float] = field(default_factory=dict)
     mask: np.ndarray | None = None
     motors: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -92,8 +99,22 @@ def open_hdf5(
     dataset: str | None,
     rocking: str | None,
     chunk: Callable[[int, int], int],
+    scan: int | str | None = None,
 ) -> Held:
     """Open frames lazily, with angles and instrument if the file has them.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dataset
+        Path of the frames in it; None looks for them.
+    rocking
+        Path of the angles; None looks for them.
+    chunk
+        Frames per chunk, from the bytes of a frame and the number of frames.
+    scan
+        Number of the scan, where a beamline keeps several in a file.
 
     Raises
     ------
@@ -103,7 +124,8 @@ def open_hdf5(
         If the file is no HDF5 file or damaged.
     """
     with opened(path) as file:
-        names = _frames(file, path, dataset)
+        known = find_scan(file, path, scan, dataset)
+        names = [known.frames] if known else _frames(file, path, dataset)
         parts = [file[name] for name in names]
         shapes = [part.shape for part in parts]
         if len({shape[1:] for shape in shapes}) > 1:
@@ -111,6 +133,8 @@ def open_hdf5(
         sources = [frames_of(path, part, counts=True) for part in parts]
         total = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         held = _beside(file, path, names[0], rocking, total)
+        if known is not None:
+            _take(file, path, known, held)
         # Use whole chunks of the file, so that none is decompressed twice.
         stored = parts[0].chunks[0] if parts[0].chunks else 1
     data = []
@@ -222,6 +246,22 @@ def _beside(
                 value = _scalar(path, beam[key], theirs, ours_units)
                 held["instrument"]["energy"] = value
     return held
+
+
+def _take(file: h5py.Group, path: Path, known: FoundScan, held: dict[str, Any]) -> None:
+    """Add what the layout of a beamline tells of a scan."""
+    if held.get("rocking") is None and known.angles is not None:
+        held |= {"rocking": known.angles, "rocking_motor": known.motor}
+    held["motors"] = known.motors | held["motors"]
+    held["columns"] = known.columns
+    if known.energy is None:
+        return
+    name, units = known.energy
+    if units == "Angstrom":
+        value = HC / _scalar(path, file[name], units, "m")
+    else:
+        value = _scalar(path, file[name], units, "eV")
+    held["instrument"]["energy"] = value
 
 
 def _positions(entry: h5py.Group) -> dict[str, float]:

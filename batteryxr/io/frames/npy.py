@@ -1,4 +1,4 @@
-"""Open frames in NumPy files: one array of three axes."""
+"""Open frames in NumPy files: an array of three axes, alone or in an archive."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.io.door.archives import check_zip
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import named, stamp
-from batteryxr.io.door.images import npy_header, npy_values
+from batteryxr.io.door.images import npy_header, npy_shape, npy_values
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -47,6 +48,53 @@ def open_npy(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
         for a, b in itertools.pairwise([*range(0, shape[0], step), shape[0]])
     ]
     return Held(blocks.concatenate(parts))
+
+
+def open_npz(
+    paths: list[Path], *, chunk: Callable[[int, int], int], dataset: str | None
+) -> Held:
+    """Open frames in a NumPy archive lazily; they are unpacked all at once.
+
+    Raises
+    ------
+    ArgumentError
+        If several arrays could be frames, or there is no such array.
+    FileFormatError
+        If the archive is damaged, or holds no such array.
+    """
+    path = paths[0]
+    if paths[1:]:
+        told = "one .npz file"
+        raise ArgumentError("path", len(paths), told, "Read each, then concatenate.")
+    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
+        held = {
+            name.removesuffix(".npy"): npy_shape(path, file)
+            for name in archive.namelist()
+            if name.endswith(".npy")
+            for file in [archive.open(name)]
+        }
+    stacks = [k for k, (n, t) in held.items() if len(n) == 3 and t.kind in "iuf"]
+    if dataset is None and not stacks:
+        found = {k: n for k, (n, _) in held.items()}
+        raise FileFormatError(path, f"holds no real array of 3 axes: {found}.")
+    if dataset not in stacks and (dataset is not None or len(stacks) > 1):
+        raise ArgumentError("dataset", dataset, f"one of {stacks}", "It has several.")
+    name = dataset or stacks[0]
+    shape, stored = held[name]
+    dtype = counts_type(stored)
+    looked = stamp(path)
+    return Held(blocks.from_call(_unpack, looked, name, shape=shape, dtype=dtype))
+
+
+def _unpack(looked: Stamp, name: str) -> np.ndarray:
+    looked.check()
+    with (
+        check_zip(looked.path, "npz") as archive,
+        named(looked.path, "no NumPy archive"),
+    ):
+        file = archive.open(f"{name}.npy")
+        values = np.lib.format.read_array(file, allow_pickle=False)
+    return only_counts(np.asarray(values), looked.path.name)
 
 
 def _load(looked: Stamp, first: int, stop: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Read detector frames of a rocking curve (TIFF, SPEC, NeXus, CXI) as a lazy array."""
+"""Read detector frames of a rocking curve as a lazy array."""
 
 from __future__ import annotations
 
@@ -11,26 +11,13 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
-from batteryxr.core.checks import checked
-from batteryxr.core.errors import (
-    ArgumentError,
-    FileFormatError,
-    warn_quality,
-)
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
-from batteryxr.io.door.counts import FLAG, only_counts
-from batteryxr.io.door.files import head, named
+from batteryxr.io.door.counts import FLAG
+from batteryxr.io.door.files import named
 from batteryxr.io.door.folders import files_in
-from batteryxr.io.door.images import (
-    check_page,
-    npy,
-    page_at,
-    page_places,
-    pixels,
-    tiff,
-)
 from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 
@@ -41,15 +28,18 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import DetectorPixel, Distance, PhotonEnergy
     from batteryxr.core.checks import Count
+    from batteryxr.io.frames.hdf5 import Held
     from batteryxr.io.frames.spec import SpecScan
 
 #: Formats of frames, and of files beside them, by name.
 FORMATS = {
     "tiff": Format("frames.tiff", (".tif", ".tiff"), function="open_tiff"),
     "hdf5": Format("frames.hdf5", SUFFIXES, function="open_hdf5"),
+    "edf": Format("frames.edf", (".edf", ".edf.gz"), function="open_edf"),
     "npy": Format("frames.npy", (".npy",), function="open_npy"),
+    "npz": Format("frames.npy", (".npz",), function="open_npz"),
     "spec": Format("frames.spec", function="read_spec"),
-    "gwyddion": Format("frames.gwyddion", (".gsf", ".txt")),
+    "fio": Format("frames.fio", (".fio",), function="read_fio"),
 }
 #: Names of coordinates of the frames; a motor with the same name gets a prefix.
 _RESERVED = frozenset(
@@ -83,13 +73,18 @@ def read_frames(
     Parameters
     ----------
     path
-        A folder of TIFF files, a pattern, a list, one TIFF of many pages, one HDF5,
-        NeXus or CXI file (for an Eiger the master file, whose ``data_000001`` ... are
-        joined), or a NumPy ``.npy`` file of three axes.
+        A folder of TIFF or EDF files (also ``.edf.gz``), a pattern, a list, one TIFF or
+        EDF of many frames, one HDF5, NeXus or CXI file (for an Eiger the master file,
+        whose ``data_000001`` ... are joined), or an array of three axes in ``.npy`` or
+        ``.npz``.
     spec, scan
-        SPEC file and number of the scan: they give rocking angles, motors, exposure.
+        SPEC file and number of the scan, or a ``.fio`` file of PETRA III: they give
+        rocking angles, motors, exposure. HDF5 files of BLISS (ID01, ID27), NanoMAX,
+        I16, SIXS and CRISTAL tell these themselves; there `scan` is the number of the
+        scan, where a file has several.
     dataset
-        Path of the frames inside an HDF5 file. None: the usual place in CXI or NeXus.
+        Path of the frames inside an HDF5 file, or name of the array in ``.npz``. None:
+        the usual place in CXI or NeXus, or the only array of three axes.
     rocking
         Rocking angles (deg), or the name of the scanned column or dataset that
         holds them. None: the first column of the SPEC scan, or the angle beside the
@@ -149,25 +144,17 @@ def read_frames(
     >>> frames.dims
     ('rocking', 'detector_y', 'detector_x')
     """
-    paths = _paths(path)
-    scanned: SpecScan | None = None
-    if spec is not None:
-        with named(Path(spec)):
-            scanned = FORMATS["spec"].read(spec, scan)
-    if scan is not None and spec is None:
-        raise ArgumentError("scan", scan, "None without a SPEC file", "Pass spec=...")
-    if is_hdf5(paths[0]):
-        if len(paths) > 1:
-            raise ArgumentError(
-                "path", len(paths), "one HDF5 file", "Read each, then concatenate."
-            )
-        name = rocking if isinstance(rocking, str) else None
-        held = FORMATS["hdf5"].read(
-            paths[0], dataset=dataset, rocking=name, chunk=_chunk(chunks)
-        )
-    else:
-        kind = "npy" if paths[0].suffix.lower() == ".npy" else "tiff"
-        held = FORMATS[kind].read(paths, chunk=_chunk(chunks))
+    paths = paths_of(path)
+    scanned = None if spec is None else _scan_of(spec, scan)
+    held = _held(
+        paths,
+        {
+            "dataset": dataset,
+            "rocking": rocking if isinstance(rocking, str) else None,
+            "scan": scan if spec is None else None,
+            "chunk": _chunk(chunks),
+        },
+    )
     angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
     numbered = not motor and held.rocking is None and rocking is None
     about = {"units": "1", "long_name": "Number of the frame"}
@@ -178,8 +165,8 @@ def read_frames(
         dims=("rocking", "detector_y", "detector_x"),
         coords={
             "rocking": ("rocking", angles, about),
-            "detector_y": _pixels("y", origin[0], height),
-            "detector_x": _pixels("x", origin[1], width),
+            "detector_y": pixel_axis("y", origin[0], height),
+            "detector_x": pixel_axis("x", origin[1], width),
         },
     )
     array = label(array, "counts", units="1", long_name="Counts", flag=FLAG)
@@ -190,6 +177,7 @@ def read_frames(
         "timezone": timezone or "",
     }
     array = array.assign_coords(_conditions(scanned, timezone))
+    array = array.assign_coords(_columns(held.columns))
     held.motors.pop(array.attrs["rocking_motor"], None)
     known = _motors(scanned, held.motors | dict(motors or {}))
     given = {"energy": energy, "distance": distance}
@@ -210,102 +198,47 @@ def read_frames(
     return array
 
 
-@checked
-def read_image(path: str | os.PathLike[str], *, page: int = 0) -> xr.DataArray:
-    """Read one image: a dark, a flat field, a mask, or the map of a scanning probe.
-
-    Reads once.
-
-    Parameters
-    ----------
-    path
-        A TIFF file, a NumPy ``.npy`` file; a Gwyddion simple field (``.gsf``), or a
-        channel that Gwyddion wrote as text.
-    page
-        Number of the page in a TIFF of several, from 0.
-
-    Returns
-    -------
-    xarray.DataArray
-        ``image`` on ``(detector_y, detector_x)`` with pixel indices. Integers become
-        float32, NaN where they are no counts. A mask, which holds at most two
-        numbers (such as 0 and 1, or 0 and 255), stays as it is. A Gwyddion file gives
-        ``map`` on ``(y, x)``, the pixel centres in nm (pixel numbers if the file gives
-        no lengths), with the units and title of the file.
-
-    Raises
-    ------
-    ArgumentError, FileFormatError
-        If there is no such file or page, or it is damaged.
-
-    Warns
-    -----
-    DataQualityWarning
-        If some pixels are no counts.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.save("flat.npy", np.full((32, 32), 900.0))
-    >>> batteryxr.read_image("flat.npy").shape
-    (32, 32)
-    """
-    (only,) = _paths(path)[:1]
-    if FORMATS["gwyddion"].suffixes[0] == only.suffix.lower() or _is_text_map(only):
-        with named(only):
-            found: xr.DataArray = FORMATS["gwyddion"].read(only)
-        return found
-    if only.suffix == ".npy":
-        image = npy(only)
-    else:
-        with tiff(only) as file:
-            places = page_places(only, file)
-            if not 0 <= page < len(places):
-                raise ArgumentError("page", page, f"0 to {len(places) - 1}")
-            wanted = page_at(file, places[page])
-            check_page(only, wanted)
-            image = pixels(only, wanted)
-    if image.ndim != 2:
-        raise FileFormatError(only, f"an image has 2 axes; found {image.ndim}.")
-    if image.dtype.kind == "c":
-        raise FileFormatError(only, "holds complex numbers, which no detector counts.")
-    if not _is_mask(image):
-        image = only_counts(image, only.name)
-    array = xr.DataArray(
-        image,
-        dims=("detector_y", "detector_x"),
-        coords={
-            "detector_y": _pixels("y", 0, image.shape[0]),
-            "detector_x": _pixels("x", 0, image.shape[1]),
-        },
-    )
-    return label(array, "image", units="1", long_name="Counts", flag=FLAG)
+def _scan_of(spec: str | os.PathLike[str], scan: int | str | None) -> SpecScan:
+    """Read what a SPEC or .fio file tells of a scan."""
+    path = Path(spec)
+    with named(path):
+        if path.suffix.lower() == ".fio":
+            return FORMATS["fio"].read(path)
+        return FORMATS["spec"].read(path, scan)
 
 
-def _is_text_map(path: Path) -> bool:
-    """Tell whether a file is a channel that Gwyddion wrote as text."""
-    return path.suffix.lower() == ".txt" and head(path, 16).startswith(b"# Channel:")
+def _held(paths: list[Path], options: dict[str, Any]) -> Held:
+    """Open the frames with the options that their format takes."""
+    if is_hdf5(paths[0]):
+        if len(paths) > 1:
+            told = "one HDF5 file"
+            raise ArgumentError(
+                "path", len(paths), told, "Read each, then concatenate."
+            )
+        return FORMATS["hdf5"].read(paths[0], **options)
+    if options["scan"] is not None:
+        told = "None without a SPEC or HDF5 file"
+        raise ArgumentError("scan", options["scan"], told, "Pass spec=...")
+    kind = _kind(paths[0])
+    takes = ("dataset", "chunk") if kind == "npz" else ("chunk",)
+    taken = {name: options[name] for name in takes}
+    return FORMATS[kind].read(paths, **taken)
 
 
-def _is_mask(image: np.ndarray) -> bool:
-    """Tell whether an image is a mask: it holds no more than two numbers.
-
-    Images with -1, or the largest number of 16 or 32 bits, are dark images with gaps.
-    """
-    if image.dtype.kind not in "iub":
-        return False
-    if image.dtype.kind == "b" or not image.size:
-        return True
-    low, high = image.min(), image.max()
-    gaps = low < 0 or (image.dtype.itemsize > 1 and high >= np.iinfo(image.dtype).max)
-    return bool(not gaps and ((image == low) | (image == high)).all())
+def _kind(path: Path) -> str:
+    """Return the format of frames that a file's name tells; else TIFF."""
+    name = path.name.lower()
+    kinds = ("edf", "npy", "npz")
+    return next((k for k in kinds if name.endswith(FORMATS[k].suffixes)), "tiff")
 
 
-def _is_tiff(path: Path) -> bool:
-    return path.suffix.lower() in FORMATS["tiff"].suffixes
+def _is_frame(path: Path) -> bool:
+    kind = _kind(path)
+    return kind == "edf" or path.suffix.lower() in FORMATS["tiff"].suffixes
 
 
-def _paths(files: Any) -> list[Path]:
+def paths_of(files: Any) -> list[Path]:
+    """Return the files of a folder, a pattern, a name, or a list of them."""
     from batteryxr.io.cycler.reader import find
     from batteryxr.io.series.labels import natural
 
@@ -314,14 +247,19 @@ def _paths(files: Any) -> list[Path]:
     for item in items:
         folder = Path(item).expanduser()
         if os.path.isdir(folder):
-            inside = sorted(files_in(folder, _is_tiff), key=natural)
+            inside = sorted(files_in(folder, _is_frame), key=natural)
             if not inside:
-                raise ArgumentError("path", str(folder), "a folder with TIFF files")
+                raise ArgumentError(
+                    "path", str(folder), "a folder with TIFF or EDF files"
+                )
             paths += inside
         else:
             paths += find(item)
     if not paths:
         raise ArgumentError("path", files, "at least one path")
+    if len(kinds := {_kind(path) for path in paths}) > 1:
+        told = f"files of one format, not of {sorted(kinds)}"
+        raise ArgumentError("path", files, told, "Pass a pattern, such as '*.edf.gz'.")
     return paths
 
 
@@ -364,7 +302,8 @@ def _rocking(
     return angles, motor
 
 
-def _pixels(axis: str, first: int, n: int) -> tuple[str, np.ndarray, dict[str, Any]]:
+def pixel_axis(axis: str, first: int, n: int) -> tuple[str, np.ndarray, dict[str, Any]]:
+    """Return the coordinate of a detector's axis, of `n` pixels from `first` on."""
     long_name = f"Detector {'row' if axis == 'y' else 'column'}"
     index = np.arange(first, first + n)
     return f"detector_{axis}", index, {"units": "1", "long_name": long_name}
@@ -384,9 +323,16 @@ def _conditions(scan: SpecScan | None, timezone: str | None) -> dict[str, Any]:
             else:
                 coords["exposure"] = ("rocking", values, attributes("exposure"))
         else:
-            attrs = {"units": "1", "long_name": name}
-            coords[_clean(name)] = ("rocking", values, attrs)
+            coords |= _columns({name: values})
     return coords
+
+
+def _columns(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return measured columns as coordinates on the frames."""
+    return {
+        _clean(name): ("rocking", values, {"units": "1", "long_name": name})
+        for name, values in columns.items()
+    }
 
 
 def _motors(

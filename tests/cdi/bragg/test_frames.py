@@ -54,6 +54,25 @@ def test_correction_is_dark_and_flat():
     assert not (out["flag"] != 0).any()
 
 
+def test_frames_are_divided_by_a_monitor():
+    frames = curve()
+    flux = 1e5 * (1 + 0.2 * np.sin(np.arange(12)))
+    dimmed = frames * xr.DataArray(flux / flux.mean(), dims="rocking")
+    noted = dimmed.assign_coords(mon=("rocking", flux))
+    for monitor in ("mon", noted["mon"]):
+        out = cdi.correct(noted, monitor=monitor)
+        np.testing.assert_allclose(out, frames, rtol=1e-6)
+        np.testing.assert_array_equal(out["monitor"], flux)
+    with pytest.raises(ArgumentError, match="one of"):
+        cdi.correct(noted, monitor="flux")
+    for wrong in (0, -1, np.nan):
+        lost = noted.assign_coords(mon=("rocking", np.where(flux > 1e5, flux, wrong)))
+        with pytest.raises(DataError, match="the first is"):
+            cdi.correct(lost, monitor="mon")
+    with pytest.warns(DataQualityWarning, match="monitor changes"):
+        cdi.correct(noted, monitor=noted["mon"] ** 4)
+
+
 def test_bad_pixels_are_missing_and_say_why():
     frames = curve()
     flat = np.random.default_rng(1).normal(100, 1, frames.shape[1:])

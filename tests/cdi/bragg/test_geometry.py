@@ -177,10 +177,12 @@ def test_a_rotation_is_right_handed():
 
 
 def test_every_beamline_that_comes_along_works():
-    assert cdi.beamlines() == ["34-ID-C", "ID01", "general", "theta"]
+    known = ["34-ID-C", "4S+2D", "ID01", "NanoMAX", "P10", "general", "theta"]
+    assert cdi.beamlines() == known
     for name in cdi.beamlines():
         one = cdi.beamline(name)
-        angles = {c.motor: 12.0 for c in (*one.sample, *one.detector)}
+        circles = (*one.sample, *one.detector)
+        angles = {c.motor: 8.0 + 5 * k for k, c in enumerate(circles)}
         for circle in one.sample:
             found = cdi.geometry(
                 volume((32, 32, 32)),
@@ -192,6 +194,32 @@ def test_every_beamline_that_comes_along_works():
                 pixel_size=55,
             )
             assert np.isfinite(found["voxel"]).all()
+
+
+def test_six_circles_are_those_of_you():
+    """The scattered ray of You (1999), who counts x up, y along the beam, z = x x y."""
+    angles = {"mu": 2.0, "chi": 80.0, "phi": 4.0, "nu": 7.0, "delta": 31.0}
+    told = {"energy": 9000, "distance": 1000, "pixel_size": 55}
+    found = cdi.geometry(
+        volume((32, 32, 32), centre=15.0),
+        beamline="4S+2D",
+        rocking="eta",
+        motors=angles,
+        **told,
+    )
+    nu, delta = np.deg2rad([7.0, 31.0])
+    up, along, beside = (
+        np.sin(delta),
+        np.cos(delta) * np.cos(nu),
+        np.cos(delta) * np.sin(nu),
+    )
+    expected = K9 * np.array([beside, up, along - 1])
+    np.testing.assert_allclose(found["q"], expected, rtol=1e-9)
+    # Eta turns about -z of his, carried by mu about his x.
+    mu = np.deg2rad(2.0)
+    axis = -np.array([np.cos(mu), 0, -np.sin(mu)])
+    moved = -np.deg2rad(0.005) * np.cross(axis, found["q"])
+    np.testing.assert_allclose(found["reciprocal_step"][0], moved, rtol=1e-4)
 
 
 def test_a_beamline_of_ones_own(tmp_path):

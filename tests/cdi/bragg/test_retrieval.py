@@ -501,3 +501,29 @@ def test_a_start_that_is_nowhere_is_refused(volume):
     field = xr.DataArray(np.full(where.shape, np.nan, np.complex64), dims=AXES)
     with pytest.raises(DataError, match="start object: holds NaN"):
         retrieve(volume, start=field, **BRIEF | {"n_starts": 1, "select": Selection()})
+
+
+def test_memory_is_planned_before_starts_run(volume, monkeypatch):
+    """Starts run side by side as memory allows, none where it does not."""
+    from batteryxr.cdi.bragg import job
+
+    ran = []
+    gather = job.gather
+    monkeypatch.setattr(job, "allowed", lambda: 4)
+    monkeypatch.setattr(
+        job,
+        "gather",
+        lambda *a, **k: ran.append(job.workers_of_user()) or gather(*a, **k),
+    )
+    quick = {"schedule": "2 ER", "n_starts": 4, "progress": False}
+    bytes_of = {"lots": 1e12, "two": 40**3 * (40 + 2.5 * 90) / 0.9, "none": 40**3 * 90}
+    monkeypatch.setattr(job, "free_memory", lambda: bytes_of["lots"])
+    whole = retrieve(volume, **quick)
+    monkeypatch.setattr(job, "free_memory", lambda: bytes_of["two"])
+    with pytest.warns(DataQualityWarning, match="2 of 4 starts run side by side"):
+        less = retrieve(volume, **quick)
+    assert ran == [4, 2]
+    np.testing.assert_array_equal(whole["object"], less["object"])
+    monkeypatch.setattr(job, "free_memory", lambda: bytes_of["none"])
+    with pytest.raises(DataError, match="40x40x40 voxels needs 9"):
+        retrieve(volume, **quick)

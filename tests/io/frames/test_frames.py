@@ -119,7 +119,7 @@ def test_no_tiff_at_all(tmp_path):
     with pytest.raises(FileFormatError, match="no readable TIFF"):
         read_frames(tmp_path)
     (tmp_path / "b").mkdir()
-    with pytest.raises(ArgumentError, match="a folder with TIFF files"):
+    with pytest.raises(ArgumentError, match="a folder with TIFF or EDF"):
         read_frames(tmp_path / "b")
 
 

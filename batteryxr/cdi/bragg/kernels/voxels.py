@@ -1,4 +1,4 @@
-"""Skewed voxels of a rocking curve: scattering vectors, steps, resampling.
+"""Skewed voxels of a rocking curve: vectors, steps, resampling, rays through them.
 
 Vectors are (x, y, z) in the laboratory: z along the beam, y up, right-handed.
 """
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+#: Points on a ray from one plane of voxels to the next.
+_FINE = 2
 _UNIT = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 
@@ -29,6 +31,8 @@ class Setup:
         2 pi / wavelength (1/Angstrom).
     pitch
         Angular size of a pixel along rows and columns: size over distance.
+    tilt
+        Angles (deg) about x, y and z by which the detector is inclined on its arm.
     """
 
     sample: tuple[tuple[str, float], ...]
@@ -38,6 +42,7 @@ class Setup:
     columns: str
     wavevector: float
     pitch: tuple[float, float]
+    tilt: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def unit(axis: str) -> np.ndarray:
@@ -59,6 +64,11 @@ def carried(circles: tuple[tuple[str, float], ...]) -> np.ndarray:
     for axis, angle in circles:
         total = total @ rotation(axis, angle)
     return total
+
+
+def inclined(tilt: tuple[float, ...]) -> np.ndarray:
+    """Return the rotation of a detector on its arm: about x, then y, then z (deg)."""
+    return carried((("z+", tilt[2]), ("y+", tilt[1]), ("x+", tilt[0])))
 
 
 def scattering_vector(
@@ -84,10 +94,11 @@ def scattering_vector(
     """
     arm = carried(setup.detector)
     row, column, rocking = np.broadcast_arrays(row, column, rocking)
+    turn = inclined(setup.tilt)
     flat = (
         unit("z+")
-        + row[..., None] * setup.pitch[0] * unit(setup.rows)
-        + column[..., None] * setup.pitch[1] * unit(setup.columns)
+        + row[..., None] * setup.pitch[0] * (turn @ unit(setup.rows))
+        + column[..., None] * setup.pitch[1] * (turn @ unit(setup.columns))
     )
     scattered = flat / np.linalg.norm(flat, axis=-1, keepdims=True)
     q = setup.wavevector * (scattered @ arm.T - unit("z+"))
@@ -220,3 +231,72 @@ def resample(
     return np.where(enough, moved / np.where(enough, weight, 1), np.nan).astype(
         values.dtype, copy=False
     )
+
+
+def path_inside(
+    body: np.ndarray, steps: np.ndarray, direction: np.ndarray
+) -> np.ndarray:
+    """Return how long a ray from each voxel stays inside a body.
+
+    Rays are sampled twice between planes of voxels, linearly between voxels, and their
+    pieces summed. Cavities do not count.
+
+    Parameters
+    ----------
+    body : (i, j, k) bool
+        Voxels of the body.
+    steps : (3, 3)
+        Step of each index in space.
+    direction : (3,)
+        Direction of the rays in space, of any length.
+
+    Returns
+    -------
+    numpy.ndarray
+        (i, j, k) float32, in the units of `steps`; zero outside the body.
+    """
+    out = np.zeros(body.shape, np.float32)
+    if not body.any():
+        return out
+    unit = np.asarray(direction, float) / np.linalg.norm(direction)
+    # Voxels per length, and from one sample to the next.
+    rate = unit @ np.linalg.inv(np.asarray(steps, float))
+    length = 1 / (_FINE * np.abs(rate).max())
+    places = [np.flatnonzero(body.any(axis=_others(a))) for a in range(3)]
+    box = tuple(slice(int(p[0]), int(p[-1]) + 1) for p in places)
+    inner = body[box].astype(np.float32)
+    total = 0.5 * inner
+    number = 0
+    while True:
+        number += 1
+        moved = inner
+        for axis in range(3):
+            moved = _along(moved, number * length * rate[axis], axis)
+        if not moved.any():
+            break
+        total += moved
+    out[box] = np.where(inner > 0, total * np.float32(length), 0)
+    return out
+
+
+def _others(axis: int) -> tuple[int, ...]:
+    return tuple(a for a in range(3) if a != axis)
+
+
+def _along(values: np.ndarray, away: float, axis: int) -> np.ndarray:
+    """Return values at each index plus `away`, linear between voxels, 0 outside."""
+    whole = int(np.floor(away))
+    part = np.float32(away - whole)
+    near = _moved(values, whole, axis) * (1 - part)
+    return near + _moved(values, whole + 1, axis) * part if part else near
+
+
+def _moved(values: np.ndarray, away: int, axis: int) -> np.ndarray:
+    """Return values at each index plus a whole number, 0 outside."""
+    out = np.zeros_like(values)
+    n = values.shape[axis]
+    first, stop = max(0, -away), min(n, n - away)
+    if first < stop:
+        to = (slice(None),) * axis + (slice(first, stop),)
+        out[to] = values[(slice(None),) * axis + (slice(first + away, stop + away),)]
+    return out

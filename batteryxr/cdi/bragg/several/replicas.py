@@ -14,6 +14,7 @@ from batteryxr.cdi.bragg.axes import (
     each_volume,
     require_sign,
     variable,
+    volume_numbers,
 )
 from batteryxr.cdi.bragg.kernels.counting import not_counts, zero_gaps
 from batteryxr.core.blocks import apply, is_lazy
@@ -126,7 +127,7 @@ def replicas(
             "lost its phase ramp: its pattern does not lie where the counts do",
             "Align states with ramp='keep'; `displacement` can remove it later.",
         )
-    counts = _counts(volume, field)
+    counts = counts_of(volume, field, caller="replicas")
     if n_starts < _FEWEST:
         raise ArgumentError("n_starts", n_starts, f"{_FEWEST} or more", "8 do well.")
     lead = [d for d in field.dims if d not in OBJECT]
@@ -143,7 +144,7 @@ def replicas(
         bare(counts, VOLUME),
         blur,
         _averaged(crystal),
-        _numbers(field, lead),
+        volume_numbers(field, lead),
         core_dims=[OBJECT, VOLUME, [str(d) for d in blur.dims[-3:]], [], []],
         output_dims=[("replica", *OBJECT), ()],
         output_sizes={"replica": n_starts},
@@ -198,12 +199,20 @@ def _of_counts(
     return kernel(rho, counts, *beside, settings=settings)
 
 
-def _counts(volume: xr.DataArray | xr.Dataset, field: xr.DataArray) -> xr.DataArray:
-    """Return the counts of each object, NaN where masked."""
-    counts = variable(volume, "intensity", caller="replicas")
+def counts_of(
+    volume: xr.DataArray | xr.Dataset, field: xr.DataArray, *, caller: str
+) -> xr.DataArray:
+    """Return the counts of each object, NaN where masked.
+
+    Raises
+    ------
+    DimensionError
+        If object and counts are not of one shape.
+    """
+    counts = variable(volume, "intensity", caller=caller)
     if isinstance(volume, xr.Dataset) and "mask" in volume:
         counts = counts.where(volume["mask"] == 0)
-    require_dims(counts, VOLUME, caller="replicas")
+    require_dims(counts, VOLUME, caller=caller)
     there = tuple(field.sizes[d] for d in OBJECT)
     here = tuple(counts.sizes[d] for d in VOLUME)
     lead = {d: n for d, n in field.sizes.items() if d not in OBJECT}
@@ -211,7 +220,7 @@ def _counts(volume: xr.DataArray | xr.Dataset, field: xr.DataArray) -> xr.DataAr
         d: n for d, n in counts.sizes.items() if d not in VOLUME
     }:
         raise DimensionError(
-            f"replicas: the object lies on {dict(field.sizes)}, the counts on "
+            f"{caller}: the object lies on {dict(field.sizes)}, the counts on "
             f"{dict(counts.sizes)}; pass the very volume that was phased."
         )
     if lead:
@@ -234,12 +243,3 @@ def _averaged(crystal: xr.Dataset) -> xr.DataArray:
         return xr.DataArray(0.0)
     between = (bare(crystal["object_error"]) ** 2).sum(OBJECT)
     return between * (1 - 1 / crystal.sizes["mode"])
-
-
-def _numbers(field: xr.DataArray, lead: list[Any]) -> xr.DataArray:
-    sizes = [field.sizes[d] for d in lead]
-    numbers = np.arange(int(np.prod(sizes, dtype=int))).reshape(sizes)
-    out = xr.DataArray(numbers, dims=lead)
-    if is_lazy(field) and lead:
-        out = out.chunk(dict.fromkeys(lead, 1))
-    return out

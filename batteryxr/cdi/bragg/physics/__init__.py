@@ -1,0 +1,1 @@
+"""Lengths, lattices and resolution of a crystal in absolute units."""
