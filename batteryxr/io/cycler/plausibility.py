@@ -297,7 +297,7 @@ def _repeated_rows(table: RawTable) -> str | None:
 
 def _mend_repeated_rows(table: RawTable) -> RawTable:
     """Leave out the copied rows."""
-    return _chosen(table, np.flatnonzero(~_copied(table)))
+    return table.chosen(np.flatnonzero(~_copied(table)))
 
 
 def _row_order(table: RawTable) -> str | None:
@@ -356,18 +356,7 @@ def _mend_backward_clock(table: RawTable) -> RawTable:
 
 def _mend_row_order(table: RawTable) -> RawTable:
     """Sort the rows by test time."""
-    return _chosen(table, np.argsort(table.columns["test_time"], kind="stable"))
-
-
-def _chosen(table: RawTable, order: np.ndarray) -> RawTable:
-    """Return some of the rows, in the given order."""
-    moved = {n: np.asarray(v)[order] for n, v in table.columns.items()}
-    rows = {
-        name: values[order]
-        for name in ("unix_time", "local_time", "states")
-        if (values := getattr(table, name)) is not None
-    }
-    return replace(table, columns=moved, **rows)
+    return table.chosen(np.argsort(table.columns["test_time"], kind="stable"))
 
 
 #: Checks in order: later checks see what earlier ones repaired.

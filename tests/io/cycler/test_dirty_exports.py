@@ -123,7 +123,6 @@ FLAGGED = {
 }  # fmt: skip
 REFUSED = {
     "garbage below": text(T, V, MA) + "End of test\nOperator: X\n",
-    "sums below": text(T, V, MA) + "Total,,\n",
     "zeros below": text(T, V, MA) + "\0" * 64,
     "current per gram": text(T, V, ("Current (mA/g)", 200 * CURRENT)),
     "current per area": text(T, V, ("Current (mA/cm2)", CURRENT)),
