@@ -136,6 +136,28 @@ def bdf(path: Path, data: cycler_files.Run) -> Path:
     return path
 
 
+def bdf_dates(path: Path, data: cycler_files.Run) -> Path:
+    """Write Battery Data Format with the date of each row, as text or in parquet."""
+    labels = ["Test Time / s", "Voltage / V", "Current / A", "Date Time"]
+    current = data.current / 1e3
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = [data.time, data.voltage, current, data.stamps]
+        pq.write_table(pa.table(dict(zip(labels, columns, strict=True))), path)
+        return path
+    lines = [",".join(labels)]
+    lines += [
+        f"{t:.3f},{v},{i:.9f},{stamp:%Y-%m-%dT%H:%M:%S}"
+        for t, v, i, stamp in zip(
+            data.time, data.voltage, current, data.stamps, strict=True
+        )
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def nda(path: Path, data: cycler_files.Run, version: int = 29) -> Path:
     """Write a Neware .nda, whose rows hold a date (29) or Unix seconds (8)."""
     head = bytearray(b"NEWARE".ljust(2048, b"\0"))
@@ -179,5 +201,7 @@ WRITERS: dict[str, Callable[[Path, cycler_files.Run], Path]] = {
     "neware.csv": chinese,
     "unix.csv": unix,
     "run.bdf.csv": bdf,
+    "dates.bdf.csv": bdf_dates,
+    "dates.bdf.parquet": bdf_dates,
     "hand.csv": lambda path, data: by_hand(path, data, "%Y-%m-%dT%H:%M:%S.%f"),
 }
