@@ -109,6 +109,13 @@ def _number(cell):
         return cell
 
 
+@pytest.mark.parametrize("cells", ["9999,0.7,2", f"{TIME[-1]:.0f},9.9,1.5"])
+def test_a_last_row_beyond_all_others_is_flagged(tmp_path, cells):
+    ds = read(tmp_path / "x.csv", [*lines(), f",{cells},3,3"])
+    assert ds.attrs["flags"] == ["last_row"]
+    assert ds.sizes["record"] == PART.size + 1
+
+
 def test_sums_without_a_time_are_refused(tmp_path):
     with pytest.raises(FileFormatError, match="test time is nan"):
         read(tmp_path / "x.csv", [*lines(), ",,3.6,1.2,2,3"])
