@@ -21,6 +21,7 @@ import numpy as np
 from _cycling_table import best, columns, labelled, show
 from numba import njit
 
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.echem import cycles, half_cycles
 from batteryxr.echem.kernels import segments
 
@@ -55,7 +56,7 @@ def read_all(t, v, i):
 
 def limit(table: dict[str, np.ndarray], repeats: int) -> float:
     """Return the time in ms to read the three columns in as many threads as we use."""
-    shares = np.array_split(np.arange(table["t"].size), segments.threads())
+    shares = np.array_split(np.arange(table["t"].size), allowed())
     pieces = [
         tuple(table[c][s[0] : s[-1] + 1] for c in ("t", "v", "i")) for s in shares
     ]

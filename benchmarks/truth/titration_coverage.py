@@ -41,7 +41,7 @@ def kinds() -> dict[str, Disturbance]:
     for drift in (-1.0, -0.3, 0.3, 1.0):
         found[f"drift {drift:+g} mV/h"] = Disturbance(drift=drift)
     for ohm in (10.0, 50.0):
-        for tau in (2.0, 10.0, 30.0, 100.0):
+        for tau in (2.0, 10.0, 30.0, 60.0, 100.0):
             found[f"{ohm:g} ohm, {tau:g} s"] = Disturbance(ohm=ohm, tau=tau)
     found["both"] = Disturbance(drift=0.6, ohm=30.0, tau=30.0)
     found["rows lost, 30 ohm"] = Disturbance(ohm=30.0, tau=30.0, lost=True)
@@ -53,7 +53,9 @@ def disturbed(record: xr.Dataset, how: Disturbance) -> xr.Dataset:
     slow = np.zeros(t.size)
     for k in range(1, t.size):
         left = np.exp(-(t[k] - t[k - 1]) / how.tau)
-        slow[k] = slow[k - 1] * left + how.ohm * 1e-3 * i[k] * (1 - left)
+        # A current that is switched on flows from the row on that shows it first.
+        flows = i[k] if i[k - 1] != 0 else 0.0
+        slow[k] = slow[k - 1] * left + how.ohm * 1e-3 * flows * (1 - left)
     volts = record["voltage"].values + slow + how.drift * 1e-3 * t / 3600
     record = record.assign(voltage=record["voltage"].copy(data=volts))
     if how.lost:

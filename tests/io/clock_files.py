@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -135,6 +136,54 @@ def bdf(path: Path, data: cycler_files.Run) -> Path:
     return path
 
 
+def bdf_dates(path: Path, data: cycler_files.Run) -> Path:
+    """Write Battery Data Format with the date of each row, as text or in parquet."""
+    labels = ["Test Time / s", "Voltage / V", "Current / A", "Date Time"]
+    current = data.current / 1e3
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = [data.time, data.voltage, current, data.stamps]
+        pq.write_table(pa.table(dict(zip(labels, columns, strict=True))), path)
+        return path
+    lines = [",".join(labels)]
+    lines += [
+        f"{t:.3f},{v},{i:.9f},{stamp:%Y-%m-%dT%H:%M:%S}"
+        for t, v, i, stamp in zip(
+            data.time, data.voltage, current, data.stamps, strict=True
+        )
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def nda(path: Path, data: cycler_files.Run, version: int = 29) -> Path:
+    """Write a Neware .nda, whose rows hold a date (29) or Unix seconds (8)."""
+    head = bytearray(b"NEWARE".ljust(2048, b"\0"))
+    head[14] = version
+    begins = np.flatnonzero(np.diff(data.step, prepend=-1))
+    since = data.time - np.repeat(data.time[begins], np.diff([*begins, data.time.size]))
+    rows = bytearray()
+    for k, stamp in enumerate(data.stamps):
+        state = {"R": 4, "C": 1, "D": 2}[data.state[k]]
+        volts, amps = round(data.voltage[k] * 1e4), round(data.current[k] * 1e3)
+        if version == 29:
+            date = [*stamp.timetuple()[:6]]
+            about = [85, 0, k + 1, data.cycle[k] - 1, data.step[k], state, data.step[k]]
+            charges = [round(c[k] * 3.6e6) for c in (data.charge, data.discharge)]
+            values = [*about, round(since[k] * 1e3), volts, amps, *charges, 0, 0, *date]
+            rows += struct.pack("<BBIIHBBQii8x4qHBBBBBxi4x", *values, 10)
+        else:
+            about = [0, k + 1, data.cycle[k], data.step[k], state, round(since[k])]
+            seconds = (stamp - datetime(1970, 1, 1)) // timedelta(seconds=1)
+            values = [*about, volts, amps, 0, 0, seconds]
+            rows += struct.pack("<BIIBBIii8xqqQ4x", *values)
+    struct.pack_into("<II", head, 64, len(head), len(rows))
+    path.write_bytes(bytes(head + rows))
+    return path
+
+
 #: Name of the file -> writer, for every format whose rows can carry a clock.
 WRITERS: dict[str, Callable[[Path, cycler_files.Run], Path]] = {
     name: cycler_files.WRITERS[name]
@@ -152,5 +201,7 @@ WRITERS: dict[str, Callable[[Path, cycler_files.Run], Path]] = {
     "neware.csv": chinese,
     "unix.csv": unix,
     "run.bdf.csv": bdf,
+    "dates.bdf.csv": bdf_dates,
+    "dates.bdf.parquet": bdf_dates,
     "hand.csv": lambda path, data: by_hand(path, data, "%Y-%m-%dT%H:%M:%S.%f"),
 }

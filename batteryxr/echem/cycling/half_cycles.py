@@ -28,6 +28,8 @@ _FLAGS = {
 }
 #: Largest relative deviation of the counter, and largest missing fraction of charge.
 _DIFFERS = 2e-3
+#: A second half cycle of less than this, relative to the first, has just begun.
+_BEGUN = 0.2
 #: Half cycles of a drive profile: least number in a row, largest fraction of the
 #: largest charge, and largest fraction of the record's voltage range.
 _MANY, _LITTLE, _NARROW = 4, 0.1, 0.5
@@ -101,8 +103,9 @@ def half_cycles(
         ``capacity`` and ``energy`` are positive in both directions. ``first_record``
         and ``last_record`` count rows from 0, rests included. ``flag`` gives the
         problems. ``complete`` tells whether the half cycle is whole: the first or last
-        one is not if the next of its direction passes more than twice the charge, or
-        if it stops short of the voltage where the others stop. ``pulses`` and
+        one is not if the next of its direction passes more than twice the charge, if
+        it stops short of the voltage where the others stop, or if the record ends
+        just after its beginning. ``pulses`` and
         ``pulse_charge`` count the reversals within; the variables on ``pulse`` locate
         each. ``counter_capacity`` is the cycler's count from one end to the other,
         gaps included; a capacity that differs by more than 2e-3 is flagged.
@@ -119,7 +122,8 @@ def half_cycles(
     DataQualityWarning
         If time runs backward: the capacity of that half cycle is NaN. If the reader
         flagged the record as implausible: the capacity of all is NaN. If half cycles
-        are flagged as short.
+        are flagged as short. If pulses may be small cycles, by the range of their
+        voltage or the cycler's own number of cycles.
 
     Examples
     --------
@@ -144,6 +148,7 @@ def half_cycles(
         )
     found = labelled(table)
     tell_short(found["flag"].values)
+    tell_merged(table, record.get("cycle"))
     return found.assign(_listed(table))
 
 
@@ -155,6 +160,45 @@ def tell_short(flag: np.ndarray) -> None:
             "profile makes them: pass counting=Counting(by='step') or "
             "Counting(by='cycle') to follow the cycler, or a larger min_charge"
         )
+
+
+def tell_merged(table: HalfCycleTable, cycle: xr.DataArray | None) -> None:
+    """Warn of pulses that may be small cycles: they were merged all the same.
+
+    Parameters
+    ----------
+    table
+        Half cycles, with their pulses.
+    cycle
+        The cycler's own number of cycle of each row, if there is one.
+    """
+    from batteryxr.echem.kernels import parts
+
+    pulses, floats = table.pulses, table.floats
+    if not len(pulses) or table.counting.by != "current":
+        return
+    window = floats[:, parts.V_MAX].max() - floats[:, parts.V_MIN].min()
+    wide = pulses[:, parts.PULSE_SWING] > _NARROW * window
+    of, first = (
+        pulses[:, k].astype(np.int64) for k in (parts.PULSE_OF, parts.PULSE_FIRST)
+    )
+    if cycle is not None:
+        # The number that is new behind a pulse: the cycler takes it for half a cycle.
+        ends = table.integers[of, parts.LAST_ACTIVE]
+        behind = np.minimum(np.append(first[1:] - 1, ends[-1]), ends)
+        rows = np.concatenate([np.maximum(first - 1, 0), behind])
+        before, after = np.split(np.asarray(cycle.isel(record=rows).values), 2)
+        wide |= before != after
+    if not wide.any():
+        return
+    share = np.abs(pulses[:, parts.PULSE_CHARGE] / floats[of, parts.CHARGE])[wide]
+    warn_quality(
+        f"{share.size} reversals may be small cycles, by their voltage or the cycler's "
+        f"own numbers, and pass {share.min():.2g} or more of the half cycle around "
+        f"them: min_charge={table.counting.min_charge:g} merged them as pulses, which "
+        "are listed on `pulse`. If they are cycles, pass "
+        f"counting=Counting(min_charge={0.5 * share.min():.1g}), or by='cycle'"
+    )
 
 
 def _untrusted(table: HalfCycleTable) -> list[str]:
@@ -302,6 +346,11 @@ def _half_cycle_flags(
     flag[_short(table, values)] |= SHORT
     if len(n) > 2 and capacity[0] < 0.5 * capacity[2]:
         flag[0] |= STARTS_PART_WAY
+    if len(n) > 1 and n[-1, parts.LAST_ACTIVE] == n[-1, parts.LAST]:
+        # The record ends under current: has the last half cycle but begun?
+        begun = _BEGUN if len(n) == 2 else table.counting.min_charge
+        if capacity[-1] < begun * capacity[-2]:
+            flag[-1] |= ENDS_PART_WAY
     if len(n) > 2 and _stops_short(_ends(table, values), len(n) - 1):
         flag[-1] |= ENDS_PART_WAY
     if _untrusted(table):

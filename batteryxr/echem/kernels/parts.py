@@ -26,9 +26,10 @@ FLOATS = 14
 DIRECTION, FIRST, LAST_ACTIVE, LAST = 0, 1, 2, 3
 CLOCK_START, CLOCK_END, GAPS, BACKWARD, MISSING, RESTS = 4, 5, 6, 7, 8, 9
 INTEGERS = 10
-# Columns of the table of pulses: which half cycle (from 0), rows, charge (mA h).
-PULSE_OF, PULSE_FIRST, PULSE_LAST, PULSE_CHARGE = 0, 1, 2, 3
-PULSES = 4
+# Columns of the table of pulses: which half cycle (from 0), rows, charge (mA h), and
+# how far the voltage moves (V).
+PULSE_OF, PULSE_FIRST, PULSE_LAST, PULSE_CHARGE, PULSE_SWING = 0, 1, 2, 3, 4
+PULSES = 5
 #: Half cycles below this fraction of the largest charge are noise.
 BLIP = 1e-4
 
@@ -142,6 +143,7 @@ def _pulses(
             run_integers[chosen, FIRST],
             run_integers[chosen, LAST_ACTIVE],
             run_floats[chosen, CHARGE],
+            run_floats[chosen, V_MAX] - run_floats[chosen, V_MIN],
         ]
     )
 

@@ -20,15 +20,8 @@ TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
 FOUND = 7
 #: The scan over ln(tau): from a hundredth of the pulse to 1e5 times it.
 _SCAN_FROM, _SCAN_TO, _SCAN_STEP = 0.01, 1e5, 0.4
-_NO_DIFFUSION = 1e-6
-#: Gain in squares of the noise that shows diffusion: five sigma.
-_EVIDENCE = 25.0
 #: Rows used while scanning; the search that follows uses them all.
 _SCAN_ROWS = 96
-#: Gain in squares of the noise that shows a drift or a slow resistance.
-_SHOWN = 12.0
-#: Trial time constants of a slow resistance (s).
-_RC_FROM, _RC_TO, _RC_STEP = 1.5, 160.0, 1.6
 _INVERSE_GOLDEN = 0.6180339887498949
 
 
@@ -60,14 +53,15 @@ class _Room(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _linear(shape: Shape) -> int:
+def linear(shape: Shape) -> int:
     """Return the number of linear parameters."""
     return shape.degree + 2 + int(shape.drifts) + int(shape.rc > 0.0)
 
 
 @njit(cache=True, nogil=True)
-def _room(n: int, shape: Shape) -> _Room:
-    return _Room(np.empty(n), np.empty(n), np.empty((_linear(shape), n)))
+def room_of(n: int, shape: Shape) -> _Room:
+    """Return work arrays for `n` rows."""
+    return _Room(np.empty(n), np.empty(n), np.empty((linear(shape), n)))
 
 
 @njit(cache=True, nogil=True)
@@ -90,9 +84,7 @@ def _delayed(t: float, pulses: Pulses, rc: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _fill(
-    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
-) -> None:
+def fill(log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room) -> None:
     """Fill the basis with powers of the surface content, and the current."""
     t, i, degree, out = rows.t, rows.i, shape.degree, room.basis
     surface(t, pulses, math.exp(log_tau), shape.geometry, room.u, room.du)
@@ -114,7 +106,7 @@ def _fill(
 def _misfit(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
 ) -> float:
-    _fill(log_tau, rows, pulses, shape, room)
+    fill(log_tau, rows, pulses, shape, room)
     _, residual = project(room.basis, rows.v, rows.w)
     return dot(residual, residual)
 
@@ -130,24 +122,26 @@ def _every(values: Floats, step: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _few(rows: Rows) -> Rows:
+def few_of(rows: Rows) -> Rows:
+    """Return a few of the rows, evenly chosen."""
     step = max(1, rows.t.size // _SCAN_ROWS)
     t, v, i, w = rows
     return Rows(_every(t, step), _every(v, step), _every(i, step), _every(w, step))
 
 
 @njit(cache=True, nogil=True)
-def _scan(
-    few: Rows, pulses: Pulses, shape: Shape, low: float, count: int
-) -> tuple[float, int]:
-    """Return the least misfit over ln(tau) from `low` on, and its index."""
-    room = _room(few.t.size, shape)
+def scan(few: Rows, pulses: Pulses, shape: Shape) -> tuple[float, float, bool]:
+    """Return the least misfit over ln(tau), where it is, and if inside the scan."""
+    pulse = pulses.off[-1] - pulses.on[-1]
+    low = math.log(_SCAN_FROM * pulse)
+    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
+    room = room_of(few.t.size, shape)
     best, at = np.inf, 0
     for k in range(count):
         value = _misfit(low + k * _SCAN_STEP, few, pulses, shape, room)
         if value < best:
             best, at = value, k
-    return best, at
+    return best, low + at * _SCAN_STEP, 0 < at < count - 1
 
 
 @njit(cache=True, nogil=True)
@@ -157,15 +151,9 @@ def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     A scan on thinned rows finds the deepest valley. A golden-section search on all
     rows then finds its minimum, so no initial guess is needed.
     """
-    pulse = pulses.off[-1] - pulses.on[-1]
-    low = math.log(_SCAN_FROM * pulse)
-    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    few, t = _few(rows), rows.t
-    _, at = _scan(few, pulses, shape, low, count)
-    inside = 0 < at < count - 1
-    a = low + (at - 2) * _SCAN_STEP
-    b = low + (at + 2) * _SCAN_STEP
-    room = _room(t.size, shape)
+    _, at, inside = scan(few_of(rows), pulses, shape)
+    t, a, b = rows.t, at - 2 * _SCAN_STEP, at + 2 * _SCAN_STEP
+    room = room_of(t.size, shape)
     c, d = b - _INVERSE_GOLDEN * (b - a), a + _INVERSE_GOLDEN * (b - a)
     at_c = _misfit(c, rows, pulses, shape, room)
     at_d = _misfit(d, rows, pulses, shape, room)
@@ -227,10 +215,10 @@ def solve(
         Fitted values at the times of `rows`.
     """
     v, w, degree, n = rows.v, rows.w, shape.degree, rows.t.size
-    p = _linear(shape) + 1
+    p = linear(shape) + 1
     jacobian = np.zeros((p, n))
-    room = _room(n, shape)
-    _fill(log_tau, rows, pulses, shape, room)
+    room = room_of(n, shape)
+    fill(log_tau, rows, pulses, shape, room)
     basis, du = room.basis, room.du
     c, residual = project(basis, v, w)
     values, errors = np.full(FOUND, np.nan), np.full(FOUND, np.nan)
@@ -277,140 +265,6 @@ def squares_of(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
     """Return the sum of squares, and the same per degree of freedom."""
-    misfit = _misfit(log_tau, rows, pulses, shape, _room(rows.t.size, shape))
-    left = max(rows.t.size - _linear(shape) - 1, 1)
-    return misfit, max(misfit / left, 1e-300)
-
-
-@njit(cache=True, nogil=True)
-def _correlated(residual: Floats, squares: float, left: int) -> float:
-    """Return the number of residuals per independent one (at least 1)."""
-    noise = 0.0
-    for k in range(1, residual.size):
-        step: float = residual[k] - residual[k - 1]
-        noise += step * step / (2.0 * (residual.size - 1))
-    chi2 = squares / left / noise if noise > 0.0 else 1.0
-    return max(1.0, 2.0 * chi2 - 1.0)
-
-
-@njit(cache=True, nogil=True)
-def _evidence(
-    squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[float, float]:
-    """Return the improvement of a fit in squares of the noise, and its own squares.
-
-    Correlated residuals show a misfit of the model and are counted once.
-    """
-    room = _room(rows.t.size, shape)
-    _fill(log_tau, rows, pulses, shape, room)
-    _, residual = project(room.basis, rows.v, rows.w)
-    less = np.dot(residual, residual)
-    left = max(rows.t.size - _linear(shape) - 1, 1)
-    unit = max(less / left, 1e-300) * _correlated(residual, less, left)
-    return (squares - less) / unit, less
-
-
-@njit(cache=True, nogil=True)
-def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
-    """Return the time constant (s) of the best-fitting slow resistance."""
-    few = _few(rows)
-    pulse = pulses.off[-1] - pulses.on[-1]
-    low = math.log(_SCAN_FROM * pulse)
-    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    best, found, rc = np.inf, 0.0, _RC_FROM
-    while rc < min(_RC_TO, 0.5 * pulse):
-        other = Shape(shape.geometry, shape.degree, shape.drifts, rc)
-        value, _ = _scan(few, pulses, other, low, count)
-        if value < best:
-            best, found = value, rc
-        rc *= _RC_STEP
-    return found
-
-
-@njit(cache=True, nogil=True)
-def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
-    """Add a drift, a slow resistance, or both, where the rows give evidence of it.
-
-    Returns
-    -------
-    chosen, next : Shape
-        `next` has one term more, which the rows neither show nor exclude.
-    """
-    chosen = shape
-    squares, _ = squares_of(search(rows, pulses, chosen)[0], rows, pulses, chosen)
-    for _ in range(2):
-        most, better, at = 0.0, chosen, squares
-        for way in range(2):
-            if way == 0:
-                if chosen.drifts:
-                    continue
-                other = Shape(chosen.geometry, chosen.degree, True, chosen.rc)
-            else:
-                if chosen.rc > 0.0:
-                    continue
-                rc = _slow(rows, pulses, chosen)
-                if rc == 0.0:
-                    continue
-                other = Shape(chosen.geometry, chosen.degree, chosen.drifts, rc)
-            log_tau, inside = search(rows, pulses, other)
-            gain, less = _evidence(squares, log_tau, rows, pulses, other)
-            gain /= 1.0 + way
-            if inside and gain > most:
-                most, better, at = gain, other, less
-        if most <= _SHOWN:
-            return chosen, better
-        chosen, squares = better, at
-    return chosen, chosen
-
-
-@njit(cache=True, nogil=True)
-def fit(
-    rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool, Shape]:
-    """Fit a pulse and its rest, with errors that cover noise and model.
-
-    The equilibrium curve is a polynomial in the surface content. A drift or a slow
-    resistance is fitted where the rows show it. Fits with one degree more, and with
-    an undecided term, are also tried: the shifts they bring are added to the errors.
-
-    Parameters
-    ----------
-    rows
-        Rows of the pulse and its rest; see `pulses.fitted_rows`.
-    pulses
-        Earlier pulses that still matter, and this pulse last.
-    shape
-        Geometry of the particle and degree of the polynomial.
-
-    Returns
-    -------
-    values, errors, chi2, rms, model
-        As from `solve`; NaN where the rows do not determine them.
-    inside : bool
-        False where the misfit still falls at the end of the scan, or where a curve
-        without diffusion fits as well: tau is then unknown.
-    shape : Shape
-        The model that was fitted.
-    """
-    n = rows.t.size
-    shape, other = choose(rows, pulses, shape)
-    log_tau, inside = search(rows, pulses, shape)
-    values, errors, chi2, rms, model = solve(log_tau, rows, pulses, shape)
-    finer = Shape(shape.geometry, shape.degree + 1, shape.drifts, shape.rc)
-    for way in range(2):
-        trial = finer if way == 0 else other
-        if n <= _linear(trial) + 2 or _linear(trial) == _linear(shape):
-            continue
-        more, found = search(rows, pulses, trial)
-        if not found:
-            continue
-        shifted = solve(more, rows, pulses, trial)[0]
-        for a in range(FOUND):
-            if math.isfinite(shifted[a]):
-                errors[a] = math.hypot(errors[a], shifted[a] - values[a])
-    # Without diffusion the surface content is the mean: tau near zero.
-    none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
-    flat, _ = squares_of(none, rows, pulses, shape)
-    squares = rms * rms * dot(rows.w, rows.w)
-    gain = (flat - squares) / max(squares, 1e-300) * (n - _linear(shape) - 1)
-    return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape
+    squares = _misfit(log_tau, rows, pulses, shape, room_of(rows.t.size, shape))
+    left = max(rows.t.size - linear(shape) - 1, 1)
+    return squares, max(squares / left, 1e-300)

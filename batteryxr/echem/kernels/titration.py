@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels import relaxation
+from batteryxr.echem.kernels import relaxation, relaxation_terms
 from batteryxr.echem.kernels.pulses import fitted_rows
-from batteryxr.echem.kernels.relaxation import choose, search, squares_of
+from batteryxr.echem.kernels.relaxation import search, squares_of
+from batteryxr.echem.kernels.relaxation_terms import choose, refined
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
@@ -84,7 +85,7 @@ def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]
 
 
 class Fitted(NamedTuple):
-    """Hold the rows of a fit, the result of `relaxation.fit`, and the end."""
+    """Hold the rows of a fit, the result of `relaxation_terms.fit`, and the end."""
 
     rows: Rows
     found: tuple[Any, ...] | None  # None if there are too few rows
@@ -109,10 +110,10 @@ def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
     if rows.t.size - rest < 3 or not relaxation.enough(rows, shape):
         return Fitted(rows, None, end)
     if span == 0.0:
-        return Fitted(rows, relaxation.fit(rows, pulses, shape), end)
+        return Fitted(rows, relaxation_terms.fit(rows, pulses, shape), end)
     end = _find_end(rows, pulses, shape, span)
-    found = relaxation.fit(rows, _ending(pulses, end.off), shape)
-    later = relaxation.fit(rows, _ending(pulses, end.off + end.error), shape)
+    found = relaxation_terms.fit(rows, _ending(pulses, end.off), shape)
+    later = relaxation_terms.fit(rows, _ending(pulses, end.off + end.error), shape)
     errors = np.hypot(found[1], np.nan_to_num(later[0] - found[0]))
     return Fitted(rows, (found[0], errors, *found[2:]), end)
 
@@ -120,7 +121,7 @@ def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
 def finite_length(
     pulse: Pulse, row: dict[str, Any], shape: Shape, *, tmin: float
 ) -> dict[str, Any]:
-    """Return the results of a fit of pulse and rest; see `relaxation.fit`.
+    """Return the results of a fit of pulse and rest; see `relaxation_terms.fit`.
 
     `row` is the result of `measured` for the pulse.
     """
@@ -393,7 +394,8 @@ def _chosen(
     off: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, Shape]:
     """Return the misfit with the terms that the rows show, and the model with them."""
-    fitted = choose(rows, _ending(pulses, off), shape)[0]
+    ended = _ending(pulses, off)
+    fitted = refined(rows, ended, choose(rows, ended, shape)[0])[0]
     return _squares(off, rows, pulses, fitted)[0], fitted
 
 

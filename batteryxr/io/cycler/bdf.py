@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError, UnitsError
+from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.io import clock
 from batteryxr.io.cycler.bdf_labels import Place, canonical, locate
 from batteryxr.io.cycler.decimals import shift
+from batteryxr.io.cycler.labels import CLOCK, zone_of
 from batteryxr.io.cycler.recognise import assemble, recognise
 from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish
 from batteryxr.io.door.archives import parquet_columns, parquet_labels
 from batteryxr.io.door.files import head, text
 from batteryxr.io.door.words import first_odd
+from batteryxr.io.timing.cells import Style
+from batteryxr.io.timing.rows import stamped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _PARQUET = b"PAR1"
+#: Label of a column of dates.
+_DATES = re.compile(r"date[ _]?time(?![a-z])", re.IGNORECASE)
 #: Most letters of a word that may be a number.
 _LONG = 1000
 
@@ -60,8 +67,12 @@ def _csv(path: Path, options: Options) -> RawTable:
     body, notes = finish(rest, len(labels) - 1, b",")
     table = TextTable(path, labels, body, ",", 2)
     places = _located(path, labels, options)
-    columns = table.read({name: place.index for name, place in places.items()})
-    return _table(columns, places, first_line=2, notes=notes)
+    at = _dates(labels, places)
+    numbers = {n: place.index for n, place in places.items() if place.index != at}
+    columns = table.read(numbers, {} if at is None else {CLOCK: at})
+    cells = columns.pop(CLOCK, None)
+    found = _table(columns, places, first_line=2, notes=notes)
+    return found if at is None else _stamped(found, cells, labels[at], options)
 
 
 def _parquet(path: Path, options: Options) -> RawTable:
@@ -72,10 +83,33 @@ def _parquet(path: Path, options: Options) -> RawTable:
         if found is not None:
             return found
         _refuse_none(path, labels, places)
-    wanted = {name: labels[place.index] for name, place in places.items()}
-    read = parquet_columns(path, list(wanted.values()))
+    at = _dates(labels, places)
+    wanted = {n: labels[p.index] for n, p in places.items() if p.index != at}
+    dated = [] if at is None else [labels[at]]
+    read = parquet_columns(path, [*wanted.values(), *dated])
     numbers = {n: _numbers(path, label, read[label]) for n, label in wanted.items()}
-    return _table(numbers, places)
+    found = _table(numbers, places)
+    if at is None:
+        return found
+    return _stamped(found, read[labels[at]].to_pylist(), labels[at], options)
+
+
+def _dates(labels: Sequence[str], places: dict[str, Place]) -> int | None:
+    """Return the index of the column of dates, unless there is one of Unix times."""
+    dated = [k for k, label in enumerate(labels) if _DATES.match(label.strip())]
+    unix = places.get("unix_time")
+    return dated[0] if dated and (unix is None or unix.index in dated) else None
+
+
+def _stamped(table: RawTable, cells: Any, label: str, options: Options) -> RawTable:
+    """Return a table with the clock of a column of dates."""
+    style = Style(options.dayfirst, None, clock.zone(zone_of(label)), None)
+    try:
+        return stamped(table, cells, style)
+    except ArgumentError as error:
+        if options.dayfirst is not None:
+            raise
+        return replace(table, notes={**table.notes, "ambiguous_date": str(error)})
 
 
 def _located(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
@@ -122,7 +156,7 @@ def _table(
     first_line: int | None = None,
     notes: dict[str, str] | None = None,
 ) -> RawTable:
-    moved = {name: shift(columns[name], place.places) for name, place in places.items()}
+    moved = {n: shift(columns[n], p.places) for n, p in places.items() if n in columns}
     unix = moved.pop("unix_time", None)
     return RawTable(
         columns=moved,

@@ -21,7 +21,7 @@ _DISCHARGE = re.compile(
     re.IGNORECASE,
 )
 _CHARGE = re.compile(
-    r"\s*(c\b|c[_\W]|(.*[\W_])?ch(a|g|r)|.*(充电|充電|충전|заряд|laden|ladung"
+    r"\s*(c\b|c[_\W]|(.*[\W_])?ch(a|g|r)|.*(充电|充電|충전|заряд|lade|ladung"
     r"|carga|carica))",
     re.IGNORECASE,
 )

@@ -303,7 +303,7 @@ def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Data
         "time": (
             "record",
             np.concatenate([_absolute(p) for p in placed]),
-            {"long_name": "Time (UTC)"},
+            {"long_name": "Time (UTC)"} | _counted(placed),
         ),
         "file": (
             "record",
@@ -325,6 +325,15 @@ def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Data
         attrs = attrs | ({"source_label": source} if source else {})
         variables[name] = ("record", _narrow(name, values), attrs)
     return xr.Dataset(variables, coords)
+
+
+def _counted(placed: Sequence[_Placed]) -> dict[str, str]:
+    """Return what to say of times that only a start and test time give."""
+    unseen = [p.name for p in placed if p.clocked.source == "start"]
+    if not unseen:
+        return {}
+    said = f"start and test time of {', '.join(unseen)}: a pause there cannot be seen"
+    return {"comment": said}
 
 
 def _source_label(name: str, placed: Sequence[_Placed]) -> str:

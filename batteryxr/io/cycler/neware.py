@@ -33,6 +33,8 @@ _LOCAL = {
     ".ndax": frozenset({1, 2, 3, 4, 5, 7}),
     ".nda": frozenset({1, 2, 3, 4, 26, 28, 29}),
 }
+#: Versions of .nda without a clock in their rows; fastnda adds test time to the start.
+_WITHOUT_CLOCK = frozenset({1, 3, 4})
 _PURPOSE = "reading Neware .nda and .ndax files"
 #: Names here -> names in fastnda, and below in NewareNDA.
 _FASTNDA = {
@@ -206,7 +208,10 @@ def _table(
         units={"step_index": "1"} | units,
         notes=notes,
     )
-    return with_start(table)
+    table = with_start(table)
+    if path.suffix.lower() == ".nda" and header.get("file_version") in _WITHOUT_CLOCK:
+        return replace(table, local_time=None)
+    return table
 
 
 def _whole(unix: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ _UNITS = (3600.0, 60.0, 86_400.0)  # s in units that are mistaken for seconds
 _SLOWEST = 1800.0  # s between rows while current flows; longer is implausible
 _DUPLICATES = 0.05  # fraction of rows; step changes explain no more
 _HIGHEST = 1000.0  # V
+_JUMP = 0.3  # V beyond all others that a last row may hold
 _FAR_OFF = 10.0  # ratio of charge and counter; logging is never so poor
 _COPIES, _FEW_ROWS = 1000, 3  # most copies that are sought, and fewest rows of one
 #: A clock was set back if it falls behind test time by more than these: seconds, and
@@ -224,6 +225,23 @@ def _voltage(table: RawTable) -> str | None:
     return None
 
 
+def _last_row(table: RawTable) -> str | None:
+    """Return a note if the last voltage is far beyond all others, as a sum may be."""
+    voltage = table.columns["voltage"]
+    before, last = voltage[:-1], float(voltage[-1])
+    if before.size < _FEW_ROWS or not np.isfinite(before).any():
+        return None
+    low, high = float(np.nanmin(before)), float(np.nanmax(before))
+    far = max(0.5 * (high - low), _JUMP)
+    if not (last < low - far or last > high + far):
+        return None
+    return (
+        f"the last row holds {last:.4g} V, all others {low:.4g} to {high:.4g} V: is it "
+        "a sum or another footer? Then leave it out: "
+        "record.isel(record=slice(None, -1))"
+    )
+
+
 def _missing(table: RawTable) -> str | None:
     gone = [
         f"{int(np.isnan(table.columns[name]).sum())} rows without {name}"
@@ -297,7 +315,7 @@ def _repeated_rows(table: RawTable) -> str | None:
 
 def _mend_repeated_rows(table: RawTable) -> RawTable:
     """Leave out the copied rows."""
-    return _chosen(table, np.flatnonzero(~_copied(table)))
+    return table.chosen(np.flatnonzero(~_copied(table)))
 
 
 def _row_order(table: RawTable) -> str | None:
@@ -356,18 +374,7 @@ def _mend_backward_clock(table: RawTable) -> RawTable:
 
 def _mend_row_order(table: RawTable) -> RawTable:
     """Sort the rows by test time."""
-    return _chosen(table, np.argsort(table.columns["test_time"], kind="stable"))
-
-
-def _chosen(table: RawTable, order: np.ndarray) -> RawTable:
-    """Return some of the rows, in the given order."""
-    moved = {n: np.asarray(v)[order] for n, v in table.columns.items()}
-    rows = {
-        name: values[order]
-        for name in ("unix_time", "local_time", "states")
-        if (values := getattr(table, name)) is not None
-    }
-    return replace(table, columns=moved, **rows)
+    return table.chosen(np.argsort(table.columns["test_time"], kind="stable"))
 
 
 #: Checks in order: later checks see what earlier ones repaired.
@@ -381,6 +388,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "duplicate_time": _duplicate_time,
     "cycle_counts": _cycle_counts,
     "voltage": _voltage,
+    "last_row": _last_row,
     "missing_values": _missing,
     "unsigned_current": undirected,
     "current_sign": doubt,

@@ -15,6 +15,7 @@ from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility, vendor_csv
 from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
+from batteryxr.io.cycler.summaries import without_summaries
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.folders import files_in
@@ -177,7 +178,7 @@ def read_cycler(
             table = FORMATS[identify(one, format)].read(one, options)
             check(table, one)
             if table.rows:
-                table = directed(zoned(table, where))
+                table = directed(zoned(without_summaries(table), where))
                 table = plausibility.examine(table, wanted, one.name)
             tables.append(table)
     if not any(table.rows for table in tables):

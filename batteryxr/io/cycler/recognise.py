@@ -34,6 +34,9 @@ _TELLING = re.compile(
 )
 _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
 _COLDEST = -273.15  # degC
+#: Units and words of a column of current.
+_AMPERES = ("A", "mA", "uA", "nA")
+_FLOWS = r"current|cur\b|amp|strom|courant|corr|电流|電流|전류"
 
 
 #: Quantities that are read as text.
@@ -228,13 +231,34 @@ def assemble(
 
 
 def doubled(table: RawTable, labels: Sequence[str]) -> dict[str, str]:
-    """Return a note if several columns share the label of one that is read."""
+    """Return a note if several columns share the label of one that is read.
+
+    Another note tells of a column with the current of discharges alone.
+    """
     every = [label.strip() for label in labels]
-    twice = [name for name in table.labels.values() if every.count(name) > 1]
-    if not twice:
-        return {}
-    said = f"several columns are called {twice[0]!r}: the first counts"
-    return {"two_columns": said}
+    notes = {}
+    if twice := [name for name in table.labels.values() if every.count(name) > 1]:
+        notes["two_columns"] = (
+            f"several columns are called {twice[0]!r}: the first counts"
+        )
+    current = {split(label)[0]: label for label in every if _is_current(label)}
+    apart = [
+        name
+        for name, sign in zip(current, states_of(list(current)), strict=True)
+        if sign < 0 and current[name] != table.labels.get("current")
+    ]
+    if apart:
+        notes["two_currents"] = (
+            f"the column {current[apart[0]]!r} is not read: if it holds the current of "
+            "discharges, make one column of both, with negative discharges"
+        )
+    return notes
+
+
+def _is_current(label: str) -> bool:
+    """Tell whether a column holds a current, by its unit and label."""
+    bare, units = split(label)
+    return units in _AMPERES and re.search(_FLOWS, bare) is not None
 
 
 def _started(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,6 +122,18 @@ class RawTable:
     def rows(self) -> int:
         """Return the number of rows."""
         return len(self.columns["test_time"])
+
+    def chosen(self, rows: np.ndarray) -> RawTable:
+        """Return some of the rows, in the given order."""
+        apart = {
+            name: values[rows]
+            for name in ("unix_time", "local_time", "states")
+            if (values := getattr(self, name)) is not None
+        }
+        columns = {
+            name: np.asarray(values)[rows] for name, values in self.columns.items()
+        }
+        return replace(self, columns=columns, **apart)
 
     @property
     def silence(self) -> str:

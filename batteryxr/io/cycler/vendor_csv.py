@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.io.cycler import summaries
 from batteryxr.io.cycler.labels import Source, split
 from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import (
@@ -134,7 +135,9 @@ def _read(
 ) -> RawTable:
     mark = below.separator.encode()
     rows, skipped = _from_first(below.body)
-    labels, own = layout.labels, {}
+    below = below._replace(body=rows, first_line=below.first_line + skipped)
+    below, own = _without_summaries(below)
+    rows, labels = below.body, layout.labels
     if (extra := layout.vendor.unlabelled) and rows.partition(b"\n")[0].count(
         mark
     ) == named(labels) - 1 + extra:
@@ -142,7 +145,7 @@ def _read(
         own["unlabelled"] = f"{extra} column without a label is left out"
     body, notes = finish(rows, named(labels) - 1, mark)
     table = TextTable(
-        path, labels, body, below.separator, below.first_line + skipped, below.lines
+        path, labels, body, below.separator, below.first_line, below.lines
     )
     channel = {} if layout.channel is None else {"channel": layout.channel}
     columns = table.read(layout.numbers, {**layout.words, **channel})
@@ -162,6 +165,20 @@ def _read(
         own |= _in_seconds(raw_table, time, parted=table.parted(time.index))
     own |= doubled(raw_table, labels)
     return replace(raw_table, notes={**raw_table.notes, **table.doubt, **own, **notes})
+
+
+def _without_summaries(below: Below) -> tuple[Below, dict[str, str]]:
+    """Return the rows without those of totals, and a note."""
+    odd = summaries.lines_with_words(below.body, below.separator.encode())
+    if not odd.size:
+        return below, {}
+    rows = below.body.split(b"\n")
+    kept = np.delete(np.arange(len(rows)), odd)
+    places = kept if below.lines is None else below.lines[kept]
+    first = int(odd[0] if below.lines is None else below.lines[odd[0]])
+    body = b"\n".join(rows[k] for k in kept)
+    note = summaries.by_words(odd, below.first_line + first)
+    return below._replace(body=body, lines=places), note
 
 
 def _in_seconds(table: RawTable, time: Source, *, parted: bool) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io import clock
-from batteryxr.io.cycler import vendor_csv
+from batteryxr.io.cycler import summaries, vendor_csv
 from batteryxr.io.cycler.layouts.nested import RowParts, find, flattened
 from batteryxr.io.cycler.recognise import (
     TableLayout,
@@ -131,11 +131,17 @@ def _assembled(
     rows = [row for table in tables for row in table.rows]
     while rows and not any(cell is not None for cell in rows[-1]):
         rows.pop()
+    first_line = layout.first + 1 if len(tables) == 1 else None
+    odd = summaries.rows_with_words(rows)
+    if odd:
+        rows, first_line = (
+            [row for k, row in enumerate(rows) if k not in set(odd)],
+            None,
+        )
     columns = list(itertools.zip_longest(*rows))
     if not rows:
         raise FileFormatError(path, "no data rows below the labels.")
     columns += [(None,) * len(rows)] * (len(layout.labels) - len(columns))
-    first_line = layout.first + 1 if len(tables) == 1 else None
     table = assemble(
         layout,
         {n: _numbers(columns[i], path, first_line) for n, i in layout.numbers.items()},
@@ -144,7 +150,9 @@ def _assembled(
         header=other,
         first_line=first_line,
     )
-    return replace(table, notes={**table.notes, **doubled(table, layout.labels)})
+    said = summaries.by_words(odd, layout.first + 1 + (odd or [0])[0])
+    said |= doubled(table, layout.labels)
+    return replace(table, notes={**table.notes, **said})
 
 
 def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:

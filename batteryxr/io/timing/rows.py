@@ -157,10 +157,13 @@ class Clocked:
             "time_from": self.source,
             "resolution_s": float(course.resolution) if known else None,
             "drift_ppm": round(course.drift, 2) if finite else None,
+            # Without a clock in the rows, nobody knows of pauses.
             "pauses": [
                 [int(row), round(float(seconds), 3)]
                 for row, seconds in zip(course.rows, course.seconds, strict=True)
-            ],
+            ]
+            if known
+            else None,
         }
 
 

@@ -235,6 +235,41 @@ def test_pulses_before_a_half_cycle_that_has_just_begun_are_none():
     assert found.direction.values.tolist() == ["charge", "discharge"]
 
 
+@pytest.mark.parametrize("seconds", [2.0, 10.0, 60.0])
+def test_a_record_that_ends_in_a_pulse_has_no_whole_cycle_of_it(seconds):
+    for cell in (Cell().to(0.5).rest(), Cell().to(1.0).to(0.0).to(0.5)):
+        record = cell.go(-2.0, seconds).record()
+        paired = cycles(record, electrode="cathode", first="charge")
+        assert not paired.complete[-1]
+        assert np.isnan(paired.coulombic_efficiency[-1])
+        assert half_cycles(record).flag[-1] & 2  # ends part way
+
+
+@pytest.mark.parametrize("small", [0.015, 0.01, 0.003])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_small_cycles_that_the_cycler_counts_are_told(small, place):
+    cell = Cell()
+    for soc in np.insert([1.0, 1.0], place, small):
+        cell.to(soc).rest().to(0.0).rest()
+        cell.cycle += 1
+    with pytest.warns(DataQualityWarning, match="1 reversals may be small cycles"):
+        merged = half_cycles(cell.record())
+    assert merged.sizes["half_cycle"] == 4
+    assert merged.flag.values.tolist().count(64) == 1
+    few = Counting(min_charge=small / 2)
+    for counting in (few, Counting(by="cycle")):
+        assert half_cycles(cell.record(), counting=counting).sizes["half_cycle"] == 6
+
+
+def test_small_cycles_through_the_window_are_told():
+    """A cell that lost nearly all its capacity still moves through its voltages."""
+    record = Cell().to(0.01).rest().to(0.0).rest().to(1.0).to(0.0).record()
+    up = np.linspace(3.0, 4.2, 5)
+    record["voltage"][:14] = np.concatenate([up, np.full(4, 4.2), up[::-1]])
+    with pytest.warns(DataQualityWarning, match=r"min_charge=0.005\), or by='cycle'"):
+        half_cycles(record)
+
+
 def test_steps_of_the_cycler_are_followed():
     # A profile within one step reverses by half of what it passes.
     cell = Cell()

@@ -18,7 +18,9 @@ def slowly(record, ohm, tau):
     volts = np.zeros(t.size)
     for k in range(1, t.size):
         left = np.exp(-(t[k] - t[k - 1]) / tau)
-        volts[k] = volts[k - 1] * left + ohm * 1e-3 * i[k] * (1 - left)
+        # A current that is switched on flows from the row on that shows it first.
+        flows = i[k] if i[k - 1] != 0 else 0.0
+        volts[k] = volts[k - 1] * left + ohm * 1e-3 * flows * (1 - left)
     return volts
 
 
@@ -32,7 +34,7 @@ DISTURBED = {
     "down": lambda record: drifting(record, -0.3),
     "fast": lambda record: slowly(record, 50.0, 2.0),
     "medium": lambda record: slowly(record, 20.0, 20.0),
-    "slow": lambda record: slowly(record, 30.0, 100.0),
+    "slow": lambda record: slowly(record, 50.0, 60.0),
     "both": lambda record: slowly(record, 30.0, 30.0) + drifting(record, 0.6),
 }
 

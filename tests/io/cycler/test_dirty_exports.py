@@ -26,6 +26,7 @@ WORDS = {
     "ko": ("휴지", "충전", "방전"),
     "ja": ("休止", "CC充電", "CC放電"),
     "de": ("Pause", "Ladung", "Entladung"),
+    "short de": ("Ruhe", "Lade CC", "Entlade CC"),
     "fr": ("Repos", "Charge", "Décharge"),
     "es": ("Reposo", "Carga", "Descarga"),
     "it": ("Riposo", "Carica", "Scarica"),
@@ -119,11 +120,13 @@ FLAGGED = {
     "hours without units": (text(("Time", TIME / 3600), V, MA), "time_units"),
     "minutes, and a counter": (
         text(("Time", TIME / 60), V, MA, ("Capacity (mAh)", CAPACITY)), "time_scale"),
+    "discharges apart": (
+        text(T, V, (MA[0], np.clip(CURRENT, 0, None)),
+             ("Discharge Current (mA)", np.clip(-CURRENT, 0, None))), "two_currents"),
     "mV without units": (text(T, ("Voltage", VOLTS * 1e3), MA), "voltage"),
 }  # fmt: skip
 REFUSED = {
     "garbage below": text(T, V, MA) + "End of test\nOperator: X\n",
-    "sums below": text(T, V, MA) + "Total,,\n",
     "zeros below": text(T, V, MA) + "\0" * 64,
     "current per gram": text(T, V, ("Current (mA/g)", 200 * CURRENT)),
     "current per area": text(T, V, ("Current (mA/cm2)", CURRENT)),

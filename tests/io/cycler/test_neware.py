@@ -8,6 +8,7 @@ import sys
 import zipfile
 import zlib
 
+import clock_files
 import numpy as np
 import pytest
 
@@ -128,6 +129,56 @@ def test_backward_clock_is_flagged(tmp_path):
     )
     assert local.unix_time is None
     assert local.start_local == datetime.datetime(2023, 11, 14, 22, 13, 20)
+
+
+@pytest.mark.parametrize("version", [8, 29])
+def test_pauses(tmp_path, version):
+    data = clock_files.paused()
+    path = clock_files.nda(tmp_path / "run.nda", data, version)
+    with pytest.warns(DataQualityWarning, match="5,400 s before row 37"):
+        ds = read_cycler(path, timezone="UTC")
+    late = ds["time"].values - data.truth.astype("M8[ns]")
+    assert np.abs(late).max() < np.timedelta64(1, "s")
+    assert ds["pause"].values[130] == pytest.approx(93_784, abs=1)
+
+
+def test_a_pause_within_a_file_of_today(file, tmp_path):
+    """Its clock is beside its rows, for a few of them; every stamp moves by 5400 s."""
+    whole = zipfile.ZipFile(file("nw4-120-1-6-53.ndax"))
+    old = read_cycler(file("nw4-120-1-6-53.ndax"))["time"].values
+    beside = np.frombuffer(whole.read("data_runInfo.ndc"), np.uint8).copy()
+    blocks = beside.reshape(-1, 4096)[1:, 132 : 132 + 72 * 55].reshape(-1, 72, 55)
+    stamps = blocks[:, :, 33:37].copy().view("<u4")
+    late = stamps >= old[9000].astype("M8[s]").astype(int)
+    blocks[:, :, 33:37] = np.where(late, stamps + 5400, stamps).astype("<u4").view("u1")
+    with zipfile.ZipFile(tmp_path / "a.ndax", "w") as archive:
+        for name in whole.namelist():
+            mine = name == "data_runInfo.ndc"
+            archive.writestr(name, beside.tobytes() if mine else whole.read(name))
+    with pytest.warns(DataQualityWarning, match="5,400 s before row 9003"):
+        ds = read_cycler(tmp_path / "a.ndax")
+    moved = (ds["time"].values - old) / np.timedelta64(1, "s")
+    np.testing.assert_allclose(moved, np.repeat([0, 5400], [9003, 9697]), atol=0.1)
+
+
+def test_times_that_a_library_adds_to_a_start_are_no_clock(tmp_path):
+    columns = {
+        "test_time": np.arange(3.0),
+        "voltage": np.ones(3),
+        "current": np.ones(3),
+    }
+    table = neware._table(
+        tmp_path / "a.nda",
+        columns,
+        1.7e9 + columns["test_time"],
+        local=True,
+        header={"file_version": 3},
+        labels={},
+        units={},
+        said=[],
+    )
+    assert table.stamps is None
+    assert table.start_local == datetime.datetime(2023, 11, 14, 22, 13, 20)
 
 
 def test_zlib_is_left_alone(file):

@@ -309,8 +309,9 @@ def test_a_file_without_stamps_says_so(tmp_path):
     path = cycler_files.mpt(tmp_path / "run.mpt", cycler_files.run())
     ds = quiet(path, timezone="Europe/Paris")
     assert json.loads(ds.attrs["row_clock"]) == [
-        {"time_from": "start", "resolution_s": None, "drift_ppm": None, "pauses": []}
+        {"time_from": "start", "resolution_s": None, "drift_ppm": None, "pauses": None}
     ]
+    assert "run.mpt: a pause there cannot be seen" in ds["time"].attrs["comment"]
     path = cycler_files.generic(tmp_path / "x.csv", cycler_files.run())
     assert json.loads(quiet(path).attrs["row_clock"])[0]["time_from"] == ""
 
