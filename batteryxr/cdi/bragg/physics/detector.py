@@ -83,15 +83,20 @@ def calibrate_detector(
 
     Examples
     --------
-    >>> found = direct.cdi.calibrate_detector(beamline="ID01", pixel_size=55)
-    >>> here = dataclasses.replace(
-    ...     batteryxr.cdi.beamline("ID01"), tilt=tuple(found["tilt"].values)
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> angle = np.linspace(-0.1, 0.1, 9)  # deg, of an arm 800 mm long
+    >>> row = 32 + 800 / 0.055 * np.tan(np.radians(angle))
+    >>> y, x = np.mgrid[:64, :64]
+    >>> beam = [1e4 * np.exp(-((y - r) ** 2 + (x - 32) ** 2) / 8) for r in row]
+    >>> frames = xr.DataArray(
+    ...     np.array(beam), {"rocking": angle}, ("rocking", "detector_y", "detector_x")
     ... )
-    >>> volume.cdi.geometry(
-    ...     beamline=here,
-    ...     distance=float(found["distance"]),
-    ...     centre=tuple(found["centre"].values),
+    >>> found = frames.cdi.calibrate_detector(
+    ...     beamline="ID01", pixel_size=55, rocking="delta", motors={"nu": 0.0}
     ... )
+    >>> round(float(found["distance"]))
+    800
     """
     from batteryxr.cdi.bragg.kernels.arm import Detector, place
 

@@ -88,16 +88,22 @@ def correct_refraction(
     DataQualityWarning
         If the support holds next to nothing of the object.
 
-    Examples
-    --------
-    >>> clean = result.cdi.correct_refraction(n=1 - 4.6e-5 + 4e-6j, geometry=g)
-    >>> fields = clean.cdi.unwrap(support=clean.cdi.analysis_support())
-
     Notes
     -----
     Harder, Pfeifer, Williams, Vartanyants & Robinson, Phys. Rev. B 76, 115425 (2007).
     Wavelength and direction of the scattered ray follow from Q, as both rays are of
     one length, k = |Q|^2 / (-2 Q_z). The path ends at the outer faces of the voxels.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> clean = result.cdi.correct_refraction(n=1 - 1e-5 + 1e-7j, geometry=geometry)
+    >>> fields = clean.cdi.unwrap(support=clean.cdi.analysis_support())
     """
     if not (0 < 1 - n.real < _FAR and 0 <= n.imag < _FAR):
         told = "1 - delta + i beta, both positive and below 0.01"

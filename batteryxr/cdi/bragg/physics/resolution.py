@@ -106,16 +106,24 @@ def resolution(
     DataQualityWarning
         As `retrieve` does, for the halves.
 
-    Examples
-    --------
-    >>> result.cdi.resolution(volume=volume, geometry=g)["half_period_prtf"]
-
     Notes
     -----
     Chapman et al., JOSA A 23, 1179 (2006); van Heel & Schatz, J. Struct. Biol. 151, 250
     (2005). Halves hold half the photons: their correlation ends a little before that of
     two whole measurements would. Both share the shape of a support, which raises
     correlations where little else is left.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> found = result.cdi.resolution(volume=volume, geometry=geometry, n_starts=0)
+    >>> found["half_period_prtf"].dims
+    ('direction',)
     """
     field = variable(crystal, "object", caller="resolution")
     require_dims(field, OBJECT, caller="resolution")

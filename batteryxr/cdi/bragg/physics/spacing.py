@@ -70,6 +70,17 @@ def peak_spacings(
     -----
     |Q| depends on the pixel alone; rocking turns Q. Background draws the centre of mass
     to the middle of the box: `correct` it before.
+
+    Examples
+    --------
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
+    ... )
+    >>> table = volume.cdi.peak_spacings(geometry=geometry)
+    >>> table["d_spacing"].sel(place="maximum").round(2).item()
+    1.85
     """
     require_dims(volume, VOLUME, caller="peak_spacings")
     reference, number = _spacing_of(reference)
@@ -240,10 +251,17 @@ def lattice_spacing(
 
     Examples
     --------
-    >>> cell = fields.cdi.strain(geometry=g).cdi.lattice_spacing(
-    ...     geometry=g, reference=(4.0782, (1, 1, 1))
+    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(
+    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
     ... )
-    >>> cell["lattice_parameter"].mean()
+    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
+    >>> fields = fields.cdi.strain(geometry=geometry)
+    >>> spacing = fields.cdi.lattice_spacing(geometry=geometry)["d_spacing"]
+    >>> round(float(spacing.mean()), 2)
+    1.85
     """
     for name, made_by in (("strain", "strain"), ("mean_strain", "displacement")):
         if name not in crystal:
