@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.io.cycler.labels import Source, split
+from batteryxr.io.cycler.labels import NUMBER, Source, split
 from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import (
     TableLayout,
@@ -145,7 +145,8 @@ def _read(
         path, labels, body, below.separator, below.first_line + skipped, below.lines
     )
     channel = {} if layout.channel is None else {"channel": layout.channel}
-    columns = table.read(layout.numbers, {**layout.words, **channel})
+    wanted = {**layout.words, **channel}
+    columns = table.read(layout.numbers, wanted, count=layout.number)
     if channel:
         columns = _of_one(path, columns, options.test)
     preamble = "\n".join(above)
@@ -161,7 +162,8 @@ def _read(
     if (time := layout.found.get("test_time")) is not None:
         own |= _in_seconds(raw_table, time, parted=table.parted(time.index))
     own |= doubled(raw_table, labels)
-    return replace(raw_table, notes={**raw_table.notes, **table.doubt, **own, **notes})
+    said = {**raw_table.notes, **table.doubt, **own, **notes}
+    return replace(raw_table, numbers=columns.get(NUMBER), notes=said)
 
 
 def _in_seconds(table: RawTable, time: Source, *, parted: bool) -> dict[str, str]:

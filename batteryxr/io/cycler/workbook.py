@@ -144,7 +144,15 @@ def _assembled(
         header=other,
         first_line=first_line,
     )
-    return replace(table, notes={**table.notes, **doubled(table, layout.labels)})
+    notes = {**table.notes, **doubled(table, layout.labels)}
+    return replace(table, numbers=_counts(columns, layout.number), notes=notes)
+
+
+def _counts(columns: list[tuple[Any, ...]], place: int | None) -> np.ndarray | None:
+    """Return the numbers that a sheet gives its rows; None if it gives none."""
+    if place is None or not all(isinstance(c, int | float) for c in columns[place]):
+        return None
+    return np.array(columns[place], dtype=np.float64)
 
 
 def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
