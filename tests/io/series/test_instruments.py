@@ -136,3 +136,18 @@ def test_a_promise_of_points_is_held_against_a_pattern(tmp_path):
             warnings.simplefilter("always")
             batteryxr.read_series(path)
         assert bool(caught) == bool(more)
+
+
+def test_a_copy_of_a_scan_is_told(tmp_path):
+    rng = np.random.default_rng(1)
+    energy = np.arange(7050.0, 7190.0)
+    for k in range(3):
+        mu = np.arctan(energy - 7120) + 0.01 * rng.standard_normal(energy.size)
+        text = series_files.rows(energy, mu)
+        (tmp_path / f"{k}.xmu").write_text("# energy mu\n" + text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        batteryxr.read_series(tmp_path, timezone="UTC", time_from=None)
+    (tmp_path / "3.xmu").write_bytes((tmp_path / "1.xmu").read_bytes())
+    with pytest.warns(DataQualityWarning, match=r"3.xmu those of 1.xmu"):
+        batteryxr.read_series(tmp_path, timezone="UTC", time_from=None)
