@@ -262,7 +262,7 @@ case(
         spectra(), peaks=[(5470, 5480), (5482, 5490)], mask=None, dim="energy"
     ),
     *IMAGE,
-    bands=(0, 1),
+    bands=(1, 2),
 )
 case(
     "xanes.band_centroid",

@@ -7,11 +7,15 @@ the argument. The list of methods is made from the signatures.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
+import typing
+from dataclasses import fields
 
 import numpy as np
 import pytest
+import xarray as xr
 from labelled import (
     FIT,
     SHORT,
@@ -38,6 +42,7 @@ from labelled import (
 )
 
 from batteryxr import cdi, nmf, xanes
+from batteryxr.core.annotations import resolved
 from batteryxr.core.errors import BatteryxrError
 
 CHANGES = ("rounded", "single", "reversed", "permuted", "half a step", "cut")
@@ -81,6 +86,32 @@ def _nmf():
             return called, patterns(), {}, "other", value()
 
         case(f"nmf.fit.constraints.{field_}", build)
+
+    for name, options in {
+        "model_order": {"n_components": [1, 2], "n_starts": 2, "folds": 2},
+        "metropolis": {"n_components": 2, "sampling": SHORT},
+        "fit_stretched": {"n_components": 2, "max_iter": 10},
+    }.items():
+
+        def weighted(name=name, options=options):
+            def called(data, *, other):
+                within = nmf.Constraints(pattern_scale=other)
+                return getattr(nmf, name)(data, constraints=within, **options)
+
+            return called, patterns(), {}, "other", patterns().mean("r") + 1
+
+        case(f"nmf.{name}.constraints", weighted)
+    for name in ("bands", "advise"):
+        case(
+            f"nmf.{name}.shift",
+            lambda n=name: (
+                getattr(nmf, n),
+                fitted(),
+                {"noise": 0.01, "steps": 400},
+                "shift",
+                -0.01 * patterns().mean("scan"),
+            ),
+        )
 
     def known(data, *, pattern):
         return nmf.fit(data, 2, fixed={"first": pattern}, **FIT)
@@ -440,6 +471,19 @@ ELSEWHERE = {
     "echem.join.scans": "matched by time",
     "echem.equilibrium_hysteresis.other": "pulses of its own",
     "echem.pulse_fit.result": "pulses of the record",
+    "nmf.raise_n.constraints": "go to nmf.fit",
+    "cdi.ptycho_energies.registration": "vacuum of images made by it; tests/cdi/ptycho",
+    "xanes.theoretical_ratio.energy": "an axis of its own",
+    "xanes.plot_contour.record": "a drawing beside it, by time",
+    "echem.plot_operando.scans": "a drawing beside it, by time",
+    "echem.plot_with_voltage.record": "a drawing beside it, by time",
+    "xanes.plot_spectra.edges": "lines at energies",
+    "cdi.plot_isosurface.geometry": "has no dimension of the object",
+    "xanes.plot_fit.result": "drawings: tested below",
+    "xanes.plot_maps.mask": "drawings: tested below",
+    "xanes.plot_features.clusters": "drawings: tested below",
+    "cdi.plot_isosurface.quantity": "drawings: tested below",
+    "cdi.plot_isosurface.outline": "drawings: tested below",
 }
 
 
@@ -506,23 +550,47 @@ def test_labels_are_matched_or_refused_by_name(name):
                     )
 
 
+def holds_arrays(kind):
+    """Tell whether an argument of a kind can have labels, alone or in an object."""
+    if kind in (xr.DataArray, xr.Dataset, xr.DataTree):
+        return True
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return any(w in str(f.type) for f in fields(kind) for w in ("xr.", "Image"))
+    return any(map(holds_arrays, typing.get_args(kind)))
+
+
 def test_every_method_of_two_arrays_is_tested():
     names = {name.split(" ")[0] for name in CASES} | set(ELSEWHERE)
+    names |= {name.rpartition(".")[0] for name in names}  # fields of constraints
     missing = []
     for home in ("nmf", "xanes", "cdi", "echem"):
         module = importlib.import_module(f"batteryxr.{home}")
         for method, function in vars(module).items():
-            if not inspect.isfunction(function) or method.startswith(("_", "plot_")):
+            if not inspect.isfunction(function) or method.startswith("_"):
                 continue
-            first, *others = [*inspect.signature(function).parameters.values(), None]
-            if first is None or ("xr." not in str(first.annotation) and home != "nmf"):
-                continue
+            kinds = resolved(function)
             missing += [
                 name
-                for p in others[:-1]
-                if any(
-                    w in str(p.annotation) for w in ("xr.", "Fixed", "Image", "Scans")
-                )
-                and (name := f"{home}.{method}.{p.name}") not in names
+                for p in [*inspect.signature(function).parameters][1:]
+                if p in kinds
+                and holds_arrays(kinds[p])
+                and (name := f"{home}.{method}.{p}") not in names
             ]
     assert not missing
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("plot", "data", "argument", "value", "options"),
+    [
+        (xanes.plot_maps, maps, "mask", mask, {}),
+        (xanes.plot_features, features, "clusters", clusters, {}),
+        (xanes.plot_fit, stack, "result", maps, {}),
+        (cdi.plot_isosurface, crystal, "outline", body, {}),
+        (cdi.plot_isosurface, crystal, "quantity", lambda: crystal().real, {}),
+    ],
+)
+def test_drawings_match_their_labels_too(plot, data, argument, value, options):
+    other = value().isel(x=slice(0, -1))
+    with pytest.raises(BatteryxrError, match=argument):
+        plot(data(), **options | {argument: other})

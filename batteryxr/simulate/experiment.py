@@ -17,7 +17,7 @@ from batteryxr.simulate import cell
 from batteryxr.simulate.scans import KINDS, Kind, measure
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Mass
+    from batteryxr.core.bounds.kinds import Mass, Rest
     from batteryxr.core.checks import Positive
 
 _VOLTAGE_NOISE = 1e-4  # V, of the cycler
@@ -38,7 +38,7 @@ def cell_experiment(
     noise: float | None = None,
     mass: Mass = 7.0,
     c_rate: Positive = 0.2,
-    rest: Positive = 1800.0,
+    rest: Rest = 1800.0,
     clock: tuple[float, float] = (-37.4, 0.0),
     start: str | np.datetime64 = "2026-03-14T08:26:53",
 ) -> xr.DataTree:

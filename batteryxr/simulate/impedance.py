@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from zoneinfo import ZoneInfo
 
-    from batteryxr.core.bounds.kinds import Mass
+    from batteryxr.core.bounds.kinds import Mass, RelativeNoise
     from batteryxr.core.checks import Count, Fraction, NonNegative, Seed
 
 #: Capacity between the limits (mA h), current (mA), and spacing of rows (s).
@@ -50,7 +50,7 @@ def impedance_loop(
     *,
     n_scans: Count = 16,
     seed: Seed = 0,
-    noise: NonNegative = 0.003,
+    noise: RelativeNoise = 0.003,
     drift: NonNegative = 0.0,
     fraction: Fraction = 0.0,
     mass: Mass = 7.0,

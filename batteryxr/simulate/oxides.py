@@ -27,6 +27,7 @@ from batteryxr.simulate.structures import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batteryxr.core.bounds.kinds import RelativeNoise, RStep, SimulatedRange
     from batteryxr.core.checks import Positive
     from batteryxr.core.crystals import Crystal
 
@@ -161,9 +162,9 @@ def oxide_series(
     *,
     n_scans: int = 120,
     seed: int = 0,
-    noise: float = 0.02,
-    r_range: tuple[float, float] = (1.0, 30.0),
-    step: Positive = 0.01,
+    noise: RelativeNoise = 0.02,
+    r_range: SimulatedRange = (1.0, 30.0),
+    step: RStep = 0.01,
     instrument: PdfInstrument = PdfInstrument(q_max=24.0, q_damp=0.03),
     extra: float = 0.1,
     c_rate: Positive = 0.05,

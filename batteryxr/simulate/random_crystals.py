@@ -135,8 +135,13 @@ def _check(
     }
     for name, (given, low, high) in limits.items():
         if len(given) != 2 or not low <= given[0] <= given[1] <= high:
+            parts = tuple(value / 100 for value in given)
+            share = name == "fill" and all(low <= part <= high for part in parts)
             raise ArgumentError(
-                name, given, f"two numbers in order, from {low:g} to {high:g}"
+                name,
+                given,
+                f"two numbers in order, from {low:g} to {high:g}",
+                f"Was it per cent? Pass {parts}." if share else "",
             )
 
 

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from batteryxr.core.bounds.kinds import (
+        LiContent,
+        Resistance,
+        Rest,
+        RowInterval,
+        TitrationPulse,
+    )
     from batteryxr.core.checks import Count, NonNegative, Positive, Seed
 
     Curve = Callable[[np.ndarray], ArrayLike]
@@ -58,8 +65,8 @@ class Electrode:
 
     tau: Positive = 4e4
     geometry: Literal["sphere", "planar"] = "sphere"
-    resistance: float = 400.0
-    x0: float = 0.95
+    resistance: Resistance = 400.0
+    x0: LiContent = 0.95
     capacity_per_li: Positive = 5 / 9
     equilibrium: Curve = sloping
 
@@ -96,10 +103,10 @@ class Titration:
 
     n_pulses: Count = 40
     current: float = 0.05
-    pulse: Positive = 600.0
-    rest: Positive = 28_800.0
+    pulse: TitrationPulse = 600.0
+    rest: Rest = 28_800.0
     open_circuit: NonNegative = 60.0
-    interval: Positive = 1.0
+    interval: RowInterval = 1.0
     rest_rows: Count = 280
     leakage: NonNegative = 0.0
 

@@ -633,6 +633,76 @@ SLIPS = {
         "energy",
         "Was it keV? Pass 5460",
     ),
+    "rest in hours": (
+        lambda r: simulate.Titration(rest=8.0),
+        "rest",
+        "Was it h? Pass 28800",
+    ),
+    "pulse in minutes": (
+        lambda r: simulate.Titration(pulse=10.0),
+        "pulse",
+        "min? Pass 600",
+    ),
+    "interval in ms": (
+        lambda r: simulate.Titration(interval=1000.0),
+        "interval",
+        "Was it ms? Pass 1",
+    ),
+    "starting content in per cent": (
+        lambda r: simulate.Electrode(x0=95),
+        "x0",
+        "Was it per cent? Pass 0.95",
+    ),
+    "resistance in mohm": (
+        lambda r: simulate.Electrode(resistance=4e5),
+        "resistance",
+        "Was it mohm? Pass 400",
+    ),
+    "noise in per cent": (
+        lambda r: simulate.oxide_series(n_scans=2, noise=2, r_range=(1.0, 3.0)),
+        "noise",
+        "Was it per cent? Pass 0.02",
+    ),
+    "distances of a simulation in pm": (
+        lambda r: simulate.oxide_series(n_scans=2, r_range=(100.0, 3000.0)),
+        "r_range",
+        "Was it pm? Pass 30",
+    ),
+    "step of r in pm": (
+        lambda r: simulate.oxide_series(n_scans=2, r_range=(1.0, 9.0), step=1.0),
+        "step",
+        "Was it pm? Pass 0.01",
+    ),
+    "fill in per cent": (
+        lambda r: simulate.random_crystals(n=1, size=16, fill=(50, 80)),
+        "fill",
+        "Was it per cent? Pass (0.5, 0.8)",
+    ),
+    "central stop in mm": (
+        lambda r: cdi.ZonePlate(diameter=200, outer_zone=50, central_stop=0.04),
+        "central_stop",
+        "Was it mm? Pass 40",
+    ),
+    "step of energies in keV": (
+        lambda r: xanes.rebin_energy(spectrum(), e0=5480.0, step=3e-4),
+        "step",
+        "Was it keV? Pass 0.3",
+    ),
+    "settled in mV": (
+        lambda r: echem.gitt(r, radius=5000.0, settled=1.0),
+        "settled",
+        "Was it mV? Pass 0.001",
+    ),
+    "delay in minutes": (
+        lambda r: echem.resistance(r, at=(0.0, 0.1)),
+        "at=",
+        "Was it min? Pass 6",
+    ),
+    "oxidation states in per cent": (
+        lambda r: echem.theoretical_capacity("LiNiO2", redox={"Ni": (300, 400)}),
+        "redox",
+        "Was it per cent? Pass 4",
+    ),
     "support in per cent": (
         lambda r: cdi.crop_to_support(frames(), threshold=10),
         "threshold",

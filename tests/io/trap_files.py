@@ -223,6 +223,20 @@ def _long_words(path: Path) -> None:
     parquet.write_table(pa.table(table), path, compression="zstd")
 
 
+@trap("few_rows.bdf.parquet")
+def _few_rows(path: Path) -> None:
+    """A table of 300 rows whose end tells of 200."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = ("Test Time / s", "Voltage / V", "Current / A")
+    parquet.write_table(pa.table({n: np.arange(300.0) for n in names}), path)
+    start, end, raw = b"\x16\xd8\x04", b"\x16\x90\x03", path.read_bytes()
+    (footer,) = struct.unpack("<I", raw[-8:-4])
+    place = len(raw) - 8 - footer
+    path.write_bytes(raw[:place] + raw[place:].replace(start, end, 1))
+
+
 @trap("lists.bdf.parquet")
 def _lists(path: Path) -> None:
     import pyarrow as pa
@@ -367,6 +381,26 @@ def _energies(file: h5py.File, path: Path) -> None:
         "entry/data/energy", (10**9,), "f8", chunks=(10**6,), compression="gzip"
     )
     energy[:5] = 1
+
+
+@trap("crumbs.h5")
+@hdf5
+def _crumbs(file: h5py.File, path: Path) -> None:
+    """Millions of pieces, each with an entry in the directory."""
+    file["entry/data/energy"] = np.arange(700.0, 705)
+    shape, piece = (5, 3_000, 3_000), (1, 1, 1)
+    file.create_dataset("entry/data/data", shape, "u1", chunks=piece)[0, 0, 0] = 1
+
+
+@trap("stuffed.h5")
+@hdf5
+def _stuffed(file: h5py.File, path: Path) -> None:
+    """A piece of 320 bytes that unpacks to hundreds of millions."""
+    file["entry/data/energy"] = np.arange(700.0, 705)
+    data = file.create_dataset(
+        "entry/data/data", (5, 4, 4), "f4", chunks=(5, 4, 4), compression="gzip"
+    )
+    data.id.write_direct_chunk((0, 0, 0), packed_zeros(400))
 
 
 def heap(change: str, *, deep: bool = False, virtual: bool = False):

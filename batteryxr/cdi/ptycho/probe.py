@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.ptycho.scan import geometry_of
+from batteryxr.core import bounds
 from batteryxr.core.checks import NonNegative, check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
@@ -102,6 +103,7 @@ class ZonePlate:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        bounds.check("central stop", self.central_stop or None, argument="central_stop")
 
     def angles(self, wavelength: float) -> np.ndarray:
         """Return the half angles in y and x (rad) at a wavelength (nm)."""

@@ -31,6 +31,7 @@ RESULTS: dict[str, str] = {
     "equilibrium_voltage": "voltage",
     "temperature": "temperature",
     "current": "current",
+    "frequency": "frequency",
     "energy": "photon energy",
     "r": "distance r",
     "q": "momentum transfer",

@@ -31,6 +31,16 @@ Exposure = Annotated[NonNegative, Physical("exposure")]
 #: Longest pulse, and times after a switch within an interruption, in s.
 PulseLength = Annotated[Positive, Physical("pulse")]
 Interruption = Annotated[Pair, Physical("interruption")]
+#: Length of a rest and of a pulse of a titration, and time between rows, in s.
+Rest = Annotated[Positive, Physical("rest")]
+TitrationPulse = Annotated[Positive, Physical("titration pulse")]
+RowInterval = Annotated[Positive, Physical("row interval")]
+#: Standard deviation of noise, as a fraction.
+RelativeNoise = Annotated[NonNegative, Physical("relative noise")]
+#: Ohmic resistance, in ohm.
+Resistance = Annotated[float, Physical("resistance")]
+#: Step of energy between points, in eV.
+EnergyStep = Annotated[Positive, Physical("energy step")]
 #: How far a clock may be off, in s.
 ClockOffset = Annotated[Positive, Physical("clock offset")]
 #: How much faster one clock may run than another, in parts per million.
@@ -68,6 +78,9 @@ GoniometerRadius = Annotated[Positive, Physical("goniometer radius")]
 ScherrerFactor = Annotated[Positive, Physical("Scherrer factor")]
 #: Range of distances between atoms, in Angstrom.
 RRange = Annotated[Pair, Physical("distance r")]
+#: The same of a simulation, and its step.
+SimulatedRange = Annotated[Pair, Physical("simulated r")]
+RStep = Annotated[Positive, Physical("step of r")]
 #: Largest measured Q, in 1/Angstrom.
 QMax = Annotated[Positive, Physical("range of Q")]
 #: Width of the measurement in Q, in 1/Angstrom.

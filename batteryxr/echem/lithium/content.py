@@ -84,6 +84,8 @@ def electrons_of(
     if electrons is not None:
         return float(electrons)
     if redox is not None:
+        states = [state for pair in redox.values() for state in pair]
+        bounds.check("oxidation state", states, argument="redox")
         return sum(
             _atoms(composition, e, "redox", redox) * abs(after - before)
             for e, (before, after) in redox.items()

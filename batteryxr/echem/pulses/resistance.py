@@ -117,10 +117,16 @@ def resistance(
         interval[k] = after.t[0] if after.t.size else np.nan
         longest = max(longest, after.t[-1] if after.t.size else 0.0)
     _tell_late(float(times.max()), longest)
+    soonest = float(np.nanmin(interval, initial=np.inf))
+    tell_early(float(times.max()), soonest, argument="at", what=FIRST)
     tell_undated(flag, caller="resistance")
     table = _labelled(record, found, (values, errors, interval), times, mass, formula)
     table["switch_flag"] = "switch", flag | found.skipped.astype(np.int8) * 2, FLAG
     return bounds.told(table)
+
+
+#: What must come before a delay.
+FIRST = "the time to the first row after every switch"
 
 
 def _tell_late(delay: float, longest: float) -> None:
@@ -128,6 +134,15 @@ def _tell_late(delay: float, longest: float) -> None:
     if delay >= _LATE:
         bounds.within_span(
             delay, longest, argument="at", units="s", slips={"ms": 1e-3, "us": 1e-6}
+        )
+
+
+def tell_early(length: float, first: float, *, argument: str, what: str) -> None:
+    """Warn if a length of time (s) is over before anything can be seen in it."""
+    if 0 < length < first < np.inf:
+        warn_quality(
+            f"{argument}={length:g} s is shorter than {what}, {first:.3g} s. Was it "
+            f"min? Pass {60 * length:.6g}. Or h? Pass {3600 * length:.6g}."
         )
 
 

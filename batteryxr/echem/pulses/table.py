@@ -11,7 +11,14 @@ from batteryxr.core import bounds
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
-from batteryxr.echem.pulses.resistance import FLAG, check_delays, dated, tell_undated
+from batteryxr.echem.pulses.resistance import (
+    FIRST,
+    FLAG,
+    check_delays,
+    dated,
+    tell_early,
+    tell_undated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,13 +90,18 @@ def pulses(
     rows = switching.record_columns(record, caller="pulses")
     found = switching.find(rows, i_zero)
     first = pairs(found, window)
+    if not first.size:
+        shortest = float(np.min(np.diff(found.time), initial=np.inf))
+        tell_early(window, shortest, argument="window", what="every current")
     names = ("resistance_end", "resistance_back", "voltage_end")
     values = np.full((first.size, times.size), np.nan)
     flag = np.zeros(first.size, np.int8)
+    soonest = np.inf
     errors, more = values.copy(), {n: np.full(first.size, np.nan) for n in names}
     for k, switch in enumerate(first.tolist()):
         step = (found.after[switch] - found.before[switch]) * 1e-3
         before, after = switching.piece(rows, found, switch, window)
+        soonest = min(soonest, after.t[0] if after.t.size else np.inf)
         last, back = switching.piece(rows, found, switch + 1, 10.0)
         lasting = found.time[switch + 1] - found.time[switch]
         wanted = np.append(
@@ -101,6 +113,7 @@ def pulses(
         step = (found.after[switch + 1] - found.before[switch + 1]) * 1e-3
         more["resistance_back"][k] = dated(last, back, np.zeros(1), step)[0][0]
         more["voltage_end"][k] = last.v[-1] if last.v.size else np.nan
+    tell_early(float(times.max()), soonest, argument="at", what=FIRST)
     tell_undated(flag, caller="pulses")
     table = _labelled(record, found, first, (values, errors, more), times)
     table["switch_flag"] = (

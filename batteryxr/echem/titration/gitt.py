@@ -20,7 +20,7 @@ from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.core.bounds.kinds import Mass, Radius, RestCurrent
+    from batteryxr.core.bounds.kinds import Mass, Radius, RestCurrent, VoltageWidth
     from batteryxr.core.checks import NonNegative
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.lithium.composition import Composition
@@ -68,7 +68,7 @@ def gitt(
     formula: str | Composition | Lithiation | None = None,
     window: tuple[NonNegative, float | None] = (1.0, 60.0),
     i_zero: RestCurrent | None = None,
-    settled: float = 1e-3,
+    settled: VoltageWidth = 1e-3,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Analyse a galvanostatic intermittent titration, pulse by pulse.

@@ -192,10 +192,15 @@ def _labelled_otherwise(
     wanted = {n: labels[i] for n, i in (layout.numbers | layout.words).items()}
     for label in wanted.values():
         _refuse_twice(path, labels, label)
-    read = parquet_columns(path, list(wanted.values()))
+    own = [label for k, label in enumerate(labels) if k == layout.number]
+    own = [label for label in own if labels.count(label) == 1]
+    read = parquet_columns(path, [*wanted.values(), *own])
     numbers = {n: _numbers(path, wanted[n], read[wanted[n]]) for n in layout.numbers}
     words = {n: read[wanted[n]].to_pylist() for n in layout.words}
-    return assemble(layout, numbers, words, options)
+    counts = read[own[0]].to_numpy() if own else None
+    if counts is not None and counts.dtype.kind not in "iuf":
+        counts = None  # words do not number the rows
+    return replace(assemble(layout, numbers, words, options), numbers=counts)
 
 
 def _numbers(path: Path, label: str, column: Any) -> np.ndarray:

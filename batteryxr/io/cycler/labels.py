@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-#: Names of columns beside those of the data model: a local date and time, and a word
-#: that distinguishes charge from discharge.
-CLOCK, STATE = "clock", "state"
-_BARE = {*COUNTERS, CLOCK, STATE}
+#: Names of columns beside those of the data model: a local date and time, a word
+#: that distinguishes charge from discharge, and the number of each row.
+CLOCK, STATE, NUMBER = "clock", "state", "number of the row"
+_BARE = {*COUNTERS, CLOCK, STATE, NUMBER}
 #: Name that a user gives a column: one of the data model, with units if the label has
 #: none.
 _NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
@@ -64,7 +64,7 @@ class Column:
     Parameters
     ----------
     name
-        Name in the data model, or `CLOCK`, or `STATE`.
+        Name in the data model, or `CLOCK`, `STATE` or `NUMBER`.
     pattern
         Regular expression for the whole label without its unit, in lower case.
     units
@@ -239,7 +239,7 @@ def _unit(written: str) -> str | None:
 
 def _source(index: int, label: str, name: str, units: str) -> Source | None:
     """Return the source, or None if its units measure something else."""
-    if name in (CLOCK, STATE):
+    if name in (CLOCK, STATE, NUMBER):
         return Source(index, label, 1.0, 0.0, "")
     wanted = COLUMNS[name]["units"]
     try:

@@ -121,7 +121,7 @@ def _with_fastnda(path: Path) -> RawTable:
     if said:
         header["reader_messages"] = said
     labels = {name: label for name, label in _FASTNDA.items() if name in columns}
-    return _table(
+    table = _table(
         path,
         columns | aux,
         unix,
@@ -131,6 +131,7 @@ def _with_fastnda(path: Path) -> RawTable:
         units=units,
         said=said,
     )
+    return replace(table, numbers=frame["index"].to_numpy().astype(np.float64))
 
 
 def _fastnda() -> tuple[Any, Any]:

@@ -9,6 +9,14 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kernels.times import NAT
+from batteryxr.io.cycler.completeness import (
+    copied,
+    doubled,
+    doubled_rows,
+    missing_rows,
+    repeated_rows,
+    without,
+)
 from batteryxr.io.cycler.direction import (
     doubt,
     reversed_current,
@@ -26,9 +34,9 @@ _UNITS = (3600.0, 60.0, 86_400.0)  # s in units that are mistaken for seconds
 _SLOWEST = 1800.0  # s between rows while current flows; longer is implausible
 _DUPLICATES = 0.05  # fraction of rows; step changes explain no more
 _HIGHEST = 1000.0  # V
+_FEW_ROWS = 3  # fewest rows before the last that show what is usual
 _JUMP = 0.3  # V beyond all others that a last row may hold
 _FAR_OFF = 10.0  # ratio of charge and counter; logging is never so poor
-_COPIES, _FEW_ROWS = 1000, 3  # most copies that are sought, and fewest rows of one
 #: A clock was set back if it falls behind test time by more than these: seconds, and
 #: fraction of an interval.
 _JITTER, _SAME_RATE = 2.0, 1e-3
@@ -280,44 +288,6 @@ def _backward_clock(table: RawTable) -> str | None:
     )
 
 
-def _copied(table: RawTable) -> np.ndarray:
-    """Return which rows copy earlier ones, as in a table that is there twice."""
-    copied = np.zeros(table.rows, bool)
-    times = table.columns["test_time"]
-    compared = [
-        np.asarray(table.columns[name], float)
-        for name in ("test_time", "voltage", "current")
-        if name in table.columns
-    ]
-    for back in (np.flatnonzero(np.diff(times) < 0) + 1)[:_COPIES]:
-        before = np.flatnonzero(times[:back] == times[back])
-        if copied[back] or not before.size:
-            continue
-        start = int(before[0])
-        n = min(back - start, table.rows - back)
-        one, other = slice(start, start + n), slice(back, back + n)
-        if n >= _FEW_ROWS and all(
-            np.array_equal(c[one], c[other], equal_nan=True) for c in compared
-        ):
-            copied[other] = True
-    return copied
-
-
-def _repeated_rows(table: RawTable) -> str | None:
-    copied = _copied(table)
-    if not copied.any():
-        return None
-    return (
-        f"{int(copied.sum())} rows, from row {int(np.argmax(copied))} on, are those "
-        "before once more: the table was pasted or exported twice"
-    )
-
-
-def _mend_repeated_rows(table: RawTable) -> RawTable:
-    """Leave out the copied rows."""
-    return table.chosen(np.flatnonzero(~_copied(table)))
-
-
 def _row_order(table: RawTable) -> str | None:
     readings = _clock(table)
     if readings is None:
@@ -379,13 +349,15 @@ def _mend_row_order(table: RawTable) -> RawTable:
 
 #: Checks in order: later checks see what earlier ones repaired.
 _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
-    "repeated_rows": _repeated_rows,
+    "repeated_rows": repeated_rows,
+    "doubled_rows": doubled_rows,
     "row_order": _row_order,
     "time_scale": _time_scale,
     "charge_scale": _charge_scale,
     "backward_time": _backward_time,
     "backward_clock": _backward_clock,
     "duplicate_time": _duplicate_time,
+    "missing_rows": missing_rows,
     "cycle_counts": _cycle_counts,
     "voltage": _voltage,
     "last_row": _last_row,
@@ -394,7 +366,8 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "current_sign": doubt,
 }
 _REPAIRS: dict[str, Callable[[RawTable], RawTable]] = {
-    "repeated_rows": _mend_repeated_rows,
+    "repeated_rows": lambda table: without(table, copied(table)),
+    "doubled_rows": lambda table: without(table, doubled(table)),
     "row_order": _mend_row_order,
     "time_scale": _mend_time_scale,
     "cycle_counts": _mend_cycle_counts,

@@ -125,7 +125,7 @@ def read_cycler(
     repair
         Flags to repair, by name: ``"time_scale"``, ``"cycle_counts"``,
         ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
-        ``"repeated_rows"``,
+        ``"repeated_rows"``, ``"doubled_rows"``,
         ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
         here.
 

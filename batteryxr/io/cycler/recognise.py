@@ -13,6 +13,7 @@ from batteryxr.io import clock
 from batteryxr.io.cycler.direction import states_of
 from batteryxr.io.cycler.labels import (
     CLOCK,
+    NUMBER,
     STATE,
     Source,
     choose,
@@ -43,7 +44,7 @@ _FLOWS = r"current|cur\b|amp|strom|courant|corr|电流|電流|전류"
 _WORDS = (CLOCK, STATE)
 #: Columns that an export may have beside those of its maker, in anybody's words: it
 #: may have been edited. A counter of charge counts only if the maker's is missing.
-_BESIDE = (*_WORDS, "cycle", "step", "step_time")
+_BESIDE = (*_WORDS, NUMBER, "cycle", "step", "step_time")
 _ANY = tuple(column for column in GENERIC.columns if column.name in _BESIDE)
 _COUNTED = ("capacity", "charge_capacity", "discharge_capacity")
 _COUNTERS = tuple(column for column in GENERIC.columns if column.name in _COUNTED)
@@ -66,6 +67,8 @@ class TableLayout:
         Index of the first row below them.
     found
         Column of each quantity.
+    number
+        Column of the cycler's own number of each row, if there is one.
     """
 
     vendor: Vendor
@@ -73,6 +76,7 @@ class TableLayout:
     row: int
     first: int
     found: Mapping[str, Source]
+    number: int | None = None
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -136,7 +140,9 @@ def recognise(
             if {"voltage", "current"} <= found.keys() and not found.keys().isdisjoint(
                 ("test_time", "step_time", CLOCK)
             ):
-                return TableLayout(vendor, labels, number, first, found)
+                own = found.pop(NUMBER, None)
+                place = None if own is None else own.index
+                return TableLayout(vendor, labels, number, first, found, place)
     return None
 
 

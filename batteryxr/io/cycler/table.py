@@ -85,6 +85,8 @@ class RawTable:
         int64) for rows without one.
     states
         Direction in the file's words for each row: 1 charge, -1 discharge, 0 neither.
+    numbers
+        The number that the cycler gives each row, if the file has them.
     timed_by_clock
         Whether test time was computed from clock readings, for lack of its own.
     header
@@ -109,6 +111,7 @@ class RawTable:
     unix_time: np.ndarray | None = None
     local_time: np.ndarray | None = None
     states: np.ndarray | None = None
+    numbers: np.ndarray | None = None
     timed_by_clock: bool = False
     header: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +130,7 @@ class RawTable:
         """Return some of the rows, in the given order."""
         apart = {
             name: values[rows]
-            for name in ("unix_time", "local_time", "states")
+            for name in ("unix_time", "local_time", "states", "numbers")
             if (values := getattr(self, name)) is not None
         }
         columns = {
@@ -174,6 +177,8 @@ def check(table: RawTable, path: Path) -> None:
         lengths["unix_time"] = len(table.unix_time)
     if table.local_time is not None:
         lengths["local_time"] = len(table.local_time)
+    if table.numbers is not None:
+        lengths["numbers"] = len(table.numbers)
     if len(set(lengths.values())) > 1:
         raise FileFormatError(path, f"columns differ in length: {lengths}.")
     if table.silence:

@@ -12,6 +12,7 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io import clock
+from batteryxr.io.cycler.labels import NUMBER
 from batteryxr.io.door.endings import CUT, ends_within_number
 from batteryxr.io.door.words import of_table
 
@@ -113,7 +114,11 @@ class TextTable:
         return b":" in cells[index]
 
     def read(
-        self, numbers: Mapping[str, int], words: Mapping[str, int] | None = None
+        self,
+        numbers: Mapping[str, int],
+        words: Mapping[str, int] | None = None,
+        *,
+        count: int | None = None,
     ) -> dict[str, np.ndarray]:
         """Return columns: float64 for `numbers`, text for `words`.
 
@@ -123,6 +128,9 @@ class TextTable:
         ----------
         numbers, words
             Name -> index of the column.
+        count
+            Index of a column that may number the rows: it is returned as `NUMBER` if
+            it holds numbers alone.
 
         Raises
         ------
@@ -130,8 +138,13 @@ class TextTable:
             If a cell does not hold what it should; the message names the first line.
         """
         words = words or {}
-        frame = self._frame([*numbers.values(), *words.values()], words.values())
+        places = [*numbers.values(), *words.values()]
+        counted = [] if count is None else [count]
+        frame = self._frame([*places, *counted], words.values())
         columns = {name: self._numeric(frame[i]) for name, i in numbers.items()}
+        for index in counted:
+            if frame[index].dtype.kind in "iuf":
+                columns[NUMBER] = frame[index].to_numpy(dtype=np.float64)
         for name, index in words.items():
             cells = frame[index].fillna("").to_numpy(dtype=object)
             plain = {cell: decode(cell.encode("latin-1")) for cell in set(cells)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.io.cycler import summaries
-from batteryxr.io.cycler.labels import Source, split
+from batteryxr.io.cycler.labels import NUMBER, Source, split
 from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import (
     TableLayout,
@@ -148,7 +148,8 @@ def _read(
         path, labels, body, below.separator, below.first_line, below.lines
     )
     channel = {} if layout.channel is None else {"channel": layout.channel}
-    columns = table.read(layout.numbers, {**layout.words, **channel})
+    wanted = {**layout.words, **channel}
+    columns = table.read(layout.numbers, wanted, count=layout.number)
     if channel:
         columns = _of_one(path, columns, options.test)
     preamble = "\n".join(above)
@@ -164,7 +165,8 @@ def _read(
     if (time := layout.found.get("test_time")) is not None:
         own |= _in_seconds(raw_table, time, parted=table.parted(time.index))
     own |= doubled(raw_table, labels)
-    return replace(raw_table, notes={**raw_table.notes, **table.doubt, **own, **notes})
+    said = {**raw_table.notes, **table.doubt, **own, **notes}
+    return replace(raw_table, numbers=columns.get(NUMBER), notes=said)
 
 
 def _without_summaries(below: Below) -> tuple[Below, dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batteryxr.io.cycler.labels import CLOCK, STATE, Column
+from batteryxr.io.cycler.labels import CLOCK, NUMBER, STATE, Column
 
 
 @dataclass(frozen=True)
@@ -320,6 +320,12 @@ GENERIC = Vendor(
             CLOCK,
             r"date([ _/]?time)?|time[ _]?stamp|clock"
             r"|(unix|epoch|absolute|wall[ _]?clock|system)[ _]?time",
+        ),
+        Column(
+            NUMBER,
+            r"((data|test)[ _-]?)?(point|record|rec|row|sample)"
+            r"([ _-]?(index|number|count|no\.?|id))?#?"
+            r"|data[ _]?set|index|pt|no\.?|#|nr\.?|(数据|记录)?序号|记录(编)?号",
         ),
     ),
 )

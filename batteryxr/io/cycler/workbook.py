@@ -151,8 +151,15 @@ def _assembled(
         first_line=first_line,
     )
     said = summaries.by_words(odd, layout.first + 1 + (odd or [0])[0])
-    said |= doubled(table, layout.labels)
-    return replace(table, notes={**table.notes, **said})
+    notes = {**table.notes, **said, **doubled(table, layout.labels)}
+    return replace(table, numbers=_counts(columns, layout.number), notes=notes)
+
+
+def _counts(columns: list[tuple[Any, ...]], place: int | None) -> np.ndarray | None:
+    """Return the numbers that a sheet gives its rows; None if it gives none."""
+    if place is None or not all(isinstance(c, int | float) for c in columns[place]):
+        return None
+    return np.array(columns[place], dtype=np.float64)
 
 
 def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:

@@ -216,7 +216,7 @@ def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
                 raise FileFormatError(
                     path, f"column {label!r} does not hold numbers, but {kind}."
                 )
-        unpacked = 8 * about.num_rows * len(wanted)
+        unpacked = max(8 * about.num_rows * len(wanted), _unpacked(path, about, wanted))
         with opened(path) as raw:
             size = os.fstat(raw.fileno()).st_size
     refuse_bomb(path, size, unpacked, "the table")
@@ -224,6 +224,28 @@ def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
     with _parquet(path, read_dictionary=words) as file:
         table = file.read(columns=wanted)
     return {label: table.column(label) for label in wanted}
+
+
+def _unpacked(path: Path, about: Any, wanted: Sequence[str]) -> int:
+    """Return to how many bytes columns unpack by what a parquet table says of them.
+
+    Raises
+    ------
+    FileFormatError
+        If it says different numbers of rows in different places.
+    """
+    groups = [about.row_group(k) for k in range(about.num_row_groups)]
+    names = [about.schema.column(k).path for k in range(about.num_columns)]
+    places = [k for k, name in enumerate(names) if name in wanted]
+    parts = [(g.num_rows, g.column(k)) for g in groups for k in places]
+    told = {column.num_values - rows for rows, column in parts}
+    if sum(group.num_rows for group in groups) != about.num_rows or told - {0}:
+        raise FileFormatError(
+            path,
+            "tells of different numbers of rows in different places. It is damaged; "
+            "copy or export it again.",
+        )
+    return sum(int(column.total_uncompressed_size) for _, column in parts)
 
 
 @contextlib.contextmanager

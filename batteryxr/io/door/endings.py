@@ -9,8 +9,9 @@ _ROWS = 8  # rows before the last one to compare with
 _TAIL = 65_536  # bytes
 #: Message about a file that was cut there.
 CUT = (
-    "the last line has no end, and its last number is shorter than those before it: "
-    "the file may be cut within that number"
+    "the last line has no end, and its last number is shorter than those before it, or "
+    "what the format writes at the end is missing: the file may be cut within that "
+    "number or before"
 )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: located in a large file.
 _MOST, _MOST_LEADS, _MOST_ARRAYS = 50_000, 5_000, 5_000
 _DEEPEST, _NESTED = 20, 100
+#: More pieces than these, of fewer bytes, fill the memory with their directory.
+_PIECES, _SMALL = 1_000_000, 4096
 
 
 def check_links(path: Path, file: Any, seen: set[Path] | None = None) -> None:
@@ -174,7 +176,9 @@ def check_stored(path: Path, node: Any) -> None:
     Raises
     ------
     FileFormatError
-        If no value was written: the library would make all of them up.
+        If no value was written: the library would make all of them up. If it is cut
+        into pieces that no program writes: too many, or with more inside than they
+        unpack to.
 
     Warns
     -----
@@ -192,6 +196,18 @@ def check_stored(path: Path, node: Any) -> None:
         there = node.id.get_num_chunks()
         sides = zip(node.shape, node.chunks, strict=True)
         every = math.prod(-(-size // chunk) for size, chunk in sides)
+        piece = math.prod(node.chunks) * node.dtype.itemsize
+        if every > _PIECES and piece < _SMALL:
+            raise FileFormatError(
+                path, f"{node.name} is cut into {every:,} pieces of {piece} bytes."
+            )
+        stored = node.id.get_storage_size()
+        if stored > there * (2 * piece + _SMALL):
+            raise FileFormatError(
+                path,
+                f"{node.name} stores {stored:,} bytes in {there} pieces that unpack to "
+                f"{piece:,} each: it is damaged. Copy it again.",
+            )
         if there < every:
             warn_quality(
                 f"{path.name}: {every - there} of {every} pieces of {node.name} were "

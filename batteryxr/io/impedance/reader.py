@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, NothingFoundError, warn_quality
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
@@ -139,7 +140,7 @@ def read_impedance(
         "flags": list(notes),
         "flag_notes": list(notes.values()),
     }
-    return _labelled(_in_order(taken)).assign_attrs(about)
+    return bounds.told(_labelled(_in_order(taken)).assign_attrs(about))
 
 
 def _taken(

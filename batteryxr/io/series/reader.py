@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
@@ -50,6 +51,8 @@ _SUFFIXES = (
     *(".dat", ".txt", ".csv", ".asc"),
 )
 #: Names of the coordinates that every series has.
+#: Fewer distinct numbers than these may come twice by chance.
+_LEVELS = 5
 _RESERVED = ("time", "exposure", "file", "label", "scan", "start_local")
 
 
@@ -241,6 +244,8 @@ def _series(
     conditions, common = from_headers(scans, reserved={*coords, "scan"})
     data, grid, said = on_one_axis(scans, interpolate, lazy=lazy)
     messages += said
+    if isinstance(data, np.ndarray):
+        messages += _copies(scans, data)
     first = scans[0]
     array = xr.DataArray(
         data,
@@ -259,6 +264,24 @@ def _series(
     for message in messages:
         warn_quality(message)
     return bounds.told(array)
+
+
+def _copies(scans: list[Scan], values: np.ndarray) -> list[str]:
+    """Return a message if scans hold the numbers of others: noise never repeats."""
+    seen: dict[bytes, Scan] = {}
+    pairs = [
+        (seen[key], scan)
+        for scan, row in zip(scans, values, strict=True)
+        if np.unique(row).size > _LEVELS
+        and seen.setdefault(key := row.tobytes(), scan) is not scan
+    ]
+    if not pairs:
+        return []
+    one, other = (scan.source.path.name for scan in pairs[0])
+    return [
+        f"{len(pairs)} of {len(scans)} scans hold the same numbers as others, first "
+        f"of all {other} those of {one}: are they copies?"
+    ]
 
 
 def _named_axis(axis: str | None) -> tuple[str | None, str | None]:

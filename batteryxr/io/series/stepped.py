@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,12 @@ class Stepped:
         Pattern of the text before the numbers.
     end
         Pattern of the text after the numbers.
+    column
+        Name of the numbers, with units.
+    last
+        Pattern that finds the last angle, or the number of points (``n``).
+    closed
+        Whether the program always writes something after the numbers.
     """
 
     name: str
@@ -47,6 +53,8 @@ class Stepped:
     data: str
     end: str
     column: str = "intensity counts"
+    last: str = r"(?!)"
+    closed: bool = False
 
 
 PROGRAMS = (
@@ -58,6 +66,7 @@ PROGRAMS = (
         rf"(?m)^_STEPSIZE\s*=\s*{_N}",
         r"(?m)^_(?:COUNTS|CPS)[^\n]*\n",
         r"(?m)^[_;]",
+        last=r"(?m)^_STEPCOUNT\s*=\s*(?P<n>\d+)",
     ),
     Stepped(
         "Rigaku .asc",
@@ -67,6 +76,7 @@ PROGRAMS = (
         rf"(?m)^\*STEP\s*=\s*{_N}",
         r"(?m)^\*COUNT\s*=\s*(?P<n>\d+)[^\n]*\n",
         r"(?m)^\*",
+        closed=True,
     ),
     Stepped(
         "Philips .udf",
@@ -76,6 +86,8 @@ PROGRAMS = (
         rf"ScanStepSize,\s*{_N}",
         r"(?m)^RawScan[^\n]*\n",
         r"/",
+        last=rf"DataAngleRange,\s*{_N},\s*(?P<angle>[-+.\d]+)",
+        closed=True,
     ),
     Stepped(
         "Sietronics .cpi",
@@ -85,6 +97,7 @@ PROGRAMS = (
         rf"SIETRONICS XRD SCAN\s*\n[^\n]*\n[^\n]*\n\s*{_N}",
         r"(?m)^SCANDATA\s*\n",
         r"$(?!\n)",
+        last=rf"SIETRONICS XRD SCAN\s*\n\s*{_N}[^\n]*\n\s*(?P<angle>[-+.\d]+)",
     ),
 )
 _BANK = re.compile(
@@ -133,8 +146,21 @@ def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
         header = [ln.lstrip("*_; ") for ln in lines]
         label = str(number) if len(edges) > 2 else ""
         columns = {"two_theta deg": axis, row.column: counts}
-        tables.append(decoded(path, columns, header, label))
+        table = decoded(path, columns, header, label)
+        ended = end is not None if row.closed else part.endswith("\n")
+        few = counts.size < _promised(row, part, axis)
+        tables.append(replace(table, seems_cut=few or not ended))
     return tables
+
+
+def _promised(row: Stepped, part: str, axis: np.ndarray) -> float:
+    """Return how many points a scan promises, to one less; 0 if it does not."""
+    told = re.search(row.last, part)
+    if told is None:
+        return 0.0
+    if (points := told.groupdict().get("n")) is not None:
+        return float(points)
+    return float((float(told["angle"]) - axis[0]) / (axis[1] - axis[0]))
 
 
 def _holds(row: Stepped, part: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.endings import ends_within_number
 from batteryxr.io.door.files import head, refuse_other
 from batteryxr.io.door.words import in_numbers
 from batteryxr.io.formats import Format
@@ -41,6 +42,7 @@ FORMATS = {
 _SCAN = re.compile(rb"(?m)^[#%!;*/ \t]*#S[ \t]+(?P<title>.*)$")
 _SIGN = re.compile(rb"(?m)^(?:BANK|_|\*|DataAngleRange|SIETRONICS)")
 _NUMBERS = re.compile(rb"(?<![\w.])[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?(?![\w.])")
+_END = 4096  # bytes at the end of a file in which JCAMP-DX ends
 _FEWEST = 5  # fewest points of a scan
 #: Least fraction of the whole range that each of several scans must cover.
 _COVERS = 0.95
@@ -80,17 +82,23 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
         return [columns_of(path, raw, skip_rows=skip_rows)]
     if FORMATS["jcamp"].matches(raw):
         tables = FORMATS["jcamp"].read(path, raw.decode("latin-1"))
-        return tables
+        return _cut(tables, b"##END" not in raw[-_END:].upper())
     if raw.startswith(b"PE ") and b"\n#DATA\n" in raw:
         return [_of_perkin(path, raw)]
     if _may_be_stepped(raw[:6000]):
         tables = FORMATS["stepped"].read(path, _text(raw))
         if tables:
-            return tables
+            return _cut(tables, ends_within_number(raw))
     begins = list(_SCAN.finditer(raw)) if raw.count(b"#S") > 1 else []
     if len(begins) > 1:
         return _of_spec(path, raw, begins)
     return _wide(path, raw) or [columns_of(path, raw)]
+
+
+def _cut(tables: list[Decoded], cut: bool) -> list[Table]:
+    """Return the tables of a file, the last marked if it seems to be cut."""
+    *whole, last = tables
+    return [*whole, replace(last, seems_cut=last.seems_cut or cut)]
 
 
 def _may_be_stepped(head: bytes) -> bool:

@@ -140,8 +140,13 @@ def within(patterns: xr.DataArray, r_range: tuple[float, float] | None) -> xr.Da
     r = patterns["r"].values
     kept = patterns.isel(r=np.flatnonzero((r >= max(low, 1e-6)) & (r <= high)))
     if kept.sizes["r"] < 10:
+        inside = bool(r[0] <= 0.01 * high <= 1.1 * r[-1])
+        mend = f"Was it pm? Pass ({low / 100:g}, {high / 100:g})." if inside else ""
         raise ArgumentError(
-            "r_range", r_range, f"distances between {r[0]:g} and {r[-1]:g} Angstrom"
+            "r_range",
+            r_range,
+            f"distances between {r[0]:g} and {r[-1]:g} Angstrom",
+            mend,
         )
     return kept
 

@@ -16,8 +16,8 @@ from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import PhotonEnergy
-    from batteryxr.core.checks import Pair, Positive
+    from batteryxr.core.bounds.kinds import EnergyStep, PhotonEnergy
+    from batteryxr.core.checks import Pair
 
 _Threshold = Annotated[float, Bounds(low=3.0)]
 #: Wavenumber of a photoelectron squared, per energy above the edge: 1/(eV Angstrom2).
@@ -117,7 +117,7 @@ def rebin_energy(
     spectra: xr.DataArray | xr.Dataset,
     *,
     e0: PhotonEnergy,
-    step: Positive | None = None,
+    step: EnergyStep | None = None,
     window: Pair = (-30.0, 30.0),
 ) -> xr.DataArray:
     """Rebin spectra to a grid for XANES: fine over the edge, coarse elsewhere.

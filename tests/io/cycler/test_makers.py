@@ -333,3 +333,11 @@ def test_parquet_of_other_makers(tmp_path, maker):
     if maker == "own":
         with pytest.raises(FileFormatError, match=r"elapsed.*columns="):
             quiet(tmp_path / "x.parquet")
+
+
+def test_a_number_of_pstrace_that_is_cut_is_told(tmp_path):
+    text = maker_files.pstrace(RUN)
+    path = maker_files.write(tmp_path / "p.csv", text)
+    assert quiet(path).attrs["flags"] == []
+    path.write_text(text[:-10])
+    assert quiet(path).attrs["flags"] == ["cut"]

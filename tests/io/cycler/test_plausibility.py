@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import cycler_files
+import maker_files
 import numpy as np
 import pytest
 from hypothesis import given
@@ -211,3 +213,88 @@ def quietly(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataQualityWarning)
         return read_cycler(path, timezone="UTC")
+
+
+#: Files of every maker, as lines, and how many lines a row has.
+TEXTS = {name: (write, None) for name, write in cycler_files.WRITERS.items()} | {
+    name: (None, write) for name, write in maker_files.WRITERS.items()
+}
+
+
+def lines_of(folder, name):
+    """Write the run as a maker does, and return its lines."""
+    write, text = TEXTS[name]
+    path = folder / name
+    if write is None:
+        maker_files.write(path, text(RUN))
+    else:
+        write(path, RUN)
+    return path, path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n in TEXTS if not n.endswith((".xlsx", ".pssession")))
+)
+def test_rows_that_are_there_twice_or_gone_are_told_in_every_text(tmp_path, name):
+    path, lines = lines_of(tmp_path, name)
+    usual = set(quiet(path).attrs["flags"])
+    middle, turn = len(lines) - 75, len(lines) - 42
+    for flag, changed in {
+        "doubled_rows": lines[: middle + 1] + lines[middle:],
+        "missing_rows": lines[:middle] + lines[middle + 3 :],
+        "missing_rows where a step changes": lines[:turn] + lines[turn + 4 :],
+    }.items():
+        path.write_bytes(b"".join(changed))
+        told = set(quiet(path).attrs["flags"]) - usual
+        assert flag.split()[0] in told, flag
+
+
+def test_a_doubled_row_is_left_out_by_name():
+    rows = np.sort(np.append(np.arange(RUN.time.size), 50))
+    table = raw(**{n: v[rows] for n, v in raw().columns.items()})
+    said = flags(table)
+    assert list(said) == ["doubled_rows"]
+    assert "1 rows" in said["doubled_rows"]
+    mended = plausibility.examine(table, ("doubled_rows",))
+    np.testing.assert_array_equal(mended.columns["test_time"], RUN.time)
+    # Cyclers write the last row of a step twice.
+    rows = np.sort(np.append(np.arange(RUN.time.size), 79))
+    assert not flags(raw(**{n: v[rows] for n, v in raw().columns.items()}))
+
+
+def test_rows_are_missed_by_their_numbers_whatever_their_times():
+    rng = np.random.default_rng(3)
+    time = np.cumsum(rng.uniform(1, 50, RUN.time.size))
+    kept = np.delete(np.arange(time.size), [20, 21, 22])
+    numbers = np.arange(1.0, time.size + 1)
+    columns = raw(test_time=time).columns
+    table = raw(**{n: v[kept] for n, v in columns.items()})
+    assert not flags(table)
+    said = flags(dataclasses.replace(table, numbers=numbers[kept]))
+    assert "3 rows seem to be missing" in said["missing_rows"]
+    assert "after row 19" in said["missing_rows"]
+    # Every tenth row, or the numbers of something else, say nothing.
+    every = dataclasses.replace(table, numbers=10 * np.arange(float(kept.size)))
+    assert not flags(every)
+    other = dataclasses.replace(table, numbers=rng.integers(0, 9, kept.size) * 1.0)
+    assert not flags(other)
+
+
+@pytest.mark.parametrize("kind", ["by time or voltage", "by voltage", "two paces"])
+def test_what_is_recorded_at_a_pace_of_its_own_lacks_nothing(kind):
+    rise = np.concatenate([np.linspace(0, 0.2, 11), 0.2 + 0.003 * np.arange(1, 230)])
+    rise += 1e-5 * np.random.default_rng(2).integers(-9, 9, rise.size)
+    time = {
+        "by time or voltage": np.cumsum(np.where(np.diff(rise) > 0.004, 7.0, 60.0)),
+        "by voltage": np.cumsum(np.random.default_rng(1).uniform(5, 60, 239)),
+        "two paces": np.cumsum(np.where(np.arange(239) < 120, 10.0, 60.0)),
+    }[kind]
+    columns = {
+        "test_time": np.append(0, time),
+        "voltage": 3 + rise,
+        "current": np.ones(240),
+    }
+    assert not flags(RawTable(columns, instrument="x"))
+    kept = np.delete(np.arange(240), [180, 181, 182])
+    lost = {n: v[kept] for n, v in columns.items()}
+    assert "missing_rows" in flags(RawTable(lost, instrument="x"))

@@ -1,10 +1,13 @@
 """Text of diffractometers and spectrometers, with what their headers say."""
 
+import warnings
+
 import numpy as np
 import pytest
+import series_files
 
 import batteryxr
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
 
 ANGLE = 10 + 0.02 * np.arange(60)
 COUNTS = np.arange(60) + 100.0
@@ -96,3 +99,55 @@ def test_perkin_elmer_text(tmp_path, unit, name):
     if unit == "%T":
         share = scans.xanes.rescale(method="absorbance").absorbance
         np.testing.assert_allclose(share[0, -1], -np.log10(0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [
+        ("JCAMP, absorbance", 9),
+        ("Rigaku asc", 12),
+        ("Bruker uxd", 2),
+        ("Philips udf", 6),
+        ("Sietronics cpi", 40),
+        ("GSAS STD", 2),
+        ("start step stop", 2),
+    ],
+)
+def test_numbers_that_end_too_soon_are_told(tmp_path, name, cut):
+    kinds = series_files.vibrational() | series_files.diffraction()
+    path = tmp_path / kinds[name].name
+    whole = kinds[name].text
+    path.write_text(whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batteryxr.read_series(path)
+    path.write_text(whole[:-cut])
+    with pytest.warns(DataQualityWarning, match="the file may be cut"):
+        batteryxr.read_series(path)
+
+
+def test_a_promise_of_points_is_held_against_a_pattern(tmp_path):
+    whole = series_files.diffraction()["Bruker uxd"].text
+    n = series_files.TT.size
+    for more in (0, 8):
+        path = tmp_path / f"{more}.uxd"
+        path.write_text(whole.replace("_COUNTS", f"_STEPCOUNT={n + more}\n_COUNTS"))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            batteryxr.read_series(path)
+        assert bool(caught) == bool(more)
+
+
+def test_a_copy_of_a_scan_is_told(tmp_path):
+    rng = np.random.default_rng(1)
+    energy = np.arange(7050.0, 7190.0)
+    for k in range(3):
+        mu = np.arctan(energy - 7120) + 0.01 * rng.standard_normal(energy.size)
+        text = series_files.rows(energy, mu)
+        (tmp_path / f"{k}.xmu").write_text("# energy mu\n" + text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        batteryxr.read_series(tmp_path, timezone="UTC", time_from=None)
+    (tmp_path / "3.xmu").write_bytes((tmp_path / "1.xmu").read_bytes())
+    with pytest.warns(DataQualityWarning, match=r"3.xmu those of 1.xmu"):
+        batteryxr.read_series(tmp_path, timezone="UTC", time_from=None)

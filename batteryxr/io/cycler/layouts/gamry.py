@@ -10,6 +10,7 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.cycler.labels import (
+    NUMBER,
     STATE,
     Source,
     choose,
@@ -97,7 +98,7 @@ def read(path: Path, options: Options) -> RawTable:
     refuse_incomplete([*found, *["current"] * still], chosen[0].labels[1:], path, line)
     layout = TableLayout(GAMRY, chosen[0].labels, line, line + 2, found)
     numbers, notes = _numbers(path, chosen, layout, last=curves[-1])
-    rows = len(numbers["voltage"])
+    rows, counts = len(numbers["voltage"]), numbers.pop(NUMBER, None)
     if still:
         numbers["current"] = np.zeros(rows)
         source = Source(-1, "none: open circuit", 1.0, 0.0, "mA")
@@ -115,7 +116,7 @@ def read(path: Path, options: Options) -> RawTable:
         header=header,
         first_line=chosen[0].line if len(chosen) == 1 else None,
     )
-    return replace(table, notes={**table.notes, **notes})
+    return replace(table, numbers=counts, notes={**table.notes, **notes})
 
 
 def curves_of(raw: bytes) -> list[GamryTable]:
@@ -157,8 +158,9 @@ def _numbers(
         if curve is last:
             body, notes = finish(body, named(curve.labels) - 1, b"\t")
         table = TextTable(path, curve.labels, body, "\t", curve.line)
-        parts.append(table.read(layout.numbers))
-    names = layout.numbers
+        place = next((k for k, c in enumerate(curve.labels) if c == "Pt"), None)
+        parts.append(table.read(layout.numbers, count=place))
+    names = [n for n in parts[0] if all(n in part for part in parts)]
     return {n: np.concatenate([part[n] for part in parts]) for n in names}, notes
 
 

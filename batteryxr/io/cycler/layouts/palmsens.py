@@ -16,6 +16,7 @@ from batteryxr.io.cycler.labels import choose, refuse_incomplete
 from batteryxr.io.cycler.recognise import TableLayout, assemble
 from batteryxr.io.cycler.text import decode, unified
 from batteryxr.io.cycler.vendors import PALMSENS
+from batteryxr.io.door.endings import CUT, ends_within_number
 from batteryxr.io.door.files import text
 from batteryxr.io.door.words import in_json, in_numbers, told
 
@@ -79,7 +80,10 @@ def read(path: Path, options: Options) -> RawTable:
     ArgumentError
         If there are several measurements and none is chosen.
     """
-    return _chosen(path, _exported(path, unified(text(path))), options)
+    raw = unified(text(path))
+    table = _chosen(path, _exported(path, raw), options)
+    cut = {"cut": CUT} if ends_within_number(raw) else {}
+    return replace(table, notes={**table.notes, **cut})
 
 
 def read_session(path: Path, options: Options) -> RawTable:
