@@ -1,19 +1,20 @@
-"""Fit a current pulse and the rest after it with the finite-length solution."""
+"""Fit a current pulse and the rest after it with the finite-length solution.
+
+What runs for each of many trial time constants is compiled. The rest decides between
+models, a few times per pulse; compiling it would take longer than most titrations.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from batteryxr.core.kernels.algebra import dot, variances
+from batteryxr.core.kernels.algebra import dot
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
 from batteryxr.echem.kernels.pulses import Rows
-
-if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats
 
 #: Rows of the values that `solve` returns.
 TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
@@ -59,13 +60,11 @@ class _Room(NamedTuple):
     basis: np.ndarray
 
 
-@njit(cache=True, nogil=True)
 def _linear(shape: Shape) -> int:
     """Return the number of linear parameters."""
     return shape.degree + 2 + int(shape.drifts) + int(shape.rc > 0.0)
 
 
-@njit(cache=True, nogil=True)
 def _room(n: int, shape: Shape) -> _Room:
     return _Room(np.empty(n), np.empty(n), np.empty((_linear(shape), n)))
 
@@ -119,29 +118,17 @@ def _misfit(
     return dot(residual, residual)
 
 
-@njit(cache=True, nogil=True)
-def _every(values: Floats, step: int) -> np.ndarray:
-    """Return every `step`-th value."""
-    n = (values.size + step - 1) // step
-    out = np.empty(n)
-    for k in range(n):
-        out[k] = values[k * step]
-    return out
-
-
-@njit(cache=True, nogil=True)
 def _few(rows: Rows) -> Rows:
+    """Return every so many rows, for a scan."""
     step = max(1, rows.t.size // _SCAN_ROWS)
-    t, v, i, w = rows
-    return Rows(_every(t, step), _every(v, step), _every(i, step), _every(w, step))
+    return Rows(*(np.ascontiguousarray(column[::step]) for column in rows))
 
 
 @njit(cache=True, nogil=True)
 def _scan(
-    few: Rows, pulses: Pulses, shape: Shape, low: float, count: int
+    few: Rows, pulses: Pulses, shape: Shape, room: _Room, low: float, count: int
 ) -> tuple[float, int]:
     """Return the least misfit over ln(tau) from `low` on, and its index."""
-    room = _room(few.t.size, shape)
     best, at = np.inf, 0
     for k in range(count):
         value = _misfit(low + k * _SCAN_STEP, few, pulses, shape, room)
@@ -151,37 +138,45 @@ def _scan(
 
 
 @njit(cache=True, nogil=True)
+def _narrow(
+    a: float, b: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
+) -> float:
+    """Return the ln(tau) of least misfit between `a` and `b`, by golden sections."""
+    middle = b - _INVERSE_GOLDEN * (b - a)
+    least = _misfit(middle, rows, pulses, shape, room)
+    while b - a > 1e-5:
+        other = a + b - middle
+        value = _misfit(other, rows, pulses, shape, room)
+        if value < least:
+            middle, other, least = other, middle, value
+        if other > middle:
+            b = other
+        else:
+            a = other
+    return 0.5 * (a + b)
+
+
+def _range(pulses: Pulses) -> tuple[float, int]:
+    """Return the first ln(tau) of a scan, and how many are tried."""
+    pulse = float(pulses.off[-1] - pulses.on[-1])
+    low = math.log(_SCAN_FROM * pulse)
+    return low, int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
+
+
 def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     """Return the ln(tau) of least misfit, and whether it lies inside the scan.
 
     A scan on thinned rows finds the deepest valley. A golden-section search on all
     rows then finds its minimum, so no initial guess is needed.
     """
-    pulse = pulses.off[-1] - pulses.on[-1]
-    low = math.log(_SCAN_FROM * pulse)
-    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    few, t = _few(rows), rows.t
-    _, at = _scan(few, pulses, shape, low, count)
-    inside = 0 < at < count - 1
-    a = low + (at - 2) * _SCAN_STEP
-    b = low + (at + 2) * _SCAN_STEP
-    room = _room(t.size, shape)
-    c, d = b - _INVERSE_GOLDEN * (b - a), a + _INVERSE_GOLDEN * (b - a)
-    at_c = _misfit(c, rows, pulses, shape, room)
-    at_d = _misfit(d, rows, pulses, shape, room)
-    while b - a > 1e-5:
-        if at_c < at_d:
-            b, d, at_d = d, c, at_c
-            c = b - _INVERSE_GOLDEN * (b - a)
-            at_c = _misfit(c, rows, pulses, shape, room)
-        else:
-            a, c, at_c = c, d, at_d
-            d = a + _INVERSE_GOLDEN * (b - a)
-            at_d = _misfit(d, rows, pulses, shape, room)
-    return 0.5 * (a + b), inside
+    low, count = _range(pulses)
+    few = _few(rows)
+    _, at = _scan(few, pulses, shape, _room(few.t.size, shape), low, count)
+    a, b = low + (at - 2) * _SCAN_STEP, low + (at + 2) * _SCAN_STEP
+    room = _room(rows.t.size, shape)
+    return _narrow(a, b, rows, pulses, shape, room), 0 < at < count - 1
 
 
-@njit(cache=True, nogil=True)
 def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
     """Return the derivatives of the reported values by the `p` parameters."""
     degree, current, off = shape.degree, pulses.current[-1], pulses.off[-1]
@@ -205,7 +200,6 @@ def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
     return gradients
 
 
-@njit(cache=True, nogil=True)
 def solve(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
@@ -228,51 +222,51 @@ def solve(
     """
     v, w, degree, n = rows.v, rows.w, shape.degree, rows.t.size
     p = _linear(shape) + 1
-    jacobian = np.zeros((p, n))
     room = _room(n, shape)
     _fill(log_tau, rows, pulses, shape, room)
-    basis, du = room.basis, room.du
-    c, residual = project(basis, v, w)
-    values, errors = np.full(FOUND, np.nan), np.full(FOUND, np.nan)
-    model = np.empty(n)
-    for k in range(n):
-        model[k] = v[k] - residual[k] / w[k]
-    squares = dot(residual, residual)
-    rms = math.sqrt(squares / dot(w, w))
-    determined = n > p
-    for a in range(p - 1):
-        determined &= not math.isnan(c[a])
-    if not determined:
-        return values, errors, np.nan, rms, model
-    current = pulses.current[-1]
-    charge = current * (pulses.off[-1] - pulses.on[-1])
-    for k in range(n):
-        slope, power = 0.0, 1.0
-        for a in range(degree + 1):
-            jacobian[a, k] = basis[a, k] * w[k]
-            if a:
-                slope += a * c[a] * power
-                power *= basis[1, k]
-        for a in range(degree + 1, p - 1):
-            jacobian[a, k] = basis[a, k] * w[k]
-        jacobian[p - 1, k] = slope * du[k] / charge * w[k]
-    variance, noise = squares / (n - p), 0.0
-    for k in range(n - 1):
-        noise += (residual[k + 1] - residual[k]) ** 2 / (2.0 * (n - 1))
+    c, residual = project(room.basis, v, w)
+    squares = float(residual @ residual)
+    rms, model = math.sqrt(squares / float(w @ w)), v - residual / w
+    nothing = np.full(FOUND, np.nan)
+    if n <= p or np.isnan(c).any():
+        return nothing, nothing.copy(), np.nan, rms, model
+    charge = pulses.current[-1] * (pulses.off[-1] - pulses.on[-1])
+    powers = np.arange(1, degree + 1) * c[1 : degree + 1]
+    slope = powers @ room.basis[:degree]
+    jacobian = np.vstack([room.basis, slope * room.du / charge]) * w
+    variance = squares / (n - p)
+    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (n - 1))
     chi2 = variance / noise if noise > 0.0 else 1.0
     gradients = _gradients(rows, pulses, shape, p)
-    for row in range(FOUND):
-        values[row] = gradients[row, p - 1] * log_tau
-        for a in range(p - 1):
-            values[row] += gradients[row, a] * c[a]
-    variances(jacobian, gradients, errors)
-    correlated = max(1.0, 2.0 * chi2 - 1.0)
-    for row in range(FOUND):
-        errors[row] = math.sqrt(errors[row] * variance * correlated)
-    return values, errors, chi2, rms, model
+    values = gradients @ np.append(c, log_tau)
+    spread = _variances(jacobian, gradients) * variance * max(1.0, 2.0 * chi2 - 1.0)
+    return values, np.sqrt(spread), chi2, rms, model
 
 
-@njit(cache=True, nogil=True)
+def _variances(jacobian: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Return variances of a fit, for residuals of unit variance.
+
+    Parameters
+    ----------
+    jacobian : (parameters, rows) array
+    gradients : (quantities, parameters) array
+        Derivatives of the quantities with respect to the parameters.
+
+    Returns
+    -------
+    (quantities,) array
+        NaN where the rows do not determine the parameters.
+    """
+    scale = np.linalg.norm(jacobian, axis=1)
+    if not scale.all():
+        return np.full(len(gradients), np.nan)
+    scaled = jacobian / scale[:, None]
+    eigen, vectors = np.linalg.eigh(scaled @ scaled.T)
+    if eigen[0] <= 1e-15 * eigen[-1]:
+        return np.full(len(gradients), np.nan)
+    return np.asarray((((gradients / scale) @ vectors) ** 2 / eigen).sum(axis=1))
+
+
 def squares_of(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
@@ -282,18 +276,13 @@ def squares_of(
     return misfit, max(misfit / left, 1e-300)
 
 
-@njit(cache=True, nogil=True)
-def _correlated(residual: Floats, squares: float, left: int) -> float:
+def _correlated(residual: np.ndarray, squares: float, left: int) -> float:
     """Return the number of residuals per independent one (at least 1)."""
-    noise = 0.0
-    for k in range(1, residual.size):
-        step: float = residual[k] - residual[k - 1]
-        noise += step * step / (2.0 * (residual.size - 1))
+    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (residual.size - 1))
     chi2 = squares / left / noise if noise > 0.0 else 1.0
     return max(1.0, 2.0 * chi2 - 1.0)
 
 
-@njit(cache=True, nogil=True)
 def _evidence(
     squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
@@ -304,30 +293,26 @@ def _evidence(
     room = _room(rows.t.size, shape)
     _fill(log_tau, rows, pulses, shape, room)
     _, residual = project(room.basis, rows.v, rows.w)
-    less = np.dot(residual, residual)
+    less = float(residual @ residual)
     left = max(rows.t.size - _linear(shape) - 1, 1)
     unit = max(less / left, 1e-300) * _correlated(residual, less, left)
     return (squares - less) / unit, less
 
 
-@njit(cache=True, nogil=True)
 def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
     """Return the time constant (s) of the best-fitting slow resistance."""
     few = _few(rows)
-    pulse = pulses.off[-1] - pulses.on[-1]
-    low = math.log(_SCAN_FROM * pulse)
-    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
+    low, count = _range(pulses)
+    room = _room(few.t.size, shape._replace(rc=_RC_FROM))
     best, found, rc = np.inf, 0.0, _RC_FROM
-    while rc < min(_RC_TO, 0.5 * pulse):
-        other = Shape(shape.geometry, shape.degree, shape.drifts, rc)
-        value, _ = _scan(few, pulses, other, low, count)
+    while rc < min(_RC_TO, 0.5 * (pulses.off[-1] - pulses.on[-1])):
+        value, _ = _scan(few, pulses, shape._replace(rc=rc), room, low, count)
         if value < best:
             best, found = value, rc
         rc *= _RC_STEP
     return found
 
 
-@njit(cache=True, nogil=True)
 def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
     """Add a drift, a slow resistance, or both, where the rows give evidence of it.
 
@@ -344,14 +329,14 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
             if way == 0:
                 if chosen.drifts:
                     continue
-                other = Shape(chosen.geometry, chosen.degree, True, chosen.rc)
+                other = chosen._replace(drifts=True)
             else:
                 if chosen.rc > 0.0:
                     continue
                 rc = _slow(rows, pulses, chosen)
                 if rc == 0.0:
                     continue
-                other = Shape(chosen.geometry, chosen.degree, chosen.drifts, rc)
+                other = chosen._replace(rc=rc)
             log_tau, inside = search(rows, pulses, other)
             gain, less = _evidence(squares, log_tau, rows, pulses, other)
             gain /= 1.0 + way
@@ -363,7 +348,6 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
     return chosen, chosen
 
 
-@njit(cache=True, nogil=True)
 def fit(
     rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool, Shape]:
@@ -396,21 +380,18 @@ def fit(
     shape, other = choose(rows, pulses, shape)
     log_tau, inside = search(rows, pulses, shape)
     values, errors, chi2, rms, model = solve(log_tau, rows, pulses, shape)
-    finer = Shape(shape.geometry, shape.degree + 1, shape.drifts, shape.rc)
-    for way in range(2):
-        trial = finer if way == 0 else other
+    for trial in (shape._replace(degree=shape.degree + 1), other):
         if n <= _linear(trial) + 2 or _linear(trial) == _linear(shape):
             continue
         more, found = search(rows, pulses, trial)
         if not found:
             continue
         shifted = solve(more, rows, pulses, trial)[0]
-        for a in range(FOUND):
-            if math.isfinite(shifted[a]):
-                errors[a] = math.hypot(errors[a], shifted[a] - values[a])
+        here = np.isfinite(shifted)
+        errors[here] = np.hypot(errors[here], (shifted - values)[here])
     # Without diffusion the surface content is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
     flat, _ = squares_of(none, rows, pulses, shape)
-    squares = rms * rms * dot(rows.w, rows.w)
+    squares = rms * rms * float(rows.w @ rows.w)
     gain = (flat - squares) / max(squares, 1e-300) * (n - _linear(shape) - 1)
     return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape
