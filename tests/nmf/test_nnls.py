@@ -25,6 +25,18 @@ def test_equals_scipy(k):
     np.testing.assert_allclose(nnls.solve(gram, rhs), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("closure", [False, True])
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_trying_all_sets_finds_what_pivoting_finds(closure, k):
+    _, _, gram, rhs = problem(k, k)
+    tables = nnls.tabulate(gram, closure)
+    expected = nnls.solve(gram, rhs, closure=closure)
+    w = np.full(k, np.nan)
+    for c, best in zip(rhs.T, expected.T, strict=True):
+        nnls._try_all(gram, *tables, c.copy(), closure, w)
+        np.testing.assert_allclose(w, best, atol=1e-12)
+
+
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 10))
 @settings(max_examples=40, deadline=None)
 def test_closure_meets_its_conditions(seed, k):

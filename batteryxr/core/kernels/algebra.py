@@ -6,7 +6,6 @@ of the time.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,36 +61,3 @@ def solve(a: FloatTable, b: FloatTable) -> None:
             for i in range(j + 1, k):
                 b[j, q] -= a[j, i] * b[i, q]
             b[j, q] /= a[j, j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def variances(jacobian: FloatTable, gradients: FloatTable, out: Floats) -> None:
-    """Fill `out` with variances of a fit, for residuals of unit variance.
-
-    Parameters
-    ----------
-    jacobian : (parameters, rows) array
-    gradients : (quantities, parameters) array
-        Derivatives of the quantities with respect to the parameters.
-    out : (quantities,) array
-        Stays unchanged where the rows do not determine the parameters.
-    """
-    p = len(jacobian)
-    normal, scale = np.empty((p, p)), np.empty(p)
-    for a in range(p):
-        scale[a] = math.sqrt(dot(jacobian[a], jacobian[a]))
-        if scale[a] == 0.0:
-            return
-    for a in range(p):
-        for b in range(p):
-            normal[a, b] = dot(jacobian[a], jacobian[b]) / (scale[a] * scale[b])
-    eigen, vectors = np.linalg.eigh(normal)
-    if eigen[0] <= 1e-15 * eigen[-1]:
-        return
-    for row in range(len(gradients)):
-        out[row] = 0.0
-        for b in range(p):
-            rotated = 0.0
-            for a in range(p):
-                rotated += gradients[row, a] / scale[a] * vectors[a, b]
-            out[row] += rotated * rotated / eigen[b]

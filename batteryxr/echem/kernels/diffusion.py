@@ -171,7 +171,9 @@ def project(
     q: FloatTable = np.empty((p, n))
     r: FloatTable = np.zeros((p, p))
     z: Floats = np.zeros(p)
-    residual = weight * target
+    residual = np.empty(n)
+    for k in range(n):
+        residual[k] = weight[k] * target[k]
     for a in range(p):
         full = 0.0
         for k in range(n):
@@ -190,7 +192,8 @@ def project(
         norm = math.sqrt(norm)
         if norm <= 1e-10 * math.sqrt(full):
             r[a, a] = 0.0
-            q[a, :] = 0.0
+            for k in range(n):
+                q[a, k] = 0.0
             continue
         r[a, a] = norm
         dot = 0.0
@@ -200,8 +203,9 @@ def project(
         z[a] = dot
         for k in range(n):
             residual[k] -= dot * q[a, k]
-    coefficients = np.full(p, np.nan)
+    coefficients = np.empty(p)
     for a in range(p - 1, -1, -1):
+        coefficients[a] = np.nan
         if r[a, a] == 0.0:
             continue
         value = z[a]

@@ -1,19 +1,20 @@
-"""Fit a current pulse and the rest after it with the finite-length solution."""
+"""Fit a current pulse and the rest after it with the finite-length solution.
+
+What runs for each of many trial time constants is compiled. The rest decides between
+models, a few times per pulse; compiling it would take longer than most titrations.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from batteryxr.core.kernels.algebra import dot, variances
+from batteryxr.core.kernels.algebra import dot
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
 from batteryxr.echem.kernels.pulses import Rows
-
-if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats
 
 #: Rows of the values that `solve` returns.
 TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
@@ -52,13 +53,11 @@ class _Room(NamedTuple):
     basis: np.ndarray
 
 
-@njit(cache=True, nogil=True)
 def linear(shape: Shape) -> int:
     """Return the number of linear parameters."""
     return shape.degree + 2 + int(shape.drifts) + int(shape.rc > 0.0)
 
 
-@njit(cache=True, nogil=True)
 def room_of(n: int, shape: Shape) -> _Room:
     """Return work arrays for `n` rows."""
     return _Room(np.empty(n), np.empty(n), np.empty((linear(shape), n)))
@@ -111,40 +110,54 @@ def _misfit(
     return dot(residual, residual)
 
 
-@njit(cache=True, nogil=True)
-def _every(values: Floats, step: int) -> np.ndarray:
-    """Return every `step`-th value."""
-    n = (values.size + step - 1) // step
-    out = np.empty(n)
-    for k in range(n):
-        out[k] = values[k * step]
-    return out
-
-
-@njit(cache=True, nogil=True)
 def few_of(rows: Rows) -> Rows:
-    """Return a few of the rows, evenly chosen."""
+    """Return every so many rows, for a scan."""
     step = max(1, rows.t.size // _SCAN_ROWS)
-    t, v, i, w = rows
-    return Rows(_every(t, step), _every(v, step), _every(i, step), _every(w, step))
+    return Rows(*(np.ascontiguousarray(column[::step]) for column in rows))
 
 
 @njit(cache=True, nogil=True)
-def scan(few: Rows, pulses: Pulses, shape: Shape) -> tuple[float, float, bool]:
-    """Return the least misfit over ln(tau), where it is, and if inside the scan."""
-    pulse = pulses.off[-1] - pulses.on[-1]
-    low = math.log(_SCAN_FROM * pulse)
-    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    room = room_of(few.t.size, shape)
+def _scan(
+    few: Rows, pulses: Pulses, shape: Shape, room: _Room, low: float, count: int
+) -> tuple[float, int]:
+    """Return the least misfit over ln(tau) from `low` on, and its index."""
     best, at = np.inf, 0
     for k in range(count):
         value = _misfit(low + k * _SCAN_STEP, few, pulses, shape, room)
         if value < best:
             best, at = value, k
-    return best, low + at * _SCAN_STEP, 0 < at < count - 1
+    return best, at
 
 
 @njit(cache=True, nogil=True)
+def _narrow(
+    a: float, b: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
+) -> float:
+    """Return the ln(tau) of least misfit between `a` and `b`, by golden sections."""
+    middle = b - _INVERSE_GOLDEN * (b - a)
+    least = _misfit(middle, rows, pulses, shape, room)
+    while b - a > 1e-5:
+        other = a + b - middle
+        value = _misfit(other, rows, pulses, shape, room)
+        if value < least:
+            middle, other, least = other, middle, value
+        if other > middle:
+            b = other
+        else:
+            a = other
+    return 0.5 * (a + b)
+
+
+def scan(few: Rows, pulses: Pulses, shape: Shape) -> tuple[float, float, bool]:
+    """Return the least misfit over ln(tau), where it is, and if inside the scan."""
+    pulse = float(pulses.off[-1] - pulses.on[-1])
+    low = math.log(_SCAN_FROM * pulse)
+    count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
+    room = room_of(few.t.size, shape)
+    best, at = _scan(few, pulses, shape, room, low, count)
+    return best, low + at * _SCAN_STEP, 0 < at < count - 1
+
+
 def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     """Return the ln(tau) of least misfit, and whether it lies inside the scan.
 
@@ -152,24 +165,11 @@ def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
     rows then finds its minimum, so no initial guess is needed.
     """
     _, at, inside = scan(few_of(rows), pulses, shape)
-    t, a, b = rows.t, at - 2 * _SCAN_STEP, at + 2 * _SCAN_STEP
-    room = room_of(t.size, shape)
-    c, d = b - _INVERSE_GOLDEN * (b - a), a + _INVERSE_GOLDEN * (b - a)
-    at_c = _misfit(c, rows, pulses, shape, room)
-    at_d = _misfit(d, rows, pulses, shape, room)
-    while b - a > 1e-5:
-        if at_c < at_d:
-            b, d, at_d = d, c, at_c
-            c = b - _INVERSE_GOLDEN * (b - a)
-            at_c = _misfit(c, rows, pulses, shape, room)
-        else:
-            a, c, at_c = c, d, at_d
-            d = a + _INVERSE_GOLDEN * (b - a)
-            at_d = _misfit(d, rows, pulses, shape, room)
-    return 0.5 * (a + b), inside
+    a, b = at - 2 * _SCAN_STEP, at + 2 * _SCAN_STEP
+    room = room_of(rows.t.size, shape)
+    return _narrow(a, b, rows, pulses, shape, room), inside
 
 
-@njit(cache=True, nogil=True)
 def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
     """Return the derivatives of the reported values by the `p` parameters."""
     degree, current, off = shape.degree, pulses.current[-1], pulses.off[-1]
@@ -193,7 +193,6 @@ def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
     return gradients
 
 
-@njit(cache=True, nogil=True)
 def solve(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
@@ -216,55 +215,55 @@ def solve(
     """
     v, w, degree, n = rows.v, rows.w, shape.degree, rows.t.size
     p = linear(shape) + 1
-    jacobian = np.zeros((p, n))
     room = room_of(n, shape)
     fill(log_tau, rows, pulses, shape, room)
-    basis, du = room.basis, room.du
-    c, residual = project(basis, v, w)
-    values, errors = np.full(FOUND, np.nan), np.full(FOUND, np.nan)
-    model = np.empty(n)
-    for k in range(n):
-        model[k] = v[k] - residual[k] / w[k]
-    squares = dot(residual, residual)
-    rms = math.sqrt(squares / dot(w, w))
-    determined = n > p
-    for a in range(p - 1):
-        determined &= not math.isnan(c[a])
-    if not determined:
-        return values, errors, np.nan, rms, model
-    current = pulses.current[-1]
-    charge = current * (pulses.off[-1] - pulses.on[-1])
-    for k in range(n):
-        slope, power = 0.0, 1.0
-        for a in range(degree + 1):
-            jacobian[a, k] = basis[a, k] * w[k]
-            if a:
-                slope += a * c[a] * power
-                power *= basis[1, k]
-        for a in range(degree + 1, p - 1):
-            jacobian[a, k] = basis[a, k] * w[k]
-        jacobian[p - 1, k] = slope * du[k] / charge * w[k]
-    variance, noise = squares / (n - p), 0.0
-    for k in range(n - 1):
-        noise += (residual[k + 1] - residual[k]) ** 2 / (2.0 * (n - 1))
+    c, residual = project(room.basis, v, w)
+    squares = float(residual @ residual)
+    rms, model = math.sqrt(squares / float(w @ w)), v - residual / w
+    nothing = np.full(FOUND, np.nan)
+    if n <= p or np.isnan(c).any():
+        return nothing, nothing.copy(), np.nan, rms, model
+    charge = pulses.current[-1] * (pulses.off[-1] - pulses.on[-1])
+    powers = np.arange(1, degree + 1) * c[1 : degree + 1]
+    slope = powers @ room.basis[:degree]
+    jacobian = np.vstack([room.basis, slope * room.du / charge]) * w
+    variance = squares / (n - p)
+    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (n - 1))
     chi2 = variance / noise if noise > 0.0 else 1.0
     gradients = _gradients(rows, pulses, shape, p)
-    for row in range(FOUND):
-        values[row] = gradients[row, p - 1] * log_tau
-        for a in range(p - 1):
-            values[row] += gradients[row, a] * c[a]
-    variances(jacobian, gradients, errors)
-    correlated = max(1.0, 2.0 * chi2 - 1.0)
-    for row in range(FOUND):
-        errors[row] = math.sqrt(errors[row] * variance * correlated)
-    return values, errors, chi2, rms, model
+    values = gradients @ np.append(c, log_tau)
+    spread = _variances(jacobian, gradients) * variance * max(1.0, 2.0 * chi2 - 1.0)
+    return values, np.sqrt(spread), chi2, rms, model
 
 
-@njit(cache=True, nogil=True)
+def _variances(jacobian: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Return variances of a fit, for residuals of unit variance.
+
+    Parameters
+    ----------
+    jacobian : (parameters, rows) array
+    gradients : (quantities, parameters) array
+        Derivatives of the quantities with respect to the parameters.
+
+    Returns
+    -------
+    (quantities,) array
+        NaN where the rows do not determine the parameters.
+    """
+    scale = np.linalg.norm(jacobian, axis=1)
+    if not scale.all():
+        return np.full(len(gradients), np.nan)
+    scaled = jacobian / scale[:, None]
+    eigen, vectors = np.linalg.eigh(scaled @ scaled.T)
+    if eigen[0] <= 1e-15 * eigen[-1]:
+        return np.full(len(gradients), np.nan)
+    return np.asarray((((gradients / scale) @ vectors) ** 2 / eigen).sum(axis=1))
+
+
 def squares_of(
     log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
     """Return the sum of squares, and the same per degree of freedom."""
-    squares = _misfit(log_tau, rows, pulses, shape, room_of(rows.t.size, shape))
+    misfit = _misfit(log_tau, rows, pulses, shape, room_of(rows.t.size, shape))
     left = max(rows.t.size - linear(shape) - 1, 1)
-    return squares, max(squares / left, 1e-300)
+    return misfit, max(misfit / left, 1e-300)

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.core.kernels.algebra import dot
-from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.diffusion import project
 from batteryxr.echem.kernels.relaxation import (
-    FOUND,
     Shape,
     few_of,
     fill,
@@ -27,7 +24,6 @@ from batteryxr.echem.kernels.relaxation import (
 )
 
 if TYPE_CHECKING:
-    from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.diffusion import Pulses
     from batteryxr.echem.kernels.pulses import Rows
 
@@ -42,18 +38,13 @@ _RC_FROM, _RC_TO, _RC_STEP = 1.5, 160.0, 1.6
 _RC_TURNS = 2  # parabolas through misfits of three time constants
 
 
-@njit(cache=True, nogil=True)
-def _correlated(residual: Floats, squares: float, left: int) -> float:
+def _correlated(residual: np.ndarray, squares: float, left: int) -> float:
     """Return the number of residuals per independent one (at least 1)."""
-    noise = 0.0
-    for k in range(1, residual.size):
-        step: float = residual[k] - residual[k - 1]
-        noise += step * step / (2.0 * (residual.size - 1))
+    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (residual.size - 1))
     chi2 = squares / left / noise if noise > 0.0 else 1.0
     return max(1.0, 2.0 * chi2 - 1.0)
 
 
-@njit(cache=True, nogil=True)
 def _evidence(
     squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
@@ -64,20 +55,19 @@ def _evidence(
     room = room_of(rows.t.size, shape)
     fill(log_tau, rows, pulses, shape, room)
     _, residual = project(room.basis, rows.v, rows.w)
-    less = np.dot(residual, residual)
+    less = float(residual @ residual)
     left = max(rows.t.size - linear(shape) - 1, 1)
     unit = max(less / left, 1e-300) * _correlated(residual, less, left)
     return (squares - less) / unit, less
 
 
-@njit(cache=True, nogil=True)
 def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
     """Return the time constant (s) of the best-fitting slow resistance."""
     few = few_of(rows)
     pulse = pulses.off[-1] - pulses.on[-1]
     best, found, rc = np.inf, 0.0, _RC_FROM
     while rc < min(_RC_TO, 0.5 * pulse):
-        other = Shape(shape.geometry, shape.degree, shape.drifts, rc)
+        other = shape._replace(rc=rc)
         value = scan(few, pulses, other)[0]
         if value < best:
             best, found = value, rc
@@ -85,7 +75,6 @@ def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
     return found
 
 
-@njit(cache=True, nogil=True)
 def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
     """Add a drift, a slow resistance, or both, where the rows give evidence of it.
 
@@ -102,14 +91,14 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
             if way == 0:
                 if chosen.drifts:
                     continue
-                other = Shape(chosen.geometry, chosen.degree, True, chosen.rc)
+                other = chosen._replace(drifts=True)
             else:
                 if chosen.rc > 0.0:
                     continue
                 rc = _slow(rows, pulses, chosen)
                 if rc == 0.0:
                     continue
-                other = Shape(chosen.geometry, chosen.degree, chosen.drifts, rc)
+                other = chosen._replace(rc=rc)
             log_tau, inside = search(rows, pulses, other)
             gain, less = _evidence(squares, log_tau, rows, pulses, other)
             gain /= 1.0 + way
@@ -121,7 +110,6 @@ def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
     return chosen, chosen
 
 
-@njit(cache=True, nogil=True)
 def refined(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, float]:
     """Return a model with the best time constant of its slow resistance.
 
@@ -136,7 +124,7 @@ def refined(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, float]:
         unit = 0.0
         for k in range(3):
             rc = math.exp(middle + (k - 1) * half)
-            trial = Shape(shape.geometry, shape.degree, shape.drifts, rc)
+            trial = shape._replace(rc=rc)
             best = search(rows, pulses, trial)[0]
             _, squares[k] = _evidence(0.0, best, rows, pulses, trial)
             left = max(rows.t.size - linear(trial) - 2, 1)
@@ -150,11 +138,9 @@ def refined(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, float]:
         error = min(math.sqrt(2.0 * unit / bend), half)
         middle -= min(max(lean / bend, -half), half)
         half *= 0.5
-    found = Shape(shape.geometry, shape.degree, shape.drifts, math.exp(middle))
-    return found, error
+    return shape._replace(rc=math.exp(middle)), error
 
 
-@njit(cache=True, nogil=True)
 def fit(
     rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool, Shape]:
@@ -188,26 +174,22 @@ def fit(
     shape, unsure = refined(rows, pulses, chosen)
     log_tau, inside = search(rows, pulses, shape)
     values, errors, chi2, rms, model = solve(log_tau, rows, pulses, shape)
-    finer = Shape(shape.geometry, shape.degree + 1, shape.drifts, shape.rc)
-    slower = Shape(
-        shape.geometry, shape.degree, shape.drifts, shape.rc * math.exp(unsure)
-    )
     if other.rc == chosen.rc:
-        other = Shape(other.geometry, other.degree, other.drifts, shape.rc)
-    for way in range(3):
-        trial = finer if way == 0 else other if way == 1 else slower
+        other = other._replace(rc=shape.rc)
+    finer = shape._replace(degree=shape.degree + 1)
+    slower = shape._replace(rc=shape.rc * math.exp(unsure))
+    for trial in (finer, other, slower):
         if n <= linear(trial) + 2 or trial == shape:
             continue
         more, found = search(rows, pulses, trial)
         if not found:
             continue
         shifted = solve(more, rows, pulses, trial)[0]
-        for a in range(FOUND):
-            if math.isfinite(shifted[a]):
-                errors[a] = math.hypot(errors[a], shifted[a] - values[a])
+        here = np.isfinite(shifted)
+        errors[here] = np.hypot(errors[here], (shifted - values)[here])
     # Without diffusion the surface content is the mean: tau near zero.
     none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
     flat, _ = squares_of(none, rows, pulses, shape)
-    squares = rms * rms * dot(rows.w, rows.w)
+    squares = rms * rms * float(rows.w @ rows.w)
     gain = (flat - squares) / max(squares, 1e-300) * (n - linear(shape) - 1)
     return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape

@@ -4,9 +4,9 @@ Each column w of the answer solves ``min 1/2 w'Gw - c'w`` subject to ``w >= 0`` 
 under closure, ``sum(w) = 1``. Block principal pivoting (Kim & Park, SIAM J. Sci.
 Comput. 33, 3261, 2011) finds the passive set. For few components the inverses of
 all 2^k passive sets are tabulated, so that a column costs a few products of k x k.
-For more, the factor of a passive set is kept for the next column, and pivoting starts
-at the column's previous passive set. Where pivoting cycles, a primal active-set method
-finishes (Lawson & Hanson, 1974).
+Where pivoting cycles, all are tried. For more components, the factor of a passive set
+is kept for the next column, and pivoting starts at the column's previous passive set;
+where it cycles, a primal active-set method finishes (Lawson & Hanson, 1974).
 """
 
 from __future__ import annotations
@@ -164,55 +164,38 @@ def solve_tabulated(
     out: FloatTable,
 ) -> None:
     """Fill `out` (k, q) from the tables of `tabulate`."""
-    for first in range(0, rhs.shape[1], _STRIP):
-        last = min(first + _STRIP, rhs.shape[1])
-        _solve_strip(gram, inverses, offsets, rhs, closure, first, last, out)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _solve_strip(
-    gram: np.ndarray,
-    inverses: Cube[float],
-    offsets: FloatTable,
-    rhs: FloatTable,
-    closure: bool,
-    first: int,
-    last: int,
-    out: FloatTable,
-) -> None:
     k = len(rhs)
     full = (1 << k) - 1
-    for j in range(k):
-        row = out[j, first:last]
-        for p in range(last - first):
-            row[p] = offsets[full, j]
-        for i in range(k):
-            g = inverses[full, j, i]
-            right = rhs[i, first:last]
-            for p in range(last - first):
-                row[p] += g * right[p]
     w, c = np.empty(k), np.empty(k)
-    passive: Line[bool] = np.zeros(k, dtype=np.bool_)
-    held: Line[bool] = np.zeros(k, dtype=np.bool_)
-    room = _Work(np.empty((k, k)), held, np.empty(k), np.empty(k), w)
-    for p in range(first, last):
-        mask = 0
+    for first in range(0, rhs.shape[1], _STRIP):
+        last = min(first + _STRIP, rhs.shape[1])
         for j in range(k):
-            if out[j, p] > 0.0:
-                mask |= 1 << j
-        if mask != full:
+            row = out[j, first:last]
+            for p in range(last - first):
+                row[p] = offsets[full, j]
+            for i in range(k):
+                g = inverses[full, j, i]
+                right = rhs[i, first:last]
+                for p in range(last - first):
+                    row[p] += g * right[p]
+        for p in range(first, last):
+            mask = 0
             for j in range(k):
-                c[j] = rhs[j, p]
-            if not _pivot(gram, inverses, offsets, c, closure, mask, w):
-                _active_set(gram, c, closure, _ridge(gram), passive, room)
-            for j in range(k):
-                out[j, p] = w[j]
-        if closure:
-            total = 0.0
-            for j in range(k):
-                total += out[j, p]
-            for j in range(k):
-                out[j, p] /= total
+                if out[j, p] > 0.0:
+                    mask |= 1 << j
+            if mask != full:
+                for j in range(k):
+                    c[j] = rhs[j, p]
+                if not _pivot(gram, inverses, offsets, c, closure, mask, w):
+                    _try_all(gram, inverses, offsets, c, closure, w)
+                for j in range(k):
+                    out[j, p] = w[j]
+            if closure:
+                total = 0.0
+                for j in range(k):
+                    total += out[j, p]
+                for j in range(k):
+                    out[j, p] /= total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -283,6 +266,36 @@ def _pivot(
         if mask == 0 and closure:
             return False
     return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _try_all(
+    gram: np.ndarray,
+    inverses: Cube[float],
+    offsets: FloatTable,
+    c: np.ndarray,
+    closure: bool,
+    w: Floats,
+) -> None:
+    """Fill `w` with the best solution without negative values, of all passive sets."""
+    k = len(c)
+    z: Floats = np.empty(k)
+    least = np.inf
+    for mask in range(int(closure), len(inverses)):
+        lowest, misfit = 0.0, 0.0
+        for j in range(k):
+            z[j] = offsets[mask, j]
+            for i in range(k):
+                z[j] += inverses[mask, j, i] * c[i]
+            lowest = min(lowest, z[j])
+        for j in range(k):
+            misfit -= z[j] * c[j]
+            for i in range(k):
+                misfit += 0.5 * z[j] * gram[j, i] * z[i]
+        if lowest >= 0.0 and misfit < least:
+            least = misfit
+            for j in range(k):
+                w[j] = z[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
