@@ -12,7 +12,7 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
-from batteryxr.core.errors import StoreError
+from batteryxr.core.errors import StoreError, said_by_system
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed
 from batteryxr.core.store.files import read_inside
 from batteryxr.core.store.location import METADATA, UNFINISHED
@@ -153,7 +153,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
         except OSError as error:
             raise StoreError(
                 f"{self.memory.shown}: {self.memory.chunk(place, key)} cannot be read: "
-                f"{error.strerror or error}."
+                f"{said_by_system(error)}."
             ) from error
         stamp = self.memory.arrays[place]
         if stamp is not None and stamp != _stamp(self.root / place / METADATA):
