@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_MEND = "Put a copy there of what you trust."
+_MEND = (
+    "Put a copy there of what you trust, or pass a zarr store that follows links: "
+    "zarr.storage.FsspecStore.from_url('file:///...')."
+)
 
 
 def open_inside(
