@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from batteryxr.core.store.manifest import Manifest
 
 #: Objects that lie in the journal until a change is made, and leftovers of past ones.
-_LEFTOVER = re.compile(r"(staged|trash|v|pending|gone)-[0-9a-f]{32}(-\d+)?")
+_LEFTOVER = re.compile(
+    r"(staged|trash|v|pending|gone)-[0-9a-f]{32}(-\d+)?"
+    r"|commit-[0-9a-f]{32}\.json\.[0-9a-f]{32}\.partial"  # a note never begun
+)
 _PENDING, _GONE = "pending-", "gone-"
 #: Names that are not used again: late pieces of other changes may arrive there.
 _SPOILED = "spoiled-"
@@ -116,6 +119,8 @@ def clean(
             continue
         if kind in ("staged", "trash"):
             location.delete_below(place)
+        elif kind == "commit":
+            location.delete(place)
         elif location.folder is not None:
             continue  # where none of these is written
         elif manifest.problem in ("", "lost") and kind == "pending":
