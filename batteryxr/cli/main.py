@@ -10,7 +10,12 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.cli.parser import Parser
-from batteryxr.core.errors import ArgumentError, BatteryxrError, MissingDependencyError
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    MissingDependencyError,
+    said_by_system,
+)
 from batteryxr.core.units import readable_bytes
 from batteryxr.core.version import __version__
 
@@ -131,7 +136,7 @@ def _value(found: object) -> str:
 
 def _sentence(error: OSError) -> str:
     """Return the system's message, and the file that it concerns."""
-    what = error.strerror or str(error) or type(error).__name__
+    what = said_by_system(error)
     return f"{error.filename}: {what}." if error.filename else f"{what}."
 
 

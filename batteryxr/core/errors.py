@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping
+
+#: Number of an error of the system in a message.
+_NUMBER = re.compile(r"errno\W+(\d+)")
 
 
 class BatteryxrError(ValueError):
@@ -130,6 +136,19 @@ class BatteryxrWarning(UserWarning):
 
 class DataQualityWarning(BatteryxrWarning):
     """The data are readable but look implausible, or are only partly covered."""
+
+
+def said_by_system(error: Exception) -> str:
+    """Return what the system, or a server, says of a failure: a line without a stop."""
+    told = str(error) or type(error).__name__
+    # Libraries for HDF5 and parquet wrap the system's number in lines of their own.
+    number = getattr(error, "errno", None) or _NUMBER.search(told)
+    if isinstance(number, re.Match):
+        number = int(number[1])
+    if number in errno.errorcode and isinstance(error, OSError):
+        return os.strerror(number)
+    line = (getattr(error, "strerror", "") or told).strip().partition("\n")[0]
+    return line.removeprefix("x ").rstrip(".")
 
 
 def warn_quality(message: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.errors import ArgumentError, StoreError, said_by_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,16 +43,64 @@ def whole_file(
         If the file exists and `overwrite` is False, or the system refuses to write.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ArgumentError("path", str(path), "a file in a folder that is there")
-    if path.is_dir():
-        raise ArgumentError("path", str(path), "a file, not a folder")
-    if (path.exists() or path.is_symlink()) and not overwrite:
-        raise StoreError(f"{path} exists. Pass overwrite=True to replace it.")
     try:
+        if not path.parent.is_dir():
+            raise ArgumentError("path", str(path), "a file in a folder that is there")
+        if path.is_dir():
+            raise ArgumentError("path", str(path), "a file, not a folder")
+        if (path.exists() or path.is_symlink()) and not overwrite:
+            raise StoreError(f"{path} exists. Pass overwrite=True to replace it.")
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
             whole = Path(folder) / path.name
             yield whole
             os.replace(whole, path.resolve())
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}.") from error
+        raise StoreError(f"{path}: {said_by_system(error)}.") from error
+
+
+@contextmanager
+def whole_hdf5(
+    path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Iterator[Any]:
+    """Yield an HDF5 file to write to; it appears at `path` when the block ends.
+
+    Arguments and errors are those of `whole_file`.
+    """
+    import h5py
+
+    with whole_file(path, overwrite=overwrite) as new, _Sink(new, "x+") as sink:
+        try:
+            with h5py.File(sink, "w") as file:
+                yield file
+        finally:
+            if sink.error is not None:
+                raise sink.error
+
+
+class _Sink(io.FileIO):
+    """A file that keeps the first failure to write, and takes no more after it.
+
+    HDF5 would try again as it closes each of its objects, and print each failure.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of a buffer."""
+        left = memoryview(content).cast("B")
+        size = len(left)
+        try:
+            while len(left) and self.error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the size."""
+        try:
+            if self.error is None:
+                super().truncate(size)
+        except OSError as error:
+            self.error = error
+        return size or 0

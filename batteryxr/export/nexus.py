@@ -12,7 +12,7 @@ import numpy as np
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.files import whole_file
+from batteryxr.core.files import whole_hdf5
 from batteryxr.core.optional import require
 from batteryxr.core.version import __version__
 from batteryxr.export.tables import call_of, groups_of
@@ -78,14 +78,14 @@ def write_nexus(
     >>> batteryxr.write_nexus(cell["scans"].to_dataset(), "scans.nxs").name
     'scans.nxs'
     """
-    h5py = require("h5py", extra="io", purpose="writing NeXus files")
+    require("h5py", extra="io", purpose="writing NeXus files")
     path = Path(path)
     if path.suffix.lower() not in (".nxs", ".h5", ".hdf5"):
         raise ArgumentError("path", str(path), "a name that ends in .nxs, .h5 or .hdf5")
     entries = [
         (_name(name or "entry"), part) for name, part in groups_of(data, "write_nexus")
     ]
-    with whole_file(path, overwrite=overwrite) as new, h5py.File(new, "x") as file:
+    with whole_hdf5(path, overwrite=overwrite) as file:
         file.attrs["NX_class"] = "NXroot"
         file.attrs["default"] = entries[0][0]
         file.attrs["creator"] = "batteryxr"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +91,9 @@ def write_xlsx(
     sheets = [(p, t) for p, part in parts for t in tables_of(part, "write_xlsx")]
     for _, table in sheets:
         _require_room(table)
-    with whole_file(path, overwrite=overwrite) as new:
+    with whole_file(path, overwrite=overwrite) as new, ExitStack() as stack:
         book = openpyxl.Workbook(write_only=True)
+        stack.callback(_close, book)
         first = book.create_sheet("about")
         for prefix, part in parts:
             for line in about(part):
@@ -98,8 +101,17 @@ def write_xlsx(
         names = {"about"}
         for prefix, table in sheets:
             _fill(book, _sheet_name(f"{prefix}{table.name}", names), table)
-        book.save(new)
+        packed = io.BytesIO()  # an archive that fails on a full disk complains later
+        book.save(packed)
+        new.write_bytes(packed.getvalue())
     return path
+
+
+def _close(book: Any) -> None:
+    """Close the sheets of a book that was not saved, or they would complain later."""
+    for sheet in book.worksheets:
+        with suppress(Exception):  # the first error is reported
+            sheet.close()
 
 
 def _require_room(table: SheetTable) -> None:

@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.errors import ArgumentError, StoreError, said_by_system
 from batteryxr.core.files import whole_file
 from batteryxr.core.plotting import load_hvplot, plain
 from batteryxr.core.version import __version__
@@ -168,7 +168,7 @@ def _require_writable(path: Path) -> None:
         path.open("xb").close()
         path.unlink()
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}.") from error
+        raise StoreError(f"{path}: {said_by_system(error)}.") from error
 
 
 def _is_report(path: Path) -> bool:

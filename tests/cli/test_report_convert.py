@@ -89,3 +89,34 @@ def test_nothing_is_passed_over(tmp_path, monkeypatch, capsys, command, told):
     assert (tmp_path / "a.csv").read_text() == _ROWS
     there = {p.name for p in tmp_path.iterdir()}
     assert there <= {"a.csv", "b.csv", "made.zarr"}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.zarr", "a.nxs", "a.xlsx"])
+@pytest.mark.parametrize("why", ["full", "long"])
+def test_what_the_system_refuses_is_one_sentence(tmp_path, capfd, name, why):
+    resource = pytest.importorskip("resource")
+    if name == "a.parquet":
+        pytest.importorskip("pyarrow")
+    source, out = tmp_path / "in.csv", tmp_path / name
+    more = "".join(f"{10 * k},{3.5 + k / 1e3:.4f},0.1\n" for k in range(3, 400))
+    source.write_text(_ROWS + more)
+    asked = ["convert", str(source), "--overwrite"]
+    assert main([*asked, str(out)]) == 0
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    before = {p: p.read_bytes() for p in files}
+    capfd.readouterr()
+    if why == "full":
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+        try:
+            status = main([*asked, str(out)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    else:
+        status = main([*asked, str(tmp_path / ("x" * 300 + name))])
+    told = capfd.readouterr().err
+    assert status == 2
+    words = {"full": "File too large", "long": "name too long"}
+    assert words[why] in told
+    assert told.count("\n") == 1
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 from batteryxr.core.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-_MEND = "Put a copy there of what you trust."
+_MEND = (
+    "Put a copy there of what you trust, or pass a zarr store that follows links: "
+    "zarr.storage.FsspecStore.from_url('file:///...')."
+)
 
 
 def open_inside(
@@ -60,8 +64,15 @@ def open_inside(
     return file
 
 
-def read_inside(folder: Path, key: str, known: set[str] | None = None) -> bytes | None:
+def read_inside(
+    folder: Path,
+    key: str,
+    known: set[str] | None = None,
+    span: Callable[[int], tuple[int, int]] | None = None,
+) -> bytes | None:
     """Return the content of a file inside a folder; None if it does not exist.
+
+    With `span`, which gets the size, only the bytes between the two numbers it returns.
 
     Raises
     ------
@@ -73,4 +84,8 @@ def read_inside(folder: Path, key: str, known: set[str] | None = None) -> bytes 
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
     with os.fdopen(file, "rb") as opened:
-        return opened.read()
+        if span is None:
+            return opened.read()
+        begin, end = span(os.fstat(file).st_size)
+        opened.seek(begin)
+        return opened.read(max(0, end - begin))

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from batteryxr.core.store.manifest import Manifest
 
 #: Objects that lie in the journal until a change is made, and leftovers of past ones.
-_LEFTOVER = re.compile(r"(staged|trash|v|pending|gone)-[0-9a-f]{32}(-\d+)?")
+_LEFTOVER = re.compile(
+    r"(staged|trash|v|pending|gone)-[0-9a-f]{32}(-\d+)?"
+    r"|commit-[0-9a-f]{32}\.json\.[0-9a-f]{32}\.partial"  # a note never begun
+)
 _PENDING, _GONE = "pending-", "gone-"
 #: Names that are not used again: late pieces of other changes may arrive there.
 _SPOILED = "spoiled-"
@@ -60,10 +63,14 @@ class Remains:
         lines = (f"{n}\t{d}" if d else n for n, d in self.pieces.items())
         return "\n".join([self.group, *lines])
 
+    def counts(self, manifest: Manifest) -> bool:
+        """Return whether the group counts, and lies under its name."""
+        entry = manifest.groups.get(self.group)
+        return entry is not None and entry.at == self.group
+
     def places(self, location: Location, manifest: Manifest) -> Iterator[str]:
         """Yield the places of own pieces that do not count."""
-        entry = manifest.groups.get(self.group)
-        counts = entry is not None and entry.at == self.group
+        counts = self.counts(manifest)
         for name, digest in self.pieces.items():
             place = joined(self.group, name)
             ledger = name == JOURNAL
@@ -112,10 +119,12 @@ def clean(
             continue
         if kind in ("staged", "trash"):
             location.delete_below(place)
+        elif kind == "commit":
+            location.delete(place)
         elif location.folder is not None:
             continue  # where none of these is written
         elif manifest.problem in ("", "lost") and kind == "pending":
-            _forget_pending(location, name, manifest, late or not token)
+            bury(location, name, manifest, late=late or not token)
         elif kind == "gone" and not token and not manifest.problem:
             bury(location, name, manifest, late=True)
         elif kind == "v" and not manifest.problem:
@@ -138,13 +147,19 @@ def bury(
         Whether its maker is gone, so that a server may still carry out its requests.
     """
     remains = Remains.read(location, name)
+    group, counts = remains.group, remains.counts(manifest)
     arrays = {n: d for n, d in remains.pieces.items() if n != JOURNAL}
-    if late and arrays and not is_spoiled(location, remains.group):
-        told = Remains(remains.group, arrays).text()
-        location.put(_spoiled_key(remains.group), told.encode())
+    if late and arrays and not counts and not is_spoiled(location, group):
+        told = Remains(group, arrays).text()
+        location.put(_spoiled_key(group), told.encode())
     for place in list(remains.places(location, manifest)):
         location.delete_below(place)
-    _drop_empty(location, remains.group, manifest)
+    key = joined(group, METADATA)
+    if name.startswith(_PENDING) and not counts:  # the metadata are the change's own
+        location.put(key, PLAIN_GROUP)
+    empty = group and not counts and location.names(group) == [METADATA]
+    if empty and location.get(key) == PLAIN_GROUP:
+        location.delete(key)
     location.delete(f"{JOURNAL}/{name}")
 
 
@@ -205,33 +220,6 @@ def _is_ours(location: Location, place: str, digest: str) -> bool:
         return checksummed(json.loads(content))
     except (AttributeError, TypeError, ValueError, RecursionError):
         return False
-
-
-def _forget_pending(
-    location: Location, name: str, manifest: Manifest, late: bool
-) -> None:
-    """Delete what was written for a group that never counted."""
-    remains = Remains.read(location, name)
-    group, entry = remains.group, manifest.groups.get(remains.group)
-    if entry is None or entry.at != group:
-        if late and remains.pieces:
-            location.put(_spoiled_key(group), remains.text().encode())
-        for place in list(remains.places(location, manifest)):
-            location.delete_below(place)
-        # Groups below it need it, and readers of other libraries.
-        if set(location.names(group)) - {METADATA}:
-            location.put(joined(group, METADATA), PLAIN_GROUP)
-        else:
-            location.delete(joined(group, METADATA))
-    location.delete(f"{JOURNAL}/{name}")
-
-
-def _drop_empty(location: Location, group: str, manifest: Manifest) -> None:
-    """Delete the metadata of a removed group that is empty."""
-    key = joined(group, METADATA)
-    plain = group and location.get(key) == PLAIN_GROUP
-    if plain and group not in manifest.groups and location.names(group) == [METADATA]:
-        location.delete(key)
 
 
 def _spoiled_key(group: str) -> str:

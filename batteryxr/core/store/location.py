@@ -17,6 +17,7 @@ from batteryxr.core.errors import (
     BatteryxrError,
     MissingDependencyError,
     StoreError,
+    said_by_system,
 )
 from batteryxr.core.store.files import read_inside
 
@@ -313,7 +314,7 @@ def _local(text: str) -> Location:
         if folder.is_symlink():
             folder = folder.resolve()
     except (RuntimeError, OSError) as error:  # links in a circle, a name too long
-        what = getattr(error, "strerror", "") or error
+        what = said_by_system(error)
         raise StoreError(f"{text}: no store can be there. {what}.") from error
     return Location(LocalStore(folder), text, folder)
 
@@ -343,7 +344,7 @@ def _opened(store: Any, opening: Callable[[], Any]) -> None:
     try:
         _sync(opening())
     except (OSError, zipfile.BadZipFile) as error:
-        what = getattr(error, "strerror", "") or error
+        what = said_by_system(error)
         raise StoreError(f"{store}: no store can be opened there. {what}.") from error
 
 
@@ -358,10 +359,8 @@ def telling(location: Location, *, reading: bool = False) -> Iterator[None]:
         library = type(error).__module__.partition(".")[0]
         if not isinstance(error, OSError) and library not in _SERVERS:
             raise
-        what = getattr(error, "strerror", "") or str(error) or type(error).__name__
-        what = what.strip().partition("\n")[0].removeprefix("x ").rstrip(".")
         kept = "" if reading else " What was there before is whole."
-        raise StoreError(f"{location}: {what}.{kept}") from error
+        raise StoreError(f"{location}: {said_by_system(error)}.{kept}") from error
 
 
 def leads_out(key: str) -> bool:

@@ -195,23 +195,20 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
     """Open the data at a place in a store as the group of a name."""
     from batteryxr.core.store.reading import checked_store
 
+    store = checked_store(location, place, name)
     try:
-        bare = xr.open_zarr(
-            checked_store(location, place, name),
-            group=place or None,
-            consolidated=False,
-            chunks=None,
-        )
+        bare = xr.open_zarr(store, group=place or None, consolidated=False, chunks=None)
     except FileNotFoundError as error:
         raise StoreError(f"{location}: no group {name!r}.") from error
     except StoreError:
         raise
     except _UNREADABLE as error:
         raise _unreadable(location, name, error) from error
-    # Use variables, not arrays with coordinates: merging these would read large ones.
-    texts = {n: _as_text(a).variable for n, a in bare.data_vars.items()}
-    coords = {n: _in_memory(_as_text(c)).variable for n, c in bare.coords.items()}
-    bare = bare.assign(texts).assign_coords(coords)
+    store.memory.tell_checksums(bare.variables)
+    bare = _with_text(bare)
+    small = [n for n, c in bare.coords.items() if c.size <= SMALL]
+    for label in small:
+        bare.variables[label].load()
     if not bare.sizes:
         return bare
     # Dask arrays of inner chunks make a frame of a sharded store 3 to 10 times slower.
@@ -225,8 +222,10 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
                 f"{problem}."
             )
         chunks |= {str(d): n for d, n in zip(variable.dims, size or (), strict=False)}
-    small = {name: c.variable for name, c in bare.coords.items() if c.size <= SMALL}
-    opened = bare.chunk(chunks).assign_coords(small)
+    opened = bare.chunk(chunks)
+    if held := {n: bare.variables[n] for n in small if n not in bare.xindexes}:
+        # Variables, not arrays with coordinates: merging these would read large ones.
+        opened = opened.assign_coords(held)
     if not opened.attrs.get(UNFINISHED):
         return opened
     warn_quality(
@@ -260,14 +259,18 @@ def _unreadable(location: Location, name: str, error: Exception) -> StoreError:
     return StoreError(f"{location}, group {name or '/'!r} cannot be read: {error}")
 
 
-def _as_text(array: xr.DataArray) -> xr.DataArray:
-    if array.dtype.kind != "T":
-        return array
-    return array.copy(data=np.array(array.values.tolist(), dtype=str))
-
-
-def _in_memory(array: xr.DataArray) -> xr.DataArray:
-    return array.load() if array.size <= SMALL else array
+def _with_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose text is numpy's, which all operations know."""
+    texts = {
+        name: v.copy(data=np.array(v.values.tolist(), dtype=str))
+        for name, v in dataset.variables.items()
+        if v.dtype.kind == "T"
+    }
+    if not texts:
+        return dataset
+    coords = {name: v for name, v in texts.items() if name in dataset.coords}
+    data = {name: v for name, v in texts.items() if name not in coords}
+    return dataset.assign(data).assign_coords(coords)
 
 
 def written_only(dataset: xr.Dataset, location: Location, place: str) -> xr.Dataset:

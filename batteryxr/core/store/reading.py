@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
-from batteryxr.core.errors import StoreError
+from batteryxr.core.errors import StoreError, said_by_system
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed
-from batteryxr.core.store.files import open_inside, read_inside
+from batteryxr.core.store.files import read_inside
 from batteryxr.core.store.location import METADATA, UNFINISHED
 from batteryxr.core.store.manifest import joined
+from batteryxr.core.store.ownership import node_in
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import xarray as xr
+
     from batteryxr.core.store.location import Location
 
 
@@ -30,50 +36,55 @@ class _Memory:
         self.arrays: dict[str, tuple[int, int] | None] = {}
         self.unfinished: set[str] = set()
 
-    def learn(self, key: str, content: Any, stamp: tuple[int, int] | None) -> None:
-        """Note arrays and groups from metadata; zarr itself judges the metadata."""
-        try:
-            node = json.loads(content.to_bytes())
-            place = key.removesuffix(METADATA).rstrip("/")
-            if node["node_type"] == "array" and checksummed(node):
-                self.arrays[place] = stamp
-            elif node["attributes"].get(UNFINISHED):
-                self.unfinished.add(place)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-            return
+    def learn(
+        self, key: str, content: bytes | None, stamp: tuple[int, int] | None = None
+    ) -> bytes | None:
+        """Note arrays and groups from metadata; return it as zarr is to see it.
+
+        A checksum is checked and taken off here, so zarr does not compute it again.
+        """
+        node = node_in(content) or {}
+        place = key.removesuffix(METADATA).rstrip("/")
+        self.arrays.pop(place, None)
+        attributes = node.get("attributes")
+        if node.get("node_type") == "array" and checksummed(node):
+            self.arrays[place] = stamp
+            return json.dumps(node | {"codecs": node["codecs"][:-1]}).encode()
+        if isinstance(attributes, dict) and attributes.get(UNFINISHED):
+            self.unfinished.add(place)
+        return content
 
     def array_of(self, key: str) -> str | None:
         """Return the array of a chunk, if its chunks carry checksums."""
         place = array_of(key)
         return place if place in self.arrays else None
 
-    def judge(self, key: str, content: Any) -> None:
-        """Raise if a chunk is lost or damaged."""
-        place = self.array_of(key)
-        if place is None:
-            return
-        group = place.rpartition("/")[0]
-        if content is None and group in self.unfinished:
-            return
-        data = None if content is None else content.as_numpy_array()
-        if cause := cause_of(data):
-            chunk = key[len(place) + 1 :]
-            raise StoreError(
-                f"{self.shown}: {self.told(place)}, chunk {chunk} {cause}."
-            )
+    def judged(self, place: str, key: str, content: Any) -> Any:
+        """Return a chunk without its checksum; raise if it is lost or damaged."""
+        if content is None and place.rpartition("/")[0] in self.unfinished:
+            return None
+        if cause := cause_of(content):
+            raise StoreError(f"{self.shown}: {self.chunk(place, key)} {cause}.")
+        return content[:-4]
+
+    def chunk(self, place: str, key: str) -> str:
+        """Return the name of a chunk, for users."""
+        return f"{self.told(place)}, chunk {key[len(place) + 1 :]}"
+
+    def tell_checksums(self, variables: Mapping[Any, xr.Variable]) -> None:
+        """Note in encodings that chunks carry checksums, for those who write copies."""
+        from zarr.codecs import Crc32cCodec
+
+        for name, variable in variables.items():
+            if joined(self.place, str(name)) in self.arrays:
+                codecs = variable.encoding.get("compressors") or ()
+                variable.encoding["compressors"] = (*codecs, Crc32cCodec())
 
     def told(self, place: str) -> str:
         """Return the name of a place, for users."""
         if self.place and place.startswith(self.place):
             return joined(self.name, place.removeprefix(self.place).strip("/"))
         return place
-
-    def unreadable(self, key: str, place: str, error: OSError) -> StoreError:
-        """Return the error for a chunk that the system cannot read."""
-        chunk, what = key[len(place) + 1 :], error.strerror or error
-        return StoreError(
-            f"{self.shown}: {self.told(place)}, chunk {chunk} cannot be read: {what}."
-        )
 
     def replaced(self, place: str) -> StoreError:
         """Return the error for a variable that was replaced since it was opened."""
@@ -83,7 +94,24 @@ class _Memory:
         )
 
 
-class CheckedFolder(LocalStore):  # type: ignore[misc]
+class _ForReading:
+    """What stores for reading share: all that is read passes `get`."""
+
+    def with_read_only(self, read_only: bool = False) -> Any:
+        """Return the store itself, which is only read anyway."""
+        return self
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+        """Return parts of objects."""
+        wanted = ((key, prototype, part) for key, part in key_ranges)
+        return [found async for _, found in self._get_many(wanted)]
+
+    async def _get_many(self, requests: Any) -> AsyncIterator[tuple[str, Any]]:
+        for key, prototype, part in requests:
+            yield key, await self.get(key, prototype, part)  # type: ignore[attr-defined]
+
+
+class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
     """A folder whose chunks are checked in the threads that read them."""
 
     def __init__(self, root: Any, memory: _Memory | None = None, **_: Any) -> None:
@@ -92,70 +120,70 @@ class CheckedFolder(LocalStore):  # type: ignore[misc]
         #: Folders that were found to lie inside.
         self.known: set[str] = set()
 
-    def with_read_only(self, read_only: bool = False) -> Any:
-        """Return the store itself, which is only read anyway."""
-        return self
-
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         """Return an object; raise if it is a chunk that is lost or damaged."""
-        prototype = prototype or default_buffer_prototype()
-        if byte_range is not None:
-            await asyncio.to_thread(self._require_inside, key)
-            return await super().get(key, prototype, byte_range)
-        if key.endswith(METADATA):
-            stamp = _stamp(self.root / key)
-            found = await asyncio.to_thread(self._read, key, prototype)
-            self.memory.learn(key, found, stamp)
-            return found
-        if self.memory.array_of(key) is None:
-            return await asyncio.to_thread(self._read, key, prototype)
-        return await asyncio.to_thread(self._checked, key, prototype)
+        return await asyncio.to_thread(
+            self.get_sync, key, prototype=prototype, byte_range=byte_range
+        )
 
-    def _read(self, key: str, prototype: Any) -> Any:
-        found = read_inside(self.root, key, self.known)
+    def get_sync(
+        self, key: str, *, prototype: Any = None, byte_range: Any = None
+    ) -> Any:
+        """Return an object as `get` does, at once."""
+        prototype = prototype or default_buffer_prototype()
+        place = self.memory.array_of(key)
+        if place is not None:
+            return _buffer(self._checked(place, key), prototype, byte_range)
+        if byte_range is not None:
+            found = read_inside(
+                self.root, key, self.known, lambda size: _span(byte_range, size)
+            )
+        elif key.endswith(METADATA):
+            stamp = _stamp(self.root / key)
+            found = read_inside(self.root, key, self.known)
+            found = self.memory.learn(key, found, stamp)
+        else:
+            found = read_inside(self.root, key, self.known)
         return None if found is None else prototype.buffer.from_bytes(found)
 
-    def _require_inside(self, key: str) -> None:
-        with suppress(OSError):  # for zarr to tell
-            os.close(open_inside(self.root, key, known=self.known))
-
-    def _checked(self, key: str, prototype: Any) -> Any:
-        place = self.memory.array_of(key) or ""
+    def _checked(self, place: str, key: str) -> Any:
+        """Return a chunk without its checksum."""
         try:
-            found = self._read(key, prototype)
+            found = read_inside(self.root, key, self.known)
         except OSError as error:
-            raise self.memory.unreadable(key, place, error) from error
+            raise StoreError(
+                f"{self.memory.shown}: {self.memory.chunk(place, key)} cannot be read: "
+                f"{said_by_system(error)}."
+            ) from error
         stamp = self.memory.arrays[place]
         if stamp is not None and stamp != _stamp(self.root / place / METADATA):
             raise self.memory.replaced(place)
-        self.memory.judge(key, found)
-        return found
+        content = None if found is None else np.frombuffer(found, np.uint8)
+        return self.memory.judged(place, key, content)
 
 
-class CheckedStore(WrapperStore):  # type: ignore[misc]
+class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
     """A store of any other kind, with checks of its chunks."""
 
     def __init__(self, store: Any, memory: _Memory | None = None) -> None:
         super().__init__(store)
         self.memory = memory or _Memory("")
 
-    def with_read_only(self, read_only: bool = False) -> Any:
-        """Return the store itself, which is only read anyway."""
-        return self
-
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return an object; raise if it is a chunk that is lost or damaged."""
+        place = self.memory.array_of(key)
+        if place is not None:
+            found = await super().get(key, prototype)
+            metadata = f"{place}/{METADATA}"
+            if found is None and await super().get(metadata, prototype) is None:
+                raise self.memory.replaced(place)
+            content = None if found is None else found.as_numpy_array()
+            content = self.memory.judged(place, key, content)
+            return _buffer(content, prototype, byte_range)
         found = await super().get(key, prototype, byte_range)
-        if key.endswith(METADATA):
-            self.memory.learn(key, found, None)
-        elif byte_range is None:
-            place = self.memory.array_of(key)
-            if found is None and place is not None:
-                metadata = f"{place}/{METADATA}"
-                if await super().get(metadata, prototype) is None:
-                    raise self.memory.replaced(place)
-            self.memory.judge(key, found)
-        return found
+        if found is None or not key.endswith(METADATA):
+            return found
+        return prototype.buffer.from_bytes(self.memory.learn(key, found.to_bytes()))
 
 
 def checked_store(location: Location, place: str = "", name: str = "") -> Any:
@@ -175,3 +203,21 @@ def _stamp(path: Any) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def _span(byte_range: Any, size: int) -> tuple[int, int]:
+    """Return begin and end of a part of an object of a size."""
+    if isinstance(byte_range, RangeByteRequest):
+        return byte_range.start, byte_range.end
+    if isinstance(byte_range, OffsetByteRequest):
+        return byte_range.offset, size
+    return max(0, size - byte_range.suffix), size
+
+
+def _buffer(content: Any, prototype: Any, byte_range: Any) -> Any:
+    """Return a chunk, or a part of it, as zarr takes it."""
+    if content is None:
+        return None
+    if byte_range is not None:
+        content = content[slice(*_span(byte_range, len(content)))]
+    return prototype.buffer.from_array_like(content)

@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
-from batteryxr.core.files import whole_file
+from batteryxr.core.files import whole_hdf5
 from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
@@ -249,11 +249,11 @@ def write_cxi(scan: xr.Dataset, path: str | Path, *, overwrite: bool = False) ->
     >>> batteryxr.write_cxi(scan.isel(energy=0), "scan.cxi").name
     'scan.cxi'
     """
-    h5py = require("h5py", extra="io", purpose="writing CXI files")
+    require("h5py", extra="io", purpose="writing CXI files")
     path = Path(path)
     if "energy" in scan["frames"].dims:
         raise FileFormatError(path, "CXI holds one energy: .isel(energy=0) first")
-    with whole_file(path, overwrite=overwrite) as new, h5py.File(new, "x") as file:
+    with whole_hdf5(path, overwrite=overwrite) as file:
         file["cxi_version"] = 160
         entry = _nexus(file, "entry_1", "NXentry")
         entry["definition"] = "NXcxi_ptycho"

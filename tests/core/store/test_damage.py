@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import random
 import re
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from batteryxr.cli.main import main
 from batteryxr.core.errors import StoreError
@@ -21,11 +26,13 @@ from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import (
     Location,
     groups,
+    location_of,
     open_dataset,
     open_store,
     save,
     verify,
 )
+from batteryxr.core.store.reading import checked_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +136,46 @@ def test_reading_a_damaged_chunk_names_it(tmp_path, kind):
     shutil.rmtree(path / "xanes" / "maps" / "flag")
     with pytest.raises(StoreError, match="xanes/maps/flag: its metadata is lost"):
         open_store(path, "xanes/maps")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_every_way_to_read_is_checked(tmp_path, wrapped):
+    """Parts, many at once and without waiting: zarr may take any way, now or later."""
+    path = finished(tmp_path / "a.zarr")
+    chunk, metadata = "xanes/maps/mu/c/1/0/0", "xanes/maps/mu/zarr.json"
+    whole = (path / chunk).read_bytes()[:-4]
+    place = location_of(path)
+    store = checked_store(replace(place, folder=None) if wrapped else place)
+    buffers = default_buffer_prototype()
+    sync(store.get(metadata, buffers))
+    parts = {
+        RangeByteRequest(3, 9): whole[3:9],
+        OffsetByteRequest(5): whole[5:],
+        SuffixByteRequest(7): whole[-7:],
+        None: whole,
+    }
+    for part, wanted in parts.items():
+        assert sync(store.get(chunk, buffers, part)).to_bytes() == wanted
+    found = sync(store.get_partial_values(buffers, [(chunk, p) for p in parts]))
+    assert [f.to_bytes() for f in found] == list(parts.values())
+    part = sync(store.get("xanes/zarr.json", buffers, SuffixByteRequest(1)))
+    assert part.to_bytes() == b"}"
+    (path / chunk).write_bytes(whole + b"1234")
+    reads = [lambda p=p: sync(store.get(chunk, buffers, p)) for p in parts]
+    reads.append(lambda: sync(store.get_partial_values(buffers, [(chunk, None)])))
+    if not wrapped:
+        reads.append(lambda: store.get_sync(chunk))
+    for read in reads:
+        with pytest.raises(StoreError, match="xanes/maps/mu, chunk c/1/0/0 is damaged"):
+            read()
+
+
+def test_copies_made_with_xarray_keep_checksums(tmp_path):
+    path = finished(tmp_path / "a.zarr")
+    copy = tmp_path / "b.zarr"
+    open_store(path, "xanes/maps").to_zarr(copy, consolidated=False)
+    names = [json.loads(p.read_bytes())["codecs"][-1] for p in copy.glob("*/zarr.json")]
+    assert [n["name"] for n in names] == ["crc32c"] * 5
 
 
 def test_scalars_of_any_name_are_checked(tmp_path):

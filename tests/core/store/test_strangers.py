@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import batteryxr
 from batteryxr.cli.main import main
@@ -299,3 +300,23 @@ def test_what_is_shown_steers_no_terminal(tmp_path, call, capsys):
     assert "not as batteryxr writes it" in capsys.readouterr().out
     assert main(["info", str(tmp_path / "b.zarr")]) == 0
     assert "V?]0;owned?" in capsys.readouterr().out
+
+
+def test_links_are_followed_by_who_asks_for_it(tmp_path):
+    """DVC and git-annex put links to a cache in place of files."""
+    path, cache = tmp_path / "a.zarr", tmp_path / "cache"
+    batteryxr.save(xr.Dataset({"a": ("x", np.arange(5.0))}), path, group="m")
+    cache.mkdir()
+    files = [p for p in path.rglob("*") if p.is_file()]
+    for number, file in enumerate(files):
+        file.rename(cache / str(number))
+        file.symlink_to(cache / str(number))
+    with pytest.raises(StoreError, match=r"is a link. Put a copy .*FsspecStore"):
+        batteryxr.open_store(path, "m")
+    trusted = zarr.storage.FsspecStore.from_url(path.as_uri())
+    opened = batteryxr.open_store(trusted, "m", verify=True)
+    np.testing.assert_array_equal(opened["a"], np.arange(5.0))
+    chunk = path / "m" / "a" / "c" / "0"
+    chunk.resolve().write_bytes(b"12345678")
+    with pytest.raises(StoreError, match="m/a, chunk c/0 is damaged"):
+        opened["a"].load()
