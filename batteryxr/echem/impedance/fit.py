@@ -12,7 +12,7 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.impedance.circuit import parse
-from batteryxr.echem.impedance.kernels.elements import EXPONENTS
+from batteryxr.echem.impedance.kernels.elements import EXPONENT_NAMES, EXPONENTS
 from batteryxr.echem.impedance.spectra import (
     as_impedance,
     kept_coords,
@@ -31,8 +31,8 @@ _FLAGS = {
     "flag_meanings": "not_converged at_bound undetermined too_few_points outliers",
 }
 _WHAT = {"R": "Resistance", "C": "Capacitance", "L": "Inductance", "Q": "CPE factor",
-         "n": "CPE exponent", "tau": "Time constant", "Rct": "Resistance across",
-         "W": "Warburg coefficient"}  # fmt: skip
+         "n": "Exponent", "b": "Outer exponent", "tau": "Time constant",
+         "Rct": "Resistance across", "W": "Warburg coefficient"}  # fmt: skip
 
 
 @recorded
@@ -54,8 +54,9 @@ def fit_circuit(
 
     Elements: ``R``, ``C``, ``L``, ``CPE`` (1/(Q (jω)ⁿ)), ``W`` (infinite Warburg,
     σ(1-j)/√ω), ``Wo`` and ``Ws`` (Warburg of finite length, open and short: R
-    coth(√jωτ)/√jωτ, R tanh(√jωτ)/√jωτ), ``G`` (Gerischer, R/√(1+jωτ)), ``T`` (line
-    of a porous electrode: R along, Rct beside a CPE across) and ``TB`` (the same with
+    coth(√jωτ)/√jωτ, R tanh(√jωτ)/√jωτ), ``G`` (Gerischer, R/√(1+jωτ)), ``HN``
+    (Havriliak-Negami, R/(1+(jωτ)ⁿ)ᵇ: a fractal Gerischer element), ``T`` (line of a
+    porous electrode: R along, Rct beside a CPE across) and ``TB`` (the same with
     blocking walls).
 
     Parameters
@@ -177,7 +178,7 @@ def _given(
             raise ArgumentError(argument, name, f"one of {list(plan.parameters)}")
         if not (np.isfinite(value) and value > 0):
             raise ArgumentError(argument, {name: value}, "values above 0")
-        if _kind(name) == "n" and not EXPONENTS[0] <= value <= EXPONENTS[1]:
+        if _kind(name) in EXPONENT_NAMES and not EXPONENTS[0] <= value <= EXPONENTS[1]:
             raise ArgumentError(argument, {name: value}, f"exponents in {EXPONENTS}")
         found[plan.parameters.index(name)] = value
     return found

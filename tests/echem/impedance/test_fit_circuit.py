@@ -58,6 +58,10 @@ CLOSED = {
     "Wo1": (R / np.tanh(ROOT) / ROOT, {"Wo1_R": R, "Wo1_tau": TAU}),
     "Ws1": (R * np.tanh(ROOT) / ROOT, {"Ws1_R": R, "Ws1_tau": TAU}),
     "G1": (R / np.sqrt(1 + s() * TAU), {"G1_R": R, "G1_tau": TAU}),
+    "HN1": (
+        R / (1 + (s() * TAU) ** 0.9) ** 0.6,
+        {"HN1_R": R, "HN1_tau": TAU, "HN1_n": 0.9, "HN1_b": 0.6},
+    ),
     "L1-R1": (4e-6 * s() + 2.0, {"L1": 4e-6, "R1": 2.0}),
     "R1-C1": (3.0 + 1 / (0.2 * s()), {"R1": 3.0, "C1": 0.2}),
     "T1": (

@@ -8,7 +8,7 @@ import numpy as np
 
 from batteryxr.echem.impedance.circuit import Element
 from batteryxr.echem.impedance.kernels import levenberg, starts
-from batteryxr.echem.impedance.kernels.elements import EXPONENTS, KINDS
+from batteryxr.echem.impedance.kernels.elements import EXPONENT_NAMES, EXPONENTS, KINDS
 from batteryxr.echem.impedance.kernels.levenberg import CircuitProblem, Space
 from batteryxr.echem.impedance.kernels.network import elements, impedance, shape, span
 
@@ -92,7 +92,7 @@ def fit(
 
 def _space(task: Task) -> Space:
     names = [n for e in elements(task.root) for n, _ in KINDS[e.kind].parameters]
-    log = np.array([n != "n" for n in names])
+    log = np.array([n not in EXPONENT_NAMES for n in names])
     low = np.where(log, -np.inf, EXPONENTS[0])
     high = np.where(log, np.inf, EXPONENTS[1])
     return Space(log, low, high, ~task.fixed)
