@@ -11,7 +11,13 @@ from batteryxr.core import bounds
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
-from batteryxr.echem.pulses.resistance import FLAG, check_delays, dated, tell_undated
+from batteryxr.echem.pulses.resistance import (
+    FLAG,
+    check_delays,
+    dated,
+    further,
+    tell_undated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +91,7 @@ def pulses(
     names = ("resistance_end", "resistance_back", "voltage_end")
     values = np.full((first.size, times.size), np.nan)
     flag = np.zeros(first.size, np.int8)
+    early = np.zeros(values.shape, bool)
     errors, more = values.copy(), {n: np.full(first.size, np.nan) for n in names}
     for k, switch in enumerate(first.tolist()):
         step = (found.after[switch] - found.before[switch]) * 1e-3
@@ -96,17 +103,15 @@ def pulses(
         )
         r, sd, flag[k] = dated(before, after, wanted, step)
         values[k], errors[k] = np.where(times <= lasting, r[:-1], np.nan), sd[:-1]
+        early[k] = times < (after.t[0] if after.t.size else np.nan)
         more["resistance_end"][k] = r[-1]
         step = (found.after[switch + 1] - found.before[switch + 1]) * 1e-3
         more["resistance_back"][k] = dated(last, back, np.zeros(1), step)[0][0]
         more["voltage_end"][k] = last.v[-1] if last.v.size else np.nan
     tell_undated(flag, caller="pulses")
+    flag |= further(values, errors, early, found.skipped[first])
     table = _labelled(record, found, first, (values, errors, more), times)
-    table["switch_flag"] = (
-        "pulse",
-        flag | found.skipped[first].astype(np.int8) * 2,
-        FLAG,
-    )
+    table["switch_flag"] = "pulse", flag, FLAG
     coords = switching.coordinates(
         record, found.row[first], "pulse", mass=mass, formula=formula
     )
