@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Iterations, and largest distance of a size or a time from its initial guess (ln).
 _STEPS, _WIDE = 60, 4.0
+#: Iterations after which a fit is given up whose squares exceed the noise by a factor.
+_FIRST, _HOPELESS = 12, 30.0
 #: Range of initial exponents; largest number of arcs.
 _START, _MOST = (0.5, 0.97), 8
 #: Largest variance of the residuals relative to the noise.
@@ -85,7 +87,7 @@ def fitted(
         mine = [starts[k] for k in rows.tolist()]
         first = np.stack([one for one in mine if one is not None])
         form = np.full(count, _PLAIN)
-        each, left = _group(measured, omega, first, beside, rows, form)
+        each, left = _group(measured, omega, first, beside, rows, form, noise)
         for row, arcs, rest in zip(rows.tolist(), each, left, strict=True):
             if rest <= _AS_GOOD * noise[row]:
                 found[row] = arcs
@@ -128,7 +130,10 @@ def skewed(
             continue
         mine = [_main(gamma[k], tops[k], form.size) for k in rows]
         begun = [_starts(gamma[k], log_tau, m) for k, m in zip(rows, mine, strict=True)]
-        each, left = _group(measured, omega, np.stack(begun), beside, rows, form)
+        each, left = _group(measured, omega, np.stack(begun), beside, rows, form, noise)
+        if (form == _SKEWED).all():
+            # Where the richest form is far from the noise, no other is near it.
+            known[rows[left > _HOPELESS * noise[rows]]] = -1
         size = 3 * form.size + (form == _SKEWED).sum()
         score = n[rows] * np.log(np.maximum(left, 1e-300)) + size * np.log(n[rows])
         for row, arcs, rest, value in zip(
@@ -140,9 +145,12 @@ def skewed(
 
 
 def _forms() -> Iterator[np.ndarray]:
-    """Yield the forms of one to a few arcs; skewed ones are all of one kind."""
-    for count in range(1, _FEW + 1):
-        for which in itertools.product((False, True), repeat=count):
+    """Yield the forms of one to a few arcs, from rich to poor.
+
+    Skewed arcs are all of one kind.
+    """
+    for count in range(_FEW, 0, -1):
+        for which in itertools.product((True, False), repeat=count):
             for kind in (_SKEWED, _SHARP) if any(which) else (_SKEWED,):
                 yield np.where(which, kind, _PLAIN)
 
@@ -176,6 +184,7 @@ def _group(
     beside: np.ndarray,
     rows: np.ndarray,
     form: np.ndarray,
+    noise: np.ndarray,
 ) -> tuple[list[Arcs | None], np.ndarray]:
     """Fit a given number of arcs; return them and the variance of the residuals."""
     count = first.shape[1]
@@ -185,6 +194,7 @@ def _group(
     measured, beside = measured[rows], beside[rows]
     there = np.isfinite(measured)
     clean = np.where(there, measured, 1.0)
+    limit = noise[rows] * 2 * there.sum(axis=1)
     problem = CircuitProblem(root, omega, clean, there / np.abs(clean))
     head = 2 + blocking
     log = np.ones(head + 4 * count, bool)
@@ -200,7 +210,7 @@ def _group(
     high = np.where(log, theta.max(axis=0) + _WIDE, EXPONENTS[1])
     low[:head] -= 20.0  # the terms beside the arcs may be almost zero
     space = space._replace(low=low, high=high)
-    theta, left, converged = levenberg.search(problem, space, theta, _STEPS)
+    theta, left, converged = _searched(problem, space, theta, limit)
     spare = np.maximum(2 * there.sum(axis=1) - free.sum(), 1)
     variance = left / spare
     _, _, curvature = levenberg.normal(problem, space, theta)
@@ -211,6 +221,21 @@ def _group(
         for t, c, begun, done in zip(theta, spread, first, converged, strict=True)
     ]
     return arcs, variance
+
+
+def _searched(
+    problem: CircuitProblem, space: Space, theta: np.ndarray, limit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Search for the best fits; give up those far above the limit after some steps."""
+    theta, left, converged = levenberg.search(problem, space, theta, _FIRST)
+    near = np.flatnonzero(~converged & (left < _HOPELESS * limit))
+    if near.size:
+        weights = problem.weights[near]
+        part = problem._replace(measured=problem.measured[near], weights=weights)
+        theta[near], left[near], converged[near] = levenberg.search(
+            part, space, theta[near], _STEPS - _FIRST
+        )
+    return theta, left, converged
 
 
 def _lifted(beside: np.ndarray, clean: np.ndarray, omega: np.ndarray) -> np.ndarray:

@@ -106,12 +106,13 @@ def _gerischer(
 def _skewed(
     s: np.ndarray, r: np.ndarray, tau: np.ndarray, n: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    power = (s * tau) ** n
-    base = 1.0 + power
-    shape = base**-b
-    by_power = -b * r * shape / base * power
-    by_n = by_power * np.log(s * tau)
-    return r * shape, [shape, by_power * n / tau, by_n, -r * shape * np.log(base)]
+    delay = np.log(np.abs(s)) + np.log(tau)
+    power = np.exp(n * delay) * np.exp(0.5j * np.pi * n)
+    log_base = np.log(1.0 + power)
+    z = r * np.exp(-b * log_base)
+    by_power = -b * z * power / (1.0 + power)
+    by_n = by_power * (delay + 0.5j * np.pi)
+    return z, [z / r, by_power * n / tau, by_n, -z * log_base]
 
 
 def _line(
