@@ -127,21 +127,8 @@ def kramers_kronig(
         "misfit": reading.named(misfit, "1", "Residual, of the modulus, rms"),
         "correlation": reading.named(correlation, "1", "Of residuals side by side"),
     }
-    grown, sd = blocks.apply(
-        linear.drift,
-        array,
-        fitted,
-        count,
-        _elapsed(spectra, array),
-        core_dims=[["frequency"], ["frequency"], [], ["frequency"]],
-        output_dims=[[], []],
-        dtypes=[float, float],
-        caller="kramers_kronig",
-        omega=reading.omega_of(array),
-    )
-    words = "Growth while the spectrum was taken, of the impedance"
-    found["drift"] = reading.named(grown, "1", words)
-    found["drift_error"] = reading.named(sd, "1", f"{words}, one sd")
+    grown, sd = _drift(spectra, array, fitted, count)
+    found |= {"drift": grown, "drift_error": sd}
     told = (abs(grown) > threshold) & (abs(grown) > _SURE * sd)
     flag = flag | xr.where(told, 2, 0)
     change = changes(spectra)
@@ -156,6 +143,32 @@ def kramers_kronig(
     result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in found.items()})
     coords = reading.kept_coords(spectra) | {"frequency": array["frequency"].variable}
     return result.assign_coords(coords).assign_attrs(threshold=threshold)
+
+
+def _drift(
+    spectra: xr.DataArray | xr.Dataset,
+    array: xr.DataArray,
+    fitted: xr.DataArray,
+    count: xr.DataArray,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the growth of each spectrum while it was taken, and one sd of it."""
+    from batteryxr.echem.impedance.kernels import linear
+
+    grown, sd = blocks.apply(
+        linear.drift,
+        array,
+        fitted,
+        count,
+        _elapsed(spectra, array),
+        core_dims=[["frequency"], ["frequency"], [], ["frequency"]],
+        output_dims=[[], []],
+        dtypes=[float, float],
+        caller="kramers_kronig",
+        omega=reading.omega_of(array),
+    )
+    words = "Growth while the spectrum was taken, of the impedance"
+    error = reading.named(sd, "1", f"{words}, one sd")
+    return reading.named(grown, "1", words), error
 
 
 def _elapsed(spectra: xr.DataArray | xr.Dataset, array: xr.DataArray) -> xr.DataArray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import xarray as xr
 
@@ -21,7 +19,7 @@ _SHARED, _LEAST = 0.5, 4
 def as_patterns(
     spectra: xr.DataArray | xr.Dataset,
     *,
-    frequencies: Literal["measured", "interpolated"] = "measured",
+    interpolate: bool = False,
 ) -> xr.DataArray:
     """Return Re and -Im of every spectrum side by side, as one real pattern.
 
@@ -31,11 +29,11 @@ def as_patterns(
     ----------
     spectra
         Complex impedance along ``frequency``.
-    frequencies
-        "measured": NaN where a spectrum lacks a frequency. "interpolated": cubic curves
-        over the logarithm of the frequency fill these gaps, within the range of each
-        spectrum. Spectra of different lists of frequencies need it: without common
-        frequencies nothing tells how large one is relative to another.
+    interpolate
+        Whether cubic curves over the logarithm of the frequency fill the gaps of each
+        spectrum, within its range. Spectra of different lists of frequencies need it:
+        without common frequencies nothing tells how large one is relative to another.
+        Default: NaN where a spectrum lacks a frequency.
 
     Returns
     -------
@@ -62,7 +60,7 @@ def as_patterns(
         parts = patterns.nmf.fit(n_components=3, constraints=along)
     """
     array = as_impedance(spectra, caller="as_patterns")
-    if frequencies == "interpolated":
+    if interpolate:
         array = blocks.apply(
             _filled,
             array,
@@ -105,7 +103,7 @@ def _tell(array: xr.DataArray) -> None:
         warn_quality(
             f"as_patterns: only {shared} of {least} frequencies are common to all "
             "spectra. What is unmixed from them may be wrong: pass "
-            "frequencies='interpolated'."
+            "interpolate=True."
         )
 
 

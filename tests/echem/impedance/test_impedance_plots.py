@@ -130,7 +130,7 @@ def test_patterns_of_lists_that_differ_are_told_and_filled():
         as_patterns(data)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataQualityWarning)
-        filled = as_patterns(data, frequencies="interpolated")
+        filled = as_patterns(data, interpolate=True)
     whole = as_patterns(labelled(z))
     inner = filled.isel(
         channel=(filled["frequency"] > 0.02) & (filled["frequency"] < 7e4)
@@ -138,10 +138,10 @@ def test_patterns_of_lists_that_differ_are_told_and_filled():
     assert not inner.isnull().any()
     assert np.isnan(filled[0, 0])  # beyond its own range
     np.testing.assert_allclose(inner, whole.sel(channel=inner["channel"]), atol=0.01)
-    lazy = as_patterns(data.chunk(spectrum=2), frequencies="interpolated")
+    lazy = as_patterns(data.chunk(spectrum=2), interpolate=True)
     np.testing.assert_allclose(lazy.compute(), filled)
     mixed = data.isel(frequency=np.random.default_rng(0).permutation(60))
-    again = as_patterns(mixed, frequencies="interpolated")
+    again = as_patterns(mixed, interpolate=True)
     np.testing.assert_allclose(
         again.sortby(["part", "frequency"]), filled.sortby(["part", "frequency"])
     )
