@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Circuit
 
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8, 16],
-    "flag_meanings": "not_converged at_bound undetermined too_few_points outliers",
+    "flag_masks": [1, 2, 4, 8, 16, 32],
+    "flag_meanings": "not_converged at_bound undetermined too_few_points outliers "
+    "misfit",
 }
 _WHAT = {"R": "Resistance", "C": "Capacitance", "L": "Inductance", "Q": "CPE factor",
          "n": "Exponent", "b": "Outer exponent", "tau": "Time constant",
@@ -91,8 +92,9 @@ def fit_circuit(
         Each parameter by its name (``R0``, ``CPE1_Q``, ``CPE1_n``, ...) with
         ``<name>_error``, one standard deviation; ``impedance`` (as given) and
         ``fitted``; ``residual``, the root mean square residual of the fitted points,
-        relative to the modulus; ``fit_flag`` (outliers: points were left out). Among
-        parts of the same kind the faster comes first.
+        relative to the modulus; ``fit_flag`` (outliers: points were left out; misfit:
+        more than 1 % is left, and neighbours alike, as noise never is). Among parts of
+        the same kind the faster comes first.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def fit_circuit(
     Warns
     -----
     DataQualityWarning
-        If some fits did not converge, unless the data are lazy.
+        If some fits did not converge or do not fit, unless the data are lazy.
 
     See Also
     --------
@@ -163,7 +165,9 @@ def fit_circuit(
 
 
 def _warn(flags: np.ndarray) -> None:
-    for bit, words in ((1, "did not converge"), (8, "have too few points for a fit")):
+    misfit = "leave more than noise: the circuit is not like them. See residual"
+    few = "have too few points for a fit"
+    for bit, words in ((1, "did not converge"), (8, few), (32, misfit)):
         if n := int((flags & bit > 0).sum()):
             warn_quality(f"fit_circuit: {n} of {flags.size} spectra {words}")
 

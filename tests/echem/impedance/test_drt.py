@@ -229,3 +229,10 @@ def test_one_spectrum_that_is_not_found_leaves_the_others(monkeypatch):
     assert np.isfinite(found["gamma"][2]).all()
     assert drt_peaks(found)["n_peaks"].values.tolist() == [1, 0, 1]
     assert drt(data[:, :4])["drt_flag"].values.tolist() == [2, 2, 2]
+
+
+def test_an_imaginary_part_of_the_wrong_sign_is_told():
+    z = np.conj(noisy(2 + zarc(10.0, 1e-2, 0.9), 1e-3, 4))
+    with pytest.warns(DataQualityWarning, match="no distribution is like"):
+        found = drt(labelled(z, F))
+    assert found["drt_flag"].values.tolist() == [4]

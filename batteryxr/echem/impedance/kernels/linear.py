@@ -14,6 +14,8 @@ _PATIENCE = 6
 #: Correlation of neighbouring residuals that is hardly noise; and that which noise
 #: never has (none of 3600 spectra of noisy circuits).
 SYSTEMATIC, NO_NOISE = 0.25, 0.35
+#: Residual of a model, and correlation of its neighbours, above which it does not fit.
+_LARGE, _PLAIN = 0.01, 0.5
 #: Relative errors at the level of rounding.
 _ROUNDING = 1e-6
 #: Number of spectra at once.
@@ -227,6 +229,15 @@ def _growth(
     last = np.abs(r[:, -1, -1])
     sd = np.sqrt(np.maximum(left, 1e-30) / free) / last
     return right[:, -1, 0] / r[:, -1, -1], sd
+
+
+def systematic(relative: np.ndarray, *, omega: np.ndarray) -> np.ndarray:
+    """Tell where residuals, relative to the modulus, are large and no noise (...)."""
+    there = np.isfinite(relative)
+    squares = np.where(there, np.abs(relative) ** 2, 0.0).sum(axis=-1)
+    large = squares > _LARGE**2 * there.sum(axis=-1)
+    found: np.ndarray = large & (correlation(relative, omega=omega) > _PLAIN)
+    return found
 
 
 def correlation(residual: np.ndarray, *, omega: np.ndarray) -> np.ndarray:
