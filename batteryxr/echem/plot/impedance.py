@@ -57,8 +57,13 @@ def plot_nyquist(
         if fitted is not None:
             line = hv.Curve((fitted.real, -fitted.imag), x, y, label=label)
             layers.append(line.opts(color=_FIT, line_width=1))
+    # The plot is low, as its axes are equal: a long legend stands below it.
     return hv.Overlay(layers).opts(
-        data_aspect=1, legend_position="right", title="Nyquist", frame_width=450
+        data_aspect=1,
+        legend_position="bottom",
+        legend_cols=3,
+        title="Nyquist",
+        frame_width=450,
     )
 
 
