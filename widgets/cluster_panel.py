@@ -80,8 +80,8 @@ class ClusterPanel(Panel, of=ClusterModel):
         self.selected = model.select(np.empty(0, dtype=int))
         super().__init__(
             model,
-            title="Clusters <small>draw a loop in one picture to light up the other"
-            "</small>",
+            title="Clusters",
+            hint="draw a loop in one picture to light up the other",
             controls=self._controls(),
             body=ipywidgets.VBox([self.figure, self.pixel]),
         )

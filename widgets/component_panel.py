@@ -66,7 +66,8 @@ class ComponentPanel(Panel, of=ComponentModel):
         self.figure = Figure()
         super().__init__(
             model,
-            title="Components <small>how many, and which are known</small>",
+            title="Components",
+            hint="how many, and which are known",
             controls=[*self._controls(), self._fixing(), self._keeping()],
             body=self.figure,
         )

@@ -39,7 +39,7 @@ def lines_plot(
     series: list[dict[str, Any]],
     **options: Any,
 ) -> dict[str, Any]:
-    """Return a plot of curves; `options` may hold ylog, pick, brush, link, wide..."""
+    """Return a plot of curves; `options`: ylog, equal, pick, brush, link, wide..."""
     made = {"kind": "lines", "id": key, "title": title, "xlabel": xlabel}
     return made | {"ylabel": ylabel, "series": series} | options
 

@@ -63,7 +63,8 @@ class ImpedancePanel(Panel, of=ImpedanceModel):
         self.figure.on_msg(on_front_end(self._of_figure))
         super().__init__(
             model,
-            title="Impedance <small>click a spectrum</small>",
+            title="Impedance",
+            hint="click a spectrum",
             controls=self._controls(),
             body=self.figure,
         )
@@ -127,23 +128,34 @@ def _whole_curve(
 
 def _nyquist(answer: LookedAt) -> dict[str, Any]:
     z = answer.spectrum["impedance"].transpose("spectrum", "frequency").values[0]
+    measured = np.isfinite(z)
+    z = z[measured]
     series = [curve(z.real, -z.imag, name="measured", line=False, points=True)]
     lines = [("relaxation times", answer.drt)]
     if answer.fit is not None:
         lines.append(("circuit", answer.fit))
     for k, (name, found) in enumerate(lines, 1):
         fitted = found["fitted"].transpose("spectrum", "frequency").values[0]
-        there = np.isfinite(fitted)
-        line = fitted[there]
+        line = fitted[measured]
         series.append(curve(line.real, -line.imag, name=name, colour=k))
     return lines_plot(
-        "nyquist", "Spectrum", "Re Z (ohm)", "−Im Z (ohm)", series, legend=True
+        "nyquist",
+        "Spectrum",
+        "Re Z (ohm)",
+        "−Im Z (ohm)",
+        series,
+        legend=True,
+        equal=True,
     )
 
 
 def _times(answer: LookedAt) -> dict[str, Any]:
     found = answer.drt.isel(spectrum=0)
     gamma = found["gamma"].values
-    spread = 0.5 * (found["gamma_high"].values - found["gamma_low"].values)
-    series = [curve(np.log10(found["tau"].values), gamma, colour=1, spread=spread)]
+    low, high = found["gamma_low"].values, found["gamma_high"].values
+    at, half = np.log10(found["tau"].values), 0.5 * (high - low)
+    series = [
+        curve(at, low + half, colour=1, spread=half, line=False, quiet=True),
+        curve(at, gamma, colour=1),
+    ]
     return lines_plot("times", "Relaxation times", "log₁₀ τ (s)", "γ (ohm)", series)

@@ -158,7 +158,8 @@ class PtychoPanel(Panel, of=PtychoModel):
         self.figure = Figure()
         super().__init__(
             model,
-            title="Ptychography <small>object, probe and error while it runs</small>",
+            title="Ptychography",
+            hint="object, probe and error while it runs",
             controls=self._controls(),
             body=self.figure,
         )

@@ -91,7 +91,8 @@ class StackViewer(Panel, of=StackModel):
         title = title_of(model.array) or "Stack"
         super().__init__(
             model,
-            title=f"{title} <small>{_HANDS}</small>",
+            title=title,
+            hint=_HANDS,
             controls=[],
             body=self.viewer,
         )

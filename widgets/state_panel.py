@@ -73,8 +73,8 @@ class VoltageStatePanel(Panel, of=StateModel):
         self.figure.on_msg(on_front_end(self._of_figure))
         super().__init__(
             model,
-            title="Voltage states <small>click a scan, drag a state, or drag over an "
-            "area</small>",
+            title="Voltage states",
+            hint="click a scan, drag a state, or drag over an area",
             controls=self._controls(),
             body=self.figure,
         )

@@ -90,6 +90,7 @@ class Panel(ipywidgets.VBox):
         model: PanelModel,
         *,
         title: str,
+        hint: str,
         controls: list[ipywidgets.Widget],
         body: ipywidgets.Widget,
     ) -> None:
@@ -98,7 +99,8 @@ class Panel(ipywidgets.VBox):
         for name in ("status", "message", "note", "progress", "code", "reopen"):
             traitlets.dlink((model, name), (self.foot, name))
         self.foot.on_msg(self._of_foot)
-        head = ipywidgets.HTML(f"<span class='bx-head'>{escape(title)}</span>")
+        words = f"{escape(title)} <small>{escape(hint)}</small>"
+        head = ipywidgets.HTML(f"<span class='bx-head'>{words}</span>")
         row = ipywidgets.HBox(controls)
         row.add_class("bx-controls")
         super().__init__([head, row, body, self.foot])

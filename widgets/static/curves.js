@@ -3,7 +3,7 @@
 import { drawAxes, size } from "./axes.js";
 import { colour, draw, make, short } from "./common.js";
 import { lasso } from "./lasso.js";
-import { bandPath, closest, curvePath, dotPath, limits, within } from "./paths.js";
+import { bandPath, closest, curvePath, dotPath, equalLimits, limits, within } from "./paths.js";
 import { keyboard, mouse } from "./pointing.js";
 
 const MARGIN = { left: 62, right: 14, top: 8, bottom: 40 };
@@ -46,12 +46,16 @@ export class Curves {
   dataY(y) { return this.y1 - ((y - MARGIN.top) / (this.height - MARGIN.bottom - MARGIN.top)) * (this.y1 - this.y0); }
 
   paint() {
-    const { plot, svg, x0, x1, y0, y1 } = this;
+    const { plot, svg } = this;
     this.width = Math.max(220, this.card.clientWidth - 20);
     this.height = plot.height ?? 230;
     svg.replaceChildren();
     size(svg, this.width, this.height);
+    if (plot.equal) {
+      Object.assign(this, equalLimits(limits(plot), this.width - MARGIN.right - MARGIN.left, this.height - MARGIN.bottom - MARGIN.top));
+    }
     const [l, r, t, b] = [MARGIN.left, this.width - MARGIN.right, MARGIN.top, this.height - MARGIN.bottom];
+    const { x0, x1, y0, y1 } = this;
     for (const [from, to] of plot.shade ?? []) {
       const [a, c] = [this.px(Math.max(from, x0)), this.px(Math.min(to, x1))];
       if (c > a) draw(svg, "rect", { class: "bx-shade", x: a, y: t, width: c - a, height: b - t });
@@ -73,7 +77,7 @@ export class Curves {
     }
     for (let i = 0; s.points && i < s.x.length; i++) {
       const y = py(s.y[i]);
-      if (!Number.isFinite(y)) continue;
+      if (!Number.isFinite(y) || !Number.isFinite(s.x[i])) continue;
       draw(svg, "circle", { cx: px(s.x[i]), cy: y, r: s.size ?? 3, fill: s.hollow ? "var(--bx-paper)" : ink,
         stroke: ink, "stroke-width": s.hollow ? 2.2 : 0, class: s.drag ? "bx-grab" : null });
     }

@@ -57,6 +57,13 @@ export function limits(plot) {
   return { x0, x1, y0: y0 - pad, y1: y1 + pad };
 }
 
+// Wider limits on one axis, so that a unit is as long on both.
+export function equalLimits({ x0, x1, y0, y1 }, width, height) {
+  const unit = Math.max((x1 - x0) / width, (y1 - y0) / height);
+  const [dx, dy] = [(unit * width - (x1 - x0)) / 2, (unit * height - (y1 - y0)) / 2];
+  return { x0: x0 - dx, x1: x1 + dx, y0: y0 - dy, y1: y1 + dy };
+}
+
 // The point nearest to a place on the screen, among the series that `wanted` allows.
 export function nearest(series, px, py, [x, y], wanted) {
   let best = null, least = Infinity;

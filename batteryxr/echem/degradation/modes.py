@@ -21,17 +21,20 @@ _ELECTRODES = ("cathode", "anode")
 _LEAST = 20
 #: Largest residual (V), and largest content beyond a curve.
 _LEFT, _OVER = 0.02, 0.01
-_MISFIT, _BEYOND, _LOOSE = 1, 2, 4
+_MISFIT, _BEYOND, _LOOSE, _APART = 1, 2, 4, 8
+#: Least share of the voltages of two curves that both have.
+_SHARED = 0.5
 _FLAG = {
     "units": "1",
     "long_name": "What is odd about the fit",
-    "flag_masks": [_MISFIT, _BEYOND, _LOOSE],
-    "flag_meanings": "misfit beyond_half_cell undetermined",
+    "flag_masks": [_MISFIT, _BEYOND, _LOOSE, _APART],
+    "flag_meanings": "misfit beyond_half_cell undetermined other_window",
 }
 _WORDS = {
     _MISFIT: "leave more than 20 mV: are the half cells of these electrodes?",
     _BEYOND: "go beyond a curve of an electrode, where it is not known",
     _LOOSE: "do not determine the electrodes: too little of a charge, or too flat",
+    _APART: "share less than half of their voltages with the first curve",
 }
 #: Relative error of a capacity above which it is undetermined.
 _VAGUE = 0.05
@@ -82,7 +85,8 @@ def degradation_modes(
         ``anode_content`` and ``..._end``, the limits of each electrode; each with
         ``<name>_error``, one standard deviation, widened by the misfit. Further
         ``fitted`` (V), ``residual`` (V, root mean square) and ``fit_flag`` (misfit;
-        beyond half cell; undetermined).
+        beyond half cell; undetermined; other window, with few voltages in common with
+        the first curve).
 
     Raises
     ------
@@ -97,8 +101,8 @@ def degradation_modes(
     Warns
     -----
     DataQualityWarning
-        If curves have residuals above 20 mV, go beyond a half cell, or do not
-        determine the electrodes.
+        If curves have residuals above 20 mV, go beyond a half cell, do not determine
+        the electrodes, or have other voltages than the first.
 
     Examples
     --------
@@ -170,6 +174,7 @@ def degradation_modes(
     residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
     flag |= np.where(residual > _LEFT, _MISFIT, 0).astype(np.int8)
     flag |= flag[0]  # losses are relative to the first
+    flag |= np.where(_apart(volts), _APART, 0).astype(np.int8)
     for bit, words in _WORDS.items():
         if n := int((flag & bit > 0).sum()):
             warn_quality(f"degradation_modes: {n} of {flag.size} curves {words}")
@@ -180,6 +185,15 @@ def degradation_modes(
     result["residual"] = dim, residual, {"units": "V", "long_name": "What is left, rms"}
     result["fit_flag"] = dim, flag, _FLAG
     return result.assign_coords(array.coords)
+
+
+def _apart(volts: np.ndarray) -> np.ndarray:
+    """Tell which curves have few voltages in common with the first."""
+    low, high = np.nanmin(volts, axis=1), np.nanmax(volts, axis=1)
+    shared = np.minimum(high, high[0]) - np.maximum(low, low[0])
+    span = np.maximum(high, high[0]) - np.minimum(low, low[0])
+    found: np.ndarray = shared < _SHARED * span
+    return found
 
 
 def _falls(voltage: np.ndarray) -> bool:

@@ -158,12 +158,17 @@ def _warn(flags: np.ndarray) -> None:
 def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     """Return the peaks of distributions of relaxation times, followed along a series.
 
-    The data are read once. The peaks give the number of processes, and one depressed
-    arc for each is fitted to the spectrum. Where the arcs fit it to its noise, they
-    give place and area, with errors. Elsewhere (Gerischer, Warburg) the distribution
-    gives them: its peaks are separated by shapes of arcs, and each takes the share of
-    its shape where two overlap. A peak of another shape is placed at its top. In the
-    next spectrum the same peak is the nearest one, within a factor of 4.5 in time.
+    The data are read once. The peaks give the number of processes, and one arc for each
+    is fitted to the spectrum: R/(1 + (jωτ)ⁿ)ᵇ, depressed (b = 1) or skewed, as of a
+    Gerischer element (n = 1, b = 1/2). Where arcs fit it to its noise, they give place
+    and area, with errors. Elsewhere (Warburg) the distribution gives them: its peaks
+    are separated by shapes of arcs, and each takes the share of its shape where two
+    overlap. A peak of another shape is placed at its top. In the next spectrum the
+    same peak is the nearest one, within a factor of 4.5 in time.
+
+    The top of a Gerischer element is its τ, where its distribution is infinite. A
+    smooth distribution has its top at a shorter time, by up to a half: take the place
+    from here, not from a plot.
 
     Parameters
     ----------
@@ -201,7 +206,7 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     series = [
         relaxation_peaks.peaks_of(g, log_tau, prominence)
         if one is None
-        else arcs.peaks_of(one, g[relaxation_peaks.tops_of(g, prominence)])
+        else arcs.peaks_of(one, g, relaxation_peaks.tops_of(g, prominence), log_tau)
         for g, one in zip(
             gamma.values, _arcs(result, gamma.values, log_tau, prominence), strict=True
         )
@@ -256,10 +261,8 @@ def _arcs(
         result["resistance"], result["inductance"], inverse + 0.0 * result["resistance"]
     )
     omega = reading.omega_of(array)
-    return arcs.fitted(
-        z.values,
-        omega,
-        arcs.starts(gamma, log_tau, least),
-        np.column_stack([one.values for one in beside]),
-        arcs.noise_of(z.values, omega),
-    )
+    terms = np.column_stack([one.values for one in beside])
+    noise = arcs.noise_of(z.values, omega)
+    starts = arcs.starts(gamma, log_tau, least)
+    plain = arcs.fitted(z.values, omega, starts, terms, noise)
+    return arcs.skewed(z.values, omega, (gamma, log_tau, least), terms, plain)

@@ -12,7 +12,7 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.impedance.circuit import parse
-from batteryxr.echem.impedance.kernels.elements import EXPONENTS
+from batteryxr.echem.impedance.kernels.elements import EXPONENT_NAMES, EXPONENTS
 from batteryxr.echem.impedance.spectra import (
     as_impedance,
     kept_coords,
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Circuit
 
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8, 16],
-    "flag_meanings": "not_converged at_bound undetermined too_few_points outliers",
+    "flag_masks": [1, 2, 4, 8, 16, 32],
+    "flag_meanings": "not_converged at_bound undetermined too_few_points outliers "
+    "misfit",
 }
 _WHAT = {"R": "Resistance", "C": "Capacitance", "L": "Inductance", "Q": "CPE factor",
-         "n": "CPE exponent", "tau": "Time constant", "Rct": "Resistance across",
-         "W": "Warburg coefficient"}  # fmt: skip
+         "n": "Exponent", "b": "Outer exponent", "tau": "Time constant",
+         "Rct": "Resistance across", "W": "Warburg coefficient"}  # fmt: skip
 
 
 @recorded
@@ -54,8 +55,9 @@ def fit_circuit(
 
     Elements: ``R``, ``C``, ``L``, ``CPE`` (1/(Q (jω)ⁿ)), ``W`` (infinite Warburg,
     σ(1-j)/√ω), ``Wo`` and ``Ws`` (Warburg of finite length, open and short: R
-    coth(√jωτ)/√jωτ, R tanh(√jωτ)/√jωτ), ``G`` (Gerischer, R/√(1+jωτ)), ``T`` (line
-    of a porous electrode: R along, Rct beside a CPE across) and ``TB`` (the same with
+    coth(√jωτ)/√jωτ, R tanh(√jωτ)/√jωτ), ``G`` (Gerischer, R/√(1+jωτ)), ``HN``
+    (Havriliak-Negami, R/(1+(jωτ)ⁿ)ᵇ: a fractal Gerischer element), ``T`` (line of a
+    porous electrode: R along, Rct beside a CPE across) and ``TB`` (the same with
     blocking walls).
 
     Parameters
@@ -90,8 +92,9 @@ def fit_circuit(
         Each parameter by its name (``R0``, ``CPE1_Q``, ``CPE1_n``, ...) with
         ``<name>_error``, one standard deviation; ``impedance`` (as given) and
         ``fitted``; ``residual``, the root mean square residual of the fitted points,
-        relative to the modulus; ``fit_flag`` (outliers: points were left out). Among
-        parts of the same kind the faster comes first.
+        relative to the modulus; ``fit_flag`` (outliers: points were left out; misfit:
+        more than 1 % is left, and neighbours alike, as noise never is). Among parts of
+        the same kind the faster comes first.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def fit_circuit(
     Warns
     -----
     DataQualityWarning
-        If some fits did not converge, unless the data are lazy.
+        If some fits did not converge or do not fit, unless the data are lazy.
 
     See Also
     --------
@@ -157,7 +160,9 @@ def fit_circuit(
 
 
 def _warn(flags: np.ndarray) -> None:
-    for bit, words in ((1, "did not converge"), (8, "have too few points for a fit")):
+    misfit = "leave more than noise: the circuit is not like them. See residual"
+    few = "have too few points for a fit"
+    for bit, words in ((1, "did not converge"), (8, few), (32, misfit)):
         if n := int((flags & bit > 0).sum()):
             warn_quality(f"fit_circuit: {n} of {flags.size} spectra {words}")
 
@@ -172,7 +177,7 @@ def _given(
             raise ArgumentError(argument, name, f"one of {list(plan.parameters)}")
         if not (np.isfinite(value) and value > 0):
             raise ArgumentError(argument, {name: value}, "values above 0")
-        if _kind(name) == "n" and not EXPONENTS[0] <= value <= EXPONENTS[1]:
+        if _kind(name) in EXPONENT_NAMES and not EXPONENTS[0] <= value <= EXPONENTS[1]:
             raise ArgumentError(argument, {name: value}, f"exponents in {EXPONENTS}")
         found[plan.parameters.index(name)] = value
     return found

@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
 from batteryxr.echem.impedance import spectra as reading
 from batteryxr.echem.impedance.drift import changes
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 #: Fraction of the threshold above which correlated residuals count: a chain fits most
 #: of a drift, so little of it is left.
 _PLAIN = 0.1
+#: Standard deviations by which a drift is told.
+_SURE = 4.0
 #: Bits of ``kk_flag``.
 _FLAGS = {
     "flag_masks": [1, 2, 4, 8],
@@ -45,7 +48,9 @@ def kramers_kronig(
     spectra
         Complex impedance along ``frequency``. With ``point_time`` and ``time``, as
         from `read_impedance`, the change during each spectrum is found from its
-        neighbours, if the cell changed evenly from one to the next.
+        neighbours, if the cell changed evenly from one to the next. Without times, a
+        point is taken to last its period, from high to low frequencies; if it was from
+        low to high, ``drift`` has the other sign.
     n_components
         Number of RC elements; a spectrum needs two points more. Default: chosen for
         each spectrum.
@@ -55,6 +60,7 @@ def kramers_kronig(
         noisy. It is also the limit of the change while a spectrum was taken.
         Residuals with a ``correlation`` above 0.35, which noise never has, are
         flagged as inconsistent from a tenth of it on: a chain fits most of a drift.
+        A ``drift`` above the threshold, and above four errors, is flagged as drifted.
 
     Returns
     -------
@@ -62,9 +68,11 @@ def kramers_kronig(
         For each frequency ``residual`` (complex, relative to the modulus),
         ``impedance`` (as given) and ``fitted``. For each spectrum ``n_components``,
         ``mu``, ``misfit`` (root mean square residual), ``correlation`` (of
-        neighbouring residuals), ``change`` (largest change of the impedance while it
-        was taken, relative to the modulus; where times are known) and ``kk_flag``:
-        inconsistent, drifted, too few points, noisy.
+        neighbouring residuals), ``drift`` with ``drift_error`` (growth of the
+        impedance while it was taken, from the spectrum itself), ``change`` (largest
+        change of the impedance while it was taken, relative to the modulus, from the
+        neighbours; where times are known) and ``kk_flag``: inconsistent, drifted, too
+        few points, noisy.
 
     Raises
     ------
@@ -120,6 +128,10 @@ def kramers_kronig(
         "misfit": reading.named(misfit, "1", "Residual, of the modulus, rms"),
         "correlation": reading.named(correlation, "1", "Of residuals side by side"),
     }
+    grown, sd = _drift(spectra, array, fitted, count)
+    found |= {"drift": grown, "drift_error": sd}
+    told = (abs(grown) > threshold) & (abs(grown) > _SURE * sd)
+    flag = flag | xr.where(told, 2, 0)
     change = changes(spectra)
     if change is not None:
         flag = flag | xr.where(change > threshold, 2, 0)
@@ -132,3 +144,41 @@ def kramers_kronig(
     result = xr.Dataset({n: v.reset_coords(drop=True) for n, v in found.items()})
     coords = reading.kept_coords(spectra) | {"frequency": array["frequency"].variable}
     return result.assign_coords(coords).assign_attrs(threshold=threshold)
+
+
+def _drift(
+    spectra: xr.DataArray | xr.Dataset,
+    array: xr.DataArray,
+    fitted: xr.DataArray,
+    count: xr.DataArray,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the growth of each spectrum while it was taken, and one sd of it."""
+    from batteryxr.echem.impedance.kernels import linear
+
+    grown, sd = blocks.apply(
+        linear.drift,
+        array,
+        fitted,
+        count,
+        _elapsed(spectra, array),
+        core_dims=[["frequency"], ["frequency"], [], ["frequency"]],
+        output_dims=[[], []],
+        dtypes=[float, float],
+        caller="kramers_kronig",
+        omega=reading.omega_of(array),
+    )
+    words = "Growth while the spectrum was taken, of the impedance"
+    error = reading.named(sd, "1", f"{words}, one sd")
+    return reading.named(grown, "1", words), error
+
+
+def _elapsed(spectra: xr.DataArray | xr.Dataset, array: xr.DataArray) -> xr.DataArray:
+    """Return the time of each point (s); NaN where it is unknown."""
+    if isinstance(spectra, xr.Dataset) and "point_time" in spectra.variables:
+        times = in_units(spectra["point_time"], "s", caller="kramers_kronig")
+        if "frequency" in times.dims:
+            return times.drop_vars("frequency", errors="ignore").assign_coords(
+                frequency=array["frequency"]
+            )
+    unknown = np.full(array.sizes["frequency"], np.nan)
+    return xr.DataArray(unknown, {"frequency": array["frequency"]}, ["frequency"])

@@ -63,8 +63,13 @@ def plot_nyquist(
         if fitted is not None:
             line = hv.Curve((fitted.real, -fitted.imag), x, y, label=label)
             layers.append(line.opts(color=_FIT, line_width=1))
+    # The plot is low, as its axes are equal: a long legend stands below it.
     return hv.Overlay(layers).opts(
-        data_aspect=1, legend_position="right", title="Nyquist", frame_width=450
+        data_aspect=1,
+        legend_position="bottom",
+        legend_cols=3,
+        title="Nyquist",
+        frame_width=450,
     )
 
 
@@ -254,13 +259,18 @@ def _series(
         (fit,) = compute(fit.transpose("spectrum", "frequency").sortby("frequency"))
     n, f = z.sizes["spectrum"], z["frequency"].values
     labels = z[name].values if name in z.coords else np.arange(1, n + 1)
+    words = [_words(name, value) for value in labels]
+    # A charge and a discharge pass the same contents: two spectra, not one.
+    twice = {one for one in words if words.count(one) > 1}
+    numbers = z["spectrum"].values if "spectrum" in z.coords else np.arange(1, n + 1)
     for k in range(n):
+        shown = f"{words[k]} ({numbers[k]})" if words[k] in twice else words[k]
         there = np.isfinite(z.values[k])
         share = k / max(n - 1, 1)
         rgb = [round(a + share * (b - a)) for a, b in zip(_FIRST, _LAST, strict=True)]
         colour = "#" + "".join(f"{v:02x}" for v in rgb)
         fitted = None if fit is None else fit.values[k][there]
-        yield _words(name, labels[k]), colour, z.values[k][there], fitted, f[there]
+        yield shown, colour, z.values[k][there], fitted, f[there]
 
 
 def _words(name: str, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -11,6 +11,7 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
+from batteryxr.echem.pulses.resistance import least_squares
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Interruption, Mass, RestCurrent
@@ -23,6 +24,21 @@ _BACK = 0.1
 #: Longest interruption, in s.
 _LONGEST = 600.0
 _LEAST = 4
+#: Rows before an interruption that may be read for the course of the voltage, and
+#: their time span as a multiple of the end of the window.
+_EARLIER, _SPAN = 400, 6.0
+#: Geometry -> share of the course of the voltage that goes on in the rest, and one
+#: standard deviation of it. In cylinders it is 3/4, in spheres more at first.
+_SHARES = {"any": (0.83, 0.17), "planar": (1.0, 0.03), "sphere": (2 / 3, 0.1)}
+#: Times of a relaxation that are tried beside the line; weight of the line below which
+#: there is one.
+_TIMES, _UNLIKELY = 8, 0.05
+_FLAG = {
+    "units": "1",
+    "long_name": "What is odd about the interruption",
+    "flag_masks": [1],
+    "flag_meanings": "relaxing",
+}
 _OF_EACH = (
     ("resistance", "ohm", "Internal resistance"),
     ("resistance_error", "ohm", "Internal resistance, one sd"),
@@ -37,6 +53,7 @@ def interruptions(
     record: xr.Dataset,
     *,
     window: Interruption = (1.0, 5.0),
+    geometry: Literal["any", "planar", "sphere"] = "any",
     i_zero: RestCurrent | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
@@ -56,6 +73,10 @@ def interruptions(
         Cycler data on ``record``.
     window
         Time range of the fitted line, in s after the switch.
+    geometry
+        Shape of the particles. The course of the voltage under current goes on in the
+        rest, whole for plates and by two thirds in spheres. "any" takes a share
+        between, and its error holds both.
     i_zero, mass, formula
         As in `resistance`.
 
@@ -65,8 +86,9 @@ def interruptions(
         On ``interruption``: ``resistance`` (ohm), ``k`` (ohm s^-0.5), each with
         ``_error``, ``residual`` (V), ``current`` (mA, before), ``duration`` (s), and
         the coordinates of `resistance`. An error is one standard deviation, from the
-        scatter about the line and the earlier slope of the voltage, which goes on.
-        NaN if fewer than 4 rows lie in `window`.
+        scatter about the line and the earlier course of the voltage, which goes on.
+        NaN if fewer than 4 rows lie in `window`. ``interruption_flag``: relaxing (a
+        charge transfer is not over when `window` begins; it is fitted too).
 
     Raises
     ------
@@ -101,11 +123,13 @@ def interruptions(
     rows = switching.record_columns(record, caller="interruptions")
     found = switching.find(rows, i_zero)
     first = _interrupted(found)
-    table = np.full((first.size, len(_OF_EACH)), np.nan)
+    table = np.full((first.size, len(_OF_EACH) + 1), np.nan)
     for k, switch in enumerate(first.tolist()):
-        before, after = switching.piece(rows, found, switch, window[1])
+        before, after = switching.piece(
+            rows, found, switch, window[1], earlier=_EARLIER
+        )
         step = (found.after[switch] - found.before[switch]) * 1e-3
-        table[k] = _line(before, after, window, step)
+        table[k] = _line(before, after, window, step, _SHARES[geometry])
     lasting = found.time[first + 1] - found.time[first] if first.size else np.empty(0)
     variables: dict[str, Any] = {
         name: ("interruption", table[:, k], {"units": units, "long_name": words})
@@ -117,6 +141,8 @@ def interruptions(
     ):
         about = {"units": units, "long_name": words}
         variables[name] = ("interruption", values, about)
+    flag = np.nan_to_num(table[:, -1]).astype(np.int8)
+    variables["interruption_flag"] = "interruption", flag, _FLAG
     coords = switching.coordinates(
         record, found.row[first], "interruption", mass=mass, formula=formula
     )
@@ -128,6 +154,27 @@ def interruptions(
     return bounds.told(result)
 
 
+class _RootLine(NamedTuple):
+    """Hold a line along the root of time with errors, and whether it is bent.
+
+    Parameters
+    ----------
+    intercept, intercept_sd, slope, slope_sd
+        Volt, and volt for the root of a second.
+    noise
+        Scatter about the line (V).
+    relaxed
+        1 if an exponential beside the line is likely, else 0.
+    """
+
+    intercept: float
+    intercept_sd: float
+    slope: float
+    slope_sd: float
+    noise: float
+    relaxed: float
+
+
 def _interrupted(found: CurrentSwitches) -> np.ndarray:
     """Return the switches to rest after which the same current resumes."""
     size = np.abs(found.before[:-1])
@@ -137,39 +184,87 @@ def _interrupted(found: CurrentSwitches) -> np.ndarray:
 
 
 def _line(
-    before: Around, after: Around, window: tuple[float, float], step: float
+    before: Around,
+    after: Around,
+    window: tuple[float, float],
+    step: float,
+    share: tuple[float, float],
 ) -> tuple[float, ...]:
-    """Return resistance, k, their errors, and the residual."""
+    """Return resistance, k, their errors, the residual, and the flag."""
     inside = (after.t >= window[0]) & (after.t <= window[1])
     t, v = after.t[inside], after.v[inside]
     if t.size < _LEAST or not before.t.size:
-        return (np.nan,) * len(_OF_EACH)
+        return (*[np.nan] * len(_OF_EACH), 0.0)
+    # The course of the voltage under current partly goes on in the rest. It is not part
+    # of a line along the square root of time.
+    course, course_sd = _course(before, window[1])
+    v = v - share[0] * course * t
     root = np.sqrt(t)
     middle = root.mean()
-    # Centred, so that intercept and slope have independent errors.
-    a = np.column_stack([np.ones(t.size), root - middle])
-    (level, slope), *_ = np.linalg.lstsq(a, v, rcond=None)
-    left = v - a @ [level, slope]
-    variance = float(left @ left) / (t.size - 2)
-    slope_variance = variance / float(((root - middle) ** 2).sum())
-    intercept = level - slope * middle
-    sd = np.sqrt(variance / t.size + middle**2 * slope_variance)
-    # The slope under current partly goes on in the relaxation, depending on the shape
-    # of the particles. It is not part of a line along the square root of time.
-    course = _course(before)
+    found = _averaged(root, v, window, float(np.sign(step)))
     bent = float(((root - middle) * t).sum() / ((root - middle) ** 2).sum())
     lifted = float(t.mean()) - bent * middle
+    odd = np.hypot(share[1] * course, share[0] * course_sd)
+    last = float(before.v[-1])
     return (
-        (intercept - float(before.v[-1])) / step,
-        float(np.linalg.norm([sd, np.sqrt(variance), course * lifted])) / abs(step),
-        slope / step,
-        float(np.hypot(np.sqrt(slope_variance), course * bent)) / abs(step),
-        float(np.sqrt(np.mean(left**2))),
+        (found.intercept - last) / step,
+        float(np.linalg.norm([found.intercept_sd, found.noise, odd * lifted]))
+        / abs(step),
+        found.slope / step,
+        float(np.hypot(found.slope_sd, odd * bent)) / abs(step),
+        found.noise,
+        found.relaxed,
     )
 
 
-def _course(before: Around) -> float:
-    """Return the slope of the voltage (V/s) before a switch; 0 if rows are too few."""
-    if before.t.size < _LEAST or np.ptp(before.t) <= 0:
-        return 0.0
-    return float(np.polyfit(before.t, before.v, 1)[0])
+def _averaged(
+    root: np.ndarray, v: np.ndarray, window: tuple[float, float], sign: float
+) -> _RootLine:
+    """Return the line along the root of time, averaged over models.
+
+    An exponential beside the line is a slow charge transfer. Models are weighed by
+    their likelihood (Akaike), and their scatter is added to the errors.
+    """
+    n, one = root.size, np.ones(root.size)
+    times = np.geomspace(0.2 * root[0] ** 2, 0.5 * np.diff(window)[0], _TIMES)
+    beside = [np.empty((n, 0)), *(-np.exp(-(root**2) / x)[:, None] for x in times)]
+    tried = []
+    for more in beside:
+        a = np.column_stack([one, root, sign * more])
+        x, left = least_squares(a, v)
+        free = n - a.shape[1]
+        if free < 2 or (more.size and x[2] < 0):  # no cell relaxes the other way
+            continue
+        squares = max(float(left @ left), 1e-18 * n)
+        spread = np.diag(np.linalg.pinv(a.T @ a)) * squares / free
+        size = a.shape[1] + 1 + more.shape[1]
+        score = n * np.log(squares / n) + 2.0 * size * n / max(n - size - 1, 0.5)
+        tried.append((score, x[0], spread[0], x[1], spread[1], squares / free))
+    score, intercept, of_intercept, slope, of_slope, noise = np.array(tried).T
+    weight = np.exp(-0.5 * (score - score.min()))
+    weight /= weight.sum()
+    means = weight @ intercept, weight @ slope
+    return _RootLine(
+        float(means[0]),
+        float(np.sqrt(weight @ (of_intercept + (intercept - means[0]) ** 2))),
+        float(means[1]),
+        float(np.sqrt(weight @ (of_slope + (slope - means[1]) ** 2))),
+        float(np.sqrt(weight @ noise)),
+        float(weight[0] < _UNLIKELY),
+    )
+
+
+def _course(before: Around, end: float) -> tuple[float, float]:
+    """Return the slope of the voltage (V/s) before a switch, and its error.
+
+    Both are 0 if rows are too few.
+    """
+    far = max(-_SPAN * end, float(before.t[-_LEAST])) if before.t.size >= _LEAST else 0
+    t, v = (one[before.t >= far] for one in (before.t, before.v))
+    if t.size < _LEAST or np.ptp(t) <= 0:
+        return 0.0, 0.0
+    centred = t - t.mean()
+    squares = float(centred @ centred)
+    slope = float(centred @ v) / squares
+    left = v - v.mean() - slope * centred
+    return slope, float(np.sqrt(left @ left / (t.size - 2) / squares))

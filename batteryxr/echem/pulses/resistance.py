@@ -30,12 +30,14 @@ _OHM = {"units": "ohm", "long_name": "Resistance"}
 _GAP, _REGULAR = 1.5, 0.01
 #: Exponentials of a relaxation; largest reach of a polynomial relative to them.
 _TIMES, _TOO_FAR = 10, 1.5
-UNDATED = 1
+#: Largest relative error of a resistance that is extrapolated and not flagged.
+_NEAR = 0.005
+UNDATED, _MEAN_ROW, _EXTRAPOLATED = 1, 2, 4
 FLAG = {
     "units": "1",
     "long_name": "What is odd about the switch",
-    "flag_masks": [1, 2],
-    "flag_meanings": "undated mean_row",
+    "flag_masks": [1, 2, 4],
+    "flag_meanings": "undated mean_row extrapolated",
 }
 
 
@@ -79,10 +81,11 @@ def resistance(
         ``interval`` is the time (s) to the first row after the switch; at shorter
         times the resistance is extrapolated. ``switch_flag``: undated (the time of the
         switch in a gap is unknown, so times count from the gap's end and the error
-        includes the gap) or mean row (a row holds a mean over the switch, which dates
-        it). Coordinates, as far as known: ``direction`` (after the switch),
-        ``test_time``, ``time``, ``voltage`` (before), ``capacity_total``,
-        ``temperature``, ``li_content``.
+        includes the gap), mean row (a row holds a mean over the switch, which dates
+        it) or extrapolated (a time of `at` lies before the first row, and the error
+        there is above 0.5 %: the rows are too sparse). Coordinates, as far as known:
+        ``direction`` (after the switch), ``test_time``, ``time``, ``voltage``
+        (before), ``capacity_total``, ``temperature``, ``li_content``.
 
     Raises
     ------
@@ -120,13 +123,26 @@ def resistance(
     soonest = float(np.nanmin(interval, initial=np.inf))
     tell_early(float(times.max()), soonest, argument="at", what=FIRST)
     tell_undated(flag, caller="resistance")
+    flag |= further(values, errors, times < interval[:, None], found.skipped)
     table = _labelled(record, found, (values, errors, interval), times, mass, formula)
-    table["switch_flag"] = "switch", flag | found.skipped.astype(np.int8) * 2, FLAG
+    table["switch_flag"] = "switch", flag, FLAG
     return bounds.told(table)
 
 
 #: What must come before a delay.
 FIRST = "the time to the first row after every switch"
+
+
+def further(
+    values: np.ndarray, errors: np.ndarray, early: np.ndarray, skipped: np.ndarray
+) -> np.ndarray:
+    """Return the flags of mean rows, and of resistances that are extrapolated far.
+
+    `early` tells which of them (switches, delays) lie before the first row.
+    """
+    far = (early & (errors > _NEAR * np.abs(values))).any(axis=1)
+    flag = _MEAN_ROW * (skipped > 0) + _EXTRAPOLATED * far
+    return flag.astype(np.int8)
 
 
 def _tell_late(delay: float, longest: float) -> None:
@@ -224,7 +240,7 @@ def _last(before: Around) -> tuple[float, float]:
     if t.size < 3 or np.ptp(t) <= 0:
         return float(v[-1]), np.nan
     line = np.column_stack([np.ones(t.size), t / np.ptp(t)])
-    coefficients, left = _least_squares(line, v)
+    coefficients, left = least_squares(line, v)
     sd = np.sqrt(left @ left / (t.size - 2))
     spread = np.linalg.inv(line.T @ line)
     # Take the row itself if the rows before it are bent.
@@ -246,7 +262,7 @@ def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
     for order in range(1, min(4, t.size - 2) + 1):
         for base in (root, root**2):
             powers = np.column_stack([base**k for k in range(order + 1)])
-            coefficients, left = _least_squares(powers, v)
+            coefficients, left = least_squares(powers, v)
             free = t.size - order - 1
             squares = max(float(left @ left), 1e-18 * t.size)
             cost = (2.0 * (order + 2) * t.size) / max(t.size - order - 3, 0.5)
@@ -297,7 +313,8 @@ def _relaxed(t: np.ndarray, v: np.ndarray, sign: float) -> float:
     return float(v[0] + sign * (x[0] - x[1]) / size[0])
 
 
-def _least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the solution and the residuals."""
     x = np.linalg.lstsq(a, b, rcond=None)[0]
     return x, b - a @ x
 

@@ -174,7 +174,12 @@ def _singles(table: np.ndarray, i_zero: float) -> np.ndarray:
 
 
 def piece(
-    rows: Columns, found: CurrentSwitches, switch: int, seconds: float
+    rows: Columns,
+    found: CurrentSwitches,
+    switch: int,
+    seconds: float,
+    *,
+    earlier: int = _BEFORE,
 ) -> tuple[Around, Around]:
     """Return the rows before and after a switch, between the neighbouring switches.
 
@@ -188,12 +193,14 @@ def piece(
         Number of the switch, from 0.
     seconds
         Time (s) after the switch; one row more is given, and always a few rows.
+    earlier
+        Number of rows before the switch.
     """
     row, begun = int(found.row[switch]), float(found.time[switch])
     last = rows.arrays["current"].size - 1
     end = int(found.row[switch + 1]) if switch + 1 < found.row.size else last
     begin = int(found.row[switch - 1] + found.skipped[switch - 1]) + 1 if switch else 0
-    span = slice(max(row - _BEFORE + 1, begin), min(end, row + _MOST) + 1)
+    span = slice(max(row - earlier + 1, begin), min(end, row + _MOST) + 1)
     names = ("test_time", "voltage", "current")
     t, v, i = (
         a.values for a in compute(*(rows.arrays[n].isel(record=span) for n in names))

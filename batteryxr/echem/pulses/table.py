@@ -16,6 +16,7 @@ from batteryxr.echem.pulses.resistance import (
     FLAG,
     check_delays,
     dated,
+    further,
     tell_early,
     tell_undated,
 )
@@ -97,6 +98,7 @@ def pulses(
     values = np.full((first.size, times.size), np.nan)
     flag = np.zeros(first.size, np.int8)
     soonest = np.inf
+    early = np.zeros(values.shape, bool)
     errors, more = values.copy(), {n: np.full(first.size, np.nan) for n in names}
     for k, switch in enumerate(first.tolist()):
         step = (found.after[switch] - found.before[switch]) * 1e-3
@@ -109,18 +111,16 @@ def pulses(
         )
         r, sd, flag[k] = dated(before, after, wanted, step)
         values[k], errors[k] = np.where(times <= lasting, r[:-1], np.nan), sd[:-1]
+        early[k] = times < (after.t[0] if after.t.size else np.nan)
         more["resistance_end"][k] = r[-1]
         step = (found.after[switch + 1] - found.before[switch + 1]) * 1e-3
         more["resistance_back"][k] = dated(last, back, np.zeros(1), step)[0][0]
         more["voltage_end"][k] = last.v[-1] if last.v.size else np.nan
     tell_early(float(times.max()), soonest, argument="at", what=FIRST)
     tell_undated(flag, caller="pulses")
+    flag |= further(values, errors, early, found.skipped[first])
     table = _labelled(record, found, first, (values, errors, more), times)
-    table["switch_flag"] = (
-        "pulse",
-        flag | found.skipped[first].astype(np.int8) * 2,
-        FLAG,
-    )
+    table["switch_flag"] = "pulse", flag, FLAG
     coords = switching.coordinates(
         record, found.row[first], "pulse", mass=mass, formula=formula
     )

@@ -109,6 +109,22 @@ def find(
                 taken.add(index)
             elif not units:
                 without.append(stripped[index])
+    again = [
+        stripped[k]
+        for k, (text, units) in enumerate(bare)
+        if k not in taken
+        and re.fullmatch(_KNOWN[0][1], text)
+        and units
+        and _source(k, "frequency", units) is not None
+    ]
+    if again and not (explicit and "frequency" in told(stripped, explicit)):
+        raise FileFormatError(
+            path,
+            f"has {again[0]!r} beside another column of frequencies: are spectra side "
+            "by side? Write each to a file of its own, or say which columns are meant: "
+            "columns={'label': 'frequency (Hz)', ...}, with labels that differ.",
+            line,
+        )
     wanted = "frequency" in found and is_complex(found)
     looks = "frequency" in found or any(text == "freq" for text, _ in bare)
     if wanted or not looks:

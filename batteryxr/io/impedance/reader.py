@@ -248,7 +248,9 @@ def _silence(paths: Sequence[Path], read: Sequence[Readings]) -> str:
     others = f" nor in {len(paths) - 1} others" * (len(paths) > 1)
     held = f" It holds {technique}." if technique else ""
     return (
-        f"no impedance in it{others}: no column of frequencies, or none above 0.{held}"
+        f"no impedance in it{others}: no column of frequencies with units, or none "
+        f"above 0.{held} If it has labels of its own, say what they are: columns="
+        "{'label': 'frequency (Hz)', ...}."
     )
 
 

@@ -78,8 +78,10 @@ def read_table(path: Path, options: Options) -> Readings:
         if found is None:
             continue
         head = "\n".join(decode(one) for one in lines[: number - 1])
-        body, first = _body(raw, number)
+        further = _comments(lines[number:])
+        body, first = _body(raw, number + further)
         if separator == " ":
+            body = re.sub(rb",[ \t]", b" ", body) if further else body
             body, separator = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", body), "\t"
             body = re.sub(rb"[ \t]+", b"\t", body)
         body, notes = finish(body, named(cells) - 1, separator.encode())
@@ -122,6 +124,12 @@ def _cells(line: str, separator: str) -> list[str]:
     # "freq. / Hz   Z1 / Ohm" is split at two or more blanks, other lines at one.
     wide = re.split(r"\s{2,}", line.strip())
     return wide if len(wide) >= 3 else line.split()
+
+
+def _comments(lines: list[bytes]) -> int:
+    """Return the number of lines between the labels and the rows, as of ZView."""
+    ends = [k for k, line in enumerate(lines[:5], 1) if line.strip() == b"End Comments"]
+    return ends[0] if ends else 0
 
 
 def _body(raw: bytes, number: int) -> tuple[bytes, int]:

@@ -154,3 +154,16 @@ def test_too_little_of_a_charge_and_half_a_half_cell_are_told():
     with pytest.warns(DataQualityWarning, match="degradation_modes"):
         found = degradation_modes(data, standards=half)
     assert (found["fit_flag"].values & 2 > 0).all()
+
+
+def test_curves_of_windows_that_do_not_overlap_are_told():
+    data, sound = cells(5e-4)[0][:2, ::4], standards()
+    parts = data.copy(deep=True)
+    parts[0] = data[0].where(data["capacity"] < 4.0)
+    parts[1] = data[1].where(data["capacity"] > 4.5)
+    with pytest.warns(DataQualityWarning, match="of their voltages"):
+        found = degradation_modes(parts, standards=sound)
+    assert found["fit_flag"].values.tolist()[0] & 8 == 0
+    assert found["fit_flag"].values.tolist()[1] & 8
+    lost = 1 - CELLS["lithium lost"][2] / CELLS["fresh"][2]
+    assert abs(found["lli"][1] - lost) < 3 * found["lli_error"][1]

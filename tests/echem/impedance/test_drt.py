@@ -46,15 +46,49 @@ def test_a_zarc_within_two_and_three_per_cent():
     assert inside.mean() > 0.95
 
 
-def test_a_gerischer_within_two_and_three_per_cent():
-    z = noisy(np.stack([2 + 10 / np.sqrt(1 + s(F) * 0.1)] * 8), 0.0005, 1)
+def skewed(r, tau, n, b):
+    return r / (1 + (s(F) * tau) ** n) ** b
+
+
+def skewed_gamma(tau, r, tau0, n, b):
+    """Return the distribution of R/(1 + (jωτ)ⁿ)ᵇ: Im Z beside its cut, over pi."""
+    return r / np.pi * ((1 + (-1 / tau - 1e-9j) ** n * tau0**n + 0j) ** -b).imag
+
+
+@pytest.mark.parametrize("tau", [1e-3, 0.1])
+@pytest.mark.parametrize("noise", [0.0005, 0.005])
+def test_a_gerischer_within_two_and_three_per_cent(noise, tau):
+    z = noisy(np.stack([2 + skewed(10.0, tau, 1, 0.5)] * 8), noise, 1)
     found = drt(labelled(z, F))
     step = np.diff(np.log(found["tau"].values))[0]
     gamma = found["gamma"]
     assert np.abs(gamma.sum("tau").values * step / 10 - 1).max() < 0.03
-    # Its mean of ln(tau) is that of tau0/4; the top has no place.
-    centre = np.exp((gamma * np.log(found["tau"])).sum("tau") / gamma.sum("tau"))
-    assert np.sqrt(np.mean((centre.values / 0.025 - 1) ** 2)) < 0.02
+    peaks = drt_peaks(found)
+    assert (peaks["n_peaks"] == 1).all()
+    # The distribution is infinite at tau; its mean of ln(tau) is that of tau/4.
+    position, centre, area = main(peaks)
+    assert np.sqrt(np.mean((position / tau - 1) ** 2)) < 0.02
+    assert np.sqrt(np.mean((centre / (tau / 4) - 1) ** 2)) < 0.02
+    assert np.abs(area / 10 - 1).max() < 0.03
+
+
+def test_the_top_of_a_skewed_arc_is_that_of_its_distribution():
+    parts = [(10.0, 0.05, 0.9, 0.6), (6.0, 1e-4, 0.9, 1.0)]
+    z = noisy(np.stack([2 + sum(skewed(*part) for part in parts)] * 10), 0.001, 5)
+    peaks = drt_peaks(drt(labelled(z, F)))
+    assert (peaks["n_peaks"] == 2).all()
+    fine = np.geomspace(1e-6, 1e2, 200_001)
+    inside = []
+    for part, k in zip(parts, (1, 0), strict=True):
+        top = fine[np.argmax(skewed_gamma(fine, *part))]
+        mine = peaks.isel(peak=k)
+        assert np.sqrt(np.mean((mine["position"] / top - 1) ** 2)) < 0.02
+        assert np.sqrt(np.mean((mine["area"] / part[0] - 1) ** 2)) < 0.03
+        for name, true in (("position", top), ("area", part[0])):
+            inside += (
+                abs(mine[name] - true) < 1.96 * mine[f"{name}_error"]
+            ).values.tolist()
+    assert np.mean(inside) > 0.85
 
 
 @pytest.mark.parametrize(
@@ -195,3 +229,10 @@ def test_one_spectrum_that_is_not_found_leaves_the_others(monkeypatch):
     assert np.isfinite(found["gamma"][2]).all()
     assert drt_peaks(found)["n_peaks"].values.tolist() == [1, 0, 1]
     assert drt(data[:, :4])["drt_flag"].values.tolist() == [2, 2, 2]
+
+
+def test_an_imaginary_part_of_the_wrong_sign_is_told():
+    z = np.conj(noisy(2 + zarc(10.0, 1e-2, 0.9), 1e-3, 4))
+    with pytest.warns(DataQualityWarning, match="no distribution is like"):
+        found = drt(labelled(z, F))
+    assert found["drt_flag"].values.tolist() == [4]

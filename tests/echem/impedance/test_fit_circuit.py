@@ -58,6 +58,10 @@ CLOSED = {
     "Wo1": (R / np.tanh(ROOT) / ROOT, {"Wo1_R": R, "Wo1_tau": TAU}),
     "Ws1": (R * np.tanh(ROOT) / ROOT, {"Ws1_R": R, "Ws1_tau": TAU}),
     "G1": (R / np.sqrt(1 + s() * TAU), {"G1_R": R, "G1_tau": TAU}),
+    "HN1": (
+        R / (1 + (s() * TAU) ** 0.9) ** 0.6,
+        {"HN1_R": R, "HN1_tau": TAU, "HN1_n": 0.9, "HN1_b": 0.6},
+    ),
     "L1-R1": (4e-6 * s() + 2.0, {"L1": 4e-6, "R1": 2.0}),
     "R1-C1": (3.0 + 1 / (0.2 * s()), {"R1": 3.0, "C1": 0.2}),
     "T1": (
@@ -269,3 +273,18 @@ def test_an_exponent_at_its_bound_keeps_no_fit_from_its_end():
     assert (found["fit_flag"].values & 1 == 0).all()
     assert (found["fit_flag"].values & 2 > 0).any()
     np.testing.assert_allclose(found["R1"], 10.0, rtol=1e-3)
+
+
+def test_a_circuit_that_is_not_like_a_spectrum_is_told():
+    two = noisy(
+        np.stack([3 + zarc(10.0, 1e-4, 0.9) + zarc(8.0, 0.1, 0.9)] * 3), 0.002, 1
+    )
+    for z in (two, np.conj(noisy(3 + zarc(10.0, 1e-3, 0.9), 0.002, 2))):
+        with pytest.warns(DataQualityWarning, match="not like them"):
+            found = fit_circuit(labelled(z), "R0-p(R1,CPE1)")
+        assert (found["fit_flag"] & 32 > 0).all()
+    found = fit_circuit(labelled(two), "R0-p(R1,CPE1)-p(R2,CPE2)")
+    assert (found["fit_flag"] & 32 == 0).all()
+    noise = noisy(np.stack([3 + zarc(10.0, 1e-3, 0.9)] * 60), 0.03, 3)
+    found = fit_circuit(labelled(noise), "R0-p(R1,CPE1)")
+    assert (found["fit_flag"] & 32 == 0).all()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
 from batteryxr.echem import as_patterns, drt, fit_circuit
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,6 +39,12 @@ def test_nyquist_has_equal_axes_and_a_curve_for_each_spectrum():
         "li_content 0.100",
     ]
     assert plot.opts.get("plot", backend="bokeh").kwargs["data_aspect"] == 1
+    again = data.assign_coords(li_content=("spectrum", [0.9, 0.1, 0.9]))
+    assert [p.label for p in again.echem.plot.nyquist()] == [
+        "li_content 0.900 (1)",
+        "li_content 0.100",
+        "li_content 0.900 (3)",
+    ]
     first = plot.get(0)
     np.testing.assert_allclose(first.dimension_values(0), data["impedance"][0].real)
     np.testing.assert_allclose(first.dimension_values(1), -data["impedance"][0].imag)
@@ -113,3 +119,29 @@ def test_real_and_imaginary_side_by_side_are_unmixed():
     sizes = np.linalg.svd(patterns.values, compute_uv=False)
     assert sizes[2] < 1e-12 * sizes[0]
     assert (patterns > 0).all()
+
+
+def test_patterns_of_lists_that_differ_are_told_and_filled():
+    z = np.stack([2 + zarc(r, 1e-4, 0.9) for r in np.linspace(5, 12, 6)])
+    data = labelled(z.copy())
+    data[::2, ::2] = np.nan
+    data[1::2, 1::2] = np.nan
+    with pytest.warns(DataQualityWarning, match="only 0 of 30 frequencies"):
+        as_patterns(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        filled = as_patterns(data, interpolate=True)
+    whole = as_patterns(labelled(z))
+    inner = filled.isel(
+        channel=(filled["frequency"] > 0.02) & (filled["frequency"] < 7e4)
+    )
+    assert not inner.isnull().any()
+    assert np.isnan(filled[0, 0])  # beyond its own range
+    np.testing.assert_allclose(inner, whole.sel(channel=inner["channel"]), atol=0.01)
+    lazy = as_patterns(data.chunk(spectrum=2), interpolate=True)
+    np.testing.assert_allclose(lazy.compute(), filled)
+    mixed = data.isel(frequency=np.random.default_rng(0).permutation(60))
+    again = as_patterns(mixed, interpolate=True)
+    np.testing.assert_allclose(
+        again.sortby(["part", "frequency"]), filled.sortby(["part", "frequency"])
+    )

@@ -593,3 +593,27 @@ def test_the_zero_of_an_ammeter_is_no_current_of_a_cell_at_rest(current, flag):
         joined = join(record, spectra)
     assert joined["join_flag"].values.tolist() == [flag, flag]
     assert any("under a current" in str(w.message) for w in said) == (flag > 0)
+
+
+def test_spectra_side_by_side_are_no_single_spectrum(tmp_path):
+    path = tmp_path / "two.csv"
+    rows = "\n".join(f"{f},2,1,{f},4,3" for f in (1000, 100, 10, 1))
+    path.write_text(f"{','.join(['f (Hz),Re(Z) (Ohm),-Im(Z) (Ohm)'] * 2)}\n{rows}\n")
+    with pytest.raises(FileFormatError, match="side by side"):
+        read_impedance(path)
+    labels = "f (Hz),Re(Z) (Ohm),-Im(Z) (Ohm),f2 (Hz),R2 (Ohm),I2 (Ohm)"
+    path.write_text(f"{labels}\n{rows}\n")
+    said = {"R2": "real", "I2": "minus_imaginary", "f2": "frequency"}
+    found = read_impedance(path, columns=said)
+    np.testing.assert_array_equal(found["impedance"].values[0], 4 - 3j)
+
+
+def test_rows_below_the_end_of_comments(tmp_path):
+    path = tmp_path / "one.z"
+    top = (
+        "ZPLOT2 ASCII\nversion,2.5\nFreq(Hz)  Time(Sec)  Z'(a)  Z''(b)\nEnd Comments\n"
+    )
+    path.write_text(top + "\n".join(f"{f}, 1, 2, -1" for f in (1000, 100, 10, 1)))
+    said = {"Z'(a)": "real (ohm)", "Z''(b)": "imaginary (ohm)"}
+    found = read_impedance(path, columns=said)
+    np.testing.assert_array_equal(found["impedance"].values[0], 2 - 1j)

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { cut } from "../../../widgets/static/axes.js";
 import { logTicks, numbers, palette, short, ticks } from "../../../widgets/static/common.js";
 import { unpack } from "../../../widgets/static/figure.js";
-import { bandPath, closest, curvePath, limits, within } from "../../../widgets/static/paths.js";
+import { bandPath, closest, curvePath, equalLimits, limits, within } from "../../../widgets/static/paths.js";
 import { meaning } from "../../../widgets/static/pointing.js";
 
 const same = (v) => v;
@@ -47,6 +47,13 @@ test("curves break at gaps, bands need two points", () => {
   assert.equal(curvePath([0, 1, 2, 3], [0, 1, NaN, 3], same, same), "M0.0 0.0L1.0 1.0M3.0 3.0");
   assert.equal(bandPath({ x: [0], y: [1], spread: [1] }, same, same), "");
   assert.equal(bandPath({ x: [0, 1], y: [1, 1], spread: [0.5, 0.5] }, same, same), "M0.0 1.5L1.0 1.5L1.0 0.5L0.0 0.5Z");
+});
+
+test("equal axes widen one of them, about its middle", () => {
+  const wide = equalLimits({ x0: 0, x1: 10, y0: 0, y1: 10 }, 200, 100);
+  assert.deepEqual(wide, { x0: -5, x1: 15, y0: 0, y1: 10 });
+  const high = equalLimits({ x0: 0, x1: 10, y0: 0, y1: 2 }, 100, 100);
+  assert.deepEqual(high, { x0: 0, x1: 10, y0: -4, y1: 6 });
 });
 
 test("limits hold curves with their bands", () => {

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batteryxr.echem.impedance.kernels import arcs
+from batteryxr.echem.impedance.kernels import arcs, linear
 
 #: Trial regularisations, and integration points per step of the grid.
 _TRIALS = np.logspace(-8, 3, 34)
@@ -96,6 +96,9 @@ def distributions(
     columns[1:3] = _widened(columns, flat, (omega, noise), grid)
     rms = columns[6]
     odd = (rms > _LARGE) & (rms**2 / 2 > _LEFT * noise)
+    with np.errstate(invalid="ignore"):
+        relative = (flat - columns[4]) / np.abs(flat)
+    odd |= linear.systematic(relative, omega=omega)  # no chain fits it either
     columns[7] = (columns[7] | np.where(odd, MISFIT, 0)).astype(np.int8)
     return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)
 

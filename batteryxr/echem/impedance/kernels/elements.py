@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     Law = Callable[..., tuple[np.ndarray, list[np.ndarray]]]
 
-#: Exponents that an element may have.
-EXPONENTS = (0.1, 1.0)
+#: Exponents that an element may have, and the names of parameters that are exponents.
+EXPONENTS, EXPONENT_NAMES = (0.1, 1.0), ("n", "b")
 #: Argument beyond which tanh is 1 to the last digit.
 _FAR = 20.0
 
@@ -103,6 +103,18 @@ def _gerischer(
     return r * shape, [shape, -0.5 * r * s * shape**3]
 
 
+def _skewed(
+    s: np.ndarray, r: np.ndarray, tau: np.ndarray, n: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    delay = np.log(np.abs(s)) + np.log(tau)
+    power = np.exp(n * delay) * np.exp(0.5j * np.pi * n)
+    log_base = np.log(1.0 + power)
+    z = r * np.exp(-b * log_base)
+    by_power = -b * z * power / (1.0 + power)
+    by_n = by_power * (delay + 0.5j * np.pi)
+    return z, [z / r, by_power * n / tau, by_n, -z * log_base]
+
+
 def _line(
     s: np.ndarray, r: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -142,6 +154,9 @@ KINDS: dict[str, ElementLaw] = {
     "Wo": ElementLaw((_OHM, ("tau", "s")), _open, (1, 0), 1),
     "Ws": ElementLaw((_OHM, ("tau", "s")), _short, (1, 0), 1),
     "G": ElementLaw((_OHM, ("tau", "s")), _gerischer, (1, 0), 1),
+    "HN": ElementLaw(
+        (_OHM, ("tau", "s"), _EXPONENT, ("b", "1")), _skewed, (1, 0, 0, 0), 1
+    ),
     "T": ElementLaw((_OHM, ("Rct", "ohm"), _Q, _EXPONENT), _porous, (1, 1, -1, 0), 2),
     "TB": ElementLaw((_OHM, _Q, _EXPONENT), _blocking, (1, -1, 0), 1),
 }

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.echem.impedance.circuit import Element
-from batteryxr.echem.impedance.kernels import levenberg, starts
-from batteryxr.echem.impedance.kernels.elements import EXPONENTS, KINDS
+from batteryxr.echem.impedance.kernels import levenberg, linear, starts
+from batteryxr.echem.impedance.kernels.elements import EXPONENT_NAMES, EXPONENTS, KINDS
 from batteryxr.echem.impedance.kernels.levenberg import CircuitProblem, Space
 from batteryxr.echem.impedance.kernels.network import elements, impedance, shape, span
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Node, Series
 
 #: Bits of ``fit_flag``.
-NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW, OUTLIERS = 1, 2, 4, 8, 16
+NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW, OUTLIERS, MISFIT = 1, 2, 4, 8, 16, 32
 #: Outlier limit in standard deviations of each part; median modulus of noise in these
 #: units; rounds of leaving points out; largest fraction of points left out.
 _OFF, _MEDIAN, _ROUNDS, _SHARE = 4.0, 1.1774, 8, 0.3
@@ -92,7 +92,7 @@ def fit(
 
 def _space(task: Task) -> Space:
     names = [n for e in elements(task.root) for n, _ in KINDS[e.kind].parameters]
-    log = np.array([n != "n" for n in names])
+    log = np.array([n not in EXPONENT_NAMES for n in names])
     low = np.where(log, -np.inf, EXPONENTS[0])
     high = np.where(log, np.inf, EXPONENTS[1])
     return Space(log, low, high, ~task.fixed)
@@ -331,7 +331,8 @@ def _answer(
     errors = np.where(space.free, scale * spread_of, 0.0)
     fitted, _ = impedance(problem.root, problem.omega, values)
     there = problem.weights > 0
-    relative = np.abs(fitted - problem.measured) / np.abs(problem.measured)
+    off = (fitted - problem.measured) / np.abs(problem.measured)
+    relative = np.abs(off)
     with np.errstate(invalid="ignore", divide="ignore"):
         squares = np.where(there, relative**2, 0.0).sum(axis=1)
         residual = np.sqrt(squares / there.sum(axis=1))
@@ -340,6 +341,8 @@ def _answer(
     loose = (space.free & (errors > np.abs(values))).any(axis=1)
     flag = np.where(converged, 0, NOT_CONVERGED) | np.where(bound, AT_BOUND, 0)
     flag |= np.where(loose, UNDETERMINED, 0)
+    odd = linear.systematic(np.where(there, off, np.nan), omega=problem.omega)
+    flag |= np.where(odd, MISFIT, 0)
     flag = np.where(enough, flag, TOO_FEW).astype(np.int8)
     lost = ~enough
     values[lost], errors[lost] = np.nan, np.nan

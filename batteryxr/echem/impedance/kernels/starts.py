@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.echem.impedance.kernels.elements import KINDS
+from batteryxr.echem.impedance.kernels.elements import EXPONENT_NAMES, KINDS
 from batteryxr.echem.impedance.kernels.network import elements, impedance, shape, span
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def candidates(root: Series, omega: np.ndarray, rng: np.random.Generator) -> np.
     values = np.ones((max(len(chosen), 1), size))
     for e in elements(root):
         for k, (name, _) in enumerate(KINDS[e.kind].parameters):
-            if name == "n":
+            if name in EXPONENT_NAMES:
                 values[:, e.first + k] = _EXPONENT
     for column, e in enumerate(places):
         tau = grid[chosen[:, column]]
