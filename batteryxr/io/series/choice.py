@@ -62,6 +62,7 @@ BY_SUFFIX = {
     ".xdi": "energy",
     ".xmu": "energy",
     ".nor": "energy",
+    ".xsp": "energy",
     ".dpt": "shift",
 }
 #: File ending -> most unnamed columns with which the second holds the values.

@@ -143,6 +143,17 @@ def test_numbers_without_names_are_not_called_absorption(tmp_path):
         read_series(path, axis="energy")
 
 
+def test_point_scans_of_stxm_are_counts_along_energies(tmp_path):
+    path = tmp_path / "a_0.xsp"
+    path.write_text(rows(E, I0, sep="\t"))
+    counts = read_series(tmp_path)
+    assert counts.name == "intensity"
+    np.testing.assert_array_equal(counts["energy"], E)
+    path.write_text(rows(E, I0, IT, sep="\t"))
+    with pytest.raises(ArgumentError, match="3 columns without names"):
+        read_series(path)
+
+
 def test_every_channel_on_demand(tmp_path):
     path = tmp_path / "a.dat"
     path.write_text("# energy i0 it ir time\n" + rows(E, I0, IT, IT / 2, E * 0 + 1))
