@@ -54,8 +54,8 @@ def open_stxm(path: Path, *, region: int = 1, counts: bool = True) -> RawStack:
         kind = scan.get("Type", "scan")
         raise FileFormatError(
             path,
-            f"describes a {kind!r}, no stack of images. The .xsp beside the header of a "
-            "point scan is read by read_series.",
+            f"describes a {kind!r}, no stack of images. The .xsp beside the header of "
+            "a point scan is read by read_series.",
         )
     regions = scan.get("Regions")
     if not isinstance(regions, list) or not all(isinstance(r, dict) for r in regions):

@@ -81,9 +81,9 @@ def test_a_point_scan_of_stxm_is_no_stack(tmp_path):
     path = tmp_path / "a.hdr"
     path.write_text(
         'ScanDefinition = { Type = "NEXAFS Point Scan"; Dwell = 1000;\n Regions = (1,\n'
-        '{ PAxis = { Name = "Energy"; Unit = "eV"; Points = (2, 704.0, 704.5); };\n});\n};'
+        '{ PAxis = { Name = "Energy"; Unit = "eV"; Points = (2, 704, 705); };\n});\n};'
     )
-    with pytest.raises(FileFormatError, match="'NEXAFS Point Scan', no stack.*xsp"):
+    with pytest.raises(FileFormatError, match=r"'NEXAFS Point Scan', no stack.*xsp"):
         read_stack(path)
 
 
