@@ -20,7 +20,7 @@ from batteryxr.xanes.diffraction.instrument import (
     wavelength_of,
 )
 from batteryxr.xanes.preparing.inputs import SIGNALS
-from batteryxr.xanes.spectra import as_spectra
+from batteryxr.xanes.spectra import Spectra, as_spectra
 
 if TYPE_CHECKING:
     from batteryxr.xanes.spectra import Range
@@ -53,7 +53,7 @@ class Asked:
 
 
 def asked_of(
-    spectra: xr.DataArray | xr.Dataset,
+    spectra: Spectra,
     instrument: Diffractometer | None,
     offset: str | None,
     *,
