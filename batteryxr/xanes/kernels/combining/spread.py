@@ -10,6 +10,8 @@ import numpy as np
 
 #: Largest range of energies over which noise correlations are searched.
 _LONGEST = 40
+#: Least share of the independent values that a fit leaves.
+_LEAST = 0.25
 #: Number of insignificant lags in a row after which correlations end.
 _QUIET = 5
 
@@ -22,7 +24,8 @@ def correlated_errors(
     The covariance over energies is averaged along each row, and cut where it is no
     longer significant (D. N. Politis, J. Nonparametric Statistics 15, 453 (2003), with
     a flat-topped window). White residuals give the usual errors. Alternating residuals
-    do too: they occur by chance in a fit, and do not make it more precise.
+    do too: they occur by chance in a fit, and do not make it more precise. A fit takes
+    its parameters from the independent values, so that fewer of these are left.
 
     Parameters
     ----------
@@ -51,9 +54,12 @@ def correlated_errors(
     spread[1:] *= 2.0
     variance = (window * own) @ spread
     white = own[:, :1] * spread[:1]
-    errors = np.sqrt(np.maximum(variance, white))
     length = 1.0 + 2.0 * (window * share)[:, 1:].sum(axis=1)
-    return errors, np.clip(length, 1.0, None)
+    length = np.clip(length, 1.0, None)
+    taken = (m - freedom) / m
+    more = (1.0 - taken) / np.maximum(1.0 - taken * length, _LEAST)
+    errors = np.sqrt(np.maximum(variance, white) * more[:, None])
+    return errors, length
 
 
 def _product(a: np.ndarray, b: np.ndarray, lag: int) -> np.ndarray:
