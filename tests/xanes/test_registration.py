@@ -192,10 +192,10 @@ def test_a_frame_without_beam_is_told_and_not_moved_anywhere():
 def test_no_frame_of_noise_is_found_by_chance():
     from batteryxr.xanes.kernels.drift import find_shifts
 
-    v, u = np.mgrid[:64, :64]
+    v, u = np.mgrid[:48, :48]
     image = ((v + u) % 19 < 2) + ((v - 2 * u) % 23 < 2) + np.exp(-((u - 30) ** 2) / 50)
-    noise = np.random.default_rng(0).standard_normal((150, 64, 64))
-    how = {"gradient": True, "sigma": 1.5, "most": (16, 16)}
+    noise = np.random.default_rng(0).standard_normal((150, 48, 48))
+    how = {"gradient": True, "sigma": 1.5, "most": (12, 12)}
     found = find_shifts(noise, image, **how)
     assert (found[:, 3] > 3).all()
     faint = find_shifts(np.roll(image, 2, 1) + 0.5 * noise[:40], image, **how)

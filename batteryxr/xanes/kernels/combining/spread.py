@@ -7,11 +7,12 @@ values do. Its sources are a detector's filter, interpolation, or an incomplete 
 from __future__ import annotations
 
 import numpy as np
+from scipy import fft
 
 #: Largest range of energies over which noise correlations are searched.
 _LONGEST = 40
-#: Least share of the independent values that a fit leaves.
-_LEAST = 0.25
+#: Least singular value of a parameter, as a share of the largest.
+_RANK = 1e-10
 #: Number of insignificant lags in a row after which correlations end.
 _QUIET = 5
 
@@ -24,8 +25,7 @@ def correlated_errors(
     The covariance over energies is averaged along each row, and cut where it is no
     longer significant (D. N. Politis, J. Nonparametric Statistics 15, 453 (2003), with
     a flat-topped window). White residuals give the usual errors. Alternating residuals
-    do too: they occur by chance in a fit, and do not make it more precise. A fit takes
-    its parameters from the independent values, so that fewer of these are left.
+    do too: they occur by chance in a fit, and do not make it more precise.
 
     Parameters
     ----------
@@ -46,7 +46,8 @@ def correlated_errors(
     m = left.shape[1]
     longest = max(min(_LONGEST, m // 4), 0)
     lags = range(longest + 1)
-    own = np.stack([_product(left, left, k) for k in lags], axis=1) / max(freedom, 1)
+    own = np.stack([_product(left, left, k) for k in lags], axis=1)
+    own = own @ np.linalg.pinv(_seen(inverse, freedom, longest + 1)).T
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.nan_to_num(own / own[:, :1])
     window = _window(share, m)
@@ -55,11 +56,32 @@ def correlated_errors(
     variance = (window * own) @ spread
     white = own[:, :1] * spread[:1]
     length = 1.0 + 2.0 * (window * share)[:, 1:].sum(axis=1)
-    length = np.clip(length, 1.0, None)
-    taken = (m - freedom) / m
-    more = (1.0 - taken) / np.maximum(1.0 - taken * length, _LEAST)
-    errors = np.sqrt(np.maximum(variance, white) * more[:, None])
-    return errors, length
+    errors = np.sqrt(np.maximum(variance, white))
+    return errors, np.clip(length, 1.0, None)
+
+
+def _seen(inverse: np.ndarray, freedom: int, n_lags: int) -> np.ndarray:
+    """Return the products of residuals at each lag that a unit covariance leaves.
+
+    A fit takes slow noise for its parameters: residuals hold less of it. Row k and
+    column j are for products at lag k, and for noise that is correlated at lag j.
+    """
+    m = inverse.shape[1]
+    _, size, basis = np.linalg.svd(inverse, full_matrices=False)
+    basis = basis[size > _RANK * size[0]]
+    moved = np.zeros((n_lags, *basis.shape))  # what unit covariances make of the basis
+    for j in range(n_lags):
+        moved[j, :, j:] += basis[:, : m - j]
+        if j:
+            moved[j, :, : m - j] += basis[:, j:]
+    within = (moved @ basis.T).swapaxes(1, 2) @ basis
+    length = fft.next_fast_len(2 * m, real=True)
+    one, two = fft.rfft(basis, length), fft.rfft(moved, length)
+    left = one.conj() * fft.rfft(within - moved, length) - two.conj() * one
+    taken = fft.irfft(left.sum(axis=1), length)[:, :n_lags]
+    seen: np.ndarray = np.diag(m - np.arange(n_lags, dtype=float)) + taken.T
+    left_over = max(freedom, 1) / max(m - len(basis), 1)
+    return seen * left_over  # a background is taken off besides
 
 
 def _product(a: np.ndarray, b: np.ndarray, lag: int) -> np.ndarray:
