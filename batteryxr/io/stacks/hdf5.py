@@ -93,8 +93,8 @@ def _described(
             "dataset",
             None,
             f"one of {_arrays(file)}",
-            f"{path.name} does not tell which of them lies along energy. Pass dataset=, "
-            "and energy= if the file has none.",
+            f"{path.name} does not tell which of them lies along energy. Pass "
+            "dataset=, and energy= if the file has none.",
         )
     group, values = found[0]
     spectra = {_entry(v): (g, v) for g, v in reversed(found) if v.ndim == 1}
