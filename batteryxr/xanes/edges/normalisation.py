@@ -194,6 +194,12 @@ def _warn(flag: xr.DataArray) -> None:
         if count:
             which = "" if flag.size == 1 else f" in {count} of {flag.size} spectra"
             warn_quality(f"normalise: {mend.format(which)} (flag {_FLAGS[bit]}).")
+    falling = int(((flag & 4) > 0).sum())
+    if 2 * falling > flag.size:
+        warn_quality(
+            f"normalise: {falling} of {flag.size} spectra fall at the edge: these may "
+            "be intensities. Take `optical_density` first (flag negative_step)."
+        )
 
 
 def _check_limits(
