@@ -342,3 +342,17 @@ def test_what_normalise_flagged_stays_flagged(spectrum):
     assert int(broken.xanes.edge_energy().flag) & 16
     sound = xanes.normalise(spectrum(E8300, _edge_at_8345()))
     assert int(sound.xanes.edge_energy().flag) == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "by"), [(E8300 < 8230, 2.0), (E8300 > 8500, 1.5), (E8300 > 8600, -1.5)]
+)
+def test_a_jump_in_a_range_is_flagged(spectrum, where, by):
+    rng = np.random.default_rng(0)
+    sound = _edge_at_8345()
+    assert int(xanes.normalise(spectrum(E8300, sound)).flag) == 0
+    noisy = sound + 0.1 * rng.standard_normal(sound.size)
+    assert not int(xanes.normalise(spectrum(E8300, noisy), e0=8345).flag) & 64
+    with pytest.warns(DataQualityWarning, match="range_uneven"):
+        found = xanes.normalise(spectrum(E8300, sound + by * where))
+    assert int(found.flag) & 64

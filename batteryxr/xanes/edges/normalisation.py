@@ -35,6 +35,7 @@ _FLAGS = {
     8: "range_empty",
     16: "range_on_edge",
     32: "e0_isolated_point",
+    64: "range_uneven",
 }
 _MENDS = {
     8: "pre or post holds too few energies{}, others were used; give ranges relative "
@@ -42,6 +43,8 @@ _MENDS = {
     16: "pre or post reaches over the edge{}, which makes the step wrong; move it away",
     32: "the steepest rise{} is the flank of a point that stands out; give e0, or take "
     "the point out",
+    64: "pre or post{} holds more than a smooth curve and noise, such as the start of "
+    "a scan, a jump or another edge; give ranges without it",
 }
 #: Advice for an incomplete Athena project.
 _MEND = "Normalise it in Athena again, or pass the ranges yourself."
@@ -96,7 +99,8 @@ def normalise(
         to `e0`, without sign), `e0`, and `flag` (bits; 1: no data, or `e0` outside
         them, 2: no step, 4: the step is downwards, 8: a given range holds too few
         energies, 16: a range reaches over the edge, 32: the automatic `e0` is the
-        flank of one or two points that stand out).
+        flank of one or two points that stand out, 64: a range holds more than a smooth
+        curve and noise).
 
     Raises
     ------
@@ -108,7 +112,7 @@ def normalise(
     Warns
     -----
     DataQualityWarning
-        If a spectrum has one of the last three flags (not for lazy data: look at
+        If a spectrum has one of the last four flags (not for lazy data: look at
         `flag`), or a range has its higher end first.
 
     Examples
