@@ -326,6 +326,9 @@ def test_an_edge_energy_in_a_gap_is_flagged(method):
     with pytest.warns(DataQualityWarning, match=r"1 of 3 .* are missing"):
         found = xanes.edge_energy(rows, method=method, window=(8330, 8360))
     np.testing.assert_array_equal(found.flag.values & 8, [0, 8, 0])
+    with pytest.warns(DataQualityWarning, match="rise in 1 of 3 spectra lies where"):
+        normal = xanes.normalise(rows.rename("absorption"))
+    np.testing.assert_array_equal(normal.flag.values, [0, 128, 0])
 
 
 def test_spectra_that_fall_at_the_edge_are_told(spectrum):

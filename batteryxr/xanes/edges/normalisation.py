@@ -36,6 +36,7 @@ _FLAGS = {
     16: "range_on_edge",
     32: "e0_isolated_point",
     64: "range_uneven",
+    128: "e0_in_gap",
 }
 _MENDS = {
     8: "pre or post holds too few energies{}, others were used; give ranges relative "
@@ -45,6 +46,7 @@ _MENDS = {
     "the point out",
     64: "pre or post{} holds more than a smooth curve and noise, such as the start of "
     "a scan, a jump or another edge; give ranges without it",
+    128: "the steepest rise{} lies where values are missing; give e0",
 }
 #: Advice for an incomplete Athena project.
 _MEND = "Normalise it in Athena again, or pass the ranges yourself."
@@ -100,7 +102,7 @@ def normalise(
         them, 2: no step, 4: the step is downwards, 8: a given range holds too few
         energies, 16: a range reaches over the edge, 32: the automatic `e0` is the
         flank of one or two points that stand out, 64: a range holds more than a smooth
-        curve and noise).
+        curve and noise, 128: the automatic `e0` lies where values are missing).
 
     Raises
     ------
@@ -112,7 +114,7 @@ def normalise(
     Warns
     -----
     DataQualityWarning
-        If a spectrum has one of the last four flags (not for lazy data: look at
+        If a spectrum has one of the last five flags (not for lazy data: look at
         `flag`), or a range has its higher end first.
 
     Examples
@@ -244,12 +246,16 @@ def edge_origin(array: xr.DataArray, e0: float | xr.DataArray | None) -> xr.Data
 def _kernel(
     data: np.ndarray, origin: np.ndarray, *, found: bool, **options: Any
 ) -> tuple[np.ndarray, ...]:
-    from batteryxr.xanes.kernels import normalisation
+    from batteryxr.xanes.kernels import edge_energy, normalisation
 
     parts = normalisation.normalise(data, origin, **options)
     if found:  # an automatic e0 may be the flank of an isolated point
         lone = normalisation.is_isolated(data, origin, x=options["x"])
         flag = np.where(lone, normalisation.E0_ISOLATED, 0).astype(np.uint8)
+        at = np.broadcast_to(origin, data.shape[:-1])
+        rows = data.reshape(-1, data.shape[-1])
+        gap = edge_energy.in_gap(rows, at.reshape(-1), options["x"])
+        flag |= np.uint8(normalisation.E0_IN_GAP) * gap.reshape(at.shape)
         parts = (*parts[:3], parts[3] | flag, *parts[4:])
     return parts
 

@@ -68,13 +68,13 @@ def find(
         flag[early] = 2
     else:
         flag[rivalled(rows, found, height, x=x, window=(low, high))] = 4
-    flag[_in_gap(rows, found, x)] |= 8
+    flag[in_gap(rows, found, x)] |= 8
     flag[np.isnan(found)] = 1
     shape = data.shape[:-1]
     return found.reshape(shape), height.reshape(shape), flag.reshape(shape)
 
 
-def _in_gap(rows: np.ndarray, found: np.ndarray, x: np.ndarray) -> np.ndarray:
+def in_gap(rows: np.ndarray, found: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Tell in which rows an energy lies beside, or among, values that are missing.
 
     The points around it are then more than `APART` from one another.

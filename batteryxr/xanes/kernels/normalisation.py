@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 NO_DATA, NO_STEP, NEGATIVE_STEP = 1, 2, 4
-RANGE_EMPTY, RANGE_ON_EDGE, E0_ISOLATED, RANGE_UNEVEN = 8, 16, 32, 64
+RANGE_EMPTY, RANGE_ON_EDGE, E0_ISOLATED, RANGE_UNEVEN, E0_IN_GAP = 8, 16, 32, 64, 128
 #: Fraction of the step by which a pre-edge range may bend up before it lies on the
 #: edge, and the least multiple of the scatter about its line.
 _BEND, _BENDS = 0.1, 6.0
