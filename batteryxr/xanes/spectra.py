@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -35,6 +35,8 @@ class LowFirst:
         return "(low, high), low first"
 
 
+#: What a function takes and gives back as the same type.
+Spectra = TypeVar("Spectra", xr.DataArray, xr.Dataset)
 #: Part of an axis, both ends included.
 Range = Annotated[tuple[float, float], LowFirst()]
 #: Names searched in a Dataset, in this order.

@@ -182,8 +182,8 @@ def beamlines() -> dict[str, Dialect]:
             " Block      Init-Eng final-Eng     Step/eV     Time/s       Num\n"
             "     1       7050.00   7189.00        1.00       1.00       140\n"
             " Ortec(-1)     NDCH =  3\n   Angle(c)  Angle(o)      time/s         2         3\n"
-            "       Mode         0         0         0         1         2\n"
-            "     Offset         0         0         0   100.000   100.000\n"
+            "      Mode         0         0         1         2\n"
+            "    Offset         0         0   100.000   100.000\n"
             + rows(
                 *[np.rad2deg(np.arcsin(12398.419843320026 / (2 * 3.13551 * E)))] * 2,
                 T,
@@ -262,6 +262,88 @@ def beamlines() -> dict[str, Dialect]:
         "falling": of("fe.dat", "# e mu\n" + rows(E[::-1], MU[::-1])),
         "ln in the title": of(
             "fe.dat", "# energy i0 it ln(i0/it)\n" + rows(E, I0, IT, MU)
+        ),
+    }
+    angle = np.rad2deg(np.arcsin(12398.419843320026 / (2 * 3.13551 * E)))
+    at_12bm = "Mono Energy (alt) *|Scaler preset time *|I0|It|Iref|XMAP12B:FeKa_Sum"
+    found |= {
+        "APS 20-BM, equally wide titles": of(
+            "fe.0003",
+            "# 1-D Scan File created by LabVIEW Control Panel  2/18/2012  5:21:44 PM\n"
+            "# Scan config:\n#      E0: 7112.0 eV   140 points\n# Column Headings:\n#"
+            + "".join(f"{name:<21s}" for name in at_12bm.split("|"))
+            + "\n"
+            + rows(E, T, I0, IT, IR, FL, sep="  "),
+            warns=True,
+        ),
+        "APS 20-BM, a numbered list": of(
+            "fe.0004",
+            "# 1-D Scan File created by LabVIEW Control Panel  2/18/2012  5:21:44 PM\n"
+            "# Here is a readable list of column headings:\n"
+            "#  1) Mono Energy (alt) *    3) I0\n#  2) Scaler preset time *    4) It\n"
+            "#\n# Column Headings:\n#Mono Energy (alt) * Scaler preset time * I0 It\n"
+            + rows(E, T, I0, IT, sep="  "),
+        ),
+        "APS 13-ID of 2008": of(
+            "fe.002",
+            "; Epics Scan 1 dimensional scan\n;scan began at Nov 05, 2008 11:22:33.00\n"
+            "; column labels: \n;  P1 = {Monochromator Energy (eV)} --> {13IDA:E.VAL}\n"
+            ";  D1 = {scaler count time} --> {13IDC:scaler1.T}\n"
+            ";  D2 = {i0} --> {13IDC:scaler1.S2}\n;  D3 = {i1} --> {13IDC:scaler1.S3}\n"
+            ";---------\n;  P1   D1   D2   D3 \n" + rows(E, T, I0, IT, sep="  "),
+        ),
+        "ESRF BM23": of(
+            "fe.dat",
+            "#F /data/fe.dat\n#D Fri Mar 14 10:00:00 2014\n#C BM23  E.S.R.F.\n\n"
+            "#S 1 fe_foil\n#D Fri Mar 14 10:00:00 2014\n#N 5\n#L E_kev_  time  I0  I1  I2\n"
+            + rows(E / 1000, T, I0, IT, IR),
+        ),
+        "ESRF SNBL, an angle before the energy": of(
+            "fe.dat",
+            "#F /buffer/fe.dat\n#D Fri Jun 28 13:38:56 2013\n\n#S 1  zapline mono 10 9.8\n"
+            "#N 6\n#L Mon  Ion1  Ion2  Htime  TwoTheta  ZapEnergy\n"
+            + rows(I0, IT, IR, T * 1e5, angle, E / 1000),
+        ),
+        "ESRF LISA": of(
+            "fe.dat",
+            "#eBraggEnergy I0_EH1 I1_EH1 mu I1_EH2 IR_EH2 mu_ref\n"
+            + rows(E, I0, IT, MU, IT, IR, MU / 2),
+        ),
+        "PETRA P64, monitors by beamline": of(
+            "fe.fio",
+            "!\n%c\nfe foil \n%p\nabs = 3\n%d\n Col 1 ENERGY_ENC DOUBLE\n"
+            " Col 2 P64_I0 DOUBLE\n Col 3 P64_I1 DOUBLE\n Col 4 P64_PIPS DOUBLE\n"
+            + rows(E, I0, IT, FL),
+            warns=True,
+        ),
+        "CLS, titles in quotes": of(
+            "fe.dat",
+            '# CLS Data Acquisition\n#(1)\t"Event-ID"\t"BL1606:Energy"\t"BL1606:mcs03"\t'
+            '"BL1606:mcs04"\n#(1)\t"Event-ID"\t"$(EnergySetting)"\t"$(I0)"\t"$(I1)"\n'
+            "# Background counts time=0, 0, 0, 5.0\n" + rows(T, E, I0, IT, sep=", "),
+        ),
+        "SSRL, windows of a detector": of(
+            "fe_002.A",
+            "SSRL   MicroEXAFS Data Collector 1.0 \nSat Aug 09 11:58:07 2008\nData:\n"
+            "Real Time Clock\nRequested Energy\nI0   \nSCA1.1   \nSCA1.2   \nICR.1   \n\n"
+            + rows(T, E, I0, FL / 4, 3 * FL / 4, FL * 9, sep="\t"),
+            fl,
+        ),
+        "Photon Factory, elements and their rates": of(
+            "fe.dat",
+            "  9809     KEK-PF   BL9A\n Mono :   Si(111)       D=  3.13551 A\n"
+            "  Angle(c)  Angle(o)    time/s         1         2         3         1\n"
+            "      Mode         0         0         3         3         1       103\n"
+            "    Offset         0         0     0.000     0.000   753.700     0.000\n"
+            + rows(angle, angle, T, FL / 4, 3 * FL / 4, I0, FL * 9),
+            fl,
+            tolerance=1e-5,
+        ),
+        "aXis2000": of(
+            "fe.csv",
+            "*********************  X-ray Absorption Data  ********************\n*\n"
+            "* Formula: \n* Common name: fe\n* Y axis: \n*---------------\n"
+            + rows(E, MU, sep=", "),
         ),
     }
     for names in (

@@ -309,3 +309,53 @@ def test_white_lines_in_noise_flag_themselves(spectrum, noise):
     assert int((off & (found.flag == 0)).sum()) <= 10
     quiet = xanes.edge_energy(data[0].copy(data=clean), method="white_line")
     assert int(quiet.flag) == 0
+
+
+@pytest.mark.parametrize("method", ["half_jump", "derivative"])
+def test_an_edge_energy_in_a_gap_is_flagged(method):
+    whole = _edge_at_8345(width=8.0)
+    gap = np.where(abs(E8300 - 8345) < 5, np.nan, whole)
+    some = np.where(abs(E8300 - 8400) < 5, np.nan, whole)
+    rows = xr.DataArray(
+        [whole, gap, some],
+        dims=("scan", "energy"),
+        coords={"energy": ("energy", E8300, {"units": "eV"})},
+        name="normalised",
+        attrs={"units": "1"},
+    )
+    with pytest.warns(DataQualityWarning, match=r"1 of 3 .* are missing"):
+        found = xanes.edge_energy(rows, method=method, window=(8330, 8360))
+    np.testing.assert_array_equal(found.flag.values & 8, [0, 8, 0])
+    with pytest.warns(DataQualityWarning, match="rise in 1 of 3 spectra lies where"):
+        normal = xanes.normalise(rows.rename("absorption"))
+    np.testing.assert_array_equal(normal.flag.values, [0, 128, 0])
+
+
+def test_spectra_that_fall_at_the_edge_are_told(spectrum):
+    fallen = spectrum(E8300, 1 - _edge_at_8345())
+    with pytest.warns(DataQualityWarning, match=r"fall at the edge.*optical_density"):
+        assert int(xanes.normalise(fallen).flag) & 4
+
+
+@pytest.mark.filterwarnings("ignore:normalise")
+def test_what_normalise_flagged_stays_flagged(spectrum):
+    y = _edge_at_8345()
+    y[40] += 3
+    broken = xanes.normalise(spectrum(E8300, y))
+    assert int(broken.xanes.edge_energy().flag) & 16
+    sound = xanes.normalise(spectrum(E8300, _edge_at_8345()))
+    assert int(sound.xanes.edge_energy().flag) == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "by"), [(E8300 < 8230, 2.0), (E8300 > 8500, 1.5), (E8300 > 8600, -1.5)]
+)
+def test_a_jump_in_a_range_is_flagged(spectrum, where, by):
+    rng = np.random.default_rng(0)
+    sound = _edge_at_8345()
+    assert int(xanes.normalise(spectrum(E8300, sound)).flag) == 0
+    noisy = sound + 0.1 * rng.standard_normal(sound.size)
+    assert not int(xanes.normalise(spectrum(E8300, noisy), e0=8345).flag) & 64
+    with pytest.warns(DataQualityWarning, match="range_uneven"):
+        found = xanes.normalise(spectrum(E8300, sound + by * where))
+    assert int(found.flag) & 64

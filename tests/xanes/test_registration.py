@@ -189,6 +189,20 @@ def test_a_frame_without_beam_is_told_and_not_moved_anywhere():
         np.testing.assert_allclose(found[others], drift[others], atol=0.15)
 
 
+def test_no_frame_of_noise_is_found_by_chance():
+    from batteryxr.xanes.kernels.drift import find_shifts
+
+    v, u = np.mgrid[:48, :48]
+    image = ((v + u) % 19 < 2) + ((v - 2 * u) % 23 < 2) + np.exp(-((u - 30) ** 2) / 50)
+    noise = np.random.default_rng(0).standard_normal((150, 48, 48))
+    how = {"gradient": True, "sigma": 1.5, "most": (12, 12)}
+    found = find_shifts(noise, image, **how)
+    assert (found[:, 3] > 3).all()
+    faint = find_shifts(np.roll(image, 2, 1) + 0.5 * noise[:40], image, **how)
+    np.testing.assert_allclose(faint[:, 1], 2, atol=1)
+    assert not (faint[:, 3] > 3).any()
+
+
 def test_frames_of_little_contrast_are_kept(recwarn):
     frames, drift = _drifting(noise=0.0)
     noise = 0.05 * np.random.default_rng(1).standard_normal(frames.shape)

@@ -68,6 +68,31 @@ def test_scans_that_drift_and_glitch():
     assert done.energy_shift.attrs["units"] == "eV"
 
 
+def test_a_wild_last_point_moves_no_scan():
+    energy = np.r_[7012:7092:2.0, 7092:7142:0.5, 7142:7272:2.0]
+    rng = np.random.default_rng(3)
+    drift = rng.uniform(-1, 1, 8)
+    foils = np.stack([edge(d, 7112.0, energy=energy) for d in drift])
+    foils += 0.001 * rng.standard_normal(foils.shape)
+    foils[[2, 4, 6], [-2, 0, -1]] += [-5.0, 5.0, 5.0]
+    done = labelled(foils, energy).xanes.calibrate_energy(
+        reference=labelled(foils, energy), expected=7112.0
+    )
+    off = done.energy_shift + drift
+    assert float(abs(off - off.mean()).max()) < 0.02
+    known = labelled(edge(0.0, 7112.0, energy=energy), energy)
+    alone = labelled(foils, energy).xanes.align(reference=known)
+    np.testing.assert_allclose(alone.energy_shift, -drift, atol=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:deglitch")
+def test_neighbours_of_glitches_are_kept():
+    scans, _, _, true = drifting(30, seed=5, noise=0.001)
+    found = scans.xanes.deglitch().glitch.values
+    assert (found & true).sum() >= 0.95 * true.sum()
+    assert (found & ~true).sum() <= 0.0002 * (~true).sum()
+
+
 def test_glitches_are_shown_never_silent():
     clean = edge()
     y = clean.copy()

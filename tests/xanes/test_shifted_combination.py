@@ -41,6 +41,22 @@ def mixture(shifts=(0.0, 0.0, 0.0)):
     return SHARES @ [mn(name, d) for name, d in zip(LINES, shifts, strict=True)]
 
 
+def test_what_residuals_hold_of_noise_that_is_correlated():
+    from batteryxr.xanes.kernels.combining.spread import _seen
+
+    rng = np.random.default_rng(0)
+    m, n, lags = 60, 3, 8
+    design = np.cumsum(rng.standard_normal((m, n)), axis=0)
+    inverse = np.linalg.pinv(design)
+    left = np.eye(m) - design @ inverse
+    expected = np.empty((lags, lags))
+    for j in range(lags):
+        noise = np.eye(m, k=j) + (np.eye(m, k=-j) if j else 0)
+        kept = left @ noise @ left
+        expected[:, j] = [np.trace(kept, offset=k) for k in range(lags)]
+    np.testing.assert_allclose(_seen(inverse, m - n, lags), expected, atol=1e-9)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_shift_of_half_an_electronvolt(shared):
     y = labelled(mixture((0.5, 0.5, 0.5)))

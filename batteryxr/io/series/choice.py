@@ -62,6 +62,7 @@ BY_SUFFIX = {
     ".xdi": "energy",
     ".xmu": "energy",
     ".nor": "energy",
+    ".xsp": "energy",
     ".dpt": "shift",
 }
 #: File ending -> most unnamed columns with which the second holds the values.
@@ -72,6 +73,12 @@ _ABSORPTION = (".xmu", ".nor")
 _TWICE = re.compile(
     r"(?:2|two)[\s_-]*(?:theta|th|θ)|gonio|coupled|locked", re.IGNORECASE
 )
+#: Names of counts in a detector's window, of its rates and times, of dark counts.
+_WINDOW = re.compile(r"(?<![a-z])(?:roi|sca|mca|sdd|xmap|fluo)", re.IGNORECASE)
+_RATE = re.compile(
+    r"[io]cr|dead|live|clock|time|outputcounts|(?<![a-z])i0", re.IGNORECASE
+)
+_DARK = re.compile(r"dark|(?<![a-z])offset|backgr", re.IGNORECASE)
 _COORDINATES = (
     *("x", "y", "z", "time", "temperature", "coordinate_1", "coordinate_2"),
 )
@@ -376,13 +383,36 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
         return (), ""
     first, pick = there[0]
     others = [f for f, _ in there[1:]]
-    if not others:
-        return (pick,), ""
-    note = (
-        f"the files hold {first} and {' and '.join(others)}: {first} is read"
-        f" ({pick.column!r}). Pass columns={others[0]!r} for the other, or 'all'."
-    )
-    return (pick,), note
+    notes = []
+    if others:
+        notes.append(
+            f"the files hold {first} and {' and '.join(others)}: {first} is read"
+            f" ({pick.column!r}). Pass columns={others[0]!r} for the other, or 'all'."
+        )
+    used = {c for _, p in there for group in p.groups for c in group}
+    left = {i: n for i, n in enumerate(file.names) if i not in used}
+    seen = [n for i, n in left.items() if _detects(n, file.roles(axis)[i].name)]
+    if first == "transmission" and seen and not found["fluorescence"]:
+        notes.append(
+            f"transmission is read ({pick.column!r}), and {_some(seen)} may be "
+            "fluorescence: if that was measured, pass columns= with the one you mean."
+        )
+    dark = [n for n in left.values() if _DARK.search(n)]
+    if pick.formula and dark:
+        notes.append(
+            f"{_some(dark)} are not subtracted from the monitors: if they are still to "
+            "be, read columns='all' and subtract them."
+        )
+    return (pick,), " ".join(notes)
+
+
+def _detects(name: str, role: str) -> bool:
+    """Tell whether a column that is not read may hold fluorescence."""
+    return not _RATE.search(name) and (role == "fluo" or bool(_WINDOW.search(name)))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def made(file: FileColumns, axis: str) -> list[str]:

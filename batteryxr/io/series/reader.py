@@ -48,7 +48,7 @@ _SUFFIXES = (
     *(".fio", ".dpt", ".jdx", ".dx", ".xrdml", ".ras", ".uxd", ".udf", ".cpi"),
     *(".brml", ".rasx", ".fxye", ".gsa", ".gda", ".spec", ".flat", ".wdf", ".0"),
     *(".gr", ".chi", ".xy", ".xye", ".iq", ".sq", ".fq", ".xdi", ".xmu", ".nor"),
-    *(".dat", ".txt", ".csv", ".asc"),
+    *(".xsp", ".dat", ".txt", ".csv", ".asc"),
 )
 #: Names of the coordinates that every series has.
 #: Fewer distinct numbers than these may come twice by chance.

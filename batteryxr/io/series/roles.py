@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 #: Axis -> names of its column, letters and digits only, lower case.
 AXES: dict[str, re.Pattern[str]] = {
     "energy": re.compile(
-        r"e|ev|kev|hv|hnu|(?!emi|final|ring|loss)\w*energ(y|ie|ies)"
+        r"e|e?k?ev|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
+        r"\w*energ(y|ie|ies)"
         r"(?!loss|transfer|resolution|offset|error|step|gap|width)\w*"
     ),
     "two_theta": re.compile(
@@ -113,7 +114,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 _NEUTRAL = re.compile(
     r"det(ector)?s?|counts?|cts|corr?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
     r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
-    r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|kev|ev"
+    r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|kev|ev|p\d\d"
 )
 _ELEMENTS = [
     "li",
@@ -202,7 +203,8 @@ _LINE = re.compile(rf"{_K}(?:[_ ]?(?:sum|dtc|tot\w*))?")
 #: One element of a detector: fe_ka_mca3, mca7, ge12, vortex_2, mn4.
 _PART = re.compile(
     rf"(?:{_K}[_ ]?(?:mca|ch|det|el)[_ ]?\d+"
-    r"|(?:mca|ge|sdd|vortex|if|fluo|ifluor|canberra|xmap|fl|pips)[_ ]?\d+"
+    r"|(?:mca|ge|sdd|vortex|if|fluo|ifluor|canberra|xmap|fl|pips|element)[_ ]?\d+"
+    r"|(sca\d*)[._]\d+"
     rf"|({'|'.join(e for e in _ELEMENTS if len(e) == 2 and e != 'ge')})\d)"
 )
 
@@ -238,8 +240,20 @@ def _row(name: str, sign: str, energy_units: str = "", **roles: str) -> Dialect:
 #: Layouts that follow `WORDS` (XDI, GSECARS, BMM, ISS, QAS, MRCAT, XDAC, SSRL,
 #: B18, P64, P65, 10.3.2, HXMA, BioXAS) need no row: `tests` hold a file of each.
 LAYOUTS: tuple[Dialect, ...] = (
-    _row("ESRF, SPEC zap scans", r"zapenergy", "keV", zapenergy="energy"),
-    _row("ESRF, BLISS", r"energy_enc", "keV", energy_enc="energy", mu_trans="mu"),
+    _row(
+        "ESRF, SPEC zap scans",
+        r"zapenergy",
+        "keV",
+        zapenergy="energy",
+        twotheta="angle",
+    ),
+    _row(
+        "ESRF, BLISS",
+        r"energy_enc\s+mu_trans",
+        "keV",
+        energy_enc="energy",
+        mu_trans="mu",
+    ),
     _row(
         "SOLEIL SAMBA",
         r"samba|energy\s+theta\s+xmu\s+fluo",
@@ -249,7 +263,11 @@ LAYOUTS: tuple[Dialect, ...] = (
     ),
     _row("SOLEIL ROCK", r"extranormal|shifted energy", reference="mu_ref"),
     _row(
-        "Diamond I20", r"bragg1withoffset", "eV", bragg1withoffset="energy", ff="fluo"
+        "Diamond",
+        r"bragg1withoffset|diamond light source",
+        "eV",
+        bragg1withoffset="energy",
+        ff="fluo",
     ),
     _row("Elettra XAFS", r"elettra", i1="i0", i2="it", i3="ir"),
     _row("DESY HASYLAB", r"hasylab|doris", i1="i0", i2="it", i3="ir"),
@@ -311,8 +329,9 @@ def role_of(name: str, prefer: str = "") -> Role:
         return UNKNOWN
     if axis := axis_of(lower):
         return axis
-    if (part := _PART.fullmatch(lower)) or _LINE.fullmatch(lower):
-        line = part or _LINE.fullmatch(lower)
+    device = lower.rpartition(":")[2]  # XMAP12:FeKa_Sum
+    if (part := _PART.fullmatch(device)) or _LINE.fullmatch(device):
+        line = part or _LINE.fullmatch(device)
         about = next(filter(None, line.groups()), "") if line else ""
         return Role("fluo", 0, part is not None, about)
     if role := _in_table(whole, prefer):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Energies below this are probably keV, unless units say otherwise.
 _SOFTEST = 50.0  # eV: the Li K edge is at 55 eV
+#: Two columns of energies that differ by more are not one axis, read and set.
+_APART = 0.3  # eV
 #: Axes that differ by less than this fraction of a step are equal up to rounding.
 _SAME = 1e-6
 _HC = 12398.419843320026  # eV Angstrom
@@ -218,6 +220,7 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
     columns = _columns(table, path)
     choice = choose(columns, wanted.axis, wanted.column)
     scale = _scale(choice, columns, wanted.units, path)
+    said = (choice.note, _other_energies(table, columns, choice, scale))
     found = []
     for pick in choice.picks:
         source = ScanSource(
@@ -233,7 +236,7 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
             "" if many else pick.column,
             (np.nan, np.nan),
             seems_cut=table.seems_cut,
-            notes=(choice.note,) if choice.note else (),
+            notes=tuple(filter(None, said)),
             label=pick.column if many else table.label,
             units=_percent(columns, pick),
         )
@@ -244,6 +247,27 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
     if choice.axis == "energy" and not (wanted.units or choice.units or scale.spacing):
         found = [_doubted(scan) for scan in found]
     return found
+
+
+def _other_energies(
+    table: Table, columns: FileColumns, choice: Choice, scale: Scale
+) -> str:
+    """Return a note on columns of energies that differ from those of the axis."""
+    if choice.axis != "energy" or scale.spacing:
+        return ""
+    mine = scale.apply(np.array(table.ends(choice.position)))
+    for i, role in enumerate(columns.roles("energy")):
+        if role.name != "energy" or i == choice.position:
+            continue
+        factor = _factor("energy", columns.units(i, "energy"), columns.path)
+        theirs = factor * np.array(table.ends(i))
+        if theirs[0] != theirs[1] and np.abs(theirs - mine).max() > _APART:
+            return (
+                f"{columns.names[i]!r} holds other energies than the axis, "
+                f"{columns.names[choice.position]!r}: columns={columns.names[i]!r} "
+                "gives them."
+            )
+    return ""
 
 
 def _doubted(scan: Scan) -> Scan:

@@ -23,6 +23,9 @@ NUMBERED = re.compile(
     r"\s*(?P<text>\S.*)",
     re.IGNORECASE,
 )
+#: "1) Mono Energy    11) It", and "P1 = {Energy}" or "D2 = {i0}" of EPICS.
+_LISTED = re.compile(r"(?<!\S)(\d+)\)\s+(.+?)(?=\s{2,}\d+\)|\s*$)")
+_BRACED = re.compile(r"\b[PD]\d+\s*=\s*\{([^}]*)\}")
 _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
 _SEPARATORS = (r"\t", r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s*\|\s*", r"\s+")
@@ -52,8 +55,13 @@ _UNITS = {
 _SPELLED = {spelling: unit for unit, known in _UNITS.items() for spelling in known}
 #: Units that no axis has: temperature_K is one name.
 _CONDITIONS = ("V", "K", "s", "mA")
+#: Room that each of several equally wide titles takes at least.
+_NARROWEST = 12
 #: Text in a header -> the columns below it.
-_NEVER_NAMED = (("*RAS_INT_START", ("2theta (deg)", "intensity", "attenuation")),)
+_NEVER_NAMED = (
+    ("*RAS_INT_START", ("2theta (deg)", "intensity", "attenuation")),
+    ("*  X-ray Absorption Data  *", ("energy (eV)", "absorption")),
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ def read_titles(header: Sequence[str], plain: Sequence[str], n: int) -> Titles:
         _agreed(_numbered(header, n), plain, n)
         or _spec(header, n)
         or _photon_factory(header, n)
+        or _legend(header, n)
+        or _events(header, n)
         or _implied(header, n)
         or _in_one_line(plain, n)
         or _line_by_line(plain, n)
@@ -114,7 +124,7 @@ def _misfit(plain: Sequence[str], n: int) -> tuple[str, ...]:
 
 def spelled(units: str) -> str:
     """Return units in the data model's spelling; empty if they are unknown."""
-    plain = re.sub(r"[\s${}]", "", units).replace(r"\AA", "å").lower()
+    plain = re.sub(r"[\s${}]|_$", "", units).replace(r"\AA", "å").lower()
     return _SPELLED.get(plain.replace("⁻¹", "^-1").replace("ångström", "å"), "")
 
 
@@ -187,16 +197,38 @@ def _spec(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 
 
 def _photon_factory(header: Sequence[str], n: int) -> list[tuple[str, str]]:
-    """Return columns of the 9809 format, whose monitors have a mode, not a name."""
-    modes = next((ln.split()[1:] for ln in header if ln.split()[:1] == ["Mode"]), [])
-    if len(modes) != n or not any("angle(c)" in ln.lower() for ln in header):
+    """Return columns of the 9809 format, whose monitors have a mode, not a name.
+
+    The word "Mode" stands below the first column, or before it.
+    """
+    words = next((ln.split() for ln in header if ln.split()[:1] == ["Mode"]), [])
+    known = any("angle(c)" in ln.lower() for ln in header)
+    if len(words) not in (n, n + 1) or not known or {*words[1 : 3 - n]} - {"0"}:
         return []
     called = {"1": "i0", "2": "it", "3": "ifluor"}
-    names = [called.get(mode, f"mode {mode}") for mode in modes]
+    names = [called.get(mode, f"mode {mode}") for mode in words[3 - n :]]
     part = names.count("ifluor") > 1
     names = [f"ifluor{i}" if part and w == "ifluor" else w for i, w in enumerate(names)]
-    names[:3] = ["angle(c)", "angle(o)", "time"]
-    return list(zip(names, ["deg", "deg", "s", *[""] * (n - 3)], strict=True))
+    angles = [("angle(c)", "deg"), ("angle(o)", "deg"), ("time", "s")]
+    return [*angles, *((name, "") for name in names)]
+
+
+def _legend(header: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return titles of a list such as "1) Energy    11) I0", or "D1 = {i0}"."""
+    texts = {int(k): text for line in header for k, text in _LISTED.findall(line)}
+    if set(texts) == set(range(1, n + 1)):
+        return [title(texts[k].strip()) for k in sorted(texts)]
+    names = [text for line in header for text in _BRACED.findall(line)]
+    return [title(name) for name in names] if len(names) == n else []
+
+
+def _events(header: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return titles that a line has in quotes, as "#(1) "Event-ID" "I0" "I1""."""
+    lines = [re.findall(r'"(?:\$\()?([^"]*?)\)?"', ln) for ln in header if "#(" in ln]
+    found = [[title(word) for word in words] for words in lines if len(words) == n]
+    return max(
+        found, key=lambda ts: sum(bool(role_of(t[0]).name) for t in ts), default=[]
+    )
 
 
 def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
@@ -240,7 +272,19 @@ def _words(line: str, n: int) -> list[str]:
             return words
     together = re.sub(r"\s+(?=[(\[])", "", line)  # "Energy (eV) I0 (counts)"
     bracketed = len(re.findall(r"[(\[]", line)) >= max(n - 1, 2)
-    return _words(together, n) if bracketed and together != line else []
+    if bracketed and together != line and (words := _words(together, n)):
+        return words
+    return _equally_wide(line, n)
+
+
+def _equally_wide(line: str, n: int) -> list[str]:
+    """Return `n` titles that take equal room, as LabVIEW at APS writes them."""
+    for width in range(_NARROWEST, len(line) // 2 + 1):
+        words = [line[i : i + width] for i in range(0, len(line), width)]
+        if len(words) == n and not any(w[:1].isspace() for w in words):
+            gaps = [w[-1].isspace() for w in words[:-1] if len(w.strip()) < width]
+            return [w.strip() for w in words] if gaps and all(gaps) else []
+    return []
 
 
 def _line_by_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:

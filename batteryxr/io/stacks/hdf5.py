@@ -93,7 +93,8 @@ def _described(
             "dataset",
             None,
             f"one of {_arrays(file)}",
-            f"{path.name} does not tell which of them lies along energy.",
+            f"{path.name} does not tell which of them lies along energy. Pass "
+            "dataset=, and energy= if the file has none.",
         )
     group, values = found[0]
     spectra = {_entry(v): (g, v) for g, v in reversed(found) if v.ndim == 1}
@@ -155,7 +156,10 @@ def _arrays(file: h5py.Group) -> list[str]:
 def _signals(
     every: Sequence[h5py.Dataset],
 ) -> Iterator[tuple[h5py.Group, h5py.Dataset]]:
-    """Yield (group, values) for values beside an energy, NXdata and images first."""
+    """Yield (group, values) for values beside an energy, NXdata and images first.
+
+    Values have a usual name, or are the only images along the energies in their group.
+    """
     groups: dict[str, h5py.Group] = {}
     for values in every:
         name = values.name.rpartition("/")[0] or "/"
@@ -167,7 +171,14 @@ def _signals(
         if energy is None:
             continue
         named = text(group.attrs.get("signal", ""))
-        for name in (named, *_SIGNALS):
+        cubes = [
+            values.name.rpartition("/")[2]
+            for values in every
+            if values.ndim == 3
+            and energy.size in values.shape
+            and (values.name.rpartition("/")[0] or "/") == group.name
+        ]
+        for name in (named, *_SIGNALS, *(cubes if len(cubes) == 1 else ())):
             if not name or name not in group or not hasattr(group[name], "shape"):
                 continue
             values = group[name]

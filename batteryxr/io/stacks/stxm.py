@@ -50,6 +50,13 @@ def open_stxm(path: Path, *, region: int = 1, counts: bool = True) -> RawStack:
     """
     header = read_header(path)
     scan = _group(header, "ScanDefinition", path)
+    if "StackAxis" not in scan:
+        kind = scan.get("Type", "scan")
+        raise FileFormatError(
+            path,
+            f"describes a {kind!r}, no stack of images. The .xsp beside the header of "
+            "a point scan is read by read_series.",
+        )
     regions = scan.get("Regions")
     if not isinstance(regions, list) or not all(isinstance(r, dict) for r in regions):
         raise FileFormatError(path, "the header has no Regions.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -66,10 +66,9 @@ def asked_of(
     chosen = offset or ("displacement" if axis == "two_theta" else "none")
     if axis != "two_theta" and device.tube is not None:
         # A doublet has its measured separation along the angle only.
-        spectra, axis = (
-            convert_axis(spectra, axis="two_theta", instrument=device),
-            ("two_theta"),
-        )
+        patterns: Any = spectra
+        spectra = convert_axis(patterns, axis="two_theta", instrument=device)
+        axis = "two_theta"
     if axis == "two_theta":
         require_wavelength(known, instrument)
     if axis != "two_theta" and chosen != "none":

@@ -21,7 +21,7 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.core.units import in_units
-from batteryxr.xanes.spectra import axis_of
+from batteryxr.xanes.spectra import Spectra, axis_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -214,11 +214,11 @@ def _of_tube(number: float) -> bool:
 
 @recorded
 def convert_axis(
-    spectra: xr.DataArray | xr.Dataset,
+    spectra: Spectra,
     *,
     axis: Literal["two_theta", "q", "d"],
     instrument: Diffractometer | None = None,
-) -> xr.DataArray | xr.Dataset:
+) -> Spectra:
     """Convert patterns to another axis: two_theta, q or d.
 
     *Lazy*. Values are unchanged: each keeps its point, with a new label.
@@ -304,9 +304,7 @@ def pattern_axis(data: xr.DataArray | xr.Dataset, *, caller: str) -> str:
     return found[0]
 
 
-def with_wavelength(
-    data: xr.DataArray | xr.Dataset, known: float | None
-) -> xr.DataArray | xr.Dataset:
+def with_wavelength(data: Spectra, known: float | None) -> Spectra:
     """Store the wavelength as a coordinate."""
     if known is None:
         return data

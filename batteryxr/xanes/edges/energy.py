@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from batteryxr.xanes.spectra import Range
 
 _NORMALISED = ("normalised", "flattened")
+#: A flag that `normalise` gives, by which its flags are known.
+_ISOLATED = "e0_isolated_point"
 
 
 @recorded
@@ -66,8 +68,9 @@ def edge_energy(
     xarray.Dataset
         `edge_energy` in eV; `flag` (1: no data; 2: on the pre-edge, since a dip
         separates it from the last rise through it; 4: the white line is one of several
-        maxima within noise, more than 2 eV apart). By method also `white_line_height`,
-        or `edge_energy_error` and the flags of the fit.
+        maxima within noise, more than 2 eV apart; 8: beside values that are missing;
+        16: `normalise` flagged its spectrum). By method also `white_line_height`, or
+        `edge_energy_error` and the flags of the fit.
 
     Raises
     ------
@@ -122,6 +125,8 @@ def edge_energy(
         window=window or (-np.inf, np.inf),
         level=fraction,
     )
+    if isinstance(spectra, xr.Dataset) and _ISOLATED in _meanings(spectra):
+        flag = flag | np.uint8(16) * (spectra["flag"].reset_coords(drop=True) > 0)
     name = {
         "half_jump": f"Edge energy at {fraction:g} of the jump",
         "derivative": "Edge energy at the steepest rise",
@@ -134,8 +139,8 @@ def edge_energy(
             "flag",
             units="1",
             long_name="Quality of the edge energy",
-            flag_masks=[1, 2, 4],
-            flag_meanings="no_data on_pre_edge in_noise",
+            flag_masks=[1, 2, 4, 8, 16],
+            flag_meanings="no_data on_pre_edge in_noise in_gap normalisation_flagged",
         ),
     }
     if method == "white_line":
@@ -146,6 +151,12 @@ def edge_energy(
     if not blocks.is_lazy(result):
         _warn(result, method)
     return result
+
+
+def _meanings(spectra: xr.Dataset) -> str:
+    return (
+        str(spectra["flag"].attrs.get("flag_meanings", "")) if "flag" in spectra else ""
+    )
 
 
 def _warn(result: xr.Dataset, method: str) -> None:
@@ -164,6 +175,12 @@ def _warn(result: xr.Dataset, method: str) -> None:
             f"edge_energy: in {lost} of {result.flag.size} spectra other energies are "
             "as high as the white line within noise. Pass a narrower window, average "
             "spectra or pixels (`rebin`), or fit the white line (`fit_edge`)."
+        )
+    gaps = int(((result.flag & 8) > 0).sum())
+    if gaps:
+        warn_quality(
+            f"edge_energy: {gaps} of {result.flag.size} edge energies lie where values "
+            "are missing, and are not known (flag in_gap)."
         )
 
 

@@ -35,6 +35,8 @@ _FLAGS = {
     8: "range_empty",
     16: "range_on_edge",
     32: "e0_isolated_point",
+    64: "range_uneven",
+    128: "e0_in_gap",
 }
 _MENDS = {
     8: "pre or post holds too few energies{}, others were used; give ranges relative "
@@ -42,6 +44,9 @@ _MENDS = {
     16: "pre or post reaches over the edge{}, which makes the step wrong; move it away",
     32: "the steepest rise{} is the flank of a point that stands out; give e0, or take "
     "the point out",
+    64: "pre or post{} holds more than a smooth curve and noise, such as the start of "
+    "a scan, a jump or another edge; give ranges without it",
+    128: "the steepest rise{} lies where values are missing; give e0",
 }
 #: Advice for an incomplete Athena project.
 _MEND = "Normalise it in Athena again, or pass the ranges yourself."
@@ -96,7 +101,8 @@ def normalise(
         to `e0`, without sign), `e0`, and `flag` (bits; 1: no data, or `e0` outside
         them, 2: no step, 4: the step is downwards, 8: a given range holds too few
         energies, 16: a range reaches over the edge, 32: the automatic `e0` is the
-        flank of one or two points that stand out).
+        flank of one or two points that stand out, 64: a range holds more than a smooth
+        curve and noise, 128: the automatic `e0` lies where values are missing).
 
     Raises
     ------
@@ -108,7 +114,7 @@ def normalise(
     Warns
     -----
     DataQualityWarning
-        If a spectrum has one of the last three flags (not for lazy data: look at
+        If a spectrum has one of the last five flags (not for lazy data: look at
         `flag`), or a range has its higher end first.
 
     Examples
@@ -199,6 +205,12 @@ def _warn(flag: xr.DataArray) -> None:
         if count:
             which = "" if flag.size == 1 else f" in {count} of {flag.size} spectra"
             warn_quality(f"normalise: {mend.format(which)} (flag {_FLAGS[bit]}).")
+    falling = int(((flag & 4) > 0).sum())
+    if 2 * falling > flag.size:
+        warn_quality(
+            f"normalise: {falling} of {flag.size} spectra fall at the edge: these may "
+            "be intensities. Take `optical_density` first (flag negative_step)."
+        )
 
 
 def _check_limits(
@@ -239,12 +251,16 @@ def edge_origin(array: xr.DataArray, e0: float | xr.DataArray | None) -> xr.Data
 def _kernel(
     data: np.ndarray, origin: np.ndarray, *, found: bool, **options: Any
 ) -> tuple[np.ndarray, ...]:
-    from batteryxr.xanes.kernels import normalisation
+    from batteryxr.xanes.kernels import edge_energy, normalisation
 
     parts = normalisation.normalise(data, origin, **options)
     if found:  # an automatic e0 may be the flank of an isolated point
         lone = normalisation.is_isolated(data, origin, x=options["x"])
         flag = np.where(lone, normalisation.E0_ISOLATED, 0).astype(np.uint8)
+        at = np.broadcast_to(origin, data.shape[:-1])
+        rows = data.reshape(-1, data.shape[-1])
+        gap = edge_energy.in_gap(rows, at.reshape(-1), options["x"])
+        flag |= np.uint8(normalisation.E0_IN_GAP) * gap.reshape(at.shape)
         parts = (*parts[:3], parts[3] | flag, *parts[4:])
     return parts
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Largest shift in eV that is searched between two spectra.
 REACH = 10.0
 #: Deviation (robust standard deviations) above which a point is an outlier of a fit.
 _ASTRAY = 6.0
+#: Rounds of weighted fits towards the least sum of absolute deviations, and the least
+#: deviation in the weights, as a share of the largest.
+_ROUNDS, _LEAST = 4, 1e-6
 
 
 def fit_line(table: np.ndarray, middle: float) -> tuple[float, float, np.ndarray]:
@@ -65,8 +73,9 @@ def best_shift(
 ) -> float:
     """Return the energy shift that aligns a spectrum to a known one.
 
-    Two least-squares fits have free scale, offset and slope; the second is without
-    outliers of the first. NaN if the spectra do not overlap.
+    Least-squares fits have free scale, offset and slope. If some points are outliers
+    of the first, the least sum of absolute deviations finds the shift again, and the
+    outliers of that are left out. NaN if the spectra do not overlap.
 
     Parameters
     ----------
@@ -85,37 +94,57 @@ def best_shift(
     curve = make_interp_spline(true, values, k=3)
     middle = x.mean()
 
-    def rest(shift: float) -> tuple[np.ndarray, np.ndarray]:
+    def rest(shift: float, rounds: int = 0) -> tuple[np.ndarray, np.ndarray]:
         inside = (x + shift >= true[0]) & (x + shift <= true[-1])
         if inside.sum() < 8:
             return inside, np.full(1, np.inf)
         model = curve(x[inside] + shift)
         basis = np.stack([model, np.ones(model.size), x[inside] - middle], axis=1)
-        found = np.linalg.pinv(basis.T @ basis, hermitian=True) @ (basis.T @ y[inside])
-        return inside, y[inside] - basis @ found
+        over = _over(basis, y[inside], np.ones(model.size))
+        for _ in range(rounds):
+            size = np.abs(over)
+            over = _over(basis, y[inside], 1 / np.maximum(size, _LEAST * size.max()))
+        return inside, over
 
-    def left(shift: float) -> float:
-        found = rest(shift)[1]
-        return float(found @ found) / found.size
+    def squares(shift: float) -> float:
+        over = rest(shift)[1]
+        return float(over @ over) / over.size
+
+    def absolute(shift: float) -> float:
+        return float(np.mean(np.abs(rest(shift, _ROUNDS)[1])))
+
+    def lowest(cost: Callable[[float], float], near: np.ndarray) -> float:
+        costs = [cost(s) for s in near]
+        k = int(np.argmin(costs))
+        if not np.isfinite(costs[k]):
+            return float("nan")
+        span = near[k] - 0.5, near[k] + 0.5
+        return float(minimize_scalar(cost, bounds=span, method="bounded").x)
 
     grid = np.arange(-reach, reach + 0.01, 0.5)
-    costs = [left(s) for s in grid]
-    k = int(np.argmin(costs))
-    if not np.isfinite(costs[k]):
-        return float("nan")
-    best = grid[k]
-    for width in (0.5, 0.25):
-        span = best - width, best + width
-        found = minimize_scalar(left, bounds=span, method="bounded")
-        best = float(found.x)
-        inside, over = rest(best)
-        sound = np.abs(over) <= _ASTRAY * 1.4826 * np.median(np.abs(over))
-        if sound.all() or sound.sum() < 8:
-            break
-        kept = ~inside
-        kept[inside] = sound
-        x, y = x[kept], y[kept]
-    return best
+    best = lowest(squares, grid)
+    if not np.isfinite(best) or _sound(rest(best)[1]).all():
+        return best
+    best = lowest(absolute, grid)
+    inside, over = rest(best, _ROUNDS)
+    sound = _sound(over)
+    if sound.all() or sound.sum() < 8:
+        return best
+    kept = ~inside
+    kept[inside] = sound
+    x, y = x[kept], y[kept]
+    return lowest(squares, np.array([best]))
+
+
+def _over(basis: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return what a weighted least-squares fit leaves."""
+    weighted = basis.T * weights
+    found = np.linalg.pinv(weighted @ basis, hermitian=True) @ (weighted @ y)
+    return np.asarray(y - basis @ found)
+
+
+def _sound(over: np.ndarray) -> np.ndarray:
+    return np.abs(over) <= _ASTRAY * 1.4826 * np.median(np.abs(over))
 
 
 def best_shifts(
@@ -128,9 +157,9 @@ def best_shifts(
 ) -> np.ndarray:
     """Return the energy shift that aligns each spectrum (..., m); see `best_shift`.
 
-    Glitches are bridged first.
+    Glitches are bridged first, and the ends, where none is looked for, left out.
     """
-    from batteryxr.xanes.kernels.glitches import without_glitches
+    from batteryxr.xanes.kernels.glitches import BESIDE, without_glitches
 
     known = without_glitches(values, x=true)
     rows = data.reshape(-1, data.shape[-1]).astype(float)
@@ -138,6 +167,7 @@ def best_shifts(
     out = np.full(len(rows), np.nan)
     for k, row in enumerate(rows):
         there = np.isfinite(row)
+        there[:BESIDE] = there[-BESIDE:] = False
         if there.sum() >= 8 and np.ptp(row[there]) > 0:
             out[k] = best_shift(x[there], row[there], true, known, reach)
     return out.reshape(data.shape[:-1])

@@ -16,6 +16,8 @@ _WHOLE = 1e-9
 _LONE = 6.0
 #: Correlation below which an image may differ from the reference.
 UNLIKE = 0.6
+#: Least correlation of a match, in units of the largest at shifts that are too large.
+_CHANCE = 1.3
 LINEAR, CUBIC = 0, 1
 
 
@@ -50,7 +52,8 @@ def find_shifts(
     (..., 5)
         Shift along y and x in pixels, and the correlation coefficient there. Then the
         difference, in pixels, between the shifts of two halves (for images with a
-        correlation below `UNLIKE`), and the fraction of values that are not finite.
+        correlation below `UNLIKE`; infinite if shifts of more than a quarter fit as
+        well, which is chance), and the fraction of values that are not finite.
         NaN if an image has no contrast.
     """
     lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
@@ -66,7 +69,9 @@ def find_shifts(
         features = _features(frame, gradient, sigma)
         out[place][:3] = _peak(_transform(features), known, target.shape, most)
         if out[place][2] < UNLIKE:
-            out[place][3] = _apart(features, kept[1], most)
+            chance = _CHANCE * _elsewhere(_transform(features), known, target.shape)
+            apart = _apart(features, kept[1], most)
+            out[place][3] = apart if out[place][2] > chance else np.inf
         out[place][4] = 1.0 - np.isfinite(frame).mean()
     return out
 
@@ -120,6 +125,20 @@ def _transform(features: np.ndarray) -> tuple[np.ndarray, float]:
 
     features = features - features.mean()
     return fft.rfft2(features), float(np.linalg.norm(features))
+
+
+def _elsewhere(
+    frame: tuple[np.ndarray, float],
+    target: tuple[np.ndarray, float],
+    shape: tuple[int, ...],
+) -> float:
+    """Return the largest correlation at shifts of more than a quarter of a side."""
+    from scipy import fft
+
+    correlation = fft.irfft2(frame[0] * np.conj(target[0]), s=shape)
+    rows, columns = (slice(n // 4 + 1, n - n // 4) for n in shape)
+    far = max(correlation[rows].max(), correlation[:, columns].max())
+    return float(far / (frame[1] * target[1]))
 
 
 def _apart(features: np.ndarray, known: np.ndarray, most: tuple[int, int]) -> float:

@@ -49,7 +49,7 @@ def find(
     -------
     found, height, flag : (...)
         Flag 1: no data; 2: the edge energy lies on the pre-edge; 4: energies far from
-        the white line are as high within the noise.
+        the white line are as high within the noise; 8: values are missing there.
     """
     rows = np.ascontiguousarray(data.reshape(-1, data.shape[-1]), dtype=float)
     found, height = np.empty(len(rows)), np.full(len(rows), np.nan)
@@ -68,9 +68,34 @@ def find(
         flag[early] = 2
     else:
         flag[rivalled(rows, found, height, x=x, window=(low, high))] = 4
+    flag[in_gap(rows, found, x)] |= 8
     flag[np.isnan(found)] = 1
     shape = data.shape[:-1]
     return found.reshape(shape), height.reshape(shape), flag.reshape(shape)
+
+
+def in_gap(rows: np.ndarray, found: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Tell in which rows an energy lies beside, or among, values that are missing.
+
+    The points around it are then more than `APART` from one another.
+    """
+    there = np.isfinite(rows)
+    out = np.zeros(len(rows), bool)
+    some = np.flatnonzero(np.isfinite(found) & ~there.all(axis=1))
+    place, every, end = np.arange(some.size), np.arange(x.size), x.size - 1
+    before = np.maximum.accumulate(np.where(there[some], every, -1), axis=1)
+    after = np.where(there[some], every, x.size)[:, ::-1]
+    after = np.minimum.accumulate(after, axis=1)[:, ::-1]
+    at = np.clip(np.searchsorted(x, found[some], side="right") - 1, 0, end)
+    below = before[place, at]
+    for low, high in (
+        (below, after[place, np.minimum(at + 1, end)]),
+        (before[place, np.maximum(below - 1, 0)], below),
+    ):
+        inside = (low >= 0) & (high <= end) & (high - low > 1)
+        wide = x[np.minimum(high, end)] - x[np.maximum(low, 0)] > APART
+        out[some] |= inside & wide
+    return out
 
 
 def steepest(data: np.ndarray, *, x: np.ndarray) -> np.ndarray:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Points on each side that predict a point, and largest number of search rounds.
-_BESIDE, _ROUNDS = 2, 6
+#: Points on each side that predict a point (so many at each end are not checked), and
+#: largest number of search rounds.
+BESIDE, _ROUNDS = 2, 6
 #: Points on each side used to distinguish structure from glitches, and the least ratio
 #: to the deviations there.
 _NEAR, _STRUCTURE = 6, 4.0
@@ -47,17 +48,29 @@ def _find(y: np.ndarray, x: np.ndarray, threshold: float, found: np.ndarray) -> 
             return
         left = _missed(x[use], y[use])
         size = np.abs(left)
-        inner = size[_BESIDE:-_BESIDE]
+        inner = size[BESIDE:-BESIDE]
         noise = np.median(inner) / 0.6745
         floor = 1e-9 * np.ptp(y[use])  # rounding of an exact curve
         loud = size > max(threshold * noise, floor)
         loud &= size > _STRUCTURE * _local(size)
         loud &= (size >= _highest(size)) & _is_lone(left)
-        if not loud.any():
-            return
         limit = max(threshold * noise, floor)
+        if not loud.any():
+            break
         for k in np.flatnonzero(loud).tolist():
             found[use[_guilty(x[use], y[use], k, limit)]] = True
+    _acquit(y, x, found, limit)
+
+
+def _acquit(y: np.ndarray, x: np.ndarray, found: np.ndarray, limit: float) -> None:
+    """Take back points that only the glitches beside them made stand out."""
+    sound = np.flatnonzero(np.isfinite(y) & ~found)
+    for k in np.flatnonzero(found).tolist():
+        at = int(np.searchsorted(sound, k))
+        near = sound[max(at - BESIDE, 0) : at + BESIDE]
+        if near.size == 2 * BESIDE:
+            five = np.insert(near, BESIDE, k)
+            found[k] = abs(_missed(x[five], y[five])[BESIDE]) > limit
 
 
 def _guilty(x: np.ndarray, y: np.ndarray, k: int, limit: float) -> list[int]:
@@ -70,9 +83,7 @@ def _guilty(x: np.ndarray, y: np.ndarray, k: int, limit: float) -> list[int]:
 
     def worst(out: list[int]) -> float:
         kept = np.delete(np.arange(start, stop), [i - start for i in out])
-        return float(
-            np.abs(_missed(x[kept], y[kept]))[2 + _BESIDE : -2 - _BESIDE].max()
-        )
+        return float(np.abs(_missed(x[kept], y[kept]))[2 + BESIDE : -2 - BESIDE].max())
 
     alone = worst([k])
     pairs = [(k - 1, k + 1), (k - 1, k), (k, k + 1), (k - 2, k), (k, k + 2)]
@@ -92,7 +103,7 @@ def _missed(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     m = y.size
     left = np.zeros(m)
-    inner = slice(_BESIDE, m - _BESIDE)
+    inner = slice(BESIDE, m - BESIDE)
     near = [x[k : m - 4 + k] for k in range(5)]
     predicted, square = np.zeros(m - 4), np.ones(m - 4)
     for k in (0, 1, 3, 4):
@@ -111,7 +122,7 @@ def _local(size: np.ndarray) -> np.ndarray:
     around = [
         padded[_NEAR + k : padded.size - _NEAR + k]
         for k in range(-_NEAR, _NEAR + 1)
-        if abs(k) > _BESIDE
+        if abs(k) > BESIDE
     ]
     return np.asarray(np.median(around, axis=0))
 
@@ -131,8 +142,8 @@ def _is_lone(left: np.ndarray) -> np.ndarray:
 
 def _highest(size: np.ndarray) -> np.ndarray:
     """Return the largest value within two points of each."""
-    padded = np.pad(size, _BESIDE)
-    around = [padded[k : k + size.size] for k in range(2 * _BESIDE + 1)]
+    padded = np.pad(size, BESIDE)
+    around = [padded[k : k + size.size] for k in range(2 * BESIDE + 1)]
     return np.asarray(np.max(around, axis=0))
 
 

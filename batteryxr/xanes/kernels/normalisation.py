@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 NO_DATA, NO_STEP, NEGATIVE_STEP = 1, 2, 4
-RANGE_EMPTY, RANGE_ON_EDGE, E0_ISOLATED = 8, 16, 32
+RANGE_EMPTY, RANGE_ON_EDGE, E0_ISOLATED, RANGE_UNEVEN, E0_IN_GAP = 8, 16, 32, 64, 128
 #: Fraction of the step by which a pre-edge range may bend up before it lies on the
 #: edge, and the least multiple of the scatter about its line.
 _BEND, _BENDS = 0.1, 6.0
+#: Scatter about the pre-edge line and the post-edge polynomial, as a share of the step,
+#: and least multiple of the noise, above which a range holds something else.
+_UNEVEN, _LOUD = (0.06, 0.15), 5.0
 #: Least fraction of a real rise that remains beyond the neighbouring points.
 _KEPT = 0.2
 #: Highest degree of the post-edge polynomial, and least edge step.
@@ -140,6 +143,7 @@ def normalise(
                 out, steps = _with_common_e0(energies, y, value, ranges, victoreen)
                 flags[part] = np.where(steps < 0, NEGATIVE_STEP, 0) | ranges.flag
                 flags[part[_bends(energies - value, out[0], ranges)]] |= RANGE_ON_EDGE
+                flags[part[_uneven(energies - value, out, ranges)]] |= RANGE_UNEVEN
                 flags[part[np.abs(steps) <= LEAST_STEP]] = NO_STEP
                 step[part] = np.maximum(np.abs(steps), LEAST_STEP)
                 for target, source in zip(wide, out, strict=False):
@@ -165,6 +169,27 @@ def _bends(x: np.ndarray, normal: np.ndarray, ranges: Ranges) -> np.ndarray:
     scatter = 1.4826 * np.median(np.abs(inside), axis=1)
     highest = inside[:, -1]
     return np.asarray((highest > _BEND) & (highest > _BENDS * scatter))
+
+
+def _uneven(
+    x: np.ndarray, curves: tuple[np.ndarray, ...], ranges: Ranges
+) -> np.ndarray:
+    """Tell in which spectra a range holds more than a line and noise.
+
+    That may be the start of a scan, a jump of the detector, or another edge.
+    """
+    out = np.zeros(len(curves[0]), bool)
+    limits = (ranges.pre_low, ranges.pre_high), (ranges.post_low, ranges.post_high)
+    for (low, high), curve, most in zip(limits, curves, _UNEVEN, strict=False):
+        inside = curve[:, (x >= low) & (x <= high)]
+        if inside.shape[1] < 5:
+            continue
+        scatter = inside.std(axis=1)
+        some = np.flatnonzero(scatter > most)
+        change = np.abs(np.diff(inside[some], axis=1))
+        noise = np.median(change, axis=1) / (0.6745 * np.sqrt(2))
+        out[some] |= scatter[some] > _LOUD * noise
+    return out
 
 
 def is_isolated(data: np.ndarray, e0: np.ndarray, *, x: np.ndarray) -> np.ndarray:

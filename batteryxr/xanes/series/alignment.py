@@ -16,7 +16,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edges.energy import edge_energy
 from batteryxr.xanes.edges.normalisation import normalise
 from batteryxr.xanes.kernels.calibration import REACH
-from batteryxr.xanes.spectra import as_spectra, axis_of
+from batteryxr.xanes.spectra import Spectra, as_spectra, axis_of
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import PhotonEnergy
@@ -26,12 +26,12 @@ _Method = Literal["derivative", "half_jump", "white_line"]
 
 @recorded
 def calibrate_energy(
-    spectra: xr.DataArray | xr.Dataset,
+    spectra: Spectra,
     *,
     reference: Annotated[xr.DataArray, OwnLabels()],
     expected: Annotated[PhotonEnergy | xr.DataArray, OwnLabels()],
     method: _Method = "derivative",
-) -> Any:
+) -> Spectra:
     """Shift the energies so that a reference measured alongside has its known edge.
 
     *Lazy*, except for the reference.
@@ -87,7 +87,7 @@ def calibrate_energy(
         return _calibrate_each(spectra, reference, expected, method)
     measured = as_spectra(reference, caller=caller).dropna("energy").compute()
     shift = _shift_of(measured, expected, method)
-    moved: Any = spectra.assign_coords(
+    moved = spectra.assign_coords(
         energy=("energy", axis.values + shift, dict(axis.attrs))
     )
     return moved.assign_attrs(energy_shift=float(shift))
@@ -95,10 +95,10 @@ def calibrate_energy(
 
 @recorded
 def align(
-    spectra: xr.DataArray | xr.Dataset,
+    spectra: Spectra,
     *,
     reference: Annotated[int | xr.DataArray, OwnLabels()] = 0,
-) -> Any:
+) -> Spectra:
     """Align scans to one of them, or to another spectrum, by energy shifts.
 
     *Reads once* for the shifts, then *lazy*. It is for repeated scans of an unchanged
@@ -153,11 +153,11 @@ def align(
 
 
 def _calibrate_each(
-    spectra: xr.DataArray | xr.Dataset,
+    spectra: Spectra,
     reference: xr.DataArray,
     expected: float | xr.DataArray,
     method: _Method,
-) -> Any:
+) -> Spectra:
     """Shift every scan by its own reference, and interpolate all to one grid."""
     caller = "calibrate_energy"
     foils = as_spectra(reference, caller=caller).compute()
@@ -187,11 +187,13 @@ def _calibrate_each(
 
 
 def _without_glitches(array: xr.DataArray) -> xr.DataArray:
-    from batteryxr.xanes.kernels.glitches import without_glitches
+    """Return spectra with bridged glitches, without the ends that are not checked."""
+    from batteryxr.xanes.kernels.glitches import BESIDE, without_glitches
 
     array = array.transpose(..., "energy")
     values = array.values.astype(float)
-    return array.copy(data=without_glitches(values, x=array.energy.values))
+    array = array.copy(data=without_glitches(values, x=array.energy.values))
+    return array.isel(energy=slice(BESIDE, -BESIDE))
 
 
 def _shift_of(
@@ -255,9 +257,7 @@ def _check_reach(shift: np.ndarray, what: str) -> None:
         )
 
 
-def _on_one_grid(
-    spectra: xr.DataArray | xr.Dataset, shift: xr.DataArray, caller: str
-) -> Any:
+def _on_one_grid(spectra: Spectra, shift: xr.DataArray, caller: str) -> Spectra:
     """Return spectra on the energies common to all after the shifts."""
     axis = axis_of(spectra, "energy", caller=caller)
     bounds.check("energy shift", shift.values, argument="energy_shift", data=True)
@@ -268,7 +268,7 @@ def _on_one_grid(
         raise DataError("spectra", "share no energies once they are shifted")
     spectra = spectra.assign_coords(energy=("energy", x, dict(axis.attrs)))
     if isinstance(spectra, xr.Dataset):
-        result: Any = spectra.copy()
+        result = spectra.copy()
         for name, variable in spectra.data_vars.items():
             if "energy" in variable.dims and variable.dtype.kind in "iuf":
                 result[name] = _moved(blocks.whole(variable, "energy"), shift)

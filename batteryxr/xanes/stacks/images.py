@@ -20,7 +20,7 @@ from batteryxr.core.labels import OwnLabels, matched, require_even
 from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import axis_of
+from batteryxr.xanes.spectra import Spectra, axis_of
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Positive
@@ -118,11 +118,11 @@ def optical_density(
 
 @recorded
 def rebin(
-    stack: xr.DataArray | xr.Dataset,
+    stack: Spectra,
     *,
     factor: Count | Mapping[str, Count] = 2,
     combine: Literal["mean", "sum"] = "mean",
-) -> Any:
+) -> Spectra:
     """Combine neighbouring pixels for more signal.
 
     *Lazy*. Pixels that fill no whole bin are left out.
@@ -169,7 +169,7 @@ def rebin(
         if dim in stack.coords and n > 1:
             require_monotonic(stack[dim], caller="rebin")
     bins = stack.coarsen(sizes, boundary="trim")
-    result: Any = getattr(bins, combine)(keep_attrs=True)
+    result: Spectra = getattr(bins, combine)(keep_attrs=True)
     for name, coordinate in stack.coords.items():
         if name in result.coords:
             result[name].attrs = dict(coordinate.attrs)

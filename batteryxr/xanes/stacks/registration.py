@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import xarray as xr
@@ -14,7 +14,7 @@ from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.model import label, require_dims, require_variables, require_whole
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.spectra import ABSORPTION, as_spectra
+from batteryxr.xanes.spectra import ABSORPTION, Spectra, as_spectra
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count
@@ -30,7 +30,7 @@ _Smoothing = Annotated[float, Bounds(above=0.0, below=100.0)]
 
 @recorded
 def register(
-    stack: xr.DataArray | xr.Dataset,
+    stack: Spectra,
     *,
     reference: int | xr.DataArray = -1,
     by: str | None = None,
@@ -39,7 +39,7 @@ def register(
     max_shift: Count | tuple[Count, Count] | None = None,
     interpolation: Literal["linear", "cubic"] = "linear",
     shifts: Annotated[xr.Dataset | xr.DataArray | None, OwnLabels(_IMAGE)] = None,
-) -> Any:
+) -> Spectra:
     """Undo the drift of frames by comparison with one fixed reference.
 
     *Reads once* to find the drift (unless `shifts` is given); the moved frames are
@@ -136,7 +136,7 @@ def register(
     dy, dx = (found[f"shift_{d}"].reset_coords(drop=True) / pixels[d] for d in _IMAGE)
     kind = _KINDS[interpolation]
     if isinstance(stack, xr.Dataset):
-        new: Any = stack.copy()
+        new = stack.copy()
         for name, variable in stack.data_vars.items():
             if set(_IMAGE) <= set(variable.dims) and variable.dtype.kind in "iufc":
                 new[name] = _moved(variable, dy, dx, kind)

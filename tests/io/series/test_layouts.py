@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import series_files as dialects
-from series_files import FL, I0, IT, MU, RAMAN, TT, XRD, E, S, rows
+from series_files import FL, I0, IT, MU, RAMAN, TT, XRD, E, S, T, rows
 
 from batteryxr import read_series
 from batteryxr.core.errors import (
@@ -62,6 +62,43 @@ def test_another_axis_is_not_taken_for_energies(tmp_path, name):
         read_series(path, axis="energy")
 
 
+HINTS = {
+    "energy I0 I1 Fe_ROI ICR_1": (IT, FL, FL, "'Fe_ROI' may be fluorescence"),
+    "energy I0 It I0_dark It_dark": (IT, T, T, "'I0_dark', 'It_dark' are not subtr"),
+    "energy I0 It FeKa_sum NiKa_sum": (IT, FL, FL, "'FeKa_sum', 'NiKa_sum' may be"),
+}
+
+
+@pytest.mark.parametrize("names", HINTS)
+def test_what_is_left_beside_a_transmission_is_told(tmp_path, names):
+    *columns, said = HINTS[names]
+    path = tmp_path / "a.dat"
+    path.write_text(f"# {names}\n" + rows(E, I0, *columns))
+    with pytest.warns(DataQualityWarning, match=said):
+        np.testing.assert_allclose(read_series(path)[0], MU, atol=1e-6)
+
+
+@pytest.mark.parametrize("first", ["ID energy", "GapEnergy", "Harmonic energy (eV)"])
+def test_energies_of_a_source_are_not_the_axis(tmp_path, first):
+    path = tmp_path / "a.dat"
+    path.write_text(
+        f"{first}\tMono energy\tI0\tIt\n" + rows(E / 5, E, I0, IT, sep="\t")
+    )
+    np.testing.assert_array_equal(read_series(path)["energy"], E)
+
+
+@pytest.mark.parametrize(("shift", "told"), [(4.0, True), (0.02, False)])
+def test_two_columns_of_energies_that_differ_are_told(tmp_path, shift, told):
+    path = tmp_path / "a.dat"
+    path.write_text("# energy energy_calibrated i0 it\n" + rows(E, E + shift, I0, IT))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        np.testing.assert_array_equal(read_series(path)["energy"], E)
+    assert (
+        any("'energy_calibrated' holds other" in str(w.message) for w in said) == told
+    )
+
+
 def test_two_axes_of_one_name_are_told(tmp_path):
     path = tmp_path / "a.dat"
     path.write_text("# energy energy mu\n" + rows(E + 5, E, MU))
@@ -104,6 +141,17 @@ def test_numbers_without_names_are_not_called_absorption(tmp_path):
     path.write_text(rows(E, I0, IT))
     with pytest.raises(ArgumentError, match="3 columns without names"):
         read_series(path, axis="energy")
+
+
+def test_point_scans_of_stxm_are_counts_along_energies(tmp_path):
+    path = tmp_path / "a_0.xsp"
+    path.write_text(rows(E, I0, sep="\t"))
+    counts = read_series(tmp_path)
+    assert counts.name == "intensity"
+    np.testing.assert_array_equal(counts["energy"], E)
+    path.write_text(rows(E, I0, IT, sep="\t"))
+    with pytest.raises(ArgumentError, match="3 columns without names"):
+        read_series(path)
 
 
 def test_every_channel_on_demand(tmp_path):

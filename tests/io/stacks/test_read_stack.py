@@ -77,6 +77,16 @@ def test_stxm_header_says_the_line(tmp_path):
         read_stack(path)
 
 
+def test_a_point_scan_of_stxm_is_no_stack(tmp_path):
+    path = tmp_path / "a.hdr"
+    path.write_text(
+        'ScanDefinition = { Type = "NEXAFS Point Scan"; Dwell = 1000;\n Regions = (1,\n'
+        '{ PAxis = { Name = "Energy"; Unit = "eV"; Points = (2, 704, 705); };\n});\n};'
+    )
+    with pytest.raises(FileFormatError, match=r"'NEXAFS Point Scan', no stack.*xsp"):
+        read_stack(path)
+
+
 def test_measured_stxm_frame(measured):
     folder = measured("stxm-fe-l") / "raw_sample"
     with pytest.warns(DataQualityWarning, match="1 of 123"):

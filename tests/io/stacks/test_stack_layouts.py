@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from batteryxr import io
-from batteryxr.core.errors import DataQualityWarning, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataQualityWarning,
+    FileFormatError,
+)
 
 h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
@@ -58,6 +62,20 @@ def test_one_cube_in_any_order(tmp_path, axes):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = FRAMES.transpose(axes)
     check(io.read_stack(tmp_path / "a.h5", energy=ENERGY))
+
+
+def test_images_of_any_name_beside_their_energies(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("1.1/measurement")
+        group["pco"], group["energy"] = FRAMES, ENERGY / 1000
+        group["energy"].attrs["units"] = "keV"
+        group["ring"] = np.ones(5)
+    check(io.read_stack(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["1.1/measurement/frelon"] = FRAMES
+    with pytest.raises(ArgumentError, match=r"frelon.*dataset="):
+        io.read_stack(tmp_path / "a.h5")
+    check(io.read_stack(tmp_path / "a.h5", dataset="1.1/measurement/pco"))
 
 
 def test_axes_that_nobody_can_tell_apart_are_told(tmp_path):

@@ -7,9 +7,12 @@ values do. Its sources are a detector's filter, interpolation, or an incomplete 
 from __future__ import annotations
 
 import numpy as np
+from scipy import fft
 
 #: Largest range of energies over which noise correlations are searched.
 _LONGEST = 40
+#: Least singular value of a parameter, as a share of the largest.
+_RANK = 1e-10
 #: Number of insignificant lags in a row after which correlations end.
 _QUIET = 5
 
@@ -43,7 +46,8 @@ def correlated_errors(
     m = left.shape[1]
     longest = max(min(_LONGEST, m // 4), 0)
     lags = range(longest + 1)
-    own = np.stack([_product(left, left, k) for k in lags], axis=1) / max(freedom, 1)
+    own = np.stack([_product(left, left, k) for k in lags], axis=1)
+    own = own @ np.linalg.pinv(_seen(inverse, freedom, longest + 1)).T
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.nan_to_num(own / own[:, :1])
     window = _window(share, m)
@@ -51,9 +55,33 @@ def correlated_errors(
     spread[1:] *= 2.0
     variance = (window * own) @ spread
     white = own[:, :1] * spread[:1]
-    errors = np.sqrt(np.maximum(variance, white))
     length = 1.0 + 2.0 * (window * share)[:, 1:].sum(axis=1)
+    errors = np.sqrt(np.maximum(variance, white))
     return errors, np.clip(length, 1.0, None)
+
+
+def _seen(inverse: np.ndarray, freedom: int, n_lags: int) -> np.ndarray:
+    """Return the products of residuals at each lag that a unit covariance leaves.
+
+    A fit takes slow noise for its parameters: residuals hold less of it. Row k and
+    column j are for products at lag k, and for noise that is correlated at lag j.
+    """
+    m = inverse.shape[1]
+    _, size, basis = np.linalg.svd(inverse, full_matrices=False)
+    basis = basis[size > _RANK * size[0]]
+    moved = np.zeros((n_lags, *basis.shape))  # what unit covariances make of the basis
+    for j in range(n_lags):
+        moved[j, :, j:] += basis[:, : m - j]
+        if j:
+            moved[j, :, : m - j] += basis[:, j:]
+    within = (moved @ basis.T).swapaxes(1, 2) @ basis
+    length = fft.next_fast_len(2 * m, real=True)
+    one, two = fft.rfft(basis, length), fft.rfft(moved, length)
+    left = one.conj() * fft.rfft(within - moved, length) - two.conj() * one
+    taken = fft.irfft(left.sum(axis=1), length)[:, :n_lags]
+    seen: np.ndarray = np.diag(m - np.arange(n_lags, dtype=float)) + taken.T
+    left_over = max(freedom, 1) / max(m - len(basis), 1)
+    return seen * left_over  # a background is taken off besides
 
 
 def _product(a: np.ndarray, b: np.ndarray, lag: int) -> np.ndarray:
