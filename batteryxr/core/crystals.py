@@ -106,25 +106,10 @@ def read_crystal(path: str | os.PathLike[str]) -> Crystal:
 
     Examples
     --------
-    >>> from pathlib import Path
-    >>> iron = '''data_iron
-    ... _cell_length_a 2.866
-    ... _cell_length_b 2.866
-    ... _cell_length_c 2.866
-    ... _cell_angle_alpha 90
-    ... _cell_angle_beta 90
-    ... _cell_angle_gamma 90
-    ... _symmetry_space_group_name_H-M 'I m -3 m'
-    ... loop_
-    ... _atom_site_label
-    ... _atom_site_type_symbol
-    ... _atom_site_fract_x
-    ... _atom_site_fract_y
-    ... _atom_site_fract_z
-    ... _atom_site_occupancy
-    ... Fe1 Fe 0 0 0 1
-    ... '''
-    >>> size = Path("iron.cif").write_text(iron)
+    >>> from diffpy.structure import Atom, Lattice, Structure
+    >>> places = [Atom("Fe", [0.0, 0.0, 0.0]), Atom("Fe", [0.5, 0.5, 0.5])]
+    >>> iron = Structure(places, Lattice(2.87, 2.87, 2.87, 90, 90, 90))
+    >>> iron.write("iron.cif", "cif")
     >>> crystal = batteryxr.nmf.read_crystal("iron.cif")
     >>> crystal.elements
     ('Fe', 'Fe')

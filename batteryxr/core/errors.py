@@ -142,10 +142,10 @@ def said_by_system(error: Exception) -> str:
     """Return what the system, or a server, says of a failure: a line without a stop."""
     told = str(error) or type(error).__name__
     # Libraries for HDF5 and parquet wrap the system's number in lines of their own.
-    number = getattr(error, "errno", None) or _NUMBER.search(told)
-    if isinstance(number, re.Match):
-        number = int(number[1])
-    if number in errno.errorcode and isinstance(error, OSError):
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (match := _NUMBER.search(told)):
+        number = int(match[1])
+    if isinstance(error, OSError) and number is not None and number in errno.errorcode:
         return os.strerror(number)
     line = (getattr(error, "strerror", "") or told).strip().partition("\n")[0]
     return line.removeprefix("x ").rstrip(".")

@@ -67,9 +67,7 @@ def join(data: Several, *, signal: str | None = None) -> xr.DataArray:
 
     Examples
     --------
-    >>> oxide = batteryxr.simulate.oxide_series(
-    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
-    ... )
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
     >>> pdf = oxide["scans"].to_dataset()["pdf"]
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=20)
     >>> xanes = cell["scans"].to_dataset()["absorption"]

@@ -43,8 +43,8 @@ def plot_components(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> simulation = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = simulation["scans"].to_dataset()["absorption"]
     >>> fit = spectra.nmf.fit(3)
     >>> plot = fit.nmf.plot.components()
     """
@@ -259,8 +259,8 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> simulation = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = simulation["scans"].to_dataset()["absorption"]
     >>> order = spectra.nmf.model_order((1, 2, 3), n_starts=3)
     >>> plot = order.nmf.plot.order()
     """

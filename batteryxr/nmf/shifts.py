@@ -106,10 +106,8 @@ def lower_envelope(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.oxide_series(
-    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
-    ... )
-    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
     >>> pdf.nmf.lower_envelope(window=0.5).dims
     ('r',)
     """

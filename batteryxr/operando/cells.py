@@ -137,13 +137,12 @@ def cells(
     Examples
     --------
     >>> from batteryxr.operando import cells
-    >>> records = {
-    ...     name: batteryxr.simulate.cell_experiment(seed=seed)["echem"].to_dataset()
-    ...     for seed, name in enumerate(["A1", "A2"])
+    >>> first = batteryxr.simulate.cell_experiment(seed=0)["echem"].to_dataset()
+    >>> second = batteryxr.simulate.cell_experiment(seed=1)["echem"].to_dataset()
+    >>> table = {
+    ...     "A1": {"path": first, "mass": 7.0},
+    ...     "A2": {"path": second, "mass": 7.1},
     ... }
-    >>> table = [
-    ...     {"cell": k, "path": record, "mass": 7.0} for k, record in records.items()
-    ... ]
     >>> study = cells(table, electrode="cathode", first="charge")
     >>> study["n_cycles"].values.tolist()
     [2, 2]

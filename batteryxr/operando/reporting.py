@@ -131,18 +131,8 @@ def report_store(
 
     Examples
     --------
-    >>> from batteryxr.operando import Conventions, operando, report_store
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> folder = batteryxr.simulate.write_cell_experiment(cell, "run")
-    >>> conventions = Conventions(
-    ...     timezone="Europe/Paris", electrode="cathode", first="charge", mass=7.0
-    ... )
-    >>> tree = operando(
-    ...     cycler="run/cell.mpt",
-    ...     scans="run/scans",
-    ...     store="cell.zarr",
-    ...     conventions=conventions,
-    ... )
+    >>> from batteryxr.operando import operando, report_store
+    >>> tree = operando(cycler=None, scans=None, store="cell.zarr")  # a simulated cell
     >>> report = report_store("cell.zarr", "cell.html")
     """
     location = location_of(path)

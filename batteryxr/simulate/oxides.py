@@ -212,11 +212,8 @@ def oxide_series(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.oxide_series(
-    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
-    ... )
-    >>> pdf = cell["scans"].to_dataset()["pdf"]
-    >>> cell["truth"]["component"].values.tolist()
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
+    >>> oxide["truth"]["component"].values.tolist()
     ['α-Fe2O3', 'LiFeO2', 'LiFe2O3', 'bcc-FeO', 'α-Fe']
     """
     if name not in _OXIDES:

@@ -85,8 +85,8 @@ def particles(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.particles(size=24)
-    >>> cell["objects"]["particle"].values.tolist()[:2]
+    >>> study = batteryxr.simulate.particles(size=24)
+    >>> study["objects"]["particle"].values.tolist()[:2]
     ['P1', 'P2']
     """
     height, width = (size, size) if isinstance(size, int) else size

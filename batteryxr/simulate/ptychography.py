@@ -151,9 +151,7 @@ def ptychography(
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32, photons=1e6
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan["frames"].dims
     ('energy', 'position', 'detector_y', 'detector_x')
     """

@@ -63,7 +63,7 @@ def random_crystals(
     Raises
     ------
     ArgumentError
-        If a number is out of range.
+        If an option is out of range.
 
     Examples
     --------

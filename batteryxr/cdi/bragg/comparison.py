@@ -107,8 +107,8 @@ def phase_differences(
     Examples
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
-    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
-    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> series = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = series.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
     >>> table = states.cdi.phase_differences(gauge="core")
     """
     field = require_states(states, caller="phase_differences")

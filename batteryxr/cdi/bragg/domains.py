@@ -98,13 +98,8 @@ def domains(
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volumes = cell["states"].to_dataset()["intensity"].compute()
     >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volumes.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
-    >>> aligned = states.cdi.align_states()
-    >>> differences = aligned.cdi.phase_differences(
-    ...     support=aligned.cdi.common_support()
-    ... )
+    >>> geometry = volumes.cdi.geometry(beamline="theta")
+    >>> differences = states.cdi.phase_differences(gauge="core")
     >>> domains = differences.cdi.domains(geometry=geometry)
     >>> domains["domain"].dims
     ('state', 'along_rocking', 'along_y', 'along_x')
@@ -284,14 +279,9 @@ def track_domains(states: xr.Dataset) -> xr.Dataset:
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volumes = cell["states"].to_dataset()["intensity"].compute()
     >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volumes.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
-    >>> aligned = states.cdi.align_states()
-    >>> differences = aligned.cdi.phase_differences(
-    ...     support=aligned.cdi.common_support()
-    ... )
-    >>> tracked = differences.cdi.domains(geometry=geometry).cdi.track_domains()
+    >>> frame = volumes.cdi.geometry(beamline="theta")
+    >>> differences = states.cdi.phase_differences(gauge="core")
+    >>> tracked = differences.cdi.domains(geometry=frame).cdi.track_domains()
     """
     need = ["domain", "size", "level", "centre", "long_axis"]
     require_variables(states, need, caller="track_domains")

@@ -92,7 +92,7 @@ def beamlines() -> list[str]:
     Examples
     --------
     >>> batteryxr.cdi.beamlines()
-    ['34-ID-C', 'ID01', 'general', 'theta']
+    ['34-ID-C', '4S+2D', 'ID01', 'NanoMAX', 'P10', 'general', 'theta']
     """
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 

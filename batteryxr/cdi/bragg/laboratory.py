@@ -95,12 +95,10 @@ def to_laboratory(
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
+    >>> found = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> frame = volume.cdi.geometry(beamline="theta")
     >>> crystal = (
-    ...     result["object"].cdi.crop_to_support().cdi.to_laboratory(geometry=geometry)
+    ...     found["object"].cdi.crop_to_support().cdi.to_laboratory(geometry=frame)
     ... )
     >>> crystal.dims
     ('z', 'y', 'x')

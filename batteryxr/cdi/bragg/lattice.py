@@ -207,10 +207,8 @@ def displacement(
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
     >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
-    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
+    >>> frame = volume.cdi.geometry(beamline="theta")
+    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=frame)
     >>> fields["displacement"].attrs["units"]
     'Angstrom'
     """
@@ -383,11 +381,9 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
-    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
+    >>> found = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(beamline="theta")
+    >>> fields = found.cdi.unwrap().cdi.displacement(geometry=geometry)
     >>> strain = fields.cdi.strain(geometry=geometry)["strain"]
     """
     _require(crystal, "displacement", "displacement", caller="strain")

@@ -67,11 +67,8 @@ def order_parameter(
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volumes = cell["states"].to_dataset()["intensity"].compute()
     >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> aligned = states.cdi.align_states()
-    >>> differences = aligned.cdi.phase_differences(
-    ...     support=aligned.cdi.common_support()
-    ... )
-    >>> order = differences.cdi.order_parameter()
+    >>> changes = states.cdi.phase_differences(gauge="core")
+    >>> order = changes.cdi.order_parameter()
     >>> order["order_parameter"].dims
     ('state', 'component')
     """
@@ -169,10 +166,7 @@ def inverse_pca(
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volumes = cell["states"].to_dataset()["intensity"].compute()
     >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> aligned = states.cdi.align_states()
-    >>> differences = aligned.cdi.phase_differences(
-    ...     support=aligned.cdi.common_support()
-    ... )
+    >>> differences = states.cdi.phase_differences(gauge="core")
     >>> order = differences.cdi.order_parameter()
     >>> parts = differences.cdi.inverse_pca(order=order)
     """

@@ -137,14 +137,14 @@ def prtf(
     >>> import xarray as xr
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> starts = [
+    >>> three = [
     ...     volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2, seed=seed)[
     ...         "object"
     ...     ]
     ...     for seed in range(3)
     ... ]
-    >>> starts = [start.cdi.align(reference=starts[0]) for start in starts]
-    >>> several = xr.concat(starts, dim="start")
+    >>> three = [start.cdi.align(reference=three[0]) for start in three]
+    >>> several = xr.concat(three, dim="start")
     >>> transfer = several.cdi.prtf(volume=volume)
     """
     require_dims(crystal, [dim, *OBJECT], caller="prtf")

@@ -155,8 +155,8 @@ def common_support(
     Examples
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
-    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
-    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> patterns = cell["states"].to_dataset()["intensity"].compute()
+    >>> states = patterns.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
     >>> support = states.cdi.align_states().cdi.common_support()
     """
     return _common_support(states, threshold, fraction)

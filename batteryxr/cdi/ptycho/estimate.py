@@ -233,9 +233,7 @@ def ptycho_plan(
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> plan = scan.cdi.ptycho_plan(n_modes=2)
     >>> plan.workers

@@ -419,9 +419,7 @@ def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> seen = scan.cdi.check_ptycho()
     >>> seen.attrs["findings"]

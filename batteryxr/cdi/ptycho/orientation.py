@@ -105,9 +105,7 @@ def orientation(
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> ranked = scan.cdi.orientation(iterations=8)
     >>> list(ranked.attrs["sign"])

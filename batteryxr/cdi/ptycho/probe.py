@@ -168,9 +168,7 @@ def ptycho_probe(
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> scan = scan.cdi.ptycho_probe()
     >>> scan["probe"].dims

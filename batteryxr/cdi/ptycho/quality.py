@@ -55,9 +55,7 @@ def frc(
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> first = scan.cdi.ptycho(iterations=10)["transmission"]
     >>> second = scan.cdi.ptycho(iterations=10, seed=1)["transmission"]
@@ -134,9 +132,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> result = scan.cdi.ptycho(iterations=10)
     >>> fit = result.cdi.ptycho_fit(scan=scan)

@@ -129,9 +129,7 @@ def ptycho(
     Examples
     --------
     >>> from batteryxr.cdi import LSQML
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> result = scan.cdi.ptycho(engine=LSQML(batch=5), iterations=10)
     >>> list(result.data_vars)[:3]

@@ -184,9 +184,7 @@ def ptycho_energies(
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5440.0, 5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=[5440, 5470], size=32)
     >>> stack = scan.cdi.ptycho_energies(store="stack.zarr", iterations=10)
     >>> stack["transmission"].dims
     ('energy', 'y', 'x')

@@ -51,9 +51,7 @@ def ptycho_progress(path: StoreLike, *, energy: Whole | None = None) -> xr.Datas
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5440.0, 5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=[5440, 5470], size=32)
     >>> stack = scan.cdi.ptycho_energies(store="stack.zarr", iterations=10)
     >>> batteryxr.cdi.ptycho_progress("stack.zarr")["iteration"].values.tolist()
     [10, 10]
@@ -113,9 +111,7 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> scan = scan.isel(energy=0)
     >>> result = scan.cdi.ptycho(iterations=10)
     >>> plot = result.cdi.plot.ptycho()

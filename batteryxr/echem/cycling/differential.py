@@ -170,7 +170,7 @@ def dvdq(
     Raises
     ------
     ArgumentError
-        If an option is out of range, or a half cycle is missing.
+        If a half cycle is missing, or an option is out of range.
     DataError
         If the record has a flag that makes its charge wrong.
     DimensionError, VariableError, UnitsError

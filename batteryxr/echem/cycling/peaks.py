@@ -55,7 +55,7 @@ def peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.Datas
     ArgumentError
         If `prominence` is not positive.
     DimensionError, VariableError
-        If the input is no result of `dqdv`.
+        If `result` is not from `dqdv`.
 
     Examples
     --------

@@ -78,8 +78,8 @@ def turning_point(
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> record = cell["echem"].to_dataset()
-    >>> curves = record.echem.dqdv(mass=7.0)
+    >>> cycling = cell["echem"].to_dataset()
+    >>> curves = cycling.echem.dqdv(mass=7.0)
     >>> turning = curves.echem.turning_point(window=(3.6, 3.9))
     >>> turning["voltage"].round(2).values.tolist()
     [3.94, 3.85, 3.94, 3.85]

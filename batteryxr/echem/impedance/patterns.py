@@ -44,7 +44,7 @@ def as_patterns(
     Raises
     ------
     DimensionError, VariableError, UnitsError, DataError
-        If the input is no impedance.
+        If there is no impedance.
 
     Warns
     -----

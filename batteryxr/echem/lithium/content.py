@@ -279,8 +279,8 @@ def utilisation(
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> record = cell["echem"].to_dataset()
-    >>> cycles = record.echem.cycles(electrode="cathode", first="charge", mass=7.0)
+    >>> cycling = cell["echem"].to_dataset()
+    >>> cycles = cycling.echem.cycles(electrode="cathode", first="charge", mass=7.0)
     >>> used = cycles.echem.utilisation(
     ...     formula="LiNiO2", variable="charge_specific_capacity"
     ... )

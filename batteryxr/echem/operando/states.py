@@ -100,8 +100,8 @@ def states(
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> record = cell["echem"].to_dataset()
-    >>> scans = record.echem.join(
+    >>> cycling = cell["echem"].to_dataset()
+    >>> scans = cycling.echem.join(
     ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
     ... )
     >>> chosen = [("charge", 3.7), ("charge", 4.1), ("discharge", 3.6)]

@@ -117,16 +117,11 @@ def plot_comparison(result: xr.Dataset) -> holoviews.Layout:
     Examples
     --------
     >>> import pandas as pd
+    >>> rows = [("LCO", "LiCoO2", 140.0, 3.9), ("LFP", "LiFePO4", 160.0, 3.4)]
     >>> table = pd.DataFrame(
-    ...     {
-    ...         "material": ["LCO", "LFP"],
-    ...         "formula": ["LiCoO2", "LiFePO4"],
-    ...         "capacity": [140.0, 160.0],  # mA h/g
-    ...         "voltage": [3.9, 3.4],  # V
-    ...     }
+    ...     rows, columns=["material", "formula", "capacity", "voltage"]
     ... )
-    >>> compared = batteryxr.echem.compare(table)
-    >>> plot = batteryxr.echem.plot_comparison(compared)
+    >>> plot = batteryxr.echem.plot_comparison(batteryxr.echem.compare(table))
     """
     hv = load_hvplot()
     require_variables(

@@ -56,11 +56,9 @@ def plot_operando(
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> record = cell["echem"].to_dataset()
-    >>> scans = record.echem.join(
-    ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
-    ... )
-    >>> plot = record.echem.plot.operando(scans)
+    >>> rows = cell["echem"].to_dataset()
+    >>> scans = rows.echem.join(cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0)
+    >>> plot = rows.echem.plot.operando(scans)
     """
     hv = plotting.load_hvplot()
     _require_labels(scans, ["voltage", "voltage_min", "voltage_max", "branch"])
@@ -139,11 +137,9 @@ def plot_with_voltage(
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> record = cell["echem"].to_dataset()
-    >>> scans = record.echem.join(
-    ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
-    ... )
-    >>> plot = scans.echem.plot.with_voltage("li_content", record=record)
+    >>> rows = cell["echem"].to_dataset()
+    >>> scans = rows.echem.join(cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0)
+    >>> plot = scans.echem.plot.with_voltage("li_content", record=rows)
     """
     hv = plotting.load_hvplot()
     if "spectrum" in data.dims and "scan" not in data.dims:

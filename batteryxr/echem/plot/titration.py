@@ -182,11 +182,11 @@ def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     Examples
     --------
     >>> from batteryxr.simulate import Electrode, Titration
-    >>> charged, _ = batteryxr.simulate.gitt(protocol=Titration(n_pulses=8))
+    >>> up, _ = batteryxr.simulate.gitt(protocol=Titration(n_pulses=8))
     >>> discharged, _ = batteryxr.simulate.gitt(
     ...     protocol=Titration(n_pulses=8, current=-0.05), electrode=Electrode(x0=0.83)
     ... )
-    >>> charge, discharge = charged.echem.gitt(), discharged.echem.gitt()
+    >>> charge, discharge = up.echem.gitt(), discharged.echem.gitt()
     >>> discharge["capacity"] = discharge["capacity"] + charge["capacity"][-1]
     >>> gap = charge.echem.equilibrium_hysteresis(discharge, axis="capacity")
     >>> plot = gap.echem.plot.hysteresis()

@@ -76,9 +76,7 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32, photons=1e6
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> path = batteryxr.write_cxi(scan.isel(energy=0), "scan.cxi")
     >>> batteryxr.read_cxi(path)["frames"].sizes["position"]
     25
@@ -243,9 +241,7 @@ def write_cxi(scan: xr.Dataset, path: str | Path, *, overwrite: bool = False) ->
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32, photons=1e6
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> batteryxr.write_cxi(scan.isel(energy=0), "scan.cxi").name
     'scan.cxi'
     """

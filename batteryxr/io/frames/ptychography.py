@@ -107,9 +107,7 @@ def read_ptychography(
 
     Examples
     --------
-    >>> scan, truth = batteryxr.simulate.ptychography(
-    ...     energy=[5470.0], positions=5, size=32, photons=1e6
-    ... )
+    >>> scan, _ = batteryxr.simulate.ptychography(energy=5470, positions=5, size=32)
     >>> path = batteryxr.write_cxi(scan.isel(energy=0), "scan.cxi")
     >>> batteryxr.read_ptychography(path)["frames"].dims
     ('position', 'detector_y', 'detector_x')

@@ -39,7 +39,7 @@ FORMATS = {
     "npy": Format("frames.npy", (".npy",), function="open_npy"),
     "npz": Format("frames.npy", (".npz",), function="open_npz"),
     "spec": Format("frames.spec", function="read_spec"),
-    "fio": Format("frames.fio", (".fio",), function="read_fio"),
+    "fio": Format("frames.spec", (".fio",), function="read_fio"),
 }
 #: Names of coordinates of the frames; a motor with the same name gets a prefix.
 _RESERVED = frozenset(

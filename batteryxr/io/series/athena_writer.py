@@ -56,7 +56,7 @@ def write_athena(
     path
         File to write; its name ends in ``.prj``.
     overwrite
-        Replace an existing file.
+        Replace the file, if it is there.
 
     Returns
     -------

@@ -74,10 +74,8 @@ def write_gr(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.oxide_series(
-    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
-    ... )
-    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
     >>> pdf[0].nmf.write_gr("first.gr").name
     'first.gr'
     """
@@ -167,10 +165,8 @@ def compare_patterns(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.oxide_series(
-    ...     n_scans=30, r_range=(1.0, 12.0), step=0.02
-    ... )
-    >>> pdf = cell["scans"].to_dataset()["pdf"]
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
+    >>> pdf = oxide["scans"].to_dataset()["pdf"]
     >>> found = pdf.nmf.compare_patterns(pdf[0])
     >>> list(found.data_vars)[:3]
     ['strain', 'smear', 'scale']

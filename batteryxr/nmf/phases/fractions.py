@@ -79,9 +79,7 @@ def amounts(
 
     Examples
     --------
-    >>> oxide = batteryxr.simulate.oxide_series(
-    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
-    ... )
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
     >>> pdf = oxide["scans"].to_dataset()["pdf"]
     >>> shift = pdf.nmf.lower_envelope()
     >>> fit = pdf.nmf.fit(2, constraints=batteryxr.nmf.Constraints(shift=shift))

@@ -109,29 +109,12 @@ def identify(
 
     Examples
     --------
-    >>> from pathlib import Path
-    >>> oxide = batteryxr.simulate.oxide_series(
-    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
-    ... )
+    >>> from diffpy.structure import Atom, Lattice, Structure
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
     >>> pdf = oxide["scans"].to_dataset()["pdf"]
-    >>> iron = '''data_iron
-    ... _cell_length_a 2.866
-    ... _cell_length_b 2.866
-    ... _cell_length_c 2.866
-    ... _cell_angle_alpha 90
-    ... _cell_angle_beta 90
-    ... _cell_angle_gamma 90
-    ... _symmetry_space_group_name_H-M 'I m -3 m'
-    ... loop_
-    ... _atom_site_label
-    ... _atom_site_type_symbol
-    ... _atom_site_fract_x
-    ... _atom_site_fract_y
-    ... _atom_site_fract_z
-    ... _atom_site_occupancy
-    ... Fe1 Fe 0 0 0 1
-    ... '''
-    >>> size = Path("iron.cif").write_text(iron)
+    >>> places = [Atom("Fe", [0.0, 0.0, 0.0]), Atom("Fe", [0.5, 0.5, 0.5])]
+    >>> iron = Structure(places, Lattice(2.87, 2.87, 2.87, 90, 90, 90))
+    >>> iron.write("iron.cif", "cif")
     >>> components = pdf[-2:].rename(scan="component")
     >>> ranked = components.nmf.identify(candidates=["iron.cif"], r_range=(1.5, 12.0))
     >>> ranked["r_w"].dims
@@ -270,30 +253,15 @@ def refine_along(
 
     Examples
     --------
-    >>> from pathlib import Path
-    >>> oxide = batteryxr.simulate.oxide_series(
-    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
+    >>> from diffpy.structure import Atom, Lattice, Structure
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
+    >>> patterns = oxide["scans"].to_dataset()["pdf"]
+    >>> places = [Atom("Fe", [0.0, 0.0, 0.0]), Atom("Fe", [0.5, 0.5, 0.5])]
+    >>> iron = Structure(places, Lattice(2.87, 2.87, 2.87, 90, 90, 90))
+    >>> iron.write("iron.cif", "cif")
+    >>> found = patterns[-5:].nmf.refine_along(
+    ...     candidate="iron.cif", r_range=(1.5, 12.0)
     ... )
-    >>> pdf = oxide["scans"].to_dataset()["pdf"]
-    >>> iron = '''data_iron
-    ... _cell_length_a 2.866
-    ... _cell_length_b 2.866
-    ... _cell_length_c 2.866
-    ... _cell_angle_alpha 90
-    ... _cell_angle_beta 90
-    ... _cell_angle_gamma 90
-    ... _symmetry_space_group_name_H-M 'I m -3 m'
-    ... loop_
-    ... _atom_site_label
-    ... _atom_site_type_symbol
-    ... _atom_site_fract_x
-    ... _atom_site_fract_y
-    ... _atom_site_fract_z
-    ... _atom_site_occupancy
-    ... Fe1 Fe 0 0 0 1
-    ... '''
-    >>> size = Path("iron.cif").write_text(iron)
-    >>> found = pdf[-5:].nmf.refine_along(candidate="iron.cif", r_range=(1.5, 12.0))
     >>> found["strain"].dims
     ('scan',)
     """

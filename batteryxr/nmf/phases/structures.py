@@ -115,35 +115,18 @@ def fit_structures(
 
     Examples
     --------
-    >>> from pathlib import Path
-    >>> oxide = batteryxr.simulate.oxide_series(
-    ...     n_scans=20, r_range=(1.0, 12.0), step=0.02
+    >>> from diffpy.structure import Atom, Lattice, Structure
+    >>> oxide = batteryxr.simulate.oxide_series(n_scans=20, step=0.02)
+    >>> cubic = {a: Lattice(a, a, a, 90, 90, 90) for a in (2.87, 4.16)}
+    >>> fcc = [(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)]
+    >>> salt = [Atom("Fe", place) for place in fcc]
+    >>> salt += [Atom("O", [x + 0.5, y + 0.5, z + 0.5]) for x, y, z in fcc]
+    >>> iron = [Atom("Fe", [0, 0, 0]), Atom("Fe", [0.5, 0.5, 0.5])]
+    >>> Structure(iron, cubic[2.87]).write("iron.cif", "cif")
+    >>> Structure(salt, cubic[4.16]).write("salt.cif", "cif")
+    >>> phases = oxide["scans"]["pdf"][8:].nmf.fit_structures(
+    ...     candidates=["iron.cif", "salt.cif"], r_range=(1.5, 12.0)
     ... )
-    >>> pdf = oxide["scans"].to_dataset()["pdf"]
-    >>> iron = '''data_iron
-    ... _cell_length_a 2.866
-    ... _cell_length_b 2.866
-    ... _cell_length_c 2.866
-    ... _cell_angle_alpha 90
-    ... _cell_angle_beta 90
-    ... _cell_angle_gamma 90
-    ... _symmetry_space_group_name_H-M 'I m -3 m'
-    ... loop_
-    ... _atom_site_label
-    ... _atom_site_type_symbol
-    ... _atom_site_fract_x
-    ... _atom_site_fract_y
-    ... _atom_site_fract_z
-    ... _atom_site_occupancy
-    ... Fe1 Fe 0 0 0 1
-    ... '''
-    >>> size = Path("iron.cif").write_text(iron)
-    >>> salt = (
-    ...     iron.replace("iron", "salt").replace("2.866", "4.16").replace("I m", "F m")
-    ... )
-    >>> size = Path("salt.cif").write_text(salt + "O1 O 0.5 0.5 0.5 1")
-    >>> files = ["iron.cif", "salt.cif"]
-    >>> phases = pdf[8:].nmf.fit_structures(candidates=files, r_range=(1.5, 12.0))
     >>> phases["weights"].dims
     ('scan', 'component')
     """

@@ -114,13 +114,13 @@ def target_transform(
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> series = cell["scans"].to_dataset()["absorption"]
     >>> pure = cell["truth"].to_dataset()["components"]
-    >>> standards = {
+    >>> references = {
     ...     name: pure.sel(component=name) for name in pure["component"].values
     ... }
-    >>> principal = spectra.xanes.pca(3)
-    >>> tested = batteryxr.xanes.target_transform(principal, standards=standards)
+    >>> principal = series.xanes.pca(3)
+    >>> tested = batteryxr.xanes.target_transform(principal, standards=references)
     >>> tested["r_factor"].dims
     ('standard',)
     """

@@ -77,11 +77,8 @@ def projected_density(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
     >>> atoms = maps.xanes.projected_density(element="V")
     """
     jump, deviation = _with_error(maps, "edge_jump", errors)
@@ -225,12 +222,10 @@ def electron_ratio(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> vacuum = abs(objects).min("energy") > 0.99
-    >>> stack = objects.xanes.reference_phase(vacuum=vacuum).xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
+    >>> images = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
+    >>> vacuum = abs(images).min("energy") > 0.99
+    >>> stack = images.xanes.reference_phase(vacuum=vacuum).xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
     >>> density = maps.xanes.projected_density(element="V")
     >>> electrons = stack.xanes.effective_electrons(energy=5440)
     >>> ratio = batteryxr.xanes.electron_ratio(electrons, density=density)

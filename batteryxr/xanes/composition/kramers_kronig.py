@@ -143,8 +143,7 @@ def kramers_kronig_misfit(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
     >>> misfit = stack.xanes.kramers_kronig_misfit(
     ...     element="V", pre=(5420, 5460), post=(5500, 5540)
     ... )

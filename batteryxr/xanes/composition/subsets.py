@@ -86,10 +86,10 @@ def lcf_subsets(
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
     >>> spectra = cell["scans"].to_dataset()["absorption"]
     >>> pure = cell["truth"].to_dataset()["components"]
-    >>> standards = {
+    >>> references = {
     ...     name: pure.sel(component=name) for name in pure["component"].values
     ... }
-    >>> subsets = spectra.xanes.lcf_subsets(standards=standards)
+    >>> subsets = spectra.xanes.lcf_subsets(standards=references)
     >>> subsets.attrs["smallest"]
     'start + intermediate + end'
     """

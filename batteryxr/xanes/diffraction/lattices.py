@@ -139,9 +139,10 @@ def fit_lattice(
     >>> from batteryxr.xanes import Cell, Diffractometer
     >>> folder = batteryxr.simulate.write_samples("samples")
     >>> patterns = batteryxr.read_series("samples/xrd/*.xrdml")
-    >>> layered = Cell("hexagonal", a=2.88, c=14.2, centring="R")
-    >>> tube = Diffractometer(tube="Cu")
-    >>> lattice = patterns.xanes.fit_lattice(candidate=layered, instrument=tube)
+    >>> lattice = patterns.xanes.fit_lattice(
+    ...     candidate=Cell("hexagonal", a=2.88, c=14.2, centring="R"),
+    ...     instrument=Diffractometer(tube="Cu"),
+    ... )
     >>> lattice["c"].dims
     ('scan',)
     """

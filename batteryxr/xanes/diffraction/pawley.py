@@ -97,9 +97,10 @@ def fit_pattern(
     >>> from batteryxr.xanes import Cell, Diffractometer
     >>> folder = batteryxr.simulate.write_samples("samples")
     >>> patterns = batteryxr.read_series("samples/xrd/*.xrdml")
-    >>> layered = Cell("hexagonal", a=2.88, c=14.2, centring="R")
-    >>> tube = Diffractometer(tube="Cu")
-    >>> whole = patterns[:2].xanes.fit_pattern(candidate=layered, instrument=tube)
+    >>> whole = patterns[:2].xanes.fit_pattern(
+    ...     candidate=Cell("hexagonal", a=2.88, c=14.2, centring="R"),
+    ...     instrument=Diffractometer(tube="Cu"),
+    ... )
     >>> whole["c"].dims
     ('scan',)
     """

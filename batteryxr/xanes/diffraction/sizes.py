@@ -79,10 +79,11 @@ def crystallite_size(
     >>> from batteryxr.xanes import Cell, Diffractometer
     >>> folder = batteryxr.simulate.write_samples("samples")
     >>> patterns = batteryxr.read_series("samples/xrd/*.xrdml")
-    >>> layered = Cell("hexagonal", a=2.88, c=14.2, centring="R")
-    >>> tube = Diffractometer(tube="Cu")
-    >>> lattice = patterns.xanes.fit_lattice(candidate=layered, instrument=tube)
-    >>> sizes = batteryxr.xanes.crystallite_size(lattice, method="scherrer")
+    >>> cells = patterns.xanes.fit_lattice(
+    ...     candidate=Cell("hexagonal", a=2.88, c=14.2, centring="R"),
+    ...     instrument=Diffractometer(tube="Cu"),
+    ... )
+    >>> sizes = batteryxr.xanes.crystallite_size(cells, method="scherrer")
     >>> list(sizes.data_vars)[:2]
     ['size', 'size_error']
     """

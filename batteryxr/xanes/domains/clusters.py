@@ -96,14 +96,9 @@ def cluster(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> fitted = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> clusters = fitted.xanes.cluster(n_clusters=3, features=["edge_energy"])
     >>> clusters["label"].dims
     ('particle', 'y', 'x')
     """
@@ -219,14 +214,9 @@ def cluster_orders(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> orders = maps.xanes.cluster_orders(
-    ...     n_clusters=4, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> fitted = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> orders = fitted.xanes.cluster_orders(n_clusters=4, features=["edge_energy"])
     >>> list(orders.data_vars)[:4]
     ['inertia', 'silhouette', 'gap', 'gap_error']
     """

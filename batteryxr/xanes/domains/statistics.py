@@ -53,14 +53,9 @@ def cluster_shares(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> clusters = maps.xanes.cluster(n_clusters=3, features=["edge_energy"])
     >>> shares = clusters.xanes.cluster_shares()
     """
     labels = _labels(result)
@@ -116,15 +111,10 @@ def cluster_spectra(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
-    >>> means = stack["absorption"].xanes.cluster_spectra(labels=clusters["label"])
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> groups = maps.xanes.cluster(n_clusters=3, features=["edge_energy"])
+    >>> means = stack["absorption"].xanes.cluster_spectra(labels=groups["label"])
     """
     array = as_spectra(spectra, caller="cluster_spectra")
     numbers, axis = _numbers(labels), _cluster_axis(labels)
@@ -210,15 +200,10 @@ def cluster_density(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
-    >>> density = batteryxr.xanes.cluster_density(maps, clusters=clusters)
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> fitted = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> groups = fitted.xanes.cluster(n_clusters=3, features=["edge_energy"])
+    >>> density = batteryxr.xanes.cluster_density(fitted, clusters=groups)
     """
     from batteryxr.xanes.kernels.partition import histograms
 
@@ -297,11 +282,8 @@ def rim_distance(maps: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
     >>> depth = maps.xanes.rim_distance()
     """
     from batteryxr.xanes.kernels.partition import rim

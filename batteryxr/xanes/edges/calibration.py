@@ -57,11 +57,8 @@ def valence(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
     >>> standards = {"V2O3": (5474.0, 3.0), "VO2": (5477.0, 4.0), "V2O5": (5480.0, 5.0)}
     >>> valence = maps.xanes.valence(standards=standards)
     >>> valence["valence"].dims

@@ -121,10 +121,8 @@ def normalise(
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
     >>> spectra = cell["scans"].to_dataset()["absorption"]
-    >>> normal = spectra.xanes.normalise(
-    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
-    ... )
-    >>> list(normal.data_vars)[:4]
+    >>> flat = spectra.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)
+    >>> list(flat.data_vars)[:4]
     ['e0', 'normalised', 'flattened', 'edge_step']
     """
     array = as_spectra(spectra, caller="normalise")

@@ -84,10 +84,8 @@ def over_absorption(
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
     >>> spectra = cell["scans"].to_dataset()["absorption"]
-    >>> normal = spectra.xanes.normalise(
-    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
-    ... )
-    >>> corrected = normal.xanes.over_absorption(formula="LiNiO2", element="Ni")
+    >>> flat = spectra.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)
+    >>> corrected = flat.xanes.over_absorption(formula="LiNiO2", element="Ni")
     >>> list(corrected.data_vars)[:3]
     ['normalised']
     """

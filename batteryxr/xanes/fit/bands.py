@@ -53,8 +53,8 @@ def band_ratio(
     Examples
     --------
     >>> folder = batteryxr.simulate.write_samples("samples")
-    >>> raman = batteryxr.read_series("samples/raman/*.txt")
-    >>> bands = raman.xanes.fit_peaks(peaks=[(470, 520), (580, 620)])
+    >>> series = batteryxr.read_series("samples/raman/*.txt")
+    >>> bands = series.xanes.fit_peaks(peaks=[(470, 520), (580, 620)])
     >>> ratio = batteryxr.xanes.band_ratio(bands, bands=(1, 2))
     """
     for name in (variable, f"{variable}_error"):

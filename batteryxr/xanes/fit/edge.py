@@ -109,11 +109,8 @@ def fit_edge(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
     >>> maps["edge_energy"].dims
     ('particle', 'y', 'x')
     """

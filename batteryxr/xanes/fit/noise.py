@@ -70,8 +70,7 @@ def noise_mask(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
     >>> absorption = stack["absorption"]
     >>> mask = absorption.xanes.noise_mask(pre=(5420, 5460), post=(5500, 5540))
     >>> list(mask.data_vars)

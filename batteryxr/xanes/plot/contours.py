@@ -89,11 +89,9 @@ def plot_contour(
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> record = cell["echem"].to_dataset()
-    >>> scans = record.echem.join(
-    ...     cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0
-    ... )
-    >>> plot = scans["absorption"].xanes.plot.contour(record=record)
+    >>> rows = cell["echem"].to_dataset()
+    >>> scans = rows.echem.join(cell["scans"].to_dataset(), formula="LiNiO2", mass=7.0)
+    >>> plot = scans["absorption"].xanes.plot.contour(record=rows)
     """
     hv = load_hvplot()
     array, along = signal(spectra, dim, caller="plot_contour")

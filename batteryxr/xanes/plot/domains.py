@@ -43,15 +43,10 @@ def plot_clusters(result: xr.Dataset) -> holoviews.Layout:
 
     Examples
     --------
-    >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
+    >>> simulated = batteryxr.simulate.particles(size=48)
+    >>> stack = simulated["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> clusters = maps.xanes.cluster(n_clusters=3, features=["edge_energy"])
     >>> plot = clusters.xanes.plot.clusters()
     """
     hv = load_hvplot()
@@ -89,15 +84,10 @@ def plot_cluster_spectra(result: xr.Dataset) -> holoviews.Overlay:
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
-    >>> means = stack["absorption"].xanes.cluster_spectra(labels=clusters["label"])
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> domains = maps.xanes.cluster(n_clusters=3, features=["edge_energy"])
+    >>> means = stack["absorption"].xanes.cluster_spectra(labels=domains["label"])
     >>> plot = means.xanes.plot.cluster_spectra()
     """
     hv = load_hvplot()
@@ -139,15 +129,10 @@ def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.core.ViewableEle
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
-    >>> plot = clusters.xanes.cluster_shares().xanes.plot.shares()
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> classes = maps.xanes.cluster(n_clusters=3, features=["edge_energy"])
+    >>> plot = classes.xanes.cluster_shares().xanes.plot.shares()
     """
     hv = load_hvplot()
     if isinstance(result, xr.Dataset):
@@ -192,15 +177,10 @@ def plot_densities(result: xr.Dataset) -> holoviews.Layout:
 
     Examples
     --------
-    >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
+    >>> batch = batteryxr.simulate.particles(size=48)
+    >>> stack = batch["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> clusters = maps.xanes.cluster(n_clusters=3, features=["edge_energy"])
     >>> density = batteryxr.xanes.cluster_density(maps, clusters=clusters)
     >>> plot = density.xanes.plot.densities()
     """
@@ -254,17 +234,12 @@ def plot_features(
 
     Examples
     --------
-    >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> clusters = maps.xanes.cluster(
-    ...     n_clusters=3, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
+    >>> simulated = batteryxr.simulate.particles(size=48)
+    >>> stack = simulated["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> groups = maps.xanes.cluster(n_clusters=3, features=["edge_energy"])
     >>> features = ["edge_energy", "edge_jump"]
-    >>> plot = maps.xanes.plot.features(clusters=clusters, features=features)
+    >>> plot = maps.xanes.plot.features(clusters=groups, features=features)
     """
     hv = load_hvplot()
     used = [str(n) for n in maps.data_vars if f"{n}_mean" in clusters]
@@ -314,14 +289,9 @@ def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
-    >>> orders = maps.xanes.cluster_orders(
-    ...     n_clusters=4, features=["edge_energy"], mask=maps["flag"] == 0
-    ... )
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
+    >>> orders = maps.xanes.cluster_orders(n_clusters=4, features=["edge_energy"])
     >>> plot = orders.xanes.plot.cluster_orders()
     """
     hv = load_hvplot()

@@ -53,12 +53,9 @@ def plot_maps(
 
     Examples
     --------
-    >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
-    >>> maps = stack["absorption"].xanes.fit_edge(
-    ...     edge=(5470, 5486), peaks=[(5463, 5470), (5483, 5496)]
-    ... )
+    >>> sample = batteryxr.simulate.particles(size=48)
+    >>> stack = sample["objects"]["transmission"][:1].xanes.from_transmission()
+    >>> maps = stack["absorption"].xanes.fit_edge(edge=(5470, 5486))
     >>> plot = maps.xanes.plot.maps(variables=["edge_energy"], mask=maps["flag"] == 0)
     """
     hv = load_hvplot()
@@ -99,12 +96,12 @@ def plot_combination(result: xr.Dataset) -> holoviews.Layout | holoviews.Overlay
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> series = cell["scans"].to_dataset()["absorption"]
     >>> pure = cell["truth"].to_dataset()["components"]
     >>> standards = {
     ...     name: pure.sel(component=name) for name in pure["component"].values
     ... }
-    >>> shares = spectra.xanes.lcf(standards=standards)
+    >>> shares = series.xanes.lcf(standards=standards)
     >>> plot = shares.xanes.plot.combination()
     """
     hv = load_hvplot()

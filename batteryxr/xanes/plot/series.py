@@ -70,10 +70,8 @@ def plot_series(
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
     >>> spectra = cell["scans"].to_dataset()["absorption"]
-    >>> normal = spectra.xanes.normalise(
-    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
-    ... )
-    >>> plot = normal.xanes.edge_energy().xanes.plot.series(variables=["edge_energy"])
+    >>> flat = spectra.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)
+    >>> plot = flat.xanes.edge_energy().xanes.plot.series(variables=["edge_energy"])
     """
     hv = load_hvplot()
     names = [str(n) for n in result.data_vars if f"{n}_error" in result]
@@ -98,8 +96,8 @@ def plot_components(result: xr.Dataset) -> holoviews.Layout:
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> experiment = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = experiment["scans"].to_dataset()["absorption"]
     >>> plot = spectra.xanes.pca().xanes.plot.components()
     """
     hv = load_hvplot()

@@ -79,10 +79,8 @@ def plot_spectra(
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
     >>> spectra = cell["scans"].to_dataset()["absorption"]
-    >>> normal = spectra.xanes.normalise(
-    ...     e0=8345, pre=(-30, -16), post=(20, 55), degree=1
-    ... )
-    >>> plot = normal.xanes.plot.spectra(offset=0.1)
+    >>> flat = spectra.xanes.normalise(e0=8345, pre=(-30, -16), post=(20, 55), degree=1)
+    >>> plot = flat.xanes.plot.spectra(offset=0.1)
     """
     hv = load_hvplot()
     along = axis_along(spectra, dim, caller="plot_spectra")
@@ -143,8 +141,8 @@ def plot_fit(
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
-    >>> spectra = cell["scans"].to_dataset()["absorption"]
+    >>> run = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
+    >>> spectra = run["scans"].to_dataset()["absorption"]
     >>> fit = spectra.xanes.fit_edge(edge=(8335, 8355), baseline=1)
     >>> plot = spectra[0].xanes.plot.fit(result=fit.isel(scan=0))
     """

@@ -40,8 +40,7 @@ def plot_stack(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
     >>> plot = stack["absorption"].isel(particle=0).xanes.plot.stack()
     """
     load_hvplot()
@@ -82,9 +81,8 @@ def plot_drift(stack: xr.DataArray | xr.Dataset) -> holoviews.Overlay:
 
     Examples
     --------
-    >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
+    >>> batch = batteryxr.simulate.particles(size=48)
+    >>> stack = batch["objects"]["transmission"][:1].xanes.from_transmission()
     >>> registered = stack.xanes.register(by="phase")
     >>> plot = registered["absorption"].xanes.plot.drift()
     """

@@ -150,8 +150,7 @@ def rebin(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
     >>> coarse = stack["absorption"].xanes.rebin(factor=2)
     >>> dict(coarse.sizes)
     {'particle': 1, 'energy': 40, 'y': 24, 'x': 24}

@@ -106,8 +106,7 @@ def register(
     Examples
     --------
     >>> study = batteryxr.simulate.particles(size=48)
-    >>> objects = study["objects"].to_dataset()["transmission"].sel(particle=["P1"])
-    >>> stack = objects.xanes.from_transmission()
+    >>> stack = study["objects"]["transmission"][:1].xanes.from_transmission()
     >>> registered = stack.xanes.register(by="phase")
     >>> list(registered.data_vars)
     ['absorption', 'phase']

@@ -98,7 +98,7 @@ def calibrate_detector(
     >>> round(float(found["distance"]))
     800
     """
-    from batteryxr.cdi.bragg.kernels.arm import Detector, place
+    from batteryxr.cdi.bragg.kernels.voxels import Detector, place
 
     require_dims(frames, VOLUME, caller="calibrate_detector")
     known = instrument.find(beamline, argument="beamline")

@@ -86,7 +86,7 @@ def correct_refraction(
     Warns
     -----
     DataQualityWarning
-        If the support holds next to nothing of the object.
+        If hardly anything of the object lies in the support.
 
     Notes
     -----
@@ -99,9 +99,7 @@ def correct_refraction(
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
     >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
+    >>> geometry = volume.cdi.geometry(beamline="theta")
     >>> clean = result.cdi.correct_refraction(n=1 - 1e-5 + 1e-7j, geometry=geometry)
     >>> fields = clean.cdi.unwrap(support=clean.cdi.analysis_support())
     """

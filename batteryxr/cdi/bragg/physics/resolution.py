@@ -117,11 +117,9 @@ def resolution(
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
-    >>> found = result.cdi.resolution(volume=volume, geometry=geometry, n_starts=0)
+    >>> crystal = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> geometry = volume.cdi.geometry(beamline="theta")
+    >>> found = crystal.cdi.resolution(volume=volume, geometry=geometry, n_starts=0)
     >>> found["half_period_prtf"].dims
     ('direction',)
     """

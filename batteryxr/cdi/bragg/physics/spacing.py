@@ -75,9 +75,7 @@ def peak_spacings(
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
+    >>> geometry = volume.cdi.geometry(beamline="theta")
     >>> table = volume.cdi.peak_spacings(geometry=geometry)
     >>> table["d_spacing"].sel(place="maximum").round(2).item()
     1.85
@@ -242,8 +240,8 @@ def lattice_spacing(
     Raises
     ------
     ArgumentError
-        If the geometry belongs to another box, or the reference is more than 5 % from
-        the peak.
+        If the reference is more than 5 % from the peak, or the geometry belongs to
+        another box.
     DataError
         If Q is not known.
     VariableError
@@ -254,12 +252,10 @@ def lattice_spacing(
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
     >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
-    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=geometry)
-    >>> fields = fields.cdi.strain(geometry=geometry)
-    >>> spacing = fields.cdi.lattice_spacing(geometry=geometry)["d_spacing"]
+    >>> axes = volume.cdi.geometry(beamline="theta")
+    >>> fields = result.cdi.unwrap().cdi.displacement(geometry=axes)
+    >>> fields = fields.cdi.strain(geometry=axes)
+    >>> spacing = fields.cdi.lattice_spacing(geometry=axes)["d_spacing"]
     >>> round(float(spacing.mean()), 2)
     1.85
     """

@@ -122,8 +122,8 @@ def plot_prtf(crystal: xr.Dataset) -> holoviews.Overlay:
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
-    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> simulation = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = simulation["states"].to_dataset()["intensity"][0].compute()
     >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
     >>> plot = result.cdi.plot.prtf()
     """
@@ -157,9 +157,9 @@ def plot_fsc(data: xr.Dataset) -> holoviews.Overlay:
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> found = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
     >>> other = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2, seed=1)
-    >>> shells = result.cdi.fsc(other=other)
+    >>> shells = found.cdi.fsc(other=other)
     >>> plot = shells.cdi.plot.fsc()
     """
     hv = load_hvplot()
@@ -195,8 +195,8 @@ def plot_starts(crystal: xr.Dataset) -> holoviews.Overlay:
 
     Examples
     --------
-    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
-    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
+    >>> experiment = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
+    >>> volume = experiment["states"].to_dataset()["intensity"][0].compute()
     >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
     >>> plot = result.cdi.plot.starts()
     """

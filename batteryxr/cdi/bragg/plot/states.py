@@ -69,11 +69,8 @@ def plot_hysteresis(
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volumes = cell["states"].to_dataset()["intensity"].compute()
     >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> aligned = states.cdi.align_states()
-    >>> differences = aligned.cdi.phase_differences(
-    ...     support=aligned.cdi.common_support()
-    ... )
-    >>> plot = differences.cdi.order_parameter().cdi.plot.hysteresis()
+    >>> phases = states.cdi.phase_differences(gauge="core")
+    >>> plot = phases.cdi.order_parameter().cdi.plot.hysteresis()
     """
     hv = load_hvplot()
     need = [variable, "voltage", "direction"]
@@ -247,11 +244,9 @@ def plot_isosurface(
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
     >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(
-    ...     beamline="theta", rocking="theta", motors={"two_theta": 28.8}
-    ... )
-    >>> plot = abs(result["object"]).cdi.plot.isosurface(geometry=geometry)
+    >>> found = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
+    >>> axes = volume.cdi.geometry(beamline="theta")
+    >>> plot = abs(found["object"]).cdi.plot.isosurface(geometry=axes)
     """
     purpose = "drawing surfaces in space"
     go = require("plotly.graph_objects", extra="images", purpose=purpose)
