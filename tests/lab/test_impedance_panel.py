@@ -72,7 +72,7 @@ def test_a_click_on_the_voltage_curve_shows_spectrum_fit_and_distribution(
     message = page.locator(".bx-message")
     message.wait_for(state="visible")
     assert "circuit" in message.inner_text()
-    page.ask("panel.circuit = 'R0-p(R1,CPE1)-W1'; panel.result")
+    page.ask("panel.circuit = 'L0-R0-p(R1,CPE1)-W1'; panel.result")
     message.wait_for(state="hidden")
     reopened(page)
     healthy(page)

@@ -13,9 +13,6 @@ from batteryxr.cdi.ptycho.engines import EPIE
 from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
-from batteryxr.cdi.ptycho.kernels.loop import recorded_of
-from batteryxr.cdi.ptycho.kernels.motion import stretch_of
-from batteryxr.cdi.ptycho.kernels.state import Conditions
 from batteryxr.cdi.ptycho.settings import Recording
 from batteryxr.cdi.ptycho.trial import residual_of, room, scale_of, trial_of
 from batteryxr.core.device import to_device, to_numpy
@@ -166,6 +163,8 @@ def tell_stretch(
     reach
         Error of a coordinate for which positions were searched, nm.
     """
+    from batteryxr.cdi.ptycho.kernels.motion import stretch_of
+
     fit = stretch_of(told, found - told)
     if fit is None:
         return
@@ -201,6 +200,10 @@ def tell_scale(experiment: Experiment, settings: Settings, state: State) -> None
     state
         Its last state.
     """
+    from batteryxr.cdi.ptycho.kernels.loop import recorded_of
+    from batteryxr.cdi.ptycho.kernels.motion import stretch_of
+    from batteryxr.cdi.ptycho.kernels.state import Conditions
+
     frames = len(state.positions)
     chosen = np.unique(np.linspace(0, frames - 1, min(frames, _ASKED)).astype(int))
     held = experiment.held

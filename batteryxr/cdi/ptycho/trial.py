@@ -10,7 +10,6 @@ import numpy as np
 from batteryxr.cdi.ptycho.engines import LSQML
 from batteryxr.cdi.ptycho.examine import look, settled
 from batteryxr.cdi.ptycho.experiment import MARGIN
-from batteryxr.cdi.ptycho.kernels.motion import searched, stretch_of
 from batteryxr.cdi.ptycho.passes import first_state, reconstruct
 from batteryxr.cdi.ptycho.settings import Schedule, Settings
 from batteryxr.core.device import to_numpy
@@ -110,6 +109,8 @@ def residual_of(
 
 def scale_of(experiment: Experiment, settings: Settings) -> float | None:
     """Return how far a short run stretches all positions; None if it does not tell."""
+    from batteryxr.cdi.ptycho.kernels.motion import stretch_of
+
     few = trial_of(experiment)
     settings = replace(
         settings,
@@ -145,6 +146,8 @@ def sought(experiment: Experiment, settings: Settings, state: State) -> np.ndarr
     DataQualityWarning
         If two searches, which start alike, end at different places.
     """
+    from batteryxr.cdi.ptycho.kernels.motion import searched
+
     pixels = _enough(experiment)
     few = replace(experiment, probe=to_numpy(state.probe), corners=state.positions)
     few = replace(_cropped(few, pixels), seen=None, held=None)

@@ -217,7 +217,7 @@ def test_numbers_of_frames_are_not_taken_for_angles(tmp_path):
         frames.cdi.geometry(
             beamline="ID01",
             rocking="eta",
-            motors={"eta": 10.0, "delta": 30.0, "nu": 0.0, "mu": 0.0, "phi": 0.0},
+            motors={"eta": 10.0, "delta": 30.0, "nu": 0.0, "phi": 0.0},
             energy=9000.0,
             distance=1000.0,
             pixel_size=55.0,

@@ -127,7 +127,8 @@ def plot_field(
         Indices of the voxel where the planes cross. None takes the middle of the values
         that are not NaN.
     limits
-        Limits of the colours. None takes them symmetric, from the 99th percentile.
+        Limits of the colours. None takes them from the 99th percentile: symmetric, or
+        from 0 where no value is negative, as of an error.
 
     Returns
     -------
@@ -164,11 +165,12 @@ def plot_field(
     )
     if any(not 0 <= p < n for p, n in zip(place, values.shape, strict=True)):
         raise ArgumentError("at", at, f"three indices inside {values.shape}")
+    signed = bool((values < 0).any())
     if limits is None:
         top = float(np.nanpercentile(np.abs(values), 99)) or 1.0
-        limits = (-top, top)
+        limits = (-top if signed else 0.0, top)
     coords = [crystal[d].values for d in dims]
-    value = dimension(crystal, "value")
+    value, colours = dimension(crystal, "value"), "RdBu_r" if signed else "viridis"
     # Zoom to the crystal: most of the array around it is empty.
     reach = [
         (c[max(w.min() - 2, 0)], c[min(w.max() + 2, len(c) - 1)])
@@ -185,10 +187,10 @@ def plot_field(
         where = f"{dims[normal]} = {coords[normal][place[normal]]:.4g}"
         window = {"xlim": reach[h], "ylim": reach[v]}
         images.append(
-            image.opts(title=as_title(where), clim=limits, cmap="RdBu_r", **window)
+            image.opts(title=as_title(where), clim=limits, cmap=colours, **window)
         )
     look = hv.opts.QuadMesh(
-        colorbar=True, tools=["hover"], frame_width=180, frame_height=180
+        colorbar=True, tools=["hover"], frame_width=220, frame_height=220
     )
     return hv.Layout(images).opts(look).cols(3)
 
