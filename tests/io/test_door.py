@@ -52,9 +52,6 @@ def test_no_reader_opens_a_file_by_itself():
     ]
     assert [line.partition(": ")[2] for line in beside] == [
         'with check_zip(path) as archive, archive.open("data.ndc") as member:',
-        # Writes.
-        "with whole_file(path, overwrite=overwrite) as new, "
-        'h5py.File(new, "x") as file:',
     ]
 
 
