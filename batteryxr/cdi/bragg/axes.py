@@ -12,6 +12,7 @@ from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DimensionError,
+    VariableError,
     warn_quality,
 )
 from batteryxr.core.labels import even_step, require_even
@@ -65,6 +66,12 @@ def variable(
     """
     if isinstance(data, xr.DataArray):
         return data
+    fields = [str(n) for n in data.data_vars]
+    if name not in data and len(fields) > 1:
+        raise VariableError(
+            f"{caller} takes {name!r} of a Dataset, which this one has not. Pass one "
+            f"of its variables, such as `ds[{fields[0]!r}]`: {fields}."
+        )
     require_variables(data, [name], caller=caller)
     return data[name]
 

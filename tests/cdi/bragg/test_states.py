@@ -20,6 +20,7 @@ from batteryxr.core.errors import (
     ChunkingError,
     DataError,
     DimensionError,
+    VariableError,
 )
 
 N = 24
@@ -414,3 +415,10 @@ def test_what_was_aligned_goes_with_the_geometry_of_its_volumes():
     table = cdi.phase_differences(aligned, gauge="core", geometry=geometry)
     assert {"displacement_mean", "mean_strain"} <= set(table)
     np.testing.assert_array_equal(aligned["axis"], geometry["axis"])
+
+
+def test_a_dataset_without_the_field_is_told_what_to_pass():
+    zeros = ("along_rocking", "along_y", "along_x"), np.zeros((2, 2, 2))
+    fields = xr.Dataset({"amplitude": zeros, "phase": zeros})
+    with pytest.raises(VariableError, match=r"such as `ds\['amplitude'\]`"):
+        cdi.domains(fields)
