@@ -25,6 +25,8 @@ SHARED = (
     "ptychography",
     "random_crystals",
 )
+#: What examples need beyond the test extra.
+EXTRAS = {"cdi.Cdi.retrieve_learned": "torch"}
 
 
 def public_functions():
@@ -72,6 +74,8 @@ def example(name):
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_example_runs_as_it_stands(name, tmp_path, monkeypatch):
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name])
     monkeypatch.chdir(tmp_path)
     shown = example(name)
     assert shown.examples, f"{name} has no example"
