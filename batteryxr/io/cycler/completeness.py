@@ -229,7 +229,7 @@ def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:
     edges = np.flatnonzero(turned)
     for first, last in zip([0, *edges + 1], [*edges, steps.size], strict=True):
         inside = steps[first:last]
-        if inside.size < _FEW:
+        if inside.size < _FEW or np.isnan(inside).all():
             continue
         most = float(np.nanquantile(inside, _LONG))
         alike = np.abs(inside - most) < _SAME * most
