@@ -140,6 +140,8 @@ def columns(
             found[name] = record[name]
     _tell_other_units(found, caller=caller)
     _tell_missing(found["test_time"], caller)
+    for name in ("voltage", "current"):
+        _refuse_infinite(found[name], name, caller)
     return Columns(
         found,
         mean=is_mean(record["current"].attrs),
@@ -158,6 +160,24 @@ def _tell_missing(time: xr.DataArray, caller: str) -> None:
                 f"{caller}: test_time is missing in {missing} rows: the charge there "
                 "is not known. Leave them out: "
                 "`record.isel(record=record['test_time'].notnull())`."
+            )
+        if time.size > max(missing, 1) and np.nanmin(time) == np.nanmax(time):
+            warn_quality(
+                f"{caller}: test_time is {float(np.nanmin(time)):g} s in all rows, so "
+                "no charge passes. Is it read from the right column?"
+            )
+
+
+def _refuse_infinite(values: xr.DataArray, name: str, caller: str) -> None:
+    """Raise if in-memory values are infinite: a sum over them would be, too."""
+    if values.chunks is None and values.dtype.kind == "f":
+        odd = np.isinf(values.values)
+        if odd.any():
+            raise DataError(
+                f"{caller}: {name}",
+                f"infinite in {int(odd.sum())} rows, the first row {int(odd.argmax())}",
+                f"Leave them out: `record.where(abs(record[{name!r}]) < 1e9)` makes "
+                "them NaN.",
             )
 
 

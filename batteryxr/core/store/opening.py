@@ -35,7 +35,7 @@ SMALL = 20_000
 #: Errors that invalid metadata raise where they are used.
 _UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError),
-    *(ArithmeticError, MemoryError, RecursionError, struct.error),
+    *(ArithmeticError, MemoryError, RuntimeError, struct.error),
 )
 #: Number of groups whose members are listed at the same time.
 _READERS = 16
@@ -180,7 +180,7 @@ def _one_of(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
 
 def _listed(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
     """Open one group at the place where the manifest says that it lies."""
-    found = open_place(location, manifest.place(name), name)
+    found = open_place(location, manifest.place(name), name, manifest)
     if entry := manifest.groups.get(name):
         lost = sorted(entry.metadata.keys() - {"", *map(str, found.variables)})
         if lost:
@@ -191,8 +191,16 @@ def _listed(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
     return found
 
 
-def open_place(location: Location, place: str, name: str) -> xr.Dataset:
-    """Open the data at a place in a store as the group of a name."""
+def open_place(
+    location: Location, place: str, name: str, manifest: Manifest | None = None
+) -> xr.Dataset:
+    """Open the data at a place in a store as the group of a name.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the manifest tells of other metadata.
+    """
     from batteryxr.core.store.reading import checked_store
 
     store = checked_store(location, place, name)
@@ -204,6 +212,8 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
         raise
     except _UNREADABLE as error:
         raise _unreadable(location, name, error) from error
+    if manifest is not None:
+        _tell_altered(location, name, manifest, store.memory.digests)
     store.memory.tell_checksums(bare.variables)
     bare = _with_text(bare)
     small = [n for n, c in bare.coords.items() if c.size <= SMALL]
@@ -233,6 +243,27 @@ def open_place(location: Location, place: str, name: str) -> xr.Dataset:
         "again with the same arguments what writes it."
     )
     return written_only(opened, location, place)
+
+
+def _tell_altered(
+    location: Location, name: str, manifest: Manifest, digests: dict[str, str]
+) -> None:
+    """Warn of variables whose metadata are not those that were written."""
+    entry = manifest.groups.get(name)
+    if entry is None:
+        return
+    told = {v: (digests.get(entry.key(v)), d) for v, d in entry.metadata.items() if v}
+    odd = [v for v, (found, digest) in told.items() if found not in (None, digest)]
+    if not odd:
+        return
+    settle(location)
+    if Manifest.read(location).groups.get(name) != entry:
+        return  # replaced in the meantime
+    warn_quality(
+        f"{location}: the metadata of {', '.join(joined(name, v) for v in odd)} are "
+        "not what batteryxr wrote: shapes, units or all numbers may be wrong. "
+        "Something else edited them, or they are damaged; batteryxr check tells all."
+    )
 
 
 def _require_whole(location: Location) -> None:

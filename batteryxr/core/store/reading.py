@@ -16,7 +16,7 @@ from batteryxr.core.errors import StoreError, said_by_system
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed
 from batteryxr.core.store.files import read_inside
 from batteryxr.core.store.location import METADATA, UNFINISHED
-from batteryxr.core.store.manifest import joined
+from batteryxr.core.store.manifest import digest_of, joined
 from batteryxr.core.store.ownership import node_in
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class _Memory:
         #: Arrays whose chunks carry checksums, and stamps that identify their metadata.
         self.arrays: dict[str, tuple[int, int] | None] = {}
         self.unfinished: set[str] = set()
+        #: Digests of the metadata that were read, by key.
+        self.digests: dict[str, str] = {}
 
     def learn(
         self, key: str, content: bytes | None, stamp: tuple[int, int] | None = None
@@ -43,6 +45,7 @@ class _Memory:
 
         A checksum is checked and taken off here, so zarr does not compute it again.
         """
+        self.digests[key] = digest_of(content or b"")
         node = node_in(content) or {}
         place = key.removesuffix(METADATA).rstrip("/")
         self.arrays.pop(place, None)

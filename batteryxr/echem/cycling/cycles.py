@@ -27,6 +27,8 @@ _Column = tuple[str, np.ndarray, dict[str, Any]]
 _Variables = dict[str, _Column]
 
 _OTHER = {"charge": "discharge", "discharge": "charge"}
+#: Largest charge of a discharge, of the capacity that is named: A h were passed.
+_MOST = 50.0
 #: Quantities of a half cycle that are copied for each direction.
 _TAKEN = (
     "capacity",
@@ -276,6 +278,12 @@ def _specific(paired: _Variables, mass: float) -> _Variables:
 
 
 def _c_rates(paired: _Variables, nominal: float) -> _Variables:
+    passed = float(np.nanmax(paired["discharge_capacity"][1], initial=0.0))
+    if passed > _MOST * nominal:
+        warn_quality(
+            f"nominal_capacity={nominal!r} is in mA h, and a discharge passes "
+            f"{passed:.4g} mA h. Was it A h? Pass {1e3 * nominal:g}."
+        )
     return {
         f"{side}_c_rate": (
             "cycle",

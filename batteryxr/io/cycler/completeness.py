@@ -15,6 +15,11 @@ _FEW = 20  # fewest intervals that show how often a cycler records
 #: Most intervals are shorter than a share of them; this part of all, to a fraction of
 #: one, shows that the cycler records at least so often.
 _LONG, _OFTEN, _SAME = 0.95, 0.2, 0.05
+_COARSE = 0.1  # of rows that have the time of the row before: the clock is coarse
+#: s to which times may be rounded: decimals of hours, minutes and seconds.
+_TICKS = (36.0, 6.0, 3.6, 1.0, 0.6, 0.36, 0.1, 0.06, 0.036, 0.01)
+_EXACT = 1e-4  # of a tick; times are multiples of it
+_MANY = 5  # gaps of one length that may be the pace of the cycler
 _GAP, _USUAL = 1.5, 1.1  # longest intervals that is none, and of its neighbours
 _DIGITS = 10.0  # of the last digit of the voltage, for steps of voltage that are alike
 _FINE = 1e-6  # V; no cycler tells voltages apart that are nearer
@@ -71,9 +76,22 @@ def doubled(table: RawTable) -> np.ndarray:
     for values in table.columns.values():
         one, other = np.asarray(values[:-1], float), np.asarray(values[1:], float)
         same &= (one == other) | (np.isnan(one) & np.isnan(other))
-    ends = np.append(_turns(table)[1:], True)
+    ends = np.append((_turns(table) | _switches(table))[1:], True)
     found[1:] = same & ~ends
-    return found
+    coarse = _coarse(table.columns["test_time"], same & ~ends, ~same & ~ends)
+    return np.zeros(table.rows, bool) if coarse else found
+
+
+def _coarse(times: np.ndarray, alike: np.ndarray, unlike: np.ndarray) -> bool:
+    """Tell whether the clock is too coarse to tell rows apart: none is there twice.
+
+    Rows of one time differ, or many do not and the clock goes on tick by tick.
+    """
+    steps, found = np.diff(times), int(alike.sum())
+    if np.count_nonzero((steps == 0) & unlike) > _COARSE * found:
+        return True
+    pace = float(np.median(steps[steps > 0])) if (steps > 0).any() else np.inf
+    return found > _COARSE * times.size and _tick(times) >= pace
 
 
 def doubled_rows(table: RawTable) -> str | None:
@@ -141,6 +159,25 @@ def _turns(table: RawTable) -> np.ndarray:
     return np.asarray(turned)
 
 
+def _switches(table: RawTable) -> np.ndarray:
+    """Return between which rows the current changes far more than it usually does."""
+    current = np.nan_to_num(table.columns["current"])
+    change = np.abs(np.diff(current))
+    least = _REST * np.max(np.abs(current), initial=0.0)
+    usual = np.quantile(change, _LONG) if change.size else 0.0
+    return np.asarray(change > max(least, 3 * usual))
+
+
+def _tick(times: np.ndarray) -> float:
+    """Return the step (s) to which all times are rounded; 0 if it is fine."""
+    passed = times - times[0]
+    for tick in _TICKS:
+        parts = passed / tick
+        if (np.abs(parts - np.rint(parts)) < _EXACT).all():
+            return tick
+    return 0.0
+
+
 def _lost(table: RawTable) -> np.ndarray:
     """Return how many rows are missing between each row and the next.
 
@@ -150,23 +187,40 @@ def _lost(table: RawTable) -> np.ndarray:
     lost = np.zeros(time.size)
     if time.size < _FEW:
         return lost
-    turned = _turns(table)
-    near = np.convolve(turned, np.ones(5), "same") > 0
+    turned, tick = _turns(table), _tick(table.columns["test_time"])
+    near, jumps = (
+        np.convolve(there, np.ones(5), "same") > 0
+        for there in (turned, turned | _switches(table))
+    )
     apart = np.diff(np.unique(np.abs(voltage)))
     digit = np.min(apart[apart > _FINE], initial=np.inf)
-    for steps, least, inside in (
-        (time, 0.0, ~near | turned),
-        (np.abs(voltage), _DIGITS * digit, ~near),
+    for steps, least, more, inside in (
+        (time, 0.0, tick, ~near | turned),
+        (np.abs(voltage), _DIGITS * digit, 0.0, ~jumps),
     ):
-        ratios = steps / _longest(steps, turned, least)
+        longest = _longest(steps, turned, least)
+        ratios = steps / longest
         usual = np.concatenate([[True], ~(ratios > _USUAL), [True]])
         gaps = (ratios > _GAP) & usual[:-2] & usual[2:] & inside
+        gaps &= steps - longest > (1 + _EXACT) * more  # rounding may add one tick
         gaps[[0, 1, -2, -1]] = False
+        gaps &= ~_paused(steps, gaps)
         lost = np.maximum(lost, np.where(gaps, np.rint(ratios) - 1, 0))
     if table.left_out is not None:  # rows that are known to be elsewhere
         places = np.searchsorted(np.sort(table.left_out), table.columns["test_time"])
         lost[np.diff(places) != 0] = 0
     return lost
+
+
+def _paused(steps: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Return the gaps that a cycler makes by turns, as between bursts of rows.
+
+    They are alike, and longer than all that lies between them.
+    """
+    usual = float(np.median(steps[gaps])) if gaps.sum() >= _MANY else np.inf
+    alike = gaps & (np.abs(steps - usual) < _SAME * usual)
+    most = alike.sum() >= _MANY and steps[alike].sum() > np.nansum(steps[~alike])
+    return alike & most
 
 
 def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:
@@ -175,7 +229,7 @@ def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:
     edges = np.flatnonzero(turned)
     for first, last in zip([0, *edges + 1], [*edges, steps.size], strict=True):
         inside = steps[first:last]
-        if inside.size < _FEW:
+        if inside.size < _FEW or np.isnan(inside).all():
             continue
         most = float(np.nanquantile(inside, _LONG))
         alike = np.abs(inside - most) < _SAME * most

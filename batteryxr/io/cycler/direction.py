@@ -33,6 +33,7 @@ _COUNTED = 0.5  # of the charge of an interval; a slower counter only creeps
 _TOLD = 1e-3  # of all charge; less is no evidence
 _SWING, _LEAST_SWING = 0.1, 0.02  # of the voltage's range, and V
 _LOOKED_AT = 5000  # rows that are searched for turns of the voltage
+_EVEN = 0.2  # relative deviation of an even sweep of voltage
 _NEAR = 5  # fewest rows of a run with a trend of voltage
 
 
@@ -115,8 +116,8 @@ def doubt(table: RawTable) -> str | None:
     agree = [w.name for w in said if w.says > _SURE]
     if not against:
         return None if _both_signs(table.columns["current"]) else _falls(said)
-    beside = f", where {_list(agree)} agree with it" if agree else ""
-    return f"the current has another direction than {_list(against)} say{beside}"
+    beside = f", though not by {_list(agree)}" if agree else ""
+    return f"the current runs the wrong way, by {_list(against)}{beside}"
 
 
 def _falls(said: Sequence[Witness]) -> str | None:
@@ -284,7 +285,7 @@ def _by_counters(table: RawTable) -> tuple[float, float] | None:
 def _by_voltage(table: RawTable) -> tuple[float, float] | None:
     """Weigh each run of one direction by its charge: charging raises the voltage."""
     current, voltage = table.columns["current"], table.columns["voltage"]
-    if not np.isfinite(voltage).any():
+    if not np.isfinite(voltage).any() or _swept(table):
         return None
     sign = np.sign(np.where(_flows(current), np.nan_to_num(current), 0))
     parts = [sign]
@@ -309,6 +310,23 @@ def _by_voltage(table: RawTable) -> tuple[float, float] | None:
         return None
     votes = sign[starts] * np.sign(rises)
     return _mean(np.nan_to_num(votes), charge * telling, charge)
+
+
+def _swept(table: RawTable) -> bool:
+    """Tell whether the cycler swept the voltage: it then tells nothing of the current.
+
+    In voltammetry the voltage moves evenly, and the current varies.
+    """
+    moved, current = np.abs(np.diff(table.columns["voltage"])), table.columns["current"]
+    steps = np.diff(table.columns["test_time"])
+    known = (steps > 0) & np.isfinite(moved)
+    if not known.any():
+        return False
+    even, steady = (
+        float(np.mean(np.abs(values - np.median(values)) < _EVEN * np.median(values)))
+        for values in (moved[known] / steps[known], np.abs(np.nan_to_num(current)))
+    )
+    return even > _MOSTLY and steady < 1 - _MOSTLY
 
 
 def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:

@@ -36,6 +36,8 @@ _DUPLICATES = 0.05  # fraction of rows; step changes explain no more
 _HIGHEST = 1000.0  # V
 _FEW_ROWS = 3  # fewest rows before the last that show what is usual
 _JUMP = 0.3  # V beyond all others that a last row may hold
+_KNEE = 2.0  # V that a cell's voltage may move up to the cut-off, in one interval
+_SAME_CURRENT = 0.01  # relative change that is none
 _FAR_OFF = 10.0  # ratio of charge and counter; logging is never so poor
 #: A clock was set back if it falls behind test time by more than these: seconds, and
 #: fraction of an interval.
@@ -241,12 +243,31 @@ def _last_row(table: RawTable) -> str | None:
         return None
     low, high = float(np.nanmin(before)), float(np.nanmax(before))
     far = max(0.5 * (high - low), _JUMP)
-    if not (last < low - far or last > high + far):
+    if not (last < low - far or last > high + far) or _cut_off(table):
         return None
     return (
         f"the last row holds {last:.4g} V, all others {low:.4g} to {high:.4g} V: is it "
         "a sum or another footer? Then leave it out: "
         "record.isel(record=slice(None, -1))"
+    )
+
+
+def _cut_off(table: RawTable) -> bool:
+    """Tell whether the last row may be where a cut-off ended a step.
+
+    It follows in time, under the current of the row before, and the voltage went the
+    way of the current.
+    """
+    time, voltage, current = (
+        table.columns[n] for n in ("test_time", "voltage", "current")
+    )
+    steps, rise = np.diff(time), voltage[-1] - voltage[-2]
+    changed = abs(current[-1] - current[-2])
+    return bool(
+        0 < steps[-1] <= steps[:-1].max()
+        and changed <= _SAME_CURRENT * abs(current[-2])
+        and rise * current[-1] > 0
+        and abs(rise) < _KNEE
     )
 
 

@@ -37,6 +37,7 @@ _DIGITS = 6  # most decimals of a mean
 _TAIL = 6  # rows at the end that may belong to no measurement
 _COPIES = 1000  # most rows that are left out within a table
 _FAR = 10.0  # times the usual interval: the time may be a sum
+_USUALLY = 0.9  # of the steps from row to row are no longer than usual
 _NO_CELL = 0.1  # V; a usual voltage above this is not zero
 #: What a row holds, by its kind.
 _HELD = ("", "sums", "means", "nothing", "extremes")
@@ -157,7 +158,11 @@ def _found(t: np.ndarray, v: np.ndarray, i: np.ndarray) -> dict[int, str]:
         }
     last = np.array([t.size - 1])
     whole = _kinds(values, last, above(last)[0], anywhere=True)
-    return found | ({int(last[0]): _HELD[2]} if whole == 2 and i[-1] != 0 else {})
+    jumps = np.abs(np.diff(values[1:]))  # a mean amid a plateau is a measurement
+    far = (jumps[:, -1] > _OUT * np.quantile(jumps, _USUALLY, axis=1)).any()
+    return found | (
+        {int(last[0]): _HELD[2]} if whole == 2 and i[-1] != 0 and far else {}
+    )
 
 
 def _end(t: np.ndarray, kept: np.ndarray) -> int:

@@ -212,7 +212,7 @@ def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
         schema, about = file.schema_arrow, file.metadata
         kinds = {label: schema.field(label).type for label in wanted}
         for label, kind in kinds.items():
-            if kind.num_fields:
+            if kind.num_fields or str(kind) == "bool":
                 raise FileFormatError(
                     path, f"column {label!r} does not hold numbers, but {kind}."
                 )

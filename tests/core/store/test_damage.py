@@ -20,7 +20,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from batteryxr.cli.main import main
-from batteryxr.core.errors import StoreError
+from batteryxr.core.errors import DataQualityWarning, StoreError
 from batteryxr.core.ledger import Ledger
 from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import (
@@ -270,3 +270,19 @@ def test_pieces_that_were_begun_are_no_damage(tmp_path, monkeypatch):
     save(xr.Dataset({"a": ("x", [1.0])}), path, group="deep.0/inner")
     (path / "deep.0" / "inner" / "a" / "c" / "0").write_bytes(b"")
     assert [d.variable for d in verify(path)] == ["deep.0/inner/a"]
+
+
+def test_metadata_of_another_variable_are_told(tmp_path):
+    """Chunks of whole numbers are read as others where their metadata say so."""
+    path = tmp_path / "a.zarr"
+    numbers = {"n": ("t", np.arange(9)), "x": ("t", np.ones(9))}
+    save(xr.Dataset(numbers, coords={"t": np.arange(9.0)}), path, group="g")
+    shutil.copy(path / "g/x/zarr.json", path / "g/n/zarr.json")
+    with pytest.warns(DataQualityWarning, match="metadata of g/n are not what"):
+        open_store(path, "g")
+    shutil.copy(path / "g/n/zarr.json", path / "g/x/zarr.json")
+    (path / "g/t/zarr.json").write_text(
+        (path / "g/x/zarr.json").read_text().replace("blosc", "gzip")
+    )
+    with pytest.raises(StoreError, match="g/t"):
+        open_store(path, "g")

@@ -207,3 +207,20 @@ def test_a_tree_of_cells(make_cycled):
         lambda ds: cycles(ds, electrode="full", first="charge") if ds else ds
     )
     assert [found[f"cell{k}"].sizes["cycle"] for k in range(3)] == [1, 2, 3]
+
+
+def test_times_alike_infinite_values_and_other_units_are_told(make_cycled):
+    rows = make_cycled(2)
+    asked = {"electrode": "full", "first": "charge"}
+    alike = ("record", 0 * rows.test_time.values, {"units": "s"})
+    with pytest.warns(DataQualityWarning, match="test_time is 0 s in all rows"):
+        half_cycles(rows.assign_coords(test_time=alike))
+    current = rows["current"].copy(deep=True)
+    current[7] = np.inf
+    with pytest.raises(DataError, match="current: infinite in 1 rows, the first row 7"):
+        half_cycles(rows.assign(current=current))
+    passed = float(cycles(rows, **asked).discharge_capacity.max())
+    with pytest.warns(DataQualityWarning, match="Was it A h"):
+        cycles(rows, **asked, nominal_capacity=passed / 1e3)
+    with pytest.raises(ArgumentError, match="a mass in g, passed as if in mg"):
+        cycles(rows, **asked, mass=passed * 5e-3)

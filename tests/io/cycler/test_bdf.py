@@ -257,3 +257,12 @@ def test_reference_files_there_and_back(tmp_path, measured, name):
             xr.testing.assert_equal(back, ds)
         again = write_bdf(read_cycler(tmp_path / "a.bdf.csv"), tmp_path / "b.csv")
     assert again.read_bytes() == (tmp_path / "a.bdf.csv").read_bytes()
+
+
+def test_true_and_false_are_no_current(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    columns = {"Test Time / s": [0.0, 1.0], "Voltage / V": [3.0, 3.1]}
+    frame = pandas.DataFrame({**columns, "Current / A": [True, False]})
+    frame.to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(FileFormatError, match="'Current / A' does not hold numbers"):
+        read_cycler(tmp_path / "x.parquet")

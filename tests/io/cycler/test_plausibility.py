@@ -298,3 +298,41 @@ def test_what_is_recorded_at_a_pace_of_its_own_lacks_nothing(kind):
     kept = np.delete(np.arange(240), [180, 181, 182])
     lost = {n: v[kept] for n, v in columns.items()}
     assert "missing_rows" in flags(RawTable(lost, instrument="x"))
+
+
+TICKS = np.arange(900.0)
+#: Sound tables, by what is odd about them: time, voltage, current.
+SOUND = {
+    "seconds, rounded": (np.round(1.02 * TICKS), 3 + TICKS / 1e3, 1.0),
+    "hours, rounded": (np.round(7.3 * TICKS / 3600, 3) * 3600, 3 + TICKS / 1e3, 1.0),
+    "bursts": (TICKS + 570 * (TICKS // 30), 3 + TICKS / 1e4, 0.1),
+    "two rows a second": (TICKS // 2, np.repeat([3.7, 3.8], 450), 0.0),
+    "steps of voltage at rates": (
+        30 * TICKS,
+        np.round(4 - 5e-3 * TICKS / 5 - 0.05 * (TICKS < 450), 4),
+        -1.0 - (TICKS < 450),
+    ),
+    "a rate that ends with a row twice": (
+        10 * (TICKS - (TICKS > 449)),
+        4 - 1e-3 * (TICKS - (TICKS > 449)),
+        -1.0 - (TICKS < 451),
+    ),
+    "a steep end": (
+        300 * TICKS[:12],
+        np.append(np.linspace(3.4, 3.3, 11), 2.5),
+        -1.0,
+    ),
+    "a sweep of voltage": (
+        10 * TICKS,
+        4 - np.abs(TICKS - 450) / 450,
+        np.exp(-0.5 * ((TICKS - 600) / 90) ** 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_sound_tables_of_odd_cyclers_have_no_flag(kind):
+    time, voltage, current = np.broadcast_arrays(*SOUND[kind])
+    said = flags(raw(test_time=time, voltage=voltage, current=current))
+    said.pop("duplicate_time", None)  # a coarse clock is told
+    assert not said

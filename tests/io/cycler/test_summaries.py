@@ -137,3 +137,13 @@ def test_no_measured_row_is_taken_for_one(tmp_path, seed):
     ds = read(tmp_path / "x.csv", ["Time (s),Voltage (V),Current (mA)", *content])
     assert "summary_rows" not in ds.attrs["flags"]
     assert ds.sizes["record"] == n
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_last_row_on_a_plateau_is_no_mean(tmp_path, seed):
+    volts = np.round(3.4255 + 4e-4 * np.random.default_rng(seed).normal(size=90), 3)
+    volts[-2:] = 3.426, 3.425
+    content = [f"{10 * k},{v:.3f},-0.5" for k, v in enumerate(volts)]
+    ds = read(tmp_path / "x.csv", ["Time (s),Voltage (V),Current (mA)", *content])
+    assert not ds.attrs["flags"]
+    assert ds.sizes["record"] == volts.size
