@@ -116,7 +116,8 @@ def doubt(table: RawTable) -> str | None:
     if not against:
         return None if _both_signs(table.columns["current"]) else _falls(said)
     beside = f", where {_list(agree)} agree with it" if agree else ""
-    return f"the current has another direction than {_list(against)} say{beside}"
+    say = "says" if len(against) == 1 else "say"
+    return f"the current has another direction than {_list(against)} {say}{beside}"
 
 
 def _falls(said: Sequence[Witness]) -> str | None:
