@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from batteryxr.core.errors import DataQualityWarning
 from batteryxr.echem import Counting, dqdv, half_cycles, join
 
 UNKNOWN, DIFFERS = 128, 256
@@ -108,7 +109,8 @@ def test_step_time_tells_when_the_current_was_switched(seed):
 
 def test_where_nothing_tells_it_is_said():
     record, truth = instrument(cycle(), every=60.0, late=60.0)
-    found = half_cycles(record.drop_vars(["step_time", "capacity"]))
+    with pytest.warns(DataQualityWarning, match="charge may be missing"):
+        found = half_cycles(record.drop_vars(["step_time", "capacity"]))
     wanted = np.array([truth[1] + truth[2], -truth[4]])
     assert (found.capacity < wanted * (1 - 2e-3)).all()
     assert (found.flag & UNKNOWN > 0).all()
