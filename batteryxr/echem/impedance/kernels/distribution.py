@@ -105,7 +105,7 @@ def distributions(
         odd[odd] = ~mended
     columns[1:3] = _widened(columns, flat, (omega, noise), grid)
     columns[7] = (columns[7] | np.where(odd, MISFIT, 0)).astype(np.int8)
-    return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)
+    return tuple(c.reshape((*lead, *c.shape[1:])) for c in columns)
 
 
 def _misfitted(
