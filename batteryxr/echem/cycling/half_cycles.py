@@ -125,7 +125,8 @@ def half_cycles(
         If time runs backward: the capacity of that half cycle is NaN. If the reader
         flagged the record as implausible: the capacity of all is NaN. If half cycles
         are flagged as short. If more than a hundredth of a half cycle's charge may be
-        missing. If pulses may be small cycles, by the range of their
+        missing. If there is none, since rows under current are further apart than
+        `max_gap`. If pulses may be small cycles, by the range of their
         voltage or the cycler's own number of cycles.
 
     Examples
