@@ -396,7 +396,8 @@ def described(kind: Any) -> str:
         return "(" + ", ".join(map(described, inner)) + ")"
     if isinstance(origin, type):
         if issubclass(origin, collections.abc.Mapping):
-            return "a mapping"
+            values = f" of {described(inner[0])} to numbers" if float in inner else ""
+            return f"a mapping{values}"
         if issubclass(origin, collections.abc.Iterable):
             return f"a sequence of {_plural(inner[0])}" if inner else "a sequence"
     if origin is collections.abc.Callable:

@@ -140,6 +140,12 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         least = max(1e-3 * largest, float(np.finfo(np.float64).tiny))
         rule = Rule(least, float(counting.max_gap), rows.mean)
         found, switches = halves(rule)
+        if largest > 0 and not len(found.floats):
+            warn_quality(
+                f"no half cycle found, though currents reach {largest:.3g} mA: no two "
+                f"rows under current are within max_gap={counting.max_gap:g} s. If "
+                "rows are that far apart, pass a larger counting=Counting(max_gap=...)"
+            )
         if 3 * found.noise["rest_sd"] > least:
             rule = rule._replace(i_zero=float(f"{3 * found.noise['rest_sd']:.6g}"))
             found, switches = halves(rule)

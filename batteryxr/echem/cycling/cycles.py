@@ -13,7 +13,12 @@ from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
-from batteryxr.echem.cycling.half_cycles import labelled, tell_merged, tell_short
+from batteryxr.echem.cycling.half_cycles import (
+    labelled,
+    tell_merged,
+    tell_missing,
+    tell_short,
+)
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
@@ -106,7 +111,7 @@ def cycles(
     -----
     DataQualityWarning
         If the record begins with the other half cycle, or if half cycles are flagged
-        as short, or pulses may be small cycles (see `half_cycles`).
+        as short, lack charge, or pulses may be small cycles (see `half_cycles`).
 
     Examples
     --------
@@ -122,6 +127,7 @@ def cycles(
     refuse_implausible(table, caller="cycles")
     halves = labelled(table)
     tell_short(halves["flag"].values)
+    tell_missing(halves)
     tell_merged(table, record.get("cycle"))
     paired, unpaired = _paired(halves, first)
     if unpaired:

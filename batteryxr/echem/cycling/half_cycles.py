@@ -28,6 +28,8 @@ _FLAGS = {
 }
 #: Largest relative deviation of the counter, and largest missing fraction of charge.
 _DIFFERS = 2e-3
+#: Fraction of a half cycle's charge that may be missing before it is warned of.
+_MUCH = 0.01
 #: A second half cycle of less than this, relative to the first, has just begun.
 _BEGUN = 0.2
 #: Half cycles of a drive profile: least number in a row, largest fraction of the
@@ -122,7 +124,9 @@ def half_cycles(
     DataQualityWarning
         If time runs backward: the capacity of that half cycle is NaN. If the reader
         flagged the record as implausible: the capacity of all is NaN. If half cycles
-        are flagged as short. If pulses may be small cycles, by the range of their
+        are flagged as short. If more than a hundredth of a half cycle's charge may be
+        missing. If there is none, since rows under current are further apart than
+        `max_gap`. If pulses may be small cycles, by the range of their
         voltage or the cycler's own number of cycles.
 
     Examples
@@ -148,6 +152,7 @@ def half_cycles(
         )
     found = labelled(table)
     tell_short(found["flag"].values)
+    tell_missing(found)
     tell_merged(table, record.get("cycle"))
     return found.assign(_listed(table))
 
@@ -159,6 +164,19 @@ def tell_short(flag: np.ndarray) -> None:
             f"{short} of {flag.size} half cycles are short ones in a row, as a drive "
             "profile makes them: pass counting=Counting(by='step') or "
             "Counting(by='cycle') to follow the cycler, or a larger min_charge"
+        )
+
+
+def tell_missing(halves: xr.Dataset) -> None:
+    """Warn of half cycles of which much charge is unknown."""
+    share = halves["missing_charge"].values / halves["capacity"].values
+    if (much := np.flatnonzero(share > _MUCH)).size:
+        warn_quality(
+            f"up to {share[much].max():.2g} of a half cycle's charge may be missing "
+            f"({much.size} of {share.size} lack more than {_MUCH:g}): between two rows "
+            "the current was switched at an unknown time, and nothing is counted "
+            "there. See `missing_charge`. A counter of charge or the time in the step "
+            "would tell: export one of them, or rows closer to the switches"
         )
 
 

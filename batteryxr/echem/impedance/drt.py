@@ -51,6 +51,8 @@ def drt(
         Rule for the smoothness: "l_curve" (where more smoothing begins to cost
         misfit), "discrepancy" (as smooth as the noise allows), "cross_validation"
         (robust generalised) or "evidence" (the most likely; follows noise the most).
+        Where the first three leave a misfit that "evidence" does not, as for the sharp
+        peak of a capacitor, it is taken: see ``smoothing``.
     smoothing
         The regularisation itself, in place of `method`: a number such as the result
         has under this name.

@@ -161,7 +161,10 @@ def warn_outside(
         f"these scans {_utc(starts[outside].min())} to {_utc(ends[outside].max())} "
         "(UTC)."
     )
-    if shift := zone_shift(starts, ends, span):
+    within = outside & (starts >= span[0]) & (ends <= span[1])
+    if n := int(within.sum()):
+        text += f" {n} of them lie between its rows, in a pause or a gap."
+    if n < outside.sum() and (shift := zone_shift(starts, ends, span)):
         verb = "looks like" if outside.mean() > 0.5 else "may be"
         text += (
             f" This {verb} a time-zone error of {hours(-shift)}: with the scans' "

@@ -204,11 +204,14 @@ def dated(
     # is at most its growth over an equal time afterwards.
     shifted = after._replace(t=after.t - gap)
     end = float(shifted.t[-1])
+    if clocked:  # taken at the row before; the error covers a later switch
+        # A later switch leaves less time: the last delay is compared where both reach.
+        both = np.minimum(times, end)
+        now, late = (after_switch(before, x, both, step)[0] for x in (after, shifted))
+        return values, np.hypot(errors, np.abs(late - now) / np.sqrt(3.0)), 0
     wanted = np.concatenate([times, np.minimum(times + gap, end)])
     both, both_errors = after_switch(before, shifted, wanted, step)
     late, later = np.split(both, 2)
-    if clocked:  # taken at the row before; the error covers a later switch
-        return values, np.hypot(errors, np.abs(late - values) / np.sqrt(3.0)), 0
     return late, np.hypot(both_errors[: times.size], np.abs(later - late)), UNDATED
 
 

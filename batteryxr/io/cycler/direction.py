@@ -116,8 +116,9 @@ def doubt(table: RawTable) -> str | None:
     agree = [w.name for w in said if w.says > _SURE]
     if not against:
         return None if _both_signs(table.columns["current"]) else _falls(said)
-    beside = f", though not by {_list(agree)}" if agree else ""
-    return f"the current runs the wrong way, by {_list(against)}{beside}"
+    beside = f", where {_list(agree)} agree with it" if agree else ""
+    say = "says" if len(against) == 1 else "say"
+    return f"the current has another direction than {_list(against)} {say}{beside}"
 
 
 def _falls(said: Sequence[Witness]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ _TELLING = re.compile(
     r"vol(t|\b)|potential|ewe|ecell|电压|\bu\b|\be\b|\bv\b", re.IGNORECASE
 )
 _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
+_WORD, _DIGIT = re.compile(r"[^\W\d]"), re.compile(r"\s*[-+]?\d")
 _COLDEST = -273.15  # degC
 #: Units and words of a column of current.
 _AMPERES = ("A", "mA", "uA", "nA")
@@ -148,10 +150,13 @@ def recognise(
 
 def unknown(path: Path, rows: Sequence[Sequence[str]]) -> FileFormatError:
     """Return the error for a file in which no line of labels was recognised."""
-    likely = [
-        (number, cells)
-        for number, cells in enumerate(rows, 1)
-        if len(cells) >= 3 and any(map(_TELLING.search, cells))
+    wide = [(n, cells) for n, cells in enumerate(rows, 1) if len(cells) >= 3]
+    likely = [one for one in wide if any(map(_TELLING.search, one[1]))]
+    # In another language: the first line of words, before one that has numbers.
+    likely = likely or [
+        one
+        for one, (_, below) in itertools.pairwise(wide)
+        if all(map(_WORD.search, one[1])) and any(map(_DIGIT.match, below))
     ]
     need = f"{', '.join(REQUIRED)} with its units, such as 'Current (mA)'"
     if not likely:

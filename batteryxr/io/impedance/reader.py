@@ -131,10 +131,11 @@ def read_impedance(
     if not taken:
         raise NothingFoundError(paths[0], _silence(paths, read))
     _tell(paths, taken, read, notes, zoned=where is not None)
+    used = [rows.technique for rows in read if rows.columns["frequency"].size]
     about = {
         "title": paths[0].stem,
         "instrument": ", ".join(dict.fromkeys(rows.instrument for rows in read)),
-        "technique": ", ".join(dict.fromkeys(r.technique for r in read if r.technique)),
+        "technique": ", ".join(dict.fromkeys(filter(None, used))),
         "source_files": [one.name for one in paths],
         "timezone": timezone or "",
         "flags": list(notes),

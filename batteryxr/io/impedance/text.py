@@ -96,7 +96,16 @@ def read_table(path: Path, options: Options) -> Readings:
         raise ArgumentError(
             "columns", dict(options.columns), f"labels of a line of {path.name}"
         )
-    return _nothing("unknown", "")
+    return _nothing("unknown", _words(lines))
+
+
+def _words(lines: list[bytes]) -> str:
+    """Return the first line of words in columns, which may be labels, as text."""
+    for line in map(decode, lines):
+        cells = _cells(line, separator) if (separator := _separator(line)) else []
+        if len(cells) >= 3 and all(any(map(str.isalpha, cell)) for cell in cells):
+            return f"the labels {cells}"
+    return ""
 
 
 def _nothing(instrument: str, technique: str) -> Readings:

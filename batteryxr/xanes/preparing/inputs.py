@@ -111,7 +111,7 @@ def of_whole(data: np.ndarray, *, function: Any, **options: Any) -> Any:
         found = function(rows[k : k + 1, kept[k]], **options)
         for out, part in zip(outs, [found] if single else found, strict=True):
             out[k, kept[k]] = part[0]
-    outs = [out.reshape(*data.shape[:-1], *out.shape[2:]) for out in outs]
+    outs = [out.reshape((*data.shape[:-1], *out.shape[2:])) for out in outs]
     return outs[0] if single else tuple(outs)
 
 

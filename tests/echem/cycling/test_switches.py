@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from batteryxr.core.errors import DataQualityWarning
 from batteryxr.echem import Counting, dqdv, half_cycles, join
 
 UNKNOWN, DIFFERS = 128, 256
@@ -108,7 +109,8 @@ def test_step_time_tells_when_the_current_was_switched(seed):
 
 def test_where_nothing_tells_it_is_said():
     record, truth = instrument(cycle(), every=60.0, late=60.0)
-    found = half_cycles(record.drop_vars(["step_time", "capacity"]))
+    with pytest.warns(DataQualityWarning, match="charge may be missing"):
+        found = half_cycles(record.drop_vars(["step_time", "capacity"]))
     wanted = np.array([truth[1] + truth[2], -truth[4]])
     assert (found.capacity < wanted * (1 - 2e-3)).all()
     assert (found.flag & UNKNOWN > 0).all()
@@ -234,3 +236,18 @@ def test_rows_that_are_missing_while_the_counter_went_on_are_flagged():
     assert found.flag.values[0] & 512
     assert not (found.flag.values[1:] & 512).any()
     np.testing.assert_allclose(found.capacity, np.abs(truth), rtol=2e-4)
+
+
+def test_rows_further_apart_than_a_gap_are_told():
+    t, i = 7200.0 * np.arange(40), np.where(np.arange(40) < 20, 0.01, -0.01)
+    record = xr.Dataset(
+        {
+            "voltage": ("record", 3.5 + np.cumsum(i), {"units": "V"}),
+            "current": ("record", i, {"units": "mA"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    with pytest.warns(DataQualityWarning, match="max_gap=3600 s"):
+        assert half_cycles(record).sizes["half_cycle"] == 0
+    wide = half_cycles(record, counting=Counting(max_gap=1e4))
+    assert wide["direction"].values.tolist() == ["charge", "discharge"]

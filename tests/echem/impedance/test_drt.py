@@ -236,3 +236,11 @@ def test_an_imaginary_part_of_the_wrong_sign_is_told():
     with pytest.warns(DataQualityWarning, match="no distribution is like"):
         found = drt(labelled(z, F))
     assert found["drt_flag"].values.tolist() == [4]
+
+
+def test_a_noisy_dummy_cell_is_no_misfit():
+    """Resistors and capacitors have the sharpest peaks; no smoothing may flag them."""
+    z = 5 + 20 / (1 + s(F) * 1e-4) + 10 / (1 + s(F) * 1.0)
+    found = drt(labelled(noisy(np.stack([z] * 6), 0.01, 5), F))
+    assert not found["drt_flag"].values.any()
+    np.testing.assert_allclose(found["polarisation"], 30, rtol=0.05)

@@ -16,7 +16,7 @@ from batteryxr.core.errors import (
     DimensionError,
     VariableError,
 )
-from batteryxr.echem import fit_circuit
+from batteryxr.echem import drt, fit_circuit
 from batteryxr.echem.impedance.circuit import parse
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -288,3 +288,13 @@ def test_a_circuit_that_is_not_like_a_spectrum_is_told():
     noise = noisy(np.stack([3 + zarc(10.0, 1e-3, 0.9)] * 60), 0.03, 3)
     found = fit_circuit(labelled(noise), "R0-p(R1,CPE1)")
     assert (found["fit_flag"] & 32 == 0).all()
+
+
+def test_a_spectrum_without_a_series():
+    z = labelled(noisy(np.stack([5 + zarc(20.0, 1e-4, 0.9)] * 2), 0.003, 0))
+    one, both = fit_circuit(z[0], "R0-p(R1,CPE1)"), fit_circuit(z, "R0-p(R1,CPE1)")
+    assert one["R1"].dims == ()
+    np.testing.assert_allclose(one["R1"], both["R1"][0], rtol=1e-6)
+    np.testing.assert_allclose(drt(z[0])["gamma"], drt(z)["gamma"][0])
+    with pytest.raises(ArgumentError, match="a mapping of text to numbers"):
+        fit_circuit(z, "R0-p(R1,CPE1)", fixed={"R1": np.nan})

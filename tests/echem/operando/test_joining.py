@@ -226,6 +226,14 @@ def test_no_time_zone_is_blamed_for_scans_of_another_day(cell):
     assert "time-zone" not in str(caught[0].message)
 
 
+def test_no_time_zone_is_blamed_for_scans_in_a_pause():
+    t = np.concatenate([np.arange(0.0, 3600, 60), 10800 + np.arange(0.0, 36000, 60)])
+    cell = record(t, 3 + t / 1e5, np.full(t.size, 2.0))
+    with pytest.warns(DataQualityWarning, match="1 of them lie between") as caught:
+        join(cell, series([1000.0, 7200.0]))
+    assert "time-zone" not in str(caught[0].message)
+
+
 def test_undeclared_time_zones_are_refused(cell):
     missing = cell.assign_coords(
         time=cell["time"].astype("M8[ns]") + np.timedelta64("NaT", "ns")

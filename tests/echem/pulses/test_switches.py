@@ -372,3 +372,22 @@ def test_a_pulse_against_the_current_it_is_laid_on():
     np.testing.assert_allclose(table["current"], [-500.0])
     np.testing.assert_allclose(table["resistance"], R0, rtol=0.01)
     assert table["direction"].values.tolist() == ["discharge"]
+
+
+def test_a_delay_as_long_as_the_pulse_has_an_error():
+    """A record of even rows does not date its switches; the last delay still counts."""
+    t = np.arange(0.0, 60.0, 0.5)
+    on = (t > 20) & (t <= 30)
+    i = np.where(on, 1.0, 0.0)
+    v = 3.5 + R0 * i + R1 * np.where(t > 20, 1 - np.exp(-(t - 20) / TAU), 0.0)
+    record = xr.Dataset(
+        {
+            "voltage": ("record", v, {"units": "V"}),
+            "current": ("record", i * 1e3, {"units": "mA"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    found = resistance(record, at=(1, 10)).isel(switch=0)
+    assert np.isfinite(found["resistance_error"]).all()
+    true = R0 + R1 * (1 - np.exp(-np.array([1, 10]) / TAU))
+    assert (np.abs(found["resistance"] - true) < 2 * found["resistance_error"]).all()

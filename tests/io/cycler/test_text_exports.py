@@ -257,3 +257,19 @@ def test_a_clock_and_words_beside_labels_of_a_maker_are_read(tmp_path, label):
     assert (ds.current == -1).all()
     wall = (ds.time.values - np.datetime64(began, "s")) / np.timedelta64(1, "s")
     np.testing.assert_allclose(wall, 60 * np.arange(20) + 7200 * (np.arange(20) > 9))
+
+
+@pytest.mark.parametrize(
+    ("labels", "encoding"),
+    [
+        ("Zeit [h];Spannung [mV];Strom [A]", "utf-8"),
+        ("시간(s);전압(mV);전류(mA)", "cp949"),
+    ],
+)
+def test_labels_in_any_language_are_told(tmp_path, labels, encoding):
+    path = tmp_path / "run.csv"
+    rows = "".join(f"{k},5;34{k}0,25;1,0\n" for k in range(9))
+    path.write_bytes(f"{labels}\n{rows}".encode(encoding))
+    with pytest.raises(FileFormatError, match="test_time and voltage") as caught:
+        quiet(path)
+    assert all(label in str(caught.value) for label in labels.split(";"))

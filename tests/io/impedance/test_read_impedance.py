@@ -617,3 +617,14 @@ def test_rows_below_the_end_of_comments(tmp_path):
     said = {"Z'(a)": "real (ohm)", "Z''(b)": "imaginary (ohm)"}
     found = read_impedance(path, columns=said)
     np.testing.assert_array_equal(found["impedance"].values[0], 2 - 1j)
+
+
+def test_labels_in_another_language_are_told(tmp_path):
+    labels = ["Frequenz [Hz]", "Realteil [Ohm]", "Imaginärteil [Ohm]"]
+    path = table(tmp_path / "a.csv", labels, F, sep=";")
+    with pytest.raises(FileFormatError, match=r"Frequenz.*Realteil.*Imagin"):
+        read_impedance(path)
+    good = table(
+        tmp_path / "b.csv", ["Freq (Hz)", "Re(Z)/ohm", "-Im(Z)/ohm"], F, sep=";"
+    )
+    assert read_impedance([path, good]).attrs["technique"] == ""

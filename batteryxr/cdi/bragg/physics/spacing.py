@@ -32,7 +32,7 @@ def peak_spacings(
     geometry: xr.Dataset,
     reference: float | tuple[float, Indices] | None = None,
 ) -> xr.Dataset:
-    """List |Q|, spacing and lattice parameter of a peak, beside a reference.
+    """List length of Q, spacing and lattice parameter of a peak, beside a reference.
 
     Computes now; reads once.
 

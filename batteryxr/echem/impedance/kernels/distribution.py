@@ -93,14 +93,33 @@ def distributions(
         return over, over, over, beside, none.astype(complex), one, one, flag
     columns = [np.array(c) for c in zip(*rows, strict=True)]
     noise = arcs.noise_of(flat, omega)
+    odd = _misfitted(flat, columns, omega, noise)
+    if odd.any() and search.method not in ("given", "evidence"):
+        # A sharp peak (a capacitor beside a resistor) needs less smoothing.
+        least = Regularisation("evidence", 0.0)
+        again = [_one(z, grid, least, omega) for z in flat[odd]]
+        sharp = [np.array(c) for c in zip(*again, strict=True)]
+        mended = ~_misfitted(flat[odd], sharp, omega, noise[odd])
+        for column, other in zip(columns, sharp, strict=True):
+            column[np.flatnonzero(odd)[mended]] = other[mended]
+        odd[odd] = ~mended
     columns[1:3] = _widened(columns, flat, (omega, noise), grid)
-    rms = columns[6]
-    odd = (rms > _LARGE) & (rms**2 / 2 > _LEFT * noise)
-    with np.errstate(invalid="ignore"):
-        relative = (flat - columns[4]) / np.abs(flat)
-    odd |= linear.systematic(relative, omega=omega)  # no chain fits it either
     columns[7] = (columns[7] | np.where(odd, MISFIT, 0)).astype(np.int8)
-    return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)
+    return tuple(c.reshape((*lead, *c.shape[1:])) for c in columns)
+
+
+def _misfitted(
+    measured: np.ndarray,
+    columns: list[np.ndarray],
+    omega: np.ndarray,
+    noise: np.ndarray,
+) -> np.ndarray:
+    """Tell where residuals are above twice the noise, or systematic."""
+    fitted, rms = columns[4], columns[6]
+    with np.errstate(invalid="ignore"):
+        relative = (measured - fitted) / np.abs(measured)
+    large: np.ndarray = (rms > _LARGE) & (rms**2 / 2 > _LEFT * noise)
+    return large | linear.systematic(relative, omega=omega)  # no chain fits it either
 
 
 def _widened(

@@ -87,7 +87,7 @@ def fit(
         edges = range(0, max(len(flat), 1), _BLOCK)
         parts = [_fit(flat[a : a + _BLOCK], task) for a in edges]
     columns = [np.concatenate(c) for c in zip(*parts, strict=True)]
-    return tuple(c.reshape(*lead, *c.shape[1:]) for c in columns)  # type: ignore[return-value]
+    return tuple(c.reshape((*lead, *c.shape[1:])) for c in columns)  # type: ignore[return-value]
 
 
 def _space(task: Task) -> Space:
