@@ -99,7 +99,7 @@ def test_witnesses_that_disagree_are_flagged(tmp_path):
     ds = quiet(path)
     np.testing.assert_allclose(ds["current"], RUN.current)
     assert ds.attrs["flags"] == ["current_sign"]
-    assert "though not by" in ds.attrs["flag_notes"][0]
+    assert "agree with it" in ds.attrs["flag_notes"][0]
 
 
 def test_magnitudes_with_counters_are_refused_and_mended_by_name(tmp_path):
