@@ -248,6 +248,8 @@ def encode(value: Any, kind: Any = Any) -> Any:
     if isinstance(value, np.timedelta64):
         seconds = value / np.timedelta64(1, "ns") * 1e-9
         return {"$seconds": float(seconds)}
+    if isinstance(value, complex | np.complexfloating):
+        return {"$complex": [float(value.real), float(value.imag)]}
     if isinstance(value, slice):
         return {"$slice": [encode(v) for v in (value.start, value.stop, value.step)]}
     return _encode_container(value, kind)

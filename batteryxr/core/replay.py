@@ -303,6 +303,8 @@ def _decoded(value: Any, name: str, given: dict[str, Any]) -> Any:
         return given[name]
     if "$float" in value:
         return float(value["$float"])
+    if "$complex" in value:
+        return complex(*value["$complex"])
     if "$datetime" in value:
         return np.datetime64(value["$datetime"])
     if "$seconds" in value:

@@ -140,3 +140,9 @@ def test_a_simulation_needs_no_data():
 def test_replay_without_its_data_is_refused(scale, ds):
     with pytest.raises(ArgumentError, match=r"data.*made from"):
         batteryxr.replay(scale(ds, factor=2.0))
+
+
+@pytest.mark.parametrize("value", [1 - 4.6e-5 + 4e-6j, np.complex64(2j)])
+def test_a_complex_number_is_noted(value):
+    """A refractive index was lost from the record."""
+    assert decode(json.loads(json.dumps(encode(value))), "n", {}) == value

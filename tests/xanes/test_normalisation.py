@@ -347,6 +347,17 @@ def test_what_normalise_flagged_stays_flagged(spectrum):
     assert int(sound.xanes.edge_energy().flag) == 0
 
 
+@pytest.mark.filterwarnings("ignore:normalise")
+def test_noise_of_few_points_below_the_edge_is_no_unevenness(spectrum):
+    """A map has a handful of energies there; 2 % of its pixels were flagged."""
+    x = np.r_[8260:8320:8, 8320:8380:2, 8380:8500:12].astype(float)
+    y = 0.5 + np.arctan((x - 8340) / 1.5) / np.pi
+    noisy = y + 0.1 * np.random.default_rng(0).standard_normal((2000, x.size))
+    pixels = spectrum(x, y).expand_dims(pixel=2000).copy(data=noisy)
+    flag = xanes.normalise(pixels, e0=8340.0)["flag"]
+    assert float(((flag & (16 | 64)) > 0).mean()) < 4e-3
+
+
 @pytest.mark.parametrize(
     ("where", "by"), [(E8300 < 8230, 2.0), (E8300 > 8500, 1.5), (E8300 > 8600, -1.5)]
 )

@@ -234,19 +234,27 @@ def hot_pixels(
 def _flux(frames: xr.DataArray, monitor: str | xr.DataArray) -> xr.DataArray:
     """Return the flux in each frame."""
     if isinstance(monitor, str):
-        known = [str(n) for n, c in frames.coords.items() if c.dims == ("rocking",)]
+        known = [
+            str(name)
+            for name, values in frames.coords.items()
+            if values.dims == ("rocking",) and name != "rocking"
+        ]
         if monitor not in known:
             raise ArgumentError("monitor", monitor, f"one of {known}")
         monitor = frames[monitor]
     if set(monitor.dims) & set(PIXELS) or not set(monitor.dims) <= set(frames.dims):
         told = "one number for each frame"
         raise ArgumentError("monitor", dict(monitor.sizes), told)
+    if monitor.dtype.kind not in "iuf":
+        raise DataError("monitor", f"holds {monitor.dtype}, not real numbers")
     flux = monitor.astype(float)
-    if bad := int((~(flux > 0)).sum()):
-        first = int(np.argmax(~(flux.values > 0)))
+    wrong = ~((flux > 0) & np.isfinite(flux))
+    if bad := int(wrong.sum()):
+        first = int(np.argmax(wrong.values))
         raise DataError(
             "monitor",
-            f"is zero, negative or missing in {bad} frames, the first is {first}",
+            f"is zero, negative, infinite or missing in {bad} frames, the first is "
+            f"{first}",
             "Leave these frames out, or take another counter.",
         )
     if float(flux.max() / flux.min()) > _STEADY:

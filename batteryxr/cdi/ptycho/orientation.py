@@ -14,7 +14,13 @@ from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of
 from batteryxr.cdi.ptycho.frames import load
 from batteryxr.cdi.ptycho.settings import Recording
-from batteryxr.cdi.ptycho.trial import residual_of, room, scale_of, trial_of
+from batteryxr.cdi.ptycho.trial import (
+    residual_of,
+    residuals_at,
+    room,
+    scale_of,
+    trial_of,
+)
 from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
@@ -36,6 +42,11 @@ _CAPTURED = 2.0
 #: Frames that are asked for a stretch; the one they ask for that raises suspicion, and
 #: those of short runs, from the first probe and from the last, from which to warn.
 _ASKED, _PULL, _SCALE, _AGAIN = 256, 5e-4, 0.04, 0.045
+#: Residual of stretched positions over that of those told, from the last probe and from
+#: the first, below which a stretch is told.
+_BETTER = 0.96, 0.86
+#: Part of the gain that a stretch loses again where it goes too far.
+_LOST = 0.25
 
 
 class Way(NamedTuple):
@@ -226,6 +237,14 @@ def tell_scale(experiment: Experiment, settings: Settings, state: State) -> None
     probe = to_numpy(state.probe)
     again = scale_of(replace(experiment, probe=probe), settings)
     if again is None or abs(again) < _AGAIN or again * scale < 0:
+        return
+    # A stretch may also make up for a weak object: frames must fit better with it.
+    tried = np.array([0.0, scale / 3, 2 * scale / 3, scale])
+    left = residuals_at(replace(experiment, probe=probe), tried)
+    if left[-1] - left.min() > _LOST * (left[0] - left.min()):
+        scale = float(tried[left.argmin()])
+    first = residuals_at(experiment, np.array([0.0, scale]))
+    if not (left.min() < _BETTER[0] * left[0] and first[1] < _BETTER[1] * first[0]):
         return
     pixel = 1 / (1 + scale) - 1
     warn_quality(

@@ -61,7 +61,7 @@ def open_edf(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
     """Open frames lazily; headers are read now.
 
     The motor that differs between files gives the rocking angles, if it is the only
-    one.
+    one; several are columns.
 
     Raises
     ------
@@ -93,10 +93,11 @@ def open_edf(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
         and all(name in each for each in motors)
         and len({each[name] for each in motors}) > 1
     ]
+    places = {name: np.array([each[name] for each in motors]) for name in moved}
     if len(moved) != 1:
-        return Held(blocks.concatenate(parts), motors=motors[0])
-    angles = np.array([each[moved[0]] for each in motors])
-    return Held(blocks.concatenate(parts), angles, moved[0], motors=motors[0])
+        return Held(blocks.concatenate(parts), motors=motors[0], columns=places)
+    ((name, angles),) = places.items()
+    return Held(blocks.concatenate(parts), angles, name, motors=motors[0])
 
 
 def frames_in(path: Path, raw: bytes) -> list[EdfFrame]:

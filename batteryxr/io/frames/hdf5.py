@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core import blocks
+from batteryxr.core.bounds import BOUNDS
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
 from batteryxr.core.xray import HC
@@ -37,9 +38,14 @@ _USUAL = (
     "entry/instrument/detector/data",
 )
 #: Name in the file -> our name, default units in the file, our units.
-_BEAM = {"energy": ("J", "eV"), "incident_energy": ("eV", "eV")}
+_BEAM = {
+    "energy": ("J", "eV"),
+    "incident_energy": ("eV", "eV"),
+    "incident_wavelength": ("Angstrom", "m"),
+}
 _DETECTOR = {
     "distance": ("distance", "mm"),
+    "detector_distance": ("distance", "mm"),
     "y_pixel_size": ("pixel_size_y", "um"),
     "x_pixel_size": ("pixel_size_x", "um"),
 }
@@ -47,6 +53,8 @@ _DETECTOR = {
 SUFFIXES = (".h5", ".hdf5", ".nxs", ".nx", ".cxi", ".hdf")
 #: Name of one part of the frames in the master file of an Eiger.
 _PART = re.compile(r"data_[0-9]+")
+#: Name of an axis of a detector, in NeXus `axes`.
+_PIXELS = re.compile(r"(.*_)?[xy](_.*)?|.*(pixel|row|col).*", re.IGNORECASE)
 _JOULE = 1.602176634e-19
 
 
@@ -157,8 +165,14 @@ def _frames(file: h5py.Group, path: Path, dataset: str | None) -> list[str]:
             raise ArgumentError("dataset", dataset, "a dataset of 3 axes")
         return [dataset]
     stacks, objects = _stacks(file), _objects(file)
-    for usual in (*_USUAL, _default(file)):
+    if (usual := _default(file)) in stacks:
+        return [usual]
+    for usual in _USUAL:
         if usual in stacks:
+            alike = [s for s in stacks if _unnumbered(s) == _unnumbered(usual)]
+            if any(file[s] != file[usual] for s in alike):
+                told = f"{path.name} has several"
+                raise ArgumentError("dataset", None, f"one of {alike}", told)
             return [usual]
     if numbered := _numbered(file, path, stacks):
         return numbered
@@ -174,6 +188,11 @@ def _frames(file: h5py.Group, path: Path, dataset: str | None) -> list[str]:
     if not stacks:
         raise FileFormatError(path, "holds no frames: no dataset has 3 axes.")
     raise ArgumentError("dataset", None, f"one of {stacks}", f"{path.name} has several")
+
+
+def _unnumbered(path: str) -> str:
+    """Return a path without the numbers of its groups, such as entry_2."""
+    return re.sub(r"_?\d+(?=/|$)", "", path)
 
 
 def _stacks(file: h5py.Group) -> list[str]:
@@ -240,11 +259,15 @@ def _beside(
             if key in detector and detector[key].shape == shape[1:]:
                 held["mask"] = np.asarray(read_all(detector[key])).astype(np.int64)
     held["motors"] = _positions(entry)
+    low, high = BOUNDS["photon energy"].possible
     for beam in (*_nodes(entry, "beam"), *_nodes(entry, "source")):
         for key, (theirs, ours_units) in _BEAM.items():
             if key in beam and "energy" not in held["instrument"]:
                 value = _scalar(path, beam[key], theirs, ours_units)
-                held["instrument"]["energy"] = value
+                value = HC / value if ours_units == "m" else value
+                # The energy of a source may be that of the ring.
+                if low <= value <= high:
+                    held["instrument"]["energy"] = value
     return held
 
 
@@ -290,11 +313,17 @@ def _angles(
         factor = _factor(path, place[rocking], "deg", "deg")
         return angles * factor, rocking.rsplit("/", 1)[-1]
     axes = group.attrs.get("axes", ())
-    for axis in [axes] if isinstance(axes, str | bytes) else list(axes):
-        key = text(axis)
-        if key in group and group[key].shape == (n,):
-            factor = _factor(path, group[key], "deg", "deg")
-            return np.asarray(read_all(group[key]), float) * factor, key
+    axes = [axes] if isinstance(axes, str | bytes) else list(axes)
+    key, *others = [text(axis) for axis in axes] or [""]
+    if _PIXELS.fullmatch(key):
+        if along := [k for k in others if k != "." and not _PIXELS.fullmatch(k)]:
+            told = f"{group.name} tells that its frames lie along {along[0]!r}, which "
+            told += "is not its first axis: write them with that axis first."
+            raise FileFormatError(path, told)
+        return None, ""
+    if key in group and getattr(group[key], "shape", None) == (n,):
+        factor = _factor(path, group[key], "deg", "deg")
+        return np.asarray(read_all(group[key]), float) * factor, key
     return None, ""
 
 

@@ -155,7 +155,7 @@ def read_frames(
             "chunk": _chunk(chunks),
         },
     )
-    angles, motor = _rocking(rocking, scanned, held.rocking, held.data.shape[0])
+    angles, motor = _rocking(rocking, scanned, held)
     numbered = not motor and held.rocking is None and rocking is None
     about = {"units": "1", "long_name": "Number of the frame"}
     about = about if numbered else attributes("rocking")
@@ -177,8 +177,10 @@ def read_frames(
         "timezone": timezone or "",
     }
     array = array.assign_coords(_conditions(scanned, timezone))
-    array = array.assign_coords(_columns(held.columns))
-    held.motors.pop(array.attrs["rocking_motor"], None)
+    columns = {k: v for k, v in held.columns.items() if k != motor}
+    array = array.assign_coords(_columns(columns))
+    for moved in (array.attrs["rocking_motor"], *columns):
+        held.motors.pop(moved, None)
     known = _motors(scanned, held.motors | dict(motors or {}))
     given = {"energy": energy, "distance": distance}
     instrument = held.instrument | {k: v for k, v in given.items() if v is not None}
@@ -272,26 +274,37 @@ def _chunk(n: int | None) -> Any:
     return size
 
 
-def _rocking(
-    rocking: Any, scan: SpecScan | None, held: np.ndarray | None, n: int
-) -> tuple[np.ndarray, str]:
+def _rocking(rocking: Any, scan: SpecScan | None, held: Held) -> tuple[np.ndarray, str]:
     """Return the angles, and the name of the motor if SPEC gives it."""
-    motor = ""
-    if isinstance(rocking, str) and scan is not None:
-        if rocking not in scan.columns:
-            known = f"a column of scan {scan.number}: {list(scan.columns)}"
+    shape = held.data.shape
+    n, motor = shape[0], ""
+    if isinstance(rocking, str):
+        motor = rocking.rsplit("/", 1)[-1]
+        moved = dict(held.columns if scan is None else scan.columns)
+        if scan is None and held.rocking is not None:
+            moved[held.rocking_motor] = held.rocking
+        where = "the files" if scan is None else f"scan {scan.number}"
+        if motor not in moved:
+            known = f"a column of {where}: {list(moved)}"
             raise ArgumentError("rocking", rocking, known)
-        angles, motor = scan.columns[rocking], rocking
-    elif rocking is not None and not isinstance(rocking, str):
+        angles = moved[motor]
+    elif rocking is not None:
         angles = np.asarray(rocking, dtype=float)
         bounds.check("angle", angles, argument="rocking")
     elif scan is not None and scan.columns:
         motor, angles = next(iter(scan.columns.items()))
-    elif held is not None:
-        angles = held
+    elif held.rocking is not None:
+        angles = held.rocking
     else:
         angles = np.arange(n, dtype=float)
     if angles.shape != (n,):
+        if angles.size in shape[1:]:
+            told = f"one for each of the {n} frames, which lie along the first axis"
+            axis = shape.index(angles.size)
+            mend = (
+                f"Those of the file lie along axis {axis}: np.moveaxis(a, {axis}, 0)."
+            )
+            raise ArgumentError("rocking", f"{angles.size} angles", told, mend)
         raise ArgumentError(
             "rocking",
             f"{angles.size} angles",

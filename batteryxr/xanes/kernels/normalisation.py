@@ -142,7 +142,7 @@ def normalise(
                 y = rows[np.ix_(part, there)].astype(float)
                 out, steps = _with_common_e0(energies, y, value, ranges, victoreen)
                 flags[part] = np.where(steps < 0, NEGATIVE_STEP, 0) | ranges.flag
-                flags[part[_bends(energies - value, out[0], ranges)]] |= RANGE_ON_EDGE
+                flags[part[_bends(energies - value, out, ranges)]] |= RANGE_ON_EDGE
                 flags[part[_uneven(energies - value, out, ranges)]] |= RANGE_UNEVEN
                 flags[part[np.abs(steps) <= LEAST_STEP]] = NO_STEP
                 step[part] = np.maximum(np.abs(steps), LEAST_STEP)
@@ -161,14 +161,27 @@ def normalise(
     )
 
 
-def _bends(x: np.ndarray, normal: np.ndarray, ranges: Ranges) -> np.ndarray:
+def _bends(x: np.ndarray, curves: tuple[np.ndarray, ...], ranges: Ranges) -> np.ndarray:
     """Tell which normalised spectra rise inside the range of their pre-edge line."""
-    inside = normal[:, (x >= ranges.pre_low) & (x <= ranges.pre_high)]
+    inside = curves[0][:, (x >= ranges.pre_low) & (x <= ranges.pre_high)]
+    out = np.zeros(len(inside), bool)
     if inside.shape[1] < 5:
-        return np.zeros(len(normal), bool)
-    scatter = 1.4826 * np.median(np.abs(inside), axis=1)
-    highest = inside[:, -1]
-    return np.asarray((highest > _BEND) & (highest > _BENDS * scatter))
+        return out
+    some = np.flatnonzero(inside[:, -1] > _BEND)
+    # A few points tell their scatter badly: those after the edge do, too.
+    scatter = 1.4826 * np.median(np.abs(inside[some]), axis=1)
+    scatter = np.maximum(scatter, _noise_after(x, curves[1][some], ranges))
+    out[some] = inside[some, -1] > _BENDS * scatter
+    return out
+
+
+def _noise_after(x: np.ndarray, flat: np.ndarray, ranges: Ranges) -> np.ndarray:
+    """Return the noise after the edge, from second differences; 0 of a few points."""
+    after = flat[:, (x >= ranges.post_low) & (x <= ranges.post_high)]
+    if after.shape[1] < 5:
+        return np.zeros(len(flat))
+    change = np.abs(np.diff(after, n=2, axis=1))
+    return np.asarray(np.median(change, axis=1) / (0.6745 * np.sqrt(6)))
 
 
 def _uneven(
@@ -188,6 +201,8 @@ def _uneven(
         some = np.flatnonzero(scatter > most)
         change = np.abs(np.diff(inside[some], axis=1))
         noise = np.median(change, axis=1) / (0.6745 * np.sqrt(2))
+        # A few points may look calm by chance.
+        noise = np.maximum(noise, 0.5 * _noise_after(x, curves[1][some], ranges))
         out[some] |= scatter[some] > _LOUD * noise
     return out
 

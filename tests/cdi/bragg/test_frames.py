@@ -65,7 +65,11 @@ def test_frames_are_divided_by_a_monitor():
         np.testing.assert_array_equal(out["monitor"], flux)
     with pytest.raises(ArgumentError, match="one of"):
         cdi.correct(noted, monitor="flux")
-    for wrong in (0, -1, np.nan):
+    with pytest.raises(ArgumentError, match="one of"):
+        cdi.correct(noted, monitor="rocking")
+    with pytest.raises(DataError, match="complex"):
+        cdi.correct(noted, monitor=noted["mon"] * 1j)
+    for wrong in (0, -1, np.nan, np.inf):
         lost = noted.assign_coords(mon=("rocking", np.where(flux > 1e5, flux, wrong)))
         with pytest.raises(DataError, match="the first is"):
             cdi.correct(lost, monitor="mon")

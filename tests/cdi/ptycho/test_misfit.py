@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from batteryxr.cdi import LSQML, Schedule, ptycho, ptycho_energies
+from batteryxr.cdi.ptycho.kernels import motion
 from batteryxr.cdi.ptycho.kernels.metrics import noise_left
 from batteryxr.core.errors import ArgumentError, DataQualityWarning
 
@@ -90,6 +92,19 @@ def test_a_distance_that_is_off_is_told_with_its_scale(scan, times):
     assert [float(p[1]) for p in percent if p] == [
         pytest.approx(100 * times - 100, abs=2)
     ]
+
+
+def test_a_stretch_that_frames_do_not_bear_out_is_not_told(scan, monkeypatch):
+    """Weak objects let all positions stretch, and fit no better with it."""
+    where = importlib.import_module("batteryxr.cdi.ptycho.orientation")
+    pulled = motion.Stretch(0.01 * np.eye(2), 1e-4, 0.1)
+    asked = []
+    monkeypatch.setattr(where, "scale_of", lambda *_: asked.append(1) or 0.26)
+    monkeypatch.setattr(motion, "stretch_of", lambda *_: pulled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ptycho(scan, iterations=40, progress=False)
+    assert len(asked) == 2
 
 
 def far_off(scan, pixels):

@@ -84,6 +84,20 @@ def test_what_is_no_edf_is_told(tmp_path, counts):
         read_frames(tmp_path)
 
 
+def test_a_motor_is_named_where_several_moved(tmp_path, counts):
+    for k, (image, eta) in enumerate(zip(counts, ETA, strict=True)):
+        raw = edf(image, more=motors(eta).replace(" 35 ", f" {35 + 1e-4 * k} "))
+        (tmp_path / f"mpx_{k}.edf").write_bytes(raw)
+    frames = read_frames(tmp_path, rocking="eta")
+    np.testing.assert_allclose(frames["rocking"], ETA)
+    assert frames.attrs["rocking_motor"] == "eta"
+    assert frames["del"].dims == ("rocking",)
+    np.save(tmp_path / "plain.npy", counts)
+    for path in (tmp_path, tmp_path / "plain.npy"):
+        with pytest.raises(ArgumentError, match="rocking='om'"):
+            read_frames(path, rocking="om")
+
+
 FIO = """!
 ! Comments
 %c

@@ -6,7 +6,11 @@ import h5py
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataQualityWarning,
+    FileFormatError,
+)
 from batteryxr.io import read_frames
 
 N = 6
@@ -149,3 +153,42 @@ def test_two_motors_that_moved_are_not_chosen_between(tmp_path):
     write(tmp_path / "both.h5", "1.1", held)
     with pytest.raises(ArgumentError, match="eiger2M"):
         read_frames(tmp_path / "both.h5")
+
+
+CUBE = np.arange(125, dtype=np.uint16).reshape(5, 5, 5)
+
+
+@pytest.mark.parametrize("axes", [[".", "y", "x"], ["y", "x", "omega"]])
+def test_rows_of_a_detector_are_no_rocking_angles(tmp_path, axes):
+    path = tmp_path / "cube.nxs"
+    held = {"data": CUBE} | {name: np.arange(5.0) for name in "yx"}
+    write(path, "entry/data", held | {"omega": ANGLES[:5]})
+    with h5py.File(path, "a") as file:
+        file["entry/data"].attrs["axes"] = axes
+    if axes[0] == "y":
+        with pytest.raises(FileFormatError, match="'omega', which is not its first"):
+            read_frames(path)
+        return
+    with pytest.warns(DataQualityWarning, match="no rocking angles"):
+        assert read_frames(path).attrs["rocking_motor"] == ""
+
+
+def test_one_of_several_entries_is_not_chosen(tmp_path):
+    for number in (1, 2):
+        write(tmp_path / "two.cxi", f"entry_{number}/data_1", {"data": CUBE + number})
+    with pytest.raises(ArgumentError, match="entry_2/data_1/data"):
+        read_frames(tmp_path / "two.cxi", rocking=ANGLES[:5])
+    write(tmp_path / "turned.h5", "a", {"data": COUNTS})
+    with pytest.raises(ArgumentError, match=r"np.moveaxis\(a, 2, 0\)"):
+        read_frames(tmp_path / "turned.h5", rocking=np.arange(7.0))
+
+
+def test_the_energy_of_the_ring_is_not_that_of_photons(tmp_path):
+    path = tmp_path / "master.h5"
+    write(path, "entry/data", {"data": CUBE})
+    held = {"source/energy": 6.03, "beam/incident_wavelength": 1.24}
+    write(path, "entry/instrument", held)
+    with h5py.File(path, "a") as file:
+        file["entry/instrument/source/energy"].attrs["units"] = "GeV"
+    frames = read_frames(path, rocking=ANGLES[:5])
+    assert float(frames["energy"]) == pytest.approx(12398.42 / 1.24, rel=1e-6)

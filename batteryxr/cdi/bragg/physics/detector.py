@@ -117,7 +117,10 @@ def calibrate_detector(
         told = (
             f"shows the beam at {len(centres)} angles of the arm, which do not move it"
         )
-        raise DataError("frames", told, "Take three frames or more, pixels apart.")
+        mend = "Take three frames or more, pixels apart, and take out hot pixels and "
+        raise DataError(
+            "frames", told, mend + "background: correct(hot=..., dark=...)."
+        )
     detector = Detector(circles, known.rows, known.columns, _pixels(frames, pixel_size))
     found = place(detector, centres)
     if found.values[0] <= 0:

@@ -175,7 +175,9 @@ def _spacing_of(
     """Return the spacing of a reference, and its lattice parameter over that."""
     if reference is None:
         return None, None
-    parameter, hkl = reference if isinstance(reference, tuple) else (reference, None)
+    parameter, hkl = (
+        reference if isinstance(reference, tuple | list) else (reference, None)
+    )
     bounds.check("lattice length", parameter, argument="reference")
     if hkl is None:
         return parameter, None

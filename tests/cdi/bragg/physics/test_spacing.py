@@ -97,6 +97,9 @@ def test_what_would_give_another_spacing_is_refused():
     told = geometry(volume)
     with pytest.raises(ArgumentError, match="lattice parameter"):
         cdi.peak_spacings(volume, geometry=told, reference=4.7)
+    d = float(told["d_spacing"])
+    cubic = cdi.peak_spacings(volume, geometry=told, reference=[2 * d, [2, 0, 0]])
+    assert float(cubic["d_spacing"][-1]) == pytest.approx(d)
     with pytest.raises(ArgumentError, match="points"):
         cdi.peak_spacings(volume[2:-2], geometry=told)
     moved = volume.assign_coords(detector_y=volume["detector_y"] + 3)
