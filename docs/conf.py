@@ -35,7 +35,7 @@ extensions = [
 ]
 exclude_patterns = [
     *("_build", "images", "builder", "examples", "tutorials/colab.md"),
-    *(f"gallery/**/*.{kind}" for kind in ("ipynb", "py", "json", "zip", "md5")),
+    *(f"gallery/**.{kind}" for kind in ("ipynb", "py", "json", "zip", "md5")),
 ]
 templates_path = [str(sphinx_autosummary_accessors.templates_path)]
 
