@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 _HTML = """
 .. raw:: html
 
     <div class="bokeh-figure" id="{name}"></div>
-    <script src="../_static/bokeh.min.js"></script>
+    <script src="{root}_static/bokeh.min.js"></script>
     <script>Bokeh.embed.embed_item({item});</script>
 
 """
@@ -30,4 +31,6 @@ def scraper(block: Any, variables: dict[str, Any], config: Any) -> str:
     drawn = load_hvplot().render(figure, backend="bokeh")
     name = f"figure-{drawn.id}"
     item = json.dumps(json_item(drawn, target=name)).replace("</", "<\\/")
-    return _HTML.format(name=name, item=item)
+    page = Path(variables["target_file"]).relative_to(config["src_dir"])
+    root = "../" * (len(page.parts) - 1)
+    return _HTML.format(name=name, item=item, root=root)

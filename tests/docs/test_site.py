@@ -234,10 +234,12 @@ def test_a_figure_of_an_example_needs_no_internet():
 
     record = simulate.cell_experiment(seed=2, n_scans=5)["echem"].to_dataset()
     held = {"figure": record.echem.plot.voltage_profile()}
-    text = scraper(None, {"example_globals": held}, {})
+    script = {"example_globals": held, "target_file": "/docs/gallery/papers/a.py"}
+    text = scraper(None, script, {"src_dir": "/docs"})
     assert "http" not in text
+    assert 'src="../../_static/bokeh.min.js"' in text
     assert not held, "the figure is shown once"
-    assert scraper(None, {"example_globals": held}, {}) == ""
+    assert scraper(None, script, {}) == ""
     item = re.search(r"embed_item\((\{.*\})\);</script>", text)[1]
     assert json.loads(item)["target_id"] in text
 

@@ -3,8 +3,8 @@ Phases of an oxide anode
 ========================
 
 After Hua et al. (2021): the first and the last scan of a discharge of Fe2O3 are held
-fixed, and components are added one at a time. Points are the truth: five phases, two of
-them ends of a solid solution.
+fixed, and the third component is found. Points are the truth: the two rock salts, and
+the two reduced phases, are added up.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/31_hua_ratios.png"
