@@ -10,7 +10,7 @@ from typing import Any
 _HTML = """
 .. raw:: html
 
-    <div class="bokeh-figure" id="{name}"></div>
+    <div class="bokeh-figure" id="{id}"></div>
     <script src="{root}_static/bokeh.min.js"></script>
     <script>Bokeh.embed.embed_item({item});</script>
 
@@ -23,14 +23,11 @@ def scraper(block: Any, variables: dict[str, Any], config: Any) -> str:
 
     from batteryxr.core.plotting import load_hvplot
 
-    figure = variables["example_globals"].pop("figure", None)
-    if figure is None:
+    if (figure := variables["example_globals"].pop("figure", None)) is None:
         return ""
     # HoloViews leaves sizes to its frames, at which Bokeh's check wonders.
     logging.getLogger("bokeh.core.validation.check").setLevel(logging.ERROR)
     drawn = load_hvplot().render(figure, backend="bokeh")
-    name = f"figure-{drawn.id}"
-    item = json.dumps(json_item(drawn, target=name)).replace("</", "<\\/")
+    item = json.dumps(json_item(drawn, target=drawn.id)).replace("</", "<\\/")
     page = Path(variables["target_file"]).relative_to(config["src_dir"])
-    root = "../" * (len(page.parts) - 1)
-    return _HTML.format(name=name, item=item, root=root)
+    return _HTML.format(id=drawn.id, item=item, root="../" * (len(page.parts) - 1))

@@ -29,4 +29,5 @@ points = [
     hv.Scatter((pdf.li_content, y), label="truth").opts(color="black", size=3)
     for y in (ratios.sel(component="α-Fe2O3"), salt, reduced)
 ]
-figure = hv.Layout([voltage, found * hv.Overlay(points)]).cols(1)
+wide = hv.opts.Overlay(width=650, height=300, legend_position="right")
+figure = hv.Layout([voltage, (found * hv.Overlay(points)).opts(wide)]).cols(1)
