@@ -12,7 +12,7 @@ from batteryxr import nmf, simulate
 
 oxide = simulate.oxide_series("MnO", n_scans=60, step=0.02, r_range=(1.0, 30.0))
 pdf, truth = oxide["scans"]["pdf"], oxide["truth"]
-print("diameters in the truth", dict(truth["diameter"].to_series()))
+print(truth["diameter"].to_series().to_string())
 
 lifted = nmf.Constraints(shift=pdf.nmf.lower_envelope())
 ends = {"pristine": 0, "last": pdf.sizes["scan"] - 1}
