@@ -7,7 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, said_by_system
+from batteryxr.core.files import whole_file
 from batteryxr.core.optional import require
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def copy_tutorials(folder: Path) -> Copied:
     Raises
     ------
     ArgumentError
-        If the folder cannot be written to.
+        If the folder cannot be made.
+    StoreError
+        If the system refuses to write a tutorial; none is left half written.
     """
     new, same, edited = [], [], []
     try:
@@ -83,8 +86,8 @@ def copy_tutorials(folder: Path) -> Copied:
                 continue
             target = folder / source.name
             if not target.exists():
-                with target.open("xb") as file:
-                    file.write(source.read_bytes())
+                with whole_file(target) as whole:
+                    whole.write_bytes(source.read_bytes())
                 new.append(source.name)
             elif target.read_bytes() == source.read_bytes():
                 same.append(source.name)
@@ -92,7 +95,10 @@ def copy_tutorials(folder: Path) -> Copied:
                 edited.append(source.name)
     except OSError as error:
         raise ArgumentError(
-            "folder", str(folder), "a folder that can be written to", str(error)
+            "folder",
+            str(folder),
+            "a folder that can be written to",
+            f"{said_by_system(error)}.",
         ) from error
     return Copied(tuple(new), tuple(same), tuple(edited))
 

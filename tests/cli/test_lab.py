@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ import pytest
 
 from batteryxr.cli.lab import copy_tutorials
 from batteryxr.cli.main import main
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, StoreError
 
 SOURCE = Path(__file__).parents[2] / "tutorials"
 FIRST = "01_labelled_lazy_data.ipynb"
@@ -76,3 +78,15 @@ def test_missing_jupyterlab_is_told_before_anything_is_copied(
     assert main(["lab", str(tmp_path / "course")]) == 2
     assert "pip install 'batteryxr[lab]'" in capsys.readouterr().err
     assert not (tmp_path / "course").exists()
+
+
+def test_a_tutorial_is_never_half_written(tmp_path, monkeypatch):
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:1024])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        copy_tutorials(tmp_path)
+    assert not list(tmp_path.iterdir())
