@@ -89,14 +89,14 @@ def test_the_band_holds_the_truth(sure):
     off -= off[inner].mean()
     covered = abs(off)[inner] < fields["phase_error"].values[inner]
     # So few iterations leave single starts, as replicas are, farther off than means.
-    assert 0.5 < covered.mean() < 0.95
+    assert 0.5 < covered.mean() < 0.98
     exact = cdi.unwrap(laid, support=fields["support"])
     exact = cdi.strain(
         cdi.displacement(exact, geometry=frame(), sign=-1), geometry=frame()
     )
     miss = (fields["strain"] - exact["strain"]).values
     covered = abs(miss)[inner] < fields["strain_error"].values[inner]
-    assert 0.5 < covered.mean() < 0.95
+    assert 0.5 < covered.mean() < 0.98
     known = inside & np.isfinite(miss)
     rms = np.sqrt(np.mean(miss[known] ** 2) / np.mean(miss[inner] ** 2))
     assert rms < 2
