@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.curve_shape import (
     SPAN,
@@ -75,6 +75,11 @@ def turning_point(
     DimensionError, VariableError
         If the input is no result of `dqdv`.
 
+    Warns
+    -----
+    DataQualityWarning
+        If a half cycle has neither.
+
     Examples
     --------
     >>> cell = batteryxr.simulate.cell_experiment(seed=0, n_scans=40)
@@ -95,6 +100,12 @@ def turning_point(
         for curve, up in zip(each(result, "turning_point"), charging, strict=True)
     ]
     table = np.reshape(rows, (len(rows), len(_TURNING)))
+    if none := int(np.isnan(table[:, 0]).sum()):
+        warn_quality(
+            f"turning_point: {none} of {len(rows)} half cycles have neither a valley "
+            f"nor a shoulder near {window[0]:g} to {window[1]:g} V: NaN. Look at "
+            "`peaks`, and pass the voltages of two of them"
+        )
     units = {"V": "V", "1": "1", "charge": result["total_capacity"].attrs["units"]}
     variables = {
         name: ("half_cycle", table[:, k], {"units": units[kind], "long_name": words})

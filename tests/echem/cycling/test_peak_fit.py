@@ -138,7 +138,8 @@ def test_a_shoulder_is_found_by_the_change_of_slope(make_record, seed):
     assert found.shoulder[0] == 1
     assert abs(found.voltage[0] - truth) < max(2 * found.voltage_error[0], 0.005)
     plain, *_ = charge_of(make_record, ((3.87, 0.04, 3.0),), noise=2e-4, seed=seed)
-    none = turning_point(dqdv(plain), window=(3.72, 3.86))
+    with pytest.warns(DataQualityWarning, match="neither a valley nor a shoulder"):
+        none = turning_point(dqdv(plain), window=(3.72, 3.86))
     assert np.isnan(none.voltage[0])
 
 
