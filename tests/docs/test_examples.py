@@ -14,17 +14,8 @@ import pytest
 import batteryxr
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-#: Simulators that many examples call alike: each result is made once.
-SHARED = (
-    "bragg_states",
-    "cell_experiment",
-    "gitt",
-    "impedance_loop",
-    "oxide_series",
-    "particles",
-    "ptychography",
-    "random_crystals",
-)
+#: Simulators, which many examples call alike: each result is made once.
+SHARED = [n for n in batteryxr.simulate.__all__ if n.islower() and n[:5] != "write"]
 #: What examples need beyond the test extra.
 EXTRAS = {"cdi.Cdi.retrieve_learned": "torch"}
 
