@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
-from batteryxr.cdi.bragg.kernels.counting import dark_lines, not_counts, zero_gaps
+from batteryxr.cdi.bragg.kernels.counting import dark_lines, require_counts, zero_gaps
 from batteryxr.cdi.bragg.result import label_answers
 from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core.blocks import (
@@ -226,8 +226,7 @@ def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Patt
     from batteryxr.cdi.bragg.kernels.pattern import prepare
 
     counts = np.asarray(arrays["intensity"])
-    if why := not_counts(counts):
-        raise DataError("volume", why, "Pass the counts as they were measured.")
+    require_counts(counts)
     if (gaps := zero_gaps(counts)).any():
         counts = np.where(gaps, np.float32(np.nan), counts.astype(np.float32))
     support, initial = arrays.get("support"), arrays.get("object")
@@ -332,8 +331,7 @@ def _check_patterns(intensity: np.ndarray, caller: str) -> None:
     shape = intensity.shape[-3:]
     farthest: list[int] = []
     for number, pattern in enumerate(intensity.reshape(-1, *shape)):
-        if why := not_counts(pattern):
-            raise DataError("volume", why, "Pass the counts as they were measured.")
+        require_counts(pattern)
         if not np.nansum(pattern) > 0:
             raise DataError(
                 "volume", f"pattern {number} holds no counts", "Leave it out."

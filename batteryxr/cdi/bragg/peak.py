@@ -10,7 +10,7 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.cdi.bragg.frames import FLAGS
-from batteryxr.cdi.bragg.kernels.counting import not_counts, zingers
+from batteryxr.cdi.bragg.kernels.counting import require_counts, zingers
 from batteryxr.cdi.bragg.scan import on_even_angles
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
@@ -130,8 +130,7 @@ def _peak(volume: xr.DataArray, caller: str) -> _Peak:
     n = volume.sizes["rocking"]
     alone: list[np.ndarray] = []
     for block in _with_neighbours(volume, block_size):
-        if why := not_counts(np.asarray(block[1:-1])):
-            raise DataError("volume", why, "Pass the counts as they were measured.")
+        require_counts(np.asarray(block[1:-1]))
         clean = np.nan_to_num(np.asarray(block, dtype=float))
         places = zingers(clean) if n > 2 else _NONE
         known = _beside(np.asarray(block), first == 0, first + len(block) - 2 == n)

@@ -18,10 +18,10 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     variable,
 )
-from batteryxr.cdi.bragg.kernels.counting import not_counts
+from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError, DimensionError, UnitsError
+from batteryxr.core.errors import DimensionError, UnitsError
 from batteryxr.core.labels import OwnLabels, even_step, matched
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
@@ -95,7 +95,7 @@ def misfit(crystal: xr.DataArray | xr.Dataset, *, volume: xr.DataArray) -> xr.Da
 def _misfit(rho: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
     from batteryxr.cdi.bragg.kernels.pattern import judge, prepare
 
-    _require_counts(counts)
+    require_counts(counts)
     pattern = prepare(counts, np.random.default_rng(0), free=0.0, support=rho != 0)
     merits = judge(pattern, np.fft.ifftshift(rho))
     return merits["amp_residual"], merits["chi2"], merits["llk"]
@@ -170,7 +170,7 @@ def _prtf(objects: np.ndarray, counts: np.ndarray) -> np.ndarray:
     from batteryxr.cdi.bragg.kernels import metrics
     from batteryxr.cdi.bragg.kernels.align import align
 
-    _require_counts(counts)
+    require_counts(counts)
     mean = objects[0].astype(np.complex64)
     for other in objects[1:]:
         mean = mean + align(objects[0], other, ramp=False).field
@@ -302,12 +302,6 @@ def _fsc(
             0.5 / metrics.crossing(shells.frequency, curve, limit) for limit in limits
         ]
     return curve, *limits, *halves
-
-
-def _require_counts(values: np.ndarray) -> None:
-    """Raise where a pattern cannot be counts."""
-    if why := not_counts(values):
-        raise DataError("volume", why, "Pass the counts as they were measured.")
 
 
 def _same_shape(crystal: xr.DataArray, volume: xr.DataArray) -> None:

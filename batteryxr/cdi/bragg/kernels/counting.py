@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 
+from batteryxr.core.errors import DataError
+
 #: A zinger exceeds the frames before and after, 3x3 pixels, by this factor and count.
 _TIMES, _COUNTS = 10.0, 50.0
 #: Largest plausible number of photons.
@@ -45,6 +47,12 @@ def not_counts(values: np.ndarray) -> str:
             if few.size >= 3 and (off < 1e-4 * np.maximum(raised, 1) + 1e-4).all():
                 return f"holds what looks like {name} of counts"
     return ""
+
+
+def require_counts(values: np.ndarray) -> None:
+    """Raise a `DataError` where numbers cannot be counts of photons."""
+    if why := not_counts(values):
+        raise DataError("volume", why, "Pass the counts as they were measured.")
 
 
 def zingers(frames: np.ndarray) -> np.ndarray:

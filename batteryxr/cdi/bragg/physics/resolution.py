@@ -18,7 +18,7 @@ from batteryxr.cdi.bragg.axes import (
     variable,
     volume_numbers,
 )
-from batteryxr.cdi.bragg.kernels.counting import not_counts
+from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.kernels.metrics import curves, farthest, thinned
 from batteryxr.cdi.bragg.laboratory import turn_of
 from batteryxr.cdi.bragg.retrieval import retrieve
@@ -182,8 +182,7 @@ def resolution(
 
 def _curves(rho: np.ndarray, counts: np.ndarray, *beside: Any, **options: Any) -> Any:
     """Return the curves of one object, from what can be counts."""
-    if why := not_counts(counts):
-        raise DataError("volume", why, "Pass the counts as they were measured.")
+    require_counts(counts)
     return curves(rho, counts, *beside, **options)
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME, bare, scattering_vector
 from batteryxr.cdi.bragg.diffractometer import box_of
-from batteryxr.cdi.bragg.kernels.counting import not_counts
+from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
@@ -109,8 +109,7 @@ def _lengths(
     """Return |Q| at each place, and its error where there is one."""
     image = np.nansum(counts, axis=0, dtype=float)
     total = float(image.sum())
-    if why := not_counts(counts):
-        raise DataError("volume", why, "Pass the counts as they were measured.")
+    require_counts(counts)
     if not total > 0:
         raise DataError("volume", "holds no counts")
     at = np.unravel_index(int(np.nanargmax(counts)), counts.shape)[1:]

@@ -16,7 +16,7 @@ from batteryxr.cdi.bragg.axes import (
     variable,
     volume_numbers,
 )
-from batteryxr.cdi.bragg.kernels.counting import not_counts, zero_gaps
+from batteryxr.cdi.bragg.kernels.counting import require_counts, zero_gaps
 from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import (
     ArgumentError,
@@ -193,8 +193,7 @@ def _of_counts(
     """Return replicas of one object, from counts that are prepared as in `retrieve`."""
     from batteryxr.cdi.bragg.kernels.replicas import replicas as kernel
 
-    if why := not_counts(counts):
-        raise DataError("volume", why, "Pass the counts as they were measured.")
+    require_counts(counts)
     counts = np.where(zero_gaps(counts), np.float32(np.nan), counts.astype(np.float32))
     return kernel(rho, counts, *beside, settings=settings)
 
