@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import batteryxr
-from batteryxr.core.kernels import compiling
+from batteryxr.core.kernels import ahead, compiling, precompile
 
 ROOT = Path(batteryxr.__file__).parent
 
@@ -59,7 +60,8 @@ def package(tmp_path):
     inner.mkdir(parents=True)
     for folder in (home, home / "core", inner):
         (folder / "__init__.py").touch()
-    shutil.copy(compiling.__file__, inner)
+    for module in (compiling, ahead, precompile):
+        shutil.copy(module.__file__, inner)
     (home / "kernel.py").write_text(KERNEL)
     return home
 
@@ -131,6 +133,52 @@ def test_one_signature_and_one_warning_where_nothing_can_be_kept(package, shut):
     assert ("NUMBA_CACHE_DIR" in done.stdout) == shut
 
 
+#: Calls a kernel where numba keeps nothing, and tells how often it found code.
+FIRST_CALL = """
+from batteryxr import kernel, rules
+print(kernel.twice(5.0, rules.Rule(1.0)), sum(kernel.twice.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.skipif(not ahead.suits(), reason="another kind of processor")
+def test_an_installation_compiles_ahead(package):
+    (package / "rules.py").write_text(RULES.format(name="Rule", more=0.0))
+    rule = {"named": "batteryxr.rules:Rule", "of": ["float64"]}
+    calls = {"batteryxr.kernel:twice": [["float64", rule]]}
+    script = package / "core" / "kernels" / "precompile.py"
+    script.with_name("calls.json").write_text(json.dumps(calls))
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    environment["NUMBA_CACHE_DIR"] = str(package.parent / "kept")
+
+    def run(*command):
+        done = subprocess.run(
+            [sys.executable, "-P", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    assert run(str(script), str(package / "compiled"))[0] == "1"
+    assert run("-c", FIRST_CALL) == ["8.0", "1"]
+    (package / "rules.py").write_text(RULES.format(name="Rule", more=3.0))
+    assert run("-c", FIRST_CALL) == ["14.0", "0"]
+
+
+def test_the_calls_that_are_compiled_ahead_are_those_of_today():
+    for name, signatures in json.loads(precompile.CALLS.read_text()).items():
+        kernel = precompile.found(name)
+        arguments = inspect.signature(kernel.py_func).parameters
+        for signature in signatures:
+            assert len(signature) == len(arguments), name
+            for kind in map(precompile.kind, signature):
+                named = getattr(kind, "instance_class", None)
+                if hasattr(named, "_fields"):
+                    assert len(kind) == len(named._fields), (name, named)
+
+
 def test_which_files_count(tmp_path):
     (tmp_path / "a").mkdir()
     texts = {
@@ -153,7 +201,7 @@ def test_which_files_count(tmp_path):
 
 def test_all_kernels_are_kept_this_way():
     for path in ROOT.rglob("*.py"):
-        if path.name == "compiling.py":
+        if path.name in ("compiling.py", "ahead.py", "precompile.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):

@@ -16,11 +16,13 @@ import functools
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numba
 from numba.core import types
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+
+from batteryxr.core.kernels.ahead import Compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,13 +57,30 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Functio
             _for_any_value, dispatcher.get_call_template
         )
         if cache:
-            try:
-                dispatcher._cache = _Cache(function)
-            except RuntimeError:  # numba found no folder that can be written
-                _tell_unkept()
+            dispatcher._cache = _Cache(function)
         return dispatcher
 
     return compiled
+
+
+def keep_ahead(kernel: Any, kinds: tuple[Any, ...], folder: Path) -> None:
+    """Compile a kernel for the types of a call, into the folder of an installation.
+
+    Parameters
+    ----------
+    kernel
+        A compiled function of ours.
+    kinds
+        numba's types of its arguments.
+    folder
+        Where compiled code goes; what is there already is kept.
+    """
+    cache = kernel._cache
+    ahead = Compiled(kernel.py_func, cache.version, folder)
+    key = cache._index_key(kinds, kernel.targetctx.codegen())
+    if ahead.get(key) is None:
+        kernel.compile(kinds)
+        ahead.put(key, cache._impl.reduce(kernel.overloads[kinds]))
 
 
 def _for_any_value(
@@ -86,16 +105,59 @@ def _tell_unkept() -> None:
     )
 
 
+class _Nowhere:
+    """Stand for the folder of compiled code where none can be written."""
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> _Nowhere:
+        """Return the place for a function, as numba asks for it."""
+        return cls()
+
+    def get_cache_path(self) -> str:
+        """Return a folder without compiled code of numba's."""
+        return str(_ROOT)
+
+    def get_source_stamp(self) -> None:
+        """Return no time: the version tells which sources count."""
+
+    def get_disambiguator(self) -> str:
+        """Return what a file's name needs beyond the function's: nothing."""
+        return ""
+
+    def ensure_cache_path(self) -> None:
+        """Refuse to keep anything."""
+        raise PermissionError("no folder for compiled code can be written")
+
+
+class _Kept(CompileResultCacheImpl):
+    """numba's way to keep compiled code, which goes on where none can be kept."""
+
+    _locator_classes: ClassVar = [*CompileResultCacheImpl._locator_classes, _Nowhere]
+
+
 class _Cache(FunctionCache):
     """numba's cache, with a version made of numba's version and our sources.
 
-    The version is the first thing that is read from a file.
+    The version is the first thing that is read from a file. Code that was compiled
+    when batteryxr was installed stands in for what is not kept yet.
     """
+
+    _impl_class = _Kept
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         code = function.__code__.co_filename
-        self._cache_file._version = f"{numba.__version__} {sources(code, _ROOT)}"
+        self.version = f"{numba.__version__} {sources(code, _ROOT)}"
+        self._cache_file._version = self.version
+        self._ahead = Compiled(function, self.version)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return compiled code: the kept one, else the one of the installation."""
+        found = super().load_overload(sig, target_context)  # type: ignore[misc]
+        if found is not None:
+            return found
+        code = self._ahead.get(self._index_key(sig, target_context.codegen()))
+        return code and self._impl.rebuild(target_context, code)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep compiled code, or warn where its folder is full or not writable."""
