@@ -41,7 +41,9 @@ def problem_of_node(content: bytes) -> str:
         return "its metadata is cut off or not readable"
     if not fine:
         return "its metadata is damaged"
-    attrs = node.get("attributes")
+    attrs = node.get("attributes", {})
+    if not isinstance(attrs, dict):
+        return "its metadata is damaged"
     if node["node_type"] == "array" or (attrs and WHOLE not in attrs):
         return ""  # somebody else's
     written = [json.dumps(node, indent=indent).encode() for indent in (None, 2)]

@@ -286,3 +286,29 @@ def test_metadata_of_another_variable_are_told(tmp_path):
     )
     with pytest.raises(StoreError, match="g/t"):
         open_store(path, "g")
+
+
+@pytest.mark.filterwarnings("ignore:.*are not what batteryxr wrote")
+@pytest.mark.parametrize(
+    ("there", "other"),
+    [("label", "energy"), ("label", "flag"), ("energy", "label"), ("flag", "mu")],
+)
+def test_the_metadata_of_another_variable(tmp_path, there, other):
+    """What zarr and its codecs raise of it is told as ours, opened or read."""
+    path = finished(tmp_path / "a.zarr")
+    maps = path / "xanes" / "maps"
+    shutil.copy(maps / other / "zarr.json", maps / there / "zarr.json")
+    with pytest.raises(StoreError, match=rf"maps/{there}"):
+        open_store(path, "xanes/maps").load()
+    with pytest.raises(StoreError, match=rf"maps/{there}: its metadata is not"):
+        open_store(path, verify=True)
+
+
+def test_attributes_that_are_none(tmp_path):
+    path = finished(tmp_path / "a.zarr")
+    for place in ("xanes/maps", "starts/0", "xanes/maps/mu"):
+        file = path / place / "zarr.json"
+        file.write_text(json.dumps(json.loads(file.read_bytes()) | {"attributes": 1}))
+        assert place in {d.variable for d in verify(path)}
+        with pytest.raises(StoreError, match=place):
+            open_store(path, verify=True)
