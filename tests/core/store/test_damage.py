@@ -312,3 +312,15 @@ def test_attributes_that_are_none(tmp_path):
         assert place in {d.variable for d in verify(path)}
         with pytest.raises(StoreError, match=place):
             open_store(path, verify=True)
+
+
+def test_stores_of_others_are_not_called_damaged(tmp_path):
+    """Copied metadata in the root are xarray's; format 2 has nothing to check."""
+    data = xr.Dataset({"a": ("y", np.arange(3.0))})
+    path = tmp_path / "theirs.zarr"
+    data.to_zarr(path, zarr_format=3, consolidated=True)
+    save(data, path, group="ours")
+    assert verify(path) == []
+    data.to_zarr(tmp_path / "old.zarr", zarr_format=2)
+    with pytest.raises(StoreError, match="format 2, which holds no checksums"):
+        verify(tmp_path / "old.zarr")
