@@ -2,8 +2,8 @@
 
     python benchmarks/truth/kills.py [--kills 100] [--writers 50] [--damages 1000]
 
-With ``--s3`` kills and writers are tried on the tests' S3 server on this machine, with
-``--url s3://bucket`` on another, which the environment of AWS names: moto, say.
+With ``--s3`` kills and writers are tried on moto's S3 server on this machine, with
+``--url s3://bucket`` on another, which the environment of AWS names.
 
 The cases are those of ``tests/core``. Each line should say that all of them held; there
 is one for each ten kills and writers, and each hundred damages.

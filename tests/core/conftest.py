@@ -1,4 +1,4 @@
-"""A server of S3 on this machine."""
+"""A server of S3 on this machine: moto's."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def s3() -> Iterator[Callable[[str], str]]:
     """Return a function that makes a bucket on this machine and returns its URL."""
     pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
     with pytest.MonkeyPatch.context() as patch, serving() as (port, buckets):
         for name, value in settings(port).items():
             patch.setenv(name, value)

@@ -158,7 +158,8 @@ def _require_storable(dataset: xr.Dataset) -> None:
     _require_attributes("the dataset", dataset.attrs)
     for name, variable in dataset.variables.items():
         what = f"{name!r}"
-        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name:
+        odd = not isinstance(name, str) or name in ("", ".", "..")
+        if odd or {"/", "\\", "\0"} & set(str(name)):
             raise DataError(what, "this name has no place in a store", "Rename it.")
         if (
             variable.dtype.kind in "fc"

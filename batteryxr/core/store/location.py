@@ -350,14 +350,17 @@ def _opened(store: Any, opening: Callable[[], Any]) -> None:
 
 @contextmanager
 def telling(location: Location, *, reading: bool = False) -> Iterator[None]:
-    """Turn errors of the system or of a server into a `StoreError`."""
+    """Turn errors of the system or of a server into a `StoreError`.
+
+    In `reading` all errors are: damaged metadata raise any of them.
+    """
     try:
         yield
-    except (BatteryxrError, BrokenPipeError):
+    except (BatteryxrError, BrokenPipeError, Warning):
         raise
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
-        if not isinstance(error, OSError) and library not in _SERVERS:
+        if not (reading or isinstance(error, OSError) or library in _SERVERS):
             raise
         kept = "" if reading else " What was there before is whole."
         raise StoreError(f"{location}: {said_by_system(error)}.{kept}") from error

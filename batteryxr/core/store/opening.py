@@ -126,17 +126,20 @@ def _held(location: Location) -> tuple[list[str], Manifest]:
     except _UNREADABLE as error:
         raise _unreadable(location, "", error) from error
     manifest = Manifest.read(location)
-    found = {""} if dict(root.attrs) else set()
-    for name, node in _members(location, root):
-        if isinstance(node, zarr.Array):
-            found.add(name.rpartition("/")[0])
-        elif dict(node.attrs):
-            found.add(name)
+    try:
+        found = {""} if dict(root.attrs) else set()
+        for name, node in _members(root):
+            if isinstance(node, zarr.Array):
+                found.add(name.rpartition("/")[0])
+            elif dict(node.attrs):
+                found.add(name)
+    except _UNREADABLE as error:
+        raise _unreadable(location, "", error) from error
     found = (found | manifest.groups.keys()) - pending(location, manifest)
     return sorted(found) or [""], manifest
 
 
-def _members(location: Location, root: Any) -> Iterator[tuple[str, Any]]:
+def _members(root: Any) -> Iterator[tuple[str, Any]]:
     """Yield name and node of everything below a group, except in ledgers.
 
     Levels are read in turn, the groups of one level at the same time.
@@ -144,10 +147,7 @@ def _members(location: Location, root: Any) -> Iterator[tuple[str, Any]]:
     level = {"": root}
     with ThreadPoolExecutor(_READERS) as pool:
         while level:
-            try:
-                listed = list(pool.map(lambda g: list(g.members()), level.values()))
-            except _UNREADABLE as error:
-                raise _unreadable(location, "", error) from error
+            listed = list(pool.map(lambda g: list(g.members()), level.values()))
             below = {}
             for above, members in zip(level, listed, strict=True):
                 for name, node in members:
@@ -201,24 +201,21 @@ def open_place(
     DataQualityWarning
         If the manifest tells of other metadata.
     """
-    from batteryxr.core.store.reading import checked_store
+    from batteryxr.core.store.reading import checked_store, told
 
     store = checked_store(location, place, name)
     try:
         bare = xr.open_zarr(store, group=place or None, consolidated=False, chunks=None)
+        odd = _altered(location, name, manifest, store.memory.digests)
+        store.memory.tell_checksums(bare.variables)
+        bare = told(_with_text(bare), store.memory, odd)
+        small = [n for n, c in bare.coords.items() if c.size <= SMALL]
+        for label in small:
+            bare.variables[label].load()
     except FileNotFoundError as error:
         raise StoreError(f"{location}: no group {name!r}.") from error
-    except StoreError:
-        raise
     except _UNREADABLE as error:
         raise _unreadable(location, name, error) from error
-    if manifest is not None:
-        _tell_altered(location, name, manifest, store.memory.digests)
-    store.memory.tell_checksums(bare.variables)
-    bare = _with_text(bare)
-    small = [n for n, c in bare.coords.items() if c.size <= SMALL]
-    for label in small:
-        bare.variables[label].load()
     if not bare.sizes:
         return bare
     # Dask arrays of inner chunks make a frame of a sharded store 3 to 10 times slower.
@@ -245,25 +242,29 @@ def open_place(
     return written_only(opened, location, place)
 
 
-def _tell_altered(
-    location: Location, name: str, manifest: Manifest, digests: dict[str, str]
-) -> None:
-    """Warn of variables whose metadata are not those that were written."""
-    entry = manifest.groups.get(name)
+def _altered(
+    location: Location,
+    name: str,
+    manifest: Manifest | None,
+    digests: dict[str, str],
+) -> list[str]:
+    """Return the variables whose metadata are not those that were written; warn."""
+    entry = manifest.groups.get(name) if manifest else None
     if entry is None:
-        return
+        return []
     told = {v: (digests.get(entry.key(v)), d) for v, d in entry.metadata.items() if v}
     odd = [v for v, (found, digest) in told.items() if found not in (None, digest)]
     if not odd:
-        return
+        return []
     settle(location)
     if Manifest.read(location).groups.get(name) != entry:
-        return  # replaced in the meantime
+        return []  # replaced in the meantime
     warn_quality(
         f"{location}: the metadata of {', '.join(joined(name, v) for v in odd)} are "
         "not what batteryxr wrote: shapes, units or all numbers may be wrong. "
         "Something else edited them, or they are damaged; batteryxr check tells all."
     )
+    return odd
 
 
 def _require_whole(location: Location) -> None:

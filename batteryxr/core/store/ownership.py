@@ -203,7 +203,8 @@ def node_in(content: bytes | None) -> dict[str, Any] | None:
         node = json.loads(content or b"")
     except (ValueError, RecursionError):
         return None
-    return node if isinstance(node, dict) else None
+    fine = isinstance(node, dict) and isinstance(node.get("attributes", {}), dict)
+    return node if fine else None
 
 
 def _kind(location: Location, place: str) -> str:

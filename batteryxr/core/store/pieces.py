@@ -41,8 +41,11 @@ def problem_of_node(content: bytes) -> str:
         return "its metadata is cut off or not readable"
     if not fine:
         return "its metadata is damaged"
-    attrs = node.get("attributes")
-    if node["node_type"] == "array" or (attrs and WHOLE not in attrs):
+    attrs = node.get("attributes", {})
+    if not isinstance(attrs, dict):
+        return "its metadata is damaged"
+    foreign = "consolidated_metadata" in node or (attrs and WHOLE not in attrs)
+    if node["node_type"] == "array" or foreign:
         return ""  # somebody else's
     written = [json.dumps(node, indent=indent).encode() for indent in (None, 2)]
     if content not in written or node.keys() != {

@@ -8,11 +8,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from xarray.backends import BackendArray
+from xarray.core import indexing
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
-from batteryxr.core.errors import StoreError, said_by_system
+from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed
 from batteryxr.core.store.files import read_inside
 from batteryxr.core.store.location import METADATA, UNFINISHED
@@ -20,7 +22,7 @@ from batteryxr.core.store.manifest import digest_of, joined
 from batteryxr.core.store.ownership import node_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     import xarray as xr
 
@@ -187,6 +189,40 @@ class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
         if found is None or not key.endswith(METADATA):
             return found
         return prototype.buffer.from_bytes(self.memory.learn(key, found.to_bytes()))
+
+
+class _Told(BackendArray):
+    """A variable whose reading ends in our error, whatever its decoding raises."""
+
+    def __init__(self, variable: xr.Variable, name: str, altered: bool) -> None:
+        self.variable, self.name, self.altered = variable, name, altered
+        self.shape, self.dtype = variable.shape, variable.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        """Return values that are decoded."""
+        outer = indexing.IndexingSupport.OUTER
+        return indexing.explicit_indexing_adapter(key, self.shape, outer, self._decoded)
+
+    def _decoded(self, key: tuple[Any, ...]) -> np.ndarray:
+        try:
+            return self.variable[key].values
+        except (BatteryxrError, Warning):
+            raise
+        except Exception as error:  # each codec has its own
+            cause = "its metadata is not what its digest says. " if self.altered else ""
+            raise StoreError(
+                f"{self.name} cannot be read: {cause}{said_by_system(error)}."
+            ) from error
+
+
+def told(dataset: xr.Dataset, memory: _Memory, altered: Collection[str]) -> xr.Dataset:
+    """Return a lazy dataset whose variables are named where they cannot be decoded."""
+    for name, variable in dataset.variables.items():
+        if not isinstance(variable._data, np.ndarray | indexing.PandasIndexingAdapter):
+            shown = f"{memory.shown}: {joined(memory.name, str(name))}"
+            held = _Told(variable.copy(deep=False), shown, name in altered)
+            variable.data = indexing.LazilyIndexedArray(held)
+    return dataset
 
 
 def checked_store(location: Location, place: str = "", name: str = "") -> Any:

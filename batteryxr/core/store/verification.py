@@ -95,7 +95,13 @@ def _require_begun(location: Location) -> None:
     node = node_of(location, "") or {}
     if node.get("node_type") == "array":
         raise StoreError(f"{location} is a variable, not a store.")
-    if not {METADATA, JOURNAL} & set(location.names()):
+    names = set(location.names())
+    if {".zgroup", ".zarray"} & names and METADATA not in names:
+        raise StoreError(
+            f"{location} is a store of zarr format 2, which holds no checksums: it "
+            "cannot be checked. Save what is in it to a new store."
+        )
+    if not {METADATA, JOURNAL} & names:
         raise StoreError(f"{location}: no zarr store there.")
 
 

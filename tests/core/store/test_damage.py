@@ -286,3 +286,41 @@ def test_metadata_of_another_variable_are_told(tmp_path):
     )
     with pytest.raises(StoreError, match="g/t"):
         open_store(path, "g")
+
+
+@pytest.mark.filterwarnings("ignore:.*are not what batteryxr wrote")
+@pytest.mark.parametrize(
+    ("there", "other"),
+    [("label", "energy"), ("label", "flag"), ("energy", "label"), ("flag", "mu")],
+)
+def test_the_metadata_of_another_variable(tmp_path, there, other):
+    """What zarr and its codecs raise of it is told as ours, opened or read."""
+    path = finished(tmp_path / "a.zarr")
+    maps = path / "xanes" / "maps"
+    shutil.copy(maps / other / "zarr.json", maps / there / "zarr.json")
+    with pytest.raises(StoreError, match=rf"maps/{there}"):
+        open_store(path, "xanes/maps").load()
+    with pytest.raises(StoreError, match=rf"maps/{there}: its metadata is not"):
+        open_store(path, verify=True)
+
+
+def test_attributes_that_are_none(tmp_path):
+    path = finished(tmp_path / "a.zarr")
+    for place in ("xanes/maps", "starts/0", "xanes/maps/mu"):
+        file = path / place / "zarr.json"
+        file.write_text(json.dumps(json.loads(file.read_bytes()) | {"attributes": 1}))
+        assert place in {d.variable for d in verify(path)}
+        with pytest.raises(StoreError, match=place):
+            open_store(path, verify=True)
+
+
+def test_stores_of_others_are_not_called_damaged(tmp_path):
+    """Copied metadata in the root are xarray's; format 2 has nothing to check."""
+    data = xr.Dataset({"a": ("y", np.arange(3.0))})
+    path = tmp_path / "theirs.zarr"
+    data.to_zarr(path, zarr_format=3, consolidated=True)
+    save(data, path, group="ours")
+    assert verify(path) == []
+    data.to_zarr(tmp_path / "old.zarr", zarr_format=2)
+    with pytest.raises(StoreError, match="format 2, which holds no checksums"):
+        verify(tmp_path / "old.zarr")

@@ -136,6 +136,7 @@ def test_chunks_of_a_selection_are_made_alike(tmp_path):
     [
         ({"t": ("x", np.array(["a", None] * 3, object))}, "'t': text with gaps"),
         ({"a/b": ("x", np.ones(6))}, "'a/b': this name"),
+        ({"a\\b": ("x", np.ones(6))}, r"'a.*b': this name"),
         ({"..": ("x", np.ones(6))}, "'..': this name"),
         ({"s": ("x", np.ones(6), {"scale_factor": 3.0})}, "'scale_factor' would"),
         ({"s": ("x", np.ones(6), {"made": object()})}, "'made' is of type object"),
