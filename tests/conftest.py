@@ -29,6 +29,8 @@ for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # What several folders of tests share is imported by its name.
 sys.path.insert(0, str(Path(__file__).parent))
+# What benchmarks measure of the code itself, tests measure in the same way.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import processes  # noqa: E402
 
