@@ -12,8 +12,8 @@ Bare arrays carry nothing, nor does what was computed from the data. *Rooms* are
 files of these places. *Returns* count how often the walk, which enters each place when
 it is first handed the data, comes back to a file that it had left. *Anew* counts the
 other lines of code that hand the data to a place where they had been; a loop counts
-once. The door through which every call passes alike (accessor, check of arguments,
-provenance) is no part of a walk.
+once. The door through which every call passes alike (accessor, checks of arguments,
+labels and provenance) is no part of a walk.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = tuple(f"{ROOT / name}{os.sep}" for name in ("batteryxr", "accessors"))
 DOOR = ("accessors/", "core/provenance.py", "core/checks.py", "core/annotations.py",
-        "core/deprecation.py")  # fmt: skip
+        "core/deprecation.py", "core/labels/boundary.py")  # fmt: skip
 LABELLED = (xr.DataArray, xr.Dataset, xr.DataTree)
 DEPTH = 3
 #: Seconds after which a walk is no longer watched: what it handed on by then counts.

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -28,6 +29,8 @@ for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # What several folders of tests share is imported by its name.
 sys.path.insert(0, str(Path(__file__).parent))
+# What benchmarks measure of the code itself, tests measure in the same way.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import processes  # noqa: E402
 
@@ -126,6 +129,17 @@ def no_compute() -> Callable[[], object]:
 def fork() -> Callable[..., Any]:
     """Return a function that runs code in another process."""
     return processes.forking()
+
+
+@pytest.fixture(scope="session")
+def forked_kernels() -> Iterator[Path]:
+    """Return the JUPYTER_PATH of kernels forked from a process that has imported all.
+
+    They begin a notebook within half a second instead of six.
+    """
+    pytest.importorskip("ipykernel")
+    with TemporaryDirectory(prefix="bx") as folder, processes.kernels(Path(folder)):
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from batteryxr.core.annotations import resolved
 from batteryxr.core.bounds.judgement import check as judge
 from batteryxr.core.bounds.judgement import quantity_of
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.labels import exact_joins, on_labels
+from batteryxr.core.labels import exact_joins, explained, on_labels
 
 if typing.TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,8 @@ def called(
         return function(*args, **kwargs)
     check_call(function, signature, bound)
     bound.arguments.update(on_labels(function, bound.arguments))
-    with exact_joins(function.__name__):
+    name, first = function.__name__, next(iter(bound.arguments.values()), None)
+    with explained(name, first), exact_joins(name):
         return function(*bound.args, **bound.kwargs)
 
 

@@ -6,8 +6,13 @@ import errno
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 #: Number of an error of the system in a message.
 _NUMBER = re.compile(r"errno\W+(\d+)")
@@ -151,14 +156,38 @@ def said_by_system(error: Exception) -> str:
     return line.removeprefix("x ").rstrip(".")
 
 
+#: Packages through which we are called back, or wait: no user writes their lines.
+_BETWEEN = {"batteryxr", "asyncio", "concurrent", "contextlib", "dask", "distributed"}
+_BETWEEN |= {"functools", "numpy", "queue", "threading", "toolz", "xarray", "zarr"}
+
+
 def warn_quality(message: str) -> None:
     """Issue a `DataQualityWarning` at the line that called the library."""
     warn_caller(message, DataQualityWarning)
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
-    """Issue a warning at the line that called the library, through accessors too."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back and str(frame.f_globals.get("__name__")).startswith("batteryxr"):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    """Issue a warning at the line that called the library.
+
+    Through accessors, and through the libraries that call us back, it is found on the
+    stack; from a thread of theirs it is where the main thread waits.
+    """
+    own = sys._getframe(1)
+    main = sys._current_frames().get(threading.main_thread().ident or 0)
+    frame = _calling(own) or _calling(main) or own
+    space = frame.f_globals
+    warnings.warn_explicit(
+        message,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=str(space.get("__name__", "__main__")),
+        registry=space.setdefault("__warningregistry__", {}),
+    )
+
+
+def _calling(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of a stack that is of no package in between."""
+    while frame and str(frame.f_globals.get("__name__")).split(".")[0] in _BETWEEN:
+        frame = frame.f_back
+    return frame

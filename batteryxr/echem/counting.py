@@ -18,6 +18,8 @@ from batteryxr.core.provenance import replayable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import xarray as xr
+
     from batteryxr.core.bounds.kinds import Gap, RestCurrent
     from batteryxr.echem.kernels.parts import Halves
     from batteryxr.echem.kernels.record import Record, Rule
@@ -116,7 +118,8 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
     from batteryxr.echem.kernels.record import Rule
 
     whole = None if rows.lazy else next(rows.blocks())
-    cuts = _cuts(rows, counting)
+    number = counting.number
+    cuts = None if number is None else _cuts(rows.arrays[number])
 
     def halves(rule: Rule) -> tuple[Halves, Switches]:
         if whole is None or cuts is not None:
@@ -185,12 +188,10 @@ def _half_cycles(
     return parts.half_cycle_tables(floats, integers, least, signs)
 
 
-def _cuts(rows: Columns, counting: Counting) -> np.ndarray | None:
-    """Return the rows at which the followed number changes; None if none is."""
-    if counting.number is None:
-        return None
+def _cuts(followed: xr.DataArray) -> np.ndarray:
+    """Return the rows at which a number changes."""
     found, last, row = [np.zeros(0, np.int64)], np.nan, 0
-    for (number,) in stream(rows.arrays[counting.number], dim="record", block=1 << 22):
+    for (number,) in stream(followed, dim="record", block=1 << 22):
         known = np.nan_to_num(np.asarray(number, np.float64), nan=-1.0)
         found.append(row + np.flatnonzero(np.diff(known, prepend=last) != 0))
         last, row = known[-1] if known.size else last, row + known.size

@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from batteryxr.core.checks import Count, Finite, Positive, Seed, check_fields
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning
 from batteryxr.core.store import open_place
 
@@ -41,12 +42,15 @@ class Conventions:
     """
 
     timezone: str | Sequence[str] | None = None
-    clock_offset: float = 0.0
-    exposure: float | None = None
-    electrode: Any = None
-    first: Any = None
-    mass: float | None = None
+    clock_offset: Finite = 0.0
+    exposure: Positive | None = None
+    electrode: Literal["cathode", "anode", "full"] | None = None
+    first: Literal["charge", "discharge"] | None = None
+    mass: Positive | None = None
     formula: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def zones(self) -> tuple[str | None, str | None]:
@@ -96,9 +100,12 @@ class Unmixing:
         Seed of the factorisation, and of the experiment if it is simulated.
     """
 
-    n_components: int | None = None
+    n_components: Count | None = None
     signal_range: Sequence[float] | None = None
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batteryxr.core.blocks import apply, running_sum, stream
-from batteryxr.core.errors import ChunkingError
+from batteryxr.core.errors import ChunkingError, DataQualityWarning, warn_quality
 
 
 def _mean_and_top(spectra, *, power):
@@ -90,3 +93,21 @@ def test_a_running_sum_is_the_sum(n):
     total = running_sum(lazy)
     assert total.chunks == ((4, 2), (4,))
     np.testing.assert_allclose(total, values.sum(axis=0))
+
+
+def _doubtful(values):
+    warn_quality("some are odd")
+    return values
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_a_warning_from_inside_dask_is_at_the_line_that_computes(stack, scheduler):
+    # As if the library's own.
+    space = {"__name__": "batteryxr.made", "warn_quality": warn_quality}
+    inside = types.FunctionType(_doubtful.__code__, space)
+    lazy = xr.apply_ufunc(
+        inside, stack.chunk(y=2), dask="parallelized", output_dtypes=[float]
+    )
+    with pytest.warns(DataQualityWarning) as told:
+        here = (lazy.compute(scheduler=scheduler), sys._getframe().f_lineno)[1]
+    assert {(w.filename, w.lineno) for w in told} == {(__file__, here)}

@@ -24,7 +24,7 @@ from batteryxr.core.checks import (
     checked,
     fits,
 )
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 
 ARRAY = xr.DataArray(np.arange(3.0), dims="scan")
 OBJECTS = xr.DataArray(np.array([1, 2.5, ARRAY], dtype=object), dims="scan")
@@ -131,3 +131,35 @@ def test_fields_are_checked():
     Settings(4)
     with pytest.raises(ArgumentError, match="method='c'"):
         Settings(method="c")
+
+
+@checked
+def whitened(data: xr.DataArray) -> float:
+    """Return the largest of the data's factors: it has no check of its own."""
+    return float(np.linalg.svd(data.transpose(..., "energy").values)[1].max())
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda d: d.astype(str), "text or objects"),
+        (lambda d: d.isel(scan=slice(0, 0)), "no point along 'scan'"),
+        (lambda d: d * np.nan, "no number, NaN everywhere"),
+        (lambda d: d.rename(energy="eV"), r"they have \['scan', 'eV'\] alone"),
+    ],
+)
+def test_failures_over_data_are_explained(change, what):
+    data = xr.DataArray(np.eye(3), dims=("scan", "energy"))
+    assert whitened(data) == 1
+    with pytest.raises(DataError, match=f"{what}.*whitened fails over it") as told:
+        whitened(change(data))
+    assert told.value.__cause__ is not None
+
+
+def test_failures_over_sound_data_stay_as_they_are():
+    @checked
+    def broken(data: xr.DataArray) -> float:
+        return {}["a mistake of ours"]
+
+    with pytest.raises(KeyError, match="a mistake of ours"):
+        broken(xr.DataArray([1.0], dims="scan"))

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import doctest
 import functools
-import importlib.util
 import inspect
 import warnings
-from pathlib import Path
 
+import _public
 import pytest
 
 import batteryxr
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 #: Simulators, which many examples call alike: each result is made once.
 SHARED = [n for n in batteryxr.simulate.__all__ if n.islower() and n[:5] != "write"]
 #: What examples need beyond the test extra.
 EXTRAS = {"cdi.Cdi.retrieve_learned": "torch"}
 
 
-def public_functions():
-    spec = importlib.util.spec_from_file_location("_public", BENCHMARKS / "_public.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return {inspect.unwrap(f): n for n, f in module.public_functions().items()}
-
-
-FUNCTIONS = {name: function for function, name in public_functions().items()}
+#: An accessor's method and its function are one.
+_ONE = {inspect.unwrap(f): name for name, f in _public.public_functions().items()}
+FUNCTIONS = {name: function for function, name in _ONE.items()}
 
 
 def remembering(simulate):

@@ -81,7 +81,7 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def lab(browser, tmp_path_factory):
+def lab(browser, tmp_path_factory, forked_kernels):
     """Start one JupyterLab with a private configuration; yield its URL and folder."""
     root = tmp_path_factory.mktemp("lab-root")
     home = tmp_path_factory.mktemp("lab-home")
@@ -106,7 +106,7 @@ def lab(browser, tmp_path_factory):
         "IPYTHONDIR": "ipython",
     }
     environment = os.environ | {k: str(home / v) for k, v in folders.items()}
-    environment["JUPYTER_PREFER_ENV_PATH"] = "1"
+    environment |= {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": str(forked_kernels)}
     url = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),

@@ -5,29 +5,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import _public
+import _source
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-source = _load("_source")
 
 
 @pytest.fixture(scope="module")
 def library():
-    return source.Library()
+    return _source.Library()
 
 
 @pytest.fixture
@@ -39,7 +24,7 @@ def another(tmp_path):
             path = tmp_path / "batteryxr" / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return source.Library(tmp_path)
+        return _source.Library(tmp_path)
 
     return make
 
@@ -97,8 +82,7 @@ def test_one_mechanism_keeps_what_long_work_has_finished(library):
 
 @pytest.fixture(scope="module")
 def functions(library):
-    public = _load("_public")
-    found = library.functions(public.first_lines(public.public_functions()))
+    found = library.functions(_public.first_lines(_public.public_functions()))
     assert sum(f.public for f in found) > 150
     return found
 

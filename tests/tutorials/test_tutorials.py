@@ -54,11 +54,12 @@ def test_the_first_hour_imports_nothing_from_inside_and_folds_its_solutions():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
-def test_tutorial_runs(path, tmp_path, measured):
+def test_tutorial_runs(path, tmp_path, measured, forked_kernels, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, 4)
     if path.name.startswith("00_"):
         measured("lno-operando")
+    monkeypatch.setenv("JUPYTER_PATH", str(forked_kernels))
     client = nbclient.NotebookClient(
         notebook,
         timeout=300,

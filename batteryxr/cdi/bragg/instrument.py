@@ -76,7 +76,8 @@ class Beamline:
     def __post_init__(self) -> None:
         # The attributes of a result hold these tuples as lists.
         for name in ("sample", "detector", "energy", "distance", "tilt"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         check_fields(self)
         if self.rows[0] == self.columns[0]:
             raise ArgumentError("rows", self.rows, f"another axis than {self.columns}")

@@ -58,7 +58,7 @@ def examined(
         For each kind of fault.
     """
     seen, held = look(experiment, hold=hold, step=step)
-    for text in findings(seen, experiment):
+    for text in findings(seen, experiment.numbers):
         warn_quality(text)
     return settled(experiment, seen, held)
 
@@ -124,7 +124,7 @@ def look(
     each: dict[str, list[np.ndarray]] = {name: [] for name in _EACH}
     total, times, top = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n), np.float32)
     piled = np.zeros(3)
-    shadows = _Shadows(experiment)
+    shadows = _Shadows(experiment.corners * experiment.pixel, n)
     good = ~experiment.dark
     for start in range(0, j, step):
         found = clean(experiment, start, min(start + step, j))
@@ -193,11 +193,10 @@ class _Shadows:
     the width of the beam on the sample.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, positions: np.ndarray, n: int) -> None:
         from scipy.spatial import KDTree
 
-        positions = experiment.corners * experiment.pixel
-        j, n, _ = experiment.frames.shape
+        j = len(positions)
         self._bin = -(-n // _SMALL)
         self._pictures: dict[int, np.ndarray] = {}
         self._pairs: list[tuple[int, int]] = []
@@ -290,10 +289,9 @@ def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
         )
 
 
-def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
+def findings(seen: FrameFacts, numbers: np.ndarray | None) -> list[str]:
     """Return the faults of the frames, one sentence each."""
     said = []
-    numbers = experiment.numbers
     if numbers is None:
         numbers = np.arange(len(seen.counts))
 
@@ -453,7 +451,7 @@ def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
         },
         coords={k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}},
     )
-    said = findings(seen, experiment)
+    said = findings(seen, experiment.numbers)
     if len(numbers) < whole:
         lost = np.setdiff1d(np.arange(whole), numbers)
         said.insert(0, f"no position is known of {numbered(lost)}; left out")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +57,8 @@ class Experiment:
         Frames as the engines use them, if they were read already.
     near
         λ z / pixel² for near-field frames; 0: far field.
+    dark : (n, n)
+        Pixels that count in no frame, the beam in the middle; follows from `weight`.
     """
 
     frames: Any
@@ -74,6 +75,7 @@ class Experiment:
     seen: FrameFacts | None = None
     held: np.ndarray | None = None
     near: float = 0.0
+    dark: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         j, n, frame = len(self.corners), len(self.weight), self.frames.shape
@@ -101,21 +103,7 @@ class Experiment:
         inside = (self.corners >= 0) & (self.corners <= room)
         if self.corners.shape != (j, 2) or not inside.all():
             raise DataError("position_y, position_x", "patches leave the object")
-
-    @cached_property
-    def dark(self) -> np.ndarray:
-        """Pixels (n, n) that count in no frame, the beam in the middle."""
-        return np.fft.fftshift(self.weight) == 0
-
-    @property
-    def noise_residual(self) -> float:
-        """The residual that counting noise leaves, at most."""
-        from batteryxr.cdi.ptycho.kernels.metrics import noise_left
-
-        assert self.seen is not None, "look at the frames first: `examined`"
-        left = noise_left(self.seen.mean[self.seen.top >= 0])
-        photons = float(self.seen.counts.sum())
-        return left * len(self.seen.counts) / max(photons, 1e-30)
+        object.__setattr__(self, "dark", np.fft.fftshift(self.weight) == 0)
 
     def only(self, kept: np.ndarray) -> Experiment:
         """Return the experiment of some frames, its object as small as possible.
@@ -214,10 +202,12 @@ def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Exper
         )
     if probe:
         require_variables(scan, ["probe"], caller=f"{caller} {_PROBE}")
-    first = _modes(scan, stacked=False, caller=caller) if "probe" in scan else None
-    masks = _Masks(scan, geometry.n, caller=caller)
+    first, known = (scan.variables.get(name) for name in ("probe", "background"))
+    first = None if first is None else _modes(first, stacked=False, caller=caller)
+    mask = scan.variables.get("mask")
+    masks = _Masks(mask, geometry.n, frames.dims, caller=caller)
     made = _experiment(frames, first, masks.of(None), geometry)
-    return replace(made, background=_background(scan, made.weight, caller=caller))
+    return replace(made, background=_background(known, made.weight, caller=caller))
 
 
 def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
@@ -232,9 +222,10 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
     if np.any(np.diff(geometry.energy) <= 0):
         raise DataError("energy", "not rising", "Use .sortby('energy').")
     require_variables(scan, ["probe"], caller=f"{caller} {_PROBE}")
-    probe = _modes(scan, stacked=True, caller=caller)
+    probe = _modes(scan.variables["probe"], stacked=True, caller=caller)
     each = "energy" in probe.dims
-    masks = _Masks(scan, geometry.n, caller=caller)
+    mask, known = (scan.variables.get(name) for name in ("mask", "background"))
+    masks = _Masks(mask, geometry.n, frames.dims, caller=caller)
     made = [
         _experiment(
             frames.isel(energy=k),
@@ -245,17 +236,16 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
         for k in range(scan.sizes["energy"])
     ]
     return [
-        replace(e, background=_background(scan, e.weight, caller=caller)) for e in made
+        replace(e, background=_background(known, e.weight, caller=caller)) for e in made
     ]
 
 
 def _background(
-    scan: xr.Dataset, weight: np.ndarray, *, caller: str
+    told: xr.Variable | None, weight: np.ndarray, *, caller: str
 ) -> np.ndarray | None:
     """Return the background of a scan, origin in the corner; 0 under a mask."""
-    if "background" not in scan:
+    if told is None:
         return None
-    told = scan["background"]
     if {*told.dims} != {*FRAME[1:]}:
         raise DimensionError(
             f"{caller} needs background on {FRAME[1:]}; found {told.dims}."
@@ -267,9 +257,8 @@ def _background(
     return np.where(weight > 0, values, 0).astype(np.float32)
 
 
-def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:
-    """Return the probe as a variable (mode, y, x), with its energies first if any."""
-    probe = scan["probe"].variable
+def _modes(probe: xr.Variable, *, stacked: bool, caller: str) -> xr.Variable:
+    """Return the probe as (mode, y, x), with its energies first if any."""
     own = [d for d in ("energy", "probe_mode") if d in probe.dims]
     rest = [d for d in probe.dims if d not in own]
     order = ["probe_y", "probe_x"] if {*rest} == {"probe_y", "probe_x"} else rest
@@ -290,20 +279,21 @@ def _modes(scan: xr.Dataset, *, stacked: bool, caller: str) -> Any:
 class _Masks:
     """Masks of a scan: for all frames, for one energy, or for each frame."""
 
-    def __init__(self, scan: xr.Dataset, n: int, *, caller: str) -> None:
-        self._n = n
-        self._mask = scan["mask"].variable if "mask" in scan else None
+    def __init__(
+        self, mask: xr.Variable | None, n: int, along: tuple[Any, ...], *, caller: str
+    ) -> None:
+        self._n, self._mask = n, mask
         self._common: np.ndarray | None = None
-        if self._mask is None:
+        if mask is None:
             return
-        allowed = [d for d in ("energy", *FRAME) if d in scan["frames"].dims]
-        dims = self._mask.dims
+        allowed = [d for d in ("energy", *FRAME) if d in along]
+        dims = mask.dims
         if not {*FRAME[1:]} <= {*dims} <= {*allowed}:
             raise DimensionError(
                 f"{caller} needs a mask on (detector_y, detector_x), with "
                 f"{' and '.join(allowed[:-2])} where it differs; found {dims}."
             )
-        self._mask = self._mask.transpose(*(d for d in allowed if d in dims))
+        self._mask = mask.transpose(*(d for d in allowed if d in dims))
         if self._mask.dims == FRAME[1:]:
             self._common = self._weight(self._mask)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.ledger import Ledger
 
 #: Smallest counts per pixel from which a background is refined.
@@ -64,9 +65,9 @@ def reconstruct(
     """
     from batteryxr.cdi.ptycho.kernels.loop import iterate
 
+    check_state(experiment, state)
     bring = to_device(settings.device, purpose="ptychography")
     frames = frame_blocks(experiment, settings, bring)
-    check_state(experiment, state)
 
     def checked(state: State) -> None:
         check_finite(state)
@@ -213,7 +214,7 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     probe = np.ascontiguousarray(used[: settings.n_modes])
     seen = experiment.seen
     assert seen is not None, "look at the frames first: `examined`"
-    recorded = _recorded(experiment, settings)
+    recorded = _recorded(seen, experiment.background, settings.recording)
     counts = float(seen.mean.sum())
     if recorded:
         lit = experiment.weight * (np.fft.ifftshift(seen.top) >= 0)
@@ -231,16 +232,15 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
     return State(bring(obj), lit_probe, positions, power=power, memory=memory)
 
 
-def _recorded(experiment: Experiment, settings: Settings) -> dict[str, np.ndarray]:
+def _recorded(
+    seen: FrameFacts, known: np.ndarray | None, recording: Recording
+) -> dict[str, np.ndarray]:
     """Return initial background and intensities of frames; empty without them."""
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
 
-    recording, seen = settings.recording, experiment.seen
-    assert seen is not None
-    known = experiment.background
     if recording == Recording() and known is None:
         return {}
-    background = np.zeros(experiment.weight.shape, np.float32)
+    background = np.zeros(seen.mean.shape, np.float32)
     if known is not None:
         background = known.copy()
     elif recording.background is not None:

@@ -63,7 +63,8 @@ def labelled_state(
     from batteryxr.cdi.ptycho.kernels.state import orthogonalise
 
     probe, shares = orthogonalise(to_numpy(state.probe))
-    residuals = state.residuals()
+    residuals, seen = state.residuals(), experiment.seen
+    assert seen is not None, "look at the frames first: `examined`"
     modes = ("probe_mode", "probe_y", "probe_x")
     found = {
         "transmission": Labelled(IMAGE, to_numpy(state.obj), "1", "Transmission"),
@@ -72,7 +73,7 @@ def labelled_state(
             IMAGE, to_numpy(state.light()), "1", "Counts per object pixel"
         ),
         "amp_residual": Labelled("iteration", residuals, "1", RESIDUAL),
-        "noise_residual": Labelled((), experiment.noise_residual, "1", _NOISE),
+        "noise_residual": Labelled((), seen.noise_residual, "1", _NOISE),
         "mode_weight": Labelled("probe_mode", shares, "1", "Fraction of the power"),
     }
     shifts = np.full((frames, 2), np.nan)

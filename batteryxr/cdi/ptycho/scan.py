@@ -10,7 +10,7 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
-from batteryxr.core.labels import require_even
+from batteryxr.core.labels import even_step
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -233,8 +233,10 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
     """
     require_variables(scan, ["frames", *GEOMETRY], caller=caller)
     require_dims(scan["frames"], FRAME, caller=caller)
-    require_even(scan["frames"], FRAME[-2:], caller=caller)
-    _check_dims(scan, caller=caller)
+    for dim in FRAME[-2:]:
+        even_step(scan[dim], dim, caller=caller)
+    named = ("frames", *GEOMETRY, *(n for n in NEAR if n in scan.variables))
+    _check_dims({name: scan[name].dims for name in named}, caller=caller)
     found = {
         name: _read(in_units(scan[name], units, caller=caller))
         for name, (units, _) in (GEOMETRY | NEAR).items()
@@ -256,16 +258,15 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
     )
 
 
-def _check_dims(scan: xr.Dataset, *, caller: str) -> None:
-    along: tuple[str, ...] = ("energy",) if "energy" in scan["frames"].dims else ()
-    for name in ("frames", *GEOMETRY, *(n for n in NEAR if n in scan.variables)):
+def _check_dims(dims: Mapping[str, tuple[Any, ...]], *, caller: str) -> None:
+    along: tuple[str, ...] = ("energy",) if "energy" in dims["frames"] else ()
+    for name, there in dims.items():
         own = FRAME if name == "frames" else ("position",)
         allowed = {*along, *(own if name[:2] in ("fr", "po") else ())}
-        found = {*scan[name].dims}
+        found = {*there}
         if not found <= allowed or (name.startswith("po") and "position" not in found):
             raise DimensionError(
-                f"{caller} needs {name} on {tuple(sorted(allowed))}; found "
-                f"{scan[name].dims}."
+                f"{caller} needs {name} on {tuple(sorted(allowed))}; found {there}."
             )
 
 
@@ -371,6 +372,15 @@ class FrameFacts(NamedTuple):
     def left_out(self) -> np.ndarray:
         """Frames (j,) without information on the sample."""
         return (self.counts <= 0) | (self.usable == 0) | self.flat
+
+    @property
+    def noise_residual(self) -> float:
+        """The residual that counting noise leaves, at most."""
+        from batteryxr.cdi.ptycho.kernels.metrics import noise_left
+
+        left = noise_left(self.mean[self.top >= 0])
+        photons = float(self.counts.sum())
+        return left * len(self.counts) / max(photons, 1e-30)
 
     @property
     def repeated(self) -> np.ndarray:

@@ -347,7 +347,7 @@ def looked_at(
     each = _readable(experiments, tried)
     said: dict[str, list[float]] = {}
     for experiment, seen in zip(experiments, each, strict=True):
-        for text in findings(seen, experiment):
+        for text in findings(seen, experiment.numbers):
             said.setdefault(text, []).append(experiment.energy)
     for text, energies in said.items():
         more = f" and {len(energies) - 1} energies more" if len(energies) > 1 else ""

@@ -163,7 +163,9 @@ class StoredObjects:
 
     def noise(self) -> np.ndarray:
         """Return the largest residuals that counting noise leaves."""
-        return np.array([e.noise_residual for e in self._experiments])
+        seen = [e.seen for e in self._experiments]
+        assert None not in seen, "look at the frames first: `examined`"
+        return np.array([facts.noise_residual for facts in seen if facts])
 
     def background(self, k: int) -> np.ndarray | None:
         """Return the background of energy `k`, the beam in the middle; None: none."""

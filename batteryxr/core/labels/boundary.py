@@ -1,4 +1,4 @@
-"""The boundary of public functions: bring all arguments onto the same labels."""
+"""The boundary of public functions: one set of labels, and failures explained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from batteryxr.core.annotations import resolved
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import BatteryxrError, DataError
 from batteryxr.core.labels.matching import matched
 
 if TYPE_CHECKING:
@@ -127,3 +127,60 @@ def exact_joins(caller: str) -> Iterator[None]:
                 f"lie on different labels ({first})",
                 "Bring them on one grid: `.interp(...)` or `.reindex(...)`.",
             ) from error
+
+
+@contextlib.contextmanager
+def explained(caller: str, data: Any) -> Iterator[None]:
+    """Name what is wrong with data where a function fails over them.
+
+    Checks come first; this is for what they leave. An error stays as it is where the
+    data show no cause. NumPy's and xarray's own words follow, as the cause.
+
+    Raises
+    ------
+    DataError
+        If the data are text, empty, or without a number; or lack what was looked up.
+    """
+    try:
+        yield
+    except (BatteryxrError, ImportError, OSError, MemoryError, Warning):
+        raise
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")
+        for what, problem, mend in _faults(data, error, said):
+            words = f"{problem}, and {caller} fails over it ({said})"
+            raise DataError(what, words, mend) from error
+        raise
+
+
+def _faults(data: Any, error: Exception, said: str) -> Iterator[tuple[str, str, str]]:
+    """Yield names and faults of data that may be why a function failed."""
+    if not isinstance(data, _LABELLED):
+        return
+    several = isinstance(data, xr.Dataset)
+    arrays = [data] if not several else list(data.data_vars.values())
+    for array in arrays:
+        # In a Dataset what has no units may be names.
+        if array.dtype.kind in "OSUT" and (not several or "units" in array.attrs):
+            name = str(array.name or "data")
+            yield name, f"text or objects ({array.dtype})", "Use `.astype(float)`."
+    for dim, size in data.sizes.items():
+        if size == 0:
+            yield "data", f"no point along {dim!r}", "Look at how it was selected."
+    for array in arrays:
+        known = array.dtype.kind not in "fc" or array.chunks is not None
+        if not known and not bool(array.notnull().any()):
+            name = str(array.name or "data")
+            yield name, "no number, NaN everywhere", "Look at how it was made."
+    if (isinstance(error, KeyError) or "imension" in said) and _is_of_xarray(error):
+        there = list(map(str, dict.fromkeys((*data.dims, *data.coords))))
+        yield "data", f"they have {there} alone", "Pass what it is made for."
+
+
+def _is_of_xarray(error: Exception) -> bool:
+    """Tell whether xarray raised an error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] == "xarray"

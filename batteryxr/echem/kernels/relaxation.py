@@ -228,12 +228,24 @@ def solve(
     slope = powers @ room.basis[:degree]
     jacobian = np.vstack([room.basis, slope * room.du / charge]) * w
     variance = squares / (n - p)
-    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (n - 1))
-    chi2 = variance / noise if noise > 0.0 else 1.0
+    chi2, alike = correlated(residual, variance)
     gradients = _gradients(rows, pulses, shape, p)
     values = gradients @ np.append(c, log_tau)
-    spread = _variances(jacobian, gradients) * variance * max(1.0, 2.0 * chi2 - 1.0)
+    spread = _variances(jacobian, gradients) * variance * alike
     return values, np.sqrt(spread), chi2, rms, model
+
+
+def correlated(residual: np.ndarray, variance: float) -> tuple[float, float]:
+    """Return the variance over that of the noise, and residuals per independent one.
+
+    The noise is taken from differences of neighbours. In a first-order process whose
+    neighbours correlate by r these numbers are 1 / (1 - r) and (1 + r) / (1 - r). Rows
+    of one rest, at uneven times, tell no more than r; many spectra on one grid of
+    energies tell their whole covariance, which XANES uses.
+    """
+    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (residual.size - 1))
+    chi2 = variance / noise if noise > 0.0 else 1.0
+    return chi2, max(1.0, 2.0 * chi2 - 1.0)
 
 
 def _variances(jacobian: np.ndarray, gradients: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from batteryxr.echem.kernels.diffusion import project
 from batteryxr.echem.kernels.relaxation import (
     Shape,
+    correlated,
     few_of,
     fill,
     linear,
@@ -38,13 +39,6 @@ _RC_FROM, _RC_TO, _RC_STEP = 1.5, 160.0, 1.6
 _RC_TURNS = 2  # parabolas through misfits of three time constants
 
 
-def _correlated(residual: np.ndarray, squares: float, left: int) -> float:
-    """Return the number of residuals per independent one (at least 1)."""
-    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (residual.size - 1))
-    chi2 = squares / left / noise if noise > 0.0 else 1.0
-    return max(1.0, 2.0 * chi2 - 1.0)
-
-
 def _evidence(
     squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
 ) -> tuple[float, float]:
@@ -57,7 +51,8 @@ def _evidence(
     _, residual = project(room.basis, rows.v, rows.w)
     less = float(residual @ residual)
     left = max(rows.t.size - linear(shape) - 1, 1)
-    unit = max(less / left, 1e-300) * _correlated(residual, less, left)
+    _, alike = correlated(residual, less / left)
+    unit = max(less / left, 1e-300) * alike
     return (squares - less) / unit, less
 
 

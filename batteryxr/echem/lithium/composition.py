@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from batteryxr.core import bounds
-from batteryxr.core.checks import NonNegative, Positive, checked
+from batteryxr.core.checks import NonNegative, Positive, check_fields, checked
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
 
@@ -59,7 +59,10 @@ class Composition:
     amounts: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "elements", tuple(self.elements))
+        for name in ("elements", "amounts"):  # attributes of a result hold lists
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+        check_fields(self)
         object.__setattr__(self, "amounts", tuple(float(n) for n in self.amounts))
 
     def __getitem__(self, element: str) -> float:

@@ -6,7 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.checks import Count, check_fields
+from batteryxr.core.errors import FileFormatError
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -41,7 +42,7 @@ class Limits:
     ...     record = read_cycler("ten_years.csv")
     """
 
-    max_bytes: int | None = None
+    max_bytes: Count | None = None
     outside: bool = False
     _entered: list[Token[Any]] = field(
         default_factory=list, init=False, repr=False, compare=False
@@ -49,9 +50,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Raise if the limit is not a number of bytes."""
-        n = self.max_bytes
-        if n is not None and (isinstance(n, bool) or not n >= 1):
-            raise ArgumentError("max_bytes", n, "a number of bytes, or None")
+        check_fields(self)
 
     def __enter__(self) -> Limits:
         """Set these limits until the block ends."""

@@ -25,7 +25,8 @@ def correlated_errors(
     The covariance over energies is averaged along each row, and cut where it is no
     longer significant (D. N. Politis, J. Nonparametric Statistics 15, 453 (2003), with
     a flat-topped window). White residuals give the usual errors. Alternating residuals
-    do too: they occur by chance in a fit, and do not make it more precise.
+    do too: they occur by chance in a fit, and do not make it more precise. The rows of
+    a rest in GITT are too few and uneven for it: there one number stands for all lags.
 
     Parameters
     ----------
