@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batteryxr.core.errors import DataQualityWarning
 from batteryxr.io import read_cycler
-from batteryxr.io.cycler import plausibility
+from batteryxr.io.cycler.checks import plausibility
 from batteryxr.io.cycler.table import RawTable
 
 LNMO = "cyclers/bdf/DLR__LiLNMOHydra0b__20221125__POCV__25degC__Basytec.bdf.csv"
@@ -61,6 +61,35 @@ def test_time_scale_is_found_and_mended_by_name(factor, evidence):
     assert mended.notes == {}
     assert mended.repaired["time_scale"].startswith("a.csv: time_scale mended")
     np.testing.assert_allclose(mended.columns["test_time"], RUN.time, rtol=1e-12)
+
+
+POWER = np.abs(RUN.current * RUN.voltage)
+ENERGY = np.concatenate(
+    [[0], np.cumsum(0.5 * (POWER[1:] + POWER[:-1]) * np.diff(RUN.time) / 3600)]
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kept", "flag"),
+    [
+        ({"test_time": 1 / 60}, ("energy",), "time_scale"),
+        ({"test_time": 1 / 60}, ("step_time",), "time_scale"),
+        ({"step_time": 1 / 60}, ("step_time", "capacity"), "step_time_scale"),
+        ({"current": 3.6}, ("capacity", "energy"), "charge_scale"),
+        ({"current": 1e-3}, ("energy",), "energy_scale"),
+        ({"energy": 3.6}, ("capacity", "energy"), "energy_scale"),
+        ({"voltage": 0.5}, ("capacity", "energy"), "energy_scale"),
+        ({"voltage": 1e-3}, (), "voltage"),
+    ],
+)
+def test_a_column_in_other_units_is_told_by_the_others(wrong, kept, flag):
+    sound = {"step_time": RUN.time, "capacity": RUN.capacity, "energy": ENERGY}
+    columns = {name: sound[name] for name in kept}
+    assert flags(raw(**columns)) == {}
+    every = columns | {n: getattr(RUN, {"test_time": "time"}.get(n, n), None)
+                       for n in wrong if n not in columns}  # fmt: skip
+    scaled = {n: v * wrong.get(n, 1.0) for n, v in every.items()}
+    assert list(flags(raw(**scaled))) == [flag]
 
 
 def test_time_scale_without_evidence_from_the_slowness_alone():
