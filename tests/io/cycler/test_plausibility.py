@@ -79,7 +79,7 @@ ENERGY = np.concatenate(
         ({"current": 1e-3}, ("energy",), "energy_scale"),
         ({"energy": 3.6}, ("capacity", "energy"), "energy_scale"),
         ({"voltage": 0.5}, ("capacity", "energy"), "energy_scale"),
-        ({"voltage": 1e-3}, (), "voltage"),
+        ({"voltage": 1e-3}, (), "voltage_scale"),
     ],
 )
 def test_a_column_in_other_units_is_told_by_the_others(wrong, kept, flag):

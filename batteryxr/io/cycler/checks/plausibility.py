@@ -133,9 +133,14 @@ def _voltage(table: RawTable) -> str | None:
         return "all voltages are zero"
     if (most := float(np.nanmax(np.abs(voltage)))) > _HIGHEST:
         return f"the voltage reaches {most:.3g} V"
-    if most < _LOWEST:
-        return f"the voltage stays below {most:.3g} V: is it in V, as its label says?"
     return None
+
+
+def _low_voltage(table: RawTable) -> str | None:
+    most = float(np.nanmax(np.abs(table.columns["voltage"]), initial=0.0))
+    if not 0 < most < _LOWEST:
+        return None
+    return f"the voltage stays within {most:.3g} V: is it in V, as its label says?"
 
 
 def _last_row(table: RawTable) -> str | None:
@@ -281,6 +286,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "missing_rows": missing_rows,
     "cycle_counts": _cycle_counts,
     "voltage": _voltage,
+    "voltage_scale": _low_voltage,
     "last_row": _last_row,
     "missing_values": _missing,
     "unsigned_current": undirected,

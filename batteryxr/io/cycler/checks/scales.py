@@ -37,6 +37,12 @@ def clock_of(table: RawTable) -> np.ndarray | None:
     return np.where(known, (stamps - first) * 1e-9, np.nan)
 
 
+def confirms_time(table: RawTable) -> bool:
+    """Tell whether a table holds anything that shows the units of its test time."""
+    told = {*_CHARGES[0], _CHARGES[1], *_ENERGIES[0], _ENERGIES[1]}
+    return table.stamps is not None or not told.isdisjoint(table.columns)
+
+
 def time_factor(
     columns: Mapping[str, np.ndarray], unix: np.ndarray | None
 ) -> tuple[float, str]:
