@@ -128,7 +128,7 @@ def _ratio(
     separate: Sequence[str],
     common: str,
 ) -> tuple[float, float] | None:
-    """Return the integral of a flow over its counters (mA h, mW h), and of most rows."""
+    """Return the integral of a flow over its counters, in all and in most rows."""
     counted = [np.abs(columns[name]) for name in separate if name in columns]
     if not counted and common in columns:
         counted = [np.abs(columns[common])]
