@@ -9,13 +9,13 @@ import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels import relaxation
-from batteryxr.echem.kernels.pulse_switches import fit_pulse
+from batteryxr.echem.kernels.relaxation_terms import fit_pulse
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
-    from batteryxr.echem.kernels.pulse_switches import Switch
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.kernels.relaxation import Shape
+    from batteryxr.echem.kernels.relaxation_terms import Switch
 
 #: Names of the bits of `flag`, in order.
 FLAGS = (
