@@ -92,6 +92,28 @@ def test_a_column_in_other_units_is_told_by_the_others(wrong, kept, flag):
     assert list(flags(raw(**scaled))) == [flag]
 
 
+def steady(seed, fallen=0.0, width=300.0, at=120):
+    """Return four hours under one current; the cell rested unseen before a row."""
+    t = 60.0 * np.arange(240.0)
+    after = np.where(t >= t[at], np.exp(-np.clip(t - t[at], 0, None) / width), 0)
+    noise = np.random.default_rng(seed).normal(0, 1e-4, t.size)
+    volts = 3.4 + 0.2 * t / t[-1] - fallen * after + noise
+    table = raw(test_time=t, voltage=volts, current=np.full(t.size, 0.5))
+    return dataclasses.replace(table, start_local=cycler_files.START)
+
+
+def test_a_rest_that_no_clock_tells_is_told_by_the_voltage():
+    noted = flags(steady(0, fallen=0.03))
+    assert list(noted) == ["possible_pause"]
+    assert "before row 120" in noted["possible_pause"]
+    assert flags(steady(0)) == {}
+    assert flags(steady(0, fallen=0.03, width=5.0)) == {}  # one bad reading
+    clocked = dataclasses.replace(
+        steady(0, fallen=0.03), unix_time=1.7e9 + 60.0 * np.arange(240)
+    )
+    assert flags(clocked) == {}
+
+
 def test_time_scale_without_evidence_from_the_slowness_alone():
     assert list(flags(raw(test_time=RUN.time * 3600))) == ["time_scale"]
     assert flags(raw(test_time=RUN.time * 20)) == {}

@@ -44,6 +44,9 @@ _FEW_ROWS = 3  # fewest rows before the last that show what is usual
 _JUMP = 0.3  # V beyond all others that a last row may hold
 _KNEE = 2.0  # V that a cell's voltage may move up to the cut-off, in one interval
 _SAME_CURRENT = 0.01  # relative change that is none
+#: A rest on no clock: V and usual steps that the voltage falls back, rows that it takes
+#: to return, and most of them in one test. More are how this cell always is.
+_FELL, _FAR, _AFTER, _MOST_PAUSES, _REST = 5e-3, 20.0, 3, 20, 1e-3
 #: A clock was set back if it falls behind test time by more than these: seconds, and
 #: fraction of an interval.
 _JITTER, _SAME_RATE = 2.0, 1e-3
@@ -233,6 +236,44 @@ def _row_order(table: RawTable) -> str | None:
     )
 
 
+def _possible_pause(table: RawTable) -> str | None:
+    """Return a note where a cell seems to have rested within a step, on no clock.
+
+    Its voltage falls back against the steady current, and takes rows to return.
+    """
+    if table.stamps is not None or table.start_local is None or table.rows < 2 * _AFTER:
+        return None
+    voltage, current = table.columns["voltage"], table.columns["current"]
+    way = np.sign(
+        np.where(np.abs(current) > _REST * np.nanmax(np.abs(current)), current, 0)
+    )
+    steady = np.abs(np.diff(current)) <= _SAME_CURRENT * np.abs(current[1:])
+    steady &= (way[1:] != 0) & (np.diff(table.columns["test_time"]) > 0)
+    if "step" in table.columns:
+        steady &= np.diff(table.columns["step"]) == 0
+    back = -way[1:] * np.diff(voltage)
+    usual = float(np.median(np.abs(back[steady]))) if steady.any() else np.inf
+    found = []
+    for k in np.flatnonzero(steady & (back > max(_FELL, _FAR * usual))).tolist():
+        near = slice(max(k - _AFTER, 0), k + _AFTER)
+        later = way[k] * (voltage[k + 1 : k + 1 + _AFTER] - voltage[k])
+        if (
+            steady[near].all()
+            and later.size == _AFTER
+            and (later < -0.1 * back[k]).all()
+        ):
+            found.append(k)
+    if not found or len(found) > _MOST_PAUSES:
+        return None
+    k = max(found, key=lambda row: float(back[row]))
+    return (
+        f"the voltage falls back by {back[k] * 1e3:.0f} mV before row {k + 1} under a "
+        f"steady current, as after a rest ({len(found)} such rows): if the test was "
+        "paused there, `time` is too early from there on, and so are joined scans. The "
+        "file has no clock in its rows that would tell"
+    )
+
+
 def _with(table: RawTable, name: str, values: np.ndarray) -> RawTable:
     return replace(table, columns={**table.columns, name: values})
 
@@ -285,6 +326,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "duplicate_time": _duplicate_time,
     "missing_rows": missing_rows,
     "cycle_counts": _cycle_counts,
+    "possible_pause": _possible_pause,
     "voltage": _voltage,
     "voltage_scale": _low_voltage,
     "last_row": _last_row,
