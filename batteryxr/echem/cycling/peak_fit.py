@@ -366,7 +366,11 @@ def _of_noise(curve: _Curve, functionals: np.ndarray) -> np.ndarray:
     through = through[:, half : half + curve.y.size]
     moved = np.diff(through, axis=1, append=through[:, -1:])
     variance = curve.noise**2 * curve.step * np.abs(curve.y) / curve.bin**3
-    return (moved * variance) @ moved.T
+    covariance = (moved * variance) @ moved.T
+    # Charge comes in steps of a row: a peak begins anywhere within one.
+    charges = [_HOLD, *range(_BEFORE + 2, len(covariance), 3)]
+    covariance[charges, charges] += curve.step**2 / 12.0
+    return np.asarray(covariance)
 
 
 def _noise_squares(curve: _Curve) -> float:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 #: Relaxation times per decade, and decades beyond those of the frequencies.
 _PER_DECADE, _BEYOND = 12, 0.7
+_UNFINISHED = 8
 _FLAGS = {
-    "flag_masks": [1, 2, 4],
-    "flag_meanings": "not_converged too_few_points misfit",
+    "flag_masks": [1, 2, 4, _UNFINISHED],
+    "flag_meanings": "not_converged too_few_points misfit unfinished",
 }
+#: Share of the polarisation that may be slower than the lowest frequency.
+_SLOWER = 0.05
 _TAU = {"units": "s", "long_name": "Relaxation time"}
 
 
@@ -69,8 +72,11 @@ def drt(
         ``inductance``, ``capacitance`` if blocking; ``polarisation`` (ohm), the
         integral; ``impedance`` (as given), ``fitted``, ``residual`` (relative to the
         modulus), ``smoothing`` and ``drt_flag``: not converged, too few points, misfit
-        (residuals above twice the noise, as for a spectrum that rises at low
-        frequencies, or is inductive there).
+        (residuals above twice the noise, as for a spectrum that is inductive at low
+        frequencies), unfinished (more than 5 % of the polarisation is slower than the
+        lowest frequency, as diffusion into a large particle: its share, and peaks
+        near the end, are of the range and not of the cell; `fit_circuit` has a
+        Warburg element for it).
 
     Raises
     ------
@@ -120,6 +126,9 @@ def drt(
     resistance, inductance, inverse = (beside.isel(beside=k) for k in range(3))
     words = "Distribution of relaxation times"
     whole = gamma.sum("tau", skipna=False) * step
+    slower = gamma.isel(tau=log_tau > -np.log(omega.min())).sum("tau") * step
+    unfinished = (flag == 0) & (slower > _SLOWER * whole)
+    flag = flag + unfinished.astype(np.int8) * np.int8(_UNFINISHED)
     variables = {
         "gamma": reading.named(gamma, "ohm", words),
         "gamma_low": reading.named(low, "ohm", f"{words}, lower bound"),
@@ -154,6 +163,12 @@ def _warn(flags: np.ndarray) -> None:
     words = "leave more than twice the noise: no distribution is like them"
     if odd := int((flags & distribution.MISFIT > 0).sum()):
         warn_quality(f"drt: {odd} of {flags.size} spectra {words}. See drt_flag.")
+    if odd := int((flags & _UNFINISHED > 0).sum()):
+        warn_quality(
+            f"drt: {odd} of {flags.size} spectra go on below their lowest frequency: "
+            "the slow end of the distribution is cut there. kind='blocking' or "
+            "fit_circuit with a Warburg element has a term for it. See drt_flag."
+        )
 
 
 @recorded

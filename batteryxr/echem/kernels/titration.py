@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels import relaxation, relaxation_terms
-from batteryxr.echem.kernels.pulses import fitted_rows
-from batteryxr.echem.kernels.relaxation import search, squares_of
-from batteryxr.echem.kernels.relaxation_terms import choose, refined
+from batteryxr.echem.kernels import relaxation
+from batteryxr.echem.kernels.relaxation_terms import fit_pulse
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
-    from batteryxr.echem.kernels.diffusion import Pulses
-    from batteryxr.echem.kernels.pulses import Pulse, Rows, Window
+    from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.kernels.relaxation import Shape
+    from batteryxr.echem.kernels.relaxation_terms import Switch
 
 #: Names of the bits of `flag`, in order.
 FLAGS = (
@@ -33,13 +31,6 @@ FLAGS = (
 SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW, DISAGREE = (
     1 << k for k in range(len(FLAGS))
 )
-#: Gain in squares of the noise needed to move the end from the last row.
-_SHOWN = 12.0
-#: Delay of a rest after the last row, relative to the time between rows of the pulse,
-#: or to the pulse, below which a row was written at the switch.
-_AT_ONCE, _SHORT = 0.2, 2e-4
-
-
 #: Number of errors by which values of two neighbouring pulses may differ.
 _AGREE = 4.0
 
@@ -84,40 +75,6 @@ def measured(pulse: Pulse, *, tmin: float, tmax: float | None) -> dict[str, Any]
     }
 
 
-class Fitted(NamedTuple):
-    """Hold the rows of a fit, the result of `relaxation_terms.fit`, and the end."""
-
-    rows: Rows
-    found: tuple[Any, ...] | None  # None if there are too few rows
-    end: _End
-
-
-def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
-    """Fit a pulse and its rest.
-
-    If no row was written at the switch, the end of the current is fitted too, and the
-    errors include its uncertainty.
-    """
-    end = _End(pulse.timing.off, 0.0)
-    span = _reach(pulse.window)
-    latest = pulse.timing._replace(off=end.off + span)
-    rows, rest = fitted_rows(pulse.window, latest, tmin=tmin)
-    pulses = pulse.remembered
-    flowed = pulses.current
-    if pulse.window.first and flowed.size > 1 and flowed[-1] * flowed[-2] < 0:
-        # The rest before a reversal lies on the other branch of the equilibrium.
-        rows = type(rows)(*(column[1:].copy() for column in rows))
-    if rows.t.size - rest < 3 or not relaxation.enough(rows, shape):
-        return Fitted(rows, None, end)
-    if span == 0.0:
-        return Fitted(rows, relaxation_terms.fit(rows, pulses, shape), end)
-    end = _find_end(rows, pulses, shape, span)
-    found = relaxation_terms.fit(rows, _ending(pulses, end.off), shape)
-    later = relaxation_terms.fit(rows, _ending(pulses, end.off + end.error), shape)
-    errors = np.hypot(found[1], np.nan_to_num(later[0] - found[0]))
-    return Fitted(rows, (found[0], errors, *found[2:]), end)
-
-
 def finite_length(
     pulse: Pulse, row: dict[str, Any], shape: Shape, *, tmin: float
 ) -> dict[str, Any]:
@@ -125,7 +82,7 @@ def finite_length(
 
     `row` is the result of `measured` for the pulse.
     """
-    _, found, end = fit_pulse(pulse, shape, tmin=tmin)
+    _, found, begin, end = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
     values = errors = np.full(relaxation.FOUND, np.nan)
     chi2 = rms = np.nan
@@ -140,7 +97,7 @@ def finite_length(
     tau = math.exp(values[relaxation.TAU])
     ir, ir_error = values[relaxation.RESISTANCE], errors[relaxation.RESISTANCE]
     after, after_error = values[relaxation.AFTER], errors[relaxation.AFTER]
-    return _lasting(row, end) | {
+    return _lasting(row, begin, end) | {
         "tau": tau,
         "tau_error": tau * errors[relaxation.TAU],
         "resistance": ir * 1e3,
@@ -165,17 +122,18 @@ def finite_length(
     }
 
 
-def _lasting(row: dict[str, Any], end: _End) -> dict[str, Any]:
-    """Return duration and charge of a pulse that went on after its last row."""
-    more = end.off - row["start"] - row["duration"]
-    if more <= 0:
+def _lasting(row: dict[str, Any], begin: Switch, end: Switch) -> dict[str, Any]:
+    """Return duration and charge of a pulse whose switches lie between rows."""
+    less, more = begin.at - row["start"], end.at - row["start"] - row["duration"]
+    if less <= 0 and more <= 0:
         return {}
-    duration = row["duration"] + more
+    duration = row["duration"] + more - less
     return {
+        "start": begin.at,
         "duration": duration,
         "rest_duration": row["rest_duration"] - more,
         "charge": row["current"] * duration / 3600.0,
-        "charge_error": abs(row["current"]) * end.error / 3600.0,
+        "charge_error": abs(row["current"]) * math.hypot(begin.error, end.error) / 3600,
     }
 
 
@@ -325,94 +283,3 @@ def root_line(
         math.sqrt(variance),
         n,
     )
-
-
-class _End(NamedTuple):
-    """Hold the end of the current (s), and its error."""
-
-    off: float
-    error: float
-
-
-def _reach(window: Window) -> float:
-    """Return how long the current may have flowed after its last row (s).
-
-    Zero where the rest begins at once: the cycler wrote a row at the switch.
-    """
-    t, first, last = window.t, window.first, window.last
-    if last >= t.size or last - first < 3:
-        return 0.0
-    gap, usual = t[last] - t[last - 1], float(np.max(np.diff(t[first:last])[-5:]))
-    if gap < _AT_ONCE * usual or gap < _SHORT * (t[last - 1] - t[first]):
-        return 0.0
-    return float(min(gap, 1.5 * usual))
-
-
-def _ending(pulses: Pulses, off: float) -> Pulses:
-    """Return the pulses with another end of the last one."""
-    return pulses._replace(off=np.append(pulses.off[:-1], off))
-
-
-def _find_end(rows: Rows, pulses: Pulses, shape: Shape, span: float) -> _End:
-    """Return the end of least misfit within `span` (s) after the last row.
-
-    The last row stays the end unless another end fits much better.
-
-    Parameters
-    ----------
-    rows
-        Rows from `pulses.fitted_rows` for the latest end.
-    pulses
-        Pulses that end at their last rows.
-    shape
-        Geometry of the particle and degree of the polynomial.
-    span
-        Longest time after the last row; see `_reach`.
-    """
-    written = float(pulses.off[-1])
-    least, _ = _chosen(written, rows, pulses, shape)
-    end, fitted = _valley((0.0, span), rows, pulses, shape), shape
-    for _ in range(2):
-        _, fitted = _chosen(end.off, rows, pulses, shape)
-        at, wide = end.off - written, 0.3 * span
-        near = (max(at - wide, 0.0), min(at + wide, span))
-        end = _valley(near, rows, pulses, fitted)
-    most, unit = _squares(end.off, rows, pulses, fitted)
-    if least - most > _SHOWN * unit:
-        return end
-    return _End(written, min(end.error, span))
-
-
-def _squares(
-    off: float, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[float, float]:
-    ended = _ending(pulses, off)
-    return squares_of(search(rows, ended, shape)[0], rows, ended, shape)
-
-
-def _chosen(
-    off: float, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[float, Shape]:
-    """Return the misfit with the terms that the rows show, and the model with them."""
-    ended = _ending(pulses, off)
-    fitted = refined(rows, ended, choose(rows, ended, shape)[0])[0]
-    return _squares(off, rows, pulses, fitted)[0], fitted
-
-
-def _valley(
-    near: tuple[float, float], rows: Rows, pulses: Pulses, shape: Shape
-) -> _End:
-    """Return the minimum of a parabola through three misfits, within their span."""
-    written, middle = float(pulses.off[-1]), 0.5 * (near[0] + near[1])
-    low, mean, high = (
-        _squares(written + at, rows, pulses, shape) for at in (near[0], middle, near[1])
-    )
-    half = 0.5 * (near[1] - near[0])
-    bend = (low[0] - 2.0 * mean[0] + high[0]) / half**2
-    unit = min(low[1], mean[1], high[1])
-    if bend <= 0.0:
-        at, error = (near[0] if low[0] < high[0] else near[1]), 2.0 * half
-    else:
-        at = middle - 0.5 * (high[0] - low[0]) / (half * bend)
-        error = math.sqrt(2.0 * unit / bend)
-    return _End(written + min(max(at, near[0]), near[1]), error)

@@ -23,6 +23,7 @@ from batteryxr.echem.operando.scans import (
     names,
     of_cell,
     require_clock,
+    unseen_pauses,
     warn_outside,
 )
 from batteryxr.echem.record import columns, nanoseconds
@@ -226,6 +227,7 @@ def join(
         warn_outside(missed, outside, starts, starts + length, span=passed.span)
 
     coords = {name: ("scan", v, _attrs(name)) for name, v in values.items()}
+    coords["join_flag"][2].update(unseen_pauses(record))
     if mass is not None:
         coords["specific_capacity"] = _specific(values["capacity"], mass)
     # Remove labels of an earlier join with other arguments.

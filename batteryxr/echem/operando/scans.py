@@ -91,6 +91,15 @@ def require_clock(record: xr.Dataset, *, caller: str) -> None:
         )
 
 
+def unseen_pauses(record: xr.Dataset) -> dict[str, str]:
+    """Return what to say of a record without a clock in its rows; warn of a pause."""
+    flags, notes = (record.attrs.get(name, []) for name in ("flags", "flag_notes"))
+    if "possible_pause" in flags:
+        warn_quality(f"join: {notes[list(flags).index('possible_pause')]}")
+    said = record["time"].attrs.get("comment")
+    return {} if said is None else {"comment": str(said)}
+
+
 def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarray:
     """Return the length of each exposure in s; NaN if unknown."""
     n = scans.sizes["scan" if "scan" in scans.dims else "spectrum"]

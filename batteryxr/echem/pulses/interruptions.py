@@ -32,7 +32,13 @@ _EARLIER, _SPAN = 400, 6.0
 _SHARES = {"any": (0.83, 0.17), "planar": (1.0, 0.03), "sphere": (2 / 3, 0.1)}
 #: Times of a relaxation that are tried beside the line; weight of the line below which
 #: there is one.
-_TIMES, _UNLIKELY = 8, 0.05
+_TIMES, _UNLIKELY = 16, 0.05
+#: Times of slower relaxations, as multiples of the window, which are sought in the
+#: whole rest; errors by which one must bend the line (fewer only widen the errors), and
+#: by which it must move k.
+_SLOW, _FINE = np.geomspace(0.25, 24.0, 12), np.geomspace(1 / 1.4, 1.4, 9)
+_BENT, _HINTED, _MOVED = 4.0, 2.0, 1.5
+_WHOLE = 4.0  # ends of the window, up to which a rest counts as whole
 _FLAG = {
     "units": "1",
     "long_name": "What is odd about the interruption",
@@ -88,7 +94,8 @@ def interruptions(
         the coordinates of `resistance`. An error is one standard deviation, from the
         scatter about the line and the earlier course of the voltage, which goes on.
         NaN if fewer than 4 rows lie in `window`. ``interruption_flag``: relaxing (a
-        charge transfer is not over when `window` begins; it is fitted too).
+        charge transfer is not over when `window` begins, or a slower relaxation bends
+        the line of the whole rest; it is fitted too).
 
     Raises
     ------
@@ -126,9 +133,11 @@ def interruptions(
     table = np.full((first.size, len(_OF_EACH) + 1), np.nan)
     for k, switch in enumerate(first.tolist()):
         before, after = switching.piece(
-            rows, found, switch, window[1], earlier=_EARLIER
+            rows, found, switch, _WHOLE * window[1], earlier=_EARLIER
         )
         step = (found.after[switch] - found.before[switch]) * 1e-3
+        rest = np.abs(after.i) <= found.i_zero
+        after = type(after)(*(column[rest] for column in after))
         table[k] = _line(before, after, window, step, _SHARES[geometry])
     lasting = found.time[first + 1] - found.time[first] if first.size else np.empty(0)
     variables: dict[str, Any] = {
@@ -201,10 +210,24 @@ def _line(
     v = v - share[0] * course * t
     root = np.sqrt(t)
     middle = root.mean()
-    found = _averaged(root, v, window, float(np.sign(step)))
+    sign = float(np.sign(step))
+    found = _averaged(root, v, window, sign)
     bent = float(((root - middle) * t).sum() / ((root - middle) ** 2).sum())
     lifted = float(t.mean()) - bent * middle
     odd = np.hypot(share[1] * course, share[0] * course_sd)
+    later = after.t >= window[0]
+    whole = np.sqrt(after.t[later]), after.v[later] - share[0] * course * after.t[later]
+    slow, shown = _slow(*whole, float(np.diff(window)[0]), sign) or (found, 0.0)
+    moved = abs(slow.slope - found.slope)
+    if shown > _BENT and moved > _MOVED * np.hypot(found.slope_sd, odd * bent):
+        found = slow
+    elif shown > _HINTED:
+        found = found._replace(
+            intercept_sd=float(
+                np.hypot(found.intercept_sd, slow.intercept - found.intercept)
+            ),
+            slope_sd=float(np.hypot(found.slope_sd, moved)),
+        )
     last = float(before.v[-1])
     return (
         (found.intercept - last) / step,
@@ -252,6 +275,47 @@ def _averaged(
         float(np.sqrt(weight @ noise)),
         float(weight[0] < _UNLIKELY),
     )
+
+
+def _slow(
+    root: np.ndarray, v: np.ndarray, width: float, sign: float
+) -> tuple[_RootLine, float] | None:
+    """Return the line beside a slow relaxation, and by how many errors that shows.
+
+    None if there is none.
+    """
+    line = np.column_stack([np.ones(root.size), root])
+    straight = least_squares(line, v)[1]
+    free = root.size - line.shape[1] - 2
+    if free < 2:
+        return None
+    tried: list[tuple[float, ...]] = []
+    for near in (_SLOW, _FINE, _FINE):
+        middle = min(tried)[-1] if tried else width
+        for x in near * middle:
+            a = np.column_stack([line, -sign * np.expm1(-(root**2) / x)])
+            found, left = least_squares(a, v)
+            if found[2] > 0:
+                squares = float(left @ left)
+                spread = np.diag(np.linalg.pinv(a.T @ a)) * squares / free
+                tried.append((squares, found[0], spread[0], found[1], spread[1], x))
+    if not tried:
+        return None
+    squares, intercept, of_intercept, slope, of_slope, _ = np.array(tried).T
+    least = max(float(squares.min()), 1e-18 * root.size)
+    gain = float(straight @ straight) - least
+    weight = np.exp(-0.5 * (squares - least) * free / least)
+    weight /= weight.sum()
+    means = weight @ intercept, weight @ slope
+    line_beside = _RootLine(
+        float(means[0]),
+        float(np.sqrt(weight @ (of_intercept + (intercept - means[0]) ** 2))),
+        float(means[1]),
+        float(np.sqrt(weight @ (of_slope + (slope - means[1]) ** 2))),
+        float(np.sqrt(least / free)),
+        1.0,
+    )
+    return line_beside, float(np.sqrt(max(gain, 0.0) * free / least))
 
 
 def _course(before: Around, end: float) -> tuple[float, float]:

@@ -137,9 +137,9 @@ def gitt(
 
     The coordinates `capacity`, `specific_capacity` and `li_content` count the charge
     of the pulses since the record's start, after each pulse. Pulse and rest end where
-    `file` changes. A cycler writes a row when it switches the current off. If that
-    row is missing, the finite-length fit finds the end, which also sets `duration`
-    and `charge`.
+    `file` changes. A cycler writes a row when it switches a current on or off. If that
+    row is missing, the finite-length fit finds the switch, which also sets `start`,
+    `duration` and `charge`.
 
     Examples
     --------

@@ -60,7 +60,7 @@ def pulse_fit(
         last = int(result["pulse"].values[-1])
         raise ArgumentError("pulse", pulse, f"a pulse from 1 to {last}")
     from batteryxr.echem.kernels.relaxation import shape
-    from batteryxr.echem.kernels.titration import fit_pulse
+    from batteryxr.echem.kernels.relaxation_terms import fit_pulse
 
     i_zero, tmin = float(result.attrs["i_zero"]), float(result.attrs["tmin"])
     source = columns(record, caller="pulse_fit")
@@ -69,7 +69,7 @@ def pulse_fit(
     if one is None:
         raise DataError("record", f"has no pulse {pulse}: `result` is of another one")
     particle = shape(str(result.attrs["geometry"]), method.degree)
-    rows, fitted, _ = fit_pulse(one, particle, tmin=tmin)
+    rows, fitted, begin, _ = fit_pulse(one, particle, tmin=tmin)
     if fitted is None:
         raise DataError(f"pulse {pulse}", "has too few rows to be fitted")
     model = fitted[4]
@@ -89,7 +89,7 @@ def pulse_fit(
             "test_time": ("record", rows.t, attributes("test_time")),
             "step_time": (
                 "record",
-                rows.t - one.timing.on,
+                rows.t - begin.at,
                 attributes("step_time", units="s", long_name="Time in the pulse"),
             ),
             "pulse": ((), pulse, attributes("pulse")),

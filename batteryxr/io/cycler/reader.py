@@ -12,8 +12,9 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, NothingFoundError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
-from batteryxr.io.cycler import plausibility, vendor_csv
-from batteryxr.io.cycler.direction import directed
+from batteryxr.io.cycler import vendor_csv
+from batteryxr.io.cycler.checks import plausibility
+from batteryxr.io.cycler.checks.direction import directed
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.summaries import without_summaries
 from batteryxr.io.cycler.table import Options, check

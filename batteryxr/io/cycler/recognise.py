@@ -11,7 +11,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io import clock
-from batteryxr.io.cycler.direction import states_of
+from batteryxr.io.cycler.checks.direction import states_of
 from batteryxr.io.cycler.labels import (
     CLOCK,
     NUMBER,
@@ -48,8 +48,10 @@ _WORDS = (CLOCK, STATE)
 #: may have been edited. A counter of charge counts only if the maker's is missing.
 _BESIDE = (*_WORDS, NUMBER, "cycle", "step", "step_time")
 _ANY = tuple(column for column in GENERIC.columns if column.name in _BESIDE)
-_COUNTED = ("capacity", "charge_capacity", "discharge_capacity")
-_COUNTERS = tuple(column for column in GENERIC.columns if column.name in _COUNTED)
+_COUNTED = (
+    ("capacity", "charge_capacity", "discharge_capacity"),
+    ("energy", "charge_energy", "discharge_energy"),
+)
 _CHANNEL = re.compile(r"ch(annel|an)?([ _-]?(index|number|no\.?|id|name))?#?|通道号?")
 
 
@@ -137,8 +139,11 @@ def recognise(
                 continue
             known = (*vendor.columns, *_ANY)
             found = choose(labels, known, wanted)
-            if found.keys().isdisjoint(_COUNTED):
-                found = choose(labels, (*known, *_COUNTERS), wanted)
+            if missing := [
+                n for k in _COUNTED if found.keys().isdisjoint(k) for n in k
+            ]:
+                more = (c for c in GENERIC.columns if c.name in missing)
+                found = choose(labels, (*known, *more), wanted)
             if {"voltage", "current"} <= found.keys() and not found.keys().isdisjoint(
                 ("test_time", "step_time", CLOCK)
             ):

@@ -11,6 +11,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.io.cycler import summaries
+from batteryxr.io.cycler.checks.scales import confirms_time
 from batteryxr.io.cycler.labels import NUMBER, Source, split
 from batteryxr.io.cycler.layouts.nested import Nested, RowParts, find, flattened
 from batteryxr.io.cycler.recognise import (
@@ -185,8 +186,7 @@ def _without_summaries(below: Below) -> tuple[Below, dict[str, str]]:
 
 def _in_seconds(table: RawTable, time: Source, *, parted: bool) -> dict[str, str]:
     """Return a note if nothing in a table confirms that its time is in seconds."""
-    told = table.columns.keys() & {"capacity", "charge_capacity", "discharge_capacity"}
-    if split(time.label)[1] or parted or told or table.stamps is not None:
+    if split(time.label)[1] or parted or confirms_time(table):
         return {}
     if table.instrument != "unknown" or time.factor != 1.0:
         return {}

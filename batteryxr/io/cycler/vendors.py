@@ -304,6 +304,7 @@ GENERIC = Vendor(
         Column("test_time", r"test[ _]?time|total[ _]?time|elapsed[ _]?time", "s"),
         Column("test_time", r"time|t", "s"),
         Column("voltage", r"(cell[ _])?(voltage|potential|volts?)|u|v|e|ewe", "V"),
+        Column("voltage", r"working[ _]electrode([ _](voltage|potential))?"),
         Column("current", r"(cell[ _])?(current|amps?)|i|<i>", ""),
         Column("charge_capacity", r"charge[ _]capacity"),
         Column("discharge_capacity", r"discharge[ _]capacity"),
@@ -318,7 +319,7 @@ GENERIC = Vendor(
         Column(STATE, r"state|status|step[ _](type|name)|mode|command"),
         Column(
             CLOCK,
-            r"date([ _/]?time)?|time[ _]?stamp|clock"
+            r"date(( and |[ _/])?time)?|time[ _]?stamp|clock"
             r"|(unix|epoch|absolute|wall[ _]?clock|system)[ _]?time",
         ),
         Column(

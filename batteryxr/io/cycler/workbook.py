@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options, RawTable
 
 _DAY_ZERO = datetime(1899, 12, 31)  # day 0 of Excel's dates
+_DAY_ZERO_MAC, _MAC = datetime(1904, 1, 1), 1462  # as on a Mac, and days later
 _HEAD_ROWS = 50  # rows that are searched for labels
 _LETTERS = 32_767  # most letters of a cell in Excel
 _BLANK, _SPARSE = 2_000_000, 20  # most empty rows, and most cells per filled one
@@ -60,7 +61,7 @@ def read(path: Path, options: Options) -> RawTable:
     kind = kind_of(head(path))
     if kind is None:  # many programs name their text files .xls
         return vendor_csv.read(path, options)
-    sheets = _old_sheets(path) if kind.name == "ole" else _sheets(path)
+    sheets, day_zero = _old_sheets(path) if kind.name == "ole" else _sheets(path)
     tables: dict[str, _Table] = {}
     other: dict[str, str] = {}
     first: list[list[str]] = []
@@ -73,7 +74,7 @@ def read(path: Path, options: Options) -> RawTable:
             other[title] = "\n".join(line for line in lines if line)
             first = first or begin
         else:
-            tables[title] = found
+            tables[title] = found._replace(day_zero=day_zero)
     if not tables:
         raise unknown(path, first)
     return _assembled(path, _of_one(path, tables, options.test), other, options)
@@ -84,6 +85,7 @@ class _Table(NamedTuple):
 
     layout: TableLayout
     rows: list[Sequence[Any]]
+    day_zero: datetime = _DAY_ZERO
 
 
 def _table(cells: list[Sequence[Any]], options: Options) -> _Table | None:
@@ -142,10 +144,11 @@ def _assembled(
     if not rows:
         raise FileFormatError(path, "no data rows below the labels.")
     columns += [(None,) * len(rows)] * (len(layout.labels) - len(columns))
+    zero, places = tables[0].day_zero, layout.numbers.items()
     table = assemble(
         layout,
-        {n: _numbers(columns[i], path, first_line) for n, i in layout.numbers.items()},
-        {n: columns[i] for n, i in layout.words.items()},
+        {n: _numbers(columns[i], path, first_line, zero) for n, i in places},
+        {n: _clocks(columns[i], zero) for n, i in layout.words.items()},
         options,
         header=other,
         first_line=first_line,
@@ -162,8 +165,15 @@ def _counts(columns: list[tuple[Any, ...]], place: int | None) -> np.ndarray | N
     return np.array(columns[place], dtype=np.float64)
 
 
-def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
-    """Return the rows of each sheet of a workbook."""
+def _clocks(cells: tuple[Any, ...], day_zero: datetime) -> tuple[Any, ...]:
+    """Return cells of words or dates; plain numbers of days count from 1899."""
+    if day_zero == _DAY_ZERO:
+        return cells
+    return tuple(c + _MAC if isinstance(c, int | float) else c for c in cells)
+
+
+def _sheets(path: Path) -> tuple[dict[str, list[Sequence[Any]]], datetime]:
+    """Return the rows of each sheet of a workbook, and day 0 of its dates."""
     openpyxl = require("openpyxl", extra="io", purpose="reading .xlsx files")
     check_workbook(path)
     # openpyxl passes on errors of zip and XML, and judges files by name.
@@ -171,11 +181,11 @@ def _sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         sheets = {s.title: _rows(path, s) for s in book.worksheets}
         book.close()
-    return sheets
+    return sheets, _DAY_ZERO_MAC if book.epoch == _DAY_ZERO_MAC else _DAY_ZERO
 
 
-def _old_sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
-    """Return the rows of each sheet of a workbook from before 2007."""
+def _old_sheets(path: Path) -> tuple[dict[str, list[Sequence[Any]]], datetime]:
+    """Return the rows of each sheet of a workbook from before 2007, and its day 0."""
     xlrd = require("xlrd", extra="io", purpose="reading .xls workbooks")
     said = "is a compound file (.xls, .doc, .xrm), but no workbook that xlrd opens"
     with named(path, said):
@@ -192,12 +202,13 @@ def _old_sheets(path: Path) -> dict[str, list[Sequence[Any]]]:
                 return xlrd.xldate_as_datetime(cell.value, book.datemode)
             return cell.value
 
-        return {
+        sheets: dict[str, list[Sequence[Any]]] = {
             sheet.name: [
                 tuple(map(value, sheet.row(number))) for number in range(sheet.nrows)
             ]
             for sheet in book.sheets()
         }
+        return sheets, _DAY_ZERO_MAC if book.datemode else _DAY_ZERO
 
 
 def _rows(path: Path, sheet: Any) -> list[Sequence[Any]]:
@@ -251,11 +262,13 @@ def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def _numbers(cells: Sequence[Any], path: Path, first_line: int | None) -> np.ndarray:
+def _numbers(
+    cells: Sequence[Any], path: Path, first_line: int | None, day_zero: datetime
+) -> np.ndarray:
     values = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
         try:
-            values[row] = _number(cell)
+            values[row] = _number(cell, day_zero)
         except (ValueError, OverflowError) as error:
             raise FileFormatError(
                 path,
@@ -265,7 +278,7 @@ def _numbers(cells: Sequence[Any], path: Path, first_line: int | None) -> np.nda
     return values
 
 
-def _number(cell: Any) -> float:
+def _number(cell: Any, day_zero: datetime) -> float:
     if cell is None or (isinstance(cell, str) and cell.strip() in ("", "-", "--")):
         return np.nan
     if isinstance(cell, int | float):
@@ -273,10 +286,11 @@ def _number(cell: Any) -> float:
     if isinstance(cell, str) and cell.count(":") >= 2:
         return clock.duration(cell)
     if isinstance(cell, time):
-        cell = datetime.combine(_DAY_ZERO, cell) - _DAY_ZERO
-    elif isinstance(cell, datetime) and cell.year <= _DAY_ZERO.year + 1:
+        cell = datetime.combine(day_zero, cell) - day_zero
+    elif isinstance(cell, datetime) and cell.year <= day_zero.year + 1:
         # A duration shown as a time of day. There was no 29 February 1900.
-        cell = cell - _DAY_ZERO + timedelta(days=cell >= datetime(1900, 3, 1))
+        leap = day_zero == _DAY_ZERO and cell >= datetime(1900, 3, 1)
+        cell = cell - day_zero + timedelta(days=leap)
     if isinstance(cell, timedelta):
         return cell.total_seconds()
     if isinstance(cell, datetime):

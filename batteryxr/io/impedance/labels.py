@@ -29,11 +29,13 @@ NAMES: dict[str, str] = {
 }
 #: Name and its labels without units, in lower case without blanks; first match taken.
 _KNOWN: tuple[tuple[str, str], ...] = (
-    ("frequency", r"freq(uency)?\.?|f"),
-    ("real", r"re\(z(we)?\)|z?re(al)?|re(al)?_?z|z_?re(al)?|z'|z1|real\(z\)"),
+    ("frequency", r"freq(uency|uenz)?\.?|f"),
+    ("real", r"re\(z(we)?\)|z?re(al)?|re(al)?_?z|z_?re(al)?|z'|z1|real(\(z\)|teil)"),
     ("minus_imaginary", r"-(im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|z''|z2)"),
     ("imaginary", r"im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|imag\(z\)"),
+    ("imaginary", r"imagin(ä|ae)rteil"),
     ("modulus", r"\|z(we)?\||zmod|z_?mod(ulus)?|modulus|impedance|(abs|mag)\(z\)"),
+    ("modulus", r"magnitude|betrag"),
     ("phase", r"phase\(z(we)?\)|phase(angle)?|zphz|phi|φ|ϕ|theta|θ|arg\(z\)"),
     ("minus_phase", r"-(phase\(z(we)?\)|phase(angle)?|phi|φ|ϕ|theta|θ|arg\(z\))"),
     ("test_time", r"time|elapsedtime|t"),
@@ -49,7 +51,10 @@ _TURNED = {"phase", "minus_phase"}
 _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
+    re.compile(r"(?P<bare>.*[^_])_(?P<unit>[^_]+)"),
 )
+#: Cells of a row of units that name none.
+_NO_UNITS = frozenset({"", "#", "-", "none", "1", "%"})
 _UNIT = re.compile(
     r"(?P<prefix>[TGMkmuµμn]?)(?P<base>[oO]hms?|OHM|Ω|Ω|[Hh]z|HZ|[Ss](ec)?|V|A|"
     r"min|h|deg(ree)?s?|°|rad|°?C|deg\s?C|K)\.?"
@@ -130,6 +135,31 @@ def find(
     if wanted or not looks:
         return found if wanted else None
     raise FileFormatError(path, _lacking(stripped, bare, without), line)
+
+
+def with_units(labels: Sequence[str], below: Sequence[str]) -> tuple[str, ...] | None:
+    """Return labels with the units of the row below; None if that is no such row."""
+    cells = [cell.strip().strip("[]()") for cell in below]
+    units = [_units(cell) for cell in cells]
+    told = any(one is not None and one.endswith("Hz") for one in units)
+    if len(cells) != len(labels) or not told or units.count(None) == len(units) - 1:
+        return None
+    if any(
+        one is None and not _is_other(cell)
+        for one, cell in zip(units, cells, strict=True)
+    ):
+        return None
+    return tuple(
+        label if one is None or _split(label)[1] else f"{label} ({cell})"
+        for label, one, cell in zip(labels, units, cells, strict=True)
+    )
+
+
+def _is_other(cell: str) -> bool:
+    """Tell whether a cell of a row of units is short and holds no number."""
+    return cell.lower() in _NO_UNITS or (
+        len(cell) < 10 and not any(letter.isdigit() for letter in cell)
+    )
 
 
 def named_here(labels: Sequence[str], explicit: Mapping[str, str]) -> bool:

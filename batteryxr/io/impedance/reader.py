@@ -38,6 +38,7 @@ FORMATS: dict[str, Format] = {
         _TEXT, (".txt", ".csv", ".tsv", ".dat", ".z"), function="read_table"
     ),
 }
+_ZAHNER = (".ism", ".isc", ".isw")
 _OHM = {"units": "ohm"}
 _ELECTRODES = {
     "impedance": "Impedance",
@@ -224,6 +225,11 @@ def _identify(path: Path, name: str | None) -> str:
         return "text"
     suffixes = sorted(s for form in FORMATS.values() for s in form.suffixes)
     mend = f"It is {kind.words}. {kind.mend}" if kind is not None else ""
+    if path.suffix.lower() in _ZAHNER:
+        mend = (
+            "It is a file of Zahner's Thales, whose layout is not published: export "
+            "it as text (frequency, impedance, phase), and read that."
+        )
     raise ArgumentError("path", str(path), f"a file that ends in {suffixes}", mend)
 
 

@@ -71,14 +71,18 @@ def read_table(path: Path, options: Options) -> Readings:
         text = decode(line).rstrip("\r")
         if (separator := _separator(text)) is None:
             continue
-        cells = tuple(_cells(text, separator))
+        cells = tuple(_cells(_uncommented(text), separator))
+        further = _comments(lines[number:])
+        if lines[number:] and not further:
+            below = _cells(decode(lines[number]), separator)
+            if (united := labels.with_units(cells, below)) is not None:
+                cells, further = united, 1
         if options.columns and not labels.named_here(cells, options.columns):
             continue  # a line above the labels
         found = labels.find(cells, options.columns, path, number)
         if found is None:
             continue
         head = "\n".join(decode(one) for one in lines[: number - 1])
-        further = _comments(lines[number:])
         body, first = _body(raw, number + further)
         if separator == " ":
             body = re.sub(rb",[ \t]", b" ", body) if further else body
@@ -123,12 +127,19 @@ def _separator(line: str) -> str | None:
     return " " if len(line.split()) >= 3 else None
 
 
+def _uncommented(line: str) -> str:
+    """Return a line of labels without the sign of a comment before it."""
+    bare = line.lstrip("#% ")
+    return bare if any(map(str.isalpha, bare[:2])) else line
+
+
 def _cells(line: str, separator: str) -> list[str]:
     """Return the cells of a line; single blanks separate only if needed."""
     if separator != " ":
+        stripped = [cell.strip() for cell in line.split(separator)]
         return [
-            cell.strip().strip('"') if '""' in cell else cell.strip()
-            for cell in line.split(separator)
+            cell.strip('"') if '""' in cell else re.sub(r'^"(.+)"$', r"\1", cell)
+            for cell in stripped
         ]
     # "freq. / Hz   Z1 / Ohm" is split at two or more blanks, other lines at one.
     wide = re.split(r"\s{2,}", line.strip())

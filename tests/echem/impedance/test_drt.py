@@ -197,6 +197,14 @@ def test_a_warburg_of_finite_length_is_not_taken_for_an_arc():
     np.testing.assert_allclose(found["polarisation"], 10.0, rtol=0.05)
 
 
+def test_a_spectrum_that_goes_on_below_its_lowest_frequency_is_told():
+    z = 2 + zarc(10.0, 1e-3, 0.9)
+    both = np.stack([z, z + 2 / np.sqrt(s(F))])
+    with pytest.warns(DataQualityWarning, match="1 of 2 spectra go on below"):
+        found = drt(labelled(noisy(both, 1e-3, 4), F))
+    assert found["drt_flag"].values.tolist() == [0, 8]
+
+
 def test_what_no_distribution_is_like_is_told():
     z = 2 + zarc(10.0, 1e-2, 0.9) + 1 / (0.05 * s(F))
     with pytest.warns(DataQualityWarning, match="twice the noise"):

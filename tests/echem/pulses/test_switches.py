@@ -155,6 +155,29 @@ def test_interruptions_give_k_and_the_internal_resistance(noise):
     assert one["direction"] == "discharge"
 
 
+@pytest.mark.parametrize(("seconds", "flag"), [(20.0, 1), (60.0, 1), (np.inf, 0)])
+def test_a_slow_relaxation_is_no_diffusion(seconds, flag):
+    t = np.linspace(0, 30, 301)
+    off = np.clip(t - 20, 0, None)
+    v = 3.7 - 0.2 * (t > 20) * 0.08 - 0.2 * 0.011 * np.sqrt(off)
+    v += 0.2 * 0.05 * np.expm1(-off / seconds)
+    v += 1e-5 * np.random.default_rng(2).standard_normal(v.size)
+    i = np.where(t <= 20, 200.0, 0.0)
+    t, v, i = np.append(t, [30.1, 30.2]), np.append(v, [3.7, 3.7]), [*i, 200, 200]
+    record = xr.Dataset(
+        {
+            "voltage": ("record", v, {"units": "V"}),
+            "current": ("record", np.array(i), {"units": "mA"}),
+        },
+        {"test_time": ("record", t, {"units": "s"})},
+    )
+    one = interruptions(record).isel(interruption=0)
+    assert int(one["interruption_flag"]) == flag
+    for name, truth in (("k", 0.011), ("resistance", 0.08)):
+        assert abs(float(one[name]) - truth) < 2.5 * float(one[f"{name}_error"])
+        assert float(one[f"{name}_error"]) < 0.3 * truth
+
+
 def test_rows_before_a_step_are_not_of_the_one_before_it():
     t = np.concatenate([np.arange(0.0, 60, 10), [51.0, 52.0], np.arange(53.0, 90)])
     i = np.where((t > 50) & (t <= 52), 1000.0, 0.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
+from scipy.optimize import brentq
 
 from batteryxr import simulate
 from batteryxr.echem import gitt
@@ -92,6 +94,43 @@ def test_the_last_row_before_each_switch_is_missing():
     # The last row under current is that of 599 s.
     np.testing.assert_allclose(found.duration, 600.0, atol=0.05)
     np.testing.assert_allclose(found.charge, 0.05 * 600 / 3600, rtol=1e-4)
+
+
+def _sphere(t, tau):
+    """Content at the surface (s) after a flux of one per second began: a series."""
+    roots = np.array(
+        [brentq(lambda x: np.tan(x) - x, k * np.pi + 1e-6, (k + 0.5) * np.pi - 1e-9)
+         for k in range(1, 200)]
+    )  # fmt: skip
+    left = np.exp(-np.outer(np.maximum(t, 0), roots**2) / tau) / roots**2
+    return np.where(t > 0, t + tau / 15 - 2 * tau / 3 * left.sum(axis=1), 0.0)
+
+
+@pytest.mark.parametrize(("every", "tau"), [(10.0, 600.0), (60.0, 2000.0)])
+def test_no_row_at_either_switch_of_a_pulse(every, tau):
+    """Rests end 1 s before a current goes on, pulses by `every` before its end."""
+    times, flows = [np.array([0.0, 30.0, 59.0])], [np.zeros(3)]
+    begins = 60.0 + 4000.0 * np.arange(2)
+    for on in begins:
+        pulse = np.arange(0.02, 599.5, every)
+        rest = np.concatenate([[600.05], 600 + np.geomspace(1, 3399, 60)])
+        times += [on + pulse, on + rest]
+        flows += [np.full(pulse.size, 0.3), np.zeros(rest.size)]
+    t, i = np.concatenate(times), np.concatenate(flows)
+    content = sum(_sphere(t - on, tau) - _sphere(t - on - 600, tau) for on in begins)
+    content = 0.3 + content * 0.3 / 3600 / 3.0
+    volts = 3.3 + 0.9 * content + 0.06 * np.tanh((content - 0.5) * 6) + 0.03 * i
+    volts += np.random.default_rng(1).normal(0, 1e-5, t.size)
+    record = xr.Dataset(
+        {"voltage": ("record", volts, {"units": "V"}),
+         "current": ("record", i, {"units": "mA"})},
+        {"test_time": ("record", t, {"units": "s"})},
+    )  # fmt: skip
+    found = gitt(record)
+    assert (np.abs(found.tau - tau) < 2.5 * found.tau_error).all()
+    assert (np.abs(found.tau - tau) < 0.02 * tau).all()
+    np.testing.assert_allclose(found.duration, 600, atol=1.1)
+    np.testing.assert_allclose(found.start, begins, atol=1.1)
 
 
 def test_a_drift_of_one_pulse_alone_is_told():

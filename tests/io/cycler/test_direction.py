@@ -9,7 +9,7 @@ import pytest
 
 from batteryxr.core.errors import DataQualityWarning
 from batteryxr.io import read_cycler
-from batteryxr.io.cycler.direction import states_of
+from batteryxr.io.cycler.checks.direction import states_of
 
 RUN = cycler_files.run(rows=20)
 

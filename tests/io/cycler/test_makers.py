@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 
 import cycler_files
 import maker_files
@@ -229,6 +229,27 @@ def test_units_go_with_the_name_where_the_label_has_none(tmp_path):
         quiet(path, columns=names | {"strom": "current"})
     with pytest.raises(ArgumentError, match=r"behind the name"):
         quiet(path, columns=names | {"strom": "current (Ampère)"})
+
+
+@pytest.mark.parametrize("as_days", [False, True])
+def test_a_workbook_whose_dates_count_from_1904(tmp_path, as_days):
+    openpyxl = pytest.importorskip("openpyxl")
+    begun = datetime(2024, 3, 5, 14, 30, 15)
+    book = openpyxl.Workbook()
+    book.epoch = datetime(1904, 1, 1)
+    sheet = book.active
+    sheet.append(["Test Time", "Date Time", "Voltage (V)", "Current (mA)"])
+    for k, hours in enumerate((0, 20, 40), 2):
+        stamp = begun + timedelta(hours=hours)
+        days = (stamp - book.epoch) / timedelta(days=1)
+        sheet.append([hours / 24, days if as_days else stamp, 3.5, 1.0])
+        sheet.cell(k, 1).number_format = "h:mm:ss"  # shows 16:00:00 for 40 hours
+    book.save(tmp_path / "x.xlsx")
+    ds = quiet(tmp_path / "x.xlsx", timezone="UTC")
+    np.testing.assert_allclose(ds["test_time"], [0, 72_000, 144_000], atol=1e-3)
+    np.testing.assert_array_equal(
+        ds["time"], START + (np.array([0, 72_000, 144_000]) * 10**9).astype("m8[ns]")
+    )
 
 
 def test_an_old_workbook(tmp_path):

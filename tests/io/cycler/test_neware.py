@@ -14,7 +14,8 @@ import pytest
 
 from batteryxr import read_cycler
 from batteryxr.core.errors import DataQualityWarning, FileFormatError
-from batteryxr.io.cycler import neware, plausibility
+from batteryxr.io.cycler import neware
+from batteryxr.io.cycler.checks import plausibility
 
 pytest.importorskip("fastnda")
 pytest.importorskip("NewareNDA")

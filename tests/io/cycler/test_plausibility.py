@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batteryxr.core.errors import DataQualityWarning
 from batteryxr.io import read_cycler
-from batteryxr.io.cycler import plausibility
+from batteryxr.io.cycler.checks import plausibility
 from batteryxr.io.cycler.table import RawTable
 
 LNMO = "cyclers/bdf/DLR__LiLNMOHydra0b__20221125__POCV__25degC__Basytec.bdf.csv"
@@ -61,6 +61,57 @@ def test_time_scale_is_found_and_mended_by_name(factor, evidence):
     assert mended.notes == {}
     assert mended.repaired["time_scale"].startswith("a.csv: time_scale mended")
     np.testing.assert_allclose(mended.columns["test_time"], RUN.time, rtol=1e-12)
+
+
+POWER = np.abs(RUN.current * RUN.voltage)
+ENERGY = np.concatenate(
+    [[0], np.cumsum(0.5 * (POWER[1:] + POWER[:-1]) * np.diff(RUN.time) / 3600)]
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kept", "flag"),
+    [
+        ({"test_time": 1 / 60}, ("energy",), "time_scale"),
+        ({"test_time": 1 / 60}, ("step_time",), "time_scale"),
+        ({"step_time": 1 / 60}, ("step_time", "capacity"), "step_time_scale"),
+        ({"current": 3.6}, ("capacity", "energy"), "charge_scale"),
+        ({"current": 1e-3}, ("energy",), "energy_scale"),
+        ({"energy": 3.6}, ("capacity", "energy"), "energy_scale"),
+        ({"voltage": 0.5}, ("capacity", "energy"), "energy_scale"),
+        ({"voltage": 1e-3}, (), "voltage_scale"),
+    ],
+)
+def test_a_column_in_other_units_is_told_by_the_others(wrong, kept, flag):
+    sound = {"step_time": RUN.time, "capacity": RUN.capacity, "energy": ENERGY}
+    columns = {name: sound[name] for name in kept}
+    assert flags(raw(**columns)) == {}
+    every = columns | {n: getattr(RUN, {"test_time": "time"}.get(n, n), None)
+                       for n in wrong if n not in columns}  # fmt: skip
+    scaled = {n: v * wrong.get(n, 1.0) for n, v in every.items()}
+    assert list(flags(raw(**scaled))) == [flag]
+
+
+def steady(seed, fallen=0.0, width=300.0, at=120):
+    """Return four hours under one current; the cell rested unseen before a row."""
+    t = 60.0 * np.arange(240.0)
+    after = np.where(t >= t[at], np.exp(-np.clip(t - t[at], 0, None) / width), 0)
+    noise = np.random.default_rng(seed).normal(0, 1e-4, t.size)
+    volts = 3.4 + 0.2 * t / t[-1] - fallen * after + noise
+    table = raw(test_time=t, voltage=volts, current=np.full(t.size, 0.5))
+    return dataclasses.replace(table, start_local=cycler_files.START)
+
+
+def test_a_rest_that_no_clock_tells_is_told_by_the_voltage():
+    noted = flags(steady(0, fallen=0.03))
+    assert list(noted) == ["possible_pause"]
+    assert "before row 120" in noted["possible_pause"]
+    assert flags(steady(0)) == {}
+    assert flags(steady(0, fallen=0.03, width=5.0)) == {}  # one bad reading
+    clocked = dataclasses.replace(
+        steady(0, fallen=0.03), unix_time=1.7e9 + 60.0 * np.arange(240)
+    )
+    assert flags(clocked) == {}
 
 
 def test_time_scale_without_evidence_from_the_slowness_alone():

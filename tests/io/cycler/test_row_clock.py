@@ -312,6 +312,15 @@ def test_a_file_without_stamps_says_so(tmp_path):
         {"time_from": "start", "resolution_s": None, "drift_ppm": None, "pauses": None}
     ]
     assert "run.mpt: a pause there cannot be seen" in ds["time"].attrs["comment"]
+    scans = xr.Dataset(
+        coords={"time": ("scan", ds["time"].values[5:7]), "exposure": 0.0}
+    )
+    scans["exposure"].attrs["units"] = "s"
+    joined = ds.echem.join(scans)
+    assert "a pause there cannot be seen" in joined["join_flag"].attrs["comment"]
+    ds.attrs |= {"flags": ["possible_pause"], "flag_notes": ["it fell back"]}
+    with pytest.warns(DataQualityWarning, match="join: it fell back"):
+        ds.echem.join(scans)
     path = cycler_files.generic(tmp_path / "x.csv", cycler_files.run())
     assert json.loads(quiet(path).attrs["row_clock"])[0]["time_from"] == ""
 

@@ -619,10 +619,40 @@ def test_rows_below_the_end_of_comments(tmp_path):
     np.testing.assert_array_equal(found["impedance"].values[0], 2 - 1j)
 
 
+@pytest.mark.parametrize(
+    ("head", "sep", "sign"),
+    [
+        ("Frequency,Zreal,Zimag\nHz,Ohm,Ohm\n", ",", 1),
+        ("Freq\tZ'\t-Z''\n(Hz)\t(Ω)\t(Ω)\n", "\t", -1),
+        ("# of one cell\n# freq_Hz,Re_Z_ohm,Im_Z_ohm\n", ",", 1),
+        ('Frequency (Hz),"Z\' (Ohms)","-Z" (Ohms)"\n', ",", -1),
+        ("Frequenz [Hz];Realteil [Ohm];Imaginärteil [Ohm]\n", ";", 1),
+    ],
+)
+def test_units_below_the_labels_and_other_dresses(tmp_path, head, sep, sign):
+    z = 3 - 2j * F / F[0]
+    rows = "".join(
+        f"{f:.9e}{sep}{one.real:.9e}{sep}{sign * one.imag:.9e}\n"
+        for f, one in zip(F, z, strict=True)
+    )
+    (tmp_path / "a.csv").write_text(head + rows, encoding="utf-8")
+    found = read_impedance(tmp_path / "a.csv")
+    order = np.argsort(F)
+    np.testing.assert_allclose(found["frequency"], F[order], rtol=1e-8)
+    np.testing.assert_allclose(found["impedance"].values[0], z[order], rtol=1e-8)
+    assert found.attrs["flags"] == []
+
+
+def test_a_file_of_zahner_says_how_to_read_it(tmp_path):
+    (tmp_path / "a.ism").write_bytes(bytes(range(256)))
+    with pytest.raises(ArgumentError, match="export it as text"):
+        read_impedance(tmp_path / "a.ism")
+
+
 def test_labels_in_another_language_are_told(tmp_path):
-    labels = ["Frequenz [Hz]", "Realteil [Ohm]", "Imaginärteil [Ohm]"]
+    labels = ["Fréquence [Hz]", "Partie réelle [Ohm]", "Partie imaginaire [Ohm]"]
     path = table(tmp_path / "a.csv", labels, F, sep=";")
-    with pytest.raises(FileFormatError, match=r"Frequenz.*Realteil.*Imagin"):
+    with pytest.raises(FileFormatError, match=r"Fréquence.*réelle.*imaginaire"):
         read_impedance(path)
     good = table(
         tmp_path / "b.csv", ["Freq (Hz)", "Re(Z)/ohm", "-Im(Z)/ohm"], F, sep=";"

@@ -9,7 +9,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kernels.times import NAT
-from batteryxr.io.cycler.completeness import (
+from batteryxr.io.cycler.checks.completeness import (
     copied,
     doubled,
     doubled_rows,
@@ -17,28 +17,36 @@ from batteryxr.io.cycler.completeness import (
     repeated_rows,
     without,
 )
-from batteryxr.io.cycler.direction import (
+from batteryxr.io.cycler.checks.direction import (
     doubt,
     reversed_current,
     signed_by_counters,
     undirected,
 )
+from batteryxr.io.cycler.checks.scales import (
+    charge_scale,
+    clock_of,
+    energy_scale,
+    mend_time_scale,
+    step_time_scale,
+    time_scale,
+)
 from batteryxr.io.timing.course import resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from batteryxr.io.cycler.table import RawTable
 
-_UNITS = (3600.0, 60.0, 86_400.0)  # s in units that are mistaken for seconds
-_SLOWEST = 1800.0  # s between rows while current flows; longer is implausible
 _DUPLICATES = 0.05  # fraction of rows; step changes explain no more
-_HIGHEST = 1000.0  # V
+_HIGHEST, _LOWEST = 1000.0, 5e-3  # V
 _FEW_ROWS = 3  # fewest rows before the last that show what is usual
 _JUMP = 0.3  # V beyond all others that a last row may hold
 _KNEE = 2.0  # V that a cell's voltage may move up to the cut-off, in one interval
 _SAME_CURRENT = 0.01  # relative change that is none
-_FAR_OFF = 10.0  # ratio of charge and counter; logging is never so poor
+#: A rest on no clock: V and usual steps that the voltage falls back, rows that it takes
+#: to return, and most of them in one test. More are how this cell always is.
+_FELL, _FAR, _AFTER, _MOST_PAUSES, _REST = 5e-3, 20.0, 3, 20, 1e-3
 #: A clock was set back if it falls behind test time by more than these: seconds, and
 #: fraction of an interval.
 _JITTER, _SAME_RATE = 2.0, 1e-3
@@ -95,110 +103,6 @@ def examine(table: RawTable, wanted: Sequence[str], name: str = "") -> RawTable:
     return table
 
 
-def _clock(table: RawTable) -> np.ndarray | None:
-    """Return the clock of the rows in s, NaN if missing; None if there is no clock."""
-    stamps = table.stamps
-    if stamps is None or table.timed_by_clock:
-        return None
-    known = stamps != NAT
-    first = stamps[int(np.argmax(known))]
-    return np.where(known, (stamps - first) * 1e-9, np.nan)
-
-
-def time_factor(
-    columns: Mapping[str, np.ndarray], unix: np.ndarray | None
-) -> tuple[float, str]:
-    """Return the factor by which test time is too long, and the evidence (1: sound).
-
-    A second clock in the file decides, or else the cycler's own capacity. Without both,
-    hours written as seconds are recognised: no cycler waits so long between rows.
-    """
-    steps = np.diff(columns["test_time"])
-    if not (steps > 0).any():
-        return 1.0, ""
-    if unix is not None and (ratio := _rates(columns["test_time"], unix)) is not None:
-        factor = _nearest(ratio, (*_UNITS, 1000.0), 0.2)
-        return (
-            factor,
-            f"the clock of the rows advances {1 / ratio:.4g} times as fast",
-        )
-    if (excess := _charge_ratio(columns)) is not None:
-        factor = _nearest(excess, _UNITS, 0.1)
-        return factor, (
-            f"the integral of the current is {excess:.4g} times the capacity "
-            "that the cycler counted"
-        )
-    flowing = np.abs(columns["current"][1:]) > 0
-    if (chosen := steps[flowing & (steps > 0)]).size:
-        usual = float(np.median(chosen))
-        if usual > _SLOWEST:
-            return 3600.0, f"the median step is {usual:,.0f} s"
-    return 1.0, ""
-
-
-def _rates(times: np.ndarray, readings: np.ndarray) -> float | None:
-    """Return the ratio of test time to the clock, from tick to tick."""
-    rows = np.flatnonzero(np.isfinite(readings))
-    ticked = rows[1:][np.diff(readings[rows]) > 0]
-    ticks, steps = np.diff(readings[ticked]), np.diff(times[ticked])
-    usual = (ticks > 0) & (steps > 0)
-    if not usual.any():
-        return None
-    return float(np.median(steps[usual]) / np.median(ticks[usual]))
-
-
-def _nearest(ratio: float, factors: Sequence[float], tolerance: float) -> float:
-    for factor in factors:
-        for candidate in (factor, 1 / factor):
-            if abs(ratio / candidate - 1) < tolerance:
-                return candidate
-    return 1.0
-
-
-def _charge_ratio(columns: Mapping[str, np.ndarray]) -> float | None:
-    """Return integral |I| dt over the cycler's own count, or None without one."""
-    counted = [
-        np.abs(columns[name])
-        for name in ("charge_capacity", "discharge_capacity")
-        if name in columns
-    ]
-    if not counted and "capacity" in columns:
-        counted = [np.abs(columns["capacity"])]
-    if not counted:
-        return None
-    growth = [np.diff(c) for c in counted]
-    total = sum(float(g[g > 0].sum()) for g in growth)
-    steps = np.diff(columns["test_time"])
-    current = np.abs(columns["current"])
-    passed = 0.5 * (current[1:] + current[:-1]) * steps / 3600
-    integral = float(passed[(steps > 0) & np.isfinite(passed)].sum())
-    if not (total > 0 and integral > 0 and np.isfinite(total)):
-        return None
-    return integral / total
-
-
-def _time_scale(table: RawTable) -> str | None:
-    factor, evidence = time_factor(table.columns, _clock(table))
-    if factor == 1.0:
-        return None
-    wrong = f"x{factor:.4g}" if factor > 1 else f"/{1 / factor:.4g}"
-    return f"test time looks {wrong} wrong: {evidence}"
-
-
-def _charge_scale(table: RawTable) -> str | None:
-    """Return a note if current and counter contradict the units in their labels."""
-    if time_factor(table.columns, _clock(table))[0] != 1.0:
-        return None
-    ratio = _charge_ratio(table.columns)
-    if ratio is None or 1 / _FAR_OFF < ratio < _FAR_OFF:
-        return None
-    return (
-        f"the integral of the current is {ratio:.3g} times the capacity that the "
-        "cycler counted: is one of them in other units than its label says, or are "
-        "most rows missing? columns={'label': 'current (A)'} says what it is in"
-    )
-
-
 def _backward_time(table: RawTable) -> str | None:
     steps = np.diff(table.columns["test_time"])
     back = steps[steps < 0]
@@ -233,6 +137,13 @@ def _voltage(table: RawTable) -> str | None:
     if (most := float(np.nanmax(np.abs(voltage)))) > _HIGHEST:
         return f"the voltage reaches {most:.3g} V"
     return None
+
+
+def _low_voltage(table: RawTable) -> str | None:
+    most = float(np.nanmax(np.abs(table.columns["voltage"]), initial=0.0))
+    if not 0 < most < _LOWEST:
+        return None
+    return f"the voltage stays within {most:.3g} V: is it in V, as its label says?"
 
 
 def _last_row(table: RawTable) -> str | None:
@@ -283,7 +194,7 @@ def _missing(table: RawTable) -> str | None:
 def _set_back(table: RawTable) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows before which the clock was set back, and by how many s."""
     nothing = np.zeros(0, np.int64), np.zeros(0)
-    readings, times = _clock(table), table.columns["test_time"]
+    readings, times = clock_of(table), table.columns["test_time"]
     if readings is None:
         return nothing
     rows = np.flatnonzero(np.isfinite(readings))
@@ -310,7 +221,7 @@ def _backward_clock(table: RawTable) -> str | None:
 
 
 def _row_order(table: RawTable) -> str | None:
-    readings = _clock(table)
+    readings = clock_of(table)
     if readings is None:
         return None
     rows = np.flatnonzero(np.isfinite(readings))
@@ -325,13 +236,46 @@ def _row_order(table: RawTable) -> str | None:
     )
 
 
+def _possible_pause(table: RawTable) -> str | None:
+    """Return a note where a cell seems to have rested within a step, on no clock.
+
+    Its voltage falls back against the steady current, and takes rows to return.
+    """
+    if table.stamps is not None or table.start_local is None or table.rows < 2 * _AFTER:
+        return None
+    voltage, current = table.columns["voltage"], table.columns["current"]
+    way = np.sign(
+        np.where(np.abs(current) > _REST * np.nanmax(np.abs(current)), current, 0)
+    )
+    steady = np.abs(np.diff(current)) <= _SAME_CURRENT * np.abs(current[1:])
+    steady &= (way[1:] != 0) & (np.diff(table.columns["test_time"]) > 0)
+    if "step" in table.columns:
+        steady &= np.diff(table.columns["step"]) == 0
+    back = -way[1:] * np.diff(voltage)
+    usual = float(np.median(np.abs(back[steady]))) if steady.any() else np.inf
+    found = []
+    for k in np.flatnonzero(steady & (back > max(_FELL, _FAR * usual))).tolist():
+        near = slice(max(k - _AFTER, 0), k + _AFTER)
+        later = way[k] * (voltage[k + 1 : k + 1 + _AFTER] - voltage[k])
+        if (
+            steady[near].all()
+            and later.size == _AFTER
+            and (later < -0.1 * back[k]).all()
+        ):
+            found.append(k)
+    if not found or len(found) > _MOST_PAUSES:
+        return None
+    k = max(found, key=lambda row: float(back[row]))
+    return (
+        f"the voltage falls back by {back[k] * 1e3:.0f} mV before row {k + 1} under a "
+        f"steady current, as after a rest ({len(found)} such rows): if the test was "
+        "paused there, `time` is too early from there on, and so are joined scans. The "
+        "file has no clock in its rows that would tell"
+    )
+
+
 def _with(table: RawTable, name: str, values: np.ndarray) -> RawTable:
     return replace(table, columns={**table.columns, name: values})
-
-
-def _mend_time_scale(table: RawTable) -> RawTable:
-    factor, _ = time_factor(table.columns, _clock(table))
-    return _with(table, "test_time", table.columns["test_time"] / factor)
 
 
 def _mend_cycle_counts(table: RawTable) -> RawTable:
@@ -373,14 +317,18 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "repeated_rows": repeated_rows,
     "doubled_rows": doubled_rows,
     "row_order": _row_order,
-    "time_scale": _time_scale,
-    "charge_scale": _charge_scale,
+    "time_scale": time_scale,
+    "step_time_scale": step_time_scale,
+    "charge_scale": charge_scale,
+    "energy_scale": energy_scale,
     "backward_time": _backward_time,
     "backward_clock": _backward_clock,
     "duplicate_time": _duplicate_time,
     "missing_rows": missing_rows,
     "cycle_counts": _cycle_counts,
+    "possible_pause": _possible_pause,
     "voltage": _voltage,
+    "voltage_scale": _low_voltage,
     "last_row": _last_row,
     "missing_values": _missing,
     "unsigned_current": undirected,
@@ -390,7 +338,7 @@ _REPAIRS: dict[str, Callable[[RawTable], RawTable]] = {
     "repeated_rows": lambda table: without(table, copied(table)),
     "doubled_rows": lambda table: without(table, doubled(table)),
     "row_order": _mend_row_order,
-    "time_scale": _mend_time_scale,
+    "time_scale": mend_time_scale,
     "cycle_counts": _mend_cycle_counts,
     "backward_time": _mend_backward_time,
     "backward_clock": _mend_backward_clock,

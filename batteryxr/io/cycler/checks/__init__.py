@@ -1,0 +1,1 @@
+"""Check what cyclers wrote: complete, in the units of its labels, with a sign."""
