@@ -99,6 +99,26 @@ def test_perkin_elmer_text(tmp_path, unit, name):
     if unit == "%T":
         share = scans.xanes.rescale(method="absorbance").absorbance
         np.testing.assert_allclose(share[0, -1], -np.log10(0.5))
+    assert scans["shift"].attrs["long_name"] == "Wavenumber"
+
+
+def test_a_function_of_kubelka_and_munk_is_no_reflectance(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{x},{x / 7}\n" for x in range(400, 4000, 9))
+    path.write_text("Wavenumber (cm-1),Kubelka-Munk\n" + rows)
+    with pytest.raises(ArgumentError, match="'Kubelka-Munk'"):
+        batteryxr.read_series(path)
+
+
+@pytest.mark.parametrize("unit", ["nm^-1", "Angstrom^{-1}"])
+def test_titles_of_fit2d_along_q(tmp_path, unit):
+    q = np.linspace(0.5, 40.0, 90)
+    rows = "".join(f" {x:14.7E} {50 + x:14.7E}\n" for x in q)
+    path = tmp_path / "a.chi"
+    path.write_text(f"a.tif\nq ({unit})\nIntensity\n        90\n" + rows)
+    scans = batteryxr.read_series(path)
+    np.testing.assert_allclose(scans["q"], q / 10 if unit[0] == "n" else q, rtol=1e-6)
+    np.testing.assert_allclose(scans[0], 50 + q, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
