@@ -171,3 +171,14 @@ def test_a_copy_of_a_scan_is_told(tmp_path):
     (tmp_path / "3.xmu").write_bytes((tmp_path / "1.xmu").read_bytes())
     with pytest.warns(DataQualityWarning, match=r"3.xmu those of 1.xmu"):
         batteryxr.read_series(tmp_path, timezone="UTC", time_from=None)
+
+
+@pytest.mark.parametrize(("status", "told"), [("Completed", 0), ("Aborted", 1)])
+def test_a_scan_that_was_stopped_is_told(tmp_path, status, told):
+    text = series_files.diffraction()["xrdml"].text
+    path = tmp_path / "a.xrdml"
+    path.write_text(text.replace("<scan>", f'<scan status="{status}">'))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        batteryxr.read_series(path)
+    assert sum("may be cut" in str(w.message) for w in said) == told
