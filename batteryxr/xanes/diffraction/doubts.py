@@ -85,7 +85,7 @@ def tell(flag: np.ndarray) -> None:
 def other_offset(
     asked: Asked, solve: Callable[[Asked], Solved], *, chosen: bool
 ) -> float:
-    """Return how far lengths move with the other kind of offset, relative to them.
+    """Return the relative change of lengths with the other kind of offset.
 
     A zero error and a displacement move reflections nearly alike. Unless the kind was
     `chosen`, this warns if the positions do not decide.
