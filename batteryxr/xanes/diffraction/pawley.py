@@ -31,6 +31,8 @@ _LIMIT, _TOLERANCE = 40, 1e-6
 #: Range over which a reflection is calculated, in widths.
 _REACH = 15.0
 _FAR = 6.0
+#: Standard errors beyond which the scans beside do not lead to a lattice.
+_APART = 4.0
 #: Foreign lines: rounds of search, least significance, and least height relative to the
 #: fit around them.
 _ROUNDS, _CHANCE, _PART = 5, 7.0, 0.2
@@ -126,6 +128,7 @@ def fit_pattern(
         pattern.fit(y[k], pattern.first(roughly.metric[k], widths[k]))
         for k in track(range(len(y)), "Fitting patterns", progress=progress)
     ]
+    _from_neighbours(pattern, y, fits)
     result = _labelled(array, rows, pattern, fits, x, roughly.doubt)
     doubts.tell(result["lattice_flag"].values)
     return result
@@ -382,6 +385,26 @@ class PawleyModel:
             ended,
             foreign,
         )
+
+
+def _from_neighbours(pattern: PawleyModel, y: np.ndarray, fits: list[Whole]) -> None:
+    """Repeat fits that the scans beside do not lead to, from the lattices of these.
+
+    A search may end in another minimum than the lowest one; the lower one is kept.
+    """
+    free, last = pattern.free, len(fits) - 1
+    for k in range(len(fits) if last > 1 else 0):
+        a, b = (k - 1, k + 1) if 0 < k < last else (abs(k - 1), abs(k - 2))
+        one, other, own = fits[a], fits[b], fits[k]
+        led = one.values + other.values
+        led = led / 2 if 0 < k < last else 2 * one.values - other.values
+        spread = np.diag(own.covariance + one.covariance + other.covariance)
+        apart = (led - own.values)[:free] ** 2 > _APART**2 * spread[:free]
+        for start in (one, other) if apart.any() else ():
+            again = pattern.fit(y[k], start.values.copy())
+            as_whole = again.foreign.sum() <= own.foreign.sum()
+            if again.ended and as_whole and again.chi2 < fits[k].chi2:
+                fits[k] = again
 
 
 class _Calculated(NamedTuple):

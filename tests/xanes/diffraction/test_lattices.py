@@ -8,6 +8,7 @@ import xarray as xr
 
 from batteryxr import xanes
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.xanes.diffraction import pawley
 
 from . import powders
 
@@ -491,3 +492,28 @@ def test_errors_of_sizes_hold_those_of_the_instrument():
             pulls.append(float((found["size"] - length)[0] / found.size_error[0]))
     spread = np.sqrt(np.mean(np.square(pulls)))
     assert 0.4 < spread < 1.6
+
+
+def test_a_fit_in_another_minimum_is_repeated_from_the_scans_beside():
+    """A landscape of two minima, 1.0 and 1.2; only what starts near 1.0 ends there."""
+
+    class Landscape:
+        free = 1
+
+        def fit(self, y, p):
+            at = 1.0 if abs(p[0] - 1.0) < 0.1 else 1.2
+            spread = np.full((1, 1), 1e-4)
+            empty = np.zeros(1)
+            chi2 = 1.0 if at == 1.0 else 1.1
+            return pawley.Whole(
+                *(np.array([at]), spread, empty, empty, empty, empty, chi2, 9, 0.1),
+                ended=True,
+                foreign=np.zeros(3, bool),
+            )
+
+    landscape = Landscape()
+    starts = [1.0, 1.0, 1.3, 1.0, 1.3]
+    fits = [landscape.fit(None, [start]) for start in starts]
+    assert [float(f.values[0]) for f in fits] == [1.0, 1.0, 1.2, 1.0, 1.2]
+    pawley._from_neighbours(landscape, np.zeros((5, 3)), fits)
+    assert [float(f.values[0]) for f in fits] == [1.0] * 5
