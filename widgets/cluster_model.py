@@ -63,8 +63,8 @@ class ClusterModel(PanelModel):
 
     n_clusters = traitlets.Int(3, min=1, max=12, help="Number of clusters.")
     features: Any = traitlets.List(traitlets.Unicode(), help="Maps to cluster by.")
-    method = traitlets.Enum(METHODS, "kmeans")
-    seed = traitlets.Int(0, min=0)
+    method = traitlets.Enum(METHODS, "kmeans").tag(argument="method")
+    seed = traitlets.Int(0, min=0).tag(argument="seed")
     judging = traitlets.Unicode("", help="How far the judging is; empty: at rest.")
     judged = traitlets.Int(0, help="How often the number of clusters was judged.")
 
@@ -99,9 +99,8 @@ class ClusterModel(PanelModel):
         """Return how to cluster the pixels, and the results to show."""
         if not self.features:
             return None
-        options: dict[str, Any] = {"n_clusters": self.n_clusters, "method": self.method}
-        options["seed"] = self.seed
-        options |= {"features": list(self.features)} | self._given()
+        options: dict[str, Any] = {"n_clusters": self.n_clusters}
+        options |= {"features": list(self.features)} | self.arguments() | self._given()
 
         def made(**quick: Any) -> Clustered:
             found = cluster(self.data, **(options | quick)).compute()
@@ -130,9 +129,7 @@ class ClusterModel(PanelModel):
         # An expression has no variable name; using the array's name could mislead.
         names = {n: notebook_name(v) for n, v in self._given().items()}
         words += [f"{n}={called or n}" for n, called in names.items()]
-        for name in ("method", "seed"):
-            if getattr(self, name) != self.usual(name):
-                words.append(f"{name}={literal(getattr(self, name))}")
+        words += [f"{n}={literal(v)}" for n, v in self.arguments().items()]
         nameless = ", ".join(n for n, called in names.items() if called is None)
         note = f"  # {nameless}: as given to the panel" if nameless else ""
         return f"{data}.xanes.cluster({', '.join(words)}){note}"

@@ -53,16 +53,20 @@ class ComponentModel(PanelModel):
     shown = ("x",)
 
     n_components = traitlets.Int(2, min=1, help="Number of components.")
-    method = traitlets.Enum(METHODS, "active-set", help="The solver; see `fit`.")
-    closure = traitlets.Bool(True, help="Ratios add up to one.")
-    shift = traitlets.Enum(SHIFTS[1:], None, allow_none=True, help="See `fit`.")
+    method = traitlets.Enum(METHODS, "active-set", help="The solver; see `fit`.").tag(
+        argument="solver"
+    )
+    closure = traitlets.Bool(True, help="Ratios add up to one.").tag(argument="closure")
+    shift = traitlets.Enum(SHIFTS[1:], None, allow_none=True, help="See `fit`.").tag(
+        argument="constraints", made=lambda shift: _constraints(shift)
+    )
     fixed: Any = traitlets.Dict(
         help="Known components: the number of a scan, a file, or a pattern."
     )
     steps: Any = traitlets.List(
         help="Earlier steps: n_components, fixed, and keep: what was kept of them."
     )
-    seed = traitlets.Int(0, min=0)
+    seed = traitlets.Int(0, min=0).tag(argument="seed")
     x = traitlets.Unicode(None, allow_none=True, help="Axis of the ratios.")
     judged = traitlets.Int(0, help="How often the number of components was judged.")
     judging = traitlets.Unicode("", help="How far the judging is; empty: at rest.")
@@ -163,7 +167,7 @@ class ComponentModel(PanelModel):
                 "n_components", self.n_components, f"at least {self.least}, as kept"
             )
         chain = [*self.steps, self._last()]
-        options = self._options()
+        options = self.arguments()
         exact = functools.partial(self._fit_chain, chain, options)
         long = self.n_values > QUICK and self._key(chain, options) not in self._fits
         quick = functools.partial(self._glimpse, chain, options) if long else None
@@ -172,7 +176,7 @@ class ComponentModel(PanelModel):
     def write_code(self, data: str) -> str:
         """Return the calls of `fit` and `raise_n`, one line per step."""
         lines = []
-        chain, options = [*self.steps, self._last()], self._options()
+        chain, options = [*self.steps, self._last()], self.arguments()
         for k, step in enumerate(chain):
             words = _words(step.get("fixed", {}), data, self.patterns.signal)
             fixed = [f"fixed={words}"] if words else []
@@ -236,18 +240,6 @@ class ComponentModel(PanelModel):
     # the calculation, independent of the traits
     def _last(self) -> dict[str, Any]:
         return {"n_components": self.n_components, "fixed": dict(self.fixed)}
-
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if not self.closure:
-            options["closure"] = False
-        if self.shift is not None:
-            options["constraints"] = _constraints(self.shift)
-        if self.method != "active-set":
-            options["solver"] = self.method
-        if self.seed:
-            options["seed"] = self.seed
-        return options
 
     @staticmethod
     def _key(chain: list[dict[str, Any]], options: dict[str, Any]) -> str:

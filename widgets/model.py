@@ -47,7 +47,8 @@ class PanelModel(traitlets.HasTraits):
     """Hold a choice, its result, and the code that gives it.
 
     A subclass names its choices in `choices`, and defines the calculation (`plan`) and
-    the code (`write_code`).
+    the code (`write_code`). A trait is all that there is of a choice: controls are made
+    from it, and so are the `arguments` of calculation and code.
     """
 
     #: Traits that the user chooses.
@@ -97,6 +98,22 @@ class PanelModel(traitlets.HasTraits):
     def usual(self, name: str) -> Any:
         """Return the default value of a choice."""
         return self._usual.get(name, self.trait_defaults(name))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the call that follow from the choice.
+
+        A choice that is an argument says so where it is declared:
+        ``.tag(argument="solver")``, with ``made=`` if its value is made into another.
+        Arguments at their defaults are left out.
+        """
+        found = {}
+        for name in self.choices:
+            value = getattr(self, name)
+            argument = self.trait_metadata(name, "argument")
+            if argument and value != self.trait_defaults(name):
+                made = self.trait_metadata(name, "made")
+                found[argument] = made(value) if made else value
+        return found
 
     def suppose(self, name: str, value: Any) -> None:
         """Set the default of a choice, as it follows from the data."""

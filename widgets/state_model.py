@@ -57,8 +57,12 @@ class StateModel(PanelModel):
     nothing = "choose at least one state"
 
     states: Any = traitlets.List(help="The states: ('charge', 3.5), ...")
-    tolerance = traitlets.Float(0.05, min=0.0, help="In V; see `states`.")
-    cycle = traitlets.Int(None, allow_none=True, help="The cycle; None: the first.")
+    tolerance = traitlets.Float(0.05, min=0.0, help="In V; see `states`.").tag(
+        argument="tolerance"
+    )
+    cycle = traitlets.Int(
+        None, allow_none=True, help="The cycle; None: the first."
+    ).tag(argument="cycle")
     quantity = traitlets.Unicode(None, allow_none=True, help="Variable looked at.")
     slice = traitlets.Int(None, allow_none=True, help="Slice of a volume.")
     per_drag = traitlets.Int(3, min=1, max=50, help="States that a drag adds.")
@@ -183,7 +187,7 @@ class StateModel(PanelModel):
         """Return how to select the states, and read the part to show."""
         if not self.states:
             return None
-        data, states, arguments = self.data, list(self.states), self._options()
+        data, states, arguments = self.data, list(self.states), self.arguments()
         quantity, number = self.quantity, self.slice
 
         def quick() -> Chosen:
@@ -210,12 +214,8 @@ class StateModel(PanelModel):
         if not self.states:
             return f"{data}.echem.states([])  # choose at least one state"
         words = [literal(list(self.states))]
-        words += [f"{k}={literal(v)}" for k, v in self._options().items()]
+        words += [f"{k}={literal(v)}" for k, v in self.arguments().items()]
         return f"{data}.echem.states({', '.join(words)})"
-
-    def _options(self) -> dict[str, Any]:
-        options = {"tolerance": self.tolerance, "cycle": self.cycle}
-        return {k: v for k, v in options.items() if v != self.usual(k)}
 
     def _state(self, scan: int) -> tuple[str, float]:
         return str(self.branch[scan]), round(float(self.voltage[scan]), 4)

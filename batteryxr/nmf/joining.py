@@ -135,8 +135,8 @@ def _side_by_side(named: Mapping[str, xr.DataArray]) -> xr.DataArray:
         along = [str(d) for d in array.dims if d != axis]
         if set(along) != {str(d) for d in first.dims if d not in SIGNALS}:
             raise DimensionError(
-                f"{name!r} has the dimensions {array.dims}: signals that share their "
-                f"ratios are of the same patterns, as those of {first.dims}."
+                f"{name!r} has dimensions {array.dims}, the first one {first.dims}: "
+                "signals that are fitted together are of the same patterns."
             )
         same = matched(first, array, argument=f"data[{name!r}]", dims=along)
         # An infinite value, such as the log of no counts, is a gap here too.

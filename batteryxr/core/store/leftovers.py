@@ -69,7 +69,7 @@ class Remains:
         return entry is not None and entry.at == self.group
 
     def places(self, location: Location, manifest: Manifest) -> Iterator[str]:
-        """Yield the places of own pieces that do not count."""
+        """Yield where this change left pieces that no result uses."""
         counts = self.counts(manifest)
         for name, digest in self.pieces.items():
             place = joined(self.group, name)

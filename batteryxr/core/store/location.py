@@ -299,7 +299,10 @@ def _named(text: str) -> Location:
         return _local(rest) if protocol in ("file", "local") else _remote(text, {})
     if _BENT_URL.match(text):
         raise ArgumentError(
-            "path", text, "a path, or a URL as text", "A path object bends URLs."
+            "path",
+            text,
+            "a path, or a URL as text",
+            "Path() joins the two slashes of a URL.",
         )
     return _local(text)
 

@@ -119,7 +119,10 @@ KINDS = (
     FileKind("pdf", "a PDF document", _at(rb"%PDF-"), _PICTURE),
     FileKind("postscript", "a PostScript document", _at(rb"%!PS-"), _PICTURE),
     FileKind(
-        "raw", "a Bruker pattern (.raw)", _at(rb"RAW(1\.01|4\.00|2[\0-\x1f])"), _PATTERN
+        "raw",
+        "a Bruker pattern (.raw)",
+        _at(rb"RAW(1\.01|4\.00|2[\0-\x1f]| [\0-\x1f])"),
+        _PATTERN,
     ),
     FileKind("raw", "a Stoe pattern (.raw)", _at(rb"RAW_1\.0\dPowdat"), _PATTERN),
     FileKind("raw", "a Rigaku pattern (.raw)", _at(rb"FI\0"), _PATTERN),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.core.errors import ArgumentError
+from batteryxr.io import clock
 from batteryxr.io.series.titles import BRACKETS, NUMBERED, read_titles, spelled
 
 if TYPE_CHECKING:
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from batteryxr.io.series.decoded import Decoded
 
 _LONGEST_KEY = 60
+_WRITTEN = (
+    "%a %b %d %H:%M:%S %Y",
+    "%d %b %Y %H:%M:%S",
+    "%A, %B %d, %Y %I:%M:%S %p",
+    "%A, %B %d, %Y %H:%M:%S",
+)
 _SIGNS = "#%!;*/ \t"
 #: A header line of Rigaku, and a section title of PANalytical.
 _RIGAKU = re.compile(r'\*(\w+)\s+"(.*)"\s*')
@@ -36,8 +44,12 @@ _START = (
     "acquisition_start",
     "acquisition_time",
     "acquisition_date",
+    "acquired",
+    "measurement_date_time",
     "date_time",
     "datetime",
+    "longdate",
+    "start_date",
     "date",
     "time",
 )
@@ -48,8 +60,14 @@ _EXPOSURE = (
     "count_time",
     "counting_time",
     "integration_time",
+    "acq_time",
+    "acquisition_time",
     "dwell_time",
 )
+#: Exposures of one of several accumulations, and how many there are.
+_EACH = ("integration_time", "acq_time", "acquisition_time")
+_TIMES = ("accumulations", "number_of_accumulations")
+_SECONDS = {"ms": 1e-3, "min": 60.0}
 #: Seconds from the start of an average to its middle.
 _MIDDLE = "time_from_start"
 #: Keys that give the axis and its units apart from the column's name.
@@ -142,7 +160,9 @@ class Header:
     def _seconds(self) -> float:
         for slug in _EXPOSURE:
             if slug in self.entries and (entry := self.entries[slug]).is_number:
-                return entry.number * {"ms": 1e-3, "min": 60.0}.get(entry.units, 1.0)
+                many = [self.entries[n].number for n in _TIMES if n in self.entries]
+                seconds = entry.number * _SECONDS.get(entry.units, 1.0)
+                return seconds * (many[0] if many and slug in _EACH else 1.0)
         start, end = self.start(), self._clock(_END)
         if start and end and (start.tzinfo is None) == (end.tzinfo is None):
             return (end - start).total_seconds()
@@ -164,8 +184,9 @@ class Header:
             if slug not in self.entries:
                 continue
             text = self.entries[slug].text
-            if slug == "date" and "time" in self.entries and not _has_clock(text):
-                text = f"{text} {self.entries['time'].text}"
+            beside = {"date": "time", "start_date": "start_time"}.get(slug, "")
+            if beside in self.entries and not _has_clock(text):
+                text = f"{text} {self.entries[beside].text}"
             if (moment := read_time(text)) is not None:
                 return moment
         return None
@@ -224,22 +245,27 @@ def read_header(file: ColumnFile | Decoded) -> Header:
 def read_time(text: str) -> datetime | None:
     """Read a date with a clock time; return None if there is none or it is ambiguous.
 
-    It reads ISO 8601, year/month/day, and ``Tue Jul 26 23:01:58 2022``. Day and month
-    as two bare numbers are not read, because their order is unknown.
+    It reads ISO 8601, year/month/day, day.month.year, and names of months as in ``Tue
+    Jul 26 23:01:58 2022``. Numbers that could be day and month or month and day are not
+    read, nor are years of two digits.
     """
     text = text.strip().strip("\"'")
     if not _has_clock(text):
         return None
-    for pattern in ("%a %b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S"):
+    for pattern in _WRITTEN:
         try:
             return datetime.strptime(text, pattern)
         except ValueError:
             continue
-    if not re.match(r"\d{4}[-/]\d", text):
+    if not re.search(r"(?<!\d)\d{4}(?!\d)", text):
         return None
     try:
         return datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:
+        pass
+    try:
+        return clock.reading(text)
+    except ArgumentError:
         return None
 
 

@@ -250,7 +250,7 @@ def _series(
     array = xr.DataArray(
         data,
         dims=("scan", first.axis),
-        coords={first.axis: (first.axis, grid, attributes(first.axis))}
+        coords={first.axis: (first.axis, grid, _axis_attributes(first))}
         | conditions
         | coords,
     )
@@ -264,6 +264,14 @@ def _series(
     for message in messages:
         warn_quality(message)
     return bounds.told(array)
+
+
+def _axis_attributes(scan: Scan) -> dict[str, str]:
+    """Return units and name of an axis: only Raman spectra run over a shift."""
+    own = attributes(scan.axis)
+    if scan.axis == "shift" and scan.quantity != "intensity":
+        own["long_name"] = "Wavenumber"
+    return own
 
 
 def _copies(scans: list[Scan], values: np.ndarray) -> list[str]:

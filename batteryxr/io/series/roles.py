@@ -83,7 +83,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "structure": (r"s|sq|sofq", r"f|fq|fofq"),
     "absorbance": (r"absorbance|abs|abso?rbanz|a|absorbanceunits|extinction",),
     "transmittance": (r"%?transmittance%?|%t|t%|transmission|percentt(ransmittance)?",),
-    "reflectance": (r"reflectance|%r|reflexion|kubelkamunk",),
+    "reflectance": (r"reflectance|%r|reflexion",),
     # beside them
     "error": (
         r"sigma|sig|esd|errors?|err|d?i?uncertainty|stdev|std(dev)?|stderr|d[giysf]|dgr"

@@ -28,6 +28,8 @@ _LISTED = re.compile(r"(?<!\S)(\d+)\)\s+(.+?)(?=\s{2,}\d+\)|\s*$)")
 _BRACED = re.compile(r"\b[PD]\d+\s*=\s*\{([^}]*)\}")
 _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
+#: A unit in brackets belongs to the word before it: "q (Angstrom^{-1})".
+_UNIT_ALONE = re.compile(r"[(\[][^)\]]+[)\]]")
 _SEPARATORS = (r"\t", r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s*\|\s*", r"\s+")
 
 #: Spellings of units -> the data model's spelling.
@@ -269,7 +271,7 @@ def _words(line: str, n: int) -> list[str]:
         words = [w.strip("\"'# ") for w in re.split(separator, line.strip("\n"))]
         named = [w for w in words if re.search(r"[^\W\d_]|^%T|^[12]/", w)]
         if len(words) == n and len(named) >= max(n - 1, 2):
-            return words
+            return [] if any(_UNIT_ALONE.fullmatch(w) for w in words) else words
     together = re.sub(r"\s+(?=[(\[])", "", line)  # "Energy (eV) I0 (counts)"
     bracketed = len(re.findall(r"[(\[]", line)) >= max(n - 1, 2)
     if bracketed and together != line and (words := _words(together, n)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,4 +89,7 @@ def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decode
         columns["attenuation"] = np.array([float(w) for w in factors.text.split()])
         if node.find(".//intensities") is not None:  # already multiplied
             columns.pop("attenuation")
-    return decoded(path, columns, [*own, *header], f"scan {i}" if n > 1 else "")
+    table = decoded(path, columns, [*own, *header], f"scan {i}" if n > 1 else "")
+    # The end of a scan that was stopped may be the one that was planned.
+    stopped = listed is None and node.get("status", "Completed") != "Completed"
+    return replace(table, seems_cut=stopped)

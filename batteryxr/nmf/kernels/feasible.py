@@ -306,7 +306,10 @@ def _walk(
     seen: _Seen,
     goal: int,
 ) -> tuple[np.ndarray, float]:
-    """Walk at random, or to the most (odd goal: least) of component goal // 2."""
+    """Walk through the feasible set, at random (goal -1) or towards an extreme.
+
+    An even goal is the most, an odd one the least, of component ``goal // 2``.
+    """
     components, axes, moving = place.components, place.axes, edges.moving
     k, points = components.shape
     first, s = place.s.copy(), place.s.copy()

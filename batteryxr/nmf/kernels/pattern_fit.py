@@ -221,7 +221,7 @@ def slope(
 
 
 def _of_models(y: np.ndarray, models: Sequence[Model], weight: np.ndarray) -> Mixing:
-    """Return the problem of one pattern and several models, each with parameters."""
+    """Set up the fit of one pattern by a sum of models, each with own parameters."""
     sizes = [len(start) for _, start, _ in models]
     cuts = np.cumsum(sizes)[:-1]
 

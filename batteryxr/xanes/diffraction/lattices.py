@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -18,6 +18,17 @@ from batteryxr.xanes.diffraction.cells import (
     Reflections,
     form_of,
     parameters,
+)
+from batteryxr.xanes.diffraction.doubts import (
+    FAINT,
+    FLAGS,
+    MISFIT,
+    MISSING,
+    UNCHECKED,
+    Solved,
+    other_offset,
+    tell,
+    uncertain,
 )
 from batteryxr.xanes.diffraction.geometry import (
     Asked,
@@ -45,15 +56,6 @@ if TYPE_CHECKING:
 
     Phase = str | os.PathLike[str] | Crystal | Cell
 
-#: Bits of ``lattice_flag``.
-MISSING, MISFIT, FAINT, FOREIGN = 1, 2, 4, 8
-_FLAGS = {
-    "flag_masks": [MISSING, MISFIT, FAINT, FOREIGN],
-    "flag_meanings": (
-        "too_few_reflections reflections_disagree hardly_above_noise "
-        "foreign_lines_left_out"
-    ),
-}
 _NAMES = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
 _UNITS = ("Angstrom",) * 3 + ("deg",) * 3 + ("Angstrom3",)
 #: Distance, in widths, from which a neighbour does not disturb.
@@ -70,6 +72,11 @@ _DISTURBS = 0.03
 _FAINT_SCORE = 4.0
 #: Misfit, in standard deviations, above which reflections disagree.
 _DISAGREE = 4.0
+#: Misfit, in widths of the widest reflection, above which they disagree in any series.
+_PART = 0.15
+#: Distance, in widths, within which two reflections are one line; share of the usual
+#: number of reflections below which a lattice is not checked by the others.
+_SAME, _FEW = 0.5, 0.6
 
 
 @recorded
@@ -119,8 +126,10 @@ def fit_lattice(
         mm, or relative to the radius if that is unknown). Along ``reflection``:
         ``peak_position``, ``peak_fwhm``, ``peak_area``, ``peak_height``,
         ``lorentzian_share``. Each has ``_error``. ``lattice_misfit`` is the residual of
-        positions in standard deviations. ``lattice_flag`` (bits);
-        ``reflection_used``, false if a foreign line disturbs a position.
+        positions in standard deviations. ``lattice_flag`` (bits) marks scans that may
+        be wrong; ``reflection_used`` is false if a foreign line disturbs a position.
+        ``offset_doubt`` is the relative change of lengths with the other kind of
+        offset.
 
     Raises
     ------
@@ -132,7 +141,13 @@ def fit_lattice(
     Notes
     -----
     Reflections far from each other separate a displacement from the lattice. With few
-    of them at low angles the errors are large.
+    of them at low angles the errors are large. A zero error moves them nearly alike:
+    0.05 deg beside a displacement, or taken for one, change lengths by about 150 ppm in
+    all scans, and their changes by a few ppm. Only `reference` tells.
+
+    Errors are those of counting, raised by what the positions leave: in weak patterns
+    noise alone exceeds 100 ppm, which is flagged. ``another_lattice_is_seen`` marks
+    scans that also show a lattice found in other scans, as while two phases coexist.
 
     Examples
     --------
@@ -157,9 +172,11 @@ def fit_lattice(
         raise ArgumentError("candidate", candidate, "a phase with reflections in range")
     track, widths = tracked(x, y, lines, asked, strain)
     width = float(np.median(widths))
+    lines = lines._replace(metric=np.median(track.metric, axis=0))
     used = _chosen(lines, standard, peaks, asked, width)
     start = place(track.metric, used.form, asked)
     found = fit_positions(x, y, start, widths, asked.doublet)
+    found = Positions(*(np.where(_shared(found), np.nan, part) for part in found))
     known = None
     if standard is not None:
         alone = _alone(standard, lines, asked, width)
@@ -171,8 +188,25 @@ def fit_lattice(
         metric = np.repeat(inner.metric[None], len(y), axis=0)
         start = place(metric, inner.form, asked)
         known = inner, fit_positions(x, y, start, widths, asked.doublet)
+
     solved = solve(used, found, track.metric, asked, known)
-    return _labelled(array, rows, asked, used, found, solved, track.score, candidate)
+    faint = np.where(track.score < _FAINT_SCORE, FAINT, 0) | track.doubt
+    solved = solved._replace(flag=(solved.flag | faint).astype(np.int8))
+    result = _labelled(array, rows, asked, used, found, solved)
+    if asked.shifts and known is None:
+        some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
+        few, there = Positions(*(part[some] for part in found)), track.metric[some]
+        moved = other_offset(
+            asked,
+            lambda kind: solve(used, few, there, kind, None),
+            chosen=offset is not None,
+        )
+        words = "Relative change of lengths with the other kind of offset"
+        result["offset_doubt"] = label(
+            xr.DataArray(moved), "offset_doubt", units="1", long_name=words
+        )
+    tell(result["lattice_flag"].values)
+    return result
 
 
 def _chosen(
@@ -233,32 +267,6 @@ def _alone(
     return clear
 
 
-class Solved(NamedTuple):
-    """Hold the lattices of N patterns.
-
-    Attributes
-    ----------
-    metric, metric_cov : (N, free), (N, free, free)
-        Reciprocal metric and its covariance.
-    offset, offset_error : (N,)
-        Offset and its error, as fitted.
-    misfit : (N,)
-        Root mean square residual of positions, in standard deviations.
-    flag : (N,) int8
-        Bits.
-    used : (N, reflections) bool, optional
-        Which positions determine the lattice.
-    """
-
-    metric: np.ndarray
-    metric_cov: np.ndarray
-    offset: np.ndarray
-    offset_error: np.ndarray
-    misfit: np.ndarray
-    flag: np.ndarray
-    used: np.ndarray | None = None
-
-
 def solve(
     lines: Reflections,
     found: Positions,
@@ -267,7 +275,7 @@ def solve(
     known: tuple[Reflections, Positions] | None,
 ) -> Solved:
     """Solve positions for the lattice and the offset, for all patterns at once."""
-    at, error = found.position, found.position_error
+    at, error, width = found.position, found.position_error, found.fwhm
     free = lines.metric.size
     if known is not None:
         at = np.concatenate([at, known[1].position], axis=1)
@@ -307,7 +315,13 @@ def solve(
     covariance *= np.maximum(factor, 1.0)[:, None, None]
     misfit = np.sqrt(np.where(degrees > 0, chi2, np.nan))
     flag = np.where(enough, 0, MISSING)
-    flag |= np.where(misfit > _DISAGREE * np.sqrt(usual), MISFIT, 0)
+    odd = misfit > _DISAGREE * np.sqrt(usual)
+    odd |= (misfit > _DISAGREE) & (
+        _typical(left, weight) > _PART * np.fmax.reduce(width, axis=1)
+    )
+    flag |= np.where(odd, MISFIT, 0)
+    few = count < _FEW * float(np.median(count[enough])) if enough.any() else 0
+    flag |= np.where(enough & ((degrees < 1) | few), UNCHECKED, 0)
     shift, shift_error = np.full((2, len(at)), np.nan)
     if asked.shifts:
         shift = p[:, free]
@@ -321,6 +335,24 @@ def solve(
         flag.astype(np.int8),
         weight[:, : lines.form.shape[0]] > 0,
     )
+
+
+def _shared(found: Positions) -> np.ndarray:
+    """Tell which reflections were found at the line of another one."""
+    at, width = found.position, found.fwhm
+    out = np.zeros(at.shape, bool)
+    for k in range(at.shape[1]):
+        with np.errstate(invalid="ignore"):
+            same = np.abs(at - at[:, [k]]) < _SAME * np.fmax(width, width[:, [k]])
+        same[:, k] = False
+        out |= same
+    return out
+
+
+def _typical(left: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the weighted root mean square of residuals (N, m)."""
+    total = np.maximum(weight.sum(axis=1), 1e-300)
+    return np.asarray(np.sqrt((left**2 * weight).sum(axis=1) / total))
 
 
 def _chi2(
@@ -502,9 +534,10 @@ def lattice_variables(
         units="1",
         long_name="What positions leave, in standard deviations",
     )
-    flag = xr.DataArray(solved.flag.reshape(shape), dims=dims)
+    every = solved.flag | uncertain(values, errors)
+    flag = xr.DataArray(every.reshape(shape), dims=dims)
     out["lattice_flag"] = label(
-        flag, "lattice_flag", units="1", long_name="Quality of the lattice", **_FLAGS
+        flag, "lattice_flag", units="1", long_name="Quality of the lattice", **FLAGS
     )
     return out
 
@@ -540,12 +573,8 @@ def _labelled(
     lines: Reflections,
     found: Positions,
     solved: Solved,
-    score: np.ndarray,
-    candidate: Any,
 ) -> xr.Dataset:
     shape, dims = rows.shape, [str(d) for d in rows.dims]
-    faint = np.where(score < _FAINT_SCORE, FAINT, 0).astype(np.int8)
-    solved = solved._replace(flag=solved.flag | faint)
     out = lattice_variables(solved, lines.system, shape, dims, asked)
     units = attributes(asked.axis)["units"]
     data_units = str(array.attrs.get("units", "1"))

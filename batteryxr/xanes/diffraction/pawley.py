@@ -12,7 +12,7 @@ from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.diffraction import geometry, lattices, profiles
+from batteryxr.xanes.diffraction import doubts, geometry, lattices, profiles
 from batteryxr.xanes.diffraction.phases import reflections
 from batteryxr.xanes.diffraction.tracking import tracked
 from batteryxr.xanes.results import inherit
@@ -31,6 +31,8 @@ _LIMIT, _TOLERANCE = 40, 1e-6
 #: Range over which a reflection is calculated, in widths.
 _REACH = 15.0
 _FAR = 6.0
+#: Standard errors beyond which the scans beside do not lead to a lattice.
+_APART = 4.0
 #: Foreign lines: rounds of search, least significance, and least height relative to the
 #: fit around them.
 _ROUNDS, _CHANCE, _PART = 5, 7.0, 0.2
@@ -89,8 +91,9 @@ def fit_pattern(
     -----
     Pawley, J. Appl. Cryst. 14, 357 (1981). If reflections overlap completely, only the
     sum of their areas is determined. Errors are those of counting, scaled by the
-    residuals. A foreign line right under a reflection is not recognised: pass its phase
-    as `reference` if its lattice is known.
+    residuals. A zero error taken for a displacement changes lengths as in
+    `fit_lattice`. A foreign line right under a reflection is not recognised: pass its
+    phase as `reference` if its lattice is known.
 
     Examples
     --------
@@ -125,7 +128,10 @@ def fit_pattern(
         pattern.fit(y[k], pattern.first(roughly.metric[k], widths[k]))
         for k in track(range(len(y)), "Fitting patterns", progress=progress)
     ]
-    return _labelled(array, rows, pattern, fits, x)
+    _from_neighbours(pattern, y, fits)
+    result = _labelled(array, rows, pattern, fits, x, roughly.doubt)
+    doubts.tell(result["lattice_flag"].values)
+    return result
 
 
 class Whole(NamedTuple):
@@ -381,6 +387,26 @@ class PawleyModel:
         )
 
 
+def _from_neighbours(pattern: PawleyModel, y: np.ndarray, fits: list[Whole]) -> None:
+    """Repeat fits that the scans beside do not lead to, from the lattices of these.
+
+    A search may end in another minimum than the lowest one; the lower one is kept.
+    """
+    free, last = pattern.free, len(fits) - 1
+    for k in range(len(fits) if last > 1 else 0):
+        a, b = (k - 1, k + 1) if 0 < k < last else (abs(k - 1), abs(k - 2))
+        one, other, own = fits[a], fits[b], fits[k]
+        led = one.values + other.values
+        led = led / 2 if 0 < k < last else 2 * one.values - other.values
+        spread = np.diag(own.covariance + one.covariance + other.covariance)
+        apart = (led - own.values)[:free] ** 2 > _APART**2 * spread[:free]
+        for start in (one, other) if apart.any() else ():
+            again = pattern.fit(y[k], start.values.copy())
+            as_whole = again.foreign.sum() <= own.foreign.sum()
+            if again.ended and as_whole and again.chi2 < fits[k].chi2:
+                fits[k] = again
+
+
 class _Calculated(NamedTuple):
     """Hold a calculated pattern: linear parameters, slopes, and residuals."""
 
@@ -398,6 +424,7 @@ def _labelled(
     pattern: PawleyModel,
     fits: list[Whole],
     x: np.ndarray,
+    doubt: np.ndarray,
 ) -> xr.Dataset:
     asked, free = pattern.asked, pattern.free
     shape, dims = rows.shape, [str(d) for d in rows.dims]
@@ -408,16 +435,16 @@ def _labelled(
     errors = np.stack([f.area_errors for f in fits])
     enough = (areas > 4 * errors).sum(axis=1) >= free
     ended = np.array([f.ended for f in fits])
-    flag = np.where(ended & enough, 0, lattices.MISSING)
-    flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), lattices.MISFIT, 0)
+    flag = np.where(ended & enough, 0, doubts.MISSING) | doubt
+    flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), doubts.MISFIT, 0)
     foreign = np.stack([f.foreign for f in fits])
-    flag |= np.where(foreign.any(axis=1), lattices.FOREIGN, 0)
-    known = np.where(flag & lattices.MISSING, np.nan, 1.0)
+    flag |= np.where(foreign.any(axis=1), doubts.FOREIGN, 0)
+    known = np.where(flag & doubts.MISSING, np.nan, 1.0)
     shift, shift_error = np.full((2, len(fits)), np.nan)
     if asked.shifts:
         shift = p[:, free] * known
         shift_error = np.sqrt(np.maximum(covariance[:, free, free], 0)) * known
-    solved = lattices.Solved(
+    solved = doubts.Solved(
         p[:, :free] * known[:, None],
         covariance[:, :free, :free],
         shift,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.xanes.diffraction.doubts import COEXISTING
 from batteryxr.xanes.diffraction.geometry import place
 from batteryxr.xanes.diffraction.instrument import from_q, to_q
-from batteryxr.xanes.diffraction.profiles import fit_positions
+from batteryxr.xanes.diffraction.profiles import fit_positions, second_line
 
 if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.cells import Reflections
@@ -39,6 +40,9 @@ _SHARED = 5
 _STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 #: Log likelihood by which a constant offset is preferred.
 _SIMPLER = 2.0
+#: Another lattice is seen if so many of its reflections exceed the noise so far, and
+#: this share of them; only those this many widths from any of the scan's own count.
+_TELLING, _CLEAR, _SEEN, _APART = 3, 5.0, 0.8, 1.5
 #: Standard deviations above which a scan gets less weight.
 _ODD = 3.0
 #: Standard deviations above which scans before and after disagree.
@@ -56,11 +60,14 @@ class Track(NamedTuple):
         Width of the reflections, in points of the axis.
     score : (N,) float64
         Summed signal to noise of the reflections.
+    doubt : (N,) int8
+        ``COEXISTING`` where a lattice found in other scans is seen too.
     """
 
     metric: np.ndarray
     width: float
     score: np.ndarray
+    doubt: np.ndarray
 
 
 def tracked(
@@ -79,7 +86,40 @@ def tracked(
         widths = _typical(found, widths, step)
     points = float(np.median(widths)) / step
     every = np.interp(np.arange(len(y)), some, widths)
-    return find(x, y, lines, width=points), every
+    track = find(x, y, lines, width=points)
+    return track._replace(doubt=_coexisting(x, y, lines, track, asked)), every
+
+
+def _coexisting(
+    x: np.ndarray, y: np.ndarray, lines: Reflections, track: Track, asked: Asked
+) -> np.ndarray:
+    """Flag scans that also show the reflections of a lattice found in other scans."""
+    grid = np.linspace(x[0], x[-1], x.size)
+    step = grid[1] - grid[0]
+    response = _matched(np.stack([_even(grid, x, row) for row in y]), track.width)
+    seen = response > np.log1p(_CLEAR)
+    own = place(track.metric, lines.form, asked)
+    taken = own
+    if asked.doublet is not None:
+        taken = np.concatenate([own, second_line(own, asked.doublet)[0]], axis=1)
+    few = lines.keep(np.argsort(-lines.strength, kind="stable")[:_MOST])
+    rows = np.arange(len(y))[:, None]
+
+    def shown(at: np.ndarray) -> np.ndarray:
+        index = np.clip(np.rint((np.nan_to_num(at) - x[0]) / step), 0, x.size - 1)
+        there = (at > x[0]) & (at < x[-1])
+        return np.asarray(seen[rows, index.astype(int)] & there)
+
+    clear = shown(place(track.metric, few.form, asked))
+    out = np.zeros(len(y), np.int8)
+    for k in range(0, len(y), max(1, len(y) // 40)):
+        at = place(track.metric[k : k + 1], few.form, asked)
+        away = np.abs(at[:, :, None] - taken[:, None]) > _APART * track.width * step
+        apart = away.all(axis=2) & clear[k]  # those that this lattice shows
+        found = (shown(at) & apart).sum(axis=1)
+        enough = found >= np.maximum(_TELLING, _SEEN * apart.sum(axis=1))
+        out[enough] = COEXISTING
+    return out
 
 
 def _typical(found: Positions, widths: np.ndarray, step: float) -> np.ndarray:
@@ -131,7 +171,8 @@ def follow(
         for wide in (2.0, 1.0):
             broad = _matched(even, wide * width)
             metric = _one_by_one(broad, grid, many, metric, axis, wavelength, strain)
-    return Track(metric, width, score[np.arange(len(y)), path])
+    chosen = score[np.arange(len(y)), path]
+    return Track(metric, width, chosen, np.zeros(len(y), np.int8))
 
 
 def _even(grid: np.ndarray, x: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -129,7 +129,9 @@ def _corrected(data: np.ndarray, *, alpha: float) -> np.ndarray:
 def _alpha(
     formula: str, element: str, edge: str, geometry: tuple[float, float]
 ) -> float:
-    """Return the absorption without the edge, and of the line, over the edge step.
+    """Return the absorption of all else, relative to the edge step.
+
+    It is that of the incoming beam below the edge, and that of the fluorescence line.
 
     Raises
     ------

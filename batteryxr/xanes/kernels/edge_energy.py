@@ -75,9 +75,9 @@ def find(
 
 
 def in_gap(rows: np.ndarray, found: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Tell in which rows an energy lies beside, or among, values that are missing.
+    """Tell in which rows the edge energy lies in a gap of the data.
 
-    The points around it are then more than `APART` from one another.
+    The points on both sides of it are then more than `APART` from each other.
     """
     there = np.isfinite(rows)
     out = np.zeros(len(rows), bool)

@@ -56,7 +56,8 @@ def plot_spectra(
     kind
         "values", or their "difference" from the first.
     by
-        Coordinate that names the curves, such as "voltage" or "sample".
+        Coordinate that names the curves, such as "voltage" or "sample"; curves of one
+        name have one colour.
     candidates
         CIF, crystal or cell whose reflections are marked below.
     instrument
@@ -99,10 +100,11 @@ def plot_spectra(
         named = [(name, y - first) for name, y in named]
     step = offset * max(float(np.ptp(y[np.isfinite(y)])) for _, y in named if y.size)
     x = array[along].values
+    kinds = list(dict.fromkeys(name for name, _ in named))  # one colour each
     curves = [
         hv.Curve((x, y + i * step), axis_label(array[along]), axis_label(array))
         .relabel(name)
-        .opts(color=colour(i))
+        .opts(color=colour(kinds.index(name)))
         for i, (name, y) in enumerate(named)
     ]
     if candidates is not None:

@@ -99,6 +99,26 @@ def test_perkin_elmer_text(tmp_path, unit, name):
     if unit == "%T":
         share = scans.xanes.rescale(method="absorbance").absorbance
         np.testing.assert_allclose(share[0, -1], -np.log10(0.5))
+    assert scans["shift"].attrs["long_name"] == "Wavenumber"
+
+
+def test_a_function_of_kubelka_and_munk_is_no_reflectance(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{x},{x / 7}\n" for x in range(400, 4000, 9))
+    path.write_text("Wavenumber (cm-1),Kubelka-Munk\n" + rows)
+    with pytest.raises(ArgumentError, match="'Kubelka-Munk'"):
+        batteryxr.read_series(path)
+
+
+@pytest.mark.parametrize("unit", ["nm^-1", "Angstrom^{-1}"])
+def test_titles_of_fit2d_along_q(tmp_path, unit):
+    q = np.linspace(0.5, 40.0, 90)
+    rows = "".join(f" {x:14.7E} {50 + x:14.7E}\n" for x in q)
+    path = tmp_path / "a.chi"
+    path.write_text(f"a.tif\nq ({unit})\nIntensity\n        90\n" + rows)
+    scans = batteryxr.read_series(path)
+    np.testing.assert_allclose(scans["q"], q / 10 if unit[0] == "n" else q, rtol=1e-6)
+    np.testing.assert_allclose(scans[0], 50 + q, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -151,3 +171,14 @@ def test_a_copy_of_a_scan_is_told(tmp_path):
     (tmp_path / "3.xmu").write_bytes((tmp_path / "1.xmu").read_bytes())
     with pytest.warns(DataQualityWarning, match=r"3.xmu those of 1.xmu"):
         batteryxr.read_series(tmp_path, timezone="UTC", time_from=None)
+
+
+@pytest.mark.parametrize(("status", "told"), [("Completed", 0), ("Aborted", 1)])
+def test_a_scan_that_was_stopped_is_told(tmp_path, status, told):
+    text = series_files.diffraction()["xrdml"].text
+    path = tmp_path / "a.xrdml"
+    path.write_text(text.replace("<scan>", f'<scan status="{status}">'))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        batteryxr.read_series(path)
+    assert sum("may be cut" in str(w.message) for w in said) == told

@@ -115,6 +115,8 @@ def test_exposure_given_one_by_one(spectra):
     [
         ("# exposure time (ms) = 250", 0.25),
         ("# count_time: 2.5 s", 2.5),
+        ("#Acq. time (s)=\t5\n#Accumulations=\t3", 15.0),
+        ("# Acquisition time (ms) = 5000", 5.0),
         (
             "# start time: 2024-01-01 10:00:00\n# end time: 2024-01-01 10:00:30",
             30,
@@ -139,6 +141,10 @@ def test_exposure_from_the_header(tmp_path, line, seconds):
         "# Date: 2022/07/26 23:01:58",
         "# Scan.start_time: 2022-07-26T23:01:58",
         "start time = 2022-07-26 23:01:58",
+        "#Acquired=\t26.07.2022 23:01:58",
+        "# date = 26.07.2022\n# time = 23:01:58",
+        "Date: Tuesday, July 26, 2022 11:01:58 PM",
+        "# date: 07/26/2022 23:01:58",
     ],
 )
 def test_ways_to_write_a_start(tmp_path, line):
@@ -148,7 +154,14 @@ def test_ways_to_write_a_start(tmp_path, line):
     assert scan["time"].values[0] == np.datetime64("2022-07-26T21:01:58")
 
 
-@pytest.mark.parametrize("line", ["# date: 03/04/2022 10:00:00", "# date: 2022-07-26"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# date: 03/04/2022 10:00:00",
+        "# date: 2022-07-26",
+        "# date: 22/07/26 10:00:00",  # the year first, or last
+    ],
+)
 def test_starts_that_could_be_two_are_not_read(tmp_path, line):
     path = tmp_path / "a.xy"
     path.write_text(line + "\n" + scan_files.table([R, R]))

@@ -139,6 +139,8 @@ def test_damaged_and_other_wire_files_are_refused(tmp_path):
     [
         (b"RAW1.01\0\1\0", "a Bruker pattern"),
         (b"RAW4.00\0\0", "a Bruker pattern"),
+        (b"RAW2\1\0", "a Bruker pattern"),
+        (b"RAW \0\0", "a Bruker pattern"),
         (b"RAW_1.06Powdat", "a Stoe pattern"),
         (b"FI\0\0\0\0", "a Rigaku pattern"),
         (b"PEPE2D constant interval", "a PerkinElmer spectrum"),

@@ -8,6 +8,7 @@ import xarray as xr
 
 from batteryxr import xanes
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.xanes.diffraction import pawley
 
 from . import powders
 
@@ -44,6 +45,60 @@ def test_without_its_displacement_the_lattice_would_be_wrong():
     mixed = xanes.fit_lattice(scans, candidate=CELL, instrument=single)
     both, there = (r.peak_position.sel(reflection="104") for r in (mixed, right))
     assert float((both - there).min()) > 0.01
+
+
+def test_a_zero_error_taken_for_a_displacement_is_told():
+    scans, a, c = powders.cycle(6, scale=3.0, dirty=False, moved=0.0)
+    moved = scans.two_theta + 0.05
+    scans = scans.assign_coords(two_theta=moved.assign_attrs(units="deg"))
+    asked = {"candidate": CELL, "instrument": TUBE}
+    with pytest.warns(match="offset='zero' as well as 'displacement'"):
+        found = xanes.fit_lattice(scans, **asked)
+    off = np.abs(found.c.values / c - 1)
+    assert off.min() > 2.5 * float((found.c_error / found.c).max())
+    assert float(found.offset_doubt) == pytest.approx(off.mean(), rel=0.4)
+    right = xanes.fit_lattice(scans, offset="zero", **asked)  # chosen: not told
+    np.testing.assert_allclose(right.c, c, rtol=1e-4)
+    np.testing.assert_allclose(right.a, a, rtol=1e-4)
+
+
+def test_two_lattices_at_once_are_told():
+    lattices = {}
+    for k, cell in enumerate((8.16, 8.05)):
+        rng = np.random.default_rng(k)
+        lattices[k] = powders.cubic(cell, lambda t: 0.1, n=1, top=4000, rng=rng)[0]
+    share = np.linspace(0, 1, 9)
+    y = (1 - share)[:, None] * lattices[0].values + share[:, None] * lattices[1].values
+    scans = xr.DataArray(y, dims=("scan", "two_theta"), name="intensity")
+    scans = scans.assign_coords(two_theta=lattices[0].two_theta)
+    device = xanes.Diffractometer(wavelength=1.540593)
+    with pytest.warns(match="another lattice is seen in 7"):
+        found = xanes.fit_lattice(
+            scans,
+            candidate=xanes.Cell("cubic", a=8.1, centring="F"),
+            instrument=device,
+            offset="none",
+        )
+    assert ((found.lattice_flag & 64) > 0).values.tolist() == [
+        False,
+        *[True] * 7,
+        False,
+    ]
+    near = np.abs(found.a.values[:, None] / [8.16, 8.05] - 1).min(axis=1)
+    assert near.max() < 5e-5
+
+
+def test_weak_patterns_say_that_counting_leaves_more_than_100_ppm():
+    scans, a, c = powders.cycle(12, scale=0.3, dirty=False, seed=1)
+    with pytest.warns(match="error above 100 ppm in"):
+        found = xanes.fit_lattice(
+            scans, candidate=CELL, instrument=TUBE, offset="displacement"
+        )
+    wide = (found.c_error / found.c > 1e-4) | (found.a_error / found.a > 1e-4)
+    np.testing.assert_array_equal((found.lattice_flag & 32) > 0, wide)
+    assert wide.any()
+    for name, truth in (("a", a), ("c", c)):
+        assert powders.pull(found[name], found[f"{name}_error"], truth) < 1.5
 
 
 def test_an_internal_standard_tells_the_zero_error():
@@ -276,10 +331,13 @@ def test_masked_points_and_a_dead_scan_disturb_no_other():
 
 
 def test_limits_are_of_the_axis_that_was_given():
-    scans, _, _ = powders.cycle(2, dirty=False, moved=0.0)
+    scans, a, _ = powders.cycle(2, dirty=False, moved=0.0)
     d = xanes.convert_axis(scans, axis="d", instrument=TUBE)
     asked = {"candidate": CELL, "instrument": TUBE, "offset": "none"}
     by_angle = xanes.fit_lattice(scans, limits=(30.0, 70.0), **asked)
+    # 006 and 012, 018 and 110 are one line here: neither of two says where it is.
+    assert not {"006", "012", "018", "110"} & set(by_angle.reflection.values)
+    np.testing.assert_allclose(by_angle.a, a, rtol=2e-4)
     ends = 1.540593 / 2 / np.sin(np.radians([35.0, 15.0]))
     by_d = xanes.fit_lattice(d, limits=tuple(ends), **asked)
     assert by_d.reflection.values.tolist() == by_angle.reflection.values.tolist()
@@ -434,3 +492,28 @@ def test_errors_of_sizes_hold_those_of_the_instrument():
             pulls.append(float((found["size"] - length)[0] / found.size_error[0]))
     spread = np.sqrt(np.mean(np.square(pulls)))
     assert 0.4 < spread < 1.6
+
+
+def test_a_fit_in_another_minimum_is_repeated_from_the_scans_beside():
+    """A landscape of two minima, 1.0 and 1.2; only what starts near 1.0 ends there."""
+
+    class Landscape:
+        free = 1
+
+        def fit(self, y, p):
+            at = 1.0 if abs(p[0] - 1.0) < 0.1 else 1.2
+            spread = np.full((1, 1), 1e-4)
+            empty = np.zeros(1)
+            chi2 = 1.0 if at == 1.0 else 1.1
+            return pawley.Whole(
+                *(np.array([at]), spread, empty, empty, empty, empty, chi2, 9, 0.1),
+                ended=True,
+                foreign=np.zeros(3, bool),
+            )
+
+    landscape = Landscape()
+    starts = [1.0, 1.0, 1.3, 1.0, 1.3]
+    fits = [landscape.fit(None, [start]) for start in starts]
+    assert [float(f.values[0]) for f in fits] == [1.0, 1.0, 1.2, 1.0, 1.2]
+    pawley._from_neighbours(landscape, np.zeros((5, 3)), fits)
+    assert [float(f.values[0]) for f in fits] == [1.0] * 5

@@ -66,6 +66,10 @@ def test_stacked_curves_differences_and_ticks():
     for k, curve in enumerate(drawn):
         expected = scans.values[k] + 0.5 * k * height
         np.testing.assert_allclose(curve.dimension_values(1), expected)
+    branches = ("scan", ["charge", "charge", "rest", "charge", "rest"])
+    twice = scans.assign_coords(branch=branches).xanes.plot.spectra(by="branch")
+    colours = [c.opts.get().kwargs["color"] for c in twice]
+    assert colours[0] == colours[1] == colours[3] != colours[2] == colours[4]
     flat = next(iter(scans.xanes.plot.spectra(kind="difference")))
     np.testing.assert_array_equal(flat.dimension_values(1), 0.0)
     cell = xanes.Cell("cubic", a=4.2, centring="F")

@@ -62,10 +62,11 @@ def correlated_errors(
 
 
 def _seen(inverse: np.ndarray, freedom: int, n_lags: int) -> np.ndarray:
-    """Return the products of residuals at each lag that a unit covariance leaves.
+    """Return the autocorrelation that a fit leaves of noise.
 
-    A fit takes slow noise for its parameters: residuals hold less of it. Row k and
-    column j are for products at lag k, and for noise that is correlated at lag j.
+    A fit takes slow noise for its parameters, so residuals hold less of it. Row k is
+    the sum of products of residuals at lag k; column j is for noise that is correlated
+    at lag j alone, with a covariance of 1.
     """
     m = inverse.shape[1]
     _, size, basis = np.linalg.svd(inverse, full_matrices=False)
