@@ -18,6 +18,7 @@ from batteryxr.core.errors import (
     FileFormatError,
     warn_quality,
 )
+from batteryxr.core.kernels.monitors import doubts
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.io.cycler.reader import find
@@ -155,6 +156,8 @@ def read_stack(
     if raw.i0 is not None:
         attrs = {"units": "1", "long_name": "Incident intensity"}
         array = array.assign_coords(i0=("energy", raw.i0, attrs))
+        seen = doubts(np.asarray(raw.i0, float))
+        messages += [f"i0 {kind}: {what}" for kind, what in seen.items()]
     for name, image in (("i0", raw.flat), ("dark", raw.dark)):
         if image is not None:
             attrs = {"units": "1", "long_name": _FIELDS[name]}

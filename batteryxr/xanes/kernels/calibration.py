@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def best_shift(
 
     if true.size < 4:
         return float("nan"), float("nan")
-    curve = make_interp_spline(true, values, k=3)
+    curve: Any = make_interp_spline(true, values, k=3)
     slope = curve.derivative()
     middle = x.mean()
 
