@@ -143,9 +143,9 @@ class Drawn(NamedTuple):
 
 def _apart(points: np.ndarray, some: np.ndarray) -> np.ndarray:
     """Return how far some of the points are from the nearest few of all others."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return np.asarray(cKDTree(points).query(some, k=_NEAREST + 1)[0][:, -1])
+    return np.asarray(KDTree(points).query(some, k=_NEAREST + 1)[0][:, -1])
 
 
 def gather(
