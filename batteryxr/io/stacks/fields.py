@@ -68,8 +68,8 @@ def read_fields(
                 f"{values.name}, and is left out. Pass i0= to optical_density"
             )
             return Fields(notes=(note,))
-    each = [_each(path, node, sizes, lazy, notes) for node in (flat, dark)]
-    return Fields(*each, None, tuple(notes))
+    flats, darks = (_each(path, node, sizes, lazy, notes) for node in (flat, dark))
+    return Fields(flats, darks, None, tuple(notes))
 
 
 def joined(parts: Sequence[RawStack], name: str) -> Any:

@@ -49,29 +49,30 @@ def find_shifts(
 
     Returns
     -------
-    (..., 5)
+    (..., 6)
         Shift along y and x in pixels, and the correlation coefficient there. Then the
-        difference, in pixels, between the shifts of two halves (for images with a
-        correlation below `UNLIKE`; infinite if shifts of more than a quarter fit as
-        well, which is chance), and the fraction of values that are not finite.
-        NaN if an image has no contrast.
+        largest difference, in pixels, between the shifts by two halves (infinite if
+        the correlation is below `UNLIKE`, and shifts of more than a quarter fit as
+        well, which is chance), the fraction of values that are not finite, and the
+        error of the shift, in pixels, by all halves. NaN if an image has no contrast.
     """
     lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
-    out = np.full((*lead, 5), np.nan)
+    out = np.full((*lead, 6), np.nan)
     kept: tuple[np.ndarray, np.ndarray] | None = None
     for place in np.ndindex(*lead):
         target, frame = targets[place], frames[place]
         if kept is None or not np.shares_memory(kept[0], target):
             kept = target, _features(target, gradient, sigma)
-            known = _transform(kept[1])
-        features = _features(frame, gradient, sigma)
-        out[place][:3] = _peak(_transform(features), known, target.shape, most)
+            known, halves = _transform(kept[1]), _halves(kept[1])
+        features = _transform(_features(frame, gradient, sigma))
+        out[place][:3] = _peak(features, known, target.shape, most)
+        if np.isfinite(out[place][2]):
+            out[place][[3, 5]] = _disagreement(features, halves, target.shape, most)
         if out[place][2] < UNLIKE:
-            chance = _CHANCE * _elsewhere(_transform(features), known, target.shape)
-            apart = _apart(features, kept[1], most)
-            out[place][3] = apart if out[place][2] > chance else np.inf
+            chance = _CHANCE * _elsewhere(features, known, target.shape)
+            out[place][3] = out[place][3] if out[place][2] > chance else np.inf
         out[place][4] = 1.0 - np.isfinite(frame).mean()
     return out
 
@@ -141,18 +142,38 @@ def _elsewhere(
     return float(far / (frame[1] * target[1]))
 
 
-def _apart(features: np.ndarray, known: np.ndarray, most: tuple[int, int]) -> float:
-    """Return the difference between the shifts of the two halves of an image."""
-    middle = features.shape[0] // 2
-    shifts = []
-    for part in (slice(0, middle), slice(middle, None)):
-        pair = []
-        for whole in (features, known):
-            half = np.zeros_like(whole)
-            half[part] = whole[part] - whole[part].mean()
-            pair.append(_transform(half))
-        shifts.append(_peak(pair[0], pair[1], features.shape, most)[:2])
-    return float(np.abs(np.subtract(shifts[0], shifts[1])).max())
+def _halves(known: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Return transforms of the upper, lower, left and right half of the features.
+
+    Halves hold equal shares of the contrast.
+    """
+    power = (known - known.mean()) ** 2
+    halves = []
+    for axis in (0, 1):
+        course = np.cumsum(power.sum(axis=1 - axis))
+        middle = int(np.searchsorted(course, 0.5 * course[-1]))
+        middle = min(max(middle, 1), known.shape[axis] - 1)
+        for part in (slice(0, middle), slice(middle, None)):
+            inside = (part, slice(None)) if axis == 0 else (slice(None), part)
+            half = np.zeros_like(known)
+            half[inside] = known[inside] - known[inside].mean()
+            halves.append(_transform(half))
+    return halves
+
+
+def _disagreement(
+    frame: tuple[np.ndarray, float],
+    halves: list[tuple[np.ndarray, float]],
+    shape: tuple[int, ...],
+    most: tuple[int, int],
+) -> tuple[float, float]:
+    """Return the largest difference between shifts by halves, and the error by it.
+
+    The shift by all is as sure as the mean of two halves.
+    """
+    shifts = np.array([_peak(frame, half, shape, most)[:2] for half in halves])
+    apart = shifts[::2] - shifts[1::2]
+    return float(np.abs(apart).max()), float(0.5 * np.sqrt(np.mean(apart**2)))
 
 
 def _peak(
