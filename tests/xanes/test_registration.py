@@ -248,7 +248,7 @@ def test_smooth_blobs_in_noise_are_placed_or_told():
     n, wide = 64, 128
     wave = np.hypot(np.fft.fftfreq(wide)[:, None], np.fft.fftfreq(wide)[None])
     blobs = np.fft.fft2(rng.standard_normal((wide, wide)))
-    blobs = blobs * np.exp(-2 * (np.pi * wave * 6) ** 2)
+    blobs = blobs * np.exp(-2 * (np.pi * wave * 4) ** 2)
     blobs /= np.fft.ifft2(blobs).real.std()
     drift = rng.uniform(-5, 5, (16, 2))
     drift[-1] = 0.0
