@@ -30,6 +30,8 @@ _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
 _SEPARATORS = (r"\t", r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s*\|\s*", r"\s+")
 
+#: What stands for units of counts, and of none.
+_COUNTED = re.compile(r"cps|cts|counts?(/s)?|arb\w*\.?|a\.?u\.?|-|1|", re.IGNORECASE)
 #: Spellings of units -> the data model's spelling.
 _UNITS = {
     "Angstrom": ("å", "a", "angstrom", "angstroms", "aa"),
@@ -242,6 +244,7 @@ def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return the titles in the line that names most columns, with a line of units."""
     best: list[tuple[str, str]] = []
+    alone: list[tuple[str, str]] = []
     most, below = 0, [""] * n
     for line in reversed(plain[-60:]):
         words = _words(line, n)
@@ -250,13 +253,21 @@ def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
         units = [spelled(w.strip("()[]")) for w in words]
         if any(units) and not any(below):
             below = units  # the line above may hold the names
+            if not best and all(map(_is_unit, words)):
+                alone = titles
+                continue
         if known > most or (known and known == most and _only_units(best)):
             pairs = zip(titles, below, strict=True)
             best, most = (
                 [(a, b or ("" if below is units else c)) for (a, b), c in pairs],
                 known,
             )
-    return best
+    return best or alone
+
+
+def _is_unit(word: str) -> bool:
+    plain = word.strip("()[]")
+    return bool(spelled(plain) or _COUNTED.fullmatch(plain))
 
 
 def _only_units(titles: list[tuple[str, str]]) -> bool:

@@ -350,6 +350,16 @@ def test_a_packed_file_that_was_cut_is_refused(tmp_path, name):
             read_series(path)
 
 
+def test_a_line_of_units_names_no_columns(tmp_path):
+    """Two columns of "cps" came back as two scans."""
+    path = tmp_path / "a.dat"
+    path.write_text(
+        "Energy\tmon\tdet\n[eV]\t[cps]\t[cps]\n" + rows(E, I0, IT, sep="\t")
+    )
+    with pytest.raises(ArgumentError, match="'det'"):
+        read_series(path)
+
+
 def counted(folder, name, i0, transmitted):
     energy = np.arange(8300.0, 8300 + i0.size)
     table = np.stack([energy, i0, transmitted], axis=1)
