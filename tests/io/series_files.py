@@ -290,6 +290,14 @@ def beamlines() -> dict[str, Dialect]:
             "fe.dat",
             "Energy\tI0\tI1\n[eV]\t[cps]\t[cps]\n" + rows(E, I0, IT, sep="\t"),
         ),
+        "one bracket after a space": of(
+            "fe.dat", "# energy (eV) i0 it\n" + rows(E, I0, IT)
+        ),
+        "twice the spacing": of(
+            "fe.dat",
+            "# 2d = 6.27102 A\n# angle (deg) i0 it\n" + rows(angle, I0, IT),
+            tolerance=1e-5,
+        ),
         "German angles": of(
             "fe.dat",
             "# Monochromator: Si(111) d=3.13551 \u00c5\n# Winkel [\u00b0]\ti0\tit\n"

@@ -282,7 +282,7 @@ def _words(line: str, n: int) -> list[str]:
         if len(words) == n and len(named) >= max(n - 1, 2):
             return words
     together = re.sub(r"\s+(?=[(\[])", "", line)  # "Energy (eV) I0 (counts)"
-    bracketed = len(re.findall(r"[(\[]", line)) >= max(n - 1, 2)
+    bracketed = len(re.findall(r"[(\[]", line)) >= (1 if n > 2 else 2)
     if bracketed and together != line and (words := _words(together, n)):
         return words
     return _equally_wide(line, n)
