@@ -18,6 +18,8 @@ _LONE = 6.0
 UNLIKE = 0.6
 #: Least correlation of a match, in units of the largest at shifts that are too large.
 _CHANCE = 1.3
+#: Least side, in bins, of large images whose halves are compared.
+_COARSE = 256
 LINEAR, CUBIC = 0, 1
 
 
@@ -65,11 +67,12 @@ def find_shifts(
         target, frame = targets[place], frames[place]
         if kept is None or not np.shares_memory(kept[0], target):
             kept = target, _features(target, gradient, sigma)
-            known, halves = _transform(kept[1]), _halves(kept[1])
-        features = _transform(_features(frame, gradient, sigma))
+            known, halves = _transform(kept[1]), _halves(_coarse(kept[1])[0])
+        outlines = _features(frame, gradient, sigma)
+        features = _transform(outlines)
         out[place][:3] = _peak(features, known, target.shape, most)
         if np.isfinite(out[place][2]):
-            out[place][[3, 5]] = _disagreement(features, halves, target.shape, most)
+            out[place][[3, 5]] = _disagreement(*_coarse(outlines), halves, most)
         if out[place][2] < UNLIKE:
             chance = _CHANCE * _elsewhere(features, known, target.shape)
             out[place][3] = out[place][3] if out[place][2] > chance else np.inf
@@ -161,17 +164,28 @@ def _halves(known: np.ndarray) -> list[tuple[np.ndarray, float]]:
     return halves
 
 
+def _coarse(features: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the features of a large image in bins, and the pixels across a bin."""
+    n = max(min(features.shape) // _COARSE, 1)
+    rows, columns = (size // n for size in features.shape)
+    whole = features[: rows * n, : columns * n].reshape(rows, n, columns, n)
+    return (whole.mean(axis=(1, 3)) if n > 1 else features), n
+
+
 def _disagreement(
-    frame: tuple[np.ndarray, float],
+    features: np.ndarray,
+    bins: int,
     halves: list[tuple[np.ndarray, float]],
-    shape: tuple[int, ...],
     most: tuple[int, int],
 ) -> tuple[float, float]:
     """Return the largest difference between shifts by halves, and the error by it.
 
     The shift by all is as sure as the mean of two halves.
     """
-    shifts = np.array([_peak(frame, half, shape, most)[:2] for half in halves])
+    frame = _transform(features)
+    reach = max(most[0] // bins, 1), max(most[1] // bins, 1)
+    found = [_peak(frame, half, features.shape, reach)[:2] for half in halves]
+    shifts = bins * np.array(found)
     apart = shifts[::2] - shifts[1::2]
     return float(np.abs(apart).max()), float(0.5 * np.sqrt(np.mean(apart**2)))
 
