@@ -20,6 +20,8 @@ UNLIKE = 0.6
 _CHANCE = 1.3
 #: Least side, in bins, of large images whose halves are compared.
 _COARSE = 256
+#: Rows whose surroundings are looked at together, to bound memory.
+_BAND = 128
 LINEAR, CUBIC = 0, 1
 
 
@@ -104,23 +106,40 @@ def _bridged(picture: np.ndarray) -> np.ndarray:
         picture = np.where(missing, np.float32(middle), picture)
     padded = np.pad(picture, 2, mode="reflect")
     height, width = picture.shape
-    low, high = np.full_like(picture, np.inf), np.full_like(picture, -np.inf)
-    lower, higher, total = low.copy(), high.copy(), np.zeros_like(picture)
+    mean, lower, higher = (np.empty_like(picture) for _ in range(3))
+    for start in range(0, height, _BAND):
+        rows = slice(start, min(start + _BAND, height))
+        band = padded[start : rows.stop + 4]
+        mean[rows], lower[rows], higher[rows] = _around(band)
+    some = slice(None, None, 1 + height // 256), slice(None, None, 1 + width // 256)
+    limit = _LONE * 1.4826 * np.median(np.abs(picture[some] - mean[some]))
+    higher += limit
+    lower -= limit
+    lone = missing | (picture > higher) | (picture < lower)
+    return np.where(lone, mean, picture)
+
+
+def _around(band: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, second smallest and second largest of the pixels two away.
+
+    The band has two rows and columns more on each side; the extremes are not in the
+    mean.
+    """
+    height, width = band.shape[0] - 4, band.shape[1] - 4
+    low = np.full((height, width), np.inf, band.dtype)
+    high, total = -low, np.zeros_like(low)
+    lower, higher = low.copy(), high.copy()
     for dy in (0, 2, 4):
         for dx in (0, 2, 4):
             if dy == 2 and dx == 2:
                 continue
-            beside = padded[dy : dy + height, dx : dx + width]
+            beside = band[dy : dy + height, dx : dx + width]
             np.minimum(lower, np.maximum(low, beside), out=lower)
             np.maximum(higher, np.minimum(high, beside), out=higher)
             np.minimum(low, beside, out=low)
             np.maximum(high, beside, out=high)
             total += beside
-    mean = (total - low - high) / 6
-    part = np.abs(picture - mean)[:: 1 + height // 256, :: 1 + width // 256]
-    limit = _LONE * 1.4826 * np.median(part)
-    lone = missing | (picture > higher + limit) | (picture < lower - limit)
-    return np.where(lone, mean, picture)
+    return (total - low - high) / 6, lower, higher
 
 
 def _transform(features: np.ndarray) -> tuple[np.ndarray, float]:
