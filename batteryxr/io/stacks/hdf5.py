@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import h5py
 
 _JOULE = 1.602176634e-19
-_CHUNK = 32_000_000  # bytes
+_CHUNK = 16_000_000  # bytes
 #: Names of energies in keV, from NSLS-II (FXI).
 _KEV = ("X_eng", "xray_eng")
 _ENERGIES = ("energy", "photon_energy", "incident_energy", "energies", *_KEV)
