@@ -267,6 +267,44 @@ def beamlines() -> dict[str, Dialect]:
     angle = np.rad2deg(np.arcsin(12398.419843320026 / (2 * 3.13551 * E)))
     at_12bm = "Mono Energy (alt) *|Scaler preset time *|I0|It|Iref|XMAP12B:FeKa_Sum"
     found |= {
+        "ESRF ID26": of(
+            "fe.dat",
+            "#F f\n#S 1 fscan\n#N 4\n#L arr_hdh_ene  arr_I02  arr_det_dtc  arr_seconds\n"
+            + rows(E / 1000, I0, FL, T),
+            fl,
+        ),
+        "ALBA CLAESS": of(
+            "fe.dat",
+            "#S 1 energy scan\n#L energy_mono_ct  a_i0_1  a_i1_1  a_i2_1\n"
+            + rows(E, I0, IT, IR),
+        ),
+        "ion chambers by number": of(
+            "fe.csv",
+            "index,mono energy (eV),ion chamber 0,ion chamber 1\n"
+            + rows(np.arange(E.size), E, I0, IT, sep=","),
+        ),
+        "E_MONO and IC0": of(
+            "fe.dat", "E_MONO\tIC0\tIC1\tIC2\n" + rows(E, I0, IT, IR, sep="\t")
+        ),
+        "units in brackets below the titles": of(
+            "fe.dat",
+            "Energy\tI0\tI1\n[eV]\t[cps]\t[cps]\n" + rows(E, I0, IT, sep="\t"),
+        ),
+        "one bracket after a space": of(
+            "fe.dat", "# energy (eV) i0 it\n" + rows(E, I0, IT)
+        ),
+        "twice the spacing": of(
+            "fe.dat",
+            "# 2d = 6.27102 A\n# angle (deg) i0 it\n" + rows(angle, I0, IT),
+            tolerance=1e-5,
+        ),
+        "German angles": of(
+            "fe.dat",
+            "# Monochromator: Si(111) d=3.13551 \u00c5\n# Winkel [\u00b0]\ti0\tit\n"
+            + rows(angle, I0, IT, sep="\t"),
+            encoding="latin-1",
+            tolerance=1e-5,
+        ),
         "APS 20-BM, equally wide titles": of(
             "fe.0003",
             "# 1-D Scan File created by LabVIEW Control Panel  2/18/2012  5:21:44 PM\n"

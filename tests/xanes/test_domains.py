@@ -332,6 +332,27 @@ def test_what_cannot_be_clustered_is_refused(made):
         cluster(maps.peak_area, n_clusters=2)
 
 
+def test_lone_pixels_are_no_domain_and_a_small_domain_is_one():
+    """A fit that fails in some pixels leaves values far off, each somewhere else."""
+    rng = np.random.default_rng(4)
+    truth = np.repeat([0, 1, 2, 0], [300, 280, 300, 20])
+    edge = np.array([5475.0, 5476.5, 5478.0])[truth] + rng.normal(0, 0.3, 900)
+    area = np.array([0.5, 0.9, 1.3])[truth] + rng.normal(0, 0.1, 900)
+    area[-8:] = [6.0, 9.0, 13.0, 21.0, -8.0, 30.0, 44.0, -15.0]
+    maps = xr.Dataset({"edge": (("y", "x"), edge.reshape(30, 30), {"units": "eV"})})
+    maps["area"] = ("y", "x"), area.reshape(30, 30), {"units": "1"}
+    keep = maps.edge.copy(data=np.arange(900).reshape(30, 30) >= 5)
+    with pytest.warns(DataQualityWarning, match="8 of 895 pixels.* alone"):
+        found = cluster(maps, n_clusters=3, mask=keep)
+    labels = found.label.values.ravel()
+    assert (labels[5:-8] == truth[5:-8] + 1).mean() > 0.95
+    assert [found.attrs[k] for k in ("n_pixels", "n_unassigned")] == [895, 5]
+    area[-20:] = 9.0 + 0.1 * rng.standard_normal(20)  # together: a domain of their own
+    maps["area"] = ("y", "x"), area.reshape(30, 30), {"units": "1"}
+    few = cluster(maps, n_clusters=4, mask=keep, order_by="area")
+    assert float(few.share[-1]) == pytest.approx(20 / 895)
+
+
 def test_one_wild_pixel_changes_no_domain():
     maps, *_ = make_maps()
     spoilt = maps.copy(deep=True)

@@ -240,3 +240,31 @@ def test_long_frames_have_a_limit_for_each_axis():
         register(_stack(frames), max_shift=(8, 10))
     with pytest.raises(ArgumentError, match="at most 16"):
         register(_stack(frames), max_shift=(17, 10))
+
+
+def test_smooth_blobs_in_noise_are_placed_or_told():
+    """Wrong shifts of tens of pixels came back without a word."""
+    rng = np.random.default_rng(11)
+    n, wide = 64, 128
+    wave = np.hypot(np.fft.fftfreq(wide)[:, None], np.fft.fftfreq(wide)[None])
+    blobs = np.fft.fft2(rng.standard_normal((wide, wide)))
+    blobs = blobs * np.exp(-2 * (np.pi * wave * 4) ** 2)
+    blobs /= np.fft.ifft2(blobs).real.std()
+    drift = rng.uniform(-5, 5, (16, 2))
+    drift[-1] = 0.0
+    contrast = np.repeat([0.01, 0.03, 0.3, 0.5], [5, 5, 5, 1])
+    frames = []
+    for (dy, dx), height in zip(drift, contrast, strict=True):
+        turn = np.fft.fftfreq(wide)[:, None] * dy + np.fft.fftfreq(wide)[None] * dx
+        whole = np.fft.ifft2(blobs * np.exp(-2j * np.pi * turn)).real
+        frames.append(height * whole[32 : 32 + n, 32 : 32 + n])
+    noisy = np.array(frames) + 0.05 * rng.standard_normal((16, n, n))
+    with pytest.warns(DataQualityWarning, match="were not found"):
+        found = register(_stack(noisy))
+    off = np.abs(np.stack([found.shift_y, found.shift_x], axis=1) - drift).max(axis=1)
+    error = found.shift_error.values
+    told = np.isnan(off) | (error > 1.0)
+    assert (off[~told] < 2.0).all()
+    assert told[:5].sum() >= 4
+    assert not told[10:].any()
+    assert np.isnan(off[told & (error > 3.0)]).all()

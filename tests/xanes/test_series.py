@@ -68,6 +68,29 @@ def test_scans_that_drift_and_glitch():
     assert done.energy_shift.attrs["units"] == "eV"
 
 
+def test_errors_of_shifts_hold():
+    """Least squares reach the bound of Cramér and Rao; the errors say so."""
+    noise, energy = 0.01, ENERGY[180:320]
+    rng = np.random.default_rng(8)
+    y = edge(0.4, 7112.0, 1.5, energy) + noise * rng.standard_normal((50, energy.size))
+    clean = edge(0.0, 7112.0, 1.5, energy)
+    found = labelled(y, energy).xanes.align(reference=labelled(clean, energy))
+    off = found.energy_shift.values + 0.4
+    known = np.stack([clean, np.ones(energy.size), energy - energy.mean()], axis=1)
+    basis = np.linalg.qr(known)[0]
+    steep = np.gradient(clean, energy)
+    steep = steep - basis @ (basis.T @ steep)
+    bound = noise / np.linalg.norm(steep)
+    assert 0.75 * bound < np.sqrt(np.mean(off**2)) < 1.25 * bound
+    assert 0.8 < np.std(off / found.energy_shift_error.values) < 1.25
+
+
+def test_glitches_are_not_spread_silently():
+    scans, foils, _, _ = drifting(4, share=0.03)
+    with pytest.warns(DataQualityWarning, match="4 of 4 spectra.*deglitch"):
+        scans.xanes.calibrate_energy(reference=foils, expected=7112.0)
+
+
 def test_a_wild_last_point_moves_no_scan():
     energy = np.r_[7012:7092:2.0, 7092:7142:0.5, 7142:7272:2.0]
     rng = np.random.default_rng(3)

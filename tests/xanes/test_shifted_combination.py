@@ -147,6 +147,26 @@ def test_errors_know_correlated_noise(width):
     assert float(fit.n_independent.median()) == pytest.approx(280 / width, rel=0.15)
 
 
+def test_errors_hold_where_noise_leaves_few_independent_values():
+    """Of 70 energies 14 are independent: a variance from them is itself uncertain."""
+    rng = np.random.default_rng(9)
+    raw = rng.standard_normal((600, 74))
+    noise = 0.01 * sum(raw[:, k : k + 70] for k in range(5)) / np.sqrt(5)
+    some = slice(30, 240, 3)
+    standards = {name: labelled(mn(name))[some] for name in ("II", "IV")}
+    clean = 0.6 * mn("II") + 0.4 * mn("IV")
+    for degree in (None, 1):
+        y = labelled(clean + np.zeros((600, 1)))[:, some] + noise
+        fit = xanes.lcf(
+            y, standards=standards, baseline=degree, non_negative=False, errors=0.0
+        )
+        pull = (fit.weight - xr.DataArray([0.6, 0.4], dims="standard")) / (
+            fit.weight_error
+        )
+        assert float(pull.std("scan").min()) > 0.9
+        assert float(pull.std("scan").max()) < 1.2
+
+
 def test_errors_know_the_noise_of_standards():
     rng, sd = np.random.default_rng(2), 0.02
     pulls = []

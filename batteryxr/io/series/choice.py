@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.monitors import lit
 from batteryxr.io.series.roles import LAYOUTS, UNKNOWN, layout_of, role_of
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 AXES = ("energy", "r", "q", "two_theta", "shift")
 #: Values computed from several columns: their roles, and the function.
 FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
-    "transmission": (("i0", "it"), lambda i0, it: np.log(i0 / it)),
-    "fluorescence": (("i0", "fluo"), lambda i0, fl: fl / i0),
-    "electron_yield": (("i0", "tey"), lambda i0, ey: ey / i0),
-    "reference": (("it", "ir"), lambda it, ir: np.log(it / ir)),
+    "transmission": (("i0", "it"), lambda i0, it: np.log(lit(i0) / lit(it))),
+    "fluorescence": (("i0", "fluo"), lambda i0, fl: fl / lit(i0)),
+    "electron_yield": (("i0", "tey"), lambda i0, ey: ey / lit(i0)),
+    "reference": (("it", "ir"), lambda it, ir: np.log(lit(it) / lit(ir))),
     "attenuated": (("intensity", "attenuation"), lambda i, factor: i * factor),
 }
 #: Roles of columns that hold these values already.

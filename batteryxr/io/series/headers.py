@@ -79,7 +79,9 @@ _ELEMENT = ("element_symbol", "element", "edge_element")
 _SPACING = ("mono_d_spacing", "d_spacing", "crystal_d_spacing", "mono_dspacing")
 _CRYSTAL = re.compile(r"\b(Si|Ge)\W*(\d)\W*(\d)\W*(\d)\b", re.IGNORECASE)
 _CONSTANTS = {"si": 5.43102, "ge": 5.6579}  # Angstrom, at room temperature
-_D_EQUALS = re.compile(r"\bD\s*=\s*(\d+\.\d+)\s*A")
+_D_EQUALS = re.compile(
+    r"\b(2?)d\s*=\s*(\d+[.,]\d+)\s*(a|å|nm)(?![a-z]*\d)", re.IGNORECASE
+)
 _TEMPERATURE = ("temperature", "sample_temperature", "temp", "sample_temp")
 
 
@@ -134,9 +136,11 @@ class Header:
         for slug in _SPACING:
             if slug in self.entries and self.entries[slug].is_number:
                 return self.entries[slug].number
-        for entry in self.entries.values():
-            if match := _D_EQUALS.search(entry.text):
-                return float(match[1])
+        for name, entry in self.entries.items():
+            if match := _D_EQUALS.search(f"{name}={entry.text}"):
+                length = float(match[2].replace(",", "."))
+                in_angstrom = length * (10.0 if match[3].lower() == "nm" else 1.0)
+                return in_angstrom / 2 if match[1] else in_angstrom
         for name, entry in self.entries.items():
             crystal = _CRYSTAL.search(entry.text)
             if crystal and re.search("mono|crystal", name):

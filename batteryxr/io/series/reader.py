@@ -150,8 +150,9 @@ def read_series(
     Warns
     -----
     DataQualityWarning
-        If axes differ, values are not finite, no time zone is declared, or energies
-        look like keV.
+        If axes differ, values are not finite, no time zone is declared, energies look
+        like keV, or a monitor that absorption is computed from is stuck, saturates or
+        sees no beam.
 
     Examples
     --------
@@ -193,7 +194,24 @@ def _look(paths: Sequence[Path], wanted: Wanted, progress: bool | None) -> list[
     scans: list[Scan] = []
     for one in track(paths, "Reading scans", progress=progress):
         scans += look(one, wanted)
+    if not wanted.read:  # of many files only the ends are looked at closely
+        for place, path in ((0, paths[0]), (-1, paths[-1])):
+            doubts = look(path, replace(wanted, read=True))[place].doubts
+            scans[place] = replace(scans[place], doubts=doubts)
     return scans
+
+
+def _of_monitors(scans: Sequence[Scan]) -> list[str]:
+    """Return messages on monitors that absorption should not be computed from."""
+    found: dict[tuple[str, str], list[Scan]] = {}
+    for scan in scans:
+        for key in scan.doubts:
+            found.setdefault(key, []).append(scan)
+    return [
+        f"{name!r}, which absorption is computed from, {kind} in {len(some)} of "
+        f"{len(scans)} scans: {some[0].doubts[name, kind]} ({some[0].source.path.name})"
+        for (name, kind), some in found.items()
+    ]
 
 
 def _channels(path: Path, wanted: Wanted, columns: Any) -> dict[str, int | str | None]:
@@ -234,6 +252,7 @@ def _series(
     if ends := [s.source.path.name for s in scans if s.seems_cut]:
         messages.append(f"{', '.join(ends[:3])}: {CUT} ({len(ends)} files)")
     bounds.check("exposure", labels.exposure, argument="exposure")
+    messages += _of_monitors(scans)
     where = clock.zone(labels.timezone)
     moments, said = times(scans, where, labels.time_from, labels.exposure)
     messages += said

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Axis -> names of its column, letters and digits only, lower case.
 AXES: dict[str, re.Pattern[str]] = {
     "energy": re.compile(
-        r"e|e?k?ev|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
+        r"e|e?k?ev|emono|monoe|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
         r"\w*energ(y|ie|ies)"
         r"(?!loss|transfer|resolution|offset|error|step|gap|width)\w*"
     ),
@@ -45,10 +45,13 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     "it": (
         r"it|itrans|itr|itransmission|itransmitted|ittrans",
-        r"i1|ic1|ion1|i1det(ector)?",
+        r"i1|ic1|ion1|ionchamber1|i1det(ector)?",
         "i",
     ),
-    "ir": (r"ir|iref|irefer|ireference|itref", r"i2|ic2|ion2|i2det(ector)?"),
+    "ir": (
+        r"ir|iref|irefer|ireference|itref",
+        r"i2|ic2|ion2|ionchamber2|i2det(ector)?",
+    ),
     "fluo": (
         r"if|iff|ifl|iflu|ifluo|ifluor|ifluorescence|fluo|fluor|fluorescence|tfy|pfy"
         r"|pips|lytle|ipips|vortex|canberra|sdd|xmap|fluosum|fluorsum|itfy|ipfy",
@@ -98,7 +101,10 @@ WORDS: dict[str, tuple[str, ...]] = {
         r"|\w*(dwell|seconds)",
     ),
     "temperature": (r"temp|temperature|\w*temperature",),
-    "angle": (r"angle\(?[co]?\)?|theta|bragg|monoangle|braggangle|monotheta|thetab",),
+    "angle": (
+        r"angle\(?[co]?\)?|theta|bragg|monoangle|braggangle|monotheta|thetab|winkel"
+        r"|braggwinkel",
+    ),
     "calculated": (
         r"[iy]calc|calc\w*|bkg\w*|back\w*|background|diff(erence)?|residual\w*|nbkg|fbkg"
         r"|pre|preedge|pre_edge|post|postedge|nder|nsec|der|sec|deriv\w*|bgr|weight"
@@ -248,6 +254,14 @@ LAYOUTS: tuple[Dialect, ...] = (
         twotheta="angle",
     ),
     _row(
+        "ESRF ID26",
+        r"arr_hdh_ene",
+        "keV",
+        arr_hdh_ene="energy",
+        arr_i02="i0",
+        arr_det_dtc="fluo",
+    ),
+    _row(
         "ESRF, BLISS",
         r"energy_enc\s+mu_trans",
         "keV",
@@ -337,7 +351,7 @@ def role_of(name: str, prefer: str = "") -> Role:
     if role := _in_table(whole, prefer):
         return role
     words = [w for w in re.split(r"[^a-z0-9%αβμθ]+", lower) if w]
-    telling = [w for w in words if not _NEUTRAL.fullmatch(w)]
+    telling = [w for w in words if not (_NEUTRAL.fullmatch(w) or w.isdigit())]
     if len(telling) == 1 and len(words) > 1:
         if role := _in_table(telling[0], prefer):
             return role

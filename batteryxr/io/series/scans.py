@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.kernels import monitors
 from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
 from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
@@ -31,6 +32,8 @@ _SOFTEST = 50.0  # eV: the Li K edge is at 55 eV
 _APART = 0.3  # eV
 #: Axes that differ by less than this fraction of a step are equal up to rounding.
 _SAME = 1e-6
+#: Monitors that see the beam itself: without it nothing follows from them.
+_BEAMS = ("i0", "it", "ir")
 _HC = 12398.419843320026  # eV Angstrom
 
 
@@ -148,6 +151,7 @@ class Scan:
     label: str = ""
     beside: dict[str, tuple[float, str]] = field(default_factory=dict)
     units: str = "1"
+    doubts: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -293,6 +297,7 @@ def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
     """Return the scan with its numbers, split into several where its axis turns."""
     source = scan.source
     numbers = source.numbers(table)
+    scan = replace(scan, doubts=_doubts(scan, numbers))
     names = list(choice.beside)
     spans = split(source.path, numbers)
     if len(spans) == 1:
@@ -330,6 +335,25 @@ def _whole(scan: Scan, table: Table, choice: Choice) -> list[Scan]:
             )
         )
     return found
+
+
+def _doubts(scan: Scan, numbers: np.ndarray) -> dict[tuple[str, str], str]:
+    """Return what is wrong with the monitors that absorption is computed from.
+
+    Keys are a column's name and the kind, values what is seen.
+    """
+    source, names = scan.source, scan.header.names
+    if not source.formula:
+        return {}
+    beams = FORMULAS[source.formula][0]
+    roles = [r for r, g in zip(beams, source.groups, strict=True) for _ in g]
+    return {
+        (names[column], kind): seen
+        for role, column, values in zip(
+            roles, source.columns[1:], numbers[1:], strict=True
+        )
+        for kind, seen in monitors.doubts(values, beam=role in _BEAMS).items()
+    }
 
 
 def _percent(columns: FileColumns, pick: Pick) -> str:

@@ -32,6 +32,8 @@ _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
 _UNIT_ALONE = re.compile(r"[(\[][^)\]]+[)\]]")
 _SEPARATORS = (r"\t", r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s*\|\s*", r"\s+")
 
+#: What stands for units of counts, and of none.
+_COUNTED = re.compile(r"cps|cts|counts?(/s)?|arb\w*\.?|a\.?u\.?|-|1|", re.IGNORECASE)
 #: Spellings of units -> the data model's spelling.
 _UNITS = {
     "Angstrom": ("å", "a", "angstrom", "angstroms", "aa"),
@@ -244,6 +246,7 @@ def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return the titles in the line that names most columns, with a line of units."""
     best: list[tuple[str, str]] = []
+    alone: list[tuple[str, str]] = []
     most, below = 0, [""] * n
     for line in reversed(plain[-60:]):
         words = _words(line, n)
@@ -252,13 +255,21 @@ def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
         units = [spelled(w.strip("()[]")) for w in words]
         if any(units) and not any(below):
             below = units  # the line above may hold the names
+            if not best and all(map(_is_unit, words)):
+                alone = titles
+                continue
         if known > most or (known and known == most and _only_units(best)):
             pairs = zip(titles, below, strict=True)
             best, most = (
                 [(a, b or ("" if below is units else c)) for (a, b), c in pairs],
                 known,
             )
-    return best
+    return best or alone
+
+
+def _is_unit(word: str) -> bool:
+    plain = word.strip("()[]")
+    return bool(spelled(plain) or _COUNTED.fullmatch(plain))
 
 
 def _only_units(titles: list[tuple[str, str]]) -> bool:
@@ -273,7 +284,7 @@ def _words(line: str, n: int) -> list[str]:
         if len(words) == n and len(named) >= max(n - 1, 2):
             return [] if any(_UNIT_ALONE.fullmatch(w) for w in words) else words
     together = re.sub(r"\s+(?=[(\[])", "", line)  # "Energy (eV) I0 (counts)"
-    bracketed = len(re.findall(r"[(\[]", line)) >= max(n - 1, 2)
+    bracketed = len(re.findall(r"[(\[]", line)) >= (1 if n > 2 else 2)
     if bracketed and together != line and (words := _words(together, n)):
         return words
     return _equally_wide(line, n)

@@ -40,7 +40,8 @@ class RawStack:
     i0
         (energy,) incident intensity, if it was measured with the scan.
     flat, dark
-        (y, x) mean of frames without sample, and of frames without beam.
+        Frames without sample, and frames without beam: their mean (y, x), or one for
+        each energy (energy, y, x).
     instrument
         Kind of file.
     header
@@ -56,8 +57,8 @@ class RawStack:
     x: np.ndarray | None = None
     quantity: str = "intensity"
     i0: np.ndarray | None = None
-    flat: np.ndarray | None = None
-    dark: np.ndarray | None = None
+    flat: Any = None
+    dark: Any = None
     instrument: str = ""
     header: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

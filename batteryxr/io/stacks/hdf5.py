@@ -11,11 +11,13 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.kernels.monitors import doubts
 from batteryxr.core.units import affine
 from batteryxr.io.door.counts import only_counts
 from batteryxr.io.door.datasets import frames_of, read_all
 from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.stacks.assembly import RawStack, check_energies, check_shape
+from batteryxr.io.stacks.fields import read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     import h5py
 
 _JOULE = 1.602176634e-19
-_CHUNK = 32_000_000  # bytes
+_CHUNK = 16_000_000  # bytes
 #: Names of energies in keV, from NSLS-II (FXI).
 _KEV = ("X_eng", "xray_eng")
 _ENERGIES = ("energy", "photon_energy", "incident_energy", "energies", *_KEV)
@@ -226,21 +228,25 @@ def _along_energy(
                 monitor = np.ravel(read_all(place[name]))
                 known = np.isfinite(only_counts(monitor, path.name))
                 i0 = np.where(known, monitor.astype(float), np.nan)
+                notes += [f"{place[name].name} {k}: {v}" for k, v in doubts(i0).items()]
     # NXxas of the contributed definitions stores the absorption under this name.
     absorbed = definition.startswith("NXxas") and values.name.endswith("/intensity")
     sizes = dict(zip(dims, values.shape, strict=True))
     title = read_all(entry["title"]) if "title" in entry else b""
+    told = read_fields(
+        path, group, values, sizes, lambda v: _lazy(path, v, counts=True)
+    )
     return RawStack(
         data=_lazy(path, values, counts=counts and not absorbed),
         energy=energy,
         dims=dims,
         quantity="absorption" if absorbed else "intensity",
-        i0=i0,
-        flat=None if i0 is not None else _field(path, group, "data_white", sizes),
-        dark=_field(path, group, "data_dark", sizes),
+        i0=told.i0 if i0 is None else i0,
+        flat=told.flat if i0 is None else None,
+        dark=told.dark,
         instrument=definition or "HDF5",
         header={"title": text(title)} if isinstance(title, str | bytes) else {},
-        notes=tuple(notes),
+        notes=(*notes, *told.notes),
         **positions,
     )
 
@@ -308,6 +314,11 @@ def _positions(
             if not np.isfinite(values).all():
                 raise FileFormatError(path, f"{node.name} is not finite.")
             return values
+    said = group.get("Pixel Size")  # of FXI, such as "40.6nm"
+    if said is not None and said.shape == ():
+        length = re.fullmatch(r"\s*(\d+\.?\d*)\s*nm\s*", text(read_all(said)))
+        if length and float(length[1]) > 0:
+            return float(length[1]) * np.arange(size)
     node = group.get(f"{axis}_pixel_size")
     if node is not None and hasattr(node, "size") and node.size:
         units = text(node.attrs.get("units", "")) or "um"  # the unit at ALBA
@@ -317,19 +328,6 @@ def _positions(
         if math.isfinite(pixel) and pixel > 0:
             return pixel * np.arange(size)
     return None
-
-
-def _field(
-    path: Path, group: h5py.Group, name: str, shape: dict[str, int]
-) -> np.ndarray | None:
-    """Return the mean of flat or dark frames beside the values (Data Exchange)."""
-    node = group.get(name)
-    if node is None or getattr(node, "ndim", 0) not in (2, 3):
-        return None
-    if node.shape[-2:] != (shape.get("y"), shape.get("x")):
-        return None
-    frames = only_counts(np.asarray(read_all(node)), path.name).astype(float)
-    return np.asarray(frames.reshape(-1, *node.shape[-2:]).mean(axis=0))
 
 
 def _object(file: h5py.Group, path: Path, values: h5py.Dataset) -> RawStack:

@@ -30,6 +30,7 @@ from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 from batteryxr.io.series.columns import read_columns
 from batteryxr.io.series.labels import natural
+from batteryxr.io.stacks import fields
 from batteryxr.io.stacks.assembly import RawStack, check_energies
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def read_stack(
         Along rising ``energy`` (eV), ``y`` and ``x`` (nm; pixel numbers with units
         "1" if the size is unknown). Objects of ptychography are complex and named
         ``transmission``. Coordinates: ``i0``, the incident intensity along energy, or
-        the mean of flat frames along y and x; ``dark``, the mean of dark frames.
+        flat frames (one for each energy if there are so many, else their mean; 1 if
+        the file holds frames that are divided by them); ``dark``, dark frames alike.
         Spectra without images (NXxas) lie along ``energy`` alone, or
         ``(scan, energy)``.
 
@@ -128,7 +130,8 @@ def read_stack(
     Warns
     -----
     DataQualityWarning
-        If images are missing, energies were measured twice, or pixels differ in size.
+        If images are missing, energies were measured twice, pixels differ in size,
+        flat frames are fewer than energies, or a monitor is stuck or saturates.
 
     Examples
     --------
@@ -158,7 +161,8 @@ def read_stack(
     for name, image in (("i0", raw.flat), ("dark", raw.dark)):
         if image is not None:
             attrs = {"units": "1", "long_name": _FIELDS[name]}
-            array = array.assign_coords({name: (("y", "x"), image, attrs)})
+            dims = ("energy", "y", "x")[3 - image.ndim :]
+            array = array.assign_coords({name: (dims, image, attrs)})
     array = array.assign_coords(_positions(raw, array, pixel_size))
     order = np.argsort(values, kind="stable")
     if (order != np.arange(order.size)).any():
@@ -306,6 +310,7 @@ def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
             "follows the wavelength. Resample before registering"
         )
     energies = [p.energy for p in parts if p.energy is not None]
+    flat, dark = fields.joined(parts, "flat"), fields.joined(parts, "dark")
     return RawStack(
         data=blocks.concatenate([p.data for p in parts]),
         energy=np.concatenate(energies) if len(energies) == len(parts) else None,
@@ -313,6 +318,8 @@ def _joined(parts: list[RawStack], paths: list[Path]) -> RawStack:
         y=first.y,
         x=first.x,
         quantity=first.quantity,
+        flat=flat,
+        dark=dark,
         instrument=first.instrument,
         header=first.header,
         notes=tuple(dict.fromkeys(notes)),

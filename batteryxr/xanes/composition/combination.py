@@ -89,7 +89,8 @@ def lcf(
     xarray.Dataset
         `weight` and `weight_error` along `standard`. The error is one standard
         deviation from the residuals, as if no weight were held at zero; it includes
-        their correlation over energies and the noise of the standards. `weight_sum`,
+        their correlation over energies, what few independent values leave unknown of
+        it, and the noise of the standards. `weight_sum`,
         `chi2` (sum of squared residuals), `residual_sd`, `r_factor_free` and
         `r_factor_sum_to_one`: sum (y - fit)² / sum y² without and with that
         constraint. `n_independent`: number of independent values among the energies.

@@ -63,9 +63,9 @@ def cluster(
         "mini_batch" for many clusters or pixels.
     standardise
         Scale each feature to unit standard deviation. Without it the feature with the
-        largest numbers decides alone. Isolated outliers (at most a thousandth of the
-        pixels, over 30 robust standard deviations off) do not change the scale: they
-        are left out of the fit, with a warning.
+        largest numbers decides alone. Lone outliers (at most 2 % of the pixels, over 8
+        robust standard deviations off and far from each other) neither change the
+        scale nor become a cluster: they are left out of the fit, with a warning.
     weights
         Weight of each pixel in the fit, such as the projected density.
     order_by
@@ -84,7 +84,8 @@ def cluster(
         d1/d2 of the distances to the own and the next centre, or the probability in a
         mixture. Along `cluster`: `share` of the pixels (or of the weight) and
         `<feature>_mean`, `<feature>_sd`, over the fitted pixels. Attributes hold
-        `inertia`, `n_pixels` and `n_fitted`.
+        `inertia`, `n_pixels` (those with a cluster), `n_unassigned` (with a value, but
+        without a cluster: masked, or another value is missing) and `n_fitted`.
 
     Raises
     ------
@@ -156,6 +157,7 @@ def cluster(
         maps,
         features=names,
         n_pixels=drawn.total,
+        n_unassigned=drawn.unused,
         n_fitted=len(points),
         inertia=float(getattr(model, "inertia_", np.nan)),
         feature_centre=[float(c) for c in centre],

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-#: Distance from the median (robust standard deviations) above which a pixel is an
-#: outlier, and the largest fraction that is left out: more are a domain of their own.
-_WILD, _FEW = 30.0, 1e-3
+#: Distance from the median (robust standard deviations) above which a pixel may be an
+#: outlier, and from its nearest pixels above which it is one: a domain is compact.
+_WILD, _ALONE, _NEAREST = 8.0, 3.0, 3
+#: Largest fraction of outliers that is left out.
+_FEW = 0.02
 #: Least number of pixels for finding outliers.
 _ENOUGH = 20
 
@@ -40,11 +42,14 @@ class DrawnPixels:
         (pixel,), or None.
     total
         Number of usable pixels.
+    unused
+        Number of pixels that have a value, but lack another or are masked.
     """
 
     values: np.ndarray
     weights: np.ndarray | None
     total: int
+    unused: int
 
     def without_wild(self, names: Sequence[str], *, caller: str) -> DrawnPixels:
         """Leave out isolated outliers, and warn of them.
@@ -56,17 +61,22 @@ class DrawnPixels:
         spread = 1.4826 * np.median(away, axis=0)
         out = (away > _WILD * spread) & (spread > 0)
         wild = out.any(axis=1)
-        few = max(1, int(_FEW * len(wild)))
-        if not 0 < wild.sum() <= few or len(wild) < _ENOUGH:
+        if len(wild) < _ENOUGH or not 0 < wild.mean() <= _FEW:
+            return self
+        points = self.values[:, spread > 0] / spread[spread > 0]
+        wild[wild] = _apart(points, points[wild]) > _ALONE
+        out &= wild[:, None]
+        if not wild.any():
             return self
         where = ", ".join(n for n, o in zip(names, out.any(axis=0), strict=True) if o)
         warn_quality(
             f"{caller}: {int(wild.sum())} of {len(wild)} pixels lie over {_WILD:g} "
-            f"standard deviations from the others in {where}: they are left out of the "
-            "fit, and then counted to the next cluster. Mask them if they are bad."
+            f"standard deviations from the others in {where}, and alone: they are left "
+            "out of the fit, and then counted to the next cluster. Mask them if they "
+            "are bad."
         )
         weights = None if self.weights is None else self.weights[~wild]
-        return DrawnPixels(self.values[~wild], weights, self.total)
+        return DrawnPixels(self.values[~wild], weights, self.total, self.unused)
 
     def standardised(self, wanted: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return scaled points, and the centre and scale of each feature."""
@@ -129,6 +139,13 @@ class Drawn(NamedTuple):
     places: np.ndarray
     values: np.ndarray
     weights: np.ndarray
+
+
+def _apart(points: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Return how far some of the points are from the nearest few of all others."""
+    from scipy.spatial import KDTree
+
+    return np.asarray(KDTree(points).query(some, k=_NEAREST + 1)[0][:, -1])
 
 
 def gather(
@@ -199,13 +216,14 @@ def sample(pixels: Pixels, *, most: int, seed: int) -> DrawnPixels:
     for d in (d for d in first.dims if d != dim):
         offset = np.add.outer(offset, np.arange(first.sizes[d]) * place[d])
     pool: list[Drawn] = []
-    start = held = total = 0
+    start = held = total = unused = 0
     for parts in blocks.stream(*arrays, dim=str(dim), block=_rows(offset.size)):
         n = len(parts[0])
         index = np.add.outer(np.arange(start, start + n) * place[dim], offset).ravel()
         start += n
         good, values, heavy = pixels.counting(parts)
         total += int(good.sum())
+        unused += int((np.isfinite(values).any(axis=1) & ~good).sum())
         keys = random_keys(index[good], seed)
         pool.append(Drawn(keys, index[good], values[good], heavy[good]))
         held += len(keys)
@@ -221,7 +239,7 @@ def sample(pixels: Pixels, *, most: int, seed: int) -> DrawnPixels:
     drawn = _smallest(pool, most)
     order = np.argsort(drawn.places)
     weights = drawn.weights[order] if pixels.weights is not None else None
-    return DrawnPixels(drawn.values[order], weights, total)
+    return DrawnPixels(drawn.values[order], weights, total, unused)
 
 
 def _smallest(pool: list[Drawn], most: int) -> Drawn:

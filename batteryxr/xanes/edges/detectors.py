@@ -15,6 +15,7 @@ from batteryxr.core.errors import (
     VariableError,
     warn_quality,
 )
+from batteryxr.core.kernels.monitors import doubts
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
@@ -71,8 +72,9 @@ def sum_elements(
     Warns
     -----
     DataQualityWarning
-        If an element lost more than half of its counts somewhere, or its spectrum
-        differs from that of the others (not for lazy data).
+        If an element lost more than half of its counts somewhere, its spectrum differs
+        from that of the others, or it or the monitor stands still, saturates or sees
+        no beam (not for lazy data).
 
     Examples
     --------
@@ -105,16 +107,17 @@ def sum_elements(
     total, seen = _total(grown), _total(raw)
     square = _total({name: grown[name] * factors[name] for name in raw})
     monitor = xr.DataArray(1.0) if i0 is None else _column(spectra, i0, "i0")
-    monitor = monitor.where(monitor > 0)
+    beam = monitor.where(monitor > 0)
     name = "intensity" if i0 is None else "absorption"
     text = "Fluorescence" if i0 is None else "Fluorescence over monitor"
     parts = (
-        (name, total / monitor, text),
-        (f"{name}_error", square**0.5 / monitor, f"{text}, standard error"),
+        (name, total / beam, text),
+        (f"{name}_error", square**0.5 / beam, f"{text}, standard error"),
         ("dead_time_factor", total / seen.where(seen > 0), "Growth by dead time"),
     )
     out = xr.Dataset({n: label(a, n, units="1", long_name=t) for n, a, t in parts})
     if not any(blocks.is_lazy(array) for array in (*raw.values(), *factors.values())):
+        _look_at_readings(raw | ({} if i0 is None else {i0: monitor}), i0)
         _look(grown, factors)
     return inherit(out, spectra)
 
@@ -160,6 +163,19 @@ def _factor(
             "Exchange input and output rate; a live fraction enters as its inverse.",
         )
     return factor
+
+
+def _look_at_readings(raw: Mapping[str, xr.DataArray], i0: str | None) -> None:
+    """Warn of elements and monitors that stand still, saturate or see no beam."""
+    for name, array in raw.items():
+        rows = array.transpose(..., "energy").values.reshape(-1, array.sizes["energy"])
+        found = [doubts(row, beam=name == i0) for row in rows]
+        for kind in dict.fromkeys(kind for each in found for kind in each):
+            some = [each[kind] for each in found if kind in each]
+            warn_quality(
+                f"sum_elements: {name} {kind} in {len(some)} of {len(rows)} spectra: "
+                f"{some[0]}. Leave such elements and spectra out."
+            )
 
 
 def _look(grown: dict[str, xr.DataArray], factors: dict[str, xr.DataArray]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from batteryxr.xanes.kernels.combining.spread import correlated_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,12 +72,13 @@ def best_shift(
     true: np.ndarray,
     values: np.ndarray,
     reach: float = REACH,
-) -> float:
-    """Return the energy shift that aligns a spectrum to a known one.
+) -> tuple[float, float]:
+    """Return the energy shift that aligns a spectrum to a known one, and its error.
 
     Least-squares fits have free scale, offset and slope. If some points are outliers
     of the first, the least sum of absolute deviations finds the shift again, and the
-    outliers of that are left out. NaN if the spectra do not overlap.
+    outliers of that are left out. The error is that of least squares, with the
+    covariance of what is left. NaN if the spectra do not overlap.
 
     Parameters
     ----------
@@ -90,17 +93,21 @@ def best_shift(
     from scipy.optimize import minimize_scalar
 
     if true.size < 4:
-        return float("nan")
-    curve = make_interp_spline(true, values, k=3)
+        return float("nan"), float("nan")
+    curve: Any = make_interp_spline(true, values, k=3)
+    slope = curve.derivative()
     middle = x.mean()
 
-    def rest(shift: float, rounds: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def basis_at(shift: float) -> tuple[np.ndarray, np.ndarray]:
         inside = (x + shift >= true[0]) & (x + shift <= true[-1])
-        if inside.sum() < 8:
-            return inside, np.full(1, np.inf)
         model = curve(x[inside] + shift)
-        basis = np.stack([model, np.ones(model.size), x[inside] - middle], axis=1)
-        over = _over(basis, y[inside], np.ones(model.size))
+        return inside, np.stack([model, model**0, x[inside] - middle], axis=1)
+
+    def rest(shift: float, rounds: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        inside, basis = basis_at(shift)
+        if len(basis) < 8:
+            return inside, np.full(1, np.inf)
+        over = _over(basis, y[inside], np.ones(len(basis)))
         for _ in range(rounds):
             size = np.abs(over)
             over = _over(basis, y[inside], 1 / np.maximum(size, _LEAST * size.max()))
@@ -121,19 +128,32 @@ def best_shift(
         span = near[k] - 0.5, near[k] + 0.5
         return float(minimize_scalar(cost, bounds=span, method="bounded").x)
 
+    def error(shift: float) -> float:
+        inside, basis = basis_at(shift)
+        over = _over(basis, y[inside], np.ones(len(basis)))
+        scale = np.linalg.lstsq(basis, y[inside], rcond=None)[0][0]
+        own = np.linalg.qr(basis)[0]
+        steep = scale * slope(x[inside] + shift)
+        steep = steep - own @ (own.T @ steep)
+        power = float(steep @ steep)
+        freedom = over.size - 4
+        if power == 0.0 or freedom < 1:
+            return float("nan")
+        row = steep[None] / power
+        return float(correlated_errors(row, over[None], freedom, own)[0][0, 0])
+
     grid = np.arange(-reach, reach + 0.01, 0.5)
     best = lowest(squares, grid)
-    if not np.isfinite(best) or _sound(rest(best)[1]).all():
-        return best
-    best = lowest(absolute, grid)
-    inside, over = rest(best, _ROUNDS)
-    sound = _sound(over)
-    if sound.all() or sound.sum() < 8:
-        return best
-    kept = ~inside
-    kept[inside] = sound
-    x, y = x[kept], y[kept]
-    return lowest(squares, np.array([best]))
+    if np.isfinite(best) and not _sound(rest(best)[1]).all():
+        best = lowest(absolute, grid)
+        inside, over = rest(best, _ROUNDS)
+        sound = _sound(over)
+        if not sound.all() and sound.sum() >= 8:
+            kept = ~inside
+            kept[inside] = sound
+            x, y = x[kept], y[kept]
+            best = lowest(squares, np.array([best]))
+    return (best, error(best)) if np.isfinite(best) else (best, best)
 
 
 def _over(basis: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -154,23 +174,25 @@ def best_shifts(
     true: np.ndarray,
     values: np.ndarray,
     reach: float = REACH,
-) -> np.ndarray:
-    """Return the energy shift that aligns each spectrum (..., m); see `best_shift`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the energy shift that aligns each spectrum (..., m), and its error.
 
-    Glitches are bridged first, and the ends, where none is looked for, left out.
+    As `best_shift`. Glitches are bridged first, and the ends, where none is looked
+    for, left out.
     """
     from batteryxr.xanes.kernels.glitches import BESIDE, without_glitches
 
     known = without_glitches(values, x=true)
     rows = data.reshape(-1, data.shape[-1]).astype(float)
     rows = without_glitches(rows, x=x)
-    out = np.full(len(rows), np.nan)
+    out = np.full((2, len(rows)), np.nan)
     for k, row in enumerate(rows):
         there = np.isfinite(row)
         there[:BESIDE] = there[-BESIDE:] = False
         if there.sum() >= 8 and np.ptp(row[there]) > 0:
-            out[k] = best_shift(x[there], row[there], true, known, reach)
-    return out.reshape(data.shape[:-1])
+            out[:, k] = best_shift(x[there], row[there], true, known, reach)
+    shift, error = out.reshape(2, *data.shape[:-1])
+    return shift, error
 
 
 def interpolate(data: np.ndarray, shift: np.ndarray, *, x: np.ndarray) -> np.ndarray:

@@ -18,6 +18,10 @@ _LONE = 6.0
 UNLIKE = 0.6
 #: Least correlation of a match, in units of the largest at shifts that are too large.
 _CHANCE = 1.3
+#: Least side, in bins, of large images whose halves are compared.
+_COARSE = 256
+#: Rows whose surroundings are looked at together, to bound memory.
+_BAND = 128
 LINEAR, CUBIC = 0, 1
 
 
@@ -49,29 +53,31 @@ def find_shifts(
 
     Returns
     -------
-    (..., 5)
+    (..., 6)
         Shift along y and x in pixels, and the correlation coefficient there. Then the
-        difference, in pixels, between the shifts of two halves (for images with a
-        correlation below `UNLIKE`; infinite if shifts of more than a quarter fit as
-        well, which is chance), and the fraction of values that are not finite.
-        NaN if an image has no contrast.
+        largest difference, in pixels, between the shifts by two halves (infinite if
+        the correlation is below `UNLIKE`, and shifts of more than a quarter fit as
+        well, which is chance), the fraction of values that are not finite, and the
+        error of the shift, in pixels, by all halves. NaN if an image has no contrast.
     """
     lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
-    out = np.full((*lead, 5), np.nan)
+    out = np.full((*lead, 6), np.nan)
     kept: tuple[np.ndarray, np.ndarray] | None = None
     for place in np.ndindex(*lead):
         target, frame = targets[place], frames[place]
         if kept is None or not np.shares_memory(kept[0], target):
             kept = target, _features(target, gradient, sigma)
-            known = _transform(kept[1])
-        features = _features(frame, gradient, sigma)
-        out[place][:3] = _peak(_transform(features), known, target.shape, most)
+            known, halves = _transform(kept[1]), _halves(_coarse(kept[1])[0])
+        outlines = _features(frame, gradient, sigma)
+        features = _transform(outlines)
+        out[place][:3] = _peak(features, known, target.shape, most)
+        if np.isfinite(out[place][2]):
+            out[place][[3, 5]] = _disagreement(*_coarse(outlines), halves, most)
         if out[place][2] < UNLIKE:
-            chance = _CHANCE * _elsewhere(_transform(features), known, target.shape)
-            apart = _apart(features, kept[1], most)
-            out[place][3] = apart if out[place][2] > chance else np.inf
+            chance = _CHANCE * _elsewhere(features, known, target.shape)
+            out[place][3] = out[place][3] if out[place][2] > chance else np.inf
         out[place][4] = 1.0 - np.isfinite(frame).mean()
     return out
 
@@ -100,23 +106,40 @@ def _bridged(picture: np.ndarray) -> np.ndarray:
         picture = np.where(missing, np.float32(middle), picture)
     padded = np.pad(picture, 2, mode="reflect")
     height, width = picture.shape
-    low, high = np.full_like(picture, np.inf), np.full_like(picture, -np.inf)
-    lower, higher, total = low.copy(), high.copy(), np.zeros_like(picture)
+    mean, lower, higher = (np.empty_like(picture) for _ in range(3))
+    for start in range(0, height, _BAND):
+        rows = slice(start, min(start + _BAND, height))
+        band = padded[start : rows.stop + 4]
+        mean[rows], lower[rows], higher[rows] = _around(band)
+    some = slice(None, None, 1 + height // 256), slice(None, None, 1 + width // 256)
+    limit = _LONE * 1.4826 * np.median(np.abs(picture[some] - mean[some]))
+    higher += limit
+    lower -= limit
+    lone = missing | (picture > higher) | (picture < lower)
+    return np.where(lone, mean, picture)
+
+
+def _around(band: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, second smallest and second largest of the pixels two away.
+
+    The band has two rows and columns more on each side; the extremes are not in the
+    mean.
+    """
+    height, width = band.shape[0] - 4, band.shape[1] - 4
+    low = np.full((height, width), np.inf, band.dtype)
+    high, total = -low, np.zeros_like(low)
+    lower, higher = low.copy(), high.copy()
     for dy in (0, 2, 4):
         for dx in (0, 2, 4):
             if dy == 2 and dx == 2:
                 continue
-            beside = padded[dy : dy + height, dx : dx + width]
+            beside = band[dy : dy + height, dx : dx + width]
             np.minimum(lower, np.maximum(low, beside), out=lower)
             np.maximum(higher, np.minimum(high, beside), out=higher)
             np.minimum(low, beside, out=low)
             np.maximum(high, beside, out=high)
             total += beside
-    mean = (total - low - high) / 6
-    part = np.abs(picture - mean)[:: 1 + height // 256, :: 1 + width // 256]
-    limit = _LONE * 1.4826 * np.median(part)
-    lone = missing | (picture > higher + limit) | (picture < lower - limit)
-    return np.where(lone, mean, picture)
+    return (total - low - high) / 6, lower, higher
 
 
 def _transform(features: np.ndarray) -> tuple[np.ndarray, float]:
@@ -141,18 +164,49 @@ def _elsewhere(
     return float(far / (frame[1] * target[1]))
 
 
-def _apart(features: np.ndarray, known: np.ndarray, most: tuple[int, int]) -> float:
-    """Return the difference between the shifts of the two halves of an image."""
-    middle = features.shape[0] // 2
-    shifts = []
-    for part in (slice(0, middle), slice(middle, None)):
-        pair = []
-        for whole in (features, known):
-            half = np.zeros_like(whole)
-            half[part] = whole[part] - whole[part].mean()
-            pair.append(_transform(half))
-        shifts.append(_peak(pair[0], pair[1], features.shape, most)[:2])
-    return float(np.abs(np.subtract(shifts[0], shifts[1])).max())
+def _halves(known: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Return transforms of the upper, lower, left and right half of the features.
+
+    Halves hold equal shares of the contrast.
+    """
+    power = (known - known.mean()) ** 2
+    halves = []
+    for axis in (0, 1):
+        course = np.cumsum(power.sum(axis=1 - axis))
+        middle = int(np.searchsorted(course, 0.5 * course[-1]))
+        middle = min(max(middle, 1), known.shape[axis] - 1)
+        for part in (slice(0, middle), slice(middle, None)):
+            inside = (part, slice(None)) if axis == 0 else (slice(None), part)
+            half = np.zeros_like(known)
+            half[inside] = known[inside] - known[inside].mean()
+            halves.append(_transform(half))
+    return halves
+
+
+def _coarse(features: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the features of a large image in bins, and the pixels across a bin."""
+    n = max(min(features.shape) // _COARSE, 1)
+    rows, columns = (size // n for size in features.shape)
+    whole = features[: rows * n, : columns * n].reshape(rows, n, columns, n)
+    return (whole.mean(axis=(1, 3)) if n > 1 else features), n
+
+
+def _disagreement(
+    features: np.ndarray,
+    bins: int,
+    halves: list[tuple[np.ndarray, float]],
+    most: tuple[int, int],
+) -> tuple[float, float]:
+    """Return the largest difference between shifts by halves, and the error by it.
+
+    The shift by all is as sure as the mean of two halves.
+    """
+    frame = _transform(features)
+    reach = max(most[0] // bins, 1), max(most[1] // bins, 1)
+    found = [_peak(frame, half, features.shape, reach)[:2] for half in halves]
+    shifts = bins * np.array(found)
+    apart = shifts[::2] - shifts[1::2]
+    return float(np.abs(apart).max()), float(0.5 * np.sqrt(np.mean(apart**2)))
 
 
 def _peak(

@@ -8,7 +8,12 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks, bounds
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.labels.axes import require_monotonic
 from batteryxr.core.model import label, require_dims
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import PhotonEnergy
 
 _Method = Literal["derivative", "half_jump", "white_line"]
+#: Largest number of spectra that are looked at for glitches, and their least height in
+#: standard deviations of the noise.
+_LOOKED_AT, _SURE = 100, 10.0
 
 
 @recorded
@@ -55,9 +63,11 @@ def calibrate_energy(
     xarray.DataArray or xarray.Dataset
         With one reference, `spectra` on shifted energies; `attrs["energy_shift"]` is
         the shift added (eV). With one for each scan, the spectra are interpolated
-        (cubic) to their common energies, and the coordinate `energy_shift` is the
-        shift added to each. The references are first aligned to each other without
-        their glitches, then their mean is calibrated.
+        (cubic) to their common energies, and the coordinates `energy_shift` and
+        `energy_shift_error` are the shift added to each, and its standard deviation
+        from the noise of the references. These are first aligned to each other without
+        their glitches, then their mean is calibrated (its error is common to all, and
+        not counted).
 
     Raises
     ------
@@ -65,6 +75,11 @@ def calibrate_energy(
         If the reference has other dimensions.
     DataError
         If the reference shows no edge, or is shifted by more than 9.5 eV.
+
+    Warns
+    -----
+    DataQualityWarning
+        If spectra to interpolate have glitches (not for lazy data).
 
     Examples
     --------
@@ -116,7 +131,7 @@ def align(
     -------
     xarray.DataArray or xarray.Dataset
         `spectra` at their common energies, interpolated (cubic), with the shift added
-        to each as the coordinate `energy_shift` (eV).
+        to each as the coordinate `energy_shift` (eV), beside `energy_shift_error`.
 
     Raises
     ------
@@ -124,6 +139,11 @@ def align(
         If the reference scan does not exist.
     DataError
         If a scan has no features to align, or is shifted by more than 9.5 eV.
+
+    Warns
+    -----
+    DataQualityWarning
+        If spectra have glitches (not for lazy data).
 
     Examples
     --------
@@ -148,8 +168,8 @@ def align(
         raise DimensionError(
             f"align: reference is one spectrum along energy; found {known.dims}."
         )
-    shift = _shifts(array.compute(), known.compute(), "spectra")
-    return _on_one_grid(spectra, shift, "align")
+    found = _shifts(array.compute(), known.compute(), "spectra")
+    return _on_one_grid(spectra, *found, "align")
 
 
 def _calibrate_each(
@@ -175,15 +195,17 @@ def _calibrate_each(
             )
     if isinstance(expected, xr.DataArray):
         known = as_spectra(expected, caller=f"{caller}: expected").compute()
-        return _on_one_grid(spectra, _shifts(foils, known, "reference"), caller)
+        return _on_one_grid(spectra, *_shifts(foils, known, "reference"), caller)
     foils = _without_glitches(foils)
     mean = foils.isel(dict.fromkeys(others, 0), drop=True)
     shift = xr.zeros_like(foils.isel(energy=0, drop=True), dtype=float)
     for reach in (REACH, 0.5):
-        shift = shift + _shifts(_moved(foils, shift), mean, "reference", reach)
+        more, error = _shifts(_moved(foils, shift), mean, "reference", reach)
+        shift = shift + more
         mean = _moved(foils, shift).median(others)
     mean = mean.dropna("energy")
-    return _on_one_grid(spectra, shift + _shift_of(mean, expected, method), caller)
+    shift = shift + _shift_of(mean, expected, method)
+    return _on_one_grid(spectra, shift, error, caller)
 
 
 def _without_glitches(array: xr.DataArray) -> xr.DataArray:
@@ -205,7 +227,7 @@ def _shift_of(
     if isinstance(expected, xr.DataArray):
         known = as_spectra(expected, caller="calibrate_energy: expected")
         known = known.dropna("energy").compute()
-        shift = best_shift(*_plain(measured), *_plain(known))
+        shift = best_shift(*_plain(measured), *_plain(known))[0]
         _check_reach(np.asarray(shift), "reference")
     else:
         shift = float(expected) - _edge(measured, method)
@@ -217,14 +239,15 @@ def _shift_of(
 
 def _shifts(
     array: xr.DataArray, known: xr.DataArray, what: str, reach: float = REACH
-) -> xr.DataArray:
-    """Return the energy shift that aligns each spectrum to a known one."""
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return energy shifts that align spectra to a known one, and their errors."""
     known = known.dropna("energy")
-    shift = blocks.apply(
+    shift, error = blocks.apply(
         _best_shifts,
         array,
         core_dims=[["energy"]],
-        dtypes=[float],
+        output_dims=[[], []],
+        dtypes=[float, float],
         caller="align",
         x=array.energy.values,
         true=known.energy.values,
@@ -236,7 +259,7 @@ def _shifts(
         raise DataError(what, f"{count} show nothing to align by", "Leave them out.")
     if reach >= REACH:
         _check_reach(shift.values, what)
-    return shift.reset_coords(drop=True)
+    return shift.reset_coords(drop=True), error.reset_coords(drop=True)
 
 
 def _check_reach(shift: np.ndarray, what: str) -> None:
@@ -257,11 +280,15 @@ def _check_reach(shift: np.ndarray, what: str) -> None:
         )
 
 
-def _on_one_grid(spectra: Spectra, shift: xr.DataArray, caller: str) -> Spectra:
+def _on_one_grid(
+    spectra: Spectra, shift: xr.DataArray, error: xr.DataArray, caller: str
+) -> Spectra:
     """Return spectra on the energies common to all after the shifts."""
     axis = axis_of(spectra, "energy", caller=caller)
     bounds.check("energy shift", shift.values, argument="energy_shift", data=True)
     x = axis.values.astype(float)
+    if not blocks.is_lazy(spectra):
+        _warn_of_glitches(spectra, caller)
     low, high = x[0] + float(shift.max()), x[-1] + float(shift.min())
     inside = (x >= low) & (x <= high)
     if not inside.any():
@@ -275,11 +302,29 @@ def _on_one_grid(spectra: Spectra, shift: xr.DataArray, caller: str) -> Spectra:
     else:
         result = _moved(blocks.whole(spectra, "energy"), shift)
     result = result.isel(energy=inside)
+    words = {"units": "eV", "long_name": "Added to the energies"}
+    its = words | {"long_name": "Added to the energies, standard error"}
     return result.assign_coords(
-        energy_shift=label(
-            shift, "energy_shift", units="eV", long_name="Added to the energies"
-        )
+        energy_shift=label(shift, "energy_shift", **words),
+        energy_shift_error=label(error, "energy_shift_error", **its),
     )
+
+
+def _warn_of_glitches(spectra: Spectra, caller: str) -> None:
+    """Warn of glitches, which interpolation would spread; look at some spectra."""
+    from batteryxr.xanes.kernels.glitches import find_glitches
+
+    array = as_spectra(spectra, caller=caller).transpose(..., "energy")
+    rows = array.values.reshape(-1, array.sizes["energy"])
+    some = rows[:: 1 + len(rows) // _LOOKED_AT]
+    found = find_glitches(some, x=array.energy.values, threshold=_SURE)
+    if found.any():
+        seen = "" if len(some) == len(rows) else f" (of {len(some)} looked at)"
+        warn_quality(
+            f"{caller}: {int(found.any(axis=1).sum())} of {len(rows)} spectra{seen} "
+            "have glitches, and interpolation spreads them over their neighbours. "
+            "Call `.xanes.deglitch()` first."
+        )
 
 
 def _moved(array: xr.DataArray, shift: xr.DataArray) -> xr.DataArray:
@@ -313,7 +358,7 @@ def _plain(spectrum: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     return spectrum.energy.values, spectrum.values.astype(float)
 
 
-def _best_shifts(data: np.ndarray, **options: Any) -> np.ndarray:
+def _best_shifts(data: np.ndarray, **options: Any) -> tuple[np.ndarray, ...]:
     from batteryxr.xanes.kernels.calibration import best_shifts
 
     return best_shifts(data, **options)

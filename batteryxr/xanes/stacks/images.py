@@ -104,10 +104,13 @@ def optical_density(
     array = array.drop_vars(["i0", "dark"], errors="ignore")
     if isinstance(incident, xr.DataArray):
         incident = incident.reset_coords(drop=True)
+    single = np.dtype(array.dtype) == np.float32
+    if single:  # in blocks of half the bytes
+        level, incident = _single(level), _single(incident)
     above, below = _floating(array) - level, _floating(incident) - level
     ratio = above / below
     result = -np.log(ratio.where((above > 0) & (below > 0)))
-    if np.dtype(array.dtype) == np.float32:
+    if single:
         result = result.astype(np.float32)
     result = label(result.transpose(*array.dims, ...), "optical_density")
     if isinstance(incident, xr.DataArray) and incident.dims == ("energy",):
@@ -216,6 +219,11 @@ def _empty(array: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
         raise DataError("i0", "the mask is True nowhere", "Mark empty pixels.")
     dims = [d for d in mask.dims if d != "energy"]
     return array.where(inside).astype(float).mean(dims).compute()
+
+
+def _single(values: Any) -> Any:
+    """Return a number, or an array in single precision."""
+    return values.astype(np.float32) if isinstance(values, xr.DataArray) else values
 
 
 def _floating(values: Any) -> Any:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Count
 
 _IMAGE = ("y", "x")
-_NAMES = ("shift_y", "shift_x", "registration")
+_NAMES = ("shift_y", "shift_x", "shift_error", "registration")
 #: Correlation, as a fraction of the usual one, below which a frame is unlike the
 #: reference; difference (pixels) above which the shifts of its halves disagree.
 _ALIKE, _APART = 0.6, 3.0
+#: Errors of a shift (pixels) that are told, and with which a frame is not found.
+_UNSURE, _UNKNOWN = 1.0, 3.0
 _KINDS = {"linear": 0, "cubic": 1}  # as in the kernel, which is imported when called
 _Smoothing = Annotated[float, Bounds(above=0.0, below=100.0)]
 
@@ -78,10 +80,11 @@ def register(
     -------
     xarray.DataArray or xarray.Dataset
         Like `stack`, NaN where a frame has no data. Coordinates `shift_y` and
-        `shift_x` (units of `y` and `x`) give the drift from the reference, and
+        `shift_x` (units of `y` and `x`) give the drift from the reference,
+        `shift_error` its error, from the shifts by halves of the image, and
         `registration` the correlation with it (1 is equal). A frame that was not
-        found has NaN shifts and no values: it is much less similar than the others,
-        and its upper and lower halves give different shifts.
+        found has NaN shifts and no values: its halves give shifts that differ by
+        several pixels.
 
     Raises
     ------
@@ -95,8 +98,9 @@ def register(
     Warns
     -----
     DataQualityWarning
-        If a frame drifted as far as `max_shift`, was not found, has no contrast, or
-        holds values that are not finite (these are bridged).
+        If a frame drifted as far as `max_shift`, was not found, is placed to no better
+        than a pixel, has no contrast, or holds values that are not finite (these are
+        bridged).
 
     Notes
     -----
@@ -196,7 +200,7 @@ def _find(
         target,
         core_dims=[list(_IMAGE), list(_IMAGE)],
         output_dims=[["statistic"]],
-        output_sizes={"statistic": 5},
+        output_sizes={"statistic": 6},
         dtypes=[float],
         caller="register",
         gradient=comparison.gradient,
@@ -205,6 +209,7 @@ def _find(
     ).compute()
     lost = _lost(result)
     _warn(result, lost, most)
+    sure = result.isel(statistic=5)
     result = result.fillna(0.0).where(~lost)
     found = {}
     for k, dim in enumerate(_IMAGE):
@@ -215,6 +220,12 @@ def _find(
             units=units,
             long_name=f"Drift along {dim}",
         )
+    found["shift_error"] = label(
+        sure * max(pixels.values()),
+        "shift_error",
+        units=units,
+        long_name="Drift, standard error",
+    )
     found["registration"] = label(
         result.isel(statistic=2),
         "registration",
@@ -225,14 +236,14 @@ def _find(
 
 
 def _lost(found: xr.DataArray) -> xr.DataArray:
-    """Tell which frames were not found: unlike the reference, with unequal halves.
+    """Tell which frames were not found: their halves give different shifts.
 
-    Frames of little contrast are also less similar, but both of their halves give the
-    same shift.
+    Frames of little contrast are also less similar to the reference, but all of their
+    halves give the same shift.
     """
-    alike, apart = found.isel(statistic=2), found.isel(statistic=3)
+    alike, apart, error = (found.isel(statistic=k) for k in (2, 3, 5))
     usual = float(alike.median())
-    return (alike < _ALIKE * usual) & (apart > _APART)
+    return ((alike < _ALIKE * usual) & (apart > _APART)) | (error > _UNKNOWN)
 
 
 def _warn(found: xr.DataArray, lost: xr.DataArray, most: tuple[int, int]) -> None:
@@ -242,16 +253,22 @@ def _warn(found: xr.DataArray, lost: xr.DataArray, most: tuple[int, int]) -> Non
     far = (abs(found.isel(statistic=[0, 1])) >= limit - 0.5).any("statistic") & ~lost
     blank = found.isel(statistic=[0, 1, 2]).isnull().any("statistic")
     gaps = (found.isel(statistic=4) > 0) & ~blank
+    unsure = (found.isel(statistic=5) > _UNSURE) & ~lost & ~blank
     for which, text in (
         (
             lost,
-            "were not found: they are unlike the reference. Their shifts are NaN and "
+            "were not found: parts of them give other shifts. Their shifts are NaN and "
             "they hold no values; leave them out, or look whether the beam was lost.",
         ),
         (
             far,
             f"drifted as far as max_shift={told} pixels allows. Look at them; if the "
             "drift is real, pass a larger one.",
+        ),
+        (
+            unsure,
+            "are placed to no better than a pixel (coordinate `shift_error`). Raise "
+            "`smoothing`, compare by another variable, or leave them out.",
         ),
         (blank, "have no contrast and are not moved."),
         (gaps, "hold values that are not finite, which were bridged for the search."),

@@ -348,3 +348,51 @@ def test_a_packed_file_that_was_cut_is_refused(tmp_path, name):
         path.write_bytes(raw[: int(part * len(raw))])
         with pytest.raises(BatteryxrError):
             read_series(path)
+
+
+def test_a_line_of_units_names_no_columns(tmp_path):
+    """Two columns of "cps" came back as two scans."""
+    path = tmp_path / "a.dat"
+    path.write_text(
+        "Energy\tmon\tdet\n[eV]\t[cps]\t[cps]\n" + rows(E, I0, IT, sep="\t")
+    )
+    with pytest.raises(ArgumentError, match="'det'"):
+        read_series(path)
+
+
+def counted(folder, name, i0, transmitted):
+    energy = np.arange(8300.0, 8300 + i0.size)
+    table = np.stack([energy, i0, transmitted], axis=1)
+    np.savetxt(folder / name, table, header="energy i0 itrans", fmt="%.6g")
+    return folder / name
+
+
+MONITOR = 1e5 + 3e3 * np.random.default_rng(0).standard_normal(120)
+DEPTH = 0.2 + 1 / (1 + np.exp(60 - np.arange(120.0)))
+
+
+@pytest.mark.parametrize(
+    ("i0", "told"),
+    [
+        (np.full(120, 65535.0), "is stuck in 1 of 1 scans: 65535 everywhere"),
+        (np.minimum(MONITOR, 102000), "saturates in 1 of 1 scans"),
+        (np.where(np.arange(120) // 20 == 3, MONITOR[60], MONITOR), "is stuck.* 20 r"),
+        (np.where(np.arange(120) == 7, 0.0, MONITOR), "sees no beam.*: 1 readings"),
+    ],
+)
+def test_monitors_that_do_not_measure_are_told(tmp_path, i0, told):
+    path = counted(tmp_path, "scan.dat", i0, MONITOR * np.exp(-DEPTH))
+    with pytest.warns(DataQualityWarning, match=f"'i0'.*{told}"):
+        read_series(path)
+
+
+def test_rows_without_beam_are_missing_and_inverted_ones_are_not(tmp_path):
+    off = np.where(np.arange(120) == 7, -1.0, 1.0)
+    path = counted(tmp_path, "a.dat", MONITOR * off, MONITOR * np.exp(-DEPTH) * off)
+    with pytest.warns(DataQualityWarning, match="sees no beam"):
+        mu = read_series(path)[0]
+    assert np.flatnonzero(mu.isnull()).tolist() == [7]  # not the ratio of two minus
+    path = counted(tmp_path, "b.dat", -MONITOR, -MONITOR * np.exp(-DEPTH))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(read_series(path)[0], DEPTH, atol=1e-4)

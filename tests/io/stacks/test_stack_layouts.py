@@ -127,3 +127,61 @@ def test_a_colour_picture_is_no_stack(tmp_path):
     tifffile.imwrite(path, np.zeros((3, 8, 9), "uint8"), photometric="rgb")
     with pytest.raises(FileFormatError, match="grey"):
         io.read_stack(path, energy=ENERGY[:3])
+
+
+BEAM = np.array([900.0, 800, 700, 600, 500])[:, None, None]
+PLACE = 1 + 0.1 * np.arange(9.0)
+THROUGH = np.exp(-np.linspace(0.2, 1.0, 5))[:, None, None] * np.ones((8, 9))
+
+
+def test_frames_of_fxi_are_divided_by_flats_once(tmp_path):
+    """Its programs write frames that are divided already, beside the flat frames."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["X_eng"], file["Pixel Size"] = ENERGY / 1000, "40.5nm"
+        file["img_xanes"] = THROUGH.astype("f4")
+        file["img_bkg"] = (BEAM * PLACE * np.ones((8, 9))).astype("f4")
+        file["img_dark"] = np.full((1, 8, 9), 100.0, "f4")
+    with pytest.warns(DataQualityWarning, match="divided by flat frames already"):
+        stack = io.read_stack(tmp_path / "a.h5")
+    np.testing.assert_allclose(
+        stack.xanes.optical_density(), -np.log(THROUGH), rtol=1e-6
+    )
+    assert float(stack.x[1]) == pytest.approx(40.5)
+
+
+def test_raw_frames_of_fxi_are_divided_by_their_flats(tmp_path):
+    flats = BEAM * PLACE * np.ones((8, 9))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["X_eng"] = ENERGY[::-1] / 1000  # falling: flats turn with their frames
+        file["img_xanes"] = (100 + flats * THROUGH)[::-1]
+        file["img_bkg"], file["img_dark"] = 100 + flats[::-1], np.full((1, 8, 9), 100.0)
+    stack = io.read_stack(tmp_path / "a.h5")
+    np.testing.assert_allclose(stack.xanes.optical_density(), -np.log(THROUGH))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["img_bkg"][:] = 1.0
+    with pytest.warns(DataQualityWarning, match="does not look like the flat frames"):
+        assert "i0" not in io.read_stack(tmp_path / "a.h5").coords
+
+
+def test_a_flat_for_each_energy_and_too_few_of_them(tmp_path):
+    flats = BEAM * PLACE * np.ones((8, 9))
+    for name, some in (("a.h5", slice(None)), ("b.h5", slice(0, 2))):
+        with h5py.File(tmp_path / name, "w") as file:
+            group = file.create_group("exchange")
+            group["data"], group["data_white"] = flats * THROUGH, flats[some]
+            group["energy"] = ENERGY
+    density = io.read_stack(tmp_path / "a.h5").xanes.optical_density()
+    np.testing.assert_allclose(density, -np.log(THROUGH))
+    with pytest.warns(DataQualityWarning, match="2 flat frames for 5 energies"):
+        io.read_stack(tmp_path / "b.h5")
+
+
+def test_files_of_one_energy_keep_their_flats(tmp_path):
+    for k, (energy, beam) in enumerate(zip(ENERGY, BEAM.ravel(), strict=True)):
+        with h5py.File(tmp_path / f"e{k}.h5", "w") as file:
+            group = file.create_group("exchange")
+            group["data"] = (beam * PLACE * THROUGH[k])[None]
+            group["data_white"] = np.tile(beam * PLACE, (3, 8, 1))
+            group["energy"] = [energy]
+    density = io.read_stack(tmp_path).xanes.optical_density()
+    np.testing.assert_allclose(density, -np.log(THROUGH))

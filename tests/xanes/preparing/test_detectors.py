@@ -64,7 +64,13 @@ def test_lost_counts_come_back_with_their_error(tmp_path):
 
 def test_a_broken_element_and_large_losses_are_told(tmp_path):
     dataset = scans(tmp_path / "a.dat", broken=2)
-    with pytest.warns(DataQualityWarning, match="mca2 are unlike"):
+    with (
+        pytest.warns(DataQualityWarning, match="mca2 are unlike"),
+        pytest.warns(DataQualityWarning, match="mca2 is stuck"),
+    ):
+        dataset.xanes.sum_elements(columns=RATES, i0="i0")
+    dataset["i0"][0, 3] = 0.0
+    with pytest.warns(DataQualityWarning, match="i0 sees no beam"):
         dataset.xanes.sum_elements(columns=RATES, i0="i0")
     dataset = scans(tmp_path / "a.dat", strengths=(5e4, 5e4, 5e4, 5e4))
     with pytest.warns(DataQualityWarning, match="more than half"):

@@ -146,7 +146,7 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
             weights, left = w, rest
     freedom = m - n - c.shape[1] + int(design.sum_to_one)
     covariance, inverse = _inverse(q, r, design.sum_to_one)
-    errors, length = correlated_errors(inverse, left, freedom)
+    errors, length = correlated_errors(inverse, left, freedom, u)
     # Noise of the standards makes them seem larger, and the weights smaller.
     pulled = (weights * (m * design.noise**2)) @ covariance
     errors = np.hypot(errors, pulled)

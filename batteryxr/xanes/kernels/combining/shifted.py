@@ -205,7 +205,7 @@ def _report(
         inverse = inverse - tied
     m = len(y)
     freedom = m - matrix.shape[1] - spectrum.basis.shape[1] + int(design.sum_to_one)
-    errors, length = correlated_errors(inverse, left[None], freedom)
+    errors, length = correlated_errors(inverse, left[None], freedom, spectrum.basis)
     pulled = (inverse @ inverse.T)[:n, :n] @ (m * design.noise**2 * w)
     square, power = float(left @ left), float(y @ y)
     rest = [float(np.sum((spectrum.y - a @ v) ** 2)) for v in (free, one[0])]

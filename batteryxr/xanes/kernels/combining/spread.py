@@ -18,7 +18,10 @@ _QUIET = 5
 
 
 def correlated_errors(
-    inverse: np.ndarray, left: np.ndarray, freedom: int
+    inverse: np.ndarray,
+    left: np.ndarray,
+    freedom: int,
+    background: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return standard errors of linear fits, from the residuals' own covariance.
 
@@ -36,6 +39,8 @@ def correlated_errors(
         Residuals.
     freedom
         Degrees of freedom.
+    background : (m, b)
+        Orthonormal curves that were taken off before; they take slow noise too.
 
     Returns
     -------
@@ -48,7 +53,10 @@ def correlated_errors(
     longest = max(min(_LONGEST, m // 4), 0)
     lags = range(longest + 1)
     own = np.stack([_product(left, left, k) for k in lags], axis=1)
-    own = own @ np.linalg.pinv(_seen(inverse, freedom, longest + 1)).T
+    whole = np.linalg.pinv(_seen(inverse, freedom, longest + 1, background))
+    plain = own[:, 0] / max(freedom, 1)
+    own = own @ whole.T
+    own[:, 0] = np.maximum(own[:, 0], plain)  # slow noise is only ever lost to a fit
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.nan_to_num(own / own[:, :1])
     window = _window(share, m)
@@ -57,12 +65,42 @@ def correlated_errors(
     variance = (window * own) @ spread
     white = own[:, :1] * spread[:1]
     length = 1.0 + 2.0 * (window * share)[:, 1:].sum(axis=1)
+    variance *= _widened(window * share, window, spread, freedom)
     errors = np.sqrt(np.maximum(variance, white))
     return errors, np.clip(length, 1.0, None)
 
 
-def _seen(inverse: np.ndarray, freedom: int, n_lags: int) -> np.ndarray:
-    """Return the autocorrelation that a fit leaves of noise.
+def _widened(
+    share: np.ndarray, window: np.ndarray, spread: np.ndarray, freedom: int
+) -> np.ndarray:
+    """Return what variances are too small by, as they are estimates themselves.
+
+    A variance is a weighted sum of the power of residuals over frequencies. Its own
+    scatter gives the degrees of freedom of Student's distribution (F. E.
+    Satterthwaite, Biometrics Bull. 2, 110 (1946)).
+    """
+    n_lags = share.shape[1]
+    twice = np.where(np.arange(n_lags) > 0, 2.0, 1.0)
+    angle = np.pi * (np.arange(2 * n_lags) + 0.5) / (2 * n_lags)
+    wave = np.cos(np.outer(np.arange(n_lags), angle))
+    power = np.clip((share * twice) @ wave, 0.0, None)  # (N, F)
+    taken = np.einsum("nk,kp->npk", window, spread) @ wave  # (N, n, F)
+    taken = taken * power[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        own = taken.mean(axis=2) ** 2 / (taken**2).mean(axis=2)
+    dof = np.clip(own * freedom, 3.0, max(freedom, 3.0))
+    least = max(freedom, 3.0)
+    wider: np.ndarray = dof / (dof - 2.0) * (least - 2.0) / least
+    return wider
+
+
+def _seen(
+    inverse: np.ndarray,
+    freedom: int,
+    n_lags: int,
+    background: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the products of residuals at each lag that a unit covariance leaves.
 
     A fit takes slow noise for its parameters, so residuals hold less of it. Row k is
     the sum of products of residuals at lag k; column j is for noise that is correlated
@@ -71,6 +109,8 @@ def _seen(inverse: np.ndarray, freedom: int, n_lags: int) -> np.ndarray:
     m = inverse.shape[1]
     _, size, basis = np.linalg.svd(inverse, full_matrices=False)
     basis = basis[size > _RANK * size[0]]
+    if background is not None:
+        basis = np.concatenate([basis, background.T])
     moved = np.zeros((n_lags, *basis.shape))  # what unit covariances make of the basis
     for j in range(n_lags):
         moved[j, :, j:] += basis[:, : m - j]
@@ -83,7 +123,7 @@ def _seen(inverse: np.ndarray, freedom: int, n_lags: int) -> np.ndarray:
     taken = fft.irfft(left.sum(axis=1), length)[:, :n_lags]
     seen: np.ndarray = np.diag(m - np.arange(n_lags, dtype=float)) + taken.T
     left_over = max(freedom, 1) / max(m - len(basis), 1)
-    return seen * left_over  # a background is taken off besides
+    return seen * left_over
 
 
 def _product(a: np.ndarray, b: np.ndarray, lag: int) -> np.ndarray:
