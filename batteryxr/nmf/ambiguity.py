@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import apply, stream
+from batteryxr.core.blocks import apply, is_lazy, stream
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _PATTERNS = 4000
 #: Above this many components a short walk does not give the range.
 _SHORT = 8
+#: Mean range of the ratios above which a warning is given.
+_WIDE = 0.1
 #: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
 #: Lowest singular value of unit-norm patterns that a walk can rotate.
@@ -208,14 +210,26 @@ def advise(
     return xr.Dataset(out).assign_coords(component=result["component"])
 
 
-def range_width(result: xr.Dataset, steps: int = 3000) -> float:
-    """Return the mean range of all ratios of a series from a short walk, or NaN."""
+def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
+    """Add the mean range of the ratios of a series, and tell where it is wide."""
+    if is_lazy(result["weights"]):
+        return result  # computing it would read the data once more
     ground = _ground(result, lowest(result, "physics", None), None, 0)
-    if ground.errors is None or not 1 < len(ground.patterns) <= _SHORT:
-        return np.nan
-    if not ground.apart:
-        return np.nan
-    return _mean_width(ground, steps)
+    short = ground.errors is not None and 1 < len(ground.patterns) <= _SHORT
+    width = _mean_width(ground, steps) if short and ground.apart else np.nan
+    tell_width(width)
+    text = "Mean range of a ratio, by a short walk"
+    return result.assign(range_width=labelled("range_width", (), width, "1", text))
+
+
+def tell_width(width: float) -> None:
+    """Warn where ratios may differ widely and fit as well."""
+    if width > _WIDE:
+        warn_quality(
+            f"ratios may differ by {width:.2f} on average and fit as well: of many "
+            "equal answers this is one near the purest scans. `bands` gives the range "
+            "of each, `advise` says what would narrow it."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +257,8 @@ class _Ground:
         they are equal.
     given
         (k, patterns) known weights, NaN where they are free; or None.
+    memory
+        Variance of a weight over that for noise without memory.
     """
 
     patterns: np.ndarray
@@ -259,6 +275,7 @@ class _Ground:
     samples: np.ndarray | None = None
     profile: np.ndarray | float = 1.0
     given: np.ndarray | None = None
+    memory: float = 1.0
 
     @property
     def rows(self) -> np.ndarray:
@@ -300,7 +317,11 @@ class _Ground:
             self.rng,
             closure=self.closure,
             noise=Scatter(
-                self.noise / self.unit, self.errors, self.samples, self.given
+                self.noise / self.unit,
+                self.errors,
+                self.samples,
+                self.given,
+                self.memory,
             ),
             steps=steps,
         )
@@ -318,6 +339,8 @@ class _Ground:
 def _ground(
     result: xr.Dataset, lift: np.ndarray | float, noise: float | None, seed: int
 ) -> _Ground:
+    from batteryxr.nmf.kernels.correlation import unabsorbed
+
     needed = ["components", "weights", "residual", "fixed", "shift_curve"]
     require_variables(result, needed, caller="bands")
     rng = generator(seed)
@@ -335,9 +358,11 @@ def _ground(
     here = np.isfinite(flat).all(axis=0)
     known = knowledge(result)
     samples, profile, given = (None, 1.0, None) if many else _told(result, here, points)
+    memory = 1.0 if many else float(result.get("noise_memory", 1.0))
     if noise is None:
         # For so many patterns the components absorb next to no noise.
         left = 1.0 if many else _left(flat[:, here], known, int(points.sum()), closure)
+        left *= unabsorbed(patterns[:, points], memory, closure=closure)
         noise = rest / float(np.sqrt(left))
     unit = float(np.nanmax(np.abs(patterns))) or 1.0
     return _Ground(
@@ -355,6 +380,7 @@ def _ground(
         samples=samples,
         profile=profile,
         given=given,
+        memory=memory,
     )
 
 
@@ -401,6 +427,7 @@ def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
             inverse = inverse - np.outer(total, total) / total.sum()
         reach.append(np.sqrt(np.maximum(np.diag(inverse), 0.0)))
     noise = ground.noise / ground.unit
+    noise *= math.sqrt(ground.memory)
     far = NOISE * noise * np.quantile(reach, 0.84, axis=0)
     wider = xr.DataArray(far, dims="component")
     if ground.errors is None:

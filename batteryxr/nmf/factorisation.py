@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import is_lazy
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
-from batteryxr.nmf.ambiguity import range_width
+from batteryxr.nmf.ambiguity import with_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
 from batteryxr.nmf.constraints import (
     OF_FIT,
@@ -31,6 +30,7 @@ from batteryxr.nmf.results import (
     label_result,
     labelled,
     with_knowledge,
+    with_memory,
 )
 from batteryxr.nmf.solving import (
     gapless,
@@ -53,10 +53,6 @@ if TYPE_CHECKING:
     from batteryxr.nmf.starting import Fixed, Start, Starts
 
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
-
-
-#: Mean range of the ratios above which a warning is given.
-_WIDE = 0.1
 
 
 @replayable
@@ -220,6 +216,7 @@ def fit(
         known = None if given is None else given[order]
         told = patterns.errors is not None
         result = with_knowledge(result, block, errors=told, given=known)
+        result = with_memory(result, block, factors, closure=closure)
     if block is not None and closure and patterns.series:
         dim = patterns.samples[0]
         result = flag_dark(result, whole.samples, block.samples, dim)
@@ -236,7 +233,7 @@ def fit(
         "model": _model(closure, constraints.shift is not None),
     }
     if closure and patterns.series and block is not None:
-        result = _with_width(result)
+        result = with_width(result)
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors, order)
     return result
@@ -354,21 +351,6 @@ def _released(
     return out | {
         "residual_released": labelled("residual_released", (), noise, units, text)
     }
-
-
-def _with_width(result: xr.Dataset) -> xr.Dataset:
-    """Add the mean range of the ratios, and warn where it is wide."""
-    if is_lazy(result["weights"]):
-        return result  # computing it would read the data once more
-    width = range_width(result)
-    if width > _WIDE:
-        warn_quality(
-            f"ratios may differ by {width:.2f} on average and fit as well: of many "
-            "equal answers this is one near the purest scans. `bands` gives the range "
-            "of each, `advise` says what would narrow it."
-        )
-    text = "Mean range of a ratio, by a short walk"
-    return result.assign(range_width=labelled("range_width", (), width, "1", text))
 
 
 def _warn_of_starts(factors: Factors, max_iter: int) -> None:

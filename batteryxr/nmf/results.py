@@ -375,6 +375,25 @@ def with_knowledge(
     return result.assign(out)
 
 
+def with_memory(
+    result: xr.Dataset, block: Block, factors: Factors, *, closure: bool
+) -> xr.Dataset:
+    """Return the result with how much the noise of neighbouring points adds up."""
+    from batteryxr.nmf.kernels.correlation import adding_up
+
+    if factors.weights is None:
+        return result
+    components = factors.components[:, block.points]
+    rest = block.values - factors.weights[:, block.samples].T @ components
+    if block.v is not None:
+        rest = rest * np.sqrt(block.v / block.v.max())
+        scale = np.sqrt(block.v.mean(axis=0) / block.v.max())
+        components = components * scale
+    memory = adding_up(rest, components, closure=closure)
+    text = "Variance of a weight over that for noise without memory"
+    return result.assign(noise_memory=labelled("noise_memory", (), memory, "1", text))
+
+
 def as_constrained(
     result: xr.Dataset, block: Block, factors: Factors, order: np.ndarray
 ) -> xr.Dataset:
