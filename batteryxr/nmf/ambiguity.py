@@ -83,7 +83,9 @@ def bands(
     -------
     xarray.Dataset
         ``weights_low``, ``weights_high`` and ``weights_width``, three standard
-        deviations of noise included; ``components_low`` and ``components_high``;
+        deviations of noise included; ``weights_middle``, which is off by half of the
+        width at most, where the result itself may be off by all of it;
+        ``components_low`` and ``components_high``;
         ``bound_curve``; and ``bound_share``, the fraction of its points at which a
         component of the result lies on that bound, within noise. Without closure each
         component keeps its area.
@@ -100,7 +102,7 @@ def bands(
     >>> fit = spectra.nmf.fit(3)
     >>> ranges = batteryxr.nmf.bands(fit, shift="fit", steps=2000)
     >>> list(ranges.data_vars)[:4]
-    ['weights_low', 'weights_high', 'weights_width', 'components_low']
+    ['weights_low', 'weights_high', 'weights_width', 'weights_middle']
     """
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     found = ground.walk(steps)
@@ -475,6 +477,7 @@ def _with_noise(
         "weights_low": (low, "Lowest weight that fits"),
         "weights_high": (high, "Highest weight that fits"),
         "weights_width": (high - low, "Range of a weight"),
+        "weights_middle": (0.5 * (low + high), "Middle of the range of a weight"),
     }
     units = str(weights.attrs["units"])
     return {
