@@ -214,8 +214,8 @@ def advise(
 
 def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
     """Add the mean range of the ratios of a series, and tell where it is wide."""
-    if is_lazy(result["weights"]):
-        return result  # computing it would read the data once more
+    if is_lazy(result["weights"]) or "signed" in result:
+        return result  # computing it would read the data once more, or has no bound
     ground = _ground(result, lowest(result, "physics", None), None, 0)
     short = ground.errors is not None and 1 < len(ground.patterns) <= _SHORT
     width = _mean_width(ground, steps) if short and ground.apart else np.nan
@@ -348,6 +348,11 @@ def _ground(
     rng = generator(seed)
     if "stretch" in result:
         raise DataError("result", "its components stretch; expected a result of `fit`")
+    if "signed" in result:
+        names = result["component"].values[result["signed"].values]
+        raise DataError(
+            "result", f"{', '.join(names)} may be negative: nothing bounds the range"
+        )
     if "weights_released" in result:
         names = ("components", "weights", "residual")
         result = result.assign({n: result[f"{n}_released"] for n in names})

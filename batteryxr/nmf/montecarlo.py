@@ -217,7 +217,7 @@ def _sample(
     """Run all chains on data without gaps; `known` says that their noise is 1."""
     from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.correlation import adding_up, unabsorbed
-    from batteryxr.nmf.kernels.sampling import Noise, run_chain
+    from batteryxr.nmf.kernels.sampling import NoiseFacts, run_chain
 
     scale, normal, _, svd_error = normal_equations(block.values, block.v, starts.n)
     begun = _begin_chains(block, scale, starts)
@@ -231,7 +231,7 @@ def _sample(
         memory = adding_up(rest, guess.components, closure=rules.closure)
         if not known:
             noise /= unabsorbed(guess.components, memory, closure=rules.closure)
-        told = Noise(noise, scans, memory)
+        told = NoiseFacts(noise, scans, memory)
         tasks = [
             partial(run_chain, normal, start, rules, rng, told, sampling)
             for start, rng in begun[:-1]

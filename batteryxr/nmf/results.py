@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.kernels.cores import single
 from batteryxr.core.model import label
 from batteryxr.nmf.phases.measured import told
@@ -373,6 +374,20 @@ def with_knowledge(
     for name, array in out.items():
         out[name] = label(array, name, units="1", long_name=texts[name])
     return result.assign(out)
+
+
+def with_signs(result: xr.Dataset, rules: Rules, order: np.ndarray) -> xr.Dataset:
+    """Return the result with which components may be negative, and say so."""
+    if rules.signed is None:
+        return result
+    warn_quality(
+        "a component that may be negative may hold any share of the others: nothing "
+        "bounds its range, nor theirs. Fix the others where their patterns are known."
+    )
+    array = labelled(
+        "signed", "component", rules.signed[order], "1", "Component may be negative"
+    )
+    return result.assign(signed=array)
 
 
 def with_memory(

@@ -54,7 +54,7 @@ class Chain:
     range: Range | None = None
 
 
-class Noise(NamedTuple):
+class NoiseFacts(NamedTuple):
     """Hold what is known of the noise.
 
     Parameters
@@ -77,7 +77,7 @@ def run_chain(
     start: np.ndarray,
     rules: Rules,
     rng: np.random.Generator,
-    noise: Noise,
+    noise: NoiseFacts,
     schedule: Sampling,
     *,
     tick: Callable[[], bool],
