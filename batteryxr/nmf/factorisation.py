@@ -157,7 +157,9 @@ def fit(
         intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
         ``shift_curve``; ``on_bound``, the fraction of its points at which a component
         lies on the shift; ``range_width``, how far ratios may differ on average and
-        fit as well (for a series in memory under closure); ``relative_error`` and
+        fit as well (for a series in memory under closure); ``noise_memory``, how much
+        noise that neighbouring points share adds up in a weight (its variance; 1 where
+        each point errs on its own); ``relative_error`` and
         that of the singular value decomposition, a lower bound for n components;
         and the outcome of each start. Where a component comes from an earlier step,
         ``components_released`` and ``weights_released`` have it free.
