@@ -120,14 +120,30 @@ def in_units(array: xr.DataArray, to: str, *, caller: str) -> xr.DataArray:
 
 
 def in_units_of(data: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
-    """Return an array in the units of the data, if they can be converted."""
+    """Return an array in the units of the data; units nobody knows stay as they are.
+
+    Raises
+    ------
+    UnitsError
+        If both units are known and measure different things.
+    """
     wanted, given = (a.attrs.get("units") for a in (data, other))
     if wanted is None or given is None or wanted == given:
         return other
     try:
         factor, offset = affine(str(given), str(wanted))
-    except UnitsError:
-        return other
+    except UnitsError as error:
+        if wanted in ("1", "") or given in ("1", ""):
+            return other  # also written for what has no units
+        try:
+            for units in (wanted, given):
+                pint_unit(str(units))
+        except UnitsError:
+            return other
+        raise UnitsError(
+            f"{other.name or 'an array'} is in {given!r}, the data in {wanted!r}: "
+            "these measure different things. Correct attrs['units'] of one of them."
+        ) from error
     if (factor, offset) == (1.0, 0.0):
         return other
     return (other * factor + offset).assign_attrs(other.attrs | {"units": wanted})

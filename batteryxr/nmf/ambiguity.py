@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import apply, stream
+from batteryxr.core.blocks import apply, is_lazy, stream
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _PATTERNS = 4000
 #: Above this many components a short walk does not give the range.
 _SHORT = 8
+#: Mean range of the ratios above which a warning is given.
+_WIDE = 0.1
 #: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
 #: Lowest singular value of unit-norm patterns that a walk can rotate.
@@ -81,7 +83,9 @@ def bands(
     -------
     xarray.Dataset
         ``weights_low``, ``weights_high`` and ``weights_width``, three standard
-        deviations of noise included; ``components_low`` and ``components_high``;
+        deviations of noise included; ``weights_middle``, which is off by half of the
+        width at most, where the result itself may be off by all of it;
+        ``components_low`` and ``components_high``;
         ``bound_curve``; and ``bound_share``, the fraction of its points at which a
         component of the result lies on that bound, within noise. Without closure each
         component keeps its area.
@@ -98,7 +102,7 @@ def bands(
     >>> fit = spectra.nmf.fit(3)
     >>> ranges = batteryxr.nmf.bands(fit, shift="fit", steps=2000)
     >>> list(ranges.data_vars)[:4]
-    ['weights_low', 'weights_high', 'weights_width', 'components_low']
+    ['weights_low', 'weights_high', 'weights_width', 'weights_middle']
     """
     ground = _ground(result, lowest(result, shift, candidates), noise, seed)
     found = ground.walk(steps)
@@ -208,14 +212,26 @@ def advise(
     return xr.Dataset(out).assign_coords(component=result["component"])
 
 
-def range_width(result: xr.Dataset, steps: int = 3000) -> float:
-    """Return the mean range of all ratios of a series from a short walk, or NaN."""
+def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
+    """Add the mean range of the ratios of a series, and tell where it is wide."""
+    if is_lazy(result["weights"]) or "signed" in result:
+        return result  # computing it would read the data once more, or has no bound
     ground = _ground(result, lowest(result, "physics", None), None, 0)
-    if ground.errors is None or not 1 < len(ground.patterns) <= _SHORT:
-        return np.nan
-    if not ground.apart:
-        return np.nan
-    return _mean_width(ground, steps)
+    short = ground.errors is not None and 1 < len(ground.patterns) <= _SHORT
+    width = _mean_width(ground, steps) if short and ground.apart else np.nan
+    tell_width(width)
+    text = "Mean range of a ratio, by a short walk"
+    return result.assign(range_width=labelled("range_width", (), width, "1", text))
+
+
+def tell_width(width: float) -> None:
+    """Warn where ratios may differ widely and fit as well."""
+    if width > _WIDE:
+        warn_quality(
+            f"ratios may differ by {width:.2f} on average and fit as well: of many "
+            "equal answers this is one near the purest scans. `bands` gives the range "
+            "of each, `advise` says what would narrow it."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +259,8 @@ class _Ground:
         they are equal.
     given
         (k, patterns) known weights, NaN where they are free; or None.
+    memory
+        Variance of a weight over that for noise without memory.
     """
 
     patterns: np.ndarray
@@ -259,6 +277,7 @@ class _Ground:
     samples: np.ndarray | None = None
     profile: np.ndarray | float = 1.0
     given: np.ndarray | None = None
+    memory: float = 1.0
 
     @property
     def rows(self) -> np.ndarray:
@@ -300,7 +319,11 @@ class _Ground:
             self.rng,
             closure=self.closure,
             noise=Scatter(
-                self.noise / self.unit, self.errors, self.samples, self.given
+                self.noise / self.unit,
+                self.errors,
+                self.samples,
+                self.given,
+                self.memory,
             ),
             steps=steps,
         )
@@ -318,11 +341,18 @@ class _Ground:
 def _ground(
     result: xr.Dataset, lift: np.ndarray | float, noise: float | None, seed: int
 ) -> _Ground:
+    from batteryxr.nmf.kernels.correlation import unabsorbed
+
     needed = ["components", "weights", "residual", "fixed", "shift_curve"]
     require_variables(result, needed, caller="bands")
     rng = generator(seed)
     if "stretch" in result:
         raise DataError("result", "its components stretch; expected a result of `fit`")
+    if "signed" in result:
+        names = result["component"].values[result["signed"].values]
+        raise DataError(
+            "result", f"{', '.join(names)} may be negative: nothing bounds the range"
+        )
     if "weights_released" in result:
         names = ("components", "weights", "residual")
         result = result.assign({n: result[f"{n}_released"] for n in names})
@@ -335,9 +365,11 @@ def _ground(
     here = np.isfinite(flat).all(axis=0)
     known = knowledge(result)
     samples, profile, given = (None, 1.0, None) if many else _told(result, here, points)
+    memory = 1.0 if many else float(result.get("noise_memory", 1.0))
     if noise is None:
         # For so many patterns the components absorb next to no noise.
         left = 1.0 if many else _left(flat[:, here], known, int(points.sum()), closure)
+        left *= unabsorbed(patterns[:, points], memory, closure=closure)
         noise = rest / float(np.sqrt(left))
     unit = float(np.nanmax(np.abs(patterns))) or 1.0
     return _Ground(
@@ -355,6 +387,7 @@ def _ground(
         samples=samples,
         profile=profile,
         given=given,
+        memory=memory,
     )
 
 
@@ -401,6 +434,7 @@ def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
             inverse = inverse - np.outer(total, total) / total.sum()
         reach.append(np.sqrt(np.maximum(np.diag(inverse), 0.0)))
     noise = ground.noise / ground.unit
+    noise *= math.sqrt(ground.memory)
     far = NOISE * noise * np.quantile(reach, 0.84, axis=0)
     wider = xr.DataArray(far, dims="component")
     if ground.errors is None:
@@ -448,6 +482,7 @@ def _with_noise(
         "weights_low": (low, "Lowest weight that fits"),
         "weights_high": (high, "Highest weight that fits"),
         "weights_width": (high - low, "Range of a weight"),
+        "weights_middle": (0.5 * (low + high), "Middle of the range of a weight"),
     }
     units = str(weights.attrs["units"])
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,7 @@ from batteryxr.nmf.shifts import subtract_shift
 from batteryxr.nmf.starting import tell_place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from batteryxr.core.checks import Positive
     from batteryxr.nmf.data import Patterns
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Strength of a penalty.
 Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
 #: Constraints that only `fit` supports.
-OF_FIT = ("presence", "weights", "robust")
+OF_FIT = ("presence", "weights", "unimodal", "signed", "robust")
 #: Penalties on the factors: strengths, all 0 by default.
 PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
 
@@ -67,6 +67,12 @@ class Constraints:
     weights
         Known weights along the scans, NaN where they are free, by name as in
         `presence`: ``{"binder": profile}``.
+    unimodal
+        Components whose weights rise to one maximum along the scans and fall again, by
+        name as in `presence`: ``["LiFeO2"]``.
+    signed
+        Components that may be negative, such as a background or a difference, by name
+        as in `presence`. The data then need no shift. `bands` cannot bound them.
     robust
         Leave out values farther from the model than six standard deviations, such as
         spikes, and fit again.
@@ -89,6 +95,8 @@ class Constraints:
     scale: Literal["norm", "max", "area"] | None = None
     presence: Mapping[str, tuple[int, int]] | None = None
     weights: Mapping[str, xr.DataArray] | None = None
+    unimodal: Sequence[str] | None = None
+    signed: Sequence[str] | None = None
     robust: bool = False
     sparsity: Strength = 0.0
     smoothness: Strength = 0.0
@@ -161,10 +169,26 @@ def constrain(
     return in_sound_unit(patterns)
 
 
+class ComponentFacts(NamedTuple):
+    """Hold what is known of single components, in the order of the starts.
+
+    Parameters
+    ----------
+    given
+        (k, samples) known weights, NaN where they are free; or None.
+    unimodal, signed
+        (k,) bool: weights with one maximum, and components of either sign; or None.
+    """
+
+    given: np.ndarray | None = None
+    unimodal: np.ndarray | None = None
+    signed: np.ndarray | None = None
+
+
 def with_profiles(
     patterns: Patterns, starts: Starts, constraints: Constraints, *, closure: bool
-) -> tuple[Starts, np.ndarray | None]:
-    """Return starts with named components, and the known weights.
+) -> tuple[Starts, ComponentFacts]:
+    """Return starts with named components, and what is known of these.
 
     Raises
     ------
@@ -172,42 +196,34 @@ def with_profiles(
         If there are more names than components, or the weights are impossible.
     """
     windows, weights = constraints.presence or {}, constraints.weights or {}
-    if not windows and not weights:
-        return starts, None
+    unimodal, signed = (_listed(constraints, name) for name in ("unimodal", "signed"))
+    told: dict[str, Any] = {"presence": windows, "weights": weights}
+    told |= {"unimodal": unimodal, "signed": signed}
+    told = {name: value for name, value in told.items() if value}
+    if not told:
+        return starts, ComponentFacts()
     if not patterns.series or not patterns.held:
-        name = "presence" if windows else "weights"
-        raise ArgumentError(name, dict(windows or weights), "None for images")
+        name, value = next(iter(told.items()))
+        raise ArgumentError(name, value, "None for images")
     if weights and not closure:
         raise ArgumentError(
             "weights",
             dict(weights),
             "None without closure: the scale of a weight then is that of its component",
         )
-    if constraints.weight_smoothness:
-        raise ArgumentError(
-            "weight_smoothness", constraints.weight_smoothness, "0 with known weights"
-        )
+    for name in PENALTIES if signed else ("weight_smoothness",):
+        if strength := constraints.penalties[name]:
+            raise ArgumentError(name, strength, f"0 with {next(iter(told))}")
     every = [*starts.names]
-    every += [n for n in (*windows, *weights) if n not in every]
+    every += [name for value in told.values() for name in value]
     every = list(dict.fromkeys(every))
     if len(every) > starts.n:
         raise ArgumentError(
-            "presence", every, f"at most {starts.n} names, one for each component"
+            next(iter(told)), every, f"at most {starts.n} names, one for each component"
         )
     given = np.full((starts.n, patterns.n_samples), np.nan)
-    for name, (first, last) in windows.items():
-        if not 0 <= first <= last < patterns.n_samples:
-            raise ArgumentError(
-                f"presence[{name!r}]",
-                (first, last),
-                f"two scans between 0 and {patterns.n_samples - 1}",
-            )
-        for number in (first, last):
-            tell_place(
-                patterns.data, patterns.samples[0], number, f"presence[{name!r}]"
-            )
-        outside = np.ones(patterns.n_samples, dtype=bool)
-        outside[first : last + 1] = False
+    for name, window in windows.items():
+        outside = _outside(patterns, f"presence[{name!r}]", *window)
         given[every.index(name), outside] = 0.0
     for name, profile in weights.items():
         values, row = _profile(patterns, name, profile), every.index(name)
@@ -222,7 +238,34 @@ def with_profiles(
             "Lower them, or widen the windows of presence.",
         )
     called = tuple(every[len(starts.names) :])
-    return replace(starts, called=called), given
+    marks = {
+        name: np.isin(np.arange(starts.n), [every.index(n) for n in names])
+        if names
+        else None
+        for name, names in (("unimodal", unimodal), ("signed", signed))
+    }
+    if any(name in starts.names for name in signed):
+        raise ArgumentError("signed", signed, f"free components, not {starts.names}")
+    known = None if np.isnan(given).all() else given
+    return replace(starts, called=called), ComponentFacts(known, **marks)
+
+
+def _outside(patterns: Patterns, where: str, first: int, last: int) -> np.ndarray:
+    """Return which scans a window leaves out."""
+    if not 0 <= first <= last < patterns.n_samples:
+        expected = f"two scans between 0 and {patterns.n_samples - 1}"
+        raise ArgumentError(where, (first, last), expected)
+    for number in (first, last):
+        tell_place(patterns.data, patterns.samples[0], number, where)
+    outside = np.ones(patterns.n_samples, dtype=bool)
+    outside[first : last + 1] = False
+    return outside
+
+
+def _listed(constraints: Constraints, name: str) -> list[str]:
+    """Return names of components; a text is one name."""
+    value = getattr(constraints, name) or ()
+    return [value] if isinstance(value, str) else [str(v) for v in value]
 
 
 def _profile(patterns: Patterns, name: str, profile: xr.DataArray) -> np.ndarray:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import is_lazy
 from batteryxr.core.checks import check_fields
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
-from batteryxr.nmf.ambiguity import range_width
+from batteryxr.nmf.ambiguity import with_width
 from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
 from batteryxr.nmf.constraints import (
     OF_FIT,
@@ -31,6 +30,8 @@ from batteryxr.nmf.results import (
     label_result,
     labelled,
     with_knowledge,
+    with_memory,
+    with_signs,
 )
 from batteryxr.nmf.solving import (
     gapless,
@@ -55,8 +56,9 @@ if TYPE_CHECKING:
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
 
 
-#: Mean range of the ratios above which a warning is given.
-_WIDE = 0.1
+#: Constraints contradict the data where they raise the squared residual by this factor
+#: and the residual by more than this fraction of the signal.
+_WORSE, _EXACT = 1.1, 1e-3
 
 
 @replayable
@@ -155,7 +157,9 @@ def fit(
         intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
         ``shift_curve``; ``on_bound``, the fraction of its points at which a component
         lies on the shift; ``range_width``, how far ratios may differ on average and
-        fit as well (for a series in memory under closure); ``relative_error`` and
+        fit as well (for a series in memory under closure); ``noise_memory``, how much
+        noise that neighbouring points share adds up in a weight (its variance; 1 where
+        each point errs on its own); ``relative_error`` and
         that of the singular value decomposition, a lower bound for n components;
         and the outcome of each start. Where a component comes from an earlier step,
         ``components_released`` and ``weights_released`` have it free.
@@ -190,13 +194,13 @@ def fit(
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
-    starts, given = with_profiles(patterns, starts, constraints, closure=closure)
+    starts, known = with_profiles(patterns, starts, constraints, closure=closure)
     _refuse_unheld(constraints, how.kind)
     _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
     kind = "active-set" if how.kind == "pure" else how.kind
     stop = {"max_iter": max_iter, "tol": tol}
     rules = constraints.rules(
-        starts.is_fixed, closure, solver=kind, given=given, **stop
+        starts.is_fixed, closure, solver=kind, **known._asdict(), **stop
     )
     block = None
     if how.kind == "pure":
@@ -214,16 +218,11 @@ def fit(
     axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=patterns.series)
     result = label_result(patterns, starts, rules, factors, order=order)
-    if block is not None and (given is not None or constraints.weight_smoothness):
-        result = as_constrained(result, block, factors, order)
-    if block is not None and patterns.series:
-        known = None if given is None else given[order]
-        told = patterns.errors is not None
-        result = with_knowledge(result, block, errors=told, given=known)
-    if block is not None and closure and patterns.series:
-        dim = patterns.samples[0]
-        result = flag_dark(result, whole.samples, block.samples, dim)
-        result = flag_drift(result, block, patterns, factors)
+    result = with_signs(result, rules, order)
+    if block is not None:
+        result = _with_facts(
+            result, patterns, whole, block, factors=factors, rules=rules, order=order
+        )
     if block is not None and closure and "found" in starts.origins:
         result = result.assign(_released(result, block, starts, rules, factors, order))
     result = in_unit_of_data(result, patterns, closure=closure)
@@ -236,9 +235,36 @@ def fit(
         "model": _model(closure, constraints.shift is not None),
     }
     if closure and patterns.series and block is not None:
-        result = _with_width(result)
+        result = with_width(result)
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors, order)
+    return result
+
+
+def _with_facts(
+    result: xr.Dataset,
+    patterns: Patterns,
+    whole: Block,
+    block: Block,
+    *,
+    factors: Factors,
+    rules: Rules,
+    order: np.ndarray,
+) -> xr.Dataset:
+    """Return the result of data in memory with noise, known weights and flags."""
+    bound = rules.given is not None or rules.unimodal is not None
+    if bound or rules.weight_smoothness:
+        result = as_constrained(result, block, factors, order)
+    if not patterns.series:
+        return result
+    given = None if rules.given is None else rules.given[order]
+    told = patterns.errors is not None
+    result = with_knowledge(result, block, errors=told, given=given)
+    result = with_memory(result, block, factors, closure=rules.closure)
+    if rules.closure:
+        dim = patterns.samples[0]
+        result = flag_dark(result, whole.samples, block.samples, dim)
+        result = flag_drift(result, block, patterns, factors)
     return result
 
 
@@ -246,12 +272,30 @@ def _in_memory(
     patterns: Patterns, starts: Starts, rules: Rules
 ) -> tuple[Block, Block, Factors]:
     """Return all measured data, the data with beam, and the factors of the latter."""
-    whole = gapless(patterns)
+    whole = gapless(patterns, signed=rules.signed is not None)
     block = lit(whole, patterns, starts) if rules.closure else whole
     if rules.given is not None:
         rules = replace(rules, given=rules.given[:, block.samples])
-    factors = run_starts(block.values, block.v, starts.at(block.points), rules)
+    here = starts.at(block.points)
+    factors = run_starts(block.values, block.v, here, rules)
+    if rules.given is not None or rules.unimodal is not None:
+        _tell_contradiction(block, here, rules, factors)
     return whole, block, spread_out(factors, block.samples, block.points)
+
+
+def _tell_contradiction(
+    block: Block, starts: Starts, rules: Rules, factors: Factors
+) -> None:
+    """Warn if the data fit far better without what is said of the weights."""
+    free = replace(rules, given=None, unimodal=None)
+    first = replace(starts, first=factors.components, number=1)
+    loose = run_starts(block.values, block.v, first, free)
+    if factors.error**2 > _WORSE * loose.error**2 + _EXACT**2:
+        warn_quality(
+            "presence, weights or unimodal contradict the data: with them the residual "
+            f"is {factors.error / max(loose.error, 1e-9):.1f} times as large "
+            f"({factors.error:.2%} of the signal). Widen or drop them."
+        )
 
 
 def _known(fixed: Fixed) -> int:
@@ -265,6 +309,8 @@ def _refuse_unheld(constraints: Constraints, kind: str) -> None:
     """Raise for constraints that a solver without refinement would ignore."""
     if kind == "pure":
         constraints.refuse("solver='pure'", *PENALTIES, *OF_FIT)
+    if kind != "active-set":
+        constraints.refuse(f"solver={kind!r}", "signed")
 
 
 def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:
@@ -354,21 +400,6 @@ def _released(
     return out | {
         "residual_released": labelled("residual_released", (), noise, units, text)
     }
-
-
-def _with_width(result: xr.Dataset) -> xr.Dataset:
-    """Add the mean range of the ratios, and warn where it is wide."""
-    if is_lazy(result["weights"]):
-        return result  # computing it would read the data once more
-    width = range_width(result)
-    if width > _WIDE:
-        warn_quality(
-            f"ratios may differ by {width:.2f} on average and fit as well: of many "
-            "equal answers this is one near the purest scans. `bands` gives the range "
-            "of each, `advise` says what would narrow it."
-        )
-    text = "Mean range of a ratio, by a short walk"
-    return result.assign(range_width=labelled("range_width", (), width, "1", text))
 
 
 def _warn_of_starts(factors: Factors, max_iter: int) -> None:

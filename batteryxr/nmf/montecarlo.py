@@ -16,6 +16,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
+from batteryxr.nmf.ambiguity import tell_width
 from batteryxr.nmf.beam import flag_dark, lit
 from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
@@ -27,6 +28,7 @@ from batteryxr.nmf.results import (
     labelled,
     lengths,
     with_knowledge,
+    with_memory,
 )
 from batteryxr.nmf.solving import (
     compare_runs,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from batteryxr.core.checks import Count, Positive, Seed
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.kernels.alternate import Rules
+    from batteryxr.nmf.kernels.alternate import Rules, Run
     from batteryxr.nmf.kernels.normal import Normal
     from batteryxr.nmf.kernels.sampling import Chain
     from batteryxr.nmf.solving import Block
@@ -95,13 +97,14 @@ def metropolis(
     -------
     xarray.Dataset
         As in `fit`, for the best chain refined to the nearest optimum. ``weights``
-        and ``components`` have an ``_error`` (root mean square distance of the draws
-        from the optimum, with the noise of fixed scans), and ``_low`` and ``_high``
-        (the range of all equally good answers, plus three standard deviations of
-        noise). ``weights_quantiles`` (quantile) of the draws take these answers as
-        equally likely: the truth lies between low and high, but may well be
-        near an end. ``rhat`` and ``effective_draws`` of each weight are near 1 and
-        large where the chains have converged. For each ``chain``:
+        and ``components`` have an ``_error``, and ``_low`` and ``_high`` (the range of
+        all equally good answers, plus three standard deviations of noise). An error is
+        one standard deviation where only one answer fits, and reaches the farther end
+        of the 68 % interval where many do. ``weights_quantiles`` (quantile) are the
+        ends of intervals that hold the truth in at least 68 and 95 % of cases,
+        wherever it lies among these answers, and the median of the draws.
+        ``rhat`` and ``effective_draws`` of each weight are near 1 and large where the
+        chains have converged. For each ``chain``:
         ``chain_weights``, ``chain_components``, ``chain_error``, ``chain_similarity``
         (to the best), ``chain_acceptance`` and ``chain_excess``, the mean misfit of its
         draws over that of the optimum.
@@ -113,10 +116,10 @@ def metropolis(
 
     Notes
     -----
-    An error is one standard deviation where the range of equally good answers is narrow
-    against the noise. Where it is wide, taking them as equally likely is a prior:
-    errors and quantiles are then no frequencies. A truth at a corner, such as a pure
-    phase, is often farther off. The range makes no such assumption.
+    Data cannot tell equally good answers apart, so that no interval between them holds
+    the truth at a given rate wherever it lies. Intervals therefore hold all of them:
+    Imbens & Manski, Econometrica 72, 1845 (2004). Noise that neighbouring points share
+    is estimated from the residual, and counts.
 
     Metropolis et al., J. Chem. Phys. 21, 1087 (1953); factorisation of pair
     distribution functions by it: Geddes et al., Chem. Commun. 55, 13346 (2019).
@@ -167,6 +170,7 @@ def metropolis(
     result = result.assign(label_chains(chains.found, best, labels, closure))
     if patterns.series:
         result = with_knowledge(result, whole, errors=errors is not None)
+        result = with_memory(result, block, factors, closure=closure)
     result["noise"] = labelled(
         "noise",
         (),
@@ -187,6 +191,8 @@ def metropolis(
         "model": "data = weights . components",
     }
     _warn_of_chains(result, chains.stopped)
+    if closure and "range_width" in result:
+        tell_width(float(result["range_width"]))
     return result
 
 
@@ -209,25 +215,33 @@ def _sample(
     progress: bool | None,
 ) -> _Chains:
     """Run all chains on data without gaps; `known` says that their noise is 1."""
-    from batteryxr.nmf.kernels.sampling import run_chain
+    from batteryxr.nmf.kernels import alternate
+    from batteryxr.nmf.kernels.correlation import adding_up, unabsorbed
+    from batteryxr.nmf.kernels.sampling import NoiseFacts, run_chain
 
     scale, normal, _, svd_error = normal_equations(block.values, block.v, starts.n)
     begun = _begin_chains(block, scale, starts)
     scans = np.zeros(starts.n, dtype=bool)
     scans[: len(starts.origins)] = [kind == "scan" for kind in starts.origins]
     with single():
-        noise = (
-            1.0 if known else _noise(block, normal, begun[-1][0], rules, scans=scans)
-        )
+        guess = alternate.factorise(normal, begun[-1][0], replace(rules, tol=1e-4))
+        noise = 1.0 if known else _noise(block, normal, guess, rules, scans=scans)
+        rest = block.values / scale - guess.weights.T @ guess.components
+        rest = rest if block.v is None else rest * np.sqrt(block.v)
+        memory = adding_up(rest, guess.components, closure=rules.closure)
+        if not known:
+            noise /= unabsorbed(guess.components, memory, closure=rules.closure)
+        told = NoiseFacts(noise, scans, memory)
         tasks = [
-            partial(run_chain, normal, start, rules, rng, noise, sampling, scans=scans)
+            partial(run_chain, normal, start, rules, rng, told, sampling)
             for start, rng in begun[:-1]
         ]
         found, stopped = _side_by_side(tasks, sampling.total, progress)
     for chain in found:
         chain.run.components = chain.run.components * scale
-        if chain.components is not None:
+        if chain.components is not None and chain.scatter is not None:
             chain.components *= scale
+            chain.scatter *= scale
         if chain.range is not None:
             chain.range.components *= scale
     return _Chains(found, noise, svd_error, stopped)
@@ -251,18 +265,16 @@ def _begin_chains(
 def _noise(
     block: Block,
     normal: Normal,
-    start: np.ndarray,
+    guess: Run,
     rules: Rules,
     *,
     scans: np.ndarray,
 ) -> float:
     """Return the variance of noise, from the residual of a factorisation."""
-    from batteryxr.nmf.kernels import alternate
     from batteryxr.nmf.kernels.feasible import left_over
 
     count = block.values.size if block.v is None else int((block.v > 0).sum())
-    guess = alternate.factorise(normal, start, replace(rules, tol=1e-4))
-    left = float(count - len(start) * sum(normal.shape))
+    left = float(count - len(guess.components) * sum(normal.shape))
     if scans.any():
         left = count * left_over(
             guess.weights, scans, ~rules.fixed, normal.shape[1], closure=rules.closure
@@ -320,8 +332,9 @@ def _to_unit(
     if chain.range is not None:
         chain.range.components /= length
         chain.range.weights *= length
-    if chain.noise is not None:
+    if chain.noise is not None and chain.scatter is not None:
         chain.noise *= length
+        chain.scatter /= length
 
 
 def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:

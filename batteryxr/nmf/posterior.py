@@ -128,25 +128,35 @@ def _spreads(
     from batteryxr.nmf.kernels.sampling import effective_size, potential_scale
 
     w = np.array([np.asarray(c.weights)[:, o] for c, o in whole])
-    h = np.array([np.asarray(c.components)[:, o] for c, o in whole])
     noise = np.median([np.asarray(c.noise)[o] for c, o in whole], axis=0)
-    error_w = np.sqrt(((w - best.run.weights) ** 2).mean(axis=(0, 1)))
-    error_h = np.sqrt(((h - best.run.components) ** 2).mean(axis=(0, 1)))
     ranges = [(c.range, o) for c, o in whole if c.range is not None]
-    low = np.min([r.weights[0][o] for r, o in ranges], axis=0) - NOISE * noise
-    high = np.max([r.weights[1][o] for r, o in ranges], axis=0) + NOISE * noise
     top = 1.0 if closure else np.inf
+    low = np.min([r.weights[0][o] for r, o in ranges], axis=0)
+    high = np.max([r.weights[1][o] for r, o in ranges], axis=0)
+    between = intervals(low, high, noise)
+    error_w = farther(best.run.weights, between)
+    between[2] = np.clip(np.median(w, axis=(0, 1)), between[1], between[3])
+    between = np.clip(between, 0.0, top)
+    width = float((np.clip(high, 0.0, top) - np.clip(low, 0.0, top)).mean())
+    low, high = low - NOISE * noise, high + NOISE * noise
     low_h = np.min([r.components[0][o] for r, o in ranges], axis=0)
     high_h = np.max([r.components[1][o] for r, o in ranges], axis=0)
+    noise_h = np.median([np.asarray(c.scatter)[o] for c, o in whole], axis=0)
+    error_h = farther(best.run.components, intervals(low_h, high_h, noise_h))
     quantile = xr.DataArray(list(QUANTILES), dims="quantile")
     quantile.attrs = {"units": "1", "long_name": "Quantile"}
-    between = np.quantile(w.reshape(-1, *w.shape[2:]), QUANTILES, axis=0)
     weights = partial(labels.factor, "weights")
     components = partial(labels.factor, "components")
     bare = replace(labels, shift=0.0)
     ratio = potential_scale(w)
     size = effective_size(w)
     return {
+        "range_width": label(
+            xr.DataArray(width),
+            "range_width",
+            units=str(labels.result["weights"].attrs["units"]),
+            long_name="Mean range of a weight",
+        ),
         "weights_error": weights(error_w, "weights_error", "Error of a weight"),
         "weights_low": weights(
             np.clip(low, 0.0, top), "weights_low", "Lowest weight that fits"
@@ -171,6 +181,36 @@ def _spreads(
             size, "effective_draws", "Effective number of draws", units="1"
         ),
     }
+
+
+def intervals(low: np.ndarray, high: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Return the ends of intervals at `QUANTILES`, (quantile, ...); medians halfway.
+
+    A value is known to lie between low and high, and no more; noise blurs both. An
+    interval holds the truth as often as it says wherever that is: where low and high
+    are one, it has the ends of a normal one, and where they are far apart, the noise
+    counts at one end only (Imbens & Manski, Econometrica 72, 1845, 2004).
+    """
+    from scipy.special import ndtr, ndtri
+
+    room = (high - low) / np.where(noise > 0, noise, 1e-300)
+    out = np.array([low, low, 0.5 * (low + high), high, high])
+    for under, over in ((0, 4), (1, 3)):
+        held = QUANTILES[over] - QUANTILES[under]
+        few = np.full(room.shape, ndtri(held))
+        many = np.full(room.shape, ndtri(0.5 * (1 + held)))
+        for _ in range(40):
+            reach = 0.5 * (few + many)
+            enough = ndtr(reach + room) - ndtr(-reach) >= held
+            few, many = np.where(enough, few, reach), np.where(enough, reach, many)
+        out[under] -= many * noise
+        out[over] += many * noise
+    return out
+
+
+def farther(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the distance of values to the farther end of the 68 % interval."""
+    return np.maximum(values - ends[1], ends[3] - values)
 
 
 def _wide(values: np.ndarray, here: np.ndarray) -> np.ndarray:

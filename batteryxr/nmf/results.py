@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.kernels.cores import single
 from batteryxr.core.model import label
 from batteryxr.nmf.phases.measured import told
@@ -373,6 +374,39 @@ def with_knowledge(
     for name, array in out.items():
         out[name] = label(array, name, units="1", long_name=texts[name])
     return result.assign(out)
+
+
+def with_signs(result: xr.Dataset, rules: Rules, order: np.ndarray) -> xr.Dataset:
+    """Return the result with which components may be negative, and say so."""
+    if rules.signed is None:
+        return result
+    warn_quality(
+        "a component that may be negative may hold any share of the others: nothing "
+        "bounds its range, nor theirs. Fix the others where their patterns are known."
+    )
+    array = labelled(
+        "signed", "component", rules.signed[order], "1", "Component may be negative"
+    )
+    return result.assign(signed=array)
+
+
+def with_memory(
+    result: xr.Dataset, block: Block, factors: Factors, *, closure: bool
+) -> xr.Dataset:
+    """Return the result with how much the noise of neighbouring points adds up."""
+    from batteryxr.nmf.kernels.correlation import adding_up
+
+    if factors.weights is None:
+        return result
+    components = factors.components[:, block.points]
+    rest = block.values - factors.weights[:, block.samples].T @ components
+    if block.v is not None:
+        rest = rest * np.sqrt(block.v / block.v.max())
+        scale = np.sqrt(block.v.mean(axis=0) / block.v.max())
+        components = components * scale
+    memory = adding_up(rest, components, closure=closure)
+    text = "Variance of a weight over that for noise without memory"
+    return result.assign(noise_memory=labelled("noise_memory", (), memory, "1", text))
 
 
 def as_constrained(

@@ -19,6 +19,8 @@ from batteryxr.nmf.shifts import refuse_negative
 from batteryxr.nmf.starting import refuse_rank
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.kernels.alternate import Rules, Run
     from batteryxr.nmf.kernels.normal import Normal, Plain
@@ -91,11 +93,11 @@ class Factors:
     full_passes: int = 0
 
 
-def gapless(patterns: Patterns) -> Block:
+def gapless(patterns: Patterns, *, signed: bool = False) -> Block:
     """Return patterns without gaps. Reads once.
 
     Samples and points without data are left out; other gaps are zero and have zero
-    weight.
+    weight. Data that may be signed need no shift.
     """
     from batteryxr.nmf.kernels.passes import weigh
 
@@ -121,7 +123,7 @@ def gapless(patterns: Patterns) -> Block:
         raise DataError("data", "no finite value")
     if not values.any():
         raise DataError("data", "zero everywhere; expected patterns", "Look at them.")
-    negative = float((np.minimum(values, 0) ** 2).sum())
+    negative = 0.0 if signed else float((np.minimum(values, 0) ** 2).sum())
     shifted = patterns.shift is not None
     refuse_negative(negative, float((values**2).sum()), shifted)
     return Block(values, v, samples, points)
@@ -165,8 +167,10 @@ def run_starts(
                 start[fixed] = given[fixed]
             else:
                 start = complete(scaled, fixed, given, kind, rng, span=span)
-            if rules.given is not None and kind != "given":
+            if rules.told and kind != "given":
                 start = _arranged(start, data, rules)
+            if rules.unimodal is not None:
+                return _bent(data, start, rules, stop)
             weights = None
             if rules.solver == "coordinate" and not rules.closure:
                 weights = _first_weights(rules, data, scaled, start, kind=kind)
@@ -193,10 +197,27 @@ def run_starts(
     return compare_runs(runs, svd_error, rules)
 
 
+def _bent(
+    data: Normal, start: np.ndarray, rules: Rules, stop: Callable[[], None]
+) -> Run:
+    """Return the factors of one start, with weights bent no farther than they must.
+
+    Many bent weights fit equally well: stop at the first that do.
+    """
+    from batteryxr.nmf.kernels import alternate
+
+    loose = replace(rules, unimodal=None)
+    found = alternate.factorise(data, start, loose, stop=stop)
+    enough = AGREEING**2 * found.error**2 * data.total
+    return alternate.factorise(
+        data, found.components, replace(rules, enough=enough), stop=stop
+    )
+
+
 def _is_long(values: np.ndarray, n: int, rules: Rules) -> bool:
     """Tell whether a start should first run within the leading components."""
     large = values.size > _LARGE and 8 * (n + 3) < min(values.shape)
-    return large and not rules.sweeps
+    return large and not rules.sweeps and rules.signed is None
 
 
 def _arranged(start: np.ndarray, data: Normal, rules: Rules) -> np.ndarray:
@@ -260,7 +281,7 @@ def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
     """Keep the best run, and compare the others with it."""
     from batteryxr.nmf.kernels.comparing import match
 
-    best = runs[index_of_best(runs)]
+    best = runs[index_of_best(runs, NEAREST if rules.unimodal is None else AGREEING)]
     norm = _scales(best.components, rules)
     similarity, components, weights = [], [], []
     for r in runs:
@@ -286,7 +307,7 @@ def compare_runs(runs: list[Run], svd_error: float, rules: Rules) -> Factors:
     )
 
 
-def index_of_best(runs: list[Run]) -> int:
+def index_of_best(runs: list[Run], near: float = NEAREST) -> int:
     """Return the index of the best run.
 
     Among equally good runs the earlier wins: rounding must not choose among
@@ -294,7 +315,7 @@ def index_of_best(runs: list[Run]) -> int:
     them.
     """
     lowest = min(r.error for r in runs)
-    if runs[0].error <= NEAREST * lowest:
+    if runs[0].error <= near * lowest:
         return 0
     return next(i for i, r in enumerate(runs) if r.error <= EQUAL * lowest + 1e-12)
 

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
 AXIS = np.linspace(0.0, 10.0, 150)
@@ -158,3 +158,103 @@ def test_a_window_and_a_profile_of_one_component_hold_both():
     assert (of_a[19:] == 0).all()
     with pytest.raises(ArgumentError, match="None without closure"):
         series().nmf.fit(4, closure=False, constraints=known)
+
+
+def test_one_maximum_is_the_nearest_profile():
+    """Against least squares under all possible orders, one for each maximum."""
+    from scipy.optimize import lsq_linear
+
+    from batteryxr.nmf.kernels.alternate import one_maximum
+
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        row = rng.normal(size=7)
+        best = np.inf
+        for top in range(7):
+            # Below the maximum every value is that of the neighbour less a step >= 0.
+            steps = np.zeros((7, 7))
+            steps[:, top] = 1.0
+            for i in range(7):
+                if i < top:
+                    steps[: i + 1, i] = -1.0
+                elif i > top:
+                    steps[i:, i] = -1.0
+            low = np.where(np.arange(7) == top, -np.inf, 0.0)
+            best = min(best, 2 * lsq_linear(steps, row, bounds=(low, np.inf)).cost)
+        found = one_maximum(row)
+        assert ((found - row) ** 2).sum() == pytest.approx(best, abs=1e-9)
+        turns = np.sign(np.diff(found).round(12))
+        assert (np.diff(turns[turns != 0]) <= 0).all()
+
+
+def test_weights_with_one_maximum_have_one():
+    data = series(0.03).clip(0.0)
+    known = nmf.Constraints(unimodal=["a", "b", "c"], weights={"d": profile()})
+    found = data.nmf.fit(4, constraints=known, n_starts=1)
+    weights = found["weights"].sel(component=["a", "b", "c"]).values
+    slope = np.sign(np.diff(weights, axis=0).round(3))
+    for row in slope.T:
+        assert (np.diff(row[row != 0]) <= 0).all()
+    np.testing.assert_allclose(found["weights"].sum("component"), 1.0, atol=1e-9)
+    free = data.nmf.fit(4, constraints=nmf.Constraints(weights={"d": profile()}))
+    assert float(found["relative_error"]) < 1.02 * float(free["relative_error"])
+    slope = np.sign(np.diff(free["weights"].values, axis=0).round(3))
+    assert max(int((np.diff(row[row != 0]) > 0).sum()) for row in slope.T) > 0
+
+
+def profile() -> xr.DataArray:
+    return xr.DataArray(np.full(40, 0.2), dims="scan")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"unimodal": ["d"]},
+        {"presence": {"a": (0, 6)}},
+        {"weights": {"b": xr.DataArray(np.full(40, 0.05), dims="scan")}},
+    ],
+)
+def test_what_the_data_contradict_is_told(wrong):
+    twice = 0.15 + 0.15 * np.cos(SCANS / 3.0)
+    ratios = np.vstack([SHARES / SHARES.sum(axis=0) * (1 - twice), twice])
+    data = series().copy(data=ratios.T @ PURE + 0.003 * np.sin(np.arange(150) * 7.0))
+    fixed = {
+        name: xr.DataArray(row, dims="energy", coords={"energy": AXIS})
+        for name, row in zip("abcd", PURE, strict=True)
+    }
+    with pytest.warns(DataQualityWarning, match="contradict the data"):
+        data.nmf.fit(fixed=fixed, constraints=nmf.Constraints(**wrong))
+
+
+def test_one_component_may_be_negative():
+    swing = np.sin(SCANS / 5.0) ** 2
+    shape = 0.4 * (bell(1) - bell(9))
+    clean = np.stack([1 - SCANS / 50, 0.2 + SCANS / 60]).T @ PURE[:2]
+    data = series().copy(data=clean + swing[:, None] * shape)
+    fixed = {
+        name: xr.DataArray(row, dims="energy", coords={"energy": AXIS})
+        for name, row in zip("ab", PURE[:2], strict=True)
+    }
+    with pytest.warns(DataQualityWarning, match="may hold any share of the others"):
+        found = data.nmf.fit(
+            3, fixed=fixed, closure=False, constraints=nmf.Constraints(signed=["d"])
+        )
+    assert float(found["relative_error"]) < 1e-3
+    weight = found["weights"].sel(component="d").values
+    assert np.corrcoef(weight, swing)[0, 1] > 0.9999
+    # It is the shape and some of the others: these explain what differs.
+    odd = found["components"].sel(component="d").values
+    rows = np.vstack([shape, PURE[:2]])
+    share = np.linalg.lstsq(rows.T, odd, rcond=None)[0]
+    np.testing.assert_allclose(share @ rows, odd, atol=2e-3)
+    with pytest.raises(DataError, match="d may be negative"):
+        found.nmf.bands()
+    for wrong in ({"solver": "hals"}, {"solver": "coordinate"}):
+        with pytest.raises(ArgumentError, match="has no such thing"):
+            data.nmf.fit(3, constraints=nmf.Constraints(signed=["d"]), **wrong)
+    with pytest.raises(ArgumentError, match="smoothness=1"):
+        data.nmf.fit(3, constraints=nmf.Constraints(signed=["d"], smoothness=1.0))
+    with pytest.raises(ArgumentError, match="signed"):
+        data.nmf.fit(
+            fixed=fixed, closure=False, constraints=nmf.Constraints(signed=["a"])
+        )

@@ -8,7 +8,12 @@ import xarray as xr
 
 from batteryxr import nmf, simulate
 from batteryxr.core.crystals import Crystal, PairDistribution, PdfInstrument, lattice
-from batteryxr.core.errors import ArgumentError, DimensionError, FileFormatError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataQualityWarning,
+    DimensionError,
+    FileFormatError,
+)
 
 R = 0.04 * np.arange(30, 401)
 SITES = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -201,3 +206,30 @@ def test_what_is_wrong_is_named():
     uneven = data.isel(r=np.r_[0:100, 110:200])
     with pytest.raises(DimensionError, match="evenly spaced"):
         nmf.identify(uneven, candidates=[metal()])
+
+
+def test_a_cell_of_another_shape_is_told():
+    """A change of c over a, which one strain cannot follow, moves the lattice."""
+    from dataclasses import replace
+
+    from batteryxr.simulate.structures import tetragonal_iron_oxide
+
+    crystal, r = tetragonal_iron_oxide(), 1.5 + 0.05 * np.arange(200)
+    instrument = PdfInstrument(q_max=24.0, q_damp=0.03)
+    rows = [
+        PairDistribution(
+            replace(crystal, cell=crystal.cell * np.array([[1], [1], [1 + change]])),
+            r,
+            instrument=instrument,
+        )()
+        for change in (0.0, 0.04)
+    ]
+    data = xr.DataArray(
+        np.array([*rows, np.full(200, np.nan)]),
+        dims=("scan", "r"),
+        coords={"r": ("r", r, {"units": "Angstrom"})},
+        attrs={"units": "1/Angstrom2", "q_max": 24.0, "q_damp": 0.03},
+    )
+    with pytest.warns(DataQualityWarning, match="1 of 3 patterns fit with R_w above"):
+        found = data.nmf.refine_along(candidate=crystal)
+    assert found["flag"].values.tolist() == [0, 2, 1]

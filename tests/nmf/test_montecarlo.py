@@ -16,7 +16,9 @@ from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.core.progress import watched
 from batteryxr.nmf.kernels import metropolis, sampling
 
-pytestmark = pytest.mark.filterwarnings("ignore:the chains disagree")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the chains disagree", "ignore:ratios may differ"
+)
 QUICK = {
     "sampling": nmf.Sampling(sweeps=1500, draws=60, thin=1, rotations=4000),
 }
@@ -345,3 +347,46 @@ def test_errors_of_scans_that_differ_leave_the_range_as_narrow():
         )
     ]
     assert width[1] < 1.3 * width[0]
+
+
+@pytest.mark.parametrize("memory", [0.0, 2.0])
+def test_errors_are_one_deviation_where_one_answer_fits(memory):
+    """With known patterns and noise that neighbours share or do not, over ratios."""
+    from scipy.ndimage import gaussian_filter1d
+
+    rng = np.random.default_rng(3)
+    axis = np.linspace(0, 10, 80)
+    patterns = np.exp(-0.5 * (axis - np.array([[3.0], [5.0], [6.5]])) ** 2) + 0.2
+    ratios = rng.dirichlet([4.0, 4.0, 4.0], 150)
+    noise = rng.normal(size=(150, 80))
+    if memory:
+        noise = gaussian_filter1d(noise, memory, axis=1)
+    data = xr.DataArray(
+        ratios @ patterns + 0.01 * noise / noise.std(),
+        dims=("scan", "energy"),
+        coords={"energy": axis},
+        attrs={"units": "1"},
+    )
+    fixed = {f"p{i}": xr.DataArray(p, dims="energy") for i, p in enumerate(patterns)}
+    how = nmf.Sampling(n_chains=1, sweeps=60, draws=60, thin=1, rotations=400)
+    found = data.nmf.metropolis(3, fixed=fixed, sampling=how)
+    names = list(fixed)
+    far = np.abs(found["weights"].sel(component=names).values - ratios)
+    errors = found["weights_error"].sel(component=names).values
+    assert 0.6 < (far < errors).mean() < 0.76
+    ends = found["weights_quantiles"].sel(component=names).transpose("quantile", ...)
+    low, high = ends.values[[0, 4]]
+    assert 0.9 < ((ratios >= low) & (ratios <= high)).mean() < 0.99
+
+
+def test_intervals_hold_all_answers_at_the_least_favourable_truth():
+    """By brute force: measured ends of a range err, the truth is at either end."""
+    from batteryxr.nmf.posterior import QUANTILES, intervals
+
+    rng = np.random.default_rng(0)
+    for width in (0.0, 0.5, 1.0, 3.0, 30.0):
+        low = rng.normal(size=40_000)
+        ends = intervals(low, low + width, np.ones(low.size))
+        for first, last in ((0, 4), (1, 3)):
+            held = ((ends[first] <= 0) & (ends[last] >= 0)).mean()
+            assert held == pytest.approx(QUANTILES[last] - QUANTILES[first], abs=0.01)

@@ -17,6 +17,8 @@ from batteryxr.nmf.kernels import nnls, normal
 
 #: Iterations during which unused components get a new shape.
 _REVIVING = 50
+#: Largest number of projections that bend weights to one maximum.
+_TURNS = 30
 #: A misfit below this fraction of the sum of squares is rounding.
 _ROUNDING = 1e-14
 
@@ -50,6 +52,12 @@ class Rules:
         Largest number of alternations.
     given
         (k, samples) known weights, NaN where they are free; or None.
+    unimodal
+        (k,) bool: weights rise to one maximum and fall; or None.
+    signed
+        (k,) bool: components that may be negative; or None.
+    enough
+        Misfit at which to stop.
     tol
         Stop when ten alternations lower the error by less than this fraction.
     patience
@@ -66,7 +74,16 @@ class Rules:
     max_iter: int = 1000
     tol: float = 1e-5
     given: np.ndarray | None = None
+    unimodal: np.ndarray | None = None
+    signed: np.ndarray | None = None
+    enough: float = 0.0
     patience: int = 10
+
+    @property
+    def told(self) -> bool:
+        """Tell whether something is known of single components."""
+        known = (self.given, self.unimodal, self.signed)
+        return any(value is not None for value in known)
 
     @property
     def sweeps(self) -> int:
@@ -116,9 +133,12 @@ def factorise(
     """
     best = start.astype(np.float64)
     fixed = np.asarray(rules.fixed, dtype=bool)
+    floor = np.zeros((len(start), 1))
+    if rules.signed is not None:
+        floor[rules.signed] = -np.inf
     push, beta, cap = best.copy(), 0.5, 1.0
-    if rules.solver == "coordinate":
-        beta = cap = 0.0
+    if rules.solver == "coordinate" or rules.unimodal is not None:
+        beta = cap = 0.0  # stay near the start
     if weights is None:
         weights = np.full((len(start), data.shape[0]), 1.0 / len(start))
     sparse = _strengths(rules, len(start), data.shape, data.mean)
@@ -142,14 +162,15 @@ def factorise(
             push, cap, beta = best.copy(), beta, beta / 1.5
             continue
         if len(trace) <= _REVIVING:
-            dead = ~fixed & ((weights.max(axis=1) <= 0) | (new.max(axis=1) <= 0))
+            dead = ~fixed & ((weights.max(axis=1) <= 0) | (abs(new).max(axis=1) <= 0))
             new = _revive(data, weights, new, dead) if dead.any() else new
-        push = np.maximum(new + beta * (new - best), 0.0)
+        push = np.maximum(new + beta * (new - best), floor)
         push[fixed] = best[fixed]
         beta = min(cap, beta * 1.05)
         cap = min(1.0, cap * 1.01)
         best, previous = new, value
-        if value <= _ROUNDING * data.total or _settled(trace, rules):
+        least = max(_ROUNDING * data.total, rules.enough)
+        if value <= least or _settled(trace, rules):
             converged = True
             break
     terms = data.for_weights(best)
@@ -197,6 +218,8 @@ def _weights(
         rhs = rhs - sparse[1]
     if rules.smoothness:
         gram = gram + np.diag(rules.smoothness * normal.roughness(components))
+    if rules.unimodal is not None and rules.unimodal.any():
+        return _with_one_maximum(gram, rhs, rules)
     if rules.given is not None:
         return _around_given(gram, rhs, rules.given, closure=rules.closure)
     if rules.weight_smoothness:
@@ -206,6 +229,73 @@ def _weights(
         normal.sweep(gram, rhs, weights, rules.sweeps)
         return weights
     return nnls.solve(gram, rhs, closure=rules.closure, before=before)
+
+
+def _with_one_maximum(gram: np.ndarray, rhs: np.ndarray, rules: Rules) -> np.ndarray:
+    """Solve all weights, bend some to one maximum, and solve the others again."""
+    bent = np.asarray(rules.unimodal)
+    given = rules.given if rules.given is not None else np.full(rhs.shape, np.nan)
+    first = _around_given(gram, rhs, given, closure=rules.closure)
+    known = given.copy()
+    known[bent] = _bent(first, bent, given, closure=rules.closure)[bent]
+    return _around_given(gram, rhs, known, closure=rules.closure)
+
+
+def _bent(
+    weights: np.ndarray, bent: np.ndarray, given: np.ndarray, *, closure: bool
+) -> np.ndarray:
+    """Return weights near these, some with one maximum, that sum to one.
+
+    It projects on either condition in turn; known weights stay.
+    """
+    out, free = weights.copy(), np.isnan(given)
+    for _ in range(_TURNS):
+        out[bent] = [one_maximum(row) for row in out[bent]]
+        out = np.where(free, out, given)
+        excess = out.sum(axis=0) - 1.0
+        if not closure or np.abs(excess).max() < 1e-4:
+            break
+        for _ in range(len(out)):
+            moving = free & ((out > 0) | (excess < 0))
+            out -= moving * excess / np.maximum(moving.sum(axis=0), 1)
+            np.maximum(out, 0.0, out=out)
+            excess = out.sum(axis=0) - 1.0
+    if not closure:
+        return out
+    known = np.where(free, 0.0, out).sum(axis=0)
+    rest = np.maximum(np.where(free, out, 0.0).sum(axis=0), 1e-300)
+    return np.where(free, out * np.maximum(1.0 - known, 0.0) / rest, out)
+
+
+def one_maximum(row: np.ndarray) -> np.ndarray:
+    """Return the profile with one maximum that is nearest by least squares.
+
+    It rises and falls, and the parts meet at the best place (Bro & Sidiropoulos, J.
+    Chemom. 12, 223, 1998). Neighbours that are out of order are pooled (Kruskal,
+    Psychometrika 29, 115, 1964).
+    """
+    _, rising = _pooled(row)
+    _, falling = _pooled(row[::-1])
+    cut = int(np.argmin(rising + falling[::-1]))  # that many values rise
+    return np.concatenate([_pooled(row[:cut])[0], _pooled(row[cut:][::-1])[0][::-1]])
+
+
+def _pooled(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best rising profile, and the misfits of the first 0, 1, ... values."""
+    levels: list[float] = []
+    sizes: list[int] = []
+    misfits = [0.0]
+    for value in row.tolist():
+        level, size, lost = value, 1, misfits[-1]
+        while levels and levels[-1] > level:
+            before, many = levels.pop(), sizes.pop()
+            lost += many * size / (many + size) * (before - level) ** 2
+            level = (before * many + level * size) / (many + size)
+            size += many
+        levels.append(level)
+        sizes.append(size)
+        misfits.append(lost)
+    return np.repeat(np.array(levels), sizes), np.array(misfits)
 
 
 def _around_given(
@@ -292,18 +382,37 @@ def _components(
         else:
             normal.sweep(gram, rhs, rows, rules.sweeps)
         new[free] = rows
+    elif rules.signed is not None and rules.signed[free].any():
+        new[free] = _with_signs(gram, rhs, rules.signed[free])
     else:
         new[free] = nnls.solve(gram, rhs, before=new[free])
     return new
 
 
+def _with_signs(gram: np.ndarray, rhs: np.ndarray, signed: np.ndarray) -> np.ndarray:
+    """Solve components of which some may be negative: these are eliminated first."""
+    own, rest = gram[..., signed, :][..., signed], gram[..., ~signed, :]
+    back = np.linalg.pinv(own, hermitian=True)
+    cross = rest[..., signed]
+    out = np.empty_like(rhs)
+    if not signed.all():
+        left = rest[..., ~signed] - cross @ back @ np.swapaxes(cross, -1, -2)
+        right = rhs[~signed] - _times(cross @ back, rhs[signed])
+        out[~signed] = nnls.solve(left, right)
+    turned = np.swapaxes(cross, -1, -2)
+    out[signed] = _times(back, rhs[signed] - _times(turned, out[~signed]))
+    return out
+
+
+def _times(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return a matrix, or one for each column, times rows (k, q)."""
+    return matrix @ rows if matrix.ndim == 2 else np.einsum("qfx,xq->fq", matrix, rows)
+
+
 def _product(
     gram: np.ndarray, rows: np.ndarray, free: np.ndarray, fixed: np.ndarray
 ) -> np.ndarray:
-    cross = gram[..., free, :][..., fixed]
-    if gram.ndim == 2:
-        return cross @ rows[fixed]
-    return np.einsum("qfx,xq->fq", cross, rows[fixed])
+    return _times(gram[..., free, :][..., fixed], rows[fixed])
 
 
 def _penalty(

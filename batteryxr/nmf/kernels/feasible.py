@@ -65,12 +65,15 @@ class Scatter(NamedTuple):
         (samples,) deviation of each pattern over the level; None for equal ones.
     given
         (k, samples) known weights, which have no noise, NaN where they are free.
+    memory
+        Variance of a weight over that for noise without memory, see `adding_up`.
     """
 
     level: float
     covariance: np.ndarray | None = None
     samples: np.ndarray | None = None
     given: np.ndarray | None = None
+    memory: float = 1.0
 
 
 def explore(
@@ -121,6 +124,7 @@ def explore(
     slack = [
         noise.level * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)
     ]
+    slack[0] *= float(np.sqrt(noise.memory))
     samples = np.ones(weights.shape[1]) if noise.samples is None else noise.samples
     if covariance is None:
         spread = np.linalg.pinv(scores.T @ scores, hermitian=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.nmf.kernels.correlation import together
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -174,7 +176,7 @@ def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
     free = points * scans - flat.shape[1] - int((here.scales > 0).sum())
     chi2 = float((here.rest**2).sum()) / max(free, 1)
     chi2 = max(chi2, 1.0) if known else chi2
-    chi2 *= _together(here.rest) * _together(here.rest.T)
+    chi2 *= together(here.rest) * together(here.rest.T)
     values = np.linalg.inv(flat.T @ flat + np.diag(12 * chi2 / room**2))
     scales = np.zeros(here.scales.shape)
     for scan in range(scans):
@@ -287,7 +289,7 @@ def fit_pattern(
         chi2 = max(chi2, 1.0)
     return PatternFit(
         values=np.append(found.values, scale),
-        errors=_errors(every) * np.sqrt(chi2 * _together(rest)),
+        errors=_errors(every) * np.sqrt(chi2 * together(rest)),
         r_w=found.r_w,
         model=scale * found.shapes[0, 0] / weight,
     )
@@ -316,18 +318,6 @@ def fit_patterns(
     problem = _of_models(y, models, weight)
     found = solve(problem, np.concatenate([s for _, s, _ in models]), 40)
     return found, found.scales[0] * np.linalg.norm(found.shapes[0], axis=1)
-
-
-def _together(rest: np.ndarray) -> float:
-    """Return how many neighbours on the last axis count as one point; 1 for noise."""
-    size = rest.shape[-1]
-    power = np.abs(np.fft.rfft(np.atleast_2d(rest), 2 * size)) ** 2
-    alike = np.fft.irfft(power.sum(axis=0), 2 * size)[:size]
-    if alike[0] <= 0.0:
-        return 1.0
-    ends = np.flatnonzero(alike <= 0.0)
-    first = int(ends[0]) if ends.size else alike.size
-    return 1.0 + 2.0 * float(alike[1:first].sum() / alike[0])
 
 
 def _errors(jacobian: np.ndarray) -> np.ndarray:

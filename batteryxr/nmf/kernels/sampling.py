@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,9 @@ class Chain:
     weights, components
         (draws, k, samples) and (draws, k, points): noise and rotation together; None
         if the chain was stopped earlier.
-    noise
-        (k, samples) standard deviation of the weights by noise alone.
+    noise, scatter
+        (k, samples) and (k, points): standard deviation of the weights and of the
+        components about the optimum by noise alone.
     range
         Range of all factorisations that fit equally well.
     """
@@ -49,7 +50,26 @@ class Chain:
     weights: np.ndarray | None = None
     components: np.ndarray | None = None
     noise: np.ndarray | None = None
+    scatter: np.ndarray | None = None
     range: Range | None = None
+
+
+class NoiseFacts(NamedTuple):
+    """Hold what is known of the noise.
+
+    Parameters
+    ----------
+    variance
+        Variance of a value of the data, in the units of their statistical weights.
+    scans
+        (k,) bool: components that are fixed scans, whose noise counts.
+    memory
+        Variance of weights over that for noise without memory, see `adding_up`.
+    """
+
+    variance: float
+    scans: np.ndarray
+    memory: float = 1.0
 
 
 def run_chain(
@@ -57,10 +77,9 @@ def run_chain(
     start: np.ndarray,
     rules: Rules,
     rng: np.random.Generator,
-    noise: float,
+    noise: NoiseFacts,
     schedule: Sampling,
     *,
-    scans: np.ndarray,
     tick: Callable[[], bool],
 ) -> Chain:
     """Run one chain.
@@ -76,26 +95,25 @@ def run_chain(
     rng
         Random numbers.
     noise
-        Variance of a value of the data, in the units of their statistical weights.
+        Noise of the data.
     schedule
         Lengths, and the temperature at the start.
-    scans
-        (k,) bool: components that are fixed scans, whose noise counts.
     tick
         Function called after each sweep; True stops the chain.
     """
+    variance, scans, memory = noise
     state = _State(data, start, rules, rng)
     stopped = False
     cold = max(schedule.sweeps // 2, 1)
     for sweep in range(schedule.sweeps):
         temperature = schedule.hottest ** max(1 - sweep / cold, 0.0)
-        state.propose(noise * temperature)
+        state.propose(variance * temperature)
         if stopped := tick():
             break
     drawn: list[tuple[np.ndarray, np.ndarray]] = []
     misfits = []
     for sweep in range(0 if stopped else schedule.total - schedule.sweeps):
-        state.draw(noise)
+        state.draw(variance)
         if stopped := tick():
             break
         kept = sweep - schedule.settling + 1
@@ -110,7 +128,7 @@ def run_chain(
     chain.excess = float(np.mean(misfits) / max(optimum, 1e-300))
     free = ~rules.fixed
     left = left_over(run.weights, scans, free, data.shape[1], closure=rules.closure)
-    level = _level(data, noise, optimum / left)
+    level = _level(data, variance, optimum / left)
     covariance = inherited(run.weights, scans, free) if scans.any() else None
     chain.range = explore(
         run.weights,
@@ -118,16 +136,18 @@ def run_chain(
         rules.fixed,
         rng,
         closure=rules.closure,
-        noise=Scatter(level, covariance),
+        noise=Scatter(level, covariance, memory=memory),
         steps=schedule.rotations,
         draws=schedule.draws,
     )
     # Add the scatter of the draws around each equally good factorisation.
     w, h = (np.array(part) for part in zip(*drawn, strict=True))
     chain.weights, chain.components = w - w.mean(axis=0), h - h.mean(axis=0)
-    chain.noise = chain.weights.std(axis=0)
+    chain.noise, chain.scatter = _about(w, run.weights), _about(h, run.components)
+    chain.scatter[rules.fixed] = 0.0
     if scans.any():
         chain.noise = _carry(chain, scans, rules, level, rng)
+    chain.noise = chain.noise * np.sqrt(memory)
     turns = np.resize(
         chain.range.rotations, (schedule.draws, *chain.range.rotations[0].shape)
     )
@@ -139,6 +159,15 @@ def run_chain(
     if rules.closure:
         chain.weights /= chain.weights.sum(axis=1, keepdims=True)
     return chain
+
+
+def _about(draws: np.ndarray, optimum: np.ndarray) -> np.ndarray:
+    """Return how far draws (draws, ...) scatter.
+
+    No draw falls below zero: at this bound the distance from it tells the noise.
+    """
+    off = np.where(optimum > 0.0, draws.mean(axis=0), optimum)
+    return np.asarray(np.sqrt(((draws - off) ** 2).mean(axis=0)))
 
 
 def _level(data: Normal, noise: float, misfit: float) -> float:

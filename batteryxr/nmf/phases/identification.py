@@ -37,6 +37,8 @@ _USUAL_Q_MAX = 20.0
 #: Search anew where the misfit exceeds the last one by this factor and is above the
 #: fine level, or is above the lost level.
 _WORSE, _FINE, _LOST = 1.5, 0.05, 0.5
+#: R_w above which what is left is more than ripples and noise.
+_POOR = 0.15
 #: Parameters of a fit: units and long name.
 PARAMETERS = {
     "strain": ("1", "Relative change of the lattice"),
@@ -249,7 +251,8 @@ def refine_along(
         Along the scans, their coordinates kept: ``lattice`` (the length of the first
         axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
         ``scale``, each with ``_error``; ``r_w``; ``at_bound`` where lattice or widths
-        ended at the end of the search range, and ``flag`` (1: no pattern).
+        ended at the end of the search range, and ``flag`` (1: no pattern; 2: the
+        structure leaves much of it: parameters may be off by more than their errors).
 
     Examples
     --------
@@ -312,16 +315,29 @@ def refine_along(
             "widths (see at_bound): another structure, no signal, or a lattice farther "
             "off than strain allows."
         )
-    absent = np.array([f is None for f in found])
-    out["flag"] = label(
-        xr.DataArray(absent.astype(np.int8), dims=dim),
+    out["flag"] = _flags(out["r_w"])
+    return xr.Dataset(out).assign_coords(_coords(kept) | {"r": kept["r"]})
+
+
+def _flags(r_w: xr.DataArray) -> xr.DataArray:
+    """Return the flag of each pattern, and tell of those poorly explained."""
+    poor = r_w.values > _POOR
+    if poor.any():
+        warn_quality(
+            f"{int(poor.sum())} of {poor.size} patterns fit with R_w above {_POOR} (up "
+            f"to {float(r_w.max()):.2f}, flag 2): a cell that changes its "
+            "shape, other phases or other sites also move lattice, size and "
+            "composition, by more than their errors."
+        )
+    flag = np.where(np.isnan(r_w.values), 1, np.where(poor, 2, 0)).astype(np.int8)
+    return label(
+        xr.DataArray(flag, dims=r_w.dims),
         "flag",
         units="1",
         long_name="Quality flag",
-        flag_values=[0, 1],
-        flag_meanings="good no_pattern",
+        flag_values=[0, 1, 2],
+        flag_meanings="good no_pattern poor_fit",
     )
-    return xr.Dataset(out).assign_coords(_coords(kept) | {"r": kept["r"]})
 
 
 def _next(

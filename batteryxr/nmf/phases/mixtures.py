@@ -19,8 +19,8 @@ _BELIEVED = 0.2
 _SIGNAL = 0.05
 #: Smallest fraction of the signal at which a phase is accepted.
 _LEAST = 0.05
-#: Number of combinations that are refined, for each number of phases.
-_REFINED = 3
+#: Number of pairs and of triples that are refined; a coarse grid ranks triples badly.
+_REFINED, _TRIPLES = 3, 6
 #: Fraction of a parameter's range within which a value counts as at its end.
 _NEAR = 0.07
 #: Difference of the criterion below which two names are a tie (twice the log odds).
@@ -208,7 +208,7 @@ def _combinations(
             triples.append((gains[at], (*pair, int(k[at]))))
     triples.sort(key=lambda item: -item[0])
     chosen = [places for _, places in best[:_REFINED]]
-    for _, places in triples[:2]:
+    for _, places in triples[:_TRIPLES]:
         if not any(set(places) == set(other) for other in chosen):
             chosen.append(places)
     return [
