@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
+from batteryxr.cdi.bragg.consistency.scan import require_angles
 from batteryxr.cdi.bragg.kernels.counting import dark_lines, require_counts, zero_gaps
 from batteryxr.cdi.bragg.result import label_answers
-from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core.blocks import (
     delayed,
     gather,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, SIGN, VOLUME, axis_note, sign_note
+from batteryxr.cdi.bragg.axes import OBJECT, SIGN, VOLUME, sign_note
+from batteryxr.cdi.bragg.space import axis_note
 from batteryxr.core.blocks import from_delayed, is_lazy, stack
 
 if TYPE_CHECKING:
