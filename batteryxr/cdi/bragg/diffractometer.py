@@ -84,7 +84,8 @@ def geometry(
         y, x), where they are not coordinates.
     centre
         Row and column, counted on the whole detector, of the pixel to which the
-        detector's angles refer. None: the middle of the box (of the first state).
+        detector's angles refer. None: the middle of the box (of the first state). A
+        detector without an arm needs it: the pixel of the direct beam.
 
     Returns
     -------
@@ -101,7 +102,8 @@ def geometry(
     Raises
     ------
     ArgumentError
-        If a number is out of range, or the motor is no sample circle.
+        If a number is out of range, the motor is no sample circle or turns the
+        detector as well, or a detector without an arm has no `centre`.
     DataError
         If the volume lacks a number that was not passed, or rocking does not move the
         pattern out of the detector's plane.
@@ -147,9 +149,11 @@ def geometry(
     if unknown := sorted(set(motors or {}) - set(circles)):
         told = f"circles of {arrangement.name}: {circles}"
         raise ArgumentError("motors", unknown, told)
+    rocked = _rocking_circle(volume, arrangement, rocking)
+    _require_plain(arrangement, rocked, centre)
     measurement = _Measurement(
         arrangement,
-        _rocking_circle(volume, arrangement, rocking),
+        rocked,
         dict(motors or {}),
         energy,
         distance,
@@ -168,7 +172,7 @@ def geometry(
             name: c for name, c in volume.coords.items() if c.dims == ("state",)
         }
         result = result.assign_coords(of_state)
-    motor = arrangement.sample[measurement.rocking].motor
+    motor = arrangement.sample[rocked].motor
     result.attrs |= {"beamline": arrangement.name, "rocking_motor": motor}
     return result
 
@@ -196,6 +200,18 @@ def _rocking_circle(
         f"the attribute rocking_motor is {motor!r}, not {expected}",
         "Pass rocking=...",
     )
+
+
+def _require_plain(arrangement: Beamline, rocking: int, centre: Any) -> None:
+    """Raise where the detector moved with the sample, or its place is not told."""
+    motor = arrangement.sample[rocking].motor
+    if motor in [c.motor for c in arrangement.detector]:
+        others = [c.motor for c in arrangement.sample if c.motor != motor]
+        told = f"one of {others}: {motor} turns the detector as well"
+        raise ArgumentError("rocking", motor, told)
+    if not arrangement.detector and centre is None:
+        told = f"row and column of the direct beam, as {arrangement.name} has no arm"
+        raise ArgumentError("centre", centre, told)
 
 
 def _one(
