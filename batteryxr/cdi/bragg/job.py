@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 #: Bytes per voxel: of a pattern, of a start, of an answer and of each of its objects.
 _PATTERN, _START, _ANSWER, _OBJECT = 40, 90, 100, 16
+#: Overlap with the crystal below which an object is not to be trusted.
+_TRUSTED = 0.95
 #: Share of the free memory that is planned for.
 _SHARE = 0.9
 #: Seconds that a start waits while another process writes the same one.
@@ -87,6 +89,7 @@ def retrieve_phases(
         )
     _report([answer["rank"] for answer in done], settings)
     _report_sampling([answer["oversampling"] for answer in done], settings.caller)
+    _report_trust([float(a["expected_overlap"]) for a in done], settings.caller)
     return label_answers(done, intensity, settings)
 
 
@@ -372,6 +375,19 @@ def _report(ranks: list[np.ndarray], settings: RetrievalSettings) -> None:
         warn_quality(
             f"{caller}: {sum(failed)} of {n_starts * len(ranks)} starts lost "
             "their support (rank 0). Another `threshold` may suit the data better."
+        )
+
+
+def _report_trust(expected: list[float], caller: str) -> None:
+    """Warn where photons and starts do not determine the object."""
+    few = [k for k, overlap in enumerate(expected) if overlap < _TRUSTED]
+    if few:
+        worst = min(expected[k] for k in few)
+        warn_quality(
+            f"{caller}: photons and starts let expect an overlap with the crystal of "
+            f"{worst:.2f} (patterns {few}): too few photons for its size, or starts "
+            "that end apart. Sum repeats, take more starts or a better support; "
+            "`replicas` tells the errors."
         )
 
 

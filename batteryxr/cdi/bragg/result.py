@@ -28,6 +28,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "prtf": (("frequency",), "float64", "Phase-retrieval transfer function"),
     "residual": (("start", "iteration"), "float32", "Amplitude residual"),
     "oversampling": (("axis",), "float64", "Points over the extent of the support"),
+    "expected_overlap": ((), "float64", "Overlap with the crystal to be expected"),
     "left_out": ((), "int64", "Pixels in gaps of zeros, taken as not measured"),
     "blur": (_BLUR, "float32", "Blur by partial coherence"),
 }

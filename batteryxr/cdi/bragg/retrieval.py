@@ -95,6 +95,8 @@ def retrieve(
           function, which means little for one start.
         - ``oversampling`` on ``axis``: points of each axis over the extent of the
           support. Below 2 the pattern does not determine the object.
+        - ``expected_overlap`` with the crystal, 0 to 1, by the photons for each voxel
+          of the support and by the overlap of the best starts.
         - ``left_out``: pixels in two or more rows or columns of zeros between bright
           ones, which were taken as gaps of the detector: not measured.
         - ``residual`` on ``start`` and ``iteration``: amplitude residual.
@@ -124,7 +126,8 @@ def retrieve(
     -----
     DataQualityWarning
         If the peak is off the centre, rows or columns of zeros look like gaps of the
-        detector, starts lost their support, oversampling is below 2, or memory lets
+        detector, starts lost their support, oversampling is below 2, the
+        expected overlap with the crystal is below 0.95, or memory lets
         fewer starts run side by side than there are processors.
 
     Notes

@@ -66,14 +66,17 @@ def test_few_photons_lose_no_start(crystal, schedule):
     mean = abs(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(small)))) ** 2
     drawn = np.random.default_rng(5).poisson(mean * 1e4 / mean.sum())
     few = xr.DataArray(drawn, dims=VOLUME, coords=axes)
-    found = retrieve(few, n_starts=3, schedule=schedule, seed=2, progress=False)
+    with pytest.warns(DataQualityWarning, match="too few photons"):
+        found = retrieve(few, n_starts=3, schedule=schedule, seed=2, progress=False)
     assert (found["rank"] > 0).all()
     laid = align(found, reference=xr.DataArray(small, dims=AXES))
     assert float(laid["overlap"]) > 0.93
+    assert abs(float(found["expected_overlap"] - laid["overlap"])) < 0.05
 
 
 def test_says_how_good_it_is(result, volume):
     assert (result["amp_residual"] < 0.004).all()
+    assert float(result["expected_overlap"]) > 0.995
     assert (result["llk_free"] > result["llk"]).all()
     assert sorted(result["rank"].values) == [1, 2, 3, 4]
     best = int(result["llk_free"].values.argmin())
