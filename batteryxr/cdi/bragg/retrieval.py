@@ -86,7 +86,8 @@ def retrieve(
         On ``along_rocking``, ``along_y``, ``along_x``: the axes in real space that
         match the three measured axes, in voxels from the centre:
 
-        - ``object``, complex64: mean of the best starts, aligned to the best one;
+        - ``object``, complex64: mean of the best starts, aligned to the best one,
+          without those whose overlap with it is below 0.9: they are of another minimum;
           its transform with ``exp(-2 pi i q r)`` has the measured intensity.
         - ``object_error``: standard deviation between these starts; NaN for one.
         - ``support``: support of the best start.

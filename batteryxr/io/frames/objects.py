@@ -138,9 +138,9 @@ def _labelled(
     axes: dict[str, Any] = {}
     for dim, n, note in zip(_DIMS, values.shape[-3:], found.axes, strict=True):
         attrs = {"units": "1", "long_name": f"Voxel {dim.replace('_', ' ')}"}
-        first = int(note.get("first", -(n // 2)))
+        begin = int(note.get("first", -(n // 2)))
         kept = {k: v for k, v in note.items() if k != "first"}
-        axes[dim] = (dim, np.arange(n) + first, attrs | kept)
+        axes[dim] = (dim, np.arange(n) + begin, attrs | kept)
     if sign is not None:
         note = {"units": "1", "long_name": "Sign of the forward transform"}
         axes["fourier_sign"] = ((), -1, note)
@@ -171,12 +171,12 @@ def _of_cxi(path: Path, dataset: str) -> _Found:
         values = np.asarray(read_all(group[names[0]]))
         held = next((n for n in _SUPPORTS if n in group), None)
         support = None if held is None else np.asarray(read_all(group[held]))
-        told = dict(group[names[0]].attrs)
+        noted = dict(group[names[0]].attrs)
         notes = tuple(
             {
-                k: np.asarray(told[f"{d}_{k}"]).item()
+                k: np.asarray(noted[f"{d}_{k}"]).item()
                 for k in NOTES
-                if f"{d}_{k}" in told
+                if f"{d}_{k}" in noted
             }
             for d in _DIMS
         )

@@ -21,6 +21,9 @@ from batteryxr.cdi import (
     misfit,
     retrieve,
 )
+from batteryxr.cdi.bragg.kernels.answer import Start, combine
+from batteryxr.cdi.bragg.kernels.metrics import MERITS
+from batteryxr.cdi.bragg.kernels.pattern import prepare
 from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
@@ -95,6 +98,28 @@ def test_modes_add_up_to_the_mean(result):
     first = result["modes"].isel(mode=0) / np.sqrt(3)
     error = float(abs(first - result["object"]).max() / abs(result["object"]).max())
     assert error < 0.05
+
+
+def test_a_start_of_another_minimum_is_not_averaged(crystal, volume):
+    """The mean of two solutions is none."""
+    pattern = prepare(volume.values, np.random.default_rng(0))
+    phase = 3 * np.sin(np.arange(40) / 3.0)
+
+    def start(rho, merit):
+        merits = {str(name): merit for name in MERITS}
+        none = np.zeros(1, np.float32)
+        return Start(rho, abs(rho) > 0, (0, 0, 0), rho.shape, none, merits)
+
+    near = (crystal * (1 + 0.02j * phase)).astype(np.complex64)
+    far = (crystal * np.exp(1j * phase)).astype(np.complex64)
+    one, two, other = start(crystal, 1.0), start(near, 2.0), start(far, 1.5)
+    with_other = combine(pattern, [one, two, other], 3, "llk_free")
+    without = combine(pattern, [one, two], 2, "llk_free")
+    assert with_other["overlap"][2] < 0.9 < with_other["overlap"][1]
+    for name in ("object", "object_error"):
+        np.testing.assert_array_equal(with_other[name], without[name])
+    assert np.isfinite(with_other["mode_weight"]).tolist() == [True, True, False]
+    assert with_other["expected_overlap"] < without["expected_overlap"]
 
 
 def test_is_labelled(result):

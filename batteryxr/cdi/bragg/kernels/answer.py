@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _PER_VOXEL = 0.45
 
 
+#: Overlap with the best start from which another one is of the same minimum.
+_ALIKE = 0.9
+
+
 @dataclass
 class Start:
     """Result of one start, stored as the box around its support.
@@ -127,6 +131,8 @@ def combine(
 ) -> dict[str, np.ndarray]:
     """Choose the best starts, align them to the best one, average and decompose.
 
+    Starts that ended in another minimum than the best one are left out.
+
     Parameters
     ----------
     select
@@ -144,34 +150,36 @@ def combine(
     shape = pattern.intensity.shape
     merit = np.array([s.merits[select] for s in starts])
     order = [int(k) for k in np.argsort(merit, kind="stable") if np.isfinite(merit[k])]
-    chosen = order[:n_best]
+    candidates = order[:n_best]
     rank = np.zeros(len(starts), np.int16)
     rank[order] = np.arange(1, len(order) + 1)
     overlap = np.full(len(starts), math.nan)
-    objects = np.full((n_best, *shape), np.nan, np.complex64)
+    first = np.full(shape, np.nan, np.complex64)
+    alike: list[np.ndarray] = []
     for number, k in enumerate(order):
         whole = starts[k].whole(starts[k].box)
         if number == 0:
-            objects[0] = _own_phase(whole)
+            first = _own_phase(whole)
             overlap[k] = 1.0
             continue
-        found = align(objects[0], whole, ramp=False)
+        found = align(first, whole, ramp=False)
         overlap[k] = found.overlap
-        if number < n_best:
-            objects[number] = found.field
-    objects = objects[: max(1, len(chosen))]
+        # The mean with a start that ended in another minimum would be neither.
+        if number < n_best and found.overlap >= _ALIKE:
+            alike.append(found.field)
+    objects = np.stack([first, *alike])
     best = starts[order[0]] if order else None
     mean = objects.mean(0)
     nan = np.full(shape, np.nan, np.float32)
     out: dict[str, Any] = {
         "object": mean,
-        "object_error": _scatter(objects, mean) if len(chosen) > 1 else nan,
+        "object_error": _scatter(objects, mean) if alike else nan,
         "support": best.whole(best.support) if best else np.zeros(shape, bool),
         "oversampling": _oversampling(best, len(shape)),
         "prtf": _prtf(mean, pattern.intensity, pattern.used | pattern.free),
         "overlap": overlap,
         "rank": rank,
-        "expected_overlap": np.asarray(_expected(pattern, best, overlap[chosen])),
+        "expected_overlap": np.asarray(_expected(pattern, best, overlap[candidates])),
         "left_out": np.asarray(pattern.left_out),
         "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
         "residual": np.stack([s.residual for s in starts]).astype(np.float32),
