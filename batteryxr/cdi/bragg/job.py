@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 _PATTERN, _START, _ANSWER, _OBJECT = 40, 90, 100, 16
 #: Overlap with the crystal below which an object is not to be trusted.
 _TRUSTED = 0.95
+#: Free likelihood with a blur over that without, below which there is a blur.
+_GAINED = 0.85
 #: Share of the free memory that is planned for.
 _SHARE = 0.9
 #: Seconds that a start waits while another process writes the same one.
@@ -89,6 +91,7 @@ def retrieve_phases(
         )
     _report([answer["rank"] for answer in done], settings)
     _report_sampling([answer["oversampling"] for answer in done], settings.caller)
+    _report_blur([float(a["blur_gain"]) for a in done], settings.caller)
     _report_trust([float(a["expected_overlap"]) for a in done], settings.caller)
     return label_answers(done, intensity, settings)
 
@@ -220,7 +223,8 @@ def _tasks(
             for k in range(settings.n_starts)
         ]
         starts += runs
-        best = delayed(combine)(pattern, runs, settings.n_best, settings.select.by)
+        chosen = settings.n_best, settings.select.by
+        best = delayed(combine)(pattern, runs, *chosen, _probe(settings))
         answers.append(best)
     return answers, starts
 
@@ -375,6 +379,25 @@ def _report(ranks: list[np.ndarray], settings: RetrievalSettings) -> None:
         warn_quality(
             f"{caller}: {sum(failed)} of {n_starts * len(ranks)} starts lost "
             "their support (rank 0). Another `threshold` may suit the data better."
+        )
+
+
+def _probe(settings: RetrievalSettings) -> RetrievalSettings | None:
+    """Return settings of a start that looks for a blur, where none was fitted."""
+    if settings.coherence_every or settings.n_starts == 1:
+        return None
+    every = max(1, settings.iterations // 25)
+    return replace(settings, coherence_every=every, guess=None, store=None)
+
+
+def _report_blur(gains: list[float], caller: str) -> None:
+    """Warn where a blur explains the pattern better."""
+    if blurred := [k for k, gain in enumerate(gains) if gain < _GAINED]:
+        least = min(gains[k] for k in blurred)
+        warn_quality(
+            f"{caller}: a blur lowers the free likelihood to {least:.0%} (patterns "
+            f"{blurred}): the beam is partially coherent, or the crystal drifted. Fit "
+            "it, coherence_every=20."
         )
 
 

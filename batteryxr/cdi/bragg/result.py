@@ -29,6 +29,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "residual": (("start", "iteration"), "float32", "Amplitude residual"),
     "oversampling": (("axis",), "float64", "Points over the extent of the support"),
     "expected_overlap": ((), "float64", "Overlap with the crystal to be expected"),
+    "blur_gain": ((), "float64", "Free likelihood with a blur over that without"),
     "left_out": ((), "int64", "Pixels in gaps of zeros, taken as not measured"),
     "blur": (_BLUR, "float32", "Blur by partial coherence"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,13 +66,7 @@ def open_npz(
     if paths[1:]:
         told = "one .npz file"
         raise ArgumentError("path", len(paths), told, "Read each, then concatenate.")
-    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
-        held = {
-            name.removesuffix(".npy"): npy_shape(path, file)
-            for name in archive.namelist()
-            if name.endswith(".npy")
-            for file in [archive.open(name)]
-        }
+    held = arrays_in(path)
     stacks = [k for k, (n, t) in held.items() if len(n) == 3 and t.kind in "iuf"]
     if dataset is None and not stacks:
         found = {k: n for k, (n, _) in held.items()}
@@ -86,15 +80,39 @@ def open_npz(
     return Held(blocks.from_call(_unpack, looked, name, shape=shape, dtype=dtype))
 
 
+def arrays_in(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return shape and type of each array in an archive, by name.
+
+    Raises
+    ------
+    FileFormatError
+        If the archive is damaged.
+    """
+    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
+        return {
+            name.removesuffix(".npy"): npy_shape(path, file)
+            for name in archive.namelist()
+            if name.endswith(".npy")
+            for file in [archive.open(name)]
+        }
+
+
+def unpacked(path: Path, name: str) -> np.ndarray:
+    """Return an array of an archive.
+
+    Raises
+    ------
+    FileFormatError
+        If the archive is damaged.
+    """
+    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
+        file = archive.open(f"{name}.npy")
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
 def _unpack(looked: Stamp, name: str) -> np.ndarray:
     looked.check()
-    with (
-        check_zip(looked.path, "npz") as archive,
-        named(looked.path, "no NumPy archive"),
-    ):
-        file = archive.open(f"{name}.npy")
-        values = np.lib.format.read_array(file, allow_pickle=False)
-    return only_counts(np.asarray(values), looked.path.name)
+    return only_counts(unpacked(looked.path, name), looked.path.name)
 
 
 def _load(looked: Stamp, first: int, stop: int) -> np.ndarray:

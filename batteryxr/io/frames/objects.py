@@ -11,12 +11,11 @@ import xarray as xr
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.io.door.archives import check_zip
 from batteryxr.io.door.datasets import read_all
-from batteryxr.io.door.files import named
 from batteryxr.io.door.hdf5 import opened, text
-from batteryxr.io.door.images import npy, npy_shape
+from batteryxr.io.door.images import npy
 from batteryxr.io.frames.hdf5 import is_hdf5
+from batteryxr.io.frames.npy import arrays_in, unpacked
 
 if TYPE_CHECKING:
     import os
@@ -196,29 +195,19 @@ def _program(file: h5py.Group, group: h5py.Group) -> str:
 
 def _of_npz(path: Path, dataset: str) -> _Found:
     """Return the complex volume of an archive; of several, the named one."""
-    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
-        held = {
-            name.removesuffix(".npy"): npy_shape(path, file)
-            for name in archive.namelist()
-            if name.endswith(".npy")
-            for file in [archive.open(name)]
-        }
-        found = [k for k, (n, t) in held.items() if t.kind == "c" and len(n) in (3, 4)]
-        chosen = [dataset] if dataset in found else found
-        if len(chosen) != 1:
-            shapes = {k: n for k, (n, _) in held.items()}
-            told = f"holds {len(found)} complex volumes among {shapes}"
-            mend = "Fields that were computed from an object are no object."
-            if found:
-                mend = f"Pass dataset=, one of {found}."
-            raise FileFormatError(path, f"{told}. {mend}")
-
-        def values(name: str) -> np.ndarray:
-            file = archive.open(f"{name}.npy")
-            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-
-        support = next((values(n) for n in ("support", "mask") if n in held), None)
-        return _Found(values(chosen[0]), support, "")
+    held = arrays_in(path)
+    found = [k for k, (n, t) in held.items() if t.kind == "c" and len(n) in (3, 4)]
+    chosen = [dataset] if dataset in found else found
+    if len(chosen) != 1:
+        shapes = {k: n for k, (n, _) in held.items()}
+        told = f"holds {len(found)} complex volumes among {shapes}"
+        mend = "Fields that were computed from an object are no object."
+        if found:
+            mend = f"Pass dataset=, one of {found}."
+        raise FileFormatError(path, f"{told}. {mend}")
+    inside = next((n for n in ("support", "mask") if n in held), None)
+    support = None if inside is None else unpacked(path, inside)
+    return _Found(unpacked(path, chosen[0]), support, "")
 
 
 def _of_npy(path: Path) -> _Found:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _PER_VOXEL = 0.45
 
 
+#: Counts of a bright pixel, and misfit over photon noise that photons explain.
+_BRIGHT, _EXPLAINED = 9.0, 2.0
 #: Overlap with the best start from which another one is of the same minimum.
 _ALIKE = 0.9
 
@@ -127,7 +129,11 @@ def _box(support: np.ndarray) -> tuple[slice, ...]:
 
 
 def combine(
-    pattern: Pattern, starts: list[Start], n_best: int, select: str
+    pattern: Pattern,
+    starts: list[Start],
+    n_best: int,
+    select: str,
+    probe: RetrievalSettings | None = None,
 ) -> dict[str, np.ndarray]:
     """Choose the best starts, align them to the best one, average and decompose.
 
@@ -137,15 +143,17 @@ def combine(
     ----------
     select
         Figure of merit that ranks the starts.
+    probe
+        Settings of one more start, with a blur, to see whether it gains.
 
     Returns
     -------
     dict
         For the pattern: ``object``, ``object_error``, ``support``, ``modes``,
-        ``mode_weight``, ``oversampling``, ``expected_overlap``, ``prtf``, ``blur``,
-        ``left_out``. For each start: the merits, ``overlap`` with the best, ``rank``
-        (from 1; 0 is failed), ``support_voxels`` and ``residual``. NaN where all starts
-        failed. Origins at ``n // 2``.
+        ``mode_weight``, ``oversampling``, ``expected_overlap``, ``blur_gain``,
+        ``prtf``, ``blur``, ``left_out``. For each start: the merits, ``overlap`` with
+        the best, ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual``.
+        NaN where all starts failed. Origins at ``n // 2``.
     """
     shape = pattern.intensity.shape
     merit = np.array([s.merits[select] for s in starts])
@@ -180,6 +188,7 @@ def combine(
         "overlap": overlap,
         "rank": rank,
         "expected_overlap": np.asarray(_expected(pattern, best, overlap[candidates])),
+        "blur_gain": np.asarray(_blur_gain(pattern, best, probe)),
         "left_out": np.asarray(pattern.left_out),
         "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
         "residual": np.stack([s.residual for s in starts]).astype(np.float32),
@@ -207,6 +216,36 @@ def _expected(pattern: Pattern, best: Start | None, overlaps: np.ndarray) -> flo
     noise = _PER_VOXEL * best.support.sum() / photons if counted else 0.0
     apart = 0.5 * (1 - overlaps[1:].mean()) if len(overlaps) > 1 else 0.0
     return math.sqrt(max(0.0, 1 - noise - apart))
+
+
+def _blur_gain(
+    pattern: Pattern, best: Start | None, probe: RetrievalSettings | None
+) -> float:
+    """Return the free likelihood with a blur over that without.
+
+    NaN where it was not looked for, since photons explain the bright pixels.
+    """
+    if best is None or probe is None or not pattern.free.any():
+        return math.nan
+    rho = np.fft.ifftshift(best.whole(best.box))
+    spectrum: Any = Fourier(rho).forward(rho.copy())
+    bright = pattern.used & (pattern.intensity > _BRIGHT)
+    if not bright.any():
+        return math.nan
+    there, found = np.sqrt(pattern.intensity[bright]), np.abs(spectrum[bright])
+    found *= float(found @ there) / float(found @ found)
+    # The square root of a count scatters by 1/2.
+    if 4 * float(((found - there) ** 2).mean()) < _EXPLAINED:
+        return math.nan
+    # From a random start: what went wrong without a blur does not come right with it.
+    known = np.where(pattern.used, np.sqrt(pattern.intensity), np.float32(-1))
+    amplitude = to_device(probe.device, purpose="phase retrieval")(known)
+    first, rng = to_device_of(amplitude, pattern.support), np.random.default_rng(0)
+    outcome = iterate(amplitude, first, probe, rng)
+    if outcome.failed or outcome.blur is None:
+        return math.nan
+    merits = judge(pattern, to_numpy(outcome.rho), to_numpy(outcome.blur))
+    return merits["llk_free"] / best.merits["llk_free"]
 
 
 def _oversampling(best: Start | None, n: int) -> np.ndarray:
