@@ -43,13 +43,14 @@ def write_object(
         of one state on ``z``, ``y``, ``x``, as `to_laboratory` gives them. Complex
         fields are written as amplitude and phase.
     path
-        File to write; its ending chooses the format.
+        Name of the file; its ending chooses the format.
     overwrite
-        Replace an existing file.
+        Whether a file of this name is replaced.
 
     Returns
     -------
     pathlib.Path
+        The file.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def write_object(
     DataError
         If the crystal has other axes, or does not tell its ``fourier_sign`` or units.
     StoreError
-        If the file exists and `overwrite` is False, or it cannot be written.
+        If the file is there and must not be replaced, or cannot be written.
 
     Notes
     -----

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
-from batteryxr.io.door.archives import check_zip
+from batteryxr.io.door.archives import arrays_in, unpacked
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import named, stamp
-from batteryxr.io.door.images import npy_header, npy_shape, npy_values
+from batteryxr.io.door.images import npy_header, npy_values
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -78,36 +78,6 @@ def open_npz(
     dtype = counts_type(stored)
     looked = stamp(path)
     return Held(blocks.from_call(_unpack, looked, name, shape=shape, dtype=dtype))
-
-
-def arrays_in(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return shape and type of each array in an archive, by name.
-
-    Raises
-    ------
-    FileFormatError
-        If the archive is damaged.
-    """
-    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
-        return {
-            name.removesuffix(".npy"): npy_shape(path, file)
-            for name in archive.namelist()
-            if name.endswith(".npy")
-            for file in [archive.open(name)]
-        }
-
-
-def unpacked(path: Path, name: str) -> np.ndarray:
-    """Return an array of an archive.
-
-    Raises
-    ------
-    FileFormatError
-        If the archive is damaged.
-    """
-    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
-        file = archive.open(f"{name}.npy")
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
 
 
 def _unpack(looked: Stamp, name: str) -> np.ndarray:

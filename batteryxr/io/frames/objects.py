@@ -11,11 +11,11 @@ import xarray as xr
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
+from batteryxr.io.door.archives import arrays_in, unpacked
 from batteryxr.io.door.datasets import read_all
 from batteryxr.io.door.hdf5 import opened, text
 from batteryxr.io.door.images import npy
 from batteryxr.io.frames.hdf5 import is_hdf5
-from batteryxr.io.frames.npy import arrays_in, unpacked
 
 if TYPE_CHECKING:
     import os
