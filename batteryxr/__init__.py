@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from batteryxr.io import write_athena as write_athena
     from batteryxr.io import write_bdf as write_bdf
     from batteryxr.io import write_cxi as write_cxi
+    from batteryxr.io import write_object as write_object
     from batteryxr.samples import sample as sample
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "write_csv",
     "write_cxi",
     "write_nexus",
+    "write_object",
     "write_resumable",
     "write_xlsx",
     "xanes",
@@ -95,7 +97,7 @@ _EXPORTS = frozenset(
     | {"write_csv", "write_nexus", "write_xlsx"}
 )
 _FILES = frozenset(
-    {"write_athena", "write_bdf", "write_cxi"}
+    {"write_athena", "write_bdf", "write_cxi", "write_object"}
     | {n for n in __all__ if n[:5] == "read_"}
 )
 

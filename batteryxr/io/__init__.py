@@ -3,6 +3,7 @@
 from batteryxr.io.cycler.bdf_writer import write_bdf as write_bdf
 from batteryxr.io.cycler.reader import read_cycler as read_cycler
 from batteryxr.io.door.limits import Limits as Limits
+from batteryxr.io.frames.crystals import write_object as write_object
 from batteryxr.io.frames.cxi import read_cxi as read_cxi
 from batteryxr.io.frames.cxi import write_cxi as write_cxi
 from batteryxr.io.frames.image import read_image as read_image

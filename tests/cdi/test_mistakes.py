@@ -216,6 +216,216 @@ MISTAKES: dict[str, Callable[[], Any]] = {
 }
 
 
+def skew() -> xr.DataArray:
+    """Return a crystal that is no mirror image of itself."""
+    z, y, x = GRID
+    cut = (x + y < 4) & (z + 2 * y < 7)
+    return crystal() * cut * np.exp(0.02j * y * x).astype(np.complex64)
+
+
+def pattern(one: xr.DataArray, seed: int = 0) -> xr.DataArray:
+    """Return a million photons that were scattered by an object."""
+    field = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(one.values)))
+    mean = np.abs(field) ** 2 * 1e6 / (np.abs(field) ** 2).sum()
+    photons = np.random.default_rng(seed).poisson(mean)
+    return counts().copy(data=photons.astype(np.float32))
+
+
+def beside(one: xr.DataArray, seed: int) -> xr.DataArray:
+    """Return an object with noise."""
+    real, imaginary = 0.05 * np.random.default_rng(seed).standard_normal((2, N, N, N))
+    return one + (real + 1j * imaginary)
+
+
+def twin_of(one: xr.DataArray) -> xr.DataArray:
+    return one.copy(data=np.roll(np.flip(one.values), (1, 1, 1), (0, 1, 2)))
+
+
+def in_space(step: float, units: str | None) -> xr.Dataset:
+    """Return fields of an object on right-angled axes."""
+    attrs = {} if units is None else {"units": units}
+    axes = {d: (d, GRID[0, :, 0, 0] * step, attrs) for d in "zyx"}
+    q = {"q_x": 0.0, "q_y": 0.0, "q_z": 3.0}
+    one = crystal().rename(dict(zip(OBJECT, "zyx", strict=True)))
+    return cdi.unwrap(one.assign_coords(axes | q))
+
+
+def wrapped() -> xr.Dataset:
+    """Return fields whose phase was never unwrapped."""
+    turns = crystal() * np.exp(0.9j * GRID[0]).astype(np.complex64)
+    found = cdi.unwrap(turns)
+    inside = np.where(found["support"], np.angle(turns), np.nan)
+    return found.assign(phase=found["phase"].copy(data=inside))
+
+
+def apart() -> xr.DataArray:
+    """Return two states, the second of which lies four voxels from the first."""
+    return xr.concat([skew(), skew().roll(along_x=4)], "state")
+
+
+def changes() -> xr.Dataset:
+    """Return the phase differences of two states."""
+    second = crystal() * np.exp(0.1j * GRID[1]).astype(np.complex64)
+    two = xr.concat([crystal(), second], "state").assign_coords(state=[0, 1])
+    return cdi.phase_differences(two, gauge="core")
+
+
+def beam(change: Callable[[np.ndarray], None]) -> xr.Dataset:
+    """Return the detector that frames of the direct beam tell."""
+    angle = np.linspace(-0.1, 0.1, 9)
+    y, x = np.mgrid[:64, :64]
+    row = 32 + 800 / 0.055 * np.tan(np.radians(angle))
+    values = np.array([1e4 * np.exp(-((y - r) ** 2 + (x - 32) ** 2) / 8) for r in row])
+    change(values)
+    frames = xr.DataArray(values, {"rocking": angle}, VOLUME)
+    told = {"beamline": "ID01", "rocking": "delta", "motors": {"nu": 0.0}}
+    return cdi.calibrate_detector(frames, pixel_size=55, **told)
+
+
+def hot(frames: np.ndarray) -> None:
+    frames[:, 5, 5] = 1e5
+
+
+def cut(frames: np.ndarray) -> None:
+    frames[:] = np.roll(frames, 11, 1)
+
+
+def swapped(*order: int) -> xr.Dataset:
+    one, other = geometry(), geometry(motors={"two_theta": 24.3})
+    return xr.concat([one, other], "state").assign_coords(state=list(order))
+
+
+EVEN_MORE: dict[str, Callable[[], Any]] = {
+    # of order
+    "row and column of the centre": lambda: geometry(centre=(210.0, 110.0)),
+    "states in another order": lambda: cdi.peak_spacings(
+        xr.concat([counts()] * 2, "state").assign_coords(state=[0, 1]),
+        geometry=swapped(0, 2),
+    ),
+    "patterns of another series": lambda: cdi.inverse_pca(
+        changes().assign_coords(state=[7, 8]), order=cdi.order_parameter(changes())
+    ),
+    "an object mirrored": lambda: cdi.displacement(
+        cdi.unwrap(skew()[:, :, ::-1]), geometry=geometry()
+    ),
+    "every second voxel": lambda: cdi.to_laboratory(
+        crystal()[::2], geometry=geometry()
+    ),
+    "an object with its origin at the corner": lambda: cdi.unwrap(
+        crystal().copy(data=np.fft.ifftshift(crystal().values))
+    ),
+    "the support of such an object": lambda: cdi.analysis_support(
+        crystal().copy(data=np.fft.ifftshift(crystal().values))
+    ),
+    # of units
+    "positions in m": lambda: cdi.displacement(in_space(1e-8, "nm")),
+    "positions without units": lambda: cdi.displacement(in_space(10, None)),
+    "positions in pixels": lambda: cdi.displacement(in_space(10, "1")),
+    "a voxel in Angstrom": lambda: cdi.to_laboratory(
+        crystal(),
+        geometry=geometry(),
+        voxel_size=10 * float(geometry()["voxel_volume"]) ** (1 / 3),
+    ),
+    "angles in rad": lambda: geometry(
+        counts(
+            rocking=(
+                "rocking",
+                np.radians(12 + 0.01 * GRID[0, :, 0, 0]),
+                {"units": "rad"},
+            )
+        )
+    ),
+    "two theta in rad": lambda: geometry(motors={"two_theta": 0.419}),
+    "voltages in mV": lambda: cdi.stack_states(
+        [counts(), counts()], labels=[("charge", 3000.0), ("charge", 4000.0)]
+    ),
+    "phases in counts": lambda: cdi.displacement(
+        cdi.unwrap(crystal()).assign(
+            phase=cdi.unwrap(crystal())["phase"].assign_attrs(units="nm")
+        ),
+        geometry=geometry(),
+    ),
+    # of what was measured
+    "an object with itself": lambda: cdi.fsc(skew(), other=skew()),
+    "an object with itself turned": lambda: cdi.fsc(
+        skew(), other=skew() * np.complex64(1j)
+    ),
+    "objects that are not aligned": lambda: cdi.fsc(
+        beside(skew(), 1), other=beside(skew(), 2).roll(along_x=2, roll_coords=False)
+    ),
+    "a crystal and its twin": lambda: cdi.fsc(
+        beside(skew(), 1), other=np.conj(twin_of(beside(skew(), 2)))
+    ),
+    "counts that are mirrored, in a resolution": lambda: cdi.resolution(
+        skew(), volume=pattern(skew())[:, ::-1], geometry=geometry(), n_starts=0
+    ),
+    "counts that are mirrored, in a transfer function": lambda: cdi.prtf(
+        skew().expand_dims(start=2), volume=pattern(skew())[:, ::-1]
+    ),
+    "counts that are mirrored, in replicas": lambda: cdi.replicas(
+        skew().to_dataset(name="object"),
+        volume=pattern(skew())[:, ::-1],
+        schedule="9 ER",
+        n_starts=3,
+    ),
+    "a dark image of ten frames": lambda: cdi.correct(
+        counts(), dark=10 * counts().max("rocking")
+    ),
+    "a flat of NaN": lambda: cdi.correct(counts(), flat=np.full((N, N), np.nan)),
+    "hot pixels of logarithms": lambda: cdi.hot_pixels(np.log10(counts() + 1)),
+    "repeats that moved": lambda: cdi.sum_repeats(
+        xr.concat([counts(), counts().roll(detector_x=4)], "repeat")
+    ),
+    "repeats of two energies": lambda: cdi.sum_repeats(
+        xr.concat([counts(), counts(energy=((), 8000.0, {"units": "eV"}))], "repeat")
+    ),
+    "states of two energies": lambda: cdi.stack_states(
+        [counts(), counts(energy=((), 8000.0, {"units": "eV"}))],
+        labels=[("charge", 3.0), ("charge", 4.0)],
+    ),
+    "beam and pixel that is hot": lambda: beam(hot),
+    "a beam at the edge": lambda: beam(cut),
+    # of sign and zero
+    "half a turn between states": lambda: cdi.phase_differences(
+        crystal(2) * np.array([1, -1]).reshape(2, 1, 1, 1)
+    ),
+    "a wrapped phase": lambda: cdi.displacement(wrapped(), geometry=geometry()),
+    "a wrapped phase, interpolated": lambda: cdi.to_laboratory(
+        wrapped(), geometry=geometry()
+    ),
+    "a steep ramp, interpolated": lambda: cdi.to_laboratory(
+        crystal() * np.exp(2.5j * GRID[2]), geometry=geometry()
+    ),
+    "amplitudes for objects": lambda: cdi.align(abs(skew()), reference=skew()),
+    "beta for delta": lambda: cdi.correct_refraction(
+        crystal(), n=1 - 4e-6 + 4.6e-5j, geometry=geometry()
+    ),
+    "delta in per cent": lambda: cdi.correct_refraction(
+        crystal(), n=1 - 4.6e-3, geometry=geometry()
+    ),
+    # of place and geometry
+    "states that were not aligned": lambda: cdi.phase_differences(
+        apart(), gauge="core"
+    ),
+    "their support": lambda: cdi.common_support(apart()),
+    "their gaps": lambda: cdi.fill_missing(apart()),
+    "their modes": lambda: cdi.decompose(apart(), dim="state"),
+    "strain by another energy": lambda: cdi.strain(
+        fields(), geometry=geometry(counts(energy=8990.0))
+    ),
+    "spacings by another angle": lambda: cdi.lattice_spacing(
+        cdi.strain(fields()), geometry=geometry(counts(two_theta=24.1))
+    ),
+    "several states for one": lambda: cdi.strain(fields(), geometry=swapped(0, 1)),
+    "an energy that the file denies": lambda: geometry(energy=12_000.0),
+    "a motor that the file denies": lambda: geometry(motors={"two_theta": 40.0}),
+    "a rocking motor that the file denies": lambda: cdi.geometry(
+        counts().assign_attrs(rocking_motor="phi"), beamline="theta", rocking="theta"
+    ),
+}
+MISTAKES |= EVEN_MORE
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_no_mistake_is_silent(name):
     with warnings.catch_warnings(record=True) as told:
@@ -233,5 +443,14 @@ def test_without_a_mistake_nothing_is_said():
         cdi.crop(counts(), shape=(16, 16, 16))
         cdi.misfit(crystal(), volume=counts())
         cdi.strain(fields(), geometry=geometry())
+        cdi.lattice_spacing(cdi.strain(fields()))
         cdi.to_laboratory(crystal(), geometry=geometry())
+        cdi.displacement(in_space(100, "Angstrom"))
+        cdi.resolution(skew(), volume=pattern(skew()), geometry=geometry(), n_starts=0)
+        cdi.prtf(skew().expand_dims(start=2), volume=pattern(skew()))
+        cdi.fsc(beside(skew(), 1), other=beside(skew(), 2))
+        cdi.decompose(crystal(2), dim="state")
+        cdi.sum_repeats(xr.concat([counts(), counts()], "repeat"))
+        cdi.correct_refraction(crystal(), n=1 - 4.6e-5 + 4e-6j, geometry=geometry())
+        geometry(centre=(110.0, 210.0), energy=9010.0)
         cdi.phase_differences(crystal(2), gauge="core", geometry=geometry())

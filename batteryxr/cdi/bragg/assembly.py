@@ -9,9 +9,10 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
 from batteryxr.cdi.bragg.peak import whole_volumes
-from batteryxr.core.blocks import running_sum
+from batteryxr.core import bounds
+from batteryxr.core.blocks import is_lazy, running_sum
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError, warn_quality
 from batteryxr.core.model import attributes, label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.core.checks import Whole
+
+
+#: Distance (pixels) between the peaks of repeats that are of one place.
+_MOVED = 1
+#: Relative difference of energies and distances that is none.
+_BEAM = 1e-3
 
 
 @recorded
@@ -55,9 +62,15 @@ def sum_repeats(
     ArgumentError
         If a threshold is out of range.
     DataError
-        If a repeat has moved farther than `max_shift`.
+        If a repeat has moved farther than `max_shift`, or repeats differ in energy,
+        distance or pixels.
     DimensionError
         If there is no ``repeat``.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the peak moved between repeats, and `max_shift` is 0.
 
     Examples
     --------
@@ -70,10 +83,13 @@ def sum_repeats(
     """
     require_dims(frames, ["repeat", *VOLUME], caller="sum_repeats")
     repeats = frames.transpose("repeat", ...)
+    parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
+    _require_one_beam(parts, "frames", "repeat")
     if max_shift or threshold > 0:
-        parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
         kept = _alike(parts, max_shift, threshold)
         repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
+    elif not is_lazy(repeats):
+        _tell_of_moves(repeats.values)
     n = repeats.sizes["repeat"]
     # Sum the values (real part) and count them (imaginary part) in one pass.
     total = repeats.isel(repeat=0, drop=True).copy(data=_sum(repeats.data))
@@ -85,6 +101,19 @@ def sum_repeats(
     out.attrs |= {k: v for k, v in repeats.attrs.items() if k in known}
     note = {"units": "1", "long_name": "Repeats in the sum"}
     return out.assign_coords(repeats_used=((), n, note))
+
+
+def _tell_of_moves(values: np.ndarray) -> None:
+    """Warn of repeats whose brightest pixel moved."""
+    frames = [np.nan_to_num(one).max(axis=0) for one in values]
+    peaks = np.array([np.unravel_index(f.argmax(), f.shape) for f in frames])
+    away = np.abs(peaks - peaks[0]).max(axis=1)
+    if (moved := np.flatnonzero(away > _MOVED)).size:
+        warn_quality(
+            f"sum_repeats: the peak of the repeats {moved.tolist()} lies up to "
+            f"{away.max()} pixels from that of the first: pass max_shift, or leave "
+            "them out."
+        )
 
 
 def _sum(values: Any) -> Any:
@@ -155,7 +184,8 @@ def stack_states(
     ArgumentError
         If the numbers of volumes and labels differ, or there is no volume.
     DataError
-        If an axis of a volume has other steps than that of the first.
+        If an axis of a volume has other steps than that of the first, or energy,
+        distance or pixels differ.
     DimensionError
         If a volume has other axes or another shape.
 
@@ -174,6 +204,9 @@ def stack_states(
     for part in parts:
         require_dims(part, VOLUME, caller="stack_states")
     _require_one_shape(parts)
+    _require_one_beam(parts, "states", "state")
+    for _, volts in labels:
+        bounds.check("voltage", volts, argument="labels")
     centred = [_from_centre(part) for part in parts]
     _require_one_step(centred)
     stacked = xr.concat(
@@ -220,6 +253,22 @@ def _require_one_shape(volumes: Sequence[xr.DataArray]) -> None:
         raise DimensionError(
             f"stack_states needs volumes of one shape; found {sorted(shapes)}. "
             "Crop them with one shape=."
+        )
+
+
+def _require_one_beam(parts: Sequence[xr.DataArray], what: str, called: str) -> None:
+    """Raise where energy, distance or pixels differ: voxels would differ in size."""
+    for name in ("energy", "distance", "pixel_size_y", "pixel_size_x"):
+        told = [p[name].values for p in parts if name in p.coords and p[name].size == 1]
+        values = np.ravel(np.array(told, float))
+        if values.size < 2 or np.ptp(values) <= _BEAM * np.abs(values).max():
+            continue
+        number = int(np.argmax(np.abs(values - values[0])))
+        raise DataError(
+            what,
+            f"{called} {number} has the {name} {values[number]:g}, the first "
+            f"{values[0]:g}",
+            "Voxels of one size are needed: leave it out, or phase it alone.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Axes of Bragg CDI: their names, their steps in space, and the walk over volumes."""
+"""Axes of Bragg CDI: their names, the sign of objects, and the walk over volumes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import xarray as xr
 
 from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import (
-    ArgumentError,
     DataError,
     DimensionError,
     VariableError,
-    warn_quality,
 )
-from batteryxr.core.labels import even_step, require_even
+from batteryxr.core.labels import require_even
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
@@ -30,8 +28,6 @@ SPACE = ("z", "y", "x")
 SIGN = "fourier_sign"
 #: Components of vectors in space.
 VECTOR = ("x", "y", "z")
-#: Coordinates that carry the scattering vector of fields in real space.
-Q_COORDS = ("q_x", "q_y", "q_z")
 
 
 def space_axes(data: xr.DataArray | xr.Dataset, *, caller: str) -> tuple[str, ...]:
@@ -145,21 +141,6 @@ def inside(support: xr.DataArray) -> xr.DataArray:
     return known.astype(bool)
 
 
-def warn_of_support(
-    amplitude: xr.DataArray, support: xr.DataArray, *, caller: str
-) -> None:
-    """Warn where a given support holds next to nothing of the object in memory."""
-    if is_lazy(amplitude) or is_lazy(support):
-        return
-    power = bare(amplitude) ** 2
-    held = float(power.where(bare(inside(support)), 0.0).sum())
-    if held < 0.1 * float(power.sum()):
-        warn_quality(
-            f"{caller}: the support holds {held / float(power.sum()):.0%} of the "
-            "object's power. Is it inverted (True is inside), or of another crystal?"
-        )
-
-
 def each_volume(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:
     """Extend a kernel for one volume to any leading dimensions.
 
@@ -178,133 +159,6 @@ def each_volume(kernel: Callable[..., Any], signature: str) -> Callable[..., Any
         return np.vectorize(one, signature=signature)(*arrays)
 
     return walked
-
-
-def steps_in_space(
-    data: xr.DataArray | xr.Dataset, geometry: xr.Dataset | None, *, caller: str
-) -> xr.DataArray:
-    """Return the step of each index in space, (axis, vector), in Angstrom.
-
-    Raises
-    ------
-    DataError
-        If the volume is in the detector's frame and there is no geometry.
-    DimensionError
-        If there are no axes in space, or an axis has a single point.
-    """
-    axes = space_axes(data, caller=caller)
-    if axes == OBJECT and geometry is not None:
-        geometry = geometry_of(data, geometry, caller=caller)
-    if axes == OBJECT:
-        if geometry is None:
-            raise DataError(
-                "crystal",
-                f"lies in the detector's frame, so that {caller} must know its voxels",
-                "Pass geometry=..., a result of geometry(...), or call to_laboratory.",
-            )
-        return bare(geometry["voxel"] * 10.0)
-    steps = np.zeros((3, 3))
-    for row, dim in enumerate(axes):
-        if data.sizes[dim] < 2:
-            raise DimensionError(f"{caller}: {dim!r} has one point; needs 2.")
-        steps[row, "xyz".index(dim)] = 10.0 * even_step(data, dim, caller=caller)
-    return xr.DataArray(steps, dims=("axis", "vector"))
-
-
-def scattering_vector(
-    data: xr.DataArray | xr.Dataset, geometry: xr.Dataset | None, *, caller: str
-) -> xr.DataArray:
-    """Return Q on ``vector`` (1/Angstrom) from the coordinates, else the geometry.
-
-    Raises
-    ------
-    DataError
-        If neither holds Q.
-    """
-    if geometry is not None:
-        geometry = geometry_of(data, geometry, caller=caller)
-    if set(Q_COORDS) <= set(data.coords):
-        parts = xr.broadcast(*(bare(data.coords[name]) for name in Q_COORDS))
-        joined = xr.concat(parts, dim="vector", coords="minimal", compat="override")
-        return bare(joined)
-    if geometry is None:
-        raise DataError(
-            "crystal",
-            f"does not tell the scattering vector, which {caller} must know",
-            "Pass geometry=..., a result of geometry(...).",
-        )
-    return bare(geometry["q"])
-
-
-def axis_note(points: int, centre: float | None = None) -> dict[str, Any]:
-    """Return the note on an object's axis about the box it was phased in."""
-    note: dict[str, Any] = {"points": points}
-    return note if centre is None else note | {"box_centre": centre}
-
-
-def geometry_of(
-    data: xr.DataArray | xr.Dataset, geometry: xr.Dataset, *, caller: str
-) -> xr.Dataset:
-    """Return the geometry of these states; check that it fits this box.
-
-    Raises
-    ------
-    ArgumentError
-        If the geometry has another shape, box or Q, or other states.
-    """
-    # Without labels, match by position: `sel` would read labels as positions.
-    if "state" in geometry.indexes and "state" in data.coords:
-        try:
-            geometry = geometry.sel(state=data["state"].values)
-        except KeyError as error:
-            raise ArgumentError(
-                "geometry",
-                geometry["state"].values.tolist(),
-                f"the states of the crystal: {data['state'].values.tolist()}",
-            ) from error
-    if set(OBJECT) <= set(data.dims):
-        if "n_points" in geometry:
-            _same_box(data, geometry, caller)
-    elif set(Q_COORDS) <= set(data.coords):
-        parts = [np.asarray(data.coords[name].values) for name in Q_COORDS]
-        mine = np.sqrt(sum(part**2 for part in parts))
-        if not np.allclose(mine, geometry["q_length"].values, rtol=1e-3):
-            raise ArgumentError(
-                "geometry",
-                f"|Q| {np.ravel(geometry['q_length'].values).round(4).tolist()}",
-                f"that of the crystal's own Q, {np.ravel(mine).round(4).tolist()}",
-                "Pass the geometry of this measurement, or none.",
-            )
-    return geometry
-
-
-def _same_box(
-    data: xr.DataArray | xr.Dataset, geometry: xr.Dataset, caller: str
-) -> None:
-    """Raise where an object was phased in another box than the geometry's."""
-    spread = np.ravel(geometry["box_step"].values).reshape(-1, 3)
-    middles = np.ravel(geometry["box_centre"].values).reshape(-1, 3)
-    points = np.ravel(geometry["n_points"].values).reshape(-1, 3)[0]
-    for number, dim in enumerate(OBJECT):
-        size, wanted = data.sizes[dim], int(points[number])
-        note = dict(data[dim].attrs) if dim in data.coords else {}
-        # Without a note, the labels show whether the object is a part of the box.
-        whole = dim not in data.coords or int(data[dim].values[0]) == -(size // 2)
-        found = int(note.get("points", size if whole else wanted))
-        mend = f"{caller} takes the geometry of the very box that was phased: "
-        mend += "call geometry(...) of that crop. The axes of an object note it: "
-        mend += "{'points': n} in their attributes."
-        if found != wanted or size > wanted:
-            told = f"{wanted} points along {VOLUME[number]}"
-            raise ArgumentError(
-                "geometry", told, f"one of the {found} points of the crystal", mend
-            )
-        away = float(note.get("box_centre", np.nan)) - middles[:, number]
-        if np.isfinite(away).all() and (np.abs(away) > 0.51 * spread[:, number]).all():
-            told = f"a box round {middles[0, number]:.6g} along {VOLUME[number]}"
-            raise ArgumentError(
-                "geometry", told, f"round {note['box_centre']:.6g}", mend
-            )
 
 
 def volume_numbers(array: xr.DataArray, lead: Sequence[Any]) -> xr.DataArray:

@@ -9,22 +9,26 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import (
-    Q_COORDS,
     bare,
     each_volume,
     inside,
     known_sign,
-    scattering_vector,
     space_axes,
-    steps_in_space,
     variable,
 )
+from batteryxr.cdi.bragg.consistency.objects import warn_of_places
 from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
 from batteryxr.cdi.bragg.lattice import ramp_strain
 from batteryxr.cdi.bragg.several.deviation import error_of, replicas_of
+from batteryxr.cdi.bragg.space import (
+    Q_COORDS,
+    keep_geometry,
+    scattering_vector,
+    steps_in_space,
+)
 from batteryxr.cdi.bragg.states import carried_attrs, labelled_support, require_states
 from batteryxr.core.blocks import apply, is_lazy
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
@@ -104,6 +108,11 @@ def phase_differences(
     DimensionError
         If there is no ``state``.
 
+    Warns
+    -----
+    DataQualityWarning
+        If states are not aligned, or each has a zero of its own.
+
     Examples
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
@@ -112,6 +121,7 @@ def phase_differences(
     >>> table = states.cdi.phase_differences(gauge="core")
     """
     field = require_states(states, caller="phase_differences")
+    warn_of_places(field, "state", caller="phase_differences")
     dims = space_axes(field, caller="phase_differences")
     n = field.sizes["state"]
     if not -n <= reference < n:
@@ -123,7 +133,7 @@ def phase_differences(
         raise DataError("states", told, "Choose another reference.")
     differences = _differences(field, compared, reference % n)
     filled = states.get("filled") if isinstance(states, xr.Dataset) else None
-    noted = field.attrs.get("gauge", states.attrs.get("gauge", "of the objects"))
+    noted = _noted_gauge(states, field, gauge)
     zero = None
     if gauge is not None:
         counted = differences if filled is None else differences.where(~filled)
@@ -168,7 +178,20 @@ def phase_differences(
     if geometry is not None or set(Q_COORDS) <= set(field.coords):
         result = result.assign(_in_angstrom(states, result, geometry, reference % n))
     result.attrs = carried_attrs(states) | {"gauge": noted}
-    return result
+    return keep_geometry(result, geometry, caller="phase_differences")
+
+
+def _noted_gauge(
+    states: xr.DataArray | xr.Dataset, field: xr.DataArray, given: Any
+) -> str:
+    """Return the gauge of the objects; tell where each state has its own zero."""
+    noted = field.attrs.get("gauge", states.attrs.get("gauge"))
+    if noted is None and given is None:
+        warn_quality(
+            "phase_differences: each state has the zero of its own retrieval, so that "
+            "means of differences mean nothing. Call align_states, or pass gauge=..."
+        )
+    return str(noted or "of the objects")
 
 
 def _in_angstrom(

@@ -9,9 +9,14 @@ import xarray as xr
 
 from batteryxr.cdi.bragg import instrument
 from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
-from batteryxr.cdi.bragg.scan import require_angles
+from batteryxr.cdi.bragg.consistency.scan import (
+    number_of,
+    require_angles,
+    tell_of_centre,
+    tell_of_difference,
+)
 from batteryxr.core import bounds
-from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
@@ -79,7 +84,8 @@ def geometry(
         y, x), where they are not coordinates.
     centre
         Row and column, counted on the whole detector, of the pixel to which the
-        detector's angles refer. None: the middle of the box (of the first state).
+        detector's angles refer. None: the middle of the box (of the first state). A
+        detector without an arm needs it: the pixel of the direct beam.
 
     Returns
     -------
@@ -96,12 +102,19 @@ def geometry(
     Raises
     ------
     ArgumentError
-        If a number is out of range, or the motor is no sample circle.
+        If a number is out of range, the motor is no sample circle or turns the
+        detector as well, or a detector without an arm has no `centre`.
     DataError
         If the volume lacks a number that was not passed, or rocking does not move the
         pattern out of the detector's plane.
     DimensionError
         If the volume is no rocking curve.
+
+    Warns
+    -----
+    DataQualityWarning
+        If an argument is far from what the volume tells, or row and column of `centre`
+        fit better the other way round.
 
     Notes
     -----
@@ -136,9 +149,11 @@ def geometry(
     if unknown := sorted(set(motors or {}) - set(circles)):
         told = f"circles of {arrangement.name}: {circles}"
         raise ArgumentError("motors", unknown, told)
+    rocked = _rocking_circle(volume, arrangement, rocking)
+    _require_plain(arrangement, rocked, centre)
     measurement = _Measurement(
         arrangement,
-        _rocking_circle(volume, arrangement, rocking),
+        rocked,
         dict(motors or {}),
         energy,
         distance,
@@ -147,6 +162,7 @@ def geometry(
     n = volume.sizes.get("state")
     parts = [volume] if n is None else [volume.isel(state=k) for k in range(n)]
     reference = centre or _middle_pixel(parts[0])
+    tell_of_centre(reference, _middle_pixel(parts[0]))
     results = [_one(part, measurement, reference) for part in parts]
     if n is None or all(results[0].equals(r) for r in results[1:]):
         result = results[0]
@@ -156,7 +172,7 @@ def geometry(
             name: c for name, c in volume.coords.items() if c.dims == ("state",)
         }
         result = result.assign_coords(of_state)
-    motor = arrangement.sample[measurement.rocking].motor
+    motor = arrangement.sample[rocked].motor
     result.attrs |= {"beamline": arrangement.name, "rocking_motor": motor}
     return result
 
@@ -166,8 +182,14 @@ def _rocking_circle(
 ) -> int:
     """Return the index of the sample circle that rocked."""
     circles = [c.motor for c in arrangement.sample]
-    motor = given or volume.attrs.get("rocking_motor", "")
-    known = {c.lower(): k for k, c in enumerate(circles)}.get(str(motor).lower())
+    noted = str(volume.attrs.get("rocking_motor", ""))
+    if given and noted and noted.lower() != given.lower():
+        warn_quality(
+            f"geometry: {given!r} rocked by argument, {noted!r} by the file. The "
+            "argument is used."
+        )
+    motor = given or noted
+    known = {c.lower(): k for k, c in enumerate(circles)}.get(motor.lower())
     if known is not None:
         return known
     expected = f"a sample circle of {arrangement.name}: {circles}"
@@ -178,6 +200,18 @@ def _rocking_circle(
         f"the attribute rocking_motor is {motor!r}, not {expected}",
         "Pass rocking=...",
     )
+
+
+def _require_plain(arrangement: Beamline, rocking: int, centre: Any) -> None:
+    """Raise where the detector moved with the sample, or its place is not told."""
+    motor = arrangement.sample[rocking].motor
+    if motor in [c.motor for c in arrangement.detector]:
+        others = [c.motor for c in arrangement.sample if c.motor != motor]
+        told = f"one of {others}: {motor} turns the detector as well"
+        raise ArgumentError("rocking", motor, told)
+    if not arrangement.detector and centre is None:
+        told = f"row and column of the direct beam, as {arrangement.name} has no arm"
+        raise ArgumentError("centre", centre, told)
 
 
 def _one(
@@ -301,9 +335,10 @@ def _angle(volume: xr.DataArray, motor: str, measurement: _Measurement) -> float
     if motor in measurement.motors:
         given = float(measurement.motors[motor])
         bounds.check("angle", given, argument=f"motors[{motor!r}]")
+        tell_of_difference(volume, motor, given, "deg")
         return given
     if motor in volume.coords:
-        found = _scalar(volume[motor], motor)
+        found = number_of(volume, motor, "deg")
         bounds.check("angle", found, argument=motor, data=True)
         return found
     name = measurement.beamline.name
@@ -338,12 +373,13 @@ def _number(
     if given is not None:
         if not (np.isfinite(given) and given > 0):
             raise ArgumentError(argument, given, f"a number > 0 in {units}")
+        tell_of_difference(volume, name, float(given), units)
         return float(given)
     if name in volume.coords:
-        value = _scalar(volume[name], name)
-        value *= affine(str(volume[name].attrs.get("units", units)), units)[0]
+        value = number_of(volume, name, units)
     elif where[0] in volume.coords:
-        value = _scalar(volume[where[0]], name) * affine(where[1], units)[0]
+        # The beamline's file tells the units of its own coordinate.
+        value = number_of(volume, where[0], where[1]) * affine(where[1], units)[0]
     else:
         raise DataError(
             "volume", f"does not tell {name}", f"Pass {argument}=... in {units}."
@@ -354,15 +390,6 @@ def _number(
         )
     bounds.check(_QUANTITIES[argument], value, argument=name, data=True)
     return float(value)
-
-
-def _scalar(array: xr.DataArray, name: str) -> float:
-    if array.size != 1:
-        raise VariableError(
-            f"geometry: the coordinate {name!r} varies along {array.dims}; one value "
-            "for each volume is needed."
-        )
-    return float(array.values.ravel()[0])
 
 
 def _middle(volume: xr.DataArray, dim: str) -> float:

@@ -8,16 +8,14 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import (
-    Q_COORDS,
     VECTOR,
     bare,
     each_volume,
     inside,
-    scattering_vector,
     space_axes,
-    steps_in_space,
     variable,
 )
+from batteryxr.cdi.bragg.space import known_q, scattering_vector, steps_in_space
 from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.checks import Rising
 from batteryxr.core.errors import ArgumentError, DataError
@@ -104,7 +102,7 @@ def domains(
     >>> domains["domain"].dims
     ('state', 'along_rocking', 'along_y', 'along_x')
     """
-    body = None
+    body, whole = None, crystal
     if isinstance(crystal, xr.Dataset):
         field = variable(crystal, "phase_difference", caller="domains")
         body = crystal.get("support")
@@ -116,7 +114,7 @@ def domains(
             "holds complex values",
             "Pass a field of it: `.cdi.unwrap()['phase']`, or a strain.",
         )
-    steps = steps_in_space(crystal, geometry, caller="domains") / 10.0
+    steps = steps_in_space(whole, geometry, caller="domains") / 10.0
     limits: np.ndarray | None = None
     if edges is None:
         limits = _otsu(crystal, n_clusters)
@@ -150,8 +148,8 @@ def domains(
     errors = table.pop(-2)
     table[3] = table[3] + _middle(crystal, dims, steps)
     result = _named_domains(crystal, numbers, table)
-    if geometry is not None or set(Q_COORDS) <= set(crystal.coords):
-        result["tilt"] = _tilt(crystal, result["long_axis"], geometry)
+    if geometry is not None or known_q(whole) is not None:
+        result["tilt"] = _tilt(whole, result["long_axis"], geometry)
     if limits is None:
         result = result.assign(_errors(result, errors))
     else:
@@ -212,7 +210,9 @@ def _named_domains(
 
 
 def _tilt(
-    crystal: xr.DataArray, axis: xr.DataArray, geometry: xr.Dataset | None
+    crystal: xr.DataArray | xr.Dataset,
+    axis: xr.DataArray,
+    geometry: xr.Dataset | None,
 ) -> xr.DataArray:
     """Return the angle between long axes and Q."""
     q = scattering_vector(crystal, geometry, caller="domains")

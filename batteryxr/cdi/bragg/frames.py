@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
-from batteryxr.core.blocks import stream
+from batteryxr.cdi.bragg.kernels.counting import require_counts
+from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import (
     ArgumentError,
@@ -87,8 +88,8 @@ def correct(
     ArgumentError
         If an option is out of range.
     DataError
-        If an image does not cover the frames' pixels, or the monitor is not positive in
-        every frame.
+        If an image does not cover the frames' pixels, a flat holds no light, or the
+        monitor is not positive in every frame.
     DimensionError
         If the frames have no detector axes.
 
@@ -96,7 +97,8 @@ def correct(
     -----
     DataQualityWarning
         If the monitor changes so much that the noise of frames is no longer that of
-        their counts, or more than half of the pixels are bad.
+        their counts, more than half of the pixels are bad, or the dark image is
+        brighter than the frames.
 
     Notes
     -----
@@ -128,6 +130,9 @@ def correct(
     gain = np.ones((frames.sizes["detector_y"], frames.sizes["detector_x"]))
     if flat is not None:
         whole = _whole(flat, [mask, hot])
+        if not (np.isfinite(whole.values).all() and float(whole.mean()) > 0):
+            told = "holds values that are not finite, or no light"
+            raise DataError("flat", told, "Set such pixels to 0: they count as bad.")
         spread = threshold * float(whole.std())
         response = xr.where(whole < float(whole.mean()) - spread, 0.0, whole)
         here = _on_pixels(frames, response, "flat").values
@@ -150,6 +155,7 @@ def correct(
     if flagged is not None:  # frame by frame
         values = values.where(~flagged)
     if dark is not None:
+        _tell_of_dark(values, _on_pixels(frames, dark, "dark"))
         values = values - _on_pixels(frames, dark, "dark").values.astype(np.float32)
     flux = None if monitor is None else _flux(frames, monitor)
     if flux is not None:
@@ -196,6 +202,8 @@ def hot_pixels(
     ------
     ArgumentError
         If `threshold` is not positive.
+    DataError
+        If the frames hold values that are no counts, such as logarithms.
     DimensionError
         If the frames are no rocking curve.
 
@@ -219,6 +227,7 @@ def hot_pixels(
     sums: list[np.ndarray] = []
     count, total = 0, np.zeros(volume.shape[1:])
     for (block,) in stream(volume, dim="rocking", block=quarter):
+        require_counts(np.asarray(block))
         total, count = total + np.nansum(block, axis=0, dtype=float), count + len(block)
         if count >= quarter:
             sums.append(total)
@@ -263,6 +272,18 @@ def _flux(frames: xr.DataArray, monitor: str | xr.DataArray) -> xr.DataArray:
             "corrected frames have another noise than their counts tell."
         )
     return flux
+
+
+def _tell_of_dark(frames: xr.DataArray, dark: xr.DataArray) -> None:
+    """Warn of a dark image that is brighter than the frames."""
+    if is_lazy(frames):
+        return
+    light, below = float(frames.mean()), float(dark.mean())
+    if below > light:
+        warn_quality(
+            f"correct: the dark image has {below:.4g} counts in a pixel, the frames "
+            f"{light:.4g}: is it of another exposure, or a sum of frames?"
+        )
 
 
 def _pixels(frames: xr.DataArray) -> xr.DataArray:

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
+from batteryxr.cdi.bragg.consistency.scan import require_angles
 from batteryxr.cdi.bragg.kernels.counting import dark_lines, require_counts, zero_gaps
 from batteryxr.cdi.bragg.result import label_answers
-from batteryxr.cdi.bragg.scan import require_angles
 from batteryxr.core.blocks import (
     delayed,
     gather,
@@ -56,6 +56,10 @@ if TYPE_CHECKING:
 
 #: Bytes per voxel: of a pattern, of a start, of an answer and of each of its objects.
 _PATTERN, _START, _ANSWER, _OBJECT = 40, 90, 100, 16
+#: Overlap with the crystal below which an object is not to be trusted.
+_TRUSTED = 0.95
+#: Free likelihood with a blur over that without, below which there is a blur.
+_GAINED = 0.85
 #: Share of the free memory that is planned for.
 _SHARE = 0.9
 #: Seconds that a start waits while another process writes the same one.
@@ -87,6 +91,8 @@ def retrieve_phases(
         )
     _report([answer["rank"] for answer in done], settings)
     _report_sampling([answer["oversampling"] for answer in done], settings.caller)
+    _report_blur([float(a["blur_gain"]) for a in done], settings.caller)
+    _report_trust([float(a["expected_overlap"]) for a in done], settings.caller)
     return label_answers(done, intensity, settings)
 
 
@@ -217,7 +223,8 @@ def _tasks(
             for k in range(settings.n_starts)
         ]
         starts += runs
-        best = delayed(combine)(pattern, runs, settings.n_best, settings.select.by)
+        chosen = settings.n_best, settings.select.by
+        best = delayed(combine)(pattern, runs, *chosen, _probe(settings))
         answers.append(best)
     return answers, starts
 
@@ -372,6 +379,38 @@ def _report(ranks: list[np.ndarray], settings: RetrievalSettings) -> None:
         warn_quality(
             f"{caller}: {sum(failed)} of {n_starts * len(ranks)} starts lost "
             "their support (rank 0). Another `threshold` may suit the data better."
+        )
+
+
+def _probe(settings: RetrievalSettings) -> RetrievalSettings | None:
+    """Return settings of a start that looks for a blur, where none was fitted."""
+    if settings.coherence_every or settings.n_starts == 1:
+        return None
+    every = max(1, settings.iterations // 25)
+    return replace(settings, coherence_every=every, guess=None, store=None)
+
+
+def _report_blur(gains: list[float], caller: str) -> None:
+    """Warn where a blur explains the pattern better."""
+    if blurred := [k for k, gain in enumerate(gains) if gain < _GAINED]:
+        least = min(gains[k] for k in blurred)
+        warn_quality(
+            f"{caller}: a blur lowers the free likelihood to {least:.0%} (patterns "
+            f"{blurred}): the beam is partially coherent, or the crystal drifted. Fit "
+            "it, coherence_every=20."
+        )
+
+
+def _report_trust(expected: list[float], caller: str) -> None:
+    """Warn where photons and starts do not determine the object."""
+    few = [k for k, overlap in enumerate(expected) if overlap < _TRUSTED]
+    if few:
+        worst = min(expected[k] for k in few)
+        warn_quality(
+            f"{caller}: photons and starts let expect an overlap with the crystal of "
+            f"{worst:.2f} (patterns {few}): too few photons for its size, or starts "
+            "that end apart. Sum repeats, take more starts or a better support; "
+            "`replicas` tells the errors."
         )
 
 

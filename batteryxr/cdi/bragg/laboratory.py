@@ -9,20 +9,23 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import (
     OBJECT,
-    Q_COORDS,
     SPACE,
-    axis_note,
     bare,
     each_volume,
-    geometry_of,
     inside,
     space_axes,
     variable,
 )
+from batteryxr.cdi.bragg.consistency.objects import (
+    warn_of_corners,
+    warn_of_ramp,
+    warn_of_wraps,
+)
 from batteryxr.cdi.bragg.kernels.voxels import SpaceGrid, resample
+from batteryxr.cdi.bragg.space import KEPT, Q_COORDS, axis_note, geometry_of
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import QUANTITIES, attributes, label, require_dims
 from batteryxr.core.provenance import recorded
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 _VOXELS = {"units": "1", "long_name": "Voxels from the centre"}
 #: Number of points along an axis, enough for interpolation.
 _Size = Annotated[int, Bounds(low=2)]
+#: Factor between voxels in nm and in Angstrom that nobody means.
+_UNLIKE = 5.0
 Volumes = TypeVar("Volumes", xr.DataArray, xr.Dataset)
 
 
@@ -87,9 +92,16 @@ def to_laboratory(
     ChunkingError
         If a volume is split over chunks.
     DataError
-        If the crystal itself does not fit into 2e9 points.
+        If the crystal itself does not fit into 2e9 points, or voxels of its box are
+        left out or mirrored.
     DimensionError
         If the volume is not in the detector's frame.
+
+    Warns
+    -----
+    DataQualityWarning
+        If a phase is wrapped, the phase of an object turns too fast, or `voxel_size` is
+        far from that of the measurement.
 
     Examples
     --------
@@ -121,7 +133,8 @@ def to_laboratory(
     }
     dataset = (
         crystal.to_dataset(name="_") if isinstance(crystal, xr.DataArray) else crystal
-    )
+    ).drop_vars(KEPT, errors="ignore")
+    _look_at(dataset, geometry, size)
     grid = SpaceGrid(size, (int(points[0]), int(points[1]), int(points[2])), origin)
     moved = dataset.map(lambda a: _moved(a, voxel, grid, order), keep_attrs=True)
     moved = moved.assign_coords(coords).assign_coords(_q_coords(q))
@@ -131,6 +144,22 @@ def to_laboratory(
         array.attrs |= {"frame": frame}
         return array
     return moved
+
+
+def _look_at(fields: xr.Dataset, geometry: xr.Dataset, size: float) -> None:
+    """Warn of what interpolation would spoil, and of a voxel in other units."""
+    for name, array in fields.data_vars.items():
+        if not set(OBJECT) <= set(array.dims):
+            continue
+        warn_of_ramp(array, caller="to_laboratory")
+        if array.attrs.get("units") == "rad" and not str(name).endswith("replicas"):
+            warn_of_wraps(array, caller="to_laboratory")
+    measured = float(np.mean(geometry["voxel_volume"])) ** (1 / 3)
+    if not 1 / _UNLIKE < size / measured < _UNLIKE:
+        warn_quality(
+            f"to_laboratory: voxel_size={size:g} nm, and the voxels measured are "
+            f"{measured:.3g} nm. Was it Angstrom?"
+        )
 
 
 def _too_many(
@@ -314,6 +343,7 @@ def analysis_support(
     objects = variable(crystal, "object", caller="analysis_support")
     dims = space_axes(objects, caller="analysis_support")
     amplitude = abs(objects)
+    warn_of_corners(amplitude, caller="analysis_support")
     if isinstance(crystal, xr.Dataset) and "support" in crystal:
         around = bare(inside(crystal["support"]))
     else:

@@ -12,10 +12,12 @@ from batteryxr.cdi.bragg.axes import (
     each_volume,
     inside,
     known_sign,
-    scattering_vector,
     space_axes,
-    steps_in_space,
+)
+from batteryxr.cdi.bragg.consistency.objects import (
+    warn_of_corners,
     warn_of_support,
+    warn_of_wraps,
 )
 from batteryxr.cdi.bragg.several.deviation import (
     deviations,
@@ -23,11 +25,18 @@ from batteryxr.cdi.bragg.several.deviation import (
     root_mean_square,
     with_error,
 )
+from batteryxr.cdi.bragg.space import (
+    KEPT,
+    keep_geometry,
+    scattering_vector,
+    steps_in_space,
+)
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Part
@@ -76,7 +85,8 @@ def unwrap(
     Warns
     -----
     DataQualityWarning
-        If the support holds next to nothing of the object.
+        If the support holds next to nothing of the object, or the object lies at the
+        corners of its box.
 
     Notes
     -----
@@ -94,6 +104,7 @@ def unwrap(
     ['amplitude', 'phase', 'support']
     """
     attrs = dict(crystal.attrs)
+    kept = {k: crystal.coords[k] for k in KEPT if k in crystal.coords}
     copies = None
     if isinstance(crystal, xr.Dataset):
         copies = replicas_of(crystal, "replicas")
@@ -112,6 +123,7 @@ def unwrap(
     from batteryxr.cdi.bragg.kernels.phases import unwrap as kernel
 
     amplitude = abs(crystal)
+    warn_of_corners(amplitude, caller="unwrap")
     if support is None:
         support = amplitude > threshold * amplitude.max(dims)
     else:
@@ -144,6 +156,7 @@ def unwrap(
             "support": _support(support),
         }
     )
+    fields = fields.assign_coords(kept)
     if "fourier_sign" in attrs:
         fields.attrs["fourier_sign"] = attrs["fourier_sign"]
     if copies is not None:
@@ -173,8 +186,8 @@ def displacement(
     crystal
         Fields from `unwrap`.
     geometry
-        Geometry of the measurement; not needed where the fields carry ``q_x``, ``q_y``
-        and ``q_z``, as `to_laboratory` gives them.
+        Geometry of the measurement; not needed where the fields carry it: after
+        `to_laboratory`, or an earlier step that was given one.
     ramp
         ``"keep"`` or ``"remove"`` the least-squares plane in each state's phase. It is
         the mean change of the lattice: keep it to compare states with one common centre
@@ -191,16 +204,26 @@ def displacement(
         The fields and ``displacement`` (Angstrom), ``mean_strain`` (the ramp along Q,
         removed or not) and, with ``ramp="remove"``, the phase without it. For a crystal
         with `replicas` also their errors. The attributes ``ramp`` and ``sign`` say what
-        was done.
+        was done. The fields carry the geometry: later steps need none, and refuse
+        another one.
 
     Raises
     ------
     ArgumentError
-        If an option is none of these.
+        If an option is none of these, or the geometry is another than that of earlier
+        steps.
     DataError
-        If Q or the sign is unknown, or the known sign is the other one.
+        If Q or the sign is unknown, or the known sign is the other one; if voxels of
+        the geometry's box are left out or mirrored, or an axis in space has no units.
+    UnitsError
+        If the phase is no angle.
     VariableError
         If there is no phase.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the phase was never unwrapped.
 
     Examples
     --------
@@ -213,6 +236,10 @@ def displacement(
     'Angstrom'
     """
     _require(crystal, "phase", "unwrap", caller="displacement")
+    crystal = crystal.assign(
+        phase=in_units(crystal["phase"], "rad", caller="displacement")
+    )
+    warn_of_wraps(crystal["phase"], caller="displacement")
     known = _sign(crystal, sign)
     dims = space_axes(crystal, caller="displacement")
     q = scattering_vector(crystal, geometry, caller="displacement")
@@ -252,7 +279,7 @@ def displacement(
             error, "mean_strain_error", units="1", long_name=words
         )
     out.attrs |= {"ramp": "kept" if ramp == "keep" else "removed", "sign": known}
-    return out
+    return keep_geometry(out, geometry, caller="displacement")
 
 
 def _planes(
@@ -354,7 +381,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     crystal
         Fields from `displacement`; its ``ramp`` and ``sign`` apply here too.
     geometry
-        See `displacement`.
+        Not needed after `displacement`, whose geometry the fields carry.
 
     Returns
     -------
@@ -364,6 +391,8 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
 
     Raises
     ------
+    ArgumentError
+        If the geometry is another than that of earlier steps.
     DataError
         If Q or the voxels are not known.
     VariableError
@@ -384,7 +413,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     >>> found = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
     >>> geometry = volume.cdi.geometry(beamline="theta")
     >>> fields = found.cdi.unwrap().cdi.displacement(geometry=geometry)
-    >>> strain = fields.cdi.strain(geometry=geometry)["strain"]
+    >>> strain = fields.cdi.strain()["strain"]
     """
     _require(crystal, "displacement", "displacement", caller="strain")
     dims = space_axes(crystal, caller="strain")
@@ -417,7 +446,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     result.attrs |= {
         k: crystal.attrs[k] for k in ("ramp", "sign") if k in crystal.attrs
     }
-    return result
+    return keep_geometry(result, geometry, caller="strain")
 
 
 def _sign_of_displacement(crystal: xr.Dataset) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.cdi.bragg.consistency.scan import on_even_angles
 from batteryxr.cdi.bragg.frames import FLAGS
 from batteryxr.cdi.bragg.kernels.counting import require_counts, zingers
-from batteryxr.cdi.bragg.scan import on_even_angles
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import require_even, require_monotonic

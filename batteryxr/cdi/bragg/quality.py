@@ -18,14 +18,19 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     variable,
 )
+from batteryxr.cdi.bragg.consistency.objects import warn_of_strangers
 from batteryxr.cdi.bragg.kernels.counting import require_counts
-from batteryxr.core.blocks import apply
+from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import DimensionError, UnitsError
+from batteryxr.core.errors import DataError, DimensionError, UnitsError, warn_quality
 from batteryxr.core.labels import OwnLabels, even_step, matched
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
+#: Difference from an overlap of 1 that is rounding.
+_ITSELF = 1e-9
+#: Overlap, over that of aligned objects, from which they are aligned.
+_ALIGNED = 0.99
 _MISFITS = {
     "amp_residual": "Amplitude residual Σ(|F|−A)²/ΣA²",
     "chi2": "χ² = Σ(√D−√R)²/ΣR",
@@ -132,6 +137,11 @@ def prtf(
     DimensionError
         If an axis is missing, or objects and volume do not fit one another.
 
+    Warns
+    -----
+    DataQualityWarning
+        If objects and volume are not of one crystal or one orientation.
+
     Examples
     --------
     >>> import xarray as xr
@@ -151,6 +161,7 @@ def prtf(
     require_sign(crystal, -1, what="crystal")
     require_dims(volume, VOLUME, caller="prtf")
     _same_shape(crystal, volume)
+    warn_of_strangers(crystal, volume.transpose(..., *VOLUME), OBJECT, caller="prtf")
     n = max(1, min(crystal.sizes[d] for d in OBJECT) // 2)
     out = apply(
         each_volume(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
@@ -213,14 +224,22 @@ def fsc(
           (2005)).
 
         Coordinates ``resolution_1bit`` and ``resolution_half_bit``: half a period at
-        the first crossing, in voxels or nm; NaN where there is none.
+        the first crossing, in voxels or nm; NaN where there is none. ``overlap`` of the
+        objects as they are, and ``overlap_aligned``.
 
     Raises
     ------
     ArgumentError
         If `fraction` is no fraction.
+    DataError
+        If the two are one object, or hold NaN.
     DimensionError
         If the objects do not lie on one grid.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the objects are not aligned.
 
     Examples
     --------
@@ -249,13 +268,13 @@ def fsc(
     n = max(1, min(shapes[0].values()) // 2)
     share = fraction * (1.0 if first.dtype.kind == "c" else 0.5)
     parts = apply(
-        each_volume(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),()"),
+        each_volume(_fsc, "(a,b,c),(a,b,c)->(n),(n),(n),(),(),(),()"),
         first,
         bare(second, axes),
         core_dims=[axes, axes],
-        output_dims=[("frequency",)] * 3 + [(), ()],
+        output_dims=[("frequency",)] * 3 + [()] * 4,
         output_sizes={"frequency": n},
-        dtypes=[np.float64] * 5,
+        dtypes=[np.float64] * 7,
         caller="fsc",
         spacing=spacing,
         fraction=share,
@@ -274,7 +293,7 @@ def fsc(
     )
     inverse = "1" if units == "1" else f"1/{units}"
     reach = 0.5 / max(spacing)
-    for name, part in zip(("1bit", "half_bit"), parts[3:], strict=True):
+    for name, part in zip(("1bit", "half_bit"), parts[3:5], strict=True):
         words = (
             f"Half period at the {'1-bit' if name == '1bit' else '1/2-bit'} crossing"
         )
@@ -282,14 +301,45 @@ def fsc(
         result = result.assign_coords(
             {key: label(part, key, units=units, long_name=words)}
         )
+    for key, part in zip(("overlap", "overlap_aligned"), parts[5:], strict=True):
+        words = "Overlap" if key == "overlap" else "Overlap once they are aligned"
+        told = label(part, key, units="1", long_name=words)
+        result = result.assign_coords({key: told})
+    _tell_of_shift(result)
     return result.assign_coords(frequency=_frequency(n, reach, inverse, per))
+
+
+def _tell_of_shift(result: xr.Dataset) -> None:
+    """Warn of objects that correlate better once one is moved or mirrored."""
+    if is_lazy(result["overlap"]):
+        return
+    here, there = result["overlap"].values, result["overlap_aligned"].values
+    if (here < _ALIGNED * there).any():
+        warn_quality(
+            f"fsc: the overlap of the objects is {np.ravel(here).round(3).tolist()}, "
+            f"and {np.ravel(there).round(3).tolist()} once one is moved or its twin "
+            "taken: the correlation is too low. Call align first."
+        )
 
 
 def _fsc(
     a: np.ndarray, b: np.ndarray, *, spacing: tuple[float, ...], fraction: float
 ) -> tuple[Any, ...]:
     from batteryxr.cdi.bragg.kernels import metrics
+    from batteryxr.cdi.bragg.kernels.align import align, overlap
 
+    lost = np.isnan(a) | np.isnan(b)
+    if lost.any() and not lost.all():  # starts that failed hold nothing else
+        told = f"hold no number in {int(lost.sum())} voxels"
+        raise DataError("crystal and other", told, "Fill them: `.fillna(0)`.")
+    here = abs(overlap(a.astype(complex), b.astype(complex)))
+    if here > 1 - _ITSELF:
+        raise DataError(
+            "other",
+            "is the object itself, up to a factor: their correlation is 1 by itself",
+            "Pass a reconstruction of other counts, such as of the other half.",
+        )
+    there = max(here, align(a, b, ramp=False).overlap)
     shells = metrics.Shells(a.shape, spacing=spacing)
     curve = metrics.shell_correlation(np.fft.fftn(a), np.fft.fftn(b), shells)
     count = fraction * shells.voxels(np.ones(a.shape, bool))
@@ -301,7 +351,7 @@ def _fsc(
         halves = [
             0.5 / metrics.crossing(shells.frequency, curve, limit) for limit in limits
         ]
-    return curve, *limits, *halves
+    return curve, *limits, *halves, here, there
 
 
 def _same_shape(crystal: xr.DataArray, volume: xr.DataArray) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, SIGN, VOLUME, axis_note, sign_note
+from batteryxr.cdi.bragg.axes import OBJECT, SIGN, VOLUME, sign_note
+from batteryxr.cdi.bragg.space import axis_note
 from batteryxr.core.blocks import from_delayed, is_lazy, stack
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "prtf": (("frequency",), "float64", "Phase-retrieval transfer function"),
     "residual": (("start", "iteration"), "float32", "Amplitude residual"),
     "oversampling": (("axis",), "float64", "Points over the extent of the support"),
+    "expected_overlap": ((), "float64", "Overlap with the crystal to be expected"),
+    "blur_gain": ((), "float64", "Free likelihood with a blur over that without"),
     "left_out": ((), "int64", "Pixels in gaps of zeros, taken as not measured"),
     "blur": (_BLUR, "float32", "Blur by partial coherence"),
 }

@@ -62,7 +62,7 @@ def retrieve(
         Settings of the support, which follows the object.
     coherence_every
         Iterations between estimates of the blur by partial coherence, from a third of
-        the schedule on; 0 assumes a coherent beam.
+        the schedule on; 0 assumes a coherent beam, and tells where it is not.
     start
         Initial object instead of random ones; needs ``n_starts=1``. A Dataset, such as
         an earlier result, gives its ``object`` and its ``support``, the initial
@@ -86,7 +86,8 @@ def retrieve(
         On ``along_rocking``, ``along_y``, ``along_x``: the axes in real space that
         match the three measured axes, in voxels from the centre:
 
-        - ``object``, complex64: mean of the best starts, aligned to the best one;
+        - ``object``, complex64: mean of the best starts, aligned to the best one,
+          without those whose overlap with it is below 0.9: they are of another minimum;
           its transform with ``exp(-2 pi i q r)`` has the measured intensity.
         - ``object_error``: standard deviation between these starts; NaN for one.
         - ``support``: support of the best start.
@@ -95,6 +96,11 @@ def retrieve(
           function, which means little for one start.
         - ``oversampling`` on ``axis``: points of each axis over the extent of the
           support. Below 2 the pattern does not determine the object.
+        - ``expected_overlap`` with the crystal, 0 to 1, by the photons for each voxel
+          of the support and by the overlap of the best starts.
+        - ``blur_gain``: free likelihood of one more start, with a blur, over that of
+          the best; NaN where photons explain the bright pixels, or of a single start.
+          Below 0.85 the beam is not coherent: see `coherence_every`.
         - ``left_out``: pixels in two or more rows or columns of zeros between bright
           ones, which were taken as gaps of the detector: not measured.
         - ``residual`` on ``start`` and ``iteration``: amplitude residual.
@@ -124,8 +130,9 @@ def retrieve(
     -----
     DataQualityWarning
         If the peak is off the centre, rows or columns of zeros look like gaps of the
-        detector, starts lost their support, oversampling is below 2, or memory lets
-        fewer starts run side by side than there are processors.
+        detector, starts lost their support, oversampling is below 2, the expected
+        overlap with the crystal is below 0.95, a blur would explain the pattern better,
+        or memory lets fewer starts run side by side than there are processors.
 
     Notes
     -----

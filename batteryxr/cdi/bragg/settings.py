@@ -79,7 +79,8 @@ class Selection:
     Parameters
     ----------
     n_best
-        Number of starts that are averaged and decomposed into modes; at most all.
+        Largest number of starts that are averaged and decomposed into modes: those that
+        end in the minimum of the best one.
     by
         Figure of merit that ranks them: ``"llk_free"``, ``"llk"``, ``"amp_residual"``
         or ``"chi2"``. The last three fall with every voxel that the support gains; the

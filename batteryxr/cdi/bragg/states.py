@@ -17,6 +17,7 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     variable,
 )
+from batteryxr.cdi.bragg.consistency.objects import warn_of_places
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
@@ -152,6 +153,11 @@ def common_support(
     DimensionError
         If there is no ``state``.
 
+    Warns
+    -----
+    DataQualityWarning
+        If states are not aligned.
+
     Examples
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
@@ -166,6 +172,7 @@ def _common_support(
     states: xr.DataArray | xr.Dataset, threshold: float, fraction: float = 0.5
 ) -> xr.DataArray:
     field = require_states(states, caller="common_support")
+    warn_of_places(field, "state", caller="common_support")
     dims = space_axes(field, caller="common_support")
     support = _dense(field, dims, threshold).sum("state")
     support = support > fraction * field.sizes["state"]
@@ -221,6 +228,11 @@ def fill_missing(
     DimensionError
         If there is no ``state``.
 
+    Warns
+    -----
+    DataQualityWarning
+        If states are not aligned.
+
     Notes
     -----
     The filled phase belongs to other voltages: leave it out of statistics with
@@ -235,6 +247,8 @@ def fill_missing(
     """
     field = require_states(states, caller="fill_missing")
     dims = space_axes(field, caller="fill_missing")
+    if support is not None:
+        warn_of_places(field, "state", caller="fill_missing")
     if support is None:
         support = _common_support(field, threshold)
     from batteryxr.cdi.bragg.kernels.support import gaps

@@ -17,8 +17,9 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     variable,
 )
+from batteryxr.cdi.bragg.consistency.objects import warn_of_places
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import DimensionError
+from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
@@ -59,7 +60,7 @@ def align(
     Raises
     ------
     DataError
-        If the two belong to transforms of opposite sign.
+        If the two belong to transforms of opposite sign, or are not complex.
     DimensionError
         If the two do not lie on one grid.
 
@@ -74,6 +75,9 @@ def align(
     fixed = variable(reference, "object", caller="align")
     if (sign := known_sign(crystal)) is not None:
         require_sign(reference, sign, what="reference")
+    for what, array in (("crystal", moving), ("reference", fixed)):
+        if array.dtype.kind != "c":
+            raise DataError(what, f"holds {array.dtype}, not a complex object")
     axes = space_axes(moving, caller="align")
     require_dims(fixed, axes, caller="align")
     if any(moving.sizes[d] != fixed.sizes[d] for d in axes):
@@ -160,6 +164,11 @@ def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
     DimensionError
         If an axis is missing.
 
+    Warns
+    -----
+    DataQualityWarning
+        If the objects are not aligned.
+
     Examples
     --------
     >>> import xarray as xr
@@ -179,6 +188,7 @@ def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
     """
     axes = space_axes(crystal, caller="decompose")
     require_dims(crystal, [dim], caller="decompose")
+    warn_of_places(crystal, dim, caller="decompose")
     n = crystal.sizes[dim]
     parts, weights = apply(
         each_volume(_decompose, "(s,a,b,c)->(n,a,b,c),(n)"),

@@ -51,7 +51,7 @@ def apply(
     Returns
     -------
     xarray.DataArray or tuple of xarray.DataArray
-        Without attributes: the caller labels them.
+        Without attributes: the caller labels them. Coordinates keep theirs.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def apply(
     with warnings.catch_warnings():
         # Dask casts empty samples of its inputs to the outputs' dtypes.
         warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        return xr.apply_ufunc(
+        found = xr.apply_ufunc(
             kernel,
             *arrays,
             input_core_dims=[list(d) for d in core_dims],
@@ -78,3 +78,18 @@ def apply(
             join="exact",
             kwargs=kwargs,
         )
+    for out in found if isinstance(found, tuple) else (found,):
+        _keep_units(out, arrays)
+    return found
+
+
+def _keep_units(out: Any, arrays: Sequence[Any]) -> None:
+    """Give coordinates the attributes of the first input that has some."""
+    if not isinstance(out, xr.DataArray):
+        return
+    for name, coord in out.coords.items():
+        for array in arrays:
+            if coord.attrs or not isinstance(array, xr.DataArray):
+                continue
+            if name in array.coords:
+                coord.attrs.update(array.coords[name].attrs)

@@ -9,9 +9,12 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io.door.files import head, named, opened, refuse_other
+from batteryxr.io.door.images import npy_shape
 from batteryxr.io.door.limits import refuse_bomb
 
 if TYPE_CHECKING:
@@ -259,3 +262,33 @@ def _parquet(path: Path, **options: Any) -> Iterator[Any]:
         parquet.ParquetFile(path, **options) as file,
     ):
         yield file
+
+
+def arrays_in(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return shape and type of each array in an archive, by name.
+
+    Raises
+    ------
+    FileFormatError
+        If the archive is damaged.
+    """
+    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
+        return {
+            name.removesuffix(".npy"): npy_shape(path, file)
+            for name in archive.namelist()
+            if name.endswith(".npy")
+            for file in [archive.open(name)]
+        }
+
+
+def unpacked(path: Path, name: str) -> np.ndarray:
+    """Return an array of an archive.
+
+    Raises
+    ------
+    FileFormatError
+        If the archive is damaged.
+    """
+    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
+        file = archive.open(f"{name}.npy")
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))

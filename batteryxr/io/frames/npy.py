@@ -10,10 +10,10 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
-from batteryxr.io.door.archives import check_zip
+from batteryxr.io.door.archives import arrays_in, unpacked
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import named, stamp
-from batteryxr.io.door.images import npy_header, npy_shape, npy_values
+from batteryxr.io.door.images import npy_header, npy_values
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
@@ -66,13 +66,7 @@ def open_npz(
     if paths[1:]:
         told = "one .npz file"
         raise ArgumentError("path", len(paths), told, "Read each, then concatenate.")
-    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
-        held = {
-            name.removesuffix(".npy"): npy_shape(path, file)
-            for name in archive.namelist()
-            if name.endswith(".npy")
-            for file in [archive.open(name)]
-        }
+    held = arrays_in(path)
     stacks = [k for k, (n, t) in held.items() if len(n) == 3 and t.kind in "iuf"]
     if dataset is None and not stacks:
         found = {k: n for k, (n, _) in held.items()}
@@ -88,13 +82,7 @@ def open_npz(
 
 def _unpack(looked: Stamp, name: str) -> np.ndarray:
     looked.check()
-    with (
-        check_zip(looked.path, "npz") as archive,
-        named(looked.path, "no NumPy archive"),
-    ):
-        file = archive.open(f"{name}.npy")
-        values = np.lib.format.read_array(file, allow_pickle=False)
-    return only_counts(np.asarray(values), looked.path.name)
+    return only_counts(unpacked(looked.path, name), looked.path.name)
 
 
 def _load(looked: Stamp, first: int, stop: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
+from batteryxr.io.door.archives import arrays_in, unpacked
 from batteryxr.io.door.datasets import read_all
 from batteryxr.io.door.hdf5 import opened, text
 from batteryxr.io.door.images import npy
@@ -26,17 +27,22 @@ _DIMS = ("along_rocking", "along_y", "along_x")
 _OBJECTS = ("image_1/data", "data_1/data", "result_1/data")
 _SUPPORTS = ("image_1/support", "image_1/mask")
 _PROGRAMS = ("program_name", "image_1/process_1/program_name", "creator")
-#: Sign of the exponent in the transform from object to pattern: PyNX takes a
-#: forward transform, cohere an inverse one.
-_SIGNS: dict[str, Literal[1, -1]] = {"pynx": -1, "cohere": 1}
+#: Sign of the exponent in the transform from object to pattern: PyNX
+#: and we take a forward transform, cohere an inverse one.
+_SIGNS: dict[str, Literal[1, -1]] = {"pynx": -1, "batteryxr": -1, "cohere": 1}
+
+
+#: What an axis notes of the box that was phased: its first voxel, points and centre.
+NOTES = ("first", "points", "box_centre")
 
 
 class _Found(NamedTuple):
-    """Content of a file: objects, their support, and the program's name."""
+    """Content of a file: objects, their support, the program's name, and the axes."""
 
     values: np.ndarray
     support: np.ndarray | None
     program: str
+    axes: tuple[dict[str, Any], ...] = ({}, {}, {})
 
 
 @recorded
@@ -51,11 +57,13 @@ def read_object(
     Parameters
     ----------
     path
-        CXI (``image_1/data`` and ``image_1/support``, as PyNX writes them), or a
-        complex array in ``.npy`` with ``support.npy`` beside it, as cohere writes them.
-        Axes in the order rocking, detector_y, detector_x, the centre at ``n // 2``.
+        CXI (``image_1/data`` and ``image_1/support``, as PyNX and `write_object` write
+        them); a complex array in ``.npy`` with ``support.npy`` beside it, as cohere
+        writes them; or ``.npz`` with one complex volume (bcdi, AutoPhaseNN) and maybe
+        its support. Axes in the order rocking, detector_y, detector_x, the centre at
+        ``n // 2``.
     dataset
-        Name of a group in a CXI file.
+        Name of a group in a CXI file, or of an array in ``.npz`` that holds several.
     sign
         Sign of the exponent in the transform from this object to its pattern. None:
         by the file's program, PyNX -1 and cohere +1. For other programs it is
@@ -99,7 +107,10 @@ def read_object(
     ('along_rocking', 'along_y', 'along_x')
     """
     path = Path(path)
-    found = _of_cxi(path, dataset) if is_hdf5(path) else _of_npy(path)
+    if is_hdf5(path):
+        found = _of_cxi(path, dataset)
+    else:
+        found = _of_npz(path, dataset) if path.suffix == ".npz" else _of_npy(path)
     values = found.values
     if values.dtype.kind != "c" or not 3 <= values.ndim <= 4:
         raise FileFormatError(
@@ -116,16 +127,19 @@ def read_object(
     if sign is None:
         sign = next((s for p, s in _SIGNS.items() if p in found.program.lower()), None)
     values = np.conj(values) if sign == 1 else values
-    return _labelled(values.astype(np.complex64), support, sign, path)
+    return _labelled(values.astype(np.complex64), found, sign, path)
 
 
 def _labelled(
-    values: np.ndarray, support: np.ndarray | None, sign: int | None, path: Path
+    values: np.ndarray, found: _Found, sign: int | None, path: Path
 ) -> xr.Dataset:
+    support = found.support
     axes: dict[str, Any] = {}
-    for dim, n in zip(_DIMS, values.shape[-3:], strict=True):
+    for dim, n, note in zip(_DIMS, values.shape[-3:], found.axes, strict=True):
         attrs = {"units": "1", "long_name": f"Voxel {dim.replace('_', ' ')}"}
-        axes[dim] = (dim, np.arange(n) - n // 2, attrs)
+        begin = int(note.get("first", -(n // 2)))
+        kept = {k: v for k, v in note.items() if k != "first"}
+        axes[dim] = (dim, np.arange(n) + begin, attrs | kept)
     if sign is not None:
         note = {"units": "1", "long_name": "Sign of the forward transform"}
         axes["fourier_sign"] = ((), -1, note)
@@ -156,7 +170,16 @@ def _of_cxi(path: Path, dataset: str) -> _Found:
         values = np.asarray(read_all(group[names[0]]))
         held = next((n for n in _SUPPORTS if n in group), None)
         support = None if held is None else np.asarray(read_all(group[held]))
-        return _Found(values, support, _program(file, group))
+        noted = dict(group[names[0]].attrs)
+        notes = tuple(
+            {
+                k: np.asarray(noted[f"{d}_{k}"]).item()
+                for k in NOTES
+                if f"{d}_{k}" in noted
+            }
+            for d in _DIMS
+        )
+        return _Found(values, support, _program(file, group), notes)
 
 
 def _program(file: h5py.Group, group: h5py.Group) -> str:
@@ -168,6 +191,23 @@ def _program(file: h5py.Group, group: h5py.Group) -> str:
         if name in group and group[name].shape in ((), (1,))
     ]
     return " ".join(told)
+
+
+def _of_npz(path: Path, dataset: str) -> _Found:
+    """Return the complex volume of an archive; of several, the named one."""
+    held = arrays_in(path)
+    found = [k for k, (n, t) in held.items() if t.kind == "c" and len(n) in (3, 4)]
+    chosen = [dataset] if dataset in found else found
+    if len(chosen) != 1:
+        shapes = {k: n for k, (n, _) in held.items()}
+        told = f"holds {len(found)} complex volumes among {shapes}"
+        mend = "Fields that were computed from an object are no object."
+        if found:
+            mend = f"Pass dataset=, one of {found}."
+        raise FileFormatError(path, f"{told}. {mend}")
+    inside = next((n for n in ("support", "mask") if n in held), None)
+    support = None if inside is None else unpacked(path, inside)
+    return _Found(unpacked(path, chosen[0]), support, "")
 
 
 def _of_npy(path: Path) -> _Found:

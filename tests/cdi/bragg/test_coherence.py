@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
+import xarray as xr
 
+from batteryxr.cdi import retrieve
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.coherence import Coherence
 from batteryxr.cdi.bragg.kernels.iteration import iterate
@@ -83,3 +87,20 @@ def test_retrieval_with_the_blur_is_nearer_to_the_truth(blurred, crystal):
         overlaps.append(align(crystal, np.fft.fftshift(start.rho)).overlap)
     assert overlaps[1] > 0.97
     assert 1 - overlaps[1] < 0.5 * (1 - overlaps[0])
+
+
+@pytest.mark.parametrize("width", [0.0, 0.8])
+def test_a_blur_is_told_where_none_is_fitted(crystal, width):
+    small = crystal[4:-4, 4:-4, 4:-4]
+    mean = abs(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(small)))) ** 2
+    if width:
+        blur = np.fft.fftn(gaussian(small.shape, (width,) * 3))
+        mean = np.maximum(np.fft.ifftn(np.fft.fftn(mean) * blur).real, 0)
+    counts = np.random.default_rng(3).poisson(mean * 1e7 / mean.sum())
+    volume = xr.DataArray(counts, dims=("rocking", "detector_y", "detector_x"))
+    told = {"schedule": "80 HIO + 60 RAAR + 40 ER", "n_starts": 2, "progress": False}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = retrieve(volume, **told)
+    assert any("coherence_every=20" in str(w.message) for w in said) == bool(width)
+    assert (float(found["blur_gain"]) < 0.85) == bool(width)

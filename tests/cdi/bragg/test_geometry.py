@@ -177,16 +177,18 @@ def test_a_rotation_is_right_handed():
 
 
 def test_every_beamline_that_comes_along_works():
-    known = ["34-ID-C", "4S+2D", "ID01", "NanoMAX", "P10", "general", "theta"]
-    assert cdi.beamlines() == known
+    known = "34-ID-C 4S+2D CRISTAL I16 ID01 ID27 NanoMAX P10 SIXS2019 SIXS2022"
+    assert cdi.beamlines() == [*known.split(), "general", "theta"]
     for name in cdi.beamlines():
         one = cdi.beamline(name)
         circles = (*one.sample, *one.detector)
         angles = {c.motor: 8.0 + 5 * k for k, c in enumerate(circles)}
-        for circle in one.sample:
+        arm = {c.motor for c in one.detector}
+        for circle in [c for c in one.sample if c.motor not in arm]:
             found = cdi.geometry(
                 volume((32, 32, 32)),
                 beamline=name,
+                centre=None if arm else (3000, 300),
                 rocking=circle.motor,
                 motors={m: a for m, a in angles.items() if m != circle.motor},
                 energy=9000,
@@ -194,6 +196,82 @@ def test_every_beamline_that_comes_along_works():
                 pixel_size=55,
             )
             assert np.isfinite(found["voxel"]).all()
+
+
+def turned(vector, *circles):
+    """Return a vector after circles (axis, sense, deg), the innermost first."""
+    for axis, sense, angle in circles:
+        a = np.deg2rad(sense * angle)
+        i, j = [k for k in range(3) if k != axis]
+        i, j = (i, j) if axis != 1 else (j, i)
+        out = np.array(vector, float)
+        out[i] = np.cos(a) * vector[i] - np.sin(a) * vector[j]
+        out[j] = np.sin(a) * vector[i] + np.cos(a) * vector[j]
+        vector = out
+    return np.asarray(vector)
+
+
+#: Beamline: rocking motor, its axis and sense in the laboratory at zero of the others,
+#: and the arm (axis, sense, motor), innermost first, by public descriptions.
+PUBLISHED = {
+    "CRISTAL": ("mgomega", (0, -1), [(0, -1, "delta"), (1, 1, "gamma")]),
+    "I16": ("eta", (0, -1), [(0, -1, "delta"), (1, 1, "gam")]),
+    "ID01": ("eta", (0, -1), [(0, -1, "delta"), (1, -1, "nu")]),
+    "P10": ("om", (0, -1), [(0, -1, "del"), (1, 1, "gam")]),
+    "34-ID-C": ("Theta", (1, 1), [(0, -1, "Gamma"), (1, 1, "Delta")]),
+    "SIXS2019": ("mu", (1, 1), [(0, -1, "delta"), (1, 1, "gamma"), (0, -1, "beta")]),
+    "SIXS2022": ("mu", (0, -1), [(0, -1, "delta"), (1, 1, "gamma")]),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_rays_and_rocking_of_published_beamlines(name):
+    motor, (axis, sense), arm = PUBLISHED[name]
+    angles = dict.fromkeys([c.motor for c in cdi.beamline(name).sample], 0.0)
+    angles |= {m: 31.0 - 12 * k for k, (_, _, m) in enumerate(arm)}
+    angles.pop(motor)
+    found = cdi.geometry(
+        volume((32, 32, 32), step=1e-4),
+        beamline=name,
+        rocking=motor,
+        motors=angles,
+        energy=9000,
+        distance=1000,
+        pixel_size=55,
+    )
+    ray = turned([0, 0, 1.0], *[(a, s, angles[m]) for a, s, m in arm])
+    np.testing.assert_allclose(found["q"], K9 * (ray - [0, 0, 1]), atol=1e-9)
+    # A crystal that turns by 1e-4 deg: the pattern goes the other way in its frame.
+    about = np.eye(3)[axis] * sense
+    if "beta" in angles:  # it carries mu
+        about = turned(about, (0, -1, angles["beta"]))
+    step = -np.cross(about, found["q"]) * np.deg2rad(1e-4)
+    np.testing.assert_allclose(found["reciprocal_step"][0], step, atol=1e-11)
+
+
+def test_a_detector_without_an_arm_needs_the_direct_beam():
+    told = {"beamline": "ID27", "rocking": "nath", "energy": 33_000}
+    told |= {"distance": 1800, "pixel_size": 75}
+    with pytest.raises(ArgumentError, match="direct beam"):
+        cdi.geometry(volume((16, 16, 16)), **told)
+    found = cdi.geometry(volume((16, 16, 16)), centre=(-4000, 2500), **told)
+    ray = np.array([-0.075 * -2500, -0.075 * 4000, 1800.0])
+    wave = K9 * 33 / 9
+    expected = wave * (ray / np.linalg.norm(ray) - [0, 0, 1])
+    np.testing.assert_allclose(found["q"], expected, rtol=1e-9)
+
+
+def test_a_circle_that_turns_the_detector_too_does_not_rock():
+    angles = {"mu": 4.0, "gamma": 20.0, "delta": 10.0, "beta": 1.0}
+    told = {"energy": 9000, "distance": 1000, "pixel_size": 55}
+    with pytest.raises(ArgumentError, match="turns the detector"):
+        cdi.geometry(
+            volume((16, 16, 16)),
+            beamline="SIXS2019",
+            rocking="beta",
+            motors=angles,
+            **told,
+        )
 
 
 def test_six_circles_are_those_of_you():

@@ -16,6 +16,7 @@ from batteryxr.core.errors import (
 )
 
 VOLUME = ("rocking", "detector_y", "detector_x")
+DETECTED = ("along_rocking", "along_y", "along_x")
 N, STEP = 40, 5.0  # voxels, nm
 Q = np.array([0.6, 0.3, 2.6])
 QLEN = float(np.linalg.norm(Q))
@@ -114,12 +115,16 @@ def test_the_sign_goes_wherever_the_object_goes():
     body, u = BODY, 0.05 * np.sin(ALONG / 40)
     one = lab(-QLEN * u, body).assign_coords(fourier_sign=-1).rename("object")
     series = xr.concat([one, one * np.exp(0.1j)], "state")
+    plain = series.copy()
+    plain.attrs = {}
     aligned = cdi.align_states(series)
     modes = cdi.decompose(series.rename(state="start"))["modes"]
     whole = cdi.fill_missing(aligned)
     ways = {
         "aligned": aligned["object"].isel(state=1, drop=True),
-        "of an array": cdi.align_states(series.drop_attrs())["object"].isel(state=0),
+        "of an array": cdi.align_states(series.drop_attrs(deep=False))["object"].isel(
+            state=0
+        ),
         "aligned to one": cdi.align(series.isel(state=1), reference=one),
         "mode": modes.isel(mode=0),
         "filled": whole["object"].isel(state=1),
@@ -233,6 +238,52 @@ def test_what_is_missing_is_named():
     for option in ({"ramp": "both"}, {"sign": 2}):
         with pytest.raises(ArgumentError, match=next(iter(option))):
             cdi.displacement(cdi.unwrap(obj), **option)
+
+
+def test_later_steps_need_no_geometry_and_refuse_another(crystal, volume):
+    counts = volume.assign_attrs(rocking_motor="theta").assign_coords(
+        energy=9000.0,
+        distance=1000.0,
+        pixel_size_y=55.0,
+        pixel_size_x=55.0,
+        two_theta=24.0,
+        phi=0.0,
+    )
+    one, other = (
+        cdi.geometry(c, beamline="theta")
+        for c in (counts, counts.assign_coords(energy=9001.0))
+    )
+    axes = {d: np.arange(40) - 20 for d in DETECTED}
+    rho = xr.DataArray(crystal, dims=DETECTED, coords=axes).assign_coords(
+        fourier_sign=-1
+    )
+    moved = cdi.displacement(cdi.unwrap(rho), geometry=one)
+    told = cdi.strain(moved, geometry=one)
+    xr.testing.assert_equal(cdi.strain(moved), told)
+    part = cdi.crop_to_support(moved)
+    xr.testing.assert_equal(
+        cdi.lattice_spacing(cdi.strain(part))["d_spacing"],
+        cdi.lattice_spacing(cdi.strain(part, geometry=one), geometry=one)["d_spacing"],
+    )
+    for call in (cdi.strain, cdi.lattice_spacing, cdi.to_laboratory, cdi.displacement):
+        with pytest.raises(ArgumentError, match="earlier steps"):
+            call(told, geometry=other)
+    lab_fields = cdi.to_laboratory(told, geometry=one)
+    assert "voxel" not in lab_fields.coords  # it was that of the skewed axes
+    with pytest.raises(ArgumentError, match="earlier steps"):
+        cdi.strain(lab_fields, geometry=other)
+
+
+def test_axes_in_space_have_their_units():
+    obj = lab(QLEN * 0.05 * np.sin(ALONG / 40))
+    finer = {d: (d, obj[d].values * 10, {"units": "Angstrom"}) for d in "zyx"}
+    expected = fields(obj)["strain"].values
+    np.testing.assert_allclose(fields(obj.assign_coords(finer))["strain"], expected)
+    mute = {d: (d, obj[d].values) for d in "zyx"}
+    with pytest.raises(DataError, match="no units"):
+        fields(obj.assign_coords(mute))
+    with pytest.raises(DataError, match="no labels"):
+        fields(obj.drop_vars(["z", "y", "x"]))
 
 
 def test_results_go_through_a_store(tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -8,7 +10,12 @@ import batteryxr  # registers .cdi
 from batteryxr.cdi import align, decompose, fsc, misfit, prtf
 from batteryxr.cdi.bragg.kernels.align import conjugate_twin
 from batteryxr.cdi.bragg.kernels.free import radial_frequency
-from batteryxr.core.errors import ArgumentError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+)
 
 AXES = ("along_rocking", "along_y", "along_x")
 
@@ -74,27 +81,50 @@ def test_transfer_falls_where_phases_differ(truth, volume):
 
 
 def test_shell_correlation(truth, noisy):
-    same = fsc(truth, other=truth)
+    near = truth + 1e-4 * noisy.isel(start=0)
+    same = fsc(truth, other=near)
     np.testing.assert_allclose(same["fsc"], 1, atol=1e-5)
     assert np.isnan(same["resolution_1bit"])
     found = fsc(noisy.isel(start=0), other=noisy.isel(start=1))
     assert 1 <= float(found["resolution_half_bit"]) <= float(found["resolution_1bit"])
     assert (found["threshold_1bit"] >= found["threshold_half_bit"]).all()
-    few = fsc(truth, other=truth, fraction=0.05)
+    few = fsc(truth, other=near, fraction=0.05)
     assert (few["threshold_1bit"] >= same["threshold_1bit"]).all()
     assert float(few["threshold_1bit"][-1]) > float(same["threshold_1bit"][-1])
-    real = fsc(abs(truth), other=abs(truth))
+    real = fsc(abs(truth), other=abs(near))
     assert (real["threshold_1bit"] >= same["threshold_1bit"]).all()
 
 
-def test_shell_correlation_in_nanometres(truth):
+@pytest.mark.parametrize("factor", [1, 3, np.complex64(np.exp(1j))])
+def test_an_object_is_not_correlated_with_itself(truth, factor):
+    with pytest.raises(DataError, match="itself"):
+        fsc(truth, other=truth * factor)
+    with pytest.raises(DataError, match="no number"):
+        fsc(truth, other=truth.where(abs(truth) > 0))
+
+
+def test_objects_that_lie_elsewhere_are_told(truth, noisy):
+    one, two = (10 * truth + noisy.isel(start=k) for k in (0, 1))
+    mirrored = two.copy(data=conjugate_twin(two.values))
+    for other in (two.roll(along_x=2), mirrored.roll(along_y=1)):
+        with pytest.warns(DataQualityWarning, match="align first"):
+            wrong = fsc(one, other=other)
+        right = fsc(one, other=align(other, reference=one))
+        assert wrong["fsc"].mean() < right["fsc"].mean()
+        assert wrong["overlap"] < 0.95 * wrong["overlap_aligned"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fsc(one, other=two)
+
+
+def test_shell_correlation_in_nanometres(truth, noisy):
     nm = {"units": "nm", "long_name": "-"}
     space = xr.DataArray(
         truth.values,
         dims=("z", "y", "x"),
         coords={d: (d, np.arange(40) * 5.0, nm) for d in "zyx"},
     )
-    found = fsc(space, other=space)
+    found = fsc(space, other=space * 0.9 + 1e-3 * noisy.isel(start=0).values)
     assert found["frequency"].attrs["units"] == "1/nm"
     assert float(found["frequency"][-1]) == pytest.approx(0.1, rel=0.05)
     assert found["resolution_1bit"].attrs["units"] == "nm"
@@ -145,7 +175,7 @@ def test_results_are_labelled(noisy, truth, volume):
     for found in (
         misfit(truth, volume=volume),
         prtf(noisy, volume=volume).to_dataset(),
-        fsc(truth, other=truth),
+        fsc(truth, other=noisy.isel(start=0)),
         decompose(noisy),
     ):
         for name, variable in found.variables.items():

@@ -21,6 +21,9 @@ from batteryxr.cdi import (
     misfit,
     retrieve,
 )
+from batteryxr.cdi.bragg.kernels.answer import Start, combine
+from batteryxr.cdi.bragg.kernels.metrics import MERITS
+from batteryxr.cdi.bragg.kernels.pattern import prepare
 from batteryxr.core import blocks
 from batteryxr.core.errors import (
     ArgumentError,
@@ -66,14 +69,17 @@ def test_few_photons_lose_no_start(crystal, schedule):
     mean = abs(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(small)))) ** 2
     drawn = np.random.default_rng(5).poisson(mean * 1e4 / mean.sum())
     few = xr.DataArray(drawn, dims=VOLUME, coords=axes)
-    found = retrieve(few, n_starts=3, schedule=schedule, seed=2, progress=False)
+    with pytest.warns(DataQualityWarning, match="too few photons"):
+        found = retrieve(few, n_starts=3, schedule=schedule, seed=2, progress=False)
     assert (found["rank"] > 0).all()
     laid = align(found, reference=xr.DataArray(small, dims=AXES))
     assert float(laid["overlap"]) > 0.93
+    assert abs(float(found["expected_overlap"] - laid["overlap"])) < 0.05
 
 
 def test_says_how_good_it_is(result, volume):
     assert (result["amp_residual"] < 0.004).all()
+    assert float(result["expected_overlap"]) > 0.995
     assert (result["llk_free"] > result["llk"]).all()
     assert sorted(result["rank"].values) == [1, 2, 3, 4]
     best = int(result["llk_free"].values.argmin())
@@ -92,6 +98,28 @@ def test_modes_add_up_to_the_mean(result):
     first = result["modes"].isel(mode=0) / np.sqrt(3)
     error = float(abs(first - result["object"]).max() / abs(result["object"]).max())
     assert error < 0.05
+
+
+def test_a_start_of_another_minimum_is_not_averaged(crystal, volume):
+    """The mean of two solutions is none."""
+    pattern = prepare(volume.values, np.random.default_rng(0))
+    phase = 3 * np.sin(np.arange(40) / 3.0)
+
+    def start(rho, merit):
+        merits = {str(name): merit for name in MERITS}
+        none = np.zeros(1, np.float32)
+        return Start(rho, abs(rho) > 0, (0, 0, 0), rho.shape, none, merits)
+
+    near = (crystal * (1 + 0.02j * phase)).astype(np.complex64)
+    far = (crystal * np.exp(1j * phase)).astype(np.complex64)
+    one, two, other = start(crystal, 1.0), start(near, 2.0), start(far, 1.5)
+    with_other = combine(pattern, [one, two, other], 3, "llk_free")
+    without = combine(pattern, [one, two], 2, "llk_free")
+    assert with_other["overlap"][2] < 0.9 < with_other["overlap"][1]
+    for name in ("object", "object_error"):
+        np.testing.assert_array_equal(with_other[name], without[name])
+    assert np.isfinite(with_other["mode_weight"]).tolist() == [True, True, False]
+    assert with_other["expected_overlap"] < without["expected_overlap"]
 
 
 def test_is_labelled(result):

@@ -45,7 +45,7 @@ def test_curves(obj):
     assert len(plot_prtf(result)) == 3
     starts = plot_starts(result)
     assert [c.opts.get("style").kwargs["line_width"] for c in starts] == [1, 3]
-    assert len(plot_fsc(fsc(obj, other=obj))) == 3
+    assert len(plot_fsc(fsc(obj, other=obj + 0.01))) == 3
     hv.render(starts, backend="bokeh")
 
 

@@ -137,11 +137,11 @@ def _aligned(
     # finely once the ramp is gone. Do this twice, since each step helps the other.
     for _ in range(2):
         moved = shifted(field, shift)
-        straight = _without_ramp(reference, moved) if ramp else moved
+        straight = without_ramp(reference, moved) if ramp else moved
         shift = shift + _fine_peak(spectrum * np.conj(scipy.fft.fftn(straight)))
     moved = shifted(field, shift)
     if ramp:
-        moved = _without_ramp(reference, moved)
+        moved = without_ramp(reference, moved)
     agreement = overlap(moved, reference)
     phase = agreement / abs(agreement) if agreement else 1.0
     return Aligned(
@@ -167,7 +167,7 @@ def shifted(field: np.ndarray, shift: np.ndarray | tuple[float, ...]) -> np.ndar
     return scipy.fft.ifftn(spectrum, overwrite_x=True)
 
 
-def _without_ramp(reference: np.ndarray, field: np.ndarray) -> np.ndarray:
+def without_ramp(reference: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Give `field` the ramp of `reference`: the mean phase step of their product."""
     product = reference * np.conj(field)
     for axis, n in enumerate(field.shape):

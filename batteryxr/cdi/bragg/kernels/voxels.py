@@ -365,7 +365,7 @@ def place(detector: Detector, centres: np.ndarray) -> Placed:
     columns = [base.ravel(), *(np.tile(e, len(base)) for e in np.eye(2))]
     first = np.linalg.lstsq(np.stack(columns, 1), centres.ravel(), rcond=None)[0]
     values = np.concatenate([first, np.zeros(3)])
-    scale = np.array([abs(first[0]), 1, 1, 1, 1, 1])
+    scale = np.array([abs(first[0]) or 1.0, 1, 1, 1, 1, 1])
     told = np.ones(6, bool)
 
     def misfit(some: np.ndarray) -> np.ndarray:

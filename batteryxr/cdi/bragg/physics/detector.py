@@ -71,8 +71,9 @@ def calibrate_detector(
     ArgumentError
         If the motor is no circle of the detector, or the beamline is not known.
     DataError
-        If there are fewer than three frames with a beam, an angle is not known, or the
-        beam moves against the directions that the beamline gives.
+        If there are fewer than three frames with a beam, an angle is not known, the
+        edge cuts the beam, a hot pixel outshines it, or it moves against the directions
+        that the beamline gives.
     DimensionError
         If an axis is missing.
 
@@ -180,14 +181,22 @@ def _centres(frames: xr.DataArray) -> np.ndarray:
         for d in VOLUME[1:]
     )
     found: list[tuple[float, float]] = []
+    brightest: set[int] = set()
     for (block,) in stream(frames, dim="rocking", block=1):
         image = np.nan_to_num(np.asarray(block[0], float))
         if not image.max() > 0:
             number = len(found)
             raise DataError("frames", f"frame {number} holds no beam", "Leave it out.")
+        brightest.add(int(image.argmax()))
         image = np.where(image >= _FAINT * image.max(), image, 0.0)
+        if image[[0, -1]].any() or image[:, [0, -1]].any():
+            told = f"frame {len(found)} shows a beam that the edge cuts"
+            raise DataError("frames", told, "Leave it out: its centre is not known.")
         total = image.sum()
         found.append((image.sum(1) @ rows / total, image.sum(0) @ columns / total))
+    if len(found) > 1 and len(brightest) == 1:
+        told = "have their brightest pixel at one place: hot, or the arm stood still"
+        raise DataError("frames", told, "Take hot pixels out: correct(hot=...).")
     return np.array(found)
 
 

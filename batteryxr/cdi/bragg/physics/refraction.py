@@ -13,15 +13,14 @@ from batteryxr.cdi.bragg.axes import (
     each_volume,
     inside,
     known_sign,
-    scattering_vector,
     space_axes,
-    steps_in_space,
     variable,
-    warn_of_support,
 )
+from batteryxr.cdi.bragg.consistency.objects import warn_of_support
 from batteryxr.cdi.bragg.laboratory import analysis_support
+from batteryxr.cdi.bragg.space import keep_geometry, scattering_vector, steps_in_space
 from batteryxr.core.blocks import apply
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Largest part of a refractive index of X-rays that differs from 1.
 _FAR = 0.01
+#: Refraction, delta, of solids where lattices diffract.
+_LIKELY = (1e-7, 3e-4)
 #: Variables of a result that hold objects.
 _OBJECTS = ("object", "modes", "replicas")
 
@@ -86,7 +87,7 @@ def correct_refraction(
     Warns
     -----
     DataQualityWarning
-        If hardly anything of the object lies in the support.
+        If hardly anything of the object lies in the support, or `n` is unlikely.
 
     Notes
     -----
@@ -106,6 +107,12 @@ def correct_refraction(
     if not (0 < 1 - n.real < _FAR and 0 <= n.imag < _FAR):
         told = "1 - delta + i beta, both positive and below 0.01"
         raise ArgumentError("n", n, told, "Such as 1 - 4.6e-5 + 4e-6j.")
+    if n.imag > 1 - n.real or not _LIKELY[0] <= 1 - n.real <= _LIKELY[1]:
+        warn_quality(
+            f"correct_refraction: n={n} is unlikely where crystals diffract X-rays: "
+            f"delta is mostly {_LIKELY[0]:g} to {_LIKELY[1]:g}, beta a part of it. "
+            "Is it of this energy, and are the two in order, 1 - delta + i beta?"
+        )
     objects = variable(crystal, "object", caller="correct_refraction")
     dims = space_axes(objects, caller="correct_refraction")
     sign = _require(crystal, objects, dims)
@@ -139,7 +146,7 @@ def correct_refraction(
     out.attrs |= {"refraction": "corrected"}
     for name in parts:
         out[name].attrs["refraction"] = "corrected"
-    return out
+    return keep_geometry(out, geometry, caller="correct_refraction")
 
 
 def _require(

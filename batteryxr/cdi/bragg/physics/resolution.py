@@ -13,16 +13,17 @@ from batteryxr.cdi.bragg.axes import (
     VOLUME,
     bare,
     each_volume,
-    geometry_of,
     require_sign,
     variable,
     volume_numbers,
 )
+from batteryxr.cdi.bragg.consistency.objects import warn_of_strangers
 from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.kernels.metrics import curves, farthest, thinned
 from batteryxr.cdi.bragg.laboratory import turn_of
 from batteryxr.cdi.bragg.retrieval import retrieve
 from batteryxr.cdi.bragg.several.replicas import counts_of
+from batteryxr.cdi.bragg.space import geometry_of
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import DataError
 from batteryxr.core.model import label, require_dims
@@ -104,7 +105,8 @@ def resolution(
     Warns
     -----
     DataQualityWarning
-        As `retrieve` does, for the halves.
+        As `retrieve` does, for the halves; and if object and counts are not of one
+        crystal or one orientation.
 
     Notes
     -----
@@ -128,6 +130,7 @@ def resolution(
     require_sign(crystal, -1, what="crystal")
     geometry = geometry_of(crystal, geometry, caller="resolution")
     counts = counts_of(volume, field, caller="resolution")
+    warn_of_strangers(field, counts, OBJECT, caller="resolution")
     # 1/Angstrom of angular frequency to cycles per nm.
     steps = bare(geometry["reciprocal_step"].transpose(..., "axis", "vector"))
     steps = steps * (10 / (2 * np.pi))

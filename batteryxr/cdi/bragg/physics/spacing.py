@@ -8,10 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import VOLUME, bare, scattering_vector
+from batteryxr.cdi.bragg.axes import VOLUME, bare
 from batteryxr.cdi.bragg.diffractometer import box_of
 from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
+from batteryxr.cdi.bragg.space import of_states, scattering_vector
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_dims
@@ -83,6 +84,7 @@ def peak_spacings(
     require_dims(volume, VOLUME, caller="peak_spacings")
     reference, number = _spacing_of(reference)
     lead = [d for d in volume.dims if d not in VOLUME]
+    geometry = of_states(volume, geometry)
     sizes = [volume.sizes[d] for d in lead]
     q = np.empty((*sizes, len(_PLACES)))
     errors = np.full(q.shape, np.nan)
@@ -227,7 +229,7 @@ def lattice_spacing(
     crystal
         Fields from `strain`.
     geometry
-        Result of `geometry`; not needed after `to_laboratory`.
+        Not needed after `displacement`, whose geometry the fields carry.
     reference
         See `peak_spacings`; adds ``lattice_strain``, d over the reference less 1.
 
@@ -255,8 +257,7 @@ def lattice_spacing(
     >>> result = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
     >>> axes = volume.cdi.geometry(beamline="theta")
     >>> fields = result.cdi.unwrap().cdi.displacement(geometry=axes)
-    >>> fields = fields.cdi.strain(geometry=axes)
-    >>> spacing = fields.cdi.lattice_spacing(geometry=axes)["d_spacing"]
+    >>> spacing = fields.cdi.strain().cdi.lattice_spacing()["d_spacing"]
     >>> round(float(spacing.mean()), 2)
     1.85
     """

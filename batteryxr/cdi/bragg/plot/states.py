@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.cdi.bragg.axes import VECTOR, space_axes, steps_in_space
+from batteryxr.cdi.bragg.axes import VECTOR, space_axes
+from batteryxr.cdi.bragg.space import steps_in_space
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import require_dims, require_variables

@@ -241,4 +241,7 @@ def _averaged(crystal: xr.Dataset) -> xr.DataArray:
     if "object_error" not in crystal or "mode" not in crystal.dims:
         return xr.DataArray(0.0)
     between = (bare(crystal["object_error"]) ** 2).sum(OBJECT)
-    return between * (1 - 1 / crystal.sizes["mode"])
+    many = xr.DataArray(crystal.sizes["mode"])
+    if "mode_weight" in crystal:  # starts of another minimum made no mode
+        many = bare(crystal["mode_weight"]).notnull().sum("mode").clip(min=1)
+    return between * (1 - 1 / many)

@@ -1,17 +1,25 @@
-"""Rocking angles of a scan: checks, and places of missing frames."""
+"""Angles and numbers of a scan: checks, and places of missing frames."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.core.errors import DataError, warn_quality
+from batteryxr.core.errors import DataError, VariableError, warn_quality
 from batteryxr.core.labels import MOTOR
+from batteryxr.core.units import affine
 
 if TYPE_CHECKING:
     import xarray as xr
 
+#: Units of numbers that are not converted.
+_PLAIN = ("deg", "1", "")
+#: Differences of arguments from the file that calibrations explain.
+_ALIKE = {"deg": 0.5, "eV": 0.01, "mm": 0.1, "um": 0.05}
+#: Distance (pixels) of a peak from the centre that is near, and part that is nearer.
+_NEAR, _NEARER = 20.0, 0.25
 #: Deviation of an angle from an even grid above which to warn, as part of the step.
 _TOLD = 0.15
 
@@ -35,6 +43,14 @@ def require_angles(volume: xr.DataArray, *, caller: str, fill: bool = False) -> 
     """
     if "rocking" not in volume.coords or volume.sizes["rocking"] < 3:
         return
+    units = str(volume["rocking"].attrs.get("units", "deg"))
+    if units not in _PLAIN and affine(units, "deg") != (1.0, 0.0):
+        raise DataError(
+            "rocking",
+            f"is in {units!r}, and boxes and objects note angles in deg",
+            "Convert it: `.assign_coords(rocking=('rocking', angles, "
+            "{'units': 'deg'}))`.",
+        )
     angles = np.asarray(volume["rocking"].values, float)
     if lost := np.flatnonzero(~np.isfinite(angles)).tolist():
         raise DataError(
@@ -84,6 +100,53 @@ def require_angles(volume: xr.DataArray, *, caller: str, fill: bool = False) -> 
         warn_quality(
             f"{caller}: the angle of frame {worst} lies {abs(off[worst] / step):.2f} "
             "steps from an even scan; lengths and strain suffer."
+        )
+
+
+def number_of(volume: xr.DataArray, name: str, units: str) -> float:
+    """Return the one value of a coordinate, in these units.
+
+    Raises
+    ------
+    UnitsError
+        If its units measure something else.
+    VariableError
+        If it varies.
+    """
+    array = volume[name]
+    if array.size != 1:
+        raise VariableError(
+            f"geometry: the coordinate {name!r} varies along {array.dims}; one value "
+            "for each volume is needed."
+        )
+    told = str(array.attrs.get("units", units))
+    factor = 1.0 if told in _PLAIN else affine(told, units)[0]
+    return float(array.values.ravel()[0]) * factor
+
+
+def tell_of_difference(
+    volume: xr.DataArray, name: str, given: float, units: str
+) -> None:
+    """Warn where an argument is far from what the file tells."""
+    if name not in volume.coords or volume[name].size != 1:
+        return
+    known = number_of(volume, name, units)
+    allowed = _ALIKE[units] * (1.0 if units == "deg" else abs(known))
+    if abs(given - known) > allowed:
+        warn_quality(
+            f"geometry: {name} is {given:g} {units} by argument, and {known:g} {units} "
+            "by the file. The argument is used."
+        )
+
+
+def tell_of_centre(centre: tuple[float, float], middle: tuple[float, float]) -> None:
+    """Warn where row and column of a centre are better the other way round."""
+    away, turned = (math.dist(c, middle) for c in (centre, centre[::-1]))
+    if away > _NEAR and turned < _NEARER * away:
+        warn_quality(
+            f"geometry: centre={centre!r} lies {away:.0f} pixels from the middle of "
+            f"the box, and {turned:.0f} with row and column exchanged: it is (row, "
+            "column)."
         )
 
 

@@ -1,0 +1,1 @@
+"""Checks of measurements and objects against one another."""
