@@ -13,6 +13,7 @@ from batteryxr.core.errors import FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io.door.files import head, named, opened, refuse_other
 from batteryxr.io.door.limits import refuse_bomb
+from batteryxr.io.door.pages import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -221,9 +222,28 @@ def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
             size = os.fstat(raw.fileno()).st_size
     refuse_bomb(path, size, unpacked, "the table")
     words = [n for n, kind in kinds.items() if str(kind).endswith(("string", "binary"))]
+    _refuse_prefixed(path, about, words)
     with _parquet(path, read_dictionary=words) as file:
         table = file.read(columns=wanted)
     return {label: table.column(label) for label in wanted}
+
+
+def _refuse_prefixed(path: Path, about: Any, words: Sequence[str]) -> None:
+    """Raise if words are stored as what they add to the word before.
+
+    A few bytes may then stand for any number of long words.
+    """
+    names = [about.schema.column(k).path for k in range(about.num_columns)]
+    places = [k for k, name in enumerate(names) if name in words]
+    for number in range(about.num_row_groups if places else 0):
+        for k in places:
+            packed = about.row_group(number).column(k).encodings
+            if how := [e for e in packed if e.startswith("DELTA")]:
+                raise FileFormatError(
+                    path,
+                    f"column {names[k]!r} holds words as {how[0]}, which is not read. "
+                    "Write it with a dictionary, or without an encoding.",
+                )
 
 
 def _unpacked(path: Path, about: Any, wanted: Sequence[str]) -> int:
@@ -238,14 +258,16 @@ def _unpacked(path: Path, about: Any, wanted: Sequence[str]) -> int:
     names = [about.schema.column(k).path for k in range(about.num_columns)]
     places = [k for k, name in enumerate(names) if name in wanted]
     parts = [(g.num_rows, g.column(k)) for g in groups for k in places]
+    pages = columns_of(path, (column for _, column in parts))
     told = {column.num_values - rows for rows, column in parts}
+    told |= {page.values - rows for (rows, _), page in zip(parts, pages, strict=True)}
     if sum(group.num_rows for group in groups) != about.num_rows or told - {0}:
         raise FileFormatError(
             path,
             "tells of different numbers of rows in different places. It is damaged; "
             "copy or export it again.",
         )
-    return sum(int(column.total_uncompressed_size) for _, column in parts)
+    return sum(page.size for page in pages)
 
 
 @contextlib.contextmanager

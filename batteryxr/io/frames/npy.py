@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from batteryxr.io.door.images import npy_header, npy_shape, npy_values
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Callable
     from pathlib import Path
 
@@ -68,22 +69,37 @@ def open_npz(
         raise ArgumentError("path", len(paths), told, "Read each, then concatenate.")
     with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
         held = {
-            name.removesuffix(".npy"): npy_shape(path, file)
+            name.removesuffix(".npy"): _shape(path, archive, name)
             for name in archive.namelist()
             if name.endswith(".npy")
-            for file in [archive.open(name)]
         }
     stacks = [k for k, (n, t) in held.items() if len(n) == 3 and t.kind in "iuf"]
     if dataset is None and not stacks:
         found = {k: n for k, (n, _) in held.items()}
         raise FileFormatError(path, f"holds no real array of 3 axes: {found}.")
     if dataset not in stacks and (dataset is not None or len(stacks) > 1):
-        raise ArgumentError("dataset", dataset, f"one of {stacks}", "It has several.")
+        told = f"one of the {len(stacks)} arrays of {path.name}: {stacks[:20]}"
+        raise ArgumentError("dataset", dataset, told, "It has several.")
     name = dataset or stacks[0]
     shape, stored = held[name]
     dtype = counts_type(stored)
     looked = stamp(path)
     return Held(blocks.from_call(_unpack, looked, name, shape=shape, dtype=dtype))
+
+
+def _shape(
+    path: Path, archive: zipfile.ZipFile, name: str
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of an array in an archive after checking its size."""
+    with archive.open(name) as file:
+        shape, dtype = npy_shape(path, file)
+        needed, there = math.prod(shape) * dtype.itemsize, archive.getinfo(name)
+        held = there.file_size - file.tell()
+    if held != needed:
+        raise FileFormatError(
+            path, f"{name!r} in it holds {held:,} of {needed:,} bytes of {shape}."
+        )
+    return shape, dtype
 
 
 def _unpack(looked: Stamp, name: str) -> np.ndarray:
