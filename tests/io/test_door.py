@@ -34,7 +34,7 @@ ROOM = Path(batteryxr.__file__).parent / "io"
 #: What opens a file, and so may stand in the door alone.
 OPENERS = re.compile(
     r"(?<![\w.])open\(|\.open\(\"|h5py\.File\(|ZipFile\(|gzip\.|zlib|TiffFile|imread"
-    r"|read_text|read_bytes|np\.load|fromfile|memmap|OleFileIO|tifffile"
+    r"|read_text|read_bytes|np\.load(?!txt\(io\.StringIO)|fromfile|memmap|OleFileIO|tifffile"
 )
 #: What is opened by a library of its own: the line before has been through the door.
 OTHERS = re.compile(r"load_workbook\(|ParquetFile\(|fastnda\.read\(|subprocess\.Popen")

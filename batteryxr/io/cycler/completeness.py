@@ -124,7 +124,8 @@ def missing_rows(table: RawTable) -> str | None:
         return None
     return (
         f"{int(lost.sum())} rows seem to be missing {words}, the first of them after "
-        f"row {int(np.argmax(lost > 0))}: what happened there is unknown"
+        f"row {int(np.argmax(lost > 0))}: what happened there is unknown. If impedance "
+        "was measured there and lies in a file of its own, nothing is missing"
     )
 
 

@@ -15,6 +15,7 @@ from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility, vendor_csv
 from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
+from batteryxr.io.cycler.missing import without_marks
 from batteryxr.io.cycler.summaries import without_summaries
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
@@ -178,7 +179,8 @@ def read_cycler(
             table = FORMATS[identify(one, format)].read(one, options)
             check(table, one)
             if table.rows:
-                table = directed(zoned(without_summaries(table), where))
+                table = without_marks(without_summaries(table))
+                table = directed(zoned(table, where))
                 table = plausibility.examine(table, wanted, one.name)
             tables.append(table)
     if not any(table.rows for table in tables):

@@ -18,10 +18,12 @@ from batteryxr.io.cycler.labels import (
     STATE,
     Source,
     choose,
+    meant,
     split,
     units_row,
     zone_of,
 )
+from batteryxr.io.cycler.rivals import rivals, without_rivals
 from batteryxr.io.cycler.table import COUNTERS, REQUIRED, Options, RawTable
 from batteryxr.io.cycler.vendors import GENERIC, TEXT, Vendor
 from batteryxr.io.timing.cells import Style
@@ -144,6 +146,8 @@ def recognise(
             ):
                 own = found.pop(NUMBER, None)
                 place = None if own is None else own.index
+                if "current" not in {meant(name)[0] for name in wanted.values()}:
+                    found |= rivals(labels, found, known)
                 return TableLayout(vendor, labels, number, first, found, place)
     return None
 
@@ -217,6 +221,7 @@ def assemble(
         else np.asarray(values, dtype=np.float64)
         for name, values in numbers.items()
     }
+    columns, found = without_rivals(columns, found)
     labels = {name: source.label.strip() for name, source in found.items()}
     if "test_time" not in columns and "step_time" in columns:
         columns["test_time"] = _running(columns)
