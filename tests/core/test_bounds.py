@@ -807,11 +807,6 @@ SLIPS = {
         "c_rate",
         "Was it per cent? Pass 5",
     ),
-    "width of an edge in keV": (
-        lambda r: xanes.Edge(energy=(5470, 5488), width=(0.001, 0.005)),
-        "width",
-        "Was it keV? Pass 1",
-    ),
     "current of a titration in nA": (
         lambda r: simulate.Titration(current=5e7),
         "current",

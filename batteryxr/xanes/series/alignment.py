@@ -15,7 +15,7 @@ from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edges.energy import edge_energy
 from batteryxr.xanes.edges.normalisation import normalise
-from batteryxr.xanes.kernels.calibration import REACH
+from batteryxr.xanes.kernels.calibration import REACH, SLACK
 from batteryxr.xanes.spectra import Spectra, as_spectra, axis_of
 
 if TYPE_CHECKING:
@@ -263,7 +263,8 @@ def _on_one_grid(spectra: Spectra, shift: xr.DataArray, caller: str) -> Spectra:
     bounds.check("energy shift", shift.values, argument="energy_shift", data=True)
     x = axis.values.astype(float)
     low, high = x[0] + float(shift.max()), x[-1] + float(shift.min())
-    inside = (x >= low) & (x <= high)
+    slack = SLACK * np.abs(np.diff(x)).min(initial=np.inf)
+    inside = (x >= low - slack) & (x <= high + slack)
     if not inside.any():
         raise DataError("spectra", "share no energies once they are shifted")
     spectra = spectra.assign_coords(energy=("energy", x, dict(axis.attrs)))
