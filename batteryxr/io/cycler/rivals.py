@@ -70,11 +70,11 @@ def without_rivals(
     """
     kept = {n: v for n, v in columns.items() if not n.startswith(_RIVAL)}
     sources = {n: s for n, s in found.items() if not n.startswith(_RIVAL)}
-    mine = kept.get("current")
+    mine = kept.get("current", np.empty(0))
     for name in columns.keys() - kept.keys():
         other = columns[name]
         known = np.isfinite(mine) & np.isfinite(other)
-        if mine is None or not known.any():
+        if not known.any():
             continue
         most = _SAME * float(np.abs(mine[known]).max(initial=0.0))
         if (np.abs(mine - other)[known] > most).any():

@@ -346,7 +346,7 @@ def _footer(body: bytes) -> tuple[int, str] | None:
     """Return where the lines of words below a table begin, and a note; or None."""
     if not _NUMBER_FIRST.match(body):
         return None
-    end, found = len(body.rstrip()), []
+    end, found = len(body.rstrip()), list[bytes]()
     start = end
     while len(found) < _FOOTERS:
         begin = body.rfind(b"\n", 0, end) + 1
