@@ -13,9 +13,9 @@ from batteryxr.core.errors import ArgumentError, NothingFoundError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import plausibility, vendor_csv
+from batteryxr.io.cycler.completeness import without_marks
 from batteryxr.io.cycler.direction import directed
 from batteryxr.io.cycler.joining import join
-from batteryxr.io.cycler.missing import without_marks
 from batteryxr.io.cycler.summaries import without_summaries
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named

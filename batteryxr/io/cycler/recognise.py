@@ -19,11 +19,12 @@ from batteryxr.io.cycler.labels import (
     Source,
     choose,
     meant,
+    rivals,
     split,
     units_row,
+    without_rivals,
     zone_of,
 )
-from batteryxr.io.cycler.rivals import rivals, without_rivals
 from batteryxr.io.cycler.table import COUNTERS, REQUIRED, Options, RawTable
 from batteryxr.io.cycler.vendors import GENERIC, TEXT, Vendor
 from batteryxr.io.timing.cells import Style

@@ -7,16 +7,15 @@ import os
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.optional import require
 from batteryxr.io.door.files import head, named, opened, refuse_other
 from batteryxr.io.door.limits import refuse_bomb
-from batteryxr.io.door.pages import columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _MEMBERS = 4096
@@ -29,6 +28,16 @@ _HARMLESS = 1 << 15
 _XML, _XML_RATIO = 4_000_000, 60
 #: Most bytes of one XML tag.
 _TAG = 1 << 18
+#: Bytes of a usual header, and of one whose statistics hold long words.
+_SHORT, _LONG = 256, 1 << 16
+#: Fields of a page's header: kind, sizes, and the parts for each kind of page.
+_KIND, _SIZE, _PACKED, _PARTS = 1, 2, 3, (5, 8)
+_DATA_PAGES = (0, 3)
+#: Deepest nesting of a header, and types of its fields (Thrift's compact protocol).
+_DEEPEST = 8
+_BOOLEANS, _BYTE, _INTEGERS, _DOUBLE, _TEXT, _LISTS, _STRUCT = (
+    (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 12
+)  # fmt: skip
 
 
 def check_zip(path: Path, *takes: str) -> zipfile.ZipFile:
@@ -258,7 +267,7 @@ def _unpacked(path: Path, about: Any, wanted: Sequence[str]) -> int:
     names = [about.schema.column(k).path for k in range(about.num_columns)]
     places = [k for k, name in enumerate(names) if name in wanted]
     parts = [(g.num_rows, g.column(k)) for g in groups for k in places]
-    pages = columns_of(path, (column for _, column in parts))
+    pages = _pages_of(path, (column for _, column in parts))
     told = {column.num_values - rows for rows, column in parts}
     told |= {page.values - rows for (rows, _), page in zip(parts, pages, strict=True)}
     if sum(group.num_rows for group in groups) != about.num_rows or told - {0}:
@@ -281,3 +290,104 @@ def _parquet(path: Path, **options: Any) -> Iterator[Any]:
         parquet.ParquetFile(path, **options) as file,
     ):
         yield file
+
+
+class _Pages(NamedTuple):
+    """What the pages of a column tell: how many values, and bytes when unpacked."""
+
+    values: int
+    size: int
+
+
+def _pages_of(path: Path, parts: Iterable[Any]) -> list[_Pages]:
+    """Return what the pages of column chunks tell, whatever the file's end says."""
+    with opened(path) as file, named(path, "its pages are damaged"):
+        return [_pages(path, file, part) for part in parts]
+
+
+def _pages(path: Path, file: BinaryIO, part: Any) -> _Pages:
+    place = part.data_page_offset
+    if part.has_dictionary_page and part.dictionary_page_offset:
+        place = min(place, part.dictionary_page_offset)
+    end = place + part.total_compressed_size
+    values = size = 0
+    while place < end:
+        told, length = _header(file, place)
+        if min(told[_PACKED], told[_SIZE]) < 0:
+            raise ValueError("a page has a negative size")
+        if told[_KIND] in _DATA_PAGES:
+            values += next(told[k][1] for k in _PARTS if k in told)
+        size += told[_SIZE]
+        place += length + told[_PACKED]
+    if place != end:
+        raise FileFormatError(
+            path,
+            f"the pages of {part.path_in_schema!r} end at byte {place:,}, not "
+            f"{end:,} as it says. It is damaged; copy or export it again.",
+        )
+    return _Pages(values, size)
+
+
+def _header(file: BinaryIO, place: int) -> tuple[dict[int, Any], int]:
+    """Return the fields of the header at a place, and its length."""
+    file.seek(place)
+    header = _Thrift(file.read(_SHORT))
+    try:
+        return header.struct(), header.place
+    except IndexError:  # longer than was read
+        header = _Thrift(header.raw + file.read(_LONG))
+        return header.struct(), header.place
+
+
+class _Thrift:
+    """Bytes of a header, read from front to back."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw, self.place = raw, 0
+
+    def byte(self) -> int:
+        self.place += 1
+        return self.raw[self.place - 1]
+
+    def number(self) -> int:
+        """Return an unsigned number of seven bits a byte."""
+        found = shift = 0
+        while True:
+            one = self.byte()
+            found |= (one & 127) << shift
+            shift += 7
+            if one < 128:
+                return found
+            if shift > 63:
+                raise ValueError("a number has no end")
+
+    def integer(self) -> int:
+        found = self.number()
+        return (found >> 1) ^ -(found & 1)
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        """Return the numbers and structs of a struct by their field."""
+        told: dict[int, Any] = {}
+        field = 0
+        while kind := self.byte():
+            field = field + (kind >> 4) if kind >> 4 else self.integer()
+            told[field] = self.value(kind & 15, depth)
+        return told
+
+    def value(self, kind: int, depth: int) -> Any:
+        """Return a number or a struct; step over anything else."""
+        if depth > _DEEPEST:
+            raise ValueError("its header is nested too deep")
+        if kind in _INTEGERS:
+            return self.integer()
+        if kind == _STRUCT:
+            return self.struct(depth + 1)
+        if kind in _LISTS:
+            start = self.byte()
+            n = start >> 4 if start >> 4 < 15 else self.number()
+            for _ in range(n):
+                self.value(start & 15, depth + 1)
+        elif kind not in _BOOLEANS:
+            length = self.number() if kind == _TEXT else {_BYTE: 1, _DOUBLE: 8}[kind]
+            self.place += length
+        return None
