@@ -27,13 +27,12 @@ def cycler_file(folder, **at):
     lines = [",".join(columns)]
     for k in range(N):
         row = {name: f"{values[k]:.4f}" for name, values in columns.items()}
-        row |= {f: v for f, v in at.items() if k == 20} if k == 20 else {}
+        row |= at if k == 20 else {}
         lines.append(",".join(row.values()))
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-@pytest.mark.filterwarnings("ignore:.*zone|.*clock:Warning")
 @pytest.mark.parametrize(
     ("label", "name", "number"),
     [
