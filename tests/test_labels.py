@@ -34,6 +34,7 @@ from labelled import (
     mask,
     numbers_of,
     on_detector,
+    pattern,
     patterns,
     phase,
     ptycho,
@@ -43,6 +44,7 @@ from labelled import (
 
 from batteryxr import cdi, nmf, xanes
 from batteryxr.core.annotations import resolved
+from batteryxr.core.crystals import Crystal, lattice
 from batteryxr.core.errors import BatteryxrError
 
 CHANGES = ("rounded", "single", "reversed", "permuted", "half a step", "cut")
@@ -54,6 +56,12 @@ CASES: dict[str, tuple] = {}
 def case(name, build, *, own=()):
     """Add a case; `own` are the changes after which numbers may differ."""
     CASES[name] = (build, CHANGES if own is True else own)
+
+
+def iron():
+    """Return a candidate for a pattern."""
+    sites = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    return Crystal("Fe", lattice(2.866), ("Fe", "Fe"), sites, np.ones(2))
 
 
 def _nmf():
@@ -138,6 +146,18 @@ def _nmf():
 
 
 _nmf()
+
+case(
+    "nmf.identify.errors",
+    lambda: (
+        nmf.identify,
+        pattern(),
+        {"candidates": [iron()]},
+        "errors",
+        0.01 + 0 * pattern(),
+    ),
+)
+
 
 WINDOWS = {"pre": (5440, 5460), "post": (5495, 5520)}
 for name, argument, value in (
@@ -247,6 +267,17 @@ case(
         .assign_coords(standard=["a", "b"]),
     ),
     own=True,
+)
+case(
+    "xanes.align.reference",
+    lambda: (
+        xanes.align,
+        stack()[:, 0, 2:5].drop_vars("y").rename(x="scan"),
+        {},
+        "reference",
+        stack()[:, 0, 2].drop_vars(["y", "x"]),
+    ),
+    own=("half a step", "cut", "reversed", "permuted"),
 )
 case(
     "xanes.target_transform.standards",
@@ -440,7 +471,6 @@ ELSEWHERE = {
     "xanes.lcf_subsets.standards": "goes to xanes.lcf",
     "xanes.normalise.like": "a project's spectrum; tests/io/test_write_athena",
     "xanes.sparse_energies.axis": "makes an axis of its own; tests/xanes/preparing",
-    "xanes.align.reference": "on energies of its own; tests/xanes/series",
     "cdi.ptycho.start": "a former result of the same scan; tests/cdi/ptycho",
     "xanes.crystallite_size.reference": "of another sample; tests/xanes/diffraction",
     "echem.attach.scans": "told by name or order; tests/echem/operando",
@@ -448,7 +478,6 @@ ELSEWHERE = {
     "echem.attach.direction": "as of scans",
     "nmf.raise_n.fixed": "goes to nmf.fit",
     "nmf.metropolis.fixed": "as nmf.fit",
-    "nmf.identify.errors": "tests/nmf/test_identification.py",
     "nmf.refine_along.errors": "tests/nmf/test_identification.py",
     "nmf.fit_structures.errors": "as identify, tests/nmf/test_identification.py",
     "nmf.compare_patterns.errors": "as identify, tests/nmf/test_identification.py",

@@ -14,6 +14,7 @@ import numpy as np
 
 from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.files import require_regular
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import replayable
 
@@ -122,6 +123,7 @@ def read_crystal(path: str | os.PathLike[str]) -> Crystal:
     )
     if not os.path.isfile(path):
         raise FileFormatError(path, "is not there: expected a CIF.")
+    require_regular(path, argument="path")
     with open(path, "rb") as file:
         start = file.read(_HEAD)
     if not start or b"\0" in start:

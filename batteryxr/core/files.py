@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,38 @@ from batteryxr.core.errors import ArgumentError, StoreError, said_by_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def require_regular(
+    path: str | os.PathLike[str], *, argument: str, most: int = 100_000_000
+) -> None:
+    """Raise if a file that a method is told to read is none, or far too large.
+
+    Parameters
+    ----------
+    path
+        The file.
+    argument
+        Name of the argument, for the message.
+    most
+        Most bytes that such a file has.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not there, a folder, pipe, socket or device, or larger.
+    """
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        told = f"an existing file ({said_by_system(error)})"
+        raise ArgumentError(argument, str(path), told) from error
+    if not stat.S_ISREG(about.st_mode):
+        raise ArgumentError(
+            argument, str(path), "a file, not a folder, pipe, socket or device"
+        )
+    if about.st_size > most:
+        raise ArgumentError(argument, str(path), f"a file of at most {most:,} bytes")
 
 
 @contextmanager

@@ -130,6 +130,9 @@ def columns(
     if "step_time" in record.variables:
         wanted["step_time"] = "s"
     found = {n: in_units(record[n], u, caller=caller) for n, u in wanted.items()}
+    if not found["voltage"].chunks:
+        extremes = found["voltage"].values
+        bounds.check("voltage", extremes, argument="voltage", data=True)
     one_way = found.pop("charge_capacity", None), found.pop("discharge_capacity", None)
     if "capacity" in found:
         found["counter"] = found.pop("capacity")

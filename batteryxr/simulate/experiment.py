@@ -17,8 +17,7 @@ from batteryxr.simulate import cell
 from batteryxr.simulate.scans import KINDS, Kind, measure
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Mass, Rest
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import CRate, Mass, Rest
 
 _VOLTAGE_NOISE = 1e-4  # V, of the cycler
 _CURRENT_NOISE = 1e-5  # of the current
@@ -37,7 +36,7 @@ def cell_experiment(
     chunks: int | None = None,
     noise: float | None = None,
     mass: Mass = 7.0,
-    c_rate: Positive = 0.2,
+    c_rate: CRate = 0.2,
     rest: Rest = 1800.0,
     clock: tuple[float, float] = (-37.4, 0.0),
     start: str | np.datetime64 = "2026-03-14T08:26:53",

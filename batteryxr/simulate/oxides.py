@@ -27,8 +27,7 @@ from batteryxr.simulate.structures import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batteryxr.core.bounds.kinds import RelativeNoise, RStep, SimulatedRange
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.bounds.kinds import CRate, RelativeNoise, RStep, SimulatedRange
     from batteryxr.core.crystals import Crystal
 
 _FARADAY = 26.8015  # A h mol-1
@@ -167,7 +166,7 @@ def oxide_series(
     step: RStep = 0.01,
     instrument: PdfInstrument = PdfInstrument(q_max=24.0, q_damp=0.03),
     extra: float = 0.1,
-    c_rate: Positive = 0.05,
+    c_rate: CRate = 0.05,
     chunks: int | None = None,
 ) -> xr.DataTree:
     """Simulate the discharge of an oxide anode as a series of G(r).

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from batteryxr.core.bounds.kinds import (
+        Charge,
+        Current,
+        DiffusionTime,
         LiContent,
         Resistance,
         Rest,
         RowInterval,
         TitrationPulse,
     )
-    from batteryxr.core.checks import Count, NonNegative, Positive, Seed
+    from batteryxr.core.checks import Count, NonNegative, Seed
 
     Curve = Callable[[np.ndarray], ArrayLike]
 
@@ -63,11 +66,11 @@ class Electrode:
         If a number is out of range.
     """
 
-    tau: Positive = 4e4
+    tau: DiffusionTime = 4e4
     geometry: Literal["sphere", "planar"] = "sphere"
     resistance: Resistance = 400.0
     x0: LiContent = 0.95
-    capacity_per_li: Positive = 5 / 9
+    capacity_per_li: Charge = 5 / 9
     equilibrium: Curve = sloping
 
     def __post_init__(self) -> None:
@@ -102,7 +105,7 @@ class Titration:
     """
 
     n_pulses: Count = 40
-    current: float = 0.05
+    current: Current = 0.05
     pulse: TitrationPulse = 600.0
     rest: Rest = 28_800.0
     open_circuit: NonNegative = 60.0

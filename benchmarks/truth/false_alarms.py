@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: What a message of the table holds, and one about rows that are gone or copied.
-WORDS = ("is unlikely for a", "Was it ", "is mostly", "seem to be missing",
+WORDS = ("is unlikely for a", "mark of a missing one", "current of the cell",
+         "Was it ", "is mostly", "seem to be missing",
          "row before once more", "same numbers as others", "may be cut")  # fmt: skip
 READERS = {
     "read_cycler": {".mpt", ".mpr", ".nda", ".ndax", ".csv", ".res", ".xlsx"},

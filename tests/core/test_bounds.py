@@ -787,6 +787,31 @@ SLIPS = {
         "strain",
         "Was it per cent? Pass 0.03",
     ),
+    "voltages of a record in mV": (
+        lambda r: echem.half_cycles(of(r, "voltage", by=1e3)),
+        "voltage",
+        "Was it mV? Pass 4.2",
+    ),
+    "diffusion time in h": (
+        lambda r: simulate.Electrode(tau=11.0),
+        "tau",
+        "Was it h? Pass 39600",
+    ),
+    "window of a pulse in ms": (
+        lambda r: echem.gitt(r, window=(1000.0, 60_000.0), radius=5000.0),
+        "window",
+        "Was it ms? Pass 60",
+    ),
+    "C-rate in per cent": (
+        lambda r: simulate.cell_experiment(c_rate=500.0),
+        "c_rate",
+        "Was it per cent? Pass 5",
+    ),
+    "current of a titration in nA": (
+        lambda r: simulate.Titration(current=5e7),
+        "current",
+        "Was it uA? Pass 50000",
+    ),
     "angle in mdeg, of two turns": (
         lambda r: geometry(motors={"theta": 7200.0}),
         "theta",

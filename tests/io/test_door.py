@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -34,7 +35,7 @@ ROOM = Path(batteryxr.__file__).parent / "io"
 #: What opens a file, and so may stand in the door alone.
 OPENERS = re.compile(
     r"(?<![\w.])open\(|\.open\(\"|h5py\.File\(|ZipFile\(|gzip\.|zlib|TiffFile|imread"
-    r"|read_text|read_bytes|np\.load|fromfile|memmap|OleFileIO|tifffile"
+    r"|read_text|read_bytes|np\.load(?!txt\(io\.StringIO)|fromfile|memmap|OleFileIO|tifffile"
 )
 #: What is opened by a library of its own: the line before has been through the door.
 OTHERS = re.compile(r"load_workbook\(|ParquetFile\(|fastnda\.read\(|subprocess\.Popen")
@@ -317,6 +318,27 @@ def test_a_file_that_another_writes_is_named(tmp_path):
 # Lazy readers
 
 
+def hdf5_scans(folder):
+    """Yield scans of beamlines in HDF5, in layouts of their own."""
+    angles = np.linspace(1.0, 2.0, 5)
+    for name, frames, column, motor in (
+        ("bliss", "1.1/measurement/mpx", "1.1/measurement/th",
+         "1.1/instrument/positioners/th"),
+        ("nanomax", "entry/measurement/merlin/frames", "entry/measurement/gonphi",
+         "entry/snapshots/pre_scan/gonphi"),
+        ("i16", "entry1/instrument/merlin/data", "entry1/measurement/eta",
+         "entry1/instrument/diffractometer_sample/eta"),
+        ("sixs", "com/scan_data/data_02", "com/scan_data/actuator_1_1",
+         "com/SIXS/i14-c-cx1-ex-med-v-mu/position_pre"),
+    ):  # fmt: skip
+        path = folder / f"{name}.h5"
+        with h5py.File(path, "w") as file:
+            file[frames], file[column], file[motor] = FRAMES, angles, angles[:1]
+            if name == "sixs":
+                file["com/scan_config/name"] = "ascan mu"
+        yield name, read_frames(path), path
+
+
 def lazy_files(folder):
     """Return each lazy reader's array, and the file to replace."""
     tiffs = folder / "tiffs"
@@ -330,6 +352,32 @@ def lazy_files(folder):
     yield "hdf5", read_stack(path), path
     path = stack_file(folder / "b.h5")
     yield "frames", read_frames(path, rocking=np.arange(5)), path
+    angles = np.arange(5)
+    np.save(folder / "a.npy", FRAMES)
+    yield "npy", read_frames(folder / "a.npy", rocking=angles), folder / "a.npy"
+    np.savez(folder / "a.npz", counts=FRAMES)
+    yield "npz", read_frames(folder / "a.npz", rocking=angles), folder / "a.npz"
+    head = "{\nHeaderID = EH:000001:000000:000000;\nDim_1 = 7;\nDim_2 = 6;\n"
+    head += "DataType = UnsignedShort;\nByteOrder = LowByteFirst;\n"
+    raw = [
+        head.ljust(510).encode() + b"}\n" + one.astype("<u2").tobytes()
+        for one in FRAMES
+    ]
+    (folder / "a.edf").write_bytes(b"".join(raw))
+    yield "edf", read_frames(folder / "a.edf", rocking=angles), folder / "a.edf"
+    (folder / "b.edf.gz").write_bytes(gzip.compress(b"".join(raw)))
+    yield (
+        "edf.gz",
+        read_frames(folder / "b.edf.gz", rocking=angles),
+        folder / "b.edf.gz",
+    )
+    tifffile.imwrite(folder / "pages.tif", FRAMES)
+    yield (
+        "pages",
+        read_frames(folder / "pages.tif", rocking=angles),
+        folder / "pages.tif",
+    )
+    yield from hdf5_scans(folder)
     paths = scan_files.quick_xas(folder, 3)
     yield "series", read_series(paths, timezone="UTC", lazy=True), paths[1]
 

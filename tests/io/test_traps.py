@@ -10,7 +10,7 @@ import sys
 import pytest
 
 pytest.importorskip("h5py")
-from trap_files import TRAPS
+from packed_files import TRAPS
 
 #: Reads each file of a folder, and tells what came of it, in which time and memory.
 SCRIPT = """
@@ -21,7 +21,9 @@ from batteryxr.core.errors import BatteryxrError
 warnings.simplefilter("ignore")
 
 def read_all(path):
-    if path.suffix in (".gr", ".gz", ".xdi"):
+    if path.suffix == ".npz" or path.name.endswith(".edf.gz"):
+        return io.read_frames(path).compute()
+    if path.suffix in (".gr", ".gz", ".xdi", ".rasx", ".brml"):
         return io.read_series(path)
     if path.suffix == ".prj":
         return io.read_athena(path)
@@ -34,7 +36,11 @@ def read_all(path):
     return io.read_cycler(path)
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    try:  # the number of `resource` begins with that of the parent
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")) // 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 for module in ("h5py", "hdf5plugin", "tifffile", "openpyxl", "pandas", "olefile",
                "fastnda.ndax", "pyarrow.parquet", "dask.array"):

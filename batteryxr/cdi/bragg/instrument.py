@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.files import require_regular
 from batteryxr.core.provenance import replayable
 
 #: Directions in the laboratory.
@@ -141,6 +142,7 @@ def find(name: str | Path | Beamline, *, argument: str) -> Beamline:
                 "Copy the nearest file and set circles and axes: see Beamline.",
             )
         path = _FOLDER / f"{found}.toml"
+    require_regular(path, argument=argument, most=1_000_000)
     try:
         return _from_table(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:

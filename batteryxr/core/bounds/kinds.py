@@ -31,6 +31,16 @@ Exposure = Annotated[NonNegative, Physical("exposure")]
 #: Longest pulse, and times after a switch within an interruption, in s.
 PulseLength = Annotated[Positive, Physical("pulse")]
 Interruption = Annotated[Pair, Physical("interruption")]
+#: Current that charges the cell, in mA.
+Current = Annotated[float, Physical("current")]
+#: Time in which lithium diffuses through a particle, in s.
+DiffusionTime = Annotated[Positive, Physical("diffusion time")]
+#: Charges or discharges in an hour.
+CRate = Annotated[Positive, Physical("C-rate")]
+#: Begin and end of what is looked at in a pulse, in s.
+PulseWindow = Annotated[tuple[NonNegative, float | None], Physical("window in a pulse")]
+#: Range of the width of an edge, in eV.
+EdgeWidth = Annotated[Pair, Physical("width of an edge")]
 #: Length of a rest and of a pulse of a titration, and time between rows, in s.
 Rest = Annotated[Positive, Physical("rest")]
 TitrationPulse = Annotated[Positive, Physical("titration pulse")]

@@ -92,6 +92,9 @@ BOUNDS: dict[str, Bound] = {
     "coulombic efficiency": Bound("1", (0.0, 1e6), (0.5, 1.5), _PER_CENT, 5),
     "particle radius": Bound("nm", (0.1, 1e8), (1.0, 1e6), _LENGTHS_NM),
     "diffusivity": Bound("m2 s-1", (0.0, 1.0), (0.0, 1e-8), {"cm2 s-1": 1e-4}),
+    "diffusion time": Bound("s", (0.0, 1e15), (100.0, 1e9), {"h": 3600.0, "min": 60.0}),
+    "C-rate": Bound("1/h", (0.0, 1e5), (1e-4, 200.0), _PER_CENT),
+    "window in a pulse": Bound("s", (0.0, 1e9), (0.0, 1.5e4), _TIMES),
     "time constant": Bound("s", (0.0, 1e15), (0.0, 1e10), _TIMES),
     # of a beam
     "photon energy": Bound("eV", (10.0, 1e6), (100.0, 2e5),

@@ -20,8 +20,13 @@ from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.core.bounds.kinds import Mass, Radius, RestCurrent, VoltageWidth
-    from batteryxr.core.checks import NonNegative
+    from batteryxr.core.bounds.kinds import (
+        Mass,
+        PulseWindow,
+        Radius,
+        RestCurrent,
+        VoltageWidth,
+    )
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
@@ -66,7 +71,7 @@ def gitt(
     radius: Radius | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
-    window: tuple[NonNegative, float | None] = (1.0, 60.0),
+    window: PulseWindow = (1.0, 60.0),
     i_zero: RestCurrent | None = None,
     settled: VoltageWidth = 1e-3,
     progress: bool | None = None,

@@ -12,9 +12,9 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.io import clock
-from batteryxr.io.cycler.bdf_labels import Place, canonical, locate
+from batteryxr.io.cycler.bdf_labels import Place, canonical, locate, parse
 from batteryxr.io.cycler.decimals import shift
-from batteryxr.io.cycler.labels import CLOCK, zone_of
+from batteryxr.io.cycler.labels import CLOCK, meant, split, zone_of
 from batteryxr.io.cycler.recognise import assemble, recognise
 from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish
@@ -127,7 +127,26 @@ def _places(path: Path, labels: Sequence[str], options: Options) -> dict[str, Pl
         ) from error
     for place in places.values():
         _refuse_twice(path, labels, labels[place.index])
+    _refuse_two_currents(path, labels, places, options)
     return places
+
+
+def _refuse_two_currents(
+    path: Path, labels: Sequence[str], places: dict[str, Place], options: Options
+) -> None:
+    given = {meant(name)[0] for name in (options.columns or {}).values()}
+    if "current" not in places or "current" in given:
+        return
+    stem = places["current"].term.stem
+    named = [n for n in labels if (term := parse(n)) is not None and term.stem == stem]
+    named += [n for n in labels if n not in named and split(n)[0] == "current"]
+    if len(named) > 1:
+        raise ArgumentError(
+            "columns",
+            None,
+            f"which of the columns {named} of {path.name} is the current of the cell",
+            f"Pass columns={{{named[0]!r}: 'current'}}, or leave one of them.",
+        )
 
 
 def _refuse_twice(path: Path, labels: Sequence[str], label: str) -> None:

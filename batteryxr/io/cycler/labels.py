@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
+from batteryxr.io.cycler.checks.direction import states_of
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, REQUIRED
 
 if TYPE_CHECKING:
@@ -42,6 +45,16 @@ _UNITS = {
 }  # fmt: skip
 #: Words in a row of units for quantities that are not read.
 _ELSE = re.compile(r"#|bits|%|deg|n/?a|[mk]?w|[mk]?ohms?|hz|f|mah/g|mwh/g|-+")
+#: Start of the names under which such columns are read.
+_RIVAL = "current?"
+#: Words of a column of current, and of one that holds something else about it.
+_FLOWS = re.compile(r"current|\bcur\b|\bi\b|\bstrom\b|courant|电流|電流|전류")
+_ABOUT = re.compile(
+    r"set|target|limit|control|max|min|avg|average|mean|std|dev|range|cut|nominal|"
+    r"ref|leak|dens|rate|rms|start|end|final|error|noise|aux|discharge|charge|soll"
+)
+_SAME = 0.01  # of the largest current
+
 _LONGEST = 120  # most letters of a label
 _ZONE = re.compile(
     r"(?P<bare>.*?\w)[\s_]*[(\[/_ ]\s*(?:utc|gmt)\s*(?P<offset>[+-]\d{1,2}(?::?\d\d)?)?"
@@ -276,3 +289,66 @@ def units_row(cells: Sequence[str]) -> list[str] | None:
     if sum(known) < 2 or not all(a or b for a, b in zip(known, other, strict=True)):
         return None
     return [text if a else "" for text, a in zip(inner, known, strict=True)]
+
+
+def rivals(
+    labels: Sequence[str], found: Mapping[str, Source], known: Sequence[Column]
+) -> dict[str, Source]:
+    """Return the columns besides the one that was found that may hold the current.
+
+    Parameters
+    ----------
+    labels
+        Labels of the file, in order.
+    found
+        Column of each quantity.
+    known
+        Labels of the maker.
+    """
+    taken = {source.index for source in found.values()}
+    others: dict[str, Source] = {}
+    for index, label in enumerate(labels):
+        bare, units = split(label)
+        if index in taken or _ABOUT.search(bare) or states_of([label])[0] != 0:
+            continue
+        named = choose((label,), known).get("current")
+        if named is None and units and _FLOWS.search(re.sub(r"[\d#_.]+", " ", bare)):
+            plain = (f"Current ({units})",)
+            named = choose(plain, known).get("current")
+        if named is not None:
+            other = replace(named, index=index, label=label)
+            others[f"{_RIVAL} {index}"] = other
+    return others
+
+
+def without_rivals(
+    columns: Mapping[str, np.ndarray], found: Mapping[str, Source]
+) -> tuple[dict[str, np.ndarray], dict[str, Source]]:
+    """Return the columns without further ones of current, which hold the same.
+
+    Raises
+    ------
+    ArgumentError
+        If one holds another current.
+    """
+    kept = {n: v for n, v in columns.items() if not n.startswith(_RIVAL)}
+    sources = {n: s for n, s in found.items() if not n.startswith(_RIVAL)}
+    mine = kept.get("current", np.empty(0))
+    for name in columns.keys() - kept.keys():
+        other = columns[name]
+        known = np.isfinite(mine) & np.isfinite(other)
+        if not known.any():
+            continue
+        most = _SAME * float(np.abs(mine[known]).max(initial=0.0))
+        if (np.abs(mine - other)[known] > most).any():
+            pair = [found["current"].label.strip(), found[name].label.strip()]
+            mend = f"Pass columns={{{pair[0]!r}: 'current'}}, or the other."
+            if pair[0] == pair[1]:
+                mend = "Leave one of them, or rename one."
+            raise ArgumentError(
+                "columns",
+                None,
+                f"which of {pair} is the current of the cell: they differ",
+                mend,
+            )
+    return kept, sources

@@ -14,6 +14,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import vendor_csv
 from batteryxr.io.cycler.checks import plausibility
+from batteryxr.io.cycler.checks.completeness import without_marks
 from batteryxr.io.cycler.checks.direction import directed
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.summaries import without_summaries
@@ -179,7 +180,8 @@ def read_cycler(
             table = FORMATS[identify(one, format)].read(one, options)
             check(table, one)
             if table.rows:
-                table = directed(zoned(without_summaries(table), where))
+                table = without_marks(without_summaries(table))
+                table = directed(zoned(table, where))
                 table = plausibility.examine(table, wanted, one.name)
             tables.append(table)
     if not any(table.rows for table in tables):

@@ -18,8 +18,11 @@ from batteryxr.io.cycler.labels import (
     STATE,
     Source,
     choose,
+    meant,
+    rivals,
     split,
     units_row,
+    without_rivals,
     zone_of,
 )
 from batteryxr.io.cycler.table import COUNTERS, REQUIRED, Options, RawTable
@@ -149,6 +152,8 @@ def recognise(
             ):
                 own = found.pop(NUMBER, None)
                 place = None if own is None else own.index
+                if "current" not in {meant(name)[0] for name in wanted.values()}:
+                    found |= rivals(labels, found, known)
                 return TableLayout(vendor, labels, number, first, found, place)
     return None
 
@@ -222,6 +227,7 @@ def assemble(
         else np.asarray(values, dtype=np.float64)
         for name, values in numbers.items()
     }
+    columns, found = without_rivals(columns, found)
     labels = {name: source.label.strip() for name, source in found.items()}
     if "test_time" not in columns and "step_time" in columns:
         columns["test_time"] = _running(columns)

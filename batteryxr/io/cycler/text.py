@@ -26,6 +26,13 @@ _IN_QUOTES = re.compile(rb'"([+-]?\d*,\d+(?:[eE][+-]?\d+)?)"')
 _GROUP = re.compile(rb"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 _GROUPED = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
 _SAMPLE = 20_000  # bytes that are searched for the decimal sign
+#: Rows that begin with a number, and lines of words below them; most of such lines.
+_NUMBER_FIRST = re.compile(rb'\s*"?[-+]?[.,]?\d')
+_WORDS_FIRST = re.compile(
+    rb"""["'\s]*(?!nan\b|inf\b|n/a\b|null\b|none\b)([*#=%]|--|[^\W\d_]{2}|[\x80-\xff])""",
+    re.I,
+)
+_FOOTERS = 20
 _TAIL = 65_536  # bytes at the end that are searched for empty lines
 #: Encodings of computers in the East -> words that cyclers write in them.
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -346,14 +353,40 @@ def _unquoted(raw: bytes) -> bytes:
     return _QUOTED.sub(lambda match: match[1].replace(b'""', b'"'), raw)
 
 
+def _footer(body: bytes) -> tuple[int, str] | None:
+    """Return where the lines of words below a table begin, and a note; or None."""
+    if not _NUMBER_FIRST.match(body):
+        return None
+    end, found = len(body.rstrip()), list[bytes]()
+    start = end
+    while len(found) < _FOOTERS:
+        begin = body.rfind(b"\n", 0, end) + 1
+        line = body[begin:end].strip()
+        if not begin or (line and not _WORDS_FIRST.match(line)):
+            break
+        if line:
+            found.append(line)
+            start = begin
+        end = max(begin - 1, 0)
+    if not found:
+        return None
+    first = found[-1].decode("utf-8", "replace")[:60]
+    lines = "lines" if len(found) > 1 else "line"
+    return start, f"{len(found)} {lines} below the table, {first!r}, left out"
+
+
 def finish(
     body: bytes, separators: int, separator: bytes
 ) -> tuple[bytes, dict[str, str]]:
     """Return the body without empty lines and unfinished row at its end, and notes.
 
     A file that was cut, or is still being written, ends within a row. The last row then
-    has too few separators and no line end, or a last number that is too short.
+    has too few separators and no line end, or a last number that is too short. Lines of
+    words below the numbers, such as "End of test", are left out too.
     """
+    if told := _footer(body):
+        kept, notes = finish(body[: told[0]], separators, separator)
+        return kept, {**notes, "footer": told[1]}
     if not body.endswith((b"\n", b"\r")):
         start = body.rfind(b"\n") + 1
         if start and body.count(separator, start) < separators:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.chunks import check_pieces
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import Stamp, stamp
 from batteryxr.io.door.hdf5 import opened
@@ -32,6 +33,7 @@ def read_all(node: Any) -> Any:
     path = Path(node.file.filename)
     refuse_larger(path, (node.size or 0) * node.dtype.itemsize, ARRAY, node.name)
     _check_written(path, node)
+    check_pieces(node)
     return node[()]
 
 
@@ -68,7 +70,9 @@ class FileFrames:
         for each in self.stamps:
             each.check()
         with opened(self.path, again=True) as file:
-            read = np.asarray(file[self.name][key])
+            node = file[self.name]
+            check_pieces(node, key)
+            read = np.asarray(node[key])
         if self.counts:
             return only_counts(read, self.path.name).astype(self.dtype, copy=False)
         return read

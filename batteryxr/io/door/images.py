@@ -30,6 +30,12 @@ _ORDER: dict[str, Literal["little", "big"]] = {"<": "little", ">": "big"}
 _NM = {"nm": 1.0, "um": 1e3, "mm": 1e6, "cm": 1e7, "m": 1e9, "angstrom": 0.1, "å": 0.1}
 #: An image larger than this must not be packed more tightly than the ratio.
 _LARGE, _RATIO = 64_000_000, 200
+#: Compression methods of pictures (JPEG, JPEG 2000, PNG, WebP, JPEG XR, JPEG XL), whose
+#: own headers say to what they unpack.
+_PICTURES = frozenset(
+    {6, 7, 99, 22610, 33003, 33004, 33005, 33007, 34712, 34892}
+    | {34927, 34933, 34934, 48124, 50001, 50002, 52546}
+)
 
 
 @contextlib.contextmanager
@@ -78,6 +84,12 @@ def check_page(path: Path, page: Any, *, known: bool = False) -> None:
     if not grey or page.dtype is None or page.dtype.kind not in "iuf":
         raise FileFormatError(path, f"expected grey images; found shape {page.shape}.")
     itemsize = page.dtype.itemsize
+    if int(page.compression) in _PICTURES:
+        raise FileFormatError(
+            path,
+            f"packs its image as {page.compression.name}, as pictures are: counts may "
+            "have been changed. Save it without compression, or as deflate or LZW.",
+        )
     needed = math.prod(page.shape) * itemsize
     if not needed:
         raise FileFormatError(path, f"holds an image of {page.shape} pixels: none.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.io.door.chunks import check_packing
 from batteryxr.io.door.files import regular
 from batteryxr.io.door.heaps import check_between, check_ends, is_large, stored_in
 from batteryxr.io.door.limits import current
@@ -193,6 +194,7 @@ def check_stored(path: Path, node: Any) -> None:
             path, f"{node.name} was never written: all of it would be {fill}."
         )
     if node.chunks:
+        check_packing(path, node)
         there = node.id.get_num_chunks()
         sides = zip(node.shape, node.chunks, strict=True)
         every = math.prod(-(-size // chunk) for size, chunk in sides)

@@ -193,7 +193,8 @@ def _load(stamps: list[Stamp], pick: range, size: tuple[int, int, int]) -> np.nd
     for each in stamps:
         each.check()
         raw = unpacked(each.path)
-        for frame in [frames_in(each.path, raw)[k] for k in pick]:
+        found = frames_in(each.path, raw)
+        for frame in [found[k] for k in pick]:
             if frame.shape != size[1:]:
                 told = f"this frame is {frame.shape}, the first {size[1:]}. Files of "
                 told += "several scans lie together: pass a pattern."

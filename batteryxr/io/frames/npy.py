@@ -72,7 +72,8 @@ def open_npz(
         found = {k: n for k, (n, _) in held.items()}
         raise FileFormatError(path, f"holds no real array of 3 axes: {found}.")
     if dataset not in stacks and (dataset is not None or len(stacks) > 1):
-        raise ArgumentError("dataset", dataset, f"one of {stacks}", "It has several.")
+        told = f"one of the {len(stacks)} arrays of {path.name}: {stacks[:20]}"
+        raise ArgumentError("dataset", dataset, told, "It has several.")
     name = dataset or stacks[0]
     shape, stored = held[name]
     dtype = counts_type(stored)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.marks import marks_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,10 +99,10 @@ def spectra_of(
     if not kept.size:
         return [], {}
     table = {name: np.asarray(v)[kept] for name, v in rows.columns.items()}
+    notes = _mark(table["impedance"])
     log = np.log(table["frequency"])
     edges = [0, *_changes(table.get("spectrum")), kept.size]
     found: list[np.ndarray] = []
-    notes: dict[str, str] = {}
     for a, b in itertools.pairwise(edges):
         points, said = _sweeps(log[a:b])
         found += [a + one for one in points]
@@ -109,6 +110,21 @@ def spectra_of(
     return [{name: values[one] for name, values in table.items()} for one in found], (
         notes
     )
+
+
+def _mark(impedance: np.ndarray) -> dict[str, str]:
+    """Set numbers that mark a missing reading to NaN; return a note of them."""
+    marked = marks_in(impedance.real) | marks_in(impedance.imag)
+    if not marked.any():
+        return {}
+    value = impedance[marked][0]
+    impedance[marked] = np.nan
+    return {
+        "marks": (
+            f"{int(marked.sum())} points hold {value:.9g} ohm or such: no reading, but "
+            "the mark of a missing one. NaN"
+        )
+    }
 
 
 def _changes(number: np.ndarray | None) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.archives import check_zip
+from batteryxr.io.door.limits import refuse_larger
 from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ _ANGLE = ("twotheta", "2theta", "2-theta", "2-theta/theta")
 #: Part of the name of a 2theta axis, since other angles have theta in theirs too.
 _TWICE = re.compile(r"(?:two|2)[\s_-]*theta")
 _FEWEST = 2
+#: Most tags in a file of XML: each step of a scan has two.
+_ELEMENTS = 2_000_000
+#: Most bytes of the text of one pattern: half a million points.
+_PROFILE = 16_000_000
 
 
 def read(path: Path) -> list[Decoded]:
@@ -63,6 +69,10 @@ def _tree(path: Path, raw: bytes) -> Any:
 
     if b"<!ENTITY" in raw or b"<!DOCTYPE" in raw:
         raise FileFormatError(path, "declares entities, as no instrument does.")
+    if raw.count(b"<") > _ELEMENTS:
+        raise FileFormatError(
+            path, f"has XML of more than {_ELEMENTS:,} tags, as no pattern does."
+        )
     try:
         root = ElementTree.fromstring(raw)
     except ElementTree.ParseError as error:
@@ -129,15 +139,17 @@ def _said(root: Any, wavelength: str, start: str) -> list[str]:
 
 
 def _rasx(path: Path, archive: zipfile.ZipFile, name: str, label: str) -> Decoded:
+    size = archive.getinfo(name).file_size
+    refuse_larger(path, size, _PROFILE, name)
     text = archive.read(name).decode("utf-8-sig", "replace")
-    rows = [line.split() for line in text.splitlines() if line.strip()]
-    widths = {len(r) for r in rows}
-    if len(rows) < _FEWEST or len(widths) != 1 or min(widths) < 2:
+    if not text.strip():
         raise FileFormatError(path, f"{name} holds no columns of a pattern.")
     try:
-        table = np.array(rows, dtype=np.float64).T
+        table = np.loadtxt(io.StringIO(text), comments=None, ndmin=2).T
     except ValueError as error:
         raise FileFormatError(path, f"{name} holds no numbers ({error}).") from error
+    if table.shape[0] < 2 or table.shape[1] < _FEWEST:
+        raise FileFormatError(path, f"{name} holds no columns of a pattern.")
     folder = name.partition("/")[0]
     header, axis = [], ""
     for other in archive.namelist():

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.errors import (
+    ArgumentError,
+    FileFormatError,
+    UnitsError,
+    warn_quality,
+)
 from batteryxr.core.kernels import monitors
 from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
 from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
+from batteryxr.io.door.marks import marks_in
 from batteryxr.io.series.choice import FORMULAS, Choice, FileColumns, Pick, choose
 from batteryxr.io.series.headers import Header, read_header
 from batteryxr.io.series.tables import (
@@ -95,6 +101,14 @@ class ScanSource:
             raise FileFormatError(self.path, "the axis is not finite here.", line)
         if self.scale != Scale():
             numbers[0] = self.scale.apply(numbers[0])
+        for column in numbers[1:]:
+            if (marked := marks_in(column)).any():
+                warn_quality(
+                    f"{self.path.name}: {int(marked.sum())} points hold "
+                    f"{column[marked][0]:.10g} or such: no reading, but the mark of a "
+                    "missing one. NaN"
+                )
+                column[marked] = np.nan
         return numbers
 
     def read(self, table: Table | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -294,6 +294,8 @@ def theoretical_ratio(
         )
     given = dict(f_prime or {})
     photon = np.asarray(energy, dtype=float)
+    if not np.isfinite(photon).all():
+        raise ArgumentError("energy", energy, "finite energies, in eV")
     bounds.check("photon energy", photon, argument="energy")
     total = np.zeros(photon.shape)
     for other, amount in atoms.items():

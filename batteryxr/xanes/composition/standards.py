@@ -13,6 +13,9 @@ from batteryxr.xanes.spectra import as_spectra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: Part of a step by which energies may differ: they are rounded.
+_SLACK = 1e-3
+
 #: Names searched in a Dataset, in this order.
 NAMES = ("flattened", "normalised", "absorption", "optical_density")
 
@@ -104,7 +107,8 @@ def _spline(name: str, item: xr.DataArray, x: np.ndarray) -> Any:
     own, y = item.energy.values, item.values.astype(float)
     finite = np.isfinite(y)
     own, y = own[finite], y[finite]
-    if own.size < 4 or x[0] < own[0] or x[-1] > own[-1]:
+    slack = _SLACK * np.abs(np.diff(x)).min(initial=np.inf)
+    if own.size < 4 or x[0] < own[0] - slack or x[-1] > own[-1] + slack:
         has = f"{own[0]:.2f} to {own[-1]:.2f} eV" if own.size else "no value"
         raise DataError(
             f"standards[{name!r}]",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import VariableError
+from batteryxr.core.errors import ArgumentError, VariableError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
@@ -67,6 +67,8 @@ def model_curve(
     dim = model["axis"]
     low, high = model["range"]
     points = np.linspace(low, high, 400) if axis is None else np.array(axis, float)
+    if not np.isfinite(points).all():
+        raise ArgumentError("axis", axis, "finite energies or shifts")
     parameters = by_parameter(with_half_widths(result), compiled)
     scaled = (points - model["baseline_centre"]) / model["baseline_scale"]
     curve = blocks.apply(

@@ -21,6 +21,7 @@ from batteryxr.xanes.kernels.problem import (
 )
 
 if TYPE_CHECKING:
+    from batteryxr.core.bounds.kinds import EdgeWidth
     from batteryxr.xanes.spectra import Range
 
 #: Degree of a baseline; -1 for none.
@@ -56,7 +57,7 @@ class Edge:
     """
 
     energy: Range
-    width: Range | None = None
+    width: EdgeWidth | None = None
     jump: Range = (0.0, float("inf"))
     shape: EdgeShape = "erf"
 

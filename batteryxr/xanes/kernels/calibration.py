@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Largest shift in eV that is searched between two spectra.
 REACH = 10.0
+#: Part of a step by which energies may differ: they are rounded.
+SLACK = 1e-3
 #: Deviation (robust standard deviations) above which a point is an outlier of a fit.
 _ASTRAY = 6.0
 #: Rounds of weighted fits towards the least sum of absolute deviations, and the least
@@ -220,7 +222,8 @@ def interpolate(data: np.ndarray, shift: np.ndarray, *, x: np.ndarray) -> np.nda
             continue
         at = x - by
         curve = make_interp_spline(x[there], row[there], k=3)
-        inside = (at >= x[there][0]) & (at <= x[there][-1])
+        slack = SLACK * np.abs(np.diff(x)).min(initial=np.inf)
+        inside = (at >= x[there][0] - slack) & (at <= x[there][-1] + slack)
         inside &= np.interp(at, x, (~there).astype(float)) == 0.0
         target[inside] = curve(at[inside])
     kept = data.dtype if data.dtype.kind == "f" else np.dtype(float)

@@ -20,7 +20,7 @@ from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.edges.energy import edge_energy
 from batteryxr.xanes.edges.normalisation import normalise
-from batteryxr.xanes.kernels.calibration import REACH
+from batteryxr.xanes.kernels.calibration import REACH, SLACK
 from batteryxr.xanes.spectra import Spectra, as_spectra, axis_of
 
 if TYPE_CHECKING:
@@ -290,7 +290,8 @@ def _on_one_grid(
     if not blocks.is_lazy(spectra):
         _warn_of_glitches(spectra, caller)
     low, high = x[0] + float(shift.max()), x[-1] + float(shift.min())
-    inside = (x >= low) & (x <= high)
+    slack = SLACK * np.abs(np.diff(x)).min(initial=np.inf)
+    inside = (x >= low - slack) & (x <= high + slack)
     if not inside.any():
         raise DataError("spectra", "share no energies once they are shifted")
     spectra = spectra.assign_coords(energy=("energy", x, dict(axis.attrs)))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.resources import files
 
 import numpy as np
 import pytest
 
+from batteryxr import cdi, nmf
 from batteryxr.cdi.bragg.learned.network_weights import read_weights, write_weights
-from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.errors import ArgumentError, BatteryxrError, FileFormatError
 
 
 @pytest.fixture
@@ -74,3 +76,21 @@ def test_objects_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "p.npz", about=np.array([{"format": 1}], object))
     with pytest.raises(FileFormatError, match="allow_pickle=False"):
         read_weights(tmp_path / "p.npz")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "nothing"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, kind):
+    for name, read in (
+        ("weights.npz", read_weights),
+        ("beamline.toml", cdi.beamline),
+        ("crystal.cif", nmf.read_crystal),
+    ):
+        path = tmp_path / name
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        elif kind == "folder":
+            path.mkdir()
+        with pytest.raises(BatteryxrError, match=name):
+            read(path)

@@ -123,10 +123,11 @@ FLAGGED = {
     "discharges apart": (
         text(T, V, (MA[0], np.clip(CURRENT, 0, None)),
              ("Discharge Current (mA)", np.clip(-CURRENT, 0, None))), "two_currents"),
+    "words below": (text(T, V, MA) + "End of test\nOperator: X\n", "footer"),
     "mV without units": (text(T, ("Voltage", VOLTS * 1e3), MA), "voltage"),
 }  # fmt: skip
 REFUSED = {
-    "garbage below": text(T, V, MA) + "End of test\nOperator: X\n",
+    "numbers that are none below": text(T, V, MA) + "10,abc,3\n",
     "zeros below": text(T, V, MA) + "\0" * 64,
     "current per gram": text(T, V, ("Current (mA/g)", 200 * CURRENT)),
     "current per area": text(T, V, ("Current (mA/cm2)", CURRENT)),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import ArgumentError, FileFormatError
+from batteryxr.core.errors import FileFormatError
+from batteryxr.core.files import require_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,12 +67,11 @@ def read_weights(path: str | Path | None = None) -> Weights:
             files("batteryxr.cdi.bragg.learned") / "weights" / "bragg.npz"
         ) as shipped:
             return read_weights(shipped)
+    require_regular(path, argument="weights")
     try:
         with np.load(path, allow_pickle=False) as stored:
             half = {name: stored[name] for name in stored.files}
         about = json.loads(str(half.pop(_ABOUT)))
-    except FileNotFoundError:
-        raise ArgumentError("weights", str(path), "an existing file") from None
     except (OSError, ValueError, KeyError, EOFError) as error:
         problem = f"is no file that `write_weights` made. {error}"
         raise FileFormatError(path, problem) from error

@@ -1,10 +1,13 @@
-"""Check whether every row that the cycler wrote is in a table once."""
+"""Check whether every row and reading that the cycler wrote is in a table once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from batteryxr.io.door.marks import marks_in
 
 if TYPE_CHECKING:
     from batteryxr.io.cycler.table import RawTable
@@ -24,6 +27,19 @@ _GAP, _USUAL = 1.5, 1.1  # longest intervals that is none, and of its neighbours
 _DIGITS = 10.0  # of the last digit of the voltage, for steps of voltage that are alike
 _FINE = 1e-6  # V; no cycler tells voltages apart that are nearer
 _REST = 1e-3  # of the largest current; smaller ones have no direction
+
+#: How columns take negative numbers; others hold no readings.
+_NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
+    "voltage": "never",
+    "current": "usual",
+    "temperature": "odd",
+    "capacity": "usual",
+    "charge_capacity": "never",
+    "discharge_capacity": "never",
+    "energy": "usual",
+    "charge_energy": "never",
+    "discharge_energy": "never",
+}
 
 
 def copied(table: RawTable) -> np.ndarray:
@@ -124,7 +140,8 @@ def missing_rows(table: RawTable) -> str | None:
         return None
     return (
         f"{int(lost.sum())} rows seem to be missing {words}, the first of them after "
-        f"row {int(np.argmax(lost > 0))}: what happened there is unknown"
+        f"row {int(np.argmax(lost > 0))}: what happened there is unknown. If impedance "
+        "was measured there and lies in a file of its own, nothing is missing"
     )
 
 
@@ -238,3 +255,22 @@ def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:
     between = edges[(edges > 0) & (edges < steps.size - 1)]
     longest[between] = np.maximum(longest[between - 1], longest[between + 1])
     return longest
+
+
+def without_marks(table: RawTable) -> RawTable:
+    """Return a table with NaN for numbers such as 65.535 V or 9999, and a note."""
+    columns, said = dict(table.columns), []
+    for name, negative in _NEGATIVE.items():
+        values = columns.get(name)
+        if values is None or not (found := marks_in(values, negative=negative)).any():
+            continue
+        columns[name] = np.where(found, np.nan, values)
+        row = int(np.argmax(found))
+        said.append(
+            f"{int(found.sum())} rows hold {values[row]:.9g} or such as {name} (first "
+            f"row {row})"
+        )
+    if not said:
+        return table
+    words = f"{'; '.join(said)}: no reading, but the mark of a missing one. NaN"
+    return replace(table, columns=columns, notes={**table.notes, "marks": words})

@@ -1,0 +1,183 @@
+"""Check what the packed pieces of an HDF5 dataset unpack to, before they are unpacked.
+
+The filters of HDF5 unpack a piece to whatever it holds, or to the size that it states,
+not to the size that the dataset has.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.files import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_DEFLATE, _BZIP2, _BLOSC, _BLOSC2, _LZ4, _SHUFFLED, _ZSTD = (
+    1, 307, 32001, 32026, 32004, 32008, 32015
+)  # fmt: skip
+#: Filters that unpack: what else is in a pipeline keeps the size.
+_PACKS = {_DEFLATE, 4, 305, _BZIP2, _BLOSC, _BLOSC2, _LZ4, _SHUFFLED, 32013, _ZSTD}
+#: Filters that end the process at damaged data.
+_FATAL = {32017: "SZ", 32024: "SZ3", 32028: "SPERR"}
+#: Most bytes to which one byte unpacks (deflate), and what does no harm.
+_RATIO, _HARMLESS = 1032, 250_000_000
+#: A harmful piece that is sound is not packed more tightly than this ratio.
+_TIGHT = 200
+#: Bytes beyond its own size that a piece may unpack to.
+_SPARE = 1 << 16
+_PIECE = 1 << 20
+
+
+def check_packing(path: Path, node: Any) -> None:
+    """Raise if the filters of a dataset are not safe to run.
+
+    Raises
+    ------
+    FileFormatError
+        If the pieces are packed more than once: a few bytes may then unpack to any
+        size. If a filter ends the process when a piece is damaged.
+    """
+    for number in _filters(node):
+        if number in _FATAL:
+            raise FileFormatError(
+                path,
+                f"{node.name} is packed by {_FATAL[number]}, which keeps numbers only "
+                "roughly, and would end Python if a byte is damaged. Write it with "
+                "another filter, such as gzip or bitshuffle.",
+            )
+    if len(packed := [n for n in _filters(node) if n in _PACKS]) > 1:
+        raise FileFormatError(
+            path, f"{node.name} is packed {len(packed)} times over: it is a trap."
+        )
+
+
+def check_pieces(node: Any, key: Any = ()) -> None:
+    """Raise if a piece that is about to be read unpacks to more than its size.
+
+    Parameters
+    ----------
+    node
+        The dataset.
+    key
+        Index of what is read: integers and slices of step 1; anything else, and all
+        that is not given, stands for a whole axis.
+
+    Raises
+    ------
+    FileFormatError
+        If a piece does; the message names the dataset.
+    """
+    method = next((n for n in _filters(node) if n in _PACKS), None)
+    if method is None or not node.chunks or node.is_virtual:
+        return
+    piece = math.prod(node.chunks) * node.dtype.itemsize
+    path = Path(node.file.filename)
+    find = _STATED.get(method)
+    with opened(path) as file:
+        for place, size in _touched(node, key):
+            if piece > _HARMLESS and piece > _TIGHT * size:
+                raise FileFormatError(
+                    path,
+                    f"{node.name} has pieces of {piece:,} bytes, one of them packed "
+                    f"into {size:,}, as no measurement is.",
+                )
+            if method == _DEFLATE and size * _RATIO <= max(_HARMLESS, piece):
+                continue
+            file.seek(node.file.userblock_size + place)
+            most = piece + _SPARE
+            if method in (_DEFLATE, _BZIP2):
+                found = _inflated(file, size, most, method)
+            else:
+                found = find(file.read(min(size, 32))) if find else 0
+            if found > most:
+                raise FileFormatError(
+                    path,
+                    f"a piece of {node.name} unpacks to {found:,} bytes or more, and "
+                    f"not to {piece:,}: it is a trap, or damaged. Copy it again.",
+                )
+
+
+def _filters(node: Any) -> list[int]:
+    plan = node.id.get_create_plist()
+    return [plan.get_filter(k)[0] for k in range(plan.get_nfilters())]
+
+
+def _touched(node: Any, key: Any) -> Iterator[tuple[int, int]]:
+    """Yield first byte and number of bytes of each stored piece that is read."""
+    keys = key if isinstance(key, tuple) else (key,)
+    ranges = []
+    for k, (n, side) in enumerate(zip(node.shape, node.chunks, strict=True)):
+        start, stop = 0, n
+        if k < len(keys) and isinstance(keys[k], slice):
+            start, stop, _ = keys[k].indices(n)
+        elif k < len(keys) and isinstance(keys[k], int):
+            start = keys[k] % n
+            stop = start + 1
+        ranges.append(range(start // side * side, stop, side))
+    if all(
+        len(r) * c >= n for r, c, n in zip(ranges, node.chunks, node.shape, strict=True)
+    ):
+        found: list[tuple[int, int]] = []
+        node.id.chunk_iter(lambda c: found.append((c.byte_offset, c.size)))
+        yield from found
+        return
+    for corner in itertools.product(*ranges):
+        one = node.id.get_chunk_info_by_coord(corner)
+        if one.byte_offset is not None:
+            yield one.byte_offset, one.size
+
+
+def _inflated(file: BinaryIO, size: int, most: int, method: int) -> int:
+    """Return to how many bytes a piece unpacks, counted a little beyond `most`."""
+    import bz2
+
+    unpacker: Any = (
+        zlib.decompressobj() if method == _DEFLATE else bz2.BZ2Decompressor()
+    )
+    found, feed = 0, file.read(size)
+    try:
+        while found <= most and not unpacker.eof:
+            piece = unpacker.decompress(feed, _PIECE)
+            feed = getattr(unpacker, "unconsumed_tail", b"")
+            found += len(piece)
+            if not piece and not feed:
+                break
+    except (OSError, zlib.error):  # not packed at all, or damaged: HDF5 says so
+        return found
+    return found
+
+
+def _of_zstd(raw: bytes) -> int:
+    """Return the size that the head of a zstd frame states; 0 without one."""
+    if len(raw) < 18 or not raw.startswith(b"\x28\xb5\x2f\xfd"):
+        return 0
+    about = raw[4]
+    width = (1 if about & 32 else 0, 2, 4, 8)[about >> 6]
+    place = 5 + (0 if about & 32 else 1) + (0, 1, 2, 4)[about & 3]
+    size = int.from_bytes(raw[place : place + width], "little")
+    return size + 256 if width == 2 else size
+
+
+def _field(form: str, place: int) -> Callable[[bytes], int]:
+    def find(raw: bytes) -> int:
+        end = place + struct.calcsize(form)
+        return int(struct.unpack_from(form, raw, place)[0]) if len(raw) >= end else 0
+
+    return find
+
+
+#: Functions that return the size that a piece states, from its first bytes.
+_STATED: dict[int, Callable[[bytes], int]] = {
+    _BLOSC: _field("<I", 4),
+    _BLOSC2: lambda raw: 0 if raw[2:9] == b"b2frame" else _field("<I", 4)(raw),
+    _LZ4: _field(">Q", 0),
+    _SHUFFLED: _field(">Q", 0),
+    _ZSTD: _of_zstd,
+}
