@@ -82,7 +82,7 @@ class Rising:
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainText:
     """Require a text to be one word: no folder, no suffix."""
 
     def holds(self, value: Any) -> bool:
@@ -94,7 +94,7 @@ class Plain:
 
 
 #: A name, never a path.
-Word = Annotated[str, Plain()]
+Word = Annotated[str, PlainText()]
 #: A number of things.
 Count = Annotated[int, Bounds(low=1)]
 #: A number of things, or none.

@@ -153,7 +153,7 @@ class _Cache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return compiled code: the kept one, else the one of the installation."""
-        found = super().load_overload(sig, target_context)  # type: ignore[misc]
+        found = super().load_overload(sig, target_context)
         if found is not None:
             return found
         code = self._ahead.get(self._index_key(sig, target_context.codegen()))
@@ -162,7 +162,7 @@ class _Cache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep compiled code, or warn where its folder is full or not writable."""
         try:
-            super().save_overload(sig, data)  # type: ignore[misc]
+            super().save_overload(sig, data)
         except OSError:
             _tell_unkept()
 

@@ -86,8 +86,7 @@ def found(name: str) -> Any:
 
 def kind(written: Any) -> Any:
     """Return numba's type for the written type of an argument."""
-    from numba import types
-
+    types: Any = importlib.import_module("numba.core.types")
     match written:
         case str():
             return getattr(types, written)
