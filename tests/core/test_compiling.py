@@ -167,6 +167,40 @@ def test_an_installation_compiles_ahead(package):
     assert run("-c", FIRST_CALL) == ["14.0", "0"]
 
 
+def sealed(folder, version="2"):
+    files = ahead.SealedFiles(str(folder), "kernel", None)
+    files._version = version
+    return files
+
+
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "changed": lambda whole: whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:],
+    "another": lambda whole: b"no compiled code",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_damaged_code_is_as_good_as_absent(tmp_path, damage, ending):
+    sealed(tmp_path).save(("float64",), {"code": bytes(99)})
+    assert sealed(tmp_path).load(("float64",)) == {"code": bytes(99)}
+    assert sealed(tmp_path, "3").load(("float64",)) is None
+    (file,) = tmp_path.glob(f"*.{ending}")
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    assert sealed(tmp_path).load(("float64",)) is None
+    sealed(tmp_path).save(("float64",), "new")
+    assert sealed(tmp_path).load(("float64",)) == "new"
+
+
+def test_code_that_cannot_be_read_is_as_good_as_absent(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "kernel.nbi").mkdir()
+    for folder in (tmp_path, tmp_path / "file", tmp_path / "none"):
+        assert sealed(folder).load(("float64",)) is None
+
+
 def test_the_calls_that_are_compiled_ahead_are_those_of_today():
     for name, signatures in json.loads(precompile.CALLS.read_text()).items():
         kernel = precompile.found(name)

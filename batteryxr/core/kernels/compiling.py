@@ -22,7 +22,7 @@ import numba
 from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
-from batteryxr.core.kernels.ahead import Compiled
+from batteryxr.core.kernels.ahead import Compiled, SealedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,7 @@ class _Kept(CompileResultCacheImpl):
 class _Cache(FunctionCache):
     """numba's cache, with a version made of numba's version and our sources.
 
-    The version is the first thing that is read from a file. Code that was compiled
+    Files of another version are passed over, and damaged ones. Code that was compiled
     when batteryxr was installed stands in for what is not kept yet.
     """
 
@@ -148,6 +148,9 @@ class _Cache(FunctionCache):
         super().__init__(function)
         code = function.__code__.co_filename
         self.version = f"{numba.__version__} {sources(code, _ROOT)}"
+        impl: Any = self._impl
+        place, stamp = impl.locator.get_cache_path(), impl.locator.get_source_stamp()
+        self._cache_file = SealedFiles(place, impl.filename_base, stamp)
         self._cache_file._version = self.version
         self._ahead = Compiled(function, self.version)
 
