@@ -242,3 +242,53 @@ def test_all_kernels_are_kept_this_way():
                 module = getattr(node, "module", None) or ""
                 names = {name.name for name in node.names}
                 assert "numba" not in {module.partition(".")[0], *names}, path
+
+
+#: Kernels of rare calls, and such as compile in a moment.
+RARE = {"unit_area", "_sweep_all", "_sweep_each", "_power", "_misfit"}
+
+
+def is_kernel(node):
+    decorators = getattr(node, "decorator_list", ())
+    return any("njit" in ast.unparse(one) for one in decorators)
+
+
+def used_outside(node):
+    """Yield the names and attributes that are read in what is no kernel."""
+    if is_kernel(node):
+        return
+    if isinstance(node, ast.Name):
+        yield node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        yield f"{node.value.id}.{node.attr}"
+    for child in ast.iter_child_nodes(node):
+        yield from used_outside(child)
+
+
+def test_kernels_that_python_calls_are_compiled_ahead():
+    texts = {
+        ".".join(("batteryxr", *path.relative_to(ROOT).with_suffix("").parts)): text
+        for path in ROOT.rglob("*.py")
+        if "kernels" in (text := path.read_text())
+    }
+    trees = {module: ast.parse(text) for module, text in texts.items()}
+    kernels = {
+        (module, node.name)
+        for module, tree in trees.items()
+        for node in tree.body
+        if is_kernel(node)
+    }
+    listed = {tuple(k.split(":")) for k in json.loads(precompile.CALLS.read_text())}
+    for module, tree in trees.items():
+        known = {name: (own, name) for own, name in kernels if own == module}
+        for node in ast.walk(tree):
+            for one in node.names if isinstance(node, ast.ImportFrom) else ():
+                whole, name = f"{node.module}.{one.name}", one.asname or one.name
+                if whole in trees:
+                    inside = {n for own, n in kernels if own == whole}
+                    known |= {f"{name}.{inner}": (whole, inner) for inner in inside}
+                if (node.module, one.name) in kernels:
+                    known[name] = (node.module, one.name)
+        called = {known[text] for text in used_outside(tree) if text in known}
+        missing = {kernel for kernel in called - listed if kernel[1] not in RARE}
+        assert not missing, module

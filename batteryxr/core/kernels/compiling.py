@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numba
+import numpy as np
 from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
@@ -61,6 +62,22 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Functio
         return dispatcher
 
     return compiled
+
+
+def usual(values: Any, kind: Any) -> np.ndarray:
+    """Return an array as kernels are compiled for it: a copy only if it is not so.
+
+    Arrays of other items, in another order of bytes or of memory, or that may not be
+    written (of pandas, or of another process) would be compiled for anew.
+
+    Parameters
+    ----------
+    values
+        An array, as a user has it.
+    kind
+        dtype of its items, in this computer's order of bytes.
+    """
+    return np.require(values, kind, ["C", "W"])
 
 
 def keep_ahead(kernel: Any, kinds: tuple[Any, ...], folder: Path) -> None:
