@@ -1,14 +1,17 @@
 """Write which calls of kernels an installation compiles ahead, and show their cost.
 
-    python benchmarks/kernels.py
+    python benchmarks/kernels.py [--add]
 
-Runs the example of every public function and of `FURTHER`, with nothing compiled
-before, and notes each kernel that Python calls with the types of its arguments:
-`batteryxr/core/kernels/calls.json`. Run it after a kernel or its arguments changed.
+Runs the example of every public function, with nothing compiled before, and notes each
+kernel that Python calls with the types of its arguments:
+`batteryxr/core/kernels/calls.json`. Run it after a kernel or its arguments changed,
+then install, and run it with `--add`: a kernel that was compiled within another is
+noted only where the other is there already.
 """
 
 from __future__ import annotations
 
+import argparse
 import doctest
 import inspect
 import json
@@ -93,8 +96,14 @@ def run_examples() -> None:
 
 def main() -> None:
     """Note the calls, and print what compiling them costs."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--add", action="store_true", help="keep what is listed")
     calls = Calls()
-    ahead.suits = lambda: False
+    if parser.parse_args().add:
+        for name, signatures in json.loads(CALLS.read_text()).items():
+            calls.noted[name] = {json.dumps(kinds): kinds for kinds in signatures}
+    else:
+        ahead.suits = lambda: False
     event.register("numba:compile", calls)
     run_examples()
     listed = {k: [v[c] for c in sorted(v)] for k, v in sorted(calls.noted.items())}

@@ -167,6 +167,40 @@ def test_an_installation_compiles_ahead(package):
     assert run("-c", FIRST_CALL) == ["14.0", "0"]
 
 
+def sealed(folder, version="2"):
+    files = ahead.SealedFiles(str(folder), "kernel", None)
+    files._version = version
+    return files
+
+
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "changed": lambda whole: whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:],
+    "another": lambda whole: b"no compiled code",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_damaged_code_is_as_good_as_absent(tmp_path, damage, ending):
+    sealed(tmp_path).save(("float64",), {"code": bytes(99)})
+    assert sealed(tmp_path).load(("float64",)) == {"code": bytes(99)}
+    assert sealed(tmp_path, "3").load(("float64",)) is None
+    (file,) = tmp_path.glob(f"*.{ending}")
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    assert sealed(tmp_path).load(("float64",)) is None
+    sealed(tmp_path).save(("float64",), "new")
+    assert sealed(tmp_path).load(("float64",)) == "new"
+
+
+def test_code_that_cannot_be_read_is_as_good_as_absent(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "kernel.nbi").mkdir()
+    for folder in (tmp_path, tmp_path / "file", tmp_path / "none"):
+        assert sealed(folder).load(("float64",)) is None
+
+
 def test_the_calls_that_are_compiled_ahead_are_those_of_today():
     for name, signatures in json.loads(precompile.CALLS.read_text()).items():
         kernel = precompile.found(name)
@@ -208,3 +242,53 @@ def test_all_kernels_are_kept_this_way():
                 module = getattr(node, "module", None) or ""
                 names = {name.name for name in node.names}
                 assert "numba" not in {module.partition(".")[0], *names}, path
+
+
+#: Kernels of rare calls, and such as compile in a moment.
+RARE = {"unit_area", "_sweep_all", "_sweep_each", "_power", "_misfit"}
+
+
+def is_kernel(node):
+    decorators = getattr(node, "decorator_list", ())
+    return any("njit" in ast.unparse(one) for one in decorators)
+
+
+def used_outside(node):
+    """Yield the names and attributes that are read in what is no kernel."""
+    if is_kernel(node):
+        return
+    if isinstance(node, ast.Name):
+        yield node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        yield f"{node.value.id}.{node.attr}"
+    for child in ast.iter_child_nodes(node):
+        yield from used_outside(child)
+
+
+def test_kernels_that_python_calls_are_compiled_ahead():
+    texts = {
+        ".".join(("batteryxr", *path.relative_to(ROOT).with_suffix("").parts)): text
+        for path in ROOT.rglob("*.py")
+        if "kernels" in (text := path.read_text())
+    }
+    trees = {module: ast.parse(text) for module, text in texts.items()}
+    kernels = {
+        (module, node.name)
+        for module, tree in trees.items()
+        for node in tree.body
+        if is_kernel(node)
+    }
+    listed = {tuple(k.split(":")) for k in json.loads(precompile.CALLS.read_text())}
+    for module, tree in trees.items():
+        known = {name: (own, name) for own, name in kernels if own == module}
+        for node in ast.walk(tree):
+            for one in node.names if isinstance(node, ast.ImportFrom) else ():
+                whole, name = f"{node.module}.{one.name}", one.asname or one.name
+                if whole in trees:
+                    inside = {n for own, n in kernels if own == whole}
+                    known |= {f"{name}.{inner}": (whole, inner) for inner in inside}
+                if (node.module, one.name) in kernels:
+                    known[name] = (node.module, one.name)
+        called = {known[text] for text in used_outside(tree) if text in known}
+        missing = {kernel for kernel in called - listed if kernel[1] not in RARE}
+        assert not missing, module

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import simulate
+from batteryxr.echem.record import net_charge
 
 RECORD = {"half_cycles", "cycles", "steps", "dqdv", "dvdq", "gitt", "pulse_fit"}
 
@@ -60,3 +61,47 @@ def test_scans_offer_states_once_they_are_joined():
 def test_what_is_not_offered_says_what_is_missing():
     with pytest.raises(ValueError, match="cycle"):
         xr.Dataset().echem.plot.cycles()
+
+
+def locked(values):
+    values = values.copy()
+    values.flags.writeable = False
+    return values
+
+
+ARRAYS = {
+    "locked": locked,
+    "strided": lambda values: np.repeat(values, 2)[::2],
+    "of another processor": lambda values: values.astype(values.dtype.newbyteorder()),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_arrays_as_libraries_give_them_are_no_new_kind_for_kernels(make_cycled, kind):
+    from batteryxr.echem.kernels import segments
+    from batteryxr.echem.kernels.record import _increments
+
+    record = make_cycled(2)
+    kernels = (segments.walk, segments._largest_bits, _increments)
+
+    def kernels_seen():
+        return [len(kernel.signatures) for kernel in kernels]
+
+    cycles = record.echem.cycles(electrode="cathode", first="charge")
+    charge = net_charge(record, caller="a test")
+    seen = kernels_seen()
+    names = ("voltage", "current", "test_time")
+    other = record.assign(
+        {
+            name: record[name].copy(data=ARRAYS[kind](record[name].values))
+            for name in names
+        }
+    )
+    xr.testing.assert_allclose(
+        other.echem.cycles(electrode="cathode", first="charge"), cycles
+    )
+    xr.testing.assert_allclose(net_charge(other, caller="a test"), charge)
+    assert kernels_seen() == seen
+    assert segments.largest(other["current"].values) == segments.largest(
+        record["current"].values
+    )

@@ -9,12 +9,15 @@ other sources is passed over, and so is all of it on a processor that lacks some
 from __future__ import annotations
 
 import functools
+import hashlib
+import pickle
 import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numba.core.caching import IndexDataCacheFile
+from numba.core.serialize import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +28,49 @@ BASELINE = "x86-64-v3"
 _NEEDED = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt")
 #: The folder of the package that holds the compiled code.
 FOLDER = Path(__file__).resolve().parents[2] / "compiled"
+
+
+class SealedFiles(IndexDataCacheFile):
+    """numba's files of compiled code, each with a digest of what is in it.
+
+    A file that is damaged, of another version or that cannot be read is as good as
+    absent. numba would fail at it, or run what a changed byte makes of the code.
+    """
+
+    _version: str
+    _cache_path: str
+    _index_path: str
+    _source_stamp: Any
+
+    def _dump(self, obj: Any) -> bytes:
+        data: bytes = dumps(obj)  # type: ignore[no-untyped-call]
+        return self._seal(data) + data
+
+    def _load_index(self) -> dict[Any, str]:
+        """Return the names of the files by numba's keys of calls."""
+        head = pickle.dumps(self._version, protocol=-1)
+        try:
+            whole = Path(self._index_path).read_bytes()
+            if not whole.startswith(head):
+                return {}
+            stamp, names = pickle.loads(self._opened(whole[len(head) :]))
+        except OSError:
+            return {}
+        return names if stamp == self._source_stamp else {}
+
+    def _load_data(self, name: str) -> Any:
+        return pickle.loads(self._opened(Path(self._cache_path, name).read_bytes()))
+
+    def _seal(self, data: bytes) -> bytes:
+        return hashlib.sha256(self._version.encode() + data).digest()
+
+    def _opened(self, sealed: bytes) -> bytes:
+        """Return what is sealed, or raise OSError, by which numba compiles anew."""
+        size = hashlib.sha256().digest_size
+        seal, data = sealed[:size], sealed[size:]
+        if seal != self._seal(data):
+            raise OSError("compiled code is damaged")
+        return data
 
 
 class Compiled:
@@ -45,15 +91,13 @@ class Compiled:
     ) -> None:
         name = f"{function.__qualname__}.{sys.implementation.cache_tag}"
         place = folder / function.__module__
-        self._file: Any = IndexDataCacheFile(str(place), name, None)
+        self._file = SealedFiles(str(place), name, None)
         self._file._version = version
         self._folder = place
 
     def get(self, key: tuple[Any, ...]) -> Any:
         """Return the code for numba's key of a call, or None where there is none."""
-        if not self._folder.is_dir() or not suits():
-            return None
-        return self._file.load(_for_baseline(key))
+        return self._file.load(_for_baseline(key)) if suits() else None
 
     def put(self, key: tuple[Any, ...], code: Any) -> None:
         """Keep the code for numba's key of a call."""

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numba
+import numpy as np
 from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
-from batteryxr.core.kernels.ahead import Compiled
+from batteryxr.core.kernels.ahead import Compiled, SealedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +62,22 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Functio
         return dispatcher
 
     return compiled
+
+
+def usual(values: Any, kind: Any) -> np.ndarray:
+    """Return an array as kernels are compiled for it: a copy only if it is not so.
+
+    Arrays of other items, in another order of bytes or of memory, or that may not be
+    written (of pandas, or of another process) would be compiled for anew.
+
+    Parameters
+    ----------
+    values
+        An array, as a user has it.
+    kind
+        dtype of its items, in this computer's order of bytes.
+    """
+    return np.require(values, kind, ["C", "W"])
 
 
 def keep_ahead(kernel: Any, kinds: tuple[Any, ...], folder: Path) -> None:
@@ -138,7 +155,7 @@ class _Kept(CompileResultCacheImpl):
 class _Cache(FunctionCache):
     """numba's cache, with a version made of numba's version and our sources.
 
-    The version is the first thing that is read from a file. Code that was compiled
+    Files of another version are passed over, and damaged ones. Code that was compiled
     when batteryxr was installed stands in for what is not kept yet.
     """
 
@@ -148,6 +165,9 @@ class _Cache(FunctionCache):
         super().__init__(function)
         code = function.__code__.co_filename
         self.version = f"{numba.__version__} {sources(code, _ROOT)}"
+        impl: Any = self._impl
+        place, stamp = impl.locator.get_cache_path(), impl.locator.get_source_stamp()
+        self._cache_file = SealedFiles(place, impl.filename_base, stamp)
         self._cache_file._version = self.version
         self._ahead = Compiled(function, self.version)
 

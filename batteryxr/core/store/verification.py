@@ -162,7 +162,8 @@ def _metadata(
 ) -> Iterator[Damage]:
     """Yield the damages of metadata."""
     if manifest.problem:
-        yield Damage("manifest", "", f"the manifest is {manifest.problem}")
+        foreign = ", or another program wrote the store" * (manifest.problem == "lost")
+        yield Damage("manifest", "", f"the manifest is {manifest.problem}{foreign}")
     told = dict(manifest.ledgers)
     names = {key: _shown(key) for key in told}
     for group, entry in manifest.groups.items():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.compiling import njit, usual
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Ints
@@ -51,7 +51,7 @@ def of_rows(
     """Return a record of the given arrays, in the types of the kernels."""
 
     def plain(values: np.ndarray | None, kind: type) -> np.ndarray:
-        return np.ascontiguousarray([] if values is None else values, kind)
+        return usual(np.empty(0) if values is None else values, kind)
 
     return Record(
         plain(t, np.float64),
@@ -135,7 +135,6 @@ def last_before(record: Record, row: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
 def increments(
     time: np.ndarray,
     time_before: np.ndarray,
@@ -167,6 +166,21 @@ def increments(
     numpy.ndarray
         (rows,) charge (mA h); NaN where time runs backward or a number is missing.
     """
+    t, t_before = usual(time, np.float64), usual(time_before, np.float64)
+    i, i_before = usual(current, np.float64), usual(current_before, np.float64)
+    return _increments(t, t_before, i, i_before, usual(apart, bool), mean, max_gap)
+
+
+@njit(cache=True, nogil=True)
+def _increments(
+    time: np.ndarray,
+    time_before: np.ndarray,
+    current: np.ndarray,
+    current_before: np.ndarray,
+    apart: np.ndarray,
+    mean: bool,
+    max_gap: float,
+) -> np.ndarray:
     charge = np.zeros(time.size)
     for k in range(time.size):
         step = time[k] - time_before[k]

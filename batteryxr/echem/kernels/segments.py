@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.kernels.compiling import njit
+from batteryxr.core.kernels.compiling import njit, usual
 from batteryxr.core.kernels.cores import allowed
 from batteryxr.echem.kernels import parts
 from batteryxr.echem.kernels.parts import (
@@ -373,9 +373,9 @@ def _largest(values: np.ndarray) -> float:
         return 0.0
     if values.dtype.kind == "f" and values.dtype.itemsize in (4, 8):
         kind = np.int64 if values.dtype.itemsize == 8 else np.int32
-        flat = np.ascontiguousarray(values).view(kind)
-        most = np.asarray(_largest_bits(flat, np.iinfo(kind).max), kind)
-        found = float(most.view(values.dtype))
+        plain = usual(values, values.dtype.newbyteorder("="))
+        most = np.asarray(_largest_bits(plain.view(kind), np.iinfo(kind).max), kind)
+        found = float(most.view(plain.dtype))
         if found == found:
             return found
     finite = values[np.isfinite(values)]

@@ -53,6 +53,8 @@ _ABOUT = re.compile(
     r"set|target|limit|control|max|min|avg|average|mean|std|dev|range|cut|nominal|"
     r"ref|leak|dens|rate|rms|start|end|final|error|noise|aux|discharge|charge|soll"
 )
+#: The mean since the row before, beside the current itself.
+_MEAN = re.compile(r"<[^<>]*>")
 _SAME = 0.01  # of the largest current
 
 _LONGEST = 120  # most letters of a label
@@ -309,7 +311,8 @@ def rivals(
     others: dict[str, Source] = {}
     for index, label in enumerate(labels):
         bare, units = split(label)
-        if index in taken or _ABOUT.search(bare) or states_of([label])[0] != 0:
+        about = _ABOUT.search(bare) or _MEAN.match(label.strip())
+        if index in taken or about or states_of([label])[0] != 0:
             continue
         named = choose((label,), known).get("current")
         if named is None and units and _FLOWS.search(re.sub(r"[\d#_.]+", " ", bare)):
@@ -340,7 +343,10 @@ def without_rivals(
         if not known.any():
             continue
         most = _SAME * float(np.abs(mine[known]).max(initial=0.0))
-        if (np.abs(mine - other)[known] > most).any():
+        # A second column may hold the magnitude of a current with its sign.
+        if not any(
+            (np.abs(one - other)[known] <= most).all() for one in (mine, np.abs(mine))
+        ):
             pair = [found["current"].label.strip(), found[name].label.strip()]
             mend = f"Pass columns={{{pair[0]!r}: 'current'}}, or the other."
             if pair[0] == pair[1]:

@@ -320,3 +320,9 @@ def test_links_are_followed_by_who_asks_for_it(tmp_path):
     chunk.resolve().write_bytes(b"12345678")
     with pytest.raises(StoreError, match="m/a, chunk c/0 is damaged"):
         opened["a"].load()
+
+
+def test_a_store_of_another_program_is_not_only_called_damaged(tmp_path):
+    xr.Dataset({"e": ("x", [1.0, 2.0])}).to_zarr(tmp_path / "a.zarr", zarr_format=3)
+    with pytest.raises(StoreError, match="lost, or another program wrote the store"):
+        batteryxr.open_store(tmp_path / "a.zarr", verify=True)

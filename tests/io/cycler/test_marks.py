@@ -135,6 +135,26 @@ def test_a_second_column_of_current_is_asked_for_unless_it_holds_the_same(tmp_pa
     np.testing.assert_allclose(chosen["current"], CURRENT)
 
 
+def test_the_mean_and_the_magnitude_of_a_current_are_no_other_current(tmp_path):
+    path = tmp_path / "run.csv"
+    current = np.where(np.arange(TIME.size) > TIME.size // 2, -1.0, 1.0)
+    mean = 0.5 * (current + np.r_[current[0], current[:-1]])
+    for head, other in (
+        ("time/s,Ewe/V,I/mA,<I>/mA", mean),
+        ("Time (s),Voltage (V),Current (mA),Abs Current (mA)", abs(current)),
+    ):
+        columns = np.column_stack([TIME, VOLTAGE, current, other])
+        rows = [",".join(f"{x:.4f}" for x in row) for row in columns]
+        path.write_text("\n".join([head, *rows]) + "\n")
+        np.testing.assert_allclose(read_cycler(path)["current"], current)
+    columns = np.column_stack([TIME, VOLTAGE, abs(current), current])
+    rows = [",".join(f"{x:.4f}" for x in row) for row in columns]
+    head = "Time (s),Voltage (V),Current (mA),Current 2 (mA)"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    with pytest.raises(ArgumentError, match="current of the cell"):
+        read_cycler(path)
+
+
 def test_two_columns_of_current_in_the_battery_data_format(tmp_path):
     path = tmp_path / "run.bdf.csv"
     columns = np.column_stack([TIME, VOLTAGE, CURRENT, 2 * CURRENT])
