@@ -86,7 +86,8 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
     DimensionError
         If the pattern's dimension is not clear, or no sample dimension is left.
     DataError
-        If a Dataset does not hold exactly one series, or the data are complex.
+        If a Dataset does not hold exactly one series, or the data are complex or
+        booleans.
     """
     if isinstance(data, xr.Dataset):
         data = _only_series(data, signal)
@@ -104,7 +105,14 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
             "complex; expected real values",
             "Unmix the modulus or the phase: `abs(data)`, `np.angle(data)`.",
         )
-    if array.dtype.kind in "biu":
+    if array.dtype.kind == "b":
+        raise DataError(
+            "data",
+            "true or false; expected measured values",
+            "This looks like a mask: pass the data it was made of, and the mask as "
+            "constraints=nmf.Constraints(mask=...), or data.astype(float) if meant.",
+        )
+    if array.dtype.kind in "iu":
         array = array.astype(np.float64)
     if is_lazy(array):
         # Chunk before transposing, to keep the order in memory.

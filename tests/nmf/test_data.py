@@ -37,6 +37,11 @@ def test_the_signal_must_be_plain(series):
         nmf.fit(series.data.isel(scan=0), 1)
 
 
+def test_a_mask_is_no_data(series):
+    with pytest.raises(DataError, match=r"true or false.*astype\(float\)"):
+        nmf.fit(series.data > 0, 2)
+
+
 def test_transposed_data_give_the_same(series):
     a = series.data.nmf.fit(
         3, n_starts=1, constraints=nmf.Constraints(shift="envelope")

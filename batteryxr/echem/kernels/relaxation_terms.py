@@ -200,7 +200,10 @@ def fit(
 
 
 class Switch(NamedTuple):
-    """Hold when a current went "on" or "off" (s), and the error of it."""
+    """Hold when a current went "on" or "off" (s), and the error of it.
+
+    The error has the sign of the side on which the switch may also lie.
+    """
 
     name: Literal["on", "off"]
     at: float
@@ -226,28 +229,61 @@ def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
     begin = Switch("on", float(pulses.on[-1]), 0.0)
     end = Switch("off", float(pulses.off[-1]), 0.0)
     early, late = _reach(pulse.window, "on"), _reach(pulse.window, "off")
-    latest = timing._replace(on=timing.on + early, off=timing.off + late)
+    latest = timing._replace(on=timing.on + max(early, 0.0), off=timing.off + late)
     rows, rest = _rows(pulse, latest, tmin)
     if rows.t.size - rest < 3 or not enough(rows, shape):
         return Fitted(rows, None, begin, end)
-    if early == late == 0.0:
-        return Fitted(rows, fit(rows, pulses, shape), begin, end)
-    spans = {"on": early, "off": late}
+    spans = {"on": max(early, 0.0), "off": late}
+    best = _sought(begin, end, rows, pulses, shape, spans)
+    if early < 0.0:
+        # The first row stays the switch unless another moment fits much better, or as
+        # well with less.
+        other = _sought(begin, end, rows, pulses, shape, spans | {"on": early})
+        terms = [(one[0][6].rc > 0) + one[0][6].drifts for one in (best, other)]
+        unit = other[0][3] ** 2 / max(rows.t.size - linear(shape) - 3, 1)
+        less = best[0][3] ** 2 - other[0][3] ** 2
+        if less > (_SHOWN if terms[0] <= terms[1] else -_SHOWN) * unit:
+            best, other = other, best
+        if abs(less) < _SHOWN * unit:
+            best = _widened(best, other)
+    return Fitted(rows, best[0], *best[1])
+
+
+def _sought(
+    begin: Switch,
+    end: Switch,
+    rows: Rows,
+    pulses: Pulses,
+    shape: Shape,
+    spans: dict[str, float],
+) -> tuple[tuple[Any, ...], tuple[Switch, Switch]]:
+    """Fit with the switches that fit best within `spans`; see `_reach`."""
+    if not any(spans.values()):
+        return fit(rows, pulses, shape), (begin, end)
     plain = _at_switches(
         _plain(begin, end, rows, pulses, shape, spans), rows, pulses, shape
     )
-    if early > 0.0:
-        begin = _find_switch(begin, rows, pulses, shape, early)
-    if late > 0.0:
-        end = _find_switch(end, rows, _switched(pulses, begin), shape, late)
+    if spans["on"] != 0.0:
+        begin = _find_switch(begin, rows, pulses, shape, spans["on"])
+    if spans["off"] > 0.0:
+        moved = _switched(pulses, begin)
+        end = _find_switch(end, rows, moved, shape, spans["off"])
     found = _at_switches((begin, end), rows, pulses, shape)
     # Diffusion alone may be switched so that it looks like more, and the reverse.
     best, other = sorted((plain, found), key=lambda fitted: fitted[0][3])
     unit = best[0][3] ** 2 / max(rows.t.size - linear(shape) - 3, 1)
-    errors = best[0][1]
-    if (other[0][3] ** 2 - best[0][3] ** 2) < _SHOWN * unit:
-        errors = np.hypot(errors, np.nan_to_num(other[0][0] - best[0][0]))
-    return Fitted(rows, (best[0][0], errors, *best[0][2:]), *best[1])
+    near = (other[0][3] ** 2 - best[0][3] ** 2) < _SHOWN * unit
+    return _widened(best, other) if near else best
+
+
+def _widened(
+    best: tuple[tuple[Any, ...], tuple[Switch, Switch]],
+    other: tuple[tuple[Any, ...], tuple[Switch, Switch]],
+) -> tuple[tuple[Any, ...], tuple[Switch, Switch]]:
+    """Return a fit with its distance to another one among its errors."""
+    (values, errors, *more), switches = best
+    errors = np.hypot(errors, np.nan_to_num(other[0][0] - values))
+    return (values, errors, *more), switches
 
 
 def _at_switches(
@@ -259,7 +295,7 @@ def _at_switches(
     found = fit(rows, pulses, shape)
     errors = found[1]
     for switch in switches:
-        if switch.error > 0.0:
+        if switch.error != 0.0:
             moved = _switched(pulses, switch._replace(at=switch.at + switch.error))
             other = fit(rows, moved, shape)
             errors = np.hypot(errors, np.nan_to_num(other[0] - found[0]))
@@ -281,7 +317,7 @@ def _plain(
             if spans[name] == 0.0:
                 continue
             at, wide = found[name].at - first.at, 0.5 * spans[name] * 0.4**turn
-            near = (max(at - 2 * wide, 0.0), min(at + 2 * wide, spans[name]))
+            near = _within(at, 2 * abs(wide), spans[name])
             found[name] = _valley(first, near, rows, pulses, shape)
             pulses = _switched(pulses, found[name])
     return found["on"], found["off"]
@@ -300,8 +336,10 @@ def _rows(pulse: Pulse, timing: Timing, tmin: float) -> tuple[Rows, int]:
 def _reach(window: Window, name: Literal["on", "off"]) -> float:
     """Return how long after the last row before it a switch may have been (s).
 
-    Zero where the next row follows at once: the cycler wrote a row at the switch. A
-    pulse begins at its first row where the row before is far away; see `timing`.
+    Zero where the next row follows at once: the cycler wrote a row at the switch. Where
+    the row before a pulse is far away, the pulse begins at its first row (see `timing`)
+    or, if that is not the row of the switch, up to one interval before it: the time is
+    then negative.
     """
     t, first, last = window.t, window.first, window.last
     inside = np.diff(t[first:last])
@@ -310,7 +348,7 @@ def _reach(window: Window, name: Literal["on", "off"]) -> float:
     if name == "on":
         gap, usual = t[first] - t[first - 1], float(np.median(inside[:5]))
         if gap > inside.max():
-            return 0.0
+            return -min(gap, usual)
     else:
         gap, usual = t[last] - t[last - 1], float(np.max(inside[-5:]))
     if gap < _AT_ONCE * usual * (name == "off") or gap < _SHORT * inside.sum():
@@ -342,19 +380,26 @@ def _find_switch(
     shape
         Geometry of the particle and degree of the polynomial.
     span
-        Longest time after the last row; see `_reach`.
+        Longest time after that row, or before it if negative; see `_reach`.
     """
     least, _ = _chosen(written, rows, pulses, shape)
-    switch, fitted = _valley(written, (0.0, span), rows, pulses, shape), shape
+    whole = _within(0.0, abs(span), span)
+    switch, fitted = _valley(written, whole, rows, pulses, shape), shape
     for _ in range(2):
         _, fitted = _chosen(switch, rows, pulses, shape)
         at, wide = switch.at - written.at, 0.3 * span
-        near = (max(at - wide, 0.0), min(at + wide, span))
-        switch = _valley(written, near, rows, pulses, fitted)
+        switch = _valley(written, _within(at, abs(wide), span), rows, pulses, fitted)
     most, unit = _squares(switch, rows, pulses, fitted)
     if least - most > _SHOWN * unit:
         return switch
-    return written._replace(error=min(switch.error, span))
+    error = math.copysign(min(switch.error, abs(span)), span)
+    return written._replace(error=error)
+
+
+def _within(at: float, wide: float, span: float) -> tuple[float, float]:
+    """Return the part of `at` +- `wide` that lies between 0 and `span`."""
+    low, high = min(0.0, span), max(0.0, span)
+    return max(at - wide, low), min(at + wide, high)
 
 
 def _squares(

@@ -125,7 +125,7 @@ def finite_length(
 def _lasting(row: dict[str, Any], begin: Switch, end: Switch) -> dict[str, Any]:
     """Return duration and charge of a pulse whose switches lie between rows."""
     less, more = begin.at - row["start"], end.at - row["start"] - row["duration"]
-    if less <= 0 and more <= 0:
+    if less == 0 and more == 0:
         return {}
     duration = row["duration"] + more - less
     return {

@@ -133,6 +133,29 @@ def test_no_row_at_either_switch_of_a_pulse(every, tau):
     np.testing.assert_allclose(found.start, begins, atol=1.1)
 
 
+def test_the_rows_on_both_sides_of_each_switch_are_missing():
+    """A row every 10 s, none at a switch: the gap is longer than those in the pulse."""
+    t, begins, tau = np.arange(0.0, 4810.0, 10.0), np.array([600.0, 2700.0]), 3000.0
+    flows = ((t[:, None] > begins) & (t[:, None] < begins + 600)).any(axis=1)
+    switch = np.isin(t, [*begins, *(begins + 600)])
+    content = sum(_sphere(t - on, tau) - _sphere(t - on - 600, tau) for on in begins)
+    content = content * 0.2 / 3600 / 3.0
+    volts = 3.6 + 0.8 * content + 0.3 * content**2 + 0.015 * 0.2 * flows
+    volts += np.random.default_rng(1).normal(0, 2e-5, t.size)
+    record = xr.Dataset(
+        {"voltage": ("record", volts, {"units": "V"}),
+         "current": ("record", 0.2 * flows, {"units": "mA"})},
+        {"test_time": ("record", t, {"units": "s"})},
+    ).isel(record=~switch)  # fmt: skip
+    found = gitt(record)
+    assert (np.abs(found.tau - tau) < 2.5 * found.tau_error).all()
+    assert (found.tau_error < 0.03 * tau).all()
+    assert (np.abs(found.resistance - 15) < 3 * found.resistance_error).all()
+    np.testing.assert_allclose(found.start, begins, atol=1.0)
+    np.testing.assert_allclose(found.duration, 600, atol=1.5)
+    assert (found.flag & SLOW == 0).all()
+
+
 def test_a_drift_of_one_pulse_alone_is_told():
     record, _ = simulate.gitt(protocol=Titration(n_pulses=6, rest=7200.0), seed=5)
     sound = gitt(record)

@@ -114,6 +114,25 @@ def test_a_rest_that_no_clock_tells_is_told_by_the_voltage():
     assert flags(clocked) == {}
 
 
+def test_a_rest_is_told_where_the_voltage_climbs_fast_and_no_dip_is_one():
+    table = steady(0, fallen=0.03)
+    t, volts = table.columns["test_time"], table.columns["voltage"]
+    steep = table.columns | {"voltage": volts + 1.0 * t / t[-1]}  # 5 mV a row
+    assert list(flags(dataclasses.replace(table, columns=steep))) == ["possible_pause"]
+    dip = -0.06 * np.exp(-(((t - 7230.0) / 120.0) ** 2))  # as where a phase nucleates
+    dipped = table.columns | {"voltage": 3.4 + 0.05 * np.tanh((t - 7230) / 900) - dip}
+    assert flags(dataclasses.replace(table, columns=dipped)) == {}
+
+
+def test_two_rows_of_one_time_at_each_switch_are_no_duplicates():
+    t = np.repeat(np.arange(0.0, 900.0, 10.0), 2)[1:-1]
+    current = np.repeat(np.where(np.arange(t.size // 2) % 2, 0.0, 1.0), 2)
+    volts = 3.5 + 1e-4 * np.arange(t.size) + 0.05 * current
+    assert flags(raw(test_time=t, voltage=volts, current=current)) == {}
+    same = raw(test_time=t, voltage=volts, current=np.ones(t.size))
+    assert "duplicate_time" in flags(same)
+
+
 def test_time_scale_without_evidence_from_the_slowness_alone():
     assert list(flags(raw(test_time=RUN.time * 3600))) == ["time_scale"]
     assert flags(raw(test_time=RUN.time * 20)) == {}

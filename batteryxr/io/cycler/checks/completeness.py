@@ -92,7 +92,7 @@ def doubled(table: RawTable) -> np.ndarray:
     for values in table.columns.values():
         one, other = np.asarray(values[:-1], float), np.asarray(values[1:], float)
         same &= (one == other) | (np.isnan(one) & np.isnan(other))
-    ends = np.append((_turns(table) | _switches(table))[1:], True)
+    ends = np.append((turns(table) | _switches(table))[1:], True)
     found[1:] = same & ~ends
     coarse = _coarse(table.columns["test_time"], same & ~ends, ~same & ~ends)
     return np.zeros(table.rows, bool) if coarse else found
@@ -161,7 +161,7 @@ def _counts(table: RawTable) -> np.ndarray | None:
     return counts if numbered else None
 
 
-def _turns(table: RawTable) -> np.ndarray:
+def turns(table: RawTable) -> np.ndarray:
     """Return between which rows the cycler may have begun another step."""
     columns = table.columns
     current = np.nan_to_num(columns["current"])
@@ -204,7 +204,7 @@ def _lost(table: RawTable) -> np.ndarray:
     lost = np.zeros(time.size)
     if time.size < _FEW:
         return lost
-    turned, tick = _turns(table), _tick(table.columns["test_time"])
+    turned, tick = turns(table), _tick(table.columns["test_time"])
     near, jumps = (
         np.convolve(there, np.ones(5), "same") > 0
         for there in (turned, turned | _switches(table))

@@ -15,6 +15,7 @@ from batteryxr.io.cycler.checks.completeness import (
     doubled_rows,
     missing_rows,
     repeated_rows,
+    turns,
     without,
 )
 from batteryxr.io.cycler.checks.direction import (
@@ -44,9 +45,11 @@ _FEW_ROWS = 3  # fewest rows before the last that show what is usual
 _JUMP = 0.3  # V beyond all others that a last row may hold
 _KNEE = 2.0  # V that a cell's voltage may move up to the cut-off, in one interval
 _SAME_CURRENT = 0.01  # relative change that is none
-#: A rest on no clock: V and usual steps that the voltage falls back, rows that it takes
-#: to return, and most of them in one test. More are how this cell always is.
+#: A rest on no clock: V, and usual changes of a step, that the voltage falls back, rows
+#: that it takes to return, and most of them in one test. More are how this cell always
+#: is. Where the rows beside fall back too, by this share, the cell's own course did it.
 _FELL, _FAR, _AFTER, _MOST_PAUSES, _REST = 5e-3, 20.0, 3, 20, 1e-3
+_BESIDE = 0.1
 #: A clock was set back if it falls behind test time by more than these: seconds, and
 #: fraction of an interval.
 _JITTER, _SAME_RATE = 2.0, 1e-3
@@ -112,7 +115,8 @@ def _backward_time(table: RawTable) -> str | None:
 
 
 def _duplicate_time(table: RawTable) -> str | None:
-    same = int((np.diff(table.columns["test_time"]) == 0).sum())
+    # A cycler may end a step and begin the next one with a row each, at one time.
+    same = int(((np.diff(table.columns["test_time"]) == 0) & ~turns(table)).sum())
     if same <= max(1.0, _DUPLICATES * table.rows):
         return None
     return f"{same} rows repeat the time of the row before"
@@ -252,15 +256,19 @@ def _possible_pause(table: RawTable) -> str | None:
     if "step" in table.columns:
         steady &= np.diff(table.columns["step"]) == 0
     back = -way[1:] * np.diff(voltage)
-    usual = float(np.median(np.abs(back[steady]))) if steady.any() else np.inf
+    # Steps of voltage may be long and yet alike: it counts by how much they differ.
+    change = np.abs(np.diff(back))[steady[1:] & steady[:-1]]
+    usual = float(np.median(change)) if change.size else np.inf
     found = []
     for k in np.flatnonzero(steady & (back > max(_FELL, _FAR * usual))).tolist():
         near = slice(max(k - _AFTER, 0), k + _AFTER)
         later = way[k] * (voltage[k + 1 : k + 1 + _AFTER] - voltage[k])
+        beside = max(back[max(k - 1, 0)], back[min(k + 1, back.size - 1)])
         if (
             steady[near].all()
             and later.size == _AFTER
             and (later < -0.1 * back[k]).all()
+            and beside < _BESIDE * back[k]
         ):
             found.append(k)
     if not found or len(found) > _MOST_PAUSES:
