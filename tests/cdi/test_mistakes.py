@@ -502,3 +502,12 @@ def test_without_a_mistake_nothing_is_said(lazy, monkeypatch):
         cdi.correct_refraction(crystal(), n=1 - 4.6e-5 + 4e-6j, geometry=geometry())
         geometry(centre=(110.0, 210.0), energy=9010.0)
         cdi.phase_differences(crystal(2), gauge="core", geometry=geometry()).compute()
+
+
+def test_the_direct_beam_is_far_from_the_peak():
+    """Without an arm, row and column of the beam are no slip, wherever the peak is."""
+    still = cdi.Beamline("still", (cdi.Circle("theta", "y+"),), ())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        near = counts(distance=((), 30.0, {"units": "mm"}))
+        cdi.geometry(near, beamline=still, centre=(210.0, 110.0))
