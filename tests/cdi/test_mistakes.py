@@ -437,20 +437,77 @@ def test_no_mistake_is_silent(name):
     assert any(issubclass(w.category, DataQualityWarning) for w in told), name
 
 
-def test_without_a_mistake_nothing_is_said():
+#: Mistakes that only values show, so that lazy data tell of them when computed.
+IN_VALUES = (
+    "no counts",
+    "the peak at the edge",
+    "a support inverted",
+    "refraction outside the crystal",
+    "sampled too coarsely",
+    "objects that are not aligned",
+    "a crystal and its twin",
+    "counts that are mirrored, in a resolution",
+    "counts that are mirrored, in a transfer function",
+    "counts that are mirrored, in replicas",
+    "a dark image of ten frames",
+    "a wrapped phase",
+    "a wrapped phase, interpolated",
+    "a steep ramp, interpolated",
+    "states that were not aligned",
+    "their support",
+    "their gaps",
+)
+
+
+def make_lazy(monkeypatch):
+    for name in ("counts", "crystal", "skew", "pattern", "beside", "apart", "wrapped"):
+        made = globals()[name]
+        monkeypatch.setitem(
+            globals(), name, lambda *a, made=made, **k: made(*a, **k).chunk()
+        )
+
+
+@pytest.mark.parametrize("name", IN_VALUES)
+def test_no_mistake_is_silent_in_lazy_data(name, monkeypatch):
+    make_lazy(monkeypatch)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataQualityWarning)
-        cdi.crop(counts(), shape=(16, 16, 16))
-        cdi.misfit(crystal(), volume=counts())
-        cdi.strain(fields(), geometry=geometry())
-        cdi.lattice_spacing(cdi.strain(fields()))
-        cdi.to_laboratory(crystal(), geometry=geometry())
-        cdi.displacement(in_space(100, "Angstrom"))
+        found = MISTAKES[name]()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            found.compute()
+        except BatteryxrError:
+            return
+    assert any(issubclass(w.category, DataQualityWarning) for w in told), name
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_without_a_mistake_nothing_is_said(lazy, monkeypatch):
+    if lazy:
+        make_lazy(monkeypatch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        cdi.crop(counts(), shape=(16, 16, 16)).compute()
+        cdi.misfit(crystal(), volume=counts()).compute()
+        cdi.strain(fields(), geometry=geometry()).compute()
+        cdi.lattice_spacing(cdi.strain(fields())).compute()
+        cdi.to_laboratory(crystal(), geometry=geometry()).compute()
+        cdi.displacement(in_space(100, "Angstrom")).compute()
         cdi.resolution(skew(), volume=pattern(skew()), geometry=geometry(), n_starts=0)
-        cdi.prtf(skew().expand_dims(start=2), volume=pattern(skew()))
-        cdi.fsc(beside(skew(), 1), other=beside(skew(), 2))
-        cdi.decompose(crystal(2), dim="state")
+        cdi.prtf(skew().expand_dims(start=2), volume=pattern(skew())).compute()
+        cdi.fsc(beside(skew(), 1), other=beside(skew(), 2)).compute()
+        cdi.decompose(crystal(2), dim="state").compute()
         cdi.sum_repeats(xr.concat([counts(), counts()], "repeat"))
         cdi.correct_refraction(crystal(), n=1 - 4.6e-5 + 4e-6j, geometry=geometry())
         geometry(centre=(110.0, 210.0), energy=9010.0)
-        cdi.phase_differences(crystal(2), gauge="core", geometry=geometry())
+        cdi.phase_differences(crystal(2), gauge="core", geometry=geometry()).compute()
+
+
+def test_the_direct_beam_is_far_from_the_peak():
+    """Without an arm, row and column of the beam are no slip, wherever the peak is."""
+    still = cdi.Beamline("still", (cdi.Circle("theta", "y+"),), ())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        near = counts(distance=((), 30.0, {"units": "mm"}))
+        cdi.geometry(near, beamline=still, centre=(210.0, 110.0))

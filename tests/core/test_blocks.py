@@ -111,3 +111,15 @@ def test_a_warning_from_inside_dask_is_at_the_line_that_computes(stack, schedule
     with pytest.warns(DataQualityWarning) as told:
         here = (lazy.compute(scheduler=scheduler), sys._getframe().f_lineno)[1]
     assert {(w.filename, w.lineno) for w in told} == {(__file__, here)}
+
+
+def test_what_was_passed_keeps_its_attributes():
+    """The units of one input's axis are the result's, and not another input's."""
+    told = xr.DataArray(np.ones(3), {"x": ("x", np.arange(3), {"units": "nm"})}, "x")
+    plain = xr.DataArray(np.ones(3), {"x": np.arange(3)}, "x")
+    options = {"core_dims": [[], []], "dtypes": [float], "output_dims": [[]]}
+    both = apply(np.add, plain, told, caller="sum", **options)
+    both["x"].attrs["long_name"] = "Position"
+    assert both["x"].attrs == {"units": "nm", "long_name": "Position"}
+    assert told["x"].attrs == {"units": "nm"}
+    assert not plain["x"].attrs

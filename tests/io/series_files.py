@@ -492,6 +492,10 @@ def diffraction() -> dict[str, Dialect]:
         "".join(f" 1{c:>6s}" for c in counts[i : i + 10])
         for i in range(0, len(counts), 10)
     )
+    fives = "\n".join(
+        "".join(f"{v:8.0f}{np.sqrt(v):8.2f}" for v in XRD[i : i + 5])
+        for i in range(0, len(XRD), 5)
+    )
     n, first, last = TT.size, TT[0], TT[-1]
     return {
         "two columns": of("a.xy", rows(TT, XRD)),
@@ -549,6 +553,16 @@ def diffraction() -> dict[str, Dialect]:
             f"oxide\nBANK 1 {n} {(n + 9) // 10} CONS {first * 100:.2f} 5.00 0 0 STD\n"
             + tens
             + "\n",
+        ),
+        "GSAS ESD": of(
+            "g.gsa",
+            f"oxide\nBANK 1 {n} {(n + 4) // 5} CONST {first * 100:.2f} 5.00 0 0 ESD\n"
+            + fives
+            + "\n",
+        ),
+        "double precision of Fortran": of(
+            "f.dat",
+            "# 2theta(deg) intensity\n" + rows(TT, XRD, form="%.10E").replace("E", "D"),
         ),
         "GSAS fxye": of(
             "g.fxye",

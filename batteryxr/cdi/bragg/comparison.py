@@ -121,7 +121,7 @@ def phase_differences(
     >>> table = states.cdi.phase_differences(gauge="core")
     """
     field = require_states(states, caller="phase_differences")
-    warn_of_places(field, "state", caller="phase_differences")
+    field = warn_of_places(field, "state", caller="phase_differences")
     dims = space_axes(field, caller="phase_differences")
     n = field.sizes["state"]
     if not -n <= reference < n:

@@ -162,7 +162,8 @@ def geometry(
     n = volume.sizes.get("state")
     parts = [volume] if n is None else [volume.isel(state=k) for k in range(n)]
     reference = centre or _middle_pixel(parts[0])
-    tell_of_centre(reference, _middle_pixel(parts[0]))
+    if arrangement.detector:  # without an arm it is the direct beam, far from the peak
+        tell_of_centre(reference, _middle_pixel(parts[0]))
     results = [_one(part, measurement, reference) for part in parts]
     if n is None or all(results[0].equals(r) for r in results[1:]):
         result = results[0]

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.cdi.bragg.consistency.objects import looked_at
 from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.core.blocks import is_lazy, stream
 from batteryxr.core.checks import Bounds
@@ -155,7 +156,7 @@ def correct(
     if flagged is not None:  # frame by frame
         values = values.where(~flagged)
     if dark is not None:
-        _tell_of_dark(values, _on_pixels(frames, dark, "dark"))
+        values = _tell_of_dark(values, _on_pixels(frames, dark, "dark"))
         values = values - _on_pixels(frames, dark, "dark").values.astype(np.float32)
     flux = None if monitor is None else _flux(frames, monitor)
     if flux is not None:
@@ -274,16 +275,30 @@ def _flux(frames: xr.DataArray, monitor: str | xr.DataArray) -> xr.DataArray:
     return flux
 
 
-def _tell_of_dark(frames: xr.DataArray, dark: xr.DataArray) -> None:
-    """Warn of a dark image that is brighter than the frames."""
-    if is_lazy(frames):
-        return
-    light, below = float(frames.mean()), float(dark.mean())
-    if below > light:
-        warn_quality(
-            f"correct: the dark image has {below:.4g} counts in a pixel, the frames "
+def _tell_of_dark(frames: xr.DataArray, dark: xr.DataArray) -> xr.DataArray:
+    """Return frames; warn of a dark image that is brighter.
+
+    Of lazy frames, each is looked at where it is computed. One far from the peak may be
+    all dark, so that a small difference says nothing.
+    """
+    below, lazy = float(dark.mean()), is_lazy(frames)
+    if lazy and any(len(frames.chunksizes.get(d, ())) > 1 for d in PIXELS):
+        return frames
+
+    def brighter(one: np.ndarray) -> str | None:
+        if not np.isfinite(one).any():
+            return None
+        light = float(np.nanmean(one))
+        spread = light + 10 * np.sqrt(below / one.size) + 10 / one.size if lazy else 0
+        if below <= light + spread:
+            return None
+        return (
+            f"the dark image has {below:.4g} counts in a pixel, the frames "
             f"{light:.4g}: is it of another exposure, or a sum of frames?"
         )
+
+    axes = [PIXELS if lazy else [str(d) for d in frames.dims]]
+    return looked_at(brighter, frames, axes=axes, caller="correct")
 
 
 def _pixels(frames: xr.DataArray) -> xr.DataArray:

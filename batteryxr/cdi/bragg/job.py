@@ -78,22 +78,36 @@ def retrieve_phases(
     first = _first(start, settings)
     # The token signals an interruption of the call to running starts.
     token = uuid.uuid4().hex
-    answers, starts = _tasks(_arrays(intensity, first), settings, token)
+    patterns = _arrays(intensity, first)
+    answers, starts = _tasks(patterns, settings, token, is_lazy(intensity))
     if is_lazy(intensity):
         if settings.store is not None:
             _require_store(settings.store)
-        return label_answers(answers, intensity, settings)
+        told = [
+            delayed(_tell_of_answers)([answer], settings, number, len(answers))
+            for number, answer in enumerate(answers)
+        ]
+        return label_answers(told, intensity, settings)
     _check_patterns(intensity.values, settings.caller)
     number = _side_by_side(intensity.shape, settings)
     with _alone(settings), workers(number):
         done = gather(
             answers, "Retrieving phases", watched=starts, token=token, progress=progress
         )
-    _report([answer["rank"] for answer in done], settings)
-    _report_sampling([answer["oversampling"] for answer in done], settings.caller)
-    _report_blur([float(a["blur_gain"]) for a in done], settings.caller)
-    _report_trust([float(a["expected_overlap"]) for a in done], settings.caller)
+    _tell_of_answers(done, settings)
     return label_answers(done, intensity, settings)
+
+
+def _tell_of_answers(
+    answers: list[Any], settings: RetrievalSettings, first: int = 0, of: int = 1
+) -> Any:
+    """Return the last answer; warn of what is wrong with all, the `first` of `of`."""
+    _report([answer["rank"] for answer in answers], settings, of)
+    _report_sampling([answer["oversampling"] for answer in answers], settings.caller)
+    _report_blur([float(a["blur_gain"]) for a in answers], first, settings.caller)
+    expected = [float(a["expected_overlap"]) for a in answers]
+    _report_trust(expected, first, settings.caller)
+    return answers[-1]
 
 
 def _side_by_side(shape: tuple[int, ...], settings: RetrievalSettings) -> int:
@@ -210,14 +224,18 @@ def _fitting(name: str, given: xr.DataArray, shape: tuple[int, ...]) -> Any:
 
 
 def _tasks(
-    patterns: Iterator[dict[str, Any]], settings: RetrievalSettings, token: str
+    patterns: Iterator[dict[str, Any]],
+    settings: RetrievalSettings,
+    token: str,
+    lazy: bool,
 ) -> tuple[list[Any], list[Any]]:
     """Return a delayed answer for each pattern, and the starts it combines."""
     from batteryxr.cdi.bragg.kernels.answer import combine
 
     answers, starts = [], []
     for number, arrays in enumerate(patterns):
-        pattern = delayed(_pattern)(arrays, settings)
+        looked = number if lazy else None
+        pattern = delayed(_pattern)(arrays, settings, looked)
         runs = [
             delayed(_start)(pattern, settings, (number, k), token)
             for k in range(settings.n_starts)
@@ -229,11 +247,17 @@ def _tasks(
     return answers, starts
 
 
-def _pattern(arrays: dict[str, np.ndarray], settings: RetrievalSettings) -> Pattern:
+def _pattern(
+    arrays: dict[str, np.ndarray], settings: RetrievalSettings, looked: int | None
+) -> Pattern:
+    """Prepare a pattern; look at one that was lazy before, by its number."""
     from batteryxr.cdi.bragg.kernels.pattern import prepare
 
     counts = np.asarray(arrays["intensity"])
     require_counts(counts)
+    # One without counts loses its starts, which is told, and leaves the others be.
+    if looked is not None and np.nansum(counts) > 0:
+        _check_patterns(counts, settings.caller, looked)
     if (gaps := zero_gaps(counts)).any():
         counts = np.where(gaps, np.float32(np.nan), counts.astype(np.float32))
     support, initial = arrays.get("support"), arrays.get("object")
@@ -333,11 +357,11 @@ def _from_piece(piece: Piece) -> Start:
     )
 
 
-def _check_patterns(intensity: np.ndarray, caller: str) -> None:
+def _check_patterns(intensity: np.ndarray, caller: str, first: int = 0) -> None:
     """Raise where there are no counts; warn where the peak is off the centre."""
     shape = intensity.shape[-3:]
     farthest: list[int] = []
-    for number, pattern in enumerate(intensity.reshape(-1, *shape)):
+    for number, pattern in enumerate(intensity.reshape(-1, *shape), first):
         require_counts(pattern)
         if not np.nansum(pattern) > 0:
             raise DataError(
@@ -365,11 +389,11 @@ def _check_patterns(intensity: np.ndarray, caller: str) -> None:
         )
 
 
-def _report(ranks: list[np.ndarray], settings: RetrievalSettings) -> None:
-    """Raise if all starts failed; warn if some did."""
+def _report(ranks: list[np.ndarray], settings: RetrievalSettings, of: int) -> None:
+    """Raise if all starts of all patterns failed; warn if some did."""
     caller, n_starts = settings.caller, settings.n_starts
     failed = [int((rank == 0).sum()) for rank in ranks]
-    if all(count == n_starts for count in failed):
+    if len(ranks) >= of and all(count == n_starts for count in failed):
         raise ConvergenceError(
             f"{caller}: every start lost its support, which vanished or filled "
             "the volume. Change `threshold` or `sigma` of `support`, give a first "
@@ -390,10 +414,10 @@ def _probe(settings: RetrievalSettings) -> RetrievalSettings | None:
     return replace(settings, coherence_every=every, guess=None, store=None)
 
 
-def _report_blur(gains: list[float], caller: str) -> None:
+def _report_blur(gains: list[float], first: int, caller: str) -> None:
     """Warn where a blur explains the pattern better."""
-    if blurred := [k for k, gain in enumerate(gains) if gain < _GAINED]:
-        least = min(gains[k] for k in blurred)
+    if blurred := [k for k, gain in enumerate(gains, first) if gain < _GAINED]:
+        least = min(gain for gain in gains if gain < _GAINED)
         warn_quality(
             f"{caller}: a blur lowers the free likelihood to {least:.0%} (patterns "
             f"{blurred}): the beam is partially coherent, or the crystal drifted. Fit "
@@ -401,11 +425,11 @@ def _report_blur(gains: list[float], caller: str) -> None:
         )
 
 
-def _report_trust(expected: list[float], caller: str) -> None:
+def _report_trust(expected: list[float], first: int, caller: str) -> None:
     """Warn where photons and starts do not determine the object."""
-    few = [k for k, overlap in enumerate(expected) if overlap < _TRUSTED]
+    few = [k for k, overlap in enumerate(expected, first) if overlap < _TRUSTED]
     if few:
-        worst = min(expected[k] for k in few)
+        worst = min(overlap for overlap in expected if overlap < _TRUSTED)
         warn_quality(
             f"{caller}: photons and starts let expect an overlap with the crystal of "
             f"{worst:.2f} (patterns {few}): too few photons for its size, or starts "
@@ -416,7 +440,8 @@ def _report_trust(expected: list[float], caller: str) -> None:
 
 def _report_sampling(ratios: list[np.ndarray], caller: str) -> None:
     """Warn where an object fills more than half of an axis."""
-    least = np.nanmin(ratios, axis=0, initial=np.inf)
+    known = [r for r in ratios if np.isfinite(r).all()]
+    least = np.min([*known, np.full(len(VOLUME), np.inf)], axis=0)
     if (least < 2).any():
         told = ", ".join(f"{d} {r:.2f}" for d, r in zip(VOLUME, least, strict=True))
         warn_quality(

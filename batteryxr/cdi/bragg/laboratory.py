@@ -134,7 +134,7 @@ def to_laboratory(
     dataset = (
         crystal.to_dataset(name="_") if isinstance(crystal, xr.DataArray) else crystal
     ).drop_vars(KEPT, errors="ignore")
-    _look_at(dataset, geometry, size)
+    dataset = _look_at(dataset, geometry, size)
     grid = SpaceGrid(size, (int(points[0]), int(points[1]), int(points[2])), origin)
     moved = dataset.map(lambda a: _moved(a, voxel, grid, order), keep_attrs=True)
     moved = moved.assign_coords(coords).assign_coords(_q_coords(q))
@@ -146,20 +146,22 @@ def to_laboratory(
     return moved
 
 
-def _look_at(fields: xr.Dataset, geometry: xr.Dataset, size: float) -> None:
-    """Warn of what interpolation would spoil, and of a voxel in other units."""
+def _look_at(fields: xr.Dataset, geometry: xr.Dataset, size: float) -> xr.Dataset:
+    """Return fields; warn of what interpolation would spoil, and of other units."""
+    seen = {}
     for name, array in fields.data_vars.items():
         if not set(OBJECT) <= set(array.dims):
             continue
-        warn_of_ramp(array, caller="to_laboratory")
+        seen[name] = warn_of_ramp(array, caller="to_laboratory")
         if array.attrs.get("units") == "rad" and not str(name).endswith("replicas"):
-            warn_of_wraps(array, caller="to_laboratory")
+            seen[name] = warn_of_wraps(array, caller="to_laboratory")
     measured = float(np.mean(geometry["voxel_volume"])) ** (1 / 3)
     if not 1 / _UNLIKE < size / measured < _UNLIKE:
         warn_quality(
             f"to_laboratory: voxel_size={size:g} nm, and the voxels measured are "
             f"{measured:.3g} nm. Was it Angstrom?"
         )
+    return fields.assign(seen)
 
 
 def _too_many(
@@ -342,8 +344,7 @@ def analysis_support(
     """
     objects = variable(crystal, "object", caller="analysis_support")
     dims = space_axes(objects, caller="analysis_support")
-    amplitude = abs(objects)
-    warn_of_corners(amplitude, caller="analysis_support")
+    amplitude = warn_of_corners(abs(objects), caller="analysis_support")
     if isinstance(crystal, xr.Dataset) and "support" in crystal:
         around = bare(inside(crystal["support"]))
     else:

@@ -122,12 +122,11 @@ def unwrap(
     )
     from batteryxr.cdi.bragg.kernels.phases import unwrap as kernel
 
-    amplitude = abs(crystal)
-    warn_of_corners(amplitude, caller="unwrap")
+    amplitude = warn_of_corners(abs(crystal), caller="unwrap")
     if support is None:
         support = amplitude > threshold * amplitude.max(dims)
     else:
-        warn_of_support(amplitude, support, caller="unwrap")
+        support = warn_of_support(amplitude, support, caller="unwrap")
     real = np.empty(0, crystal.dtype).real.dtype
     angle = apply(
         np.angle,
@@ -236,10 +235,8 @@ def displacement(
     'Angstrom'
     """
     _require(crystal, "phase", "unwrap", caller="displacement")
-    crystal = crystal.assign(
-        phase=in_units(crystal["phase"], "rad", caller="displacement")
-    )
-    warn_of_wraps(crystal["phase"], caller="displacement")
+    phase = in_units(crystal["phase"], "rad", caller="displacement")
+    crystal = crystal.assign(phase=warn_of_wraps(phase, caller="displacement"))
     known = _sign(crystal, sign)
     dims = space_axes(crystal, caller="displacement")
     q = scattering_vector(crystal, geometry, caller="displacement")

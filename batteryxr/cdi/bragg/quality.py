@@ -20,7 +20,7 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.consistency.objects import warn_of_strangers
 from batteryxr.cdi.bragg.kernels.counting import require_counts
-from batteryxr.core.blocks import apply, is_lazy
+from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import DataError, DimensionError, UnitsError, warn_quality
 from batteryxr.core.labels import OwnLabels, even_step, matched
@@ -161,7 +161,7 @@ def prtf(
     require_sign(crystal, -1, what="crystal")
     require_dims(volume, VOLUME, caller="prtf")
     _same_shape(crystal, volume)
-    warn_of_strangers(crystal, volume.transpose(..., *VOLUME), OBJECT, caller="prtf")
+    crystal = warn_of_strangers(crystal, volume, caller="prtf")
     n = max(1, min(crystal.sizes[d] for d in OBJECT) // 2)
     out = apply(
         each_volume(_prtf, "(s,a,b,c),(d,e,f)->(n)"),
@@ -305,21 +305,7 @@ def fsc(
         words = "Overlap" if key == "overlap" else "Overlap once they are aligned"
         told = label(part, key, units="1", long_name=words)
         result = result.assign_coords({key: told})
-    _tell_of_shift(result)
     return result.assign_coords(frequency=_frequency(n, reach, inverse, per))
-
-
-def _tell_of_shift(result: xr.Dataset) -> None:
-    """Warn of objects that correlate better once one is moved or mirrored."""
-    if is_lazy(result["overlap"]):
-        return
-    here, there = result["overlap"].values, result["overlap_aligned"].values
-    if (here < _ALIGNED * there).any():
-        warn_quality(
-            f"fsc: the overlap of the objects is {np.ravel(here).round(3).tolist()}, "
-            f"and {np.ravel(there).round(3).tolist()} once one is moved or its twin "
-            "taken: the correlation is too low. Call align first."
-        )
 
 
 def _fsc(
@@ -340,6 +326,11 @@ def _fsc(
             "Pass a reconstruction of other counts, such as of the other half.",
         )
     there = max(here, align(a, b, ramp=False).overlap)
+    if here < _ALIGNED * there:
+        warn_quality(
+            f"fsc: the overlap of the objects is {here:.3f}, and {there:.3f} once one "
+            "is moved or its twin taken: the correlation is too low. Call align first."
+        )
     shells = metrics.Shells(a.shape, spacing=spacing)
     curve = metrics.shell_correlation(np.fft.fftn(a), np.fft.fftn(b), shells)
     count = fraction * shells.voxels(np.ones(a.shape, bool))

@@ -172,7 +172,7 @@ def _common_support(
     states: xr.DataArray | xr.Dataset, threshold: float, fraction: float = 0.5
 ) -> xr.DataArray:
     field = require_states(states, caller="common_support")
-    warn_of_places(field, "state", caller="common_support")
+    field = warn_of_places(field, "state", caller="common_support")
     dims = space_axes(field, caller="common_support")
     support = _dense(field, dims, threshold).sum("state")
     support = support > fraction * field.sizes["state"]
@@ -248,7 +248,7 @@ def fill_missing(
     field = require_states(states, caller="fill_missing")
     dims = space_axes(field, caller="fill_missing")
     if support is not None:
-        warn_of_places(field, "state", caller="fill_missing")
+        field = warn_of_places(field, "state", caller="fill_missing")
     if support is None:
         support = _common_support(field, threshold)
     from batteryxr.cdi.bragg.kernels.support import gaps

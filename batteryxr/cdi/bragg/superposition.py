@@ -188,7 +188,7 @@ def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
     """
     axes = space_axes(crystal, caller="decompose")
     require_dims(crystal, [dim], caller="decompose")
-    warn_of_places(crystal, dim, caller="decompose")
+    crystal = warn_of_places(crystal, dim, caller="decompose")
     n = crystal.sizes[dim]
     parts, weights = apply(
         each_volume(_decompose, "(s,a,b,c)->(n,a,b,c),(n)"),

@@ -78,18 +78,20 @@ def apply(
             join="exact",
             kwargs=kwargs,
         )
-    for out in found if isinstance(found, tuple) else (found,):
-        _keep_units(out, arrays)
-    return found
+    if isinstance(found, tuple):
+        return tuple(_with_units(out, arrays) for out in found)
+    return _with_units(found, arrays)
 
 
-def _keep_units(out: Any, arrays: Sequence[Any]) -> None:
-    """Give coordinates the attributes of the first input that has some."""
+def _with_units(out: Any, arrays: Sequence[Any]) -> Any:
+    """Return a result whose coordinates have the attributes of the first with some."""
     if not isinstance(out, xr.DataArray):
-        return
+        return out
+    out = out.copy(deep=False)  # it shares coordinates with what the user passed
     for name, coord in out.coords.items():
         for array in arrays:
             if coord.attrs or not isinstance(array, xr.DataArray):
                 continue
             if name in array.coords:
                 coord.attrs.update(array.coords[name].attrs)
+    return out

@@ -127,6 +127,7 @@ KINDS = (
     FileKind("raw", "a Stoe pattern (.raw)", _at(rb"RAW_1\.0\dPowdat"), _PATTERN),
     FileKind("raw", "a Rigaku pattern (.raw)", _at(rb"FI\0"), _PATTERN),
     FileKind("rd", "a Philips pattern (.rd, .sd)", _at(rb"V[35]RD"), _PATTERN),
+    FileKind("wip", "a WITec project (.wip, .wid)", _at(rb"WIT_(PR|DA)"), _SPECTRUM),
     FileKind("sp", "a PerkinElmer spectrum (.sp)", _at(rb"PEPE"), _SPECTRUM),
     FileKind(
         "spa", "a Thermo spectrum (.spa)", _at(rb"Spectral (Data|Exte) File"), _SPECTRUM

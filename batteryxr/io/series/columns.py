@@ -22,6 +22,8 @@ _COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
 _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 #: In numbers with a decimal comma, a point is damage, not another spelling.
 _COMMA_FOR_POINT = bytes.maketrans(b",.", b".?")
+#: The exponent of a double in Fortran: 1.5D+03.
+_FORTRAN = re.compile(rb"(?<=[\d.])[dD](?=[-+]\d{1,3}\b)")
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ def columns_of(
                 path, header, block, n_columns, delimiter, decimal_comma, above
             )
         start += len(line)
+    if (plain := _FORTRAN.sub(b"E", raw)) != raw:
+        return columns_of(path, plain, skip_rows=skip_rows, above=above)
     raise FileFormatError(
         path,
         "no block of numbers in at least two columns. Is it a pattern or spectrum? "

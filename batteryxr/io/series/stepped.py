@@ -102,7 +102,7 @@ PROGRAMS = (
 )
 _BANK = re.compile(
     r"(?m)^BANK\s+(?P<bank>\d+)\s+(?P<n>\d+)\s+\d+\s+(?P<bin>\w+)"
-    r"(?P<rest>(?:[ \t]+[-+.\deE]+)*)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
+    r"(?P<rest>(?:[ \t]+[-+.\d][-+.\deE]*)*)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
 )
 _TRIPLE = re.compile(rf"[ \t]*{_N}[ \t,]+{_N}[ \t,]+{_N}(?=\s)[^\n]*\n")
 

@@ -122,6 +122,29 @@ def test_a_start_of_another_minimum_is_not_averaged(crystal, volume):
     assert with_other["expected_overlap"] < without["expected_overlap"]
 
 
+def test_starts_that_fit_alike_tell_how_far_off_they_are(crystal, volume):
+    """Each is the crystal with an error of its own; one that fits worse is left out."""
+    pattern = prepare(volume.values, np.random.default_rng(0))
+    rng, none = np.random.default_rng(1), np.zeros(1, np.float32)
+    inside = abs(crystal) > 0.1 * abs(crystal).max()
+
+    def start(error, merit):
+        noise = (rng.standard_normal((2, *crystal.shape)) * inside)[0]
+        power = (abs(crystal) ** 2).sum() / (noise**2).sum()
+        rho = crystal + 1j * noise * np.sqrt(error * power)
+        merits = {str(name): merit for name in MERITS}
+        rho = rho.astype(np.complex64)
+        return Start(rho, inside, (0, 0, 0), rho.shape, none, merits)
+
+    for error in (0.02, 0.2):
+        starts = [start(error, 1.0 + 0.02 * k) for k in range(4)]
+        found = combine(pattern, [*starts, start(3.0, 2.0)], 3, "llk_free")
+        best = starts[0].box
+        true = abs(np.vdot(best, crystal)) / np.linalg.norm(best)
+        true /= np.linalg.norm(crystal)
+        assert true - 0.05 < found["expected_overlap"] < true + 0.005
+
+
 def test_is_labelled(result):
     for name, variable in result.variables.items():
         assert {"units", "long_name"} <= set(variable.attrs), name

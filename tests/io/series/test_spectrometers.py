@@ -144,6 +144,7 @@ def test_damaged_and_other_wire_files_are_refused(tmp_path):
         (b"RAW_1.06Powdat", "a Stoe pattern"),
         (b"FI\0\0\0\0", "a Rigaku pattern"),
         (b"PEPE2D constant interval", "a PerkinElmer spectrum"),
+        (b"WIT_PR06", "a WITec project"),
         (b"Spectral Data File\r\n", "a Thermo spectrum"),
         (b"GWYPGwyContainer\0", "a Gwyddion file"),
     ],

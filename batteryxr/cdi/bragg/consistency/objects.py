@@ -1,17 +1,18 @@
-"""Objects that are not what a method takes them for: told of those in memory."""
+"""Objects that are not what a method takes them for, told as they are computed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from batteryxr.cdi.bragg.axes import bare, inside, space_axes
-from batteryxr.core.blocks import is_lazy
+from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, bare, inside, space_axes
+from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import warn_quality
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from collections.abc import Callable, Sequence
 
 #: Mean change of phase (rad) from voxel to voxel that splines do not follow.
 _STEEP = 1.0
@@ -23,67 +24,122 @@ _STRANGE = 0.1
 _BRIGHT, _ENOUGH = 9.0, 20
 
 
+def looked_at(
+    judge: Callable[..., str | None],
+    *arrays: xr.DataArray,
+    axes: Sequence[Sequence[str]],
+    caller: str,
+) -> xr.DataArray:
+    """Return the first array; warn of the first volume of which a judge tells.
+
+    Arrays in memory are judged at once, lazy ones where they are computed.
+
+    Parameters
+    ----------
+    judge
+        Takes one volume of each array; returns what is wrong with them, or None.
+    arrays
+        They match by position. The first of dimensions that only others have is judged.
+    axes
+        Axes of a volume of each array.
+    caller
+        Name of the public function.
+    """
+    first = arrays[0]
+    own = {d for d in first.dims if d not in axes[0]}
+    plain = [
+        bare(a).isel({d: 0 for d in a.dims if d not in own and d not in whole})
+        for a, whole in zip(arrays, axes, strict=True)
+    ]
+
+    def walk(*parts: np.ndarray) -> Any:
+        lead = parts[0].shape[: parts[0].ndim - len(axes[0])]
+        spread = [
+            np.broadcast_to(p, lead + p.shape[p.ndim - len(whole) :])
+            for p, whole in zip(parts, axes, strict=True)
+        ]
+        for index in np.ndindex(lead):
+            if told := judge(*(p[index] for p in spread)):
+                warn_quality(f"{caller}: {told}")
+                break
+        return parts[0]
+
+    seen = apply(
+        walk,
+        *plain,
+        core_dims=axes,
+        output_dims=[axes[0]],
+        dtypes=[first.dtype],
+        caller=caller,
+    )
+    return first.copy(data=seen.transpose(*first.dims).data) if is_lazy(seen) else first
+
+
 def warn_of_support(
     amplitude: xr.DataArray, support: xr.DataArray, *, caller: str
-) -> None:
-    """Warn where a given support holds next to nothing of the object in memory."""
-    if is_lazy(amplitude) or is_lazy(support):
-        return
-    power = bare(amplitude) ** 2
-    held = float(power.where(bare(inside(support)), 0.0).sum())
-    if held < 0.1 * float(power.sum()):
-        warn_quality(
-            f"{caller}: the support holds {held / float(power.sum()):.0%} of the "
-            "object's power. Is it inverted (True is inside), or of another crystal?"
-        )
-
-
-def warn_of_corners(amplitude: xr.DataArray, *, caller: str) -> None:
-    """Warn of an object that lies at both ends of an axis, and not in between."""
-    if is_lazy(amplitude):
-        return
+) -> xr.DataArray:
+    """Return a given support; warn where it holds next to nothing of the object."""
     dims = space_axes(amplitude, caller=caller)
-    lead = [d for d in amplitude.dims if d not in dims]
-    dense = amplitude > 0.25 * amplitude.max(dims)
-    for dim in dims:
-        lit = dense.any([d for d in (*lead, *dims) if d != dim]).values
-        places = np.flatnonzero(lit)
-        if places.size < 2 or not (lit[0] and lit[-1]):
-            continue
-        if np.diff(places).max() > lit.size / 4:
-            warn_quality(
-                f"{caller}: the object lies at both ends of {dim!r}, as if its origin "
-                "were the first voxel: move it to the middle, np.fft.fftshift."
-            )
-            return
+    return looked_at(_empty, support, amplitude, axes=[dims, dims], caller=caller)
 
 
-def warn_of_wraps(phase: xr.DataArray, *, caller: str) -> None:
-    """Warn of phases that were never unwrapped; the cut of a dislocation stays."""
-    if is_lazy(phase):
-        return
+def _empty(support: np.ndarray, amplitude: np.ndarray) -> str | None:
+    power = np.nan_to_num(amplitude).astype(float) ** 2
+    held = float(power[inside(xr.DataArray(support)).values].sum())
+    if held >= 0.1 * float(power.sum()):
+        return None
+    return (
+        f"the support holds {held / float(power.sum()):.0%} of the "
+        "object's power. Is it inverted (True is inside), or of another crystal?"
+    )
+
+
+def warn_of_corners(amplitude: xr.DataArray, *, caller: str) -> xr.DataArray:
+    """Return moduli; warn of objects at both ends of an axis, and not in between."""
+    dims = space_axes(amplitude, caller=caller)
+
+    def at_ends(one: np.ndarray) -> str | None:
+        dense = one > 0.25 * np.nanmax(one, initial=0.0)
+        for axis, dim in enumerate(dims):
+            lit = dense.any(tuple(a for a in range(3) if a != axis))
+            places = np.flatnonzero(lit)
+            if places.size < 2 or not (lit[0] and lit[-1]):
+                continue
+            if np.diff(places).max() > lit.size / 4:
+                return (
+                    f"the object lies at both ends of {dim!r}, as if its origin "
+                    "were the first voxel: move it to the middle, np.fft.fftshift."
+                )
+        return None
+
+    return looked_at(at_ends, amplitude, axes=[dims], caller=caller)
+
+
+def warn_of_wraps(phase: xr.DataArray, *, caller: str) -> xr.DataArray:
+    """Return phases; warn of unwrapped ones. The cut of a dislocation stays."""
     dims = space_axes(phase, caller=caller)
-    for one in phase.transpose(..., *dims).values.reshape(
-        -1, *(phase.sizes[d] for d in dims)
-    ):
-        known = np.isfinite(one)
-        jumps = _jumps(one)
-        if not jumps or np.abs(one[known]).max() > np.pi + 1e-3:
-            continue
-        try:
-            from skimage.restoration import unwrap_phase
-        except ImportError:  # the user has none: jumps alone are told
-            left = 0
-        else:
-            masked = np.ma.masked_array(np.where(known, one, 0.0), ~known)
-            free = np.where(known, np.asarray(unwrap_phase(masked, rng=0)), np.nan)
-            left = _jumps(free)
-        if left < 0.5 * jumps:
-            warn_quality(
-                f"{caller}: the phase is wrapped: it stays within half a turn and "
-                f"jumps {jumps} times by more. Unwrap the object first: `unwrap`."
-            )
-            return
+    return looked_at(_wrapped, phase, axes=[dims], caller=caller)
+
+
+def _wrapped(phase: np.ndarray) -> str | None:
+    known = np.isfinite(phase)
+    jumps = _jumps(phase)
+    if not jumps or np.abs(phase[known]).max() > np.pi + 1e-3:
+        return None
+    try:
+        from skimage.restoration import unwrap_phase
+    except ImportError:  # the user has none: jumps alone are told
+        left = 0
+    else:
+        masked = np.ma.masked_array(np.where(known, phase, 0.0), ~known)
+        free = np.where(known, np.asarray(unwrap_phase(masked, rng=0)), np.nan)
+        left = _jumps(free)
+    if left >= 0.5 * jumps:
+        return None
+    return (
+        f"the phase is wrapped: it stays within half a turn and "
+        f"jumps {jumps} times by more. Unwrap the object first: `unwrap`."
+    )
 
 
 def _jumps(phase: np.ndarray) -> int:
@@ -93,85 +149,94 @@ def _jumps(phase: np.ndarray) -> int:
     )
 
 
-def warn_of_ramp(field: xr.DataArray, *, caller: str) -> None:
-    """Warn of an object whose phase turns too fast for interpolation."""
-    if is_lazy(field) or field.dtype.kind != "c":
-        return
+def warn_of_ramp(field: xr.DataArray, *, caller: str) -> xr.DataArray:
+    """Return objects; warn where a phase turns too fast for interpolation."""
+    if field.dtype.kind != "c":
+        return field
     dims = space_axes(field, caller=caller)
-    plain = bare(field).fillna(0)
-    for dim in dims:
-        next_one = plain.isel({dim: slice(1, None)})
-        product: xr.DataArray = plain.isel({dim: slice(None, -1)}).conj() * next_one
-        angle = float(np.abs(np.angle(product.sum(dims).values)).max(initial=0.0))
-        if angle > _STEEP:
-            warn_quality(
-                f"{caller}: the phase turns by {angle:.1f} rad from voxel to voxel "
-                f"along {dim!r}, which interpolation does not follow. Crop round the "
-                "peak before the retrieval, or pass unwrapped fields."
-            )
-            return
+
+    def steep(one: np.ndarray) -> str | None:
+        for axis, dim in enumerate(dims):
+            turned = np.moveaxis(np.nan_to_num(one), axis, 0)
+            angle = abs(float(np.angle((turned[:-1].conj() * turned[1:]).sum())))
+            if angle > _STEEP:
+                return (
+                    f"the phase turns by {angle:.1f} rad from voxel to voxel "
+                    f"along {dim!r}, which interpolation does not follow. Crop round "
+                    "the peak before the retrieval, or pass unwrapped fields."
+                )
+        return None
+
+    return looked_at(steep, field, axes=[dims], caller=caller)
 
 
 def warn_of_strangers(
-    objects: xr.DataArray, counts: xr.DataArray, axes: tuple[str, ...], *, caller: str
-) -> None:
-    """Warn of objects that do not explain the bright pixels of their counts.
+    objects: xr.DataArray, counts: xr.DataArray, *, caller: str
+) -> xr.DataArray:
+    """Return objects; warn where they do not explain bright pixels of their counts.
+
+    Of arrays in memory, the first of each other dimension is judged.
 
     Parameters
     ----------
     objects, counts
-        On `axes` and on the axes of a volume in the same order, last; other dimensions
-        are walked together where both have them.
-    axes
-        Axes of the objects.
+        On the axes of an object and of a volume.
     caller
         Name of the public function.
     """
+    axes = [OBJECT, VOLUME]
     if is_lazy(objects) or is_lazy(counts):
-        return
-    one, pattern = objects, counts
-    for dim in [d for d in objects.dims if d not in axes]:  # the first of each
-        one = one.isel({dim: 0})
-        pattern = pattern.isel({dim: 0}) if dim in pattern.dims else pattern
-    measured = np.nan_to_num(pattern.values.astype(float))
+        return looked_at(_strange, objects, counts, axes=axes, caller=caller)
+    one = objects.isel({d: 0 for d in objects.dims if d not in OBJECT})
+    looked_at(_strange, one, counts, axes=axes, caller=caller)
+    return objects
+
+
+def _strange(one: np.ndarray, counts: np.ndarray) -> str | None:
+    measured = np.nan_to_num(counts.astype(float))
     bright = measured > _BRIGHT
-    if bright.sum() < _ENOUGH or not np.isfinite(one.values).all():
-        return
-    field = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(one.transpose(*axes).values)))
+    if bright.sum() < _ENOUGH or not np.isfinite(one).all():
+        return None
+    field = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(one)))
     there, found = np.sqrt(measured[bright]), np.abs(field[bright])
     scale = float(found @ there) / max(float(found @ found), 1e-300)
     misfit = float(((scale * found - there) ** 2).sum() / (there**2).sum())
-    if misfit > _STRANGE:
-        warn_quality(
-            f"{caller}: object and counts differ by {misfit:.0%} in the bright pixels: "
-            "they are not of one crystal, one box or one orientation."
-        )
+    if misfit <= _STRANGE:
+        return None
+    return (
+        f"object and counts differ by {misfit:.0%} in the bright pixels: "
+        "they are not of one crystal, one box or one orientation."
+    )
 
 
-def warn_of_places(field: xr.DataArray, dim: str, *, caller: str) -> None:
-    """Warn of objects along `dim` that lie elsewhere than the first one, or mirrored.
+def warn_of_places(field: xr.DataArray, dim: str, *, caller: str) -> xr.DataArray:
+    """Return objects; warn where one lies elsewhere than the first, or is mirrored.
 
     Objects that `align_states` or `align` moved are not looked at again.
     """
-    if "gauge" in field.attrs or "overlap" in field.coords or is_lazy(field):
-        return
     dims = space_axes(field, caller=caller)
-    parts = field.transpose(dim, ..., *dims).values
-    if parts.ndim != 1 + len(dims):
-        return
+    if "gauge" in field.attrs or "overlap" in field.coords or dim not in field.dims:
+        return field
+    if field.ndim != 1 + len(dims):
+        return field
+    number = xr.DataArray(np.arange(field.sizes[dim]), dims=dim)
+    three = (field, field.isel({dim: 0}), number)
+    return looked_at(_elsewhere, *three, axes=[dims, dims, ()], caller=caller)
+
+
+def _elsewhere(part: np.ndarray, first: np.ndarray, number: np.ndarray) -> str | None:
     from batteryxr.cdi.bragg.kernels.align import align, overlap, without_ramp
 
-    for number, part in enumerate(parts[1:], start=1):
-        if not (parts[0].any() and part.any() and np.isfinite(part).all()):
-            continue
-        found = align(parts[0], part, ramp=True)
-        here = abs(overlap(parts[0], without_ramp(parts[0], part)))
-        moved = found.twin or max(map(abs, found.shift)) > _AWAY
-        if moved and found.overlap > 1.02 * here:
-            shift = [round(float(s), 1) for s in found.shift]
-            warn_quality(
-                f"{caller}: object {number} lies {shift} voxels from the first"
-                + (", as its twin" if found.twin else "")
-                + ": align them before: `align_states`, or `align`."
-            )
-            return
+    if number == 0 or not (first.any() and part.any() and np.isfinite(part).all()):
+        return None
+    found = align(first, part, ramp=True)
+    here = abs(overlap(first, without_ramp(first, part)))
+    moved = found.twin or max(map(abs, found.shift)) > _AWAY
+    if not moved or found.overlap <= 1.02 * here:
+        return None
+    shift = [round(float(s), 1) for s in found.shift]
+    return (
+        f"object {number} lies {shift} voxels from the first"
+        + (", as its twin" if found.twin else "")
+        + ": align them before: `align_states`, or `align`."
+    )

@@ -33,6 +33,10 @@ _PER_VOXEL = 0.45
 _BRIGHT, _EXPLAINED = 9.0, 2.0
 #: Overlap with the best start from which another one is of the same minimum.
 _ALIKE = 0.9
+#: Figure of merit over that of the best start up to which another one fits alike.
+_RIVAL = 1.25
+#: Error over what starts that fit alike show by ending apart: of 20 crystals of 40^3.
+_SHARED = 1.25
 
 
 @dataclass
@@ -158,7 +162,6 @@ def combine(
     shape = pattern.intensity.shape
     merit = np.array([s.merits[select] for s in starts])
     order = [int(k) for k in np.argsort(merit, kind="stable") if np.isfinite(merit[k])]
-    candidates = order[:n_best]
     rank = np.zeros(len(starts), np.int16)
     rank[order] = np.arange(1, len(order) + 1)
     overlap = np.full(len(starts), math.nan)
@@ -187,7 +190,7 @@ def combine(
         "prtf": _prtf(mean, pattern.intensity, pattern.used | pattern.free),
         "overlap": overlap,
         "rank": rank,
-        "expected_overlap": np.asarray(_expected(pattern, best, overlap[candidates])),
+        "expected_overlap": np.asarray(_expected(pattern, best, overlap, merit)),
         "blur_gain": np.asarray(_blur_gain(pattern, best, probe)),
         "left_out": np.asarray(pattern.left_out),
         "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
@@ -201,11 +204,16 @@ def combine(
     return out
 
 
-def _expected(pattern: Pattern, best: Start | None, overlaps: np.ndarray) -> float:
+def _expected(
+    pattern: Pattern, best: Start | None, overlap: np.ndarray, merit: np.ndarray
+) -> float:
     """Return the overlap with the crystal that photons and starts let expect.
 
     Each voxel of the support takes up a part of the noise of photons, which is 1/4 in
-    every amplitude. Starts that end apart have errors of their own besides.
+    every amplitude. Starts that fit alike and end apart have errors of their own
+    besides: two that are each off by a part e of their power, each in its own way,
+    overlap by 1 - e. They also share errors, about a quarter of these. Where no other
+    start fits as well, all of them count, by half.
     """
     if best is None:
         return math.nan
@@ -214,7 +222,11 @@ def _expected(pattern: Pattern, best: Start | None, overlaps: np.ndarray) -> flo
     away = float(np.abs(counts - np.rint(counts)).sum(dtype=float))
     counted = photons > 0 and away <= 0.25 * photons
     noise = _PER_VOXEL * best.support.sum() / photons if counted else 0.0
-    apart = 0.5 * (1 - overlaps[1:].mean()) if len(overlaps) > 1 else 0.0
+    others = np.isfinite(overlap)
+    others[np.nanargmax(np.where(others, overlap, -1.0))] = False
+    rivals = others & (merit <= _RIVAL * np.nanmin(merit))
+    chosen, part = (rivals, _SHARED) if rivals.any() else (others, 0.5)
+    apart = part * float(1 - overlap[chosen].mean()) if chosen.any() else 0.0
     return math.sqrt(max(0.0, 1 - noise - apart))
 
 

@@ -119,7 +119,7 @@ def correct_refraction(
     q = scattering_vector(crystal, geometry, caller="correct_refraction")
     steps = steps_in_space(crystal, geometry, caller="correct_refraction") / 10
     body = analysis_support(crystal) if support is None else support
-    warn_of_support(abs(objects), body, caller="correct_refraction")
+    body = warn_of_support(abs(objects), body, caller="correct_refraction")
     path = apply(
         each_volume(_path, "(i,j,k),(a,b),(b)->(i,j,k)"),
         bare(inside(body)),

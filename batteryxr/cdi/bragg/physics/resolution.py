@@ -130,7 +130,7 @@ def resolution(
     require_sign(crystal, -1, what="crystal")
     geometry = geometry_of(crystal, geometry, caller="resolution")
     counts = counts_of(volume, field, caller="resolution")
-    warn_of_strangers(field, counts, OBJECT, caller="resolution")
+    field = warn_of_strangers(field, counts, caller="resolution")
     # 1/Angstrom of angular frequency to cycles per nm.
     steps = bare(geometry["reciprocal_step"].transpose(..., "axis", "vector"))
     steps = steps * (10 / (2 * np.pi))

@@ -16,13 +16,13 @@ from batteryxr.cdi.bragg.axes import (
     variable,
     volume_numbers,
 )
+from batteryxr.cdi.bragg.consistency.objects import looked_at
 from batteryxr.cdi.bragg.kernels.counting import require_counts, zero_gaps
-from batteryxr.core.blocks import apply, is_lazy
+from batteryxr.core.blocks import apply
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
     DimensionError,
-    warn_quality,
 )
 from batteryxr.core.labels import matched
 from batteryxr.core.model import label, require_dims
@@ -153,8 +153,8 @@ def replicas(
         settings=settings,
     )
     found = found.transpose(*lead, "replica", *OBJECT)
-    if not is_lazy(found):
-        _report(found, worse)
+    axes = [(), ("replica", *OBJECT)]
+    worse = looked_at(_doubt, worse, found, axes=axes, caller="replicas")
     found = label(found, "replicas", units="1", long_name="Object with other photons")
     number = ("replica", np.arange(n_starts), {"units": "1", "long_name": "Replica"})
     words = "Amplitude residual of the object over that of its replicas"
@@ -164,27 +164,26 @@ def replicas(
     return crystal.assign(made).assign_coords(replica=number)
 
 
-def _report(found: xr.DataArray, worse: xr.DataArray) -> None:
-    """Warn of lost replicas, and of counts that photon noise does not explain."""
-    lost = int(np.isnan(found.values.real).all(axis=(-3, -2, -1)).sum())
-    if lost:
-        warn_quality(
-            f"replicas: {lost} lost their support, found another minimum or fit so "
+def _doubt(worse: np.ndarray, found: np.ndarray) -> str | None:
+    """Tell of lost replicas, and of counts that photon noise does not explain."""
+    told = []
+    if lost := int(np.isnan(found.real).all(axis=(-3, -2, -1)).sum()):
+        told.append(
+            f"{lost} lost their support, found another minimum or fit so "
             "badly that no one would choose them: they are not counted."
         )
-    if (worse.values > _WORST).any():
-        told = np.ravel(worse.values).round(1).tolist()
-        warn_quality(
-            f"replicas: the object fits its counts {told} times worse than photons "
+    if worse > _WORST:
+        told.append(
+            f"the object fits its counts {worse:.1f} times worse than photons "
             "explain: blur by partial coherence, a drift, or a bad support. Errors "
             "are widened, but too small."
         )
-    if (worse.values < 1 / _WORST).any():
-        told = np.ravel(worse.values).round(3).tolist()
-        warn_quality(
-            f"replicas: the object fits its counts {told} times as badly as "
+    if worse < 1 / _WORST:
+        told.append(
+            f"the object fits its counts {worse:.3f} times as badly as "
             "photons would: are they scaled, or a mean? Errors are too large."
         )
+    return " Besides, ".join(told) or None
 
 
 def _of_counts(
