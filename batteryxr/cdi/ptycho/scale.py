@@ -38,7 +38,7 @@ _AROUND = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1)])
 _STRAY = 0.01
 
 
-class Scale(NamedTuple):
+class FoundScale(NamedTuple):
     """Stretch of positions that frames ask for, and its standard deviation."""
 
     stretch: float
@@ -80,15 +80,15 @@ def tell_scale(
     return {"position_scale": "off", **numbers}
 
 
-def scale_of(experiment: Experiment, settings: Settings) -> Scale:
+def scale_of(experiment: Experiment, settings: Settings) -> FoundScale:
     """Return the stretch at the least deviance, its error by a jackknife of frames.
 
     The deviance around its minimum is a quadratic in stretch and defocus. Where no
     minimum is found within reach, the error is infinite.
     """
-    runs = _Runs(trial_of(experiment), settings)
+    runs = _ShortRuns(trial_of(experiment), settings)
     middle = np.zeros(2, int)
-    nothing = Scale(float("nan"), float("inf"))
+    nothing = FoundScale(float("nan"), float("inf"))
     for _ in range(2 * int(_FAR.max())):
         deviance = np.stack([runs.deviance(middle + p) for p in _AROUND])
         if not np.isfinite(deviance).all():
@@ -102,7 +102,7 @@ def scale_of(experiment: Experiment, settings: Settings) -> Scale:
             if curved < _SURE * chance:  # a minimum that noise alone may dig
                 return nothing
             stretch = STEPS[0] * (middle[0] + place[0])
-            return Scale(float(stretch), float(STEPS[0] * spread))
+            return FoundScale(float(stretch), float(STEPS[0] * spread))
         step = np.rint(np.clip(place, -2, 2)).astype(int)
         best = _AROUND[total.argmin()]
         middle = middle + (step if lowest and step.any() else best)
@@ -127,7 +127,7 @@ def _minimum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     return place.reshape(shape), det / np.where(yy == 0, 1e-300, yy), lowest
 
 
-class _Runs:
+class _ShortRuns:
     """Short runs at steps of stretch and defocus, and their free deviance."""
 
     def __init__(self, few: Experiment, settings: Settings) -> None:
