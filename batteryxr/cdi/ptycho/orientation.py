@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.ptycho.engines import EPIE
 from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of
-from batteryxr.cdi.ptycho.frames import load
-from batteryxr.cdi.ptycho.settings import Recording
-from batteryxr.cdi.ptycho.trial import (
-    residual_of,
-    residuals_at,
-    room,
-    scale_of,
-    trial_of,
-)
-from batteryxr.core.device import to_device, to_numpy
+from batteryxr.cdi.ptycho.trial import residual_of, room, trial_of
 from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.progress import bar
@@ -29,8 +19,6 @@ from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
-    from batteryxr.cdi.ptycho.kernels.state import State
-    from batteryxr.cdi.ptycho.settings import Settings
     from batteryxr.core.checks import Count, Seed
 
 #: Ratio of the best residual to the second below which the answer is sure.
@@ -39,14 +27,6 @@ _SURE = 0.93
 _STRETCH = 0.01
 #: Correction of a coordinate, in pixels, that gradients make surely.
 _CAPTURED = 2.0
-#: Frames that are asked for a stretch; the one they ask for that raises suspicion, and
-#: those of short runs, from the first probe and from the last, from which to warn.
-_ASKED, _PULL, _SCALE, _AGAIN = 256, 5e-4, 0.04, 0.045
-#: Residual of stretched positions over that of those told, from the last probe and from
-#: the first, below which a stretch is told.
-_BETTER = 0.96, 0.86
-#: Part of the gain that a stretch loses again where it goes too far.
-_LOST = 0.25
 
 
 class Way(NamedTuple):
@@ -196,61 +176,3 @@ def tell_stretch(
             f"schedule=Schedule(positions_reach={3 * fit.rest * pixel:.2g}, "
             "positions_from=...)"
         )
-
-
-def tell_scale(experiment: Experiment, settings: Settings, state: State) -> None:
-    """Warn where frames ask for a stretch of positions that were taken as told.
-
-    Object and probe take up most of a wrong scale. What is left shows in a common
-    motion that frames ask for; a short run that corrects positions then tells how much.
-
-    Parameters
-    ----------
-    experiment, settings
-        Experiment that was reconstructed, and how.
-    state
-        Its last state.
-    """
-    from batteryxr.cdi.ptycho.kernels.loop import recorded_of
-    from batteryxr.cdi.ptycho.kernels.motion import stretch_of
-    from batteryxr.cdi.ptycho.kernels.state import Conditions
-
-    frames = len(state.positions)
-    chosen = np.unique(np.linspace(0, frames - 1, min(frames, _ASKED)).astype(int))
-    held = experiment.held
-    counts = [load(experiment, j, j + 1)[0] if held is None else held[j]
-              for j in chosen]  # fmt: skip
-    bring = to_device(settings.device, purpose="ptychography")
-    moves = np.zeros_like(state.positions)
-    recorded = recorded_of(state, Recording())
-    rng = np.random.default_rng(0)
-    now = Conditions(bring(experiment.weight), rng, False, moves, 0.0, recorded)
-    looked = EPIE().begin(state.probe, experiment.near)
-    looked.sweep(replace(state), chosen, bring(np.stack(counts)), now)
-    pull = stretch_of(state.positions[chosen], moves[chosen])
-    if pull is None or abs(pull.scale) < max(_PULL, 2 * pull.chance):
-        return
-    scale = scale_of(experiment, settings)
-    if scale is None or abs(scale) < _SCALE or scale * pull.scale < 0:
-        return
-    # A first probe out of focus stretches positions, too; the one found is less so.
-    probe = to_numpy(state.probe)
-    again = scale_of(replace(experiment, probe=probe), settings)
-    if again is None or abs(again) < _AGAIN or again * scale < 0:
-        return
-    # A stretch may also make up for a weak object: frames must fit better with it.
-    tried = np.array([0.0, scale / 3, 2 * scale / 3, scale])
-    left = residuals_at(replace(experiment, probe=probe), tried)
-    if left[-1] - left.min() > _LOST * (left[0] - left.min()):
-        scale = float(tried[left.argmin()])
-    first = residuals_at(experiment, np.array([0.0, scale]))
-    if not (left.min() < _BETTER[0] * left[0] and first[1] < _BETTER[1] * first[0]):
-        return
-    pixel = 1 / (1 + scale) - 1
-    warn_quality(
-        f"ptycho: frames fit better where all positions are stretched by about "
-        f"{100 * scale:+.0f} %, as if the object's pixel were another by "
-        f"{100 * pixel:+.0f} %: look at distance, pixel_pitch, energy and the motors' "
-        "units, at the focus of the first probe, and correct positions: "
-        "schedule=Schedule(positions_from=5)"
-    )

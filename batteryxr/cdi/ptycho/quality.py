@@ -17,6 +17,7 @@ from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.propagation import Predicted
 
 
 @recorded
@@ -141,7 +142,7 @@ def ptycho_fit(result: xr.Dataset, *, scan: xr.Dataset) -> xr.Dataset:
 
     result, experiment, shifts = _as_fitted(result, scan)
     weight = experiment.weight
-    fields = _Predicted(result, experiment, shifts)
+    fields = _predicted(result, experiment, shifts)
     n_frames = len(experiment.corners)
     per_frame, power = np.empty(n_frames), np.empty(n_frames)
     used = 0.0
@@ -225,35 +226,20 @@ def _everywhere(
     return whole
 
 
-class _Predicted:
-    """Intensities that a result predicts, frame by frame, origin in the corner."""
+def _predicted(
+    result: xr.Dataset, experiment: Experiment, moves: np.ndarray
+) -> Predicted:
+    """Return the intensities that a result predicts."""
+    from batteryxr.cdi.ptycho.kernels.propagation import Predicted
+    from batteryxr.cdi.ptycho.kernels.state import State
 
-    def __init__(
-        self, result: xr.Dataset, experiment: Experiment, moves: np.ndarray
-    ) -> None:
-        from batteryxr.cdi.ptycho.kernels.propagation import Propagation
-        from batteryxr.cdi.ptycho.kernels.state import Shifter, State
-
-        shift = moves / experiment.pixel
-        self._background: Any = 0.0
-        self._light = np.ones(len(moves))
-        if "background" in result:
-            told = result["background"].transpose("detector_y", "detector_x")
-            self._background = np.fft.ifftshift(told.values)
-        if "light" in result:
-            self._light = result["light"].values
-        obj = np.ascontiguousarray(result.transmission.values)
-        probe = np.ascontiguousarray(result.probe.values)
-        state = State(obj, probe, experiment.corners + shift)
-        self._corners, self._shifts = state.corners(), state.shifts()
-        self._obj, self._shifter = obj, Shifter(probe)
-        self._way = Propagation(probe, experiment.near)
-        self._spectrum, self._out = self._shifter.forward(probe), np.empty_like(probe)
-
-    def __call__(self, j: int) -> np.ndarray:
-        probe = self._shifter.shifted(self._spectrum, self._shifts[j], self._out)
-        n = probe.shape[-1]
-        y, x = self._corners[j]
-        waves = self._way.forward(probe * self._obj[y : y + n, x : x + n]) / n
-        total: np.ndarray = np.sum(np.abs(waves) ** 2, axis=0)
-        return self._light[j] * (total + self._background)
+    obj = np.ascontiguousarray(result.transmission.values)
+    probe = np.ascontiguousarray(result.probe.values)
+    memory: dict[str, Any] = {}
+    if "background" in result:
+        told = result["background"].transpose("detector_y", "detector_x")
+        memory["background"] = np.fft.ifftshift(told.values)
+    if "light" in result:
+        memory["intensity"] = result["light"].values
+    places = experiment.corners + moves / experiment.pixel
+    return Predicted(State(obj, probe, places, memory=memory), experiment.near)

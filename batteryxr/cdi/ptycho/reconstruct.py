@@ -12,9 +12,10 @@ from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of, widened
 from batteryxr.cdi.ptycho.former import former_of, going_on
-from batteryxr.cdi.ptycho.orientation import tell_scale, tell_stretch
+from batteryxr.cdi.ptycho.orientation import tell_stretch
 from batteryxr.cdi.ptycho.passes import first_state, reconstruct
 from batteryxr.cdi.ptycho.result import labelled_state
+from batteryxr.cdi.ptycho.scale import tell_scale
 from batteryxr.cdi.ptycho.settings import Recording, Resources, Schedule, Settings
 from batteryxr.cdi.ptycho.trial import sought
 from batteryxr.core.errors import ArgumentError, warn_quality
@@ -93,8 +94,10 @@ def ptycho(
         nm of the scan's own positions; `illumination`; `amp_residual` for each
         iteration, and `noise_residual`, the most that counting noise leaves;
         `mode_weight`; `position_shift_y`, `position_shift_x`, NaN for frames that
-        were left out; with a background `background` (detector_y, detector_x) and
-        `intensity` (position).
+        were left out; ``attrs["position_scale"]``: whether frames bear out the scale
+        of positions that were left as told, or do not tell it, with
+        `position_stretch` and its error beside it; with a background `background`
+        (detector_y, detector_x) and `intensity` (position).
 
     Raises
     ------
@@ -111,8 +114,8 @@ def ptycho(
         If the engine had to be changed to fit into memory; if the residual exceeds that
         of counting noise (`noise_residual`), so that the model lacks something; if
         corrected positions are all stretched or turned, by more than 1 %, or were moved
-        farther than corrections are sure to find; or if positions that were left as
-        told should be stretched by more than 4 %.
+        farther than corrections are sure to find; or if frames ask surely for a
+        stretch of positions that were left as told.
 
     Notes
     -----
@@ -175,13 +178,15 @@ def ptycho(
             shown.update(1)
 
         state = reconstruct(experiment, settings, state, iterations, watch)
+    scale: dict[str, float | str] = {"position_scale": "not looked at"}
     if schedule.positions_from is not None:
         tell_stretch(state.positions, experiment.corners, experiment.pixel, reach)
     elif iterations >= SETTLED:
-        tell_scale(experiment, settings, state)
+        scale = tell_scale(experiment, settings, state)
     coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
     result = labelled_state(experiment, state, coords, scan.sizes["position"])
     tell_misfit(result["amp_residual"][-1:], result["noise_residual"], iterations)
+    result.attrs.update(scale)
     result.attrs["engine"] = type(settings.engine).__name__
     result.attrs["block"] = settings.block or 0
     result.attrs["history"] = scan.attrs.get("history", "")

@@ -20,10 +20,10 @@ from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.examine import findings, halves_of, look, settled
 from batteryxr.cdi.ptycho.experiment import experiments_of
-from batteryxr.cdi.ptycho.orientation import tell_scale
 from batteryxr.cdi.ptycho.passes import Energy, advance
 from batteryxr.cdi.ptycho.reconstruct import SETTLED, tell_misfit
 from batteryxr.cdi.ptycho.result import labelled_scatter, labelled_stack
+from batteryxr.cdi.ptycho.scale import tell_scale
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
     Registration,
@@ -543,7 +543,7 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
         tell_misfit(
             result["amp_residual"], result["noise_residual"], stack.settings.iterations
         )
-        _tell_scale(stack)
+        result.attrs.update(_scale(stack))
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: the remaining work is small, and its data are here.
         with blocks.here():
@@ -552,14 +552,15 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
     seal(stack.store, JOURNAL)
 
 
-def _tell_scale(stack: Stack) -> None:
-    """Warn where positions of the middle energy should be stretched."""
+def _scale(stack: Stack) -> dict[str, float | str]:
+    """Warn where positions of the middle energy should be stretched; return it."""
     settings, k = stack.settings, len(stack.experiments) // 2
-    if settings.schedule.positions_from is None and settings.iterations >= SETTLED:
-        bring = to_device(settings.device, purpose="ptychography")
-        state = load_state(stack.ledger, k, bring)
-        assert state is not None, "all iterations are done"
-        tell_scale(stack.experiments[k], settings, state)
+    if settings.schedule.positions_from is not None or settings.iterations < SETTLED:
+        return {"position_scale": "not looked at"}
+    bring = to_device(settings.device, purpose="ptychography")
+    state = load_state(stack.ledger, k, bring)
+    assert state is not None, "all iterations are done"
+    return tell_scale(stack.experiments[k], settings, state)
 
 
 def _tied(stack: Stack, found: Registered) -> tuple[Registered, np.ndarray | None]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Frames, and detector pixels along a side, that are enough for a comparison.
 _FRAMES, _PIXELS = 64, 96
-#: Iterations in which positions stretch, and in which they are compared.
-_STRETCHING, _FITTING = 80, 60
 #: Fraction of all counts that a search for positions takes, and fewest pixels for it.
 _NEARLY, _FEWEST = 0.998, 32
 #: Pixels between the places that two searches find, and the fraction of frames that
@@ -105,36 +103,6 @@ def residual_of(
     except ConvergenceError:
         return float("inf")
     return float(state.residuals()[-1])
-
-
-def residuals_at(experiment: Experiment, stretches: np.ndarray) -> np.ndarray:
-    """Return the residuals of short runs with all positions stretched by fractions."""
-    few = trial_of(experiment)
-    n, pixel = len(few.weight), few.pixel
-    moved = [replace(few, **room(few.corners * (1 + s), n, pixel)) for s in stretches]
-    return np.array([residual_of(each, _FITTING, 0) for each in moved])
-
-
-def scale_of(experiment: Experiment, settings: Settings) -> float | None:
-    """Return how far a short run stretches all positions; None if it does not tell."""
-    from batteryxr.cdi.ptycho.kernels.motion import stretch_of
-
-    few = trial_of(experiment)
-    settings = replace(
-        settings,
-        engine=LSQML(),
-        iterations=_STRETCHING,
-        schedule=Schedule(positions_from=2),
-        block=None,
-        streamed=False,
-        device="cpu",
-    )
-    try:
-        state = reconstruct(few, settings, first_state(few, settings))
-    except ConvergenceError:
-        return None
-    found = stretch_of(few.corners, state.positions - few.corners)
-    return None if found is None or not found.clear else found.scale
 
 
 def sought(experiment: Experiment, settings: Settings, state: State) -> np.ndarray:

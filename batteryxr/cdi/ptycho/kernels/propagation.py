@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.cdi.fourier import Fourier
-from batteryxr.core.device import to_device_of
+from batteryxr.cdi.ptycho.kernels.state import Shifter
+from batteryxr.core.device import to_device_of, to_numpy
 
 if TYPE_CHECKING:
+    from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.core.kernels.arrays import Array
 
 
@@ -59,3 +61,24 @@ def near_kernel(n: int, near: float) -> np.ndarray:
     f = np.fft.fftfreq(n)
     line = np.exp(-1j * np.pi * near * f**2 + 2j * np.pi * f * (n // 2))
     return np.outer(line, line)
+
+
+class Predicted:
+    """Counts that a state in NumPy predicts, frame by frame, origin in the corner."""
+
+    def __init__(self, state: State, near: float = 0.0) -> None:
+        self._corners, self._shifts = state.corners(), state.shifts()
+        self._obj, probe = to_numpy(state.obj), to_numpy(state.probe)
+        self._shifter, self._way = Shifter(probe), Propagation(probe, near)
+        self._spectrum, self._out = self._shifter.forward(probe), np.empty_like(probe)
+        self._background: Any = state.memory.get("background", 0.0)
+        self._light: Any = state.memory.get("intensity", np.ones(len(self._corners)))
+
+    def __call__(self, j: int) -> np.ndarray:
+        """Return the counts (n, n) of frame `j`."""
+        probe = self._shifter.shifted(self._spectrum, self._shifts[j], self._out)
+        n = probe.shape[-1]
+        y, x = self._corners[j]
+        waves = self._way.forward(probe * self._obj[y : y + n, x : x + n]) / n
+        total: np.ndarray = np.sum(np.abs(waves) ** 2, axis=0)
+        return self._light[j] * (total + self._background)
