@@ -431,7 +431,7 @@ case(
 )
 case(
     "cdi.fsc.other",
-    lambda: (cdi.fsc, crystal(), {}, "other", crystal() * (1 + 0.1 * body())),
+    lambda: (cdi.fsc, crystal(), {}, "other", crystal() * (1 + 0.004 * crystal().z)),
 )
 case(
     "cdi.align.reference",

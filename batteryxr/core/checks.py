@@ -71,14 +71,17 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Rising:
-    """Require a sequence of numbers to rise."""
+    """Require a sequence of numbers to rise, or at least not to fall."""
+
+    ties: bool = False
 
     def holds(self, value: Any) -> bool:
         """Return whether the numbers rise."""
-        return bool(np.all(np.diff(np.asarray(value, float)) > 0))
+        steps = np.diff(np.asarray(value, float))
+        return bool(np.all(steps >= 0 if self.ties else steps > 0))
 
     def __str__(self) -> str:
-        return "that rise"
+        return "that do not fall" if self.ties else "that rise"
 
 
 @dataclass(frozen=True)

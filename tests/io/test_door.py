@@ -53,6 +53,7 @@ def test_no_reader_opens_a_file_by_itself():
     ]
     assert [line.partition(": ")[2] for line in beside] == [
         'with check_zip(path) as archive, archive.open("data.ndc") as member:',
+        'with whole_file(path, overwrite=overwrite) as new, new.open("wb") as out:',
     ]
 
 

@@ -128,8 +128,9 @@ def test_three_nickelates_are_told_apart_by_fixing_both_extremes(nickelate):
             assert float(fit["relative_error"]) <= 0.00180
     assert widths[0] > 0.8
     assert 0.4 < widths[1] < 0.7
-    # Other programs find 0.07: they take the two fixed scans as free of noise.
-    assert widths[2] <= 0.08
+    # Other programs find 0.07: they take the two fixed scans as free of noise, and
+    # neighbouring energies as independent.
+    assert widths[2] <= 0.2
 
 
 def test_a_conversion_reaction_is_identified(measured):

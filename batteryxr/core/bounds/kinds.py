@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from batteryxr.core.bounds.judgement import Physical
-from batteryxr.core.checks import NonNegative, Pair, Positive
+from batteryxr.core.checks import NonNegative, Pair, Positive, Rising
 
 #: Mass of active material, in mg.
 Mass = Annotated[Positive, Physical("mass")]
@@ -40,7 +40,9 @@ CRate = Annotated[Positive, Physical("C-rate")]
 #: Begin and end of what is looked at in a pulse, in s.
 PulseWindow = Annotated[tuple[NonNegative, float | None], Physical("window in a pulse")]
 #: Range of the width of an edge, in eV.
-EdgeWidth = Annotated[Pair, Physical("width of an edge")]
+EdgeWidth = Annotated[
+    tuple[float, float], Rising(ties=True), Physical("width of an edge")
+]
 #: Length of a rest and of a pulse of a titration, and time between rows, in s.
 Rest = Annotated[Positive, Physical("rest")]
 TitrationPulse = Annotated[Positive, Physical("titration pulse")]

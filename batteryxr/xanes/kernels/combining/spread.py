@@ -7,7 +7,6 @@ values do. Its sources are a detector's filter, interpolation, or an incomplete 
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 
 #: Largest range of energies over which noise correlations are searched.
 _LONGEST = 40
@@ -117,6 +116,8 @@ def _seen(
         if j:
             moved[j, :, : m - j] += basis[:, j:]
     within = (moved @ basis.T).swapaxes(1, 2) @ basis
+    from scipy import fft
+
     length = fft.next_fast_len(2 * m, real=True)
     one, two = fft.rfft(basis, length), fft.rfft(moved, length)
     left = one.conj() * fft.rfft(within - moved, length) - two.conj() * one
