@@ -140,7 +140,6 @@ print(kernel.twice(5.0, rules.Rule(1.0)), sum(kernel.twice.stats.cache_hits.valu
 """
 
 
-@pytest.mark.skipif(not ahead.suits(), reason="another kind of processor")
 def test_an_installation_compiles_ahead(package):
     (package / "rules.py").write_text(RULES.format(name="Rule", more=0.0))
     rule = {"named": "batteryxr.rules:Rule", "of": ["float64"]}

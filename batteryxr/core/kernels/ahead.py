@@ -1,17 +1,15 @@
 """Use the kernels that were compiled when batteryxr was installed.
 
 numba compiles a kernel when it is first called, for the processor at hand. That takes
-seconds. The installation compiles the usual calls ahead, for processors as old as
-`BASELINE`, into a folder of the package. Code for another numba, another Python or
-other sources is passed over, and so is all of it on a processor that lacks something.
+seconds. The installation compiles the usual calls ahead into a folder of the package.
+Code for another processor, numba or Python, or for other sources, is passed over: all
+code of a process is for one processor, so that equal calls give equal bits.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import pickle
-import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +20,6 @@ from numba.core.serialize import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: LLVM's name for what x86 processors can do since about 2013 (Haswell, Excavator).
-BASELINE = "x86-64-v3"
-#: What a processor must know to run such code.
-_NEEDED = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "popcnt")
 #: The folder of the package that holds the compiled code.
 FOLDER = Path(__file__).resolve().parents[2] / "compiled"
 
@@ -97,26 +91,9 @@ class Compiled:
 
     def get(self, key: tuple[Any, ...]) -> Any:
         """Return the code for numba's key of a call, or None where there is none."""
-        return self._file.load(_for_baseline(key)) if suits() else None
+        return self._file.load(key)
 
     def put(self, key: tuple[Any, ...], code: Any) -> None:
         """Keep the code for numba's key of a call."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._file.save(_for_baseline(key), code)
-
-
-@functools.cache
-def suits() -> bool:
-    """Tell whether the processor at hand runs code for `BASELINE`."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    from llvmlite import binding
-
-    known = binding.get_host_cpu_features()
-    return all(known.get(feature, False) for feature in _NEEDED)
-
-
-def _for_baseline(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return numba's key of a call (types, machine, code) for the common processor."""
-    types, machine, code = key
-    return types, (machine[0], BASELINE), code
+        self._file.save(key, code)

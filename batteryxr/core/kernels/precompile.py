@@ -55,12 +55,9 @@ def precompile(folder: Path) -> int:
 
     What lies there for the same sources and the same numba is kept.
     """
-    from batteryxr.core.kernels.ahead import BASELINE
-
     calls = sorted(json.loads(CALLS.read_text()).items())
     workers = min(os.cpu_count() or 1, 4)
     shares = [calls[n::workers] for n in range(workers)]
-    os.environ |= {"NUMBA_CPU_NAME": BASELINE, "NUMBA_CPU_FEATURES": ""}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return sum(pool.map(_compile_share, repeat(folder), shares))
 
