@@ -240,7 +240,7 @@ def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
         # well with less.
         other = _sought(begin, end, rows, pulses, shape, spans | {"on": early})
         terms = [(one[0][6].rc > 0) + one[0][6].drifts for one in (best, other)]
-        unit = other[0][3] ** 2 / max(rows.t.size - linear(shape) - 3, 1)
+        unit = _unit(other, rows, shape)
         less = best[0][3] ** 2 - other[0][3] ** 2
         if less > (_SHOWN if terms[0] <= terms[1] else -_SHOWN) * unit:
             best, other = other, best
@@ -261,7 +261,7 @@ def _sought(
     if not any(spans.values()):
         return fit(rows, pulses, shape), (begin, end)
     plain = _at_switches(
-        _plain(begin, end, rows, pulses, shape, spans), rows, pulses, shape
+        _plain((begin, end), rows, pulses, shape, spans), rows, pulses, shape
     )
     if spans["on"] != 0.0:
         begin = _find_switch(begin, rows, pulses, shape, spans["on"])
@@ -271,9 +271,17 @@ def _sought(
     found = _at_switches((begin, end), rows, pulses, shape)
     # Diffusion alone may be switched so that it looks like more, and the reverse.
     best, other = sorted((plain, found), key=lambda fitted: fitted[0][3])
-    unit = best[0][3] ** 2 / max(rows.t.size - linear(shape) - 3, 1)
+    unit = _unit(best, rows, shape)
     near = (other[0][3] ** 2 - best[0][3] ** 2) < _SHOWN * unit
     return _widened(best, other) if near else best
+
+
+def _unit(
+    fitted: tuple[tuple[Any, ...], tuple[Switch, Switch]], rows: Rows, shape: Shape
+) -> float:
+    """Return the variance of a row as the residuals of a fit show it."""
+    variance: float = fitted[0][3] ** 2 / max(rows.t.size - linear(shape) - 3, 1)
+    return variance
 
 
 def _widened(
@@ -303,14 +311,14 @@ def _at_switches(
 
 
 def _plain(
-    begin: Switch,
-    end: Switch,
+    switches: tuple[Switch, Switch],
     rows: Rows,
     pulses: Pulses,
     shape: Shape,
     spans: dict[str, float],
 ) -> tuple[Switch, Switch]:
     """Return the switches that suit diffusion alone, found by turns."""
+    begin, end = switches
     found = {"on": begin, "off": end}
     for turn in range(_TURNS):
         for first, name in ((begin, "on"), (end, "off")):

@@ -180,7 +180,7 @@ def step_time_scale(table: RawTable) -> str | None:
     ratio = _step_ratio(table.columns)
     if ratio is None or _nearest(ratio, (*_UNITS, 1000.0), 0.1) == 1.0:
         return None
-    if time_factor(table.columns, clock_of(table))[0] != 1.0:
+    if _time_is_off(table):
         return None
     return (
         f"test time advances {ratio:.4g} times as fast as the time of the steps, which "
@@ -188,12 +188,17 @@ def step_time_scale(table: RawTable) -> str | None:
     )
 
 
+def _time_is_off(table: RawTable) -> bool:
+    """Tell whether test time is in other units than told, which explains the rest."""
+    return time_factor(table.columns, clock_of(table))[0] != 1.0
+
+
 def charge_scale(table: RawTable) -> str | None:
     """Return a note if current and counter contradict the units in their labels."""
     found = _charge_ratio(table.columns)
     if found is None or not _is_off(found):
         return None
-    if time_factor(table.columns, clock_of(table))[0] != 1.0:
+    if _time_is_off(table):
         return None
     return (
         f"the integral of the current is {found[0]:.3g} times the capacity that the "
@@ -211,7 +216,7 @@ def energy_scale(table: RawTable) -> str | None:
     found = _energy_ratio(table.columns)
     if found is None or not _is_off(found) or _is_off(_charge_ratio(table.columns)):
         return None
-    if time_factor(table.columns, clock_of(table))[0] != 1.0:
+    if _time_is_off(table):
         return None
     return (
         f"the integral of current and voltage is {found[0]:.3g} times the energy that "
