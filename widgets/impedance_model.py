@@ -11,7 +11,8 @@ import traitlets
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims
 from batteryxr.echem import drt, fit_circuit
-from batteryxr.widgets.model import PanelModel, Plan, literal
+from batteryxr.widgets.model import PanelModel, Plan
+from batteryxr.widgets.naming import literal
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -21,9 +21,9 @@ def test_choices_are_traits_of_the_panel(series):
     assert panel.result.sizes["component"] == 3
     panel.n_components = 2  # as the slider does
     assert panel.result.sizes["component"] == 2
-    assert panel.code == "pattern.nmf.fit(2)"
+    assert panel.code == "series.nmf.fit(2)"
     assert panel.foot.code == panel.code
-    assert repr(panel) == "pattern.nmf.panel()"
+    assert repr(panel) == "series.nmf.panel()"
     drawn = {plot["id"] for plot in panel.figure.figure["plots"]}
     assert {"components", "principal", "voltage", "ratios", "residual"} <= drawn
     assert panel.order["n_components"].values[0] == 1
