@@ -144,7 +144,7 @@ class ComponentModel(PanelModel):
             steps=[*self.steps, step], fixed={}, n_components=self.n_components + 1
         )
 
-    def undo(self) -> None:
+    def step_back(self) -> None:
         """Go back to the previous step."""
         if not self.steps:
             return

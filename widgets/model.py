@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import traitlets
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.widgets.history import History
 from batteryxr.widgets.naming import call_of_user, literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import DELAY, Work
@@ -63,6 +64,8 @@ class PanelModel(traitlets.HasTraits):
     code = traitlets.Unicode("", help="Code that gives the result.")
     reopen = traitlets.Unicode("", help="Code that opens the panel with this choice.")
     answer = traitlets.Any(None, help="What is shown: the result, or a preview.")
+    can_undo = traitlets.Bool(False)
+    can_redo = traitlets.Bool(False)
 
     def __init__(self, data: Any, *, accessor: str, name: str | None = None) -> None:
         super().__init__()
@@ -78,8 +81,9 @@ class PanelModel(traitlets.HasTraits):
         self._usual: dict[str, Any] = {}
         self._result: Any = None
         self._error: Exception | None = None
+        self._history = History()
         self.observe(lambda _: self.refresh(), list(self.choices))
-        self.observe(lambda _: self._write(), list(self.shown))
+        self.observe(lambda _: self._look_otherwise(), list(self.shown))
 
     # defined by a subclass
     def plan(self) -> Plan | None:
@@ -150,12 +154,36 @@ class PanelModel(traitlets.HasTraits):
         finally:
             self._held -= 1
         self.refresh()
+        self._history.settle()
+
+    def undo(self) -> None:
+        """Go back to the choice before this one; nothing happens at the first."""
+        self._travel(self._history.back())
+
+    def redo(self) -> None:
+        """Take back an `undo`."""
+        self._travel(self._history.forth())
+
+    def _travel(self, choice: dict[str, Any] | None) -> None:
+        if choice is not None:
+            self.choose(**choice)
+            self._remember()
+
+    def _remember(self) -> None:
+        self._history.add(self.choice)
+        self.can_undo, self.can_redo = self._history.ways
+
+    def _look_otherwise(self) -> None:
+        if not self._held:
+            self._remember()
+            self._write()
 
     # calculation
     def refresh(self, delay: float = DELAY) -> None:
         """Calculate again in the background, once changes have stopped."""
         if self._held:
             return
+        self._remember()
         self._result, self._error = None, None
         self._write()
         try:

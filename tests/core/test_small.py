@@ -47,7 +47,7 @@ def test_progress_is_silent_in_a_pipe(capsys):
 
 
 def test_progress_shows_in_a_notebook(capsys, monkeypatch):
-    pytest.importorskip("tqdm.auto")
+    pytest.importorskip("tqdm")
     ipython = pytest.importorskip("IPython")
     monkeypatch.setattr(ipython, "get_ipython", SimpleNamespace)
     list(track(range(3), "Counting"))

@@ -40,6 +40,40 @@ def test_the_stop_button_stops(series):
     assert panel.result.sizes["component"] == 4  # asked for after all
 
 
+def test_choices_are_undone_and_done_again(series):
+    panel = series.nmf.panel(n_components=3)
+    tell = panel.foot._handle_custom_msg
+    assert (panel.foot.can_undo, panel.foot.can_redo) == (True, False)
+    panel.fixed = {"end": series[3] + 1}
+    panel.model.choose(seed=4, method="hals")
+    before = panel.choice
+    panel.n_components = 2
+    for kind, choice in (("undo", before), ("redo", {**before, "n_components": 2})):
+        tell({"kind": kind}, [])
+        seen = panel.choice
+        assert seen.pop("fixed") is choice["fixed"]
+        assert seen == {n: v for n, v in choice.items() if n != "fixed"}
+    for _ in range(9):
+        panel.undo()
+    assert (panel.seed, panel.method, panel.fixed) == (0, "active-set", {})
+    assert (panel.foot.can_undo, panel.foot.can_redo) == (False, True)
+    panel.seed = 9  # another way: what was undone is gone
+    assert not panel.foot.can_redo
+    panel.cancel()
+
+
+def test_a_slider_in_motion_is_one_choice(stack):
+    panel = stack.xanes.view(index=2)
+    for index in (3, 4, 5, 6):
+        panel.index = index
+    panel.pixel = [1, 1]
+    panel.undo()
+    assert panel.index == 6
+    panel.undo()
+    assert panel.index == 2
+    panel.close()
+
+
 def test_picks_and_drags_of_the_front_end(scans):
     panel = scans.echem.panel()
     tell = panel.figure._handle_custom_msg
