@@ -70,8 +70,10 @@ class Foot(anywidget.AnyWidget):
 
 
 #: What the foot shows of a model.
-_OF_FOOT = ("status", "message", "note", "progress", "code", "reopen")
-_OF_FOOT += ("can_undo", "can_redo")
+_OF_FOOT = (
+    *("status", "message", "note", "progress", "code", "reopen"),
+    *("can_undo", "can_redo"),
+)
 
 
 class Panel(ipywidgets.VBox):

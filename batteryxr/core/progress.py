@@ -170,9 +170,10 @@ class _Output:
         if self._handle is not None:
             self._handle.update(line, raw=True)
         elif text.strip():
-            from IPython.display import display
+            from IPython import display
 
-            self._handle = display(line, raw=True, display_id=True)
+            shown: Any = display.display
+            self._handle = shown(line, raw=True, display_id=True)
 
     def flush(self) -> None:
         """Do nothing: what is written is shown at once."""
