@@ -85,6 +85,7 @@ class Cdi(Accessor):
 
     # looking at it
     view = opens("StackViewer")
+    panel = opens("CrystalPanel", *_STATES)
     plot = group(CdiPlots)
 
     # frames into volumes

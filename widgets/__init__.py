@@ -2,6 +2,7 @@
 
 from batteryxr.widgets.cluster_panel import ClusterPanel
 from batteryxr.widgets.component_panel import ComponentPanel
+from batteryxr.widgets.crystal_panel import CrystalPanel
 from batteryxr.widgets.impedance_panel import ImpedancePanel
 from batteryxr.widgets.ptycho_panel import PtychoPanel
 from batteryxr.widgets.stack_viewer import StackViewer
@@ -10,6 +11,7 @@ from batteryxr.widgets.state_panel import VoltageStatePanel
 __all__ = [
     "ClusterPanel",
     "ComponentPanel",
+    "CrystalPanel",
     "ImpedancePanel",
     "PtychoPanel",
     "StackViewer",

@@ -10,7 +10,8 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, VariableError
-from batteryxr.widgets.model import PanelModel, Plan, literal, notebook_name
+from batteryxr.widgets.model import PanelModel, Plan
+from batteryxr.widgets.naming import literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import Work
 from batteryxr.xanes import (
@@ -126,13 +127,9 @@ class ClusterModel(PanelModel):
             f"n_clusters={self.n_clusters}",
             f"features={literal(list(self.features))}",
         ]
-        # An expression has no variable name; using the array's name could mislead.
-        names = {n: notebook_name(v) for n, v in self._given().items()}
-        words += [f"{n}={called or n}" for n, called in names.items()]
+        words += [f"{n}={self.called(v, n)}" for n, v in self._given().items()]
         words += [f"{n}={literal(v)}" for n, v in self.arguments().items()]
-        nameless = ", ".join(n for n, called in names.items() if called is None)
-        note = f"  # {nameless}: as given to the panel" if nameless else ""
-        return f"{data}.xanes.cluster({', '.join(words)}){note}"
+        return f"{data}.xanes.cluster({', '.join(words)})"
 
     def _given(self) -> dict[str, Any]:
         given = {"mask": self.mask}

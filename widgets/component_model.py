@@ -14,7 +14,8 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.nmf import Constraints, fit, model_order, pca, raise_n
 from batteryxr.nmf.data import lay_out
-from batteryxr.widgets.model import PanelModel, Plan, literal
+from batteryxr.widgets.model import PanelModel, Plan
+from batteryxr.widgets.naming import literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import Work
 
@@ -143,7 +144,7 @@ class ComponentModel(PanelModel):
             steps=[*self.steps, step], fixed={}, n_components=self.n_components + 1
         )
 
-    def undo(self) -> None:
+    def step_back(self) -> None:
         """Go back to the previous step."""
         if not self.steps:
             return
@@ -178,7 +179,7 @@ class ComponentModel(PanelModel):
         lines = []
         chain, options = [*self.steps, self._last()], self.arguments()
         for k, step in enumerate(chain):
-            words = _words(step.get("fixed", {}), data, self.patterns.signal)
+            words = self._fixed_words(step.get("fixed", {}), data)
             fixed = [f"fixed={words}"] if words else []
             if k == 0:
                 given = [f"{n}={_word(v)}" for n, v in options.items()]
@@ -193,6 +194,20 @@ class ComponentModel(PanelModel):
             name = f"step{k + 1} = " if len(chain) > 1 else ""
             lines.append(f"{name}{data}.nmf.{', '.join(call)})")
         return "\n".join(lines)
+
+    def _fixed_words(self, fixed: dict[str, Any], data: str) -> str:
+        """Return Python code for fixed components, patterns by their names."""
+        words, signal = [], self.patterns.signal
+        onto = f'.interp({signal}={data}["{signal}"])'
+        for name, value in fixed.items():
+            code = literal(value)
+            if isinstance(value, str):
+                read = f'batteryxr.read_series({code}, axis="{signal}")'
+                code = f"{read}.isel(scan=0, drop=True){onto}"
+            elif _is_array(value):
+                code = f"{self.called(value, 'fixed', name)}{onto}"
+            words.append(f"{literal(name)}: {code}")
+        return "{" + ", ".join(words) + "}" if words else ""
 
     # number of components
     def judge(self) -> None:
@@ -389,18 +404,3 @@ def _read(path: str, signal: str) -> xr.DataArray:
 
     patterns = read_series(path, axis=signal)
     return patterns.isel(scan=0, drop=True)
-
-
-def _words(fixed: dict[str, Any], data: str, signal: str) -> str:
-    """Return Python code for fixed components, patterns by their names."""
-    words = []
-    onto = f'.interp({signal}={data}["{signal}"])'
-    for name, value in fixed.items():
-        code = literal(value)
-        if isinstance(value, str):
-            read = f'batteryxr.read_series({code}, axis="{signal}")'
-            code = f"{read}.isel(scan=0, drop=True){onto}"
-        elif _is_array(value):
-            code = f"{name if name.isidentifier() else 'pattern'}{onto}"
-        words.append(f"{literal(name)}: {code}")
-    return "{" + ", ".join(words) + "}" if words else ""

@@ -148,8 +148,8 @@ class ComponentPanel(Panel, of=ComponentModel):
             description="Keep this one and raise n", layout=_width(190),
             tooltip="Hold this component as it is, and look for one more",
         )  # fmt: skip
-        self._undo = ipywidgets.Button(
-            description="Undo", layout=_width(70), tooltip="Back to the step before"
+        self._back = ipywidgets.Button(
+            description="Back", layout=_width(70), tooltip="Back to the step before"
         )
 
         def do() -> None:
@@ -162,8 +162,8 @@ class ComponentPanel(Panel, of=ComponentModel):
             name.value = ""
 
         keep.on_click(lambda _: self._try(do))
-        self._undo.on_click(lambda _: self._try(self.model.undo))
-        return _group(self._component, name, keep, self._undo)
+        self._back.on_click(lambda _: self._try(self.model.step_back))
+        return _group(self._component, name, keep, self._back)
 
     def _try(self, action: Callable[[], None]) -> None:
         """Run the action of a button; show errors inside the panel."""
@@ -189,7 +189,7 @@ class ComponentPanel(Panel, of=ComponentModel):
             chip.on_click(lambda _, label=label: model.release(label))
             chips.append(chip)
         self._chips.children = chips
-        self._undo.disabled = not model.steps
+        self._back.disabled = not model.steps
         if model.answer is not None:
             found = model.answer.fit
             free = [

@@ -11,7 +11,8 @@ import traitlets
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims
 from batteryxr.echem import drt, fit_circuit
-from batteryxr.widgets.model import PanelModel, Plan, literal
+from batteryxr.widgets.model import PanelModel, Plan
+from batteryxr.widgets.naming import literal
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +37,7 @@ class ImpedanceModel(PanelModel):
 
     spectrum = traitlets.Int(None, allow_none=True, help="Which one, from 0.")
     circuit = traitlets.Unicode("", help="Of `fit_circuit`; empty: none.")
-    method = traitlets.Enum(METHODS, "l_curve", help="Of `drt`.")
+    method = traitlets.Enum(METHODS, "l_curve", help="Of `drt`.").tag(argument="method")
 
     def __init__(self, data: xr.Dataset, *, name: str | None = None) -> None:
         require_dims(data, ["spectrum", "frequency"], caller="impedance_panel")
@@ -60,12 +61,12 @@ class ImpedanceModel(PanelModel):
         if self.spectrum is None:
             return None
         data, k, circuit = self.data, self.spectrum, self.circuit
-        method: Any = self.method
+        given = self.arguments()
 
         def look() -> LookedAt:
             one = data.isel(spectrum=[k]).compute()
             found = fit_circuit(one, circuit) if circuit.strip() else None
-            return LookedAt(one, drt(one, method=method), found)
+            return LookedAt(one, drt(one, **given), found)
 
         return Plan(look)
 
@@ -76,7 +77,8 @@ class ImpedanceModel(PanelModel):
         lines = [f"one = {data}.isel(spectrum=[{self.spectrum}])"]
         if self.circuit.strip():
             lines.append(f"fit = one.echem.fit_circuit({literal(self.circuit)})")
-        lines.append(f"times = one.echem.drt(method={literal(self.method)})")
+        words = ", ".join(f"{n}={literal(v)}" for n, v in self.arguments().items())
+        lines.append(f"times = one.echem.drt({words})")
         return "\n".join(lines)
 
     def places(self) -> tuple[np.ndarray, np.ndarray, str, str]:

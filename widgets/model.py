@@ -6,15 +6,14 @@ can be used and tested in a script.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
-import xarray as xr
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.progress import shell
+from batteryxr.widgets.history import History
+from batteryxr.widgets.naming import call_of_user, literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import DELAY, Work
 
@@ -65,20 +64,26 @@ class PanelModel(traitlets.HasTraits):
     code = traitlets.Unicode("", help="Code that gives the result.")
     reopen = traitlets.Unicode("", help="Code that opens the panel with this choice.")
     answer = traitlets.Any(None, help="What is shown: the result, or a preview.")
+    can_undo = traitlets.Bool(False)
+    can_redo = traitlets.Bool(False)
 
     def __init__(self, data: Any, *, accessor: str, name: str | None = None) -> None:
         super().__init__()
         self.data = data
         self._accessor = accessor
         self._name = name
+        self._call = call_of_user()
+        #: Names in the code that stand for no variable of the user.
+        self._nameless: list[str] = []
         self._work = Work()
         self._held = 0
         #: Default choices that follow from the data.
         self._usual: dict[str, Any] = {}
         self._result: Any = None
         self._error: Exception | None = None
+        self._history = History()
         self.observe(lambda _: self.refresh(), list(self.choices))
-        self.observe(lambda _: self._write(), list(self.shown))
+        self.observe(lambda _: self._look_otherwise(), list(self.shown))
 
     # defined by a subclass
     def plan(self) -> Plan | None:
@@ -149,12 +154,36 @@ class PanelModel(traitlets.HasTraits):
         finally:
             self._held -= 1
         self.refresh()
+        self._history.settle()
+
+    def undo(self) -> None:
+        """Go back to the choice before this one; nothing happens at the first."""
+        self._travel(self._history.back())
+
+    def redo(self) -> None:
+        """Take back an `undo`."""
+        self._travel(self._history.forth())
+
+    def _travel(self, choice: dict[str, Any] | None) -> None:
+        if choice is not None:
+            self.choose(**choice)
+            self._remember()
+
+    def _remember(self) -> None:
+        self._history.add(self.choice)
+        self.can_undo, self.can_redo = self._history.ways
+
+    def _look_otherwise(self) -> None:
+        if not self._held:
+            self._remember()
+            self._write()
 
     # calculation
     def refresh(self, delay: float = DELAY) -> None:
         """Calculate again in the background, once changes have stopped."""
         if self._held:
             return
+        self._remember()
         self._result, self._error = None, None
         self._write()
         try:
@@ -236,12 +265,22 @@ class PanelModel(traitlets.HasTraits):
         self.status = "failed"
 
     # code
+    def called(self, value: Any, *where: str) -> str:
+        """Return code for an object that came with the call, see `Call.named`."""
+        found = self._call.named(value, *where)
+        if found is None:
+            found = where[-1] if where and where[-1].isidentifier() else "data"
+            if found not in self._nameless:
+                self._nameless.append(found)
+        return found
+
     def _write(self) -> None:
         if self._held:
             return
-        data = self._name or variable_name(self.data)
+        self._nameless = []
+        data = self._name or self.called(self.data)
         try:
-            self.code = self.write_code(data)
+            self.code = self._whole(data)
         except Exception:  # an invalid choice: the calculation reports the reason
             self.code = ""
         words = ", ".join(
@@ -251,49 +290,12 @@ class PanelModel(traitlets.HasTraits):
         )
         self.reopen = f"{data}.{self._accessor}({words})"
 
-
-def literal(value: Any) -> str:
-    """Return Python code for a value, without the noise of binary fractions."""
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, dict):
-        return (
-            "{"
-            + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items())
-            + "}"
-        )
-    if isinstance(value, list):
-        return "[" + ", ".join(literal(v) for v in value) + "]"
-    if isinstance(value, tuple):
-        inner = ", ".join(literal(v) for v in value)
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    return repr(value)
-
-
-def variable_name(data: Any) -> str:
-    """Return the name of `data` in the notebook, or else the data's own name."""
-    own = _own_name(data)
-    return notebook_name(data) or (own if own.isidentifier() else "data")
-
-
-def notebook_name(data: Any) -> str | None:
-    """Return the name of `data` in the notebook, or None."""
-    running = shell()
-    variables = dict(running.user_ns) if running is not None else {}
-    own = _own_name(data)
-    for name, value in variables.items():
-        if name.startswith("_"):
-            continue
-        if value is data:
-            return str(name)
-        # A variable of a dataset is a new object on each access.
-        inside = isinstance(value, xr.Dataset) and own in value.data_vars
-        if inside and value.variables[own] is getattr(data, "variable", None):
-            return f'{name}["{own}"]'
-    return None
-
-
-def _own_name(data: Any) -> str:
-    return str(getattr(data, "name", None) or "data")
+    def _whole(self, data: str) -> str:
+        """Return the code with what it needs: imports, and data calculated once."""
+        code, first = self.write_code(data), ""
+        if "(" in data and code.count(data) > 1:
+            short = self._call.free("data")
+            code, first = self.write_code(short), f"{short} = {data}\n"
+        if self._nameless:
+            code += f"  # {', '.join(self._nameless)}: as given to the panel"
+        return self._call.imports(first + code) + first + code

@@ -11,7 +11,8 @@ import traitlets
 from batteryxr.cdi import ptycho_progress
 from batteryxr.core.errors import StoreError
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot
-from batteryxr.widgets.model import PanelModel, Plan, literal
+from batteryxr.widgets.model import PanelModel, Plan
+from batteryxr.widgets.naming import literal
 from batteryxr.widgets.view import Figure, Panel, control
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class PtychoModel(PanelModel):
         """Return the code that draws the display."""
         number = self._number if self.energy is None else self.energy
         if number is None:
-            return f"ptycho_progress({data})"
-        return f"plot_ptycho(ptycho_progress({data}, energy={number}))"
+            return f"batteryxr.cdi.ptycho_progress({data})"
+        seen = f"batteryxr.cdi.ptycho_progress({data}, energy={number})"
+        return f"batteryxr.cdi.plot_ptycho({seen})"
 
     def _look(self, path: StoreLike, energy: int | None) -> Seen:
         progress = ptycho_progress(path)

@@ -65,6 +65,15 @@ class Foot(anywidget.AnyWidget):
     progress = traitlets.Float(-1.0).tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
     reopen = traitlets.Unicode("").tag(sync=True)
+    can_undo = traitlets.Bool(False).tag(sync=True)
+    can_redo = traitlets.Bool(False).tag(sync=True)
+
+
+#: What the foot shows of a model.
+_OF_FOOT = (
+    *("status", "message", "note", "progress", "code", "reopen"),
+    *("can_undo", "can_redo"),
+)
 
 
 class Panel(ipywidgets.VBox):
@@ -96,7 +105,7 @@ class Panel(ipywidgets.VBox):
     ) -> None:
         self.model = model
         self.foot = Foot()
-        for name in ("status", "message", "note", "progress", "code", "reopen"):
+        for name in _OF_FOOT:
             traitlets.dlink((model, name), (self.foot, name))
         self.foot.on_msg(self._of_foot)
         words = f"{escape(title)} <small>{escape(hint)}</small>"
@@ -131,6 +140,14 @@ class Panel(ipywidgets.VBox):
         """Stop the running calculation."""
         self.model.cancel()
 
+    def undo(self) -> None:
+        """Go back to the choice before this one."""
+        self.model.undo()
+
+    def redo(self) -> None:
+        """Take back an `undo`."""
+        self.model.redo()
+
     def __repr__(self) -> str:
         return str(self.model.reopen)
 
@@ -138,8 +155,8 @@ class Panel(ipywidgets.VBox):
         return list(self.choice)
 
     def _of_foot(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        if content.get("kind") == "cancel":
-            self.cancel()
+        actions = {"cancel": self.cancel, "undo": self.undo, "redo": self.redo}
+        actions.get(str(content.get("kind")), lambda: None)()
 
 
 def control(model: PanelModel, name: str, width: int = 0, **words: Any) -> Any:

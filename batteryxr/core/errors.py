@@ -174,7 +174,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     """
     own = sys._getframe(1)
     main = sys._current_frames().get(threading.main_thread().ident or 0)
-    frame = _calling(own) or _calling(main) or own
+    frame = calling_frame(own) or calling_frame(main) or own
     space = frame.f_globals
     warnings.warn_explicit(
         message,
@@ -186,7 +186,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     )
 
 
-def _calling(frame: FrameType | None) -> FrameType | None:
+def calling_frame(frame: FrameType | None) -> FrameType | None:
     """Return the innermost frame of a stack that is of no package in between."""
     while frame and str(frame.f_globals.get("__name__")).split(".")[0] in _BETWEEN:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Progress bars: tqdm in a terminal or notebook, silent in a pipe."""
+"""Progress bars: in a terminal or notebook, silent in a pipe."""
 
 from __future__ import annotations
 
@@ -55,8 +55,12 @@ def bar(
     watcher = _WATCHER.get()
     if watcher is not None:
         return _Watched(items, what, total, watcher)
-    hidden = not (_watched() if progress is None else progress)
-    return _tqdm()(items, desc=what, total=total, disable=hidden, leave=False)
+    notebook = hasattr(shell(), "kernel")
+    hidden = not (notebook or _in_terminal() if progress is None else progress)
+    words: dict[str, Any] = {"desc": what, "total": total, "leave": False}
+    if notebook and not hidden:
+        words |= {"file": _Output(), "ncols": 80, "mininterval": 0.25}
+    return _tqdm()(items, disable=hidden, **words)
 
 
 @contextmanager
@@ -138,7 +142,7 @@ def _tqdm() -> Any:
     method for good: ``multiprocessing.set_start_method`` fails from then on. The same
     lock, made here, does not fix it.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
     from tqdm.std import TqdmDefaultWriteLock as Lock
 
     if not hasattr(Lock, "mp_lock"):
@@ -150,6 +154,30 @@ def _tqdm() -> Any:
     return tqdm
 
 
-def _watched() -> bool:
-    in_notebook = hasattr(shell(), "kernel")
-    return in_notebook or bool(getattr(sys.stderr, "isatty", lambda: False)())
+class _Output:
+    """Show the last line that tqdm wrote, as one output of a notebook's cell.
+
+    A widget would stay in the saved notebook as "Error displaying widget", as tqdm
+    closes it. This output is empty at the end.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def write(self, text: str) -> None:
+        """Replace what is shown by the last line of a text."""
+        line = {"text/plain": text.strip()}
+        if self._handle is not None:
+            self._handle.update(line, raw=True)
+        elif text.strip():
+            from IPython import display
+
+            shown: Any = display.display
+            self._handle = shown(line, raw=True, display_id=True)
+
+    def flush(self) -> None:
+        """Do nothing: what is written is shown at once."""
+
+
+def _in_terminal() -> bool:
+    return bool(getattr(sys.stderr, "isatty", lambda: False)())

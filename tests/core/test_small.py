@@ -46,14 +46,24 @@ def test_progress_is_silent_in_a_pipe(capsys):
     assert "Counting" in capsys.readouterr().err
 
 
-def test_progress_shows_in_a_notebook(capsys, monkeypatch):
-    pytest.importorskip("tqdm.auto")
+def test_progress_shows_in_a_notebook_and_goes(capsys, monkeypatch):
+    pytest.importorskip("tqdm")
     ipython = pytest.importorskip("IPython")
+    import IPython.display
+
+    shown = []
+
+    def display(data, *, raw, display_id=None):
+        shown.append(data["text/plain"])
+        return SimpleNamespace(update=display)
+
+    monkeypatch.setattr(IPython.display, "display", display)
     monkeypatch.setattr(ipython, "get_ipython", SimpleNamespace)
     list(track(range(3), "Counting"))
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(
-        ipython, "get_ipython", lambda: SimpleNamespace(kernel=object())
-    )
+    assert not shown
+    kernel = SimpleNamespace(kernel=object())
+    monkeypatch.setattr(ipython, "get_ipython", lambda: kernel)
     list(track(range(3), "Counting"))
-    assert "Counting" in capsys.readouterr().err
+    assert "Counting" in shown[0]
+    assert shown[-1] == ""
+    assert capsys.readouterr().err == ""

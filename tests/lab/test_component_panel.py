@@ -86,6 +86,12 @@ def test_the_stepwise_protocol_by_hand(notebook, drag, healthy, foot, tmp_path):
     page.get_by_role("button", name="Undo").click()
     page.wait_for_timeout(500)
     assert page.ask("print(panel.steps, panel.n_components)") == "[] 2"
+    page.keyboard.press("Control+Shift+Z")
+    page.wait_for_timeout(500)
+    assert page.ask("print(len(panel.steps), panel.n_components)") == "1 3"
+    page.get_by_role("button", name="Back", exact=True).click()
+    page.wait_for_timeout(500)
+    assert page.ask("print(panel.steps, panel.n_components)") == "[] 2"
     foot(page)
 
     # the page is loaded again while the kernel lives: so does the panel

@@ -46,7 +46,7 @@ def test_the_stepwise_protocol_and_its_code(series):
     model.n_components = 1
     with pytest.raises(ArgumentError, match="at least 2, as kept"):
         _ = model.result
-    model.undo()
+    model.step_back()
     assert (model.n_components, model.fixed, model.steps) == (2, {"pristine": 0}, [])
     model.release("pristine")
     assert not model.result["fixed"].any()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+import xarray as xr
 from ipywidgets.embed import dependency_state, embed_minimal_html
 
 import batteryxr
@@ -21,9 +23,9 @@ def test_choices_are_traits_of_the_panel(series):
     assert panel.result.sizes["component"] == 3
     panel.n_components = 2  # as the slider does
     assert panel.result.sizes["component"] == 2
-    assert panel.code == "pattern.nmf.fit(2)"
+    assert panel.code == "series.nmf.fit(2)"
     assert panel.foot.code == panel.code
-    assert repr(panel) == "pattern.nmf.panel()"
+    assert repr(panel) == "series.nmf.panel()"
     drawn = {plot["id"] for plot in panel.figure.figure["plots"]}
     assert {"components", "principal", "voltage", "ratios", "residual"} <= drawn
     assert panel.order["n_components"].values[0] == 1
@@ -38,6 +40,40 @@ def test_the_stop_button_stops(series):
     panel.foot._handle_custom_msg({"kind": "cancel"}, [])
     assert panel.foot.status == "cancelled"
     assert panel.result.sizes["component"] == 4  # asked for after all
+
+
+def test_choices_are_undone_and_done_again(series):
+    panel = series.nmf.panel(n_components=3)
+    tell = panel.foot._handle_custom_msg
+    assert (panel.foot.can_undo, panel.foot.can_redo) == (True, False)
+    panel.fixed = {"end": series[3] + 1}
+    panel.model.choose(seed=4, method="hals")
+    before = panel.choice
+    panel.n_components = 2
+    for kind, choice in (("undo", before), ("redo", {**before, "n_components": 2})):
+        tell({"kind": kind}, [])
+        seen = panel.choice
+        assert seen.pop("fixed") is choice["fixed"]
+        assert seen == {n: v for n, v in choice.items() if n != "fixed"}
+    for _ in range(9):
+        panel.undo()
+    assert (panel.seed, panel.method, panel.fixed) == (0, "active-set", {})
+    assert (panel.foot.can_undo, panel.foot.can_redo) == (False, True)
+    panel.seed = 9  # another way: what was undone is gone
+    assert not panel.foot.can_redo
+    panel.cancel()
+
+
+def test_a_slider_in_motion_is_one_choice(stack):
+    panel = stack.xanes.view(index=2)
+    for index in (3, 4, 5, 6):
+        panel.index = index
+    panel.pixel = [1, 1]
+    panel.undo()
+    assert panel.index == 6
+    panel.undo()
+    assert panel.index == 2
+    panel.close()
 
 
 def test_picks_and_drags_of_the_front_end(scans):
@@ -204,3 +240,64 @@ def test_a_control_is_made_from_its_trait(series):
     assert seed.max > 1000
     assert seed.min == 0
     model.cancel()
+
+
+@pytest.fixture
+def crystal():
+    """Return a ball whose phase grows in one place over four states."""
+    away = np.indices((16, 16, 16)) - 8
+    ball = (away**2).sum(0) < 36
+    hill = np.exp(-((away[0] - 2) ** 2 + away[1] ** 2) / 12)
+    phase = np.arange(4.0)[:, None, None, None] * 0.4 * hill
+    dims = ("state", "z", "y", "x")
+    steps = 10.0 * (np.arange(16) - 8)
+    voltage = ("state", [3.0, 3.5, 4.0, 3.5], {"units": "V", "long_name": "Voltage"})
+    return xr.Dataset(
+        {
+            "object": (dims, ball * np.exp(1j * phase), {"units": "1"}),
+            "strain": (dims, np.where(ball, 1e-3 * phase, np.nan), {"units": "1"}),
+        },
+        coords={"voltage": voltage, "direction": ("state", ["charge"] * 4)}
+        | {d: (d, steps, {"units": "nm"}) for d in dims[1:]},
+    )
+
+
+def test_a_crystal_is_seen_in_each_state(crystal):
+    panel = crystal.cdi.panel(quantity="strain", place=[10, 8, 8])
+    tell = panel.figure._handle_custom_msg
+    assert float(panel.result.max()) == 0
+    tell({"kind": "pick", "plot": "rms strain", "series": 0, "index": 2}, [])
+    xr.testing.assert_identical(panel.result, crystal["strain"].isel(state=2))
+    assert panel.code == 'crystal["strain"].isel(state=2)'
+    plots = {plot["id"]: plot for plot in panel.figure.figure["plots"]}
+    assert plots["rms strain"]["xticks"][1] == "charge 3.5 V"
+    along = plots["rms strain"]["series"][0]
+    rms = np.frombuffer(along["y"])
+    truth = (crystal["strain"] ** 2).mean(crystal["strain"].dims[1:]) ** 0.5
+    np.testing.assert_allclose(rms, truth, rtol=1e-6)
+    order = np.frombuffer(plots["order_parameter"]["series"][0]["y"])
+    np.testing.assert_allclose(order / order[3], [0, 1 / 3, 2 / 3, 1], atol=1e-6)
+    seen = np.frombuffer(plots["slice z"]["values"], np.float32)
+    there = crystal["strain"].isel(state=2, z=10).values.ravel()
+    np.testing.assert_allclose(seen, there, rtol=1e-6)
+    panel.quantity = "object"
+    _ = panel.result
+    plots = {plot["id"]: plot for plot in panel.figure.figure["plots"]}
+    surface = np.frombuffer(plots["surface"]["values"], np.float32).reshape(16, 16)
+    # the ball's shadow, and its phase at the side that is seen
+    assert (
+        np.isfinite(surface).sum() == (np.abs(crystal["object"][0]) > 0).any("z").sum()
+    )
+    np.testing.assert_allclose(surface[8, 8], 0.8 * np.exp(-(7**2) / 12), atol=1e-5)
+    with pytest.raises(ArgumentError, match="no voxel within"):
+        panel.choose(place=[16, 0, 0])
+
+
+def test_domains_of_a_crystal_are_followed(crystal):
+    found = crystal["strain"].cdi.domains(edges=[2e-4], minimum=4)
+    panel = crystal.cdi.panel(domains=found, state=1)
+    _ = panel.result
+    plots = {plot["id"]: plot for plot in panel.figure.figure["plots"]}
+    sizes = np.frombuffer(plots["domains"]["series"][1]["y"])  # of the higher class
+    there = (crystal["strain"] > 2e-4).sum(crystal["strain"].dims[1:]).values
+    np.testing.assert_allclose(sizes[1:], 1000.0 * there[1:], rtol=1e-9)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import batteryxr
-from batteryxr.cdi import Resources, plot_ptycho, ptycho_energies, ptycho_progress
+from batteryxr.cdi import Resources, ptycho_energies
 from batteryxr.core.errors import StoreError
 from batteryxr.simulate import ptychography
 from batteryxr.widgets import PtychoPanel
@@ -48,8 +48,7 @@ def test_a_finished_run_is_shown(scan, tmp_path):
     assert code.endswith('out.zarr", energy=1))')
     assert repr(panel).startswith("PtychoPanel(")
     assert repr(panel).endswith("energy=1)")
-    names = {"plot_ptycho": plot_ptycho, "ptycho_progress": ptycho_progress}
-    assert len(eval(code, names)) == 4
+    assert len(eval(code, {"batteryxr": batteryxr})) == 4
     progress = panel.result.progress
     result = batteryxr.open_store(path, "ptycho")
     np.testing.assert_allclose(progress.amp_residual, result.amp_residual)

@@ -35,8 +35,12 @@ function render({ model, el }) {
     one.addEventListener("click", () => copy(model.get(trait), one));
     return one;
   };
+  const way = (text, title, kind) => make("button", { class: "bx-button", text, title,
+    onclick: () => model.send({ kind }) });
+  const undo = way("Undo", "Back to the choice before this one (Ctrl + Z)", "undo");
+  const redo = way("Redo", "Forth again (Ctrl + Shift + Z)", "redo");
   el.append(make("div", { class: "bx-foot" },
-    make("div", { class: "bx-status" }, dot, word, bar, stop), message,
+    make("div", { class: "bx-status" }, dot, word, bar, stop, undo, redo), message,
     make("div", { class: "bx-codes" }, code,
       button("Copy code", "Copy the code that gives this result", "code"),
       button("Copy panel", "Copy the code that opens this panel with these choices", "reopen"))));
@@ -47,15 +51,29 @@ function render({ model, el }) {
     const note = model.get("note");
     word.textContent = `${WORDS[status] ?? status}${note ? `: ${note}` : ""}`;
     bar.hidden = stop.hidden = !busy;
+    undo.disabled = !model.get("can_undo");
+    redo.disabled = !model.get("can_redo");
     if (progress >= 0) bar.value = progress; else bar.removeAttribute("value");
     message.textContent = model.get("message");
     message.hidden = !message.textContent;
     message.dataset.status = status;
     code.textContent = model.get("code");
   }
+  function travel(event) {
+    const wanted = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+    if (!wanted || event.target.matches?.("input[type=text], textarea")) return;
+    if (!el.closest(".bx-panel")?.contains(event.target)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    model.send({ kind: event.shiftKey ? "redo" : "undo" });
+  }
   model.on("change", update);
+  document.addEventListener("keydown", travel, true);
   update();
-  return () => model.off("change", update);
+  return () => {
+    model.off("change", update);
+    document.removeEventListener("keydown", travel, true);
+  };
 }
 
 export default { render };
