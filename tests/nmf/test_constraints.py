@@ -122,7 +122,7 @@ def test_what_bounds_the_weights_bounds_their_range():
     np.testing.assert_allclose(found["chi2"], rest / 0.003**2, rtol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:.*squared residuals lie along")
+@pytest.mark.filterwarnings("ignore:.*no ratios that sum to one")
 def test_residuals_are_those_of_smooth_weights():
     data = series(0.02)
     found = data.nmf.fit(3, constraints=nmf.Constraints(weight_smoothness=1.0))
