@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batteryxr.nmf.constraints import Constraints
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.solving import Block, Factors
+    from batteryxr.nmf.solving import Block
     from batteryxr.nmf.starting import Starts
 
 #: Fraction of the usual signal below which a scan had no beam.
