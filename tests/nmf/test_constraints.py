@@ -196,7 +196,7 @@ def test_weights_with_one_maximum_have_one():
     for row in slope.T:
         assert (np.diff(row[row != 0]) <= 0).all()
     np.testing.assert_allclose(found["weights"].sum("component"), 1.0, atol=1e-9)
-    with pytest.warns(DataQualityWarning, match="not know that a, b, c have one max"):
+    with pytest.warns(DataQualityWarning, match="have one maximum: it holds"):
         found.nmf.bands(steps=400)
     free = data.nmf.fit(4, constraints=nmf.Constraints(weights={"d": profile()}))
     assert float(found["relative_error"]) < 1.02 * float(free["relative_error"])

@@ -84,7 +84,7 @@ def of_scans(data: xr.DataArray) -> dict[str, Any]:
         if values.size > 1:
             shown = ", ".join(values[:5]) + (", ..." if values.size > 5 else "")
             warn_quality(
-                f"{field} is not the same in all scans ({shown}): one phase has another "
+                f"{field} is not the same in all scans ({shown}): a phase has another "
                 "pattern in each. Ratios may be off by that, and what is calculated "
                 "takes the median. Transform all scans alike, or fit them apart."
             )
