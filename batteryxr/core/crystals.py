@@ -19,6 +19,8 @@ from batteryxr.core.optional import require
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batteryxr.core.bounds.kinds import QDamp, QMax
 
 #: Width of a bin of distances (Angstrom): far below that of any peak.
@@ -92,6 +94,14 @@ def lattice(
             [c * cb, c * y, c * math.sqrt(max(1 - cb * cb - y * y, 0.0))],
         ]
     )
+
+
+def cell_of(cell: np.ndarray) -> np.ndarray:
+    """Return a, b, c and the angles (degrees) of lattice vectors, (6,)."""
+    length = np.linalg.norm(cell, axis=1)
+    unit = cell / length[:, None]
+    cosine = np.array([unit[(i + 1) % 3] @ unit[(i + 2) % 3] for i in range(3)])
+    return np.concatenate([length, np.degrees(np.arccos(np.clip(cosine, -1, 1)))])
 
 
 @checked
@@ -233,6 +243,8 @@ class PairDistribution:
         Instrument of the measurement.
     strain
         Largest relative change of the lattice that will be requested.
+    directed
+        Whether the cell may change its shape too; slower for other than cubic ones.
     """
 
     def __init__(
@@ -242,8 +254,9 @@ class PairDistribution:
         *,
         instrument: PdfInstrument = PdfInstrument(),
         strain: float = 0.06,
+        directed: bool = False,
     ) -> None:
-        from batteryxr.core.kernels import pairs
+        from batteryxr.core.kernels import pairs, symmetry
 
         self.crystal = crystal
         self.r = np.asarray(r, dtype=np.float64)
@@ -264,21 +277,34 @@ class PairDistribution:
         number = np.array([species.index(p) for p in pure])
         self._atoms = np.bincount(number, minlength=len(species)).astype(np.float64)
         reach = (self._grid[-1] + 0.5) / (1 - strain)
-        counts = pairs.count(
-            np.ascontiguousarray(crystal.cell, dtype=np.float64),
-            np.ascontiguousarray(crystal.sites % 1.0, dtype=np.float64),
-            number,
-            reach,
-            _BIN,
-        )
+        cell = np.ascontiguousarray(crystal.cell, dtype=np.float64)
+        sites = np.ascontiguousarray(crystal.sites % 1.0, dtype=np.float64)
+        #: Strains other than of volume that keep the symmetry, (strains, 3, 3).
+        self.modes = np.zeros((0, 3, 3))
+        if directed:
+            self.modes = symmetry.strains(cell, sites, number)
+        if len(self.modes):
+            self._counts, self._distance, self._along = symmetry.directed(
+                cell, sites, number, self.modes, reach, _BIN
+            )
+            return
+        counts = pairs.count(cell, sites, number, reach, _BIN)
         taken = np.flatnonzero(counts.sum(axis=(0, 1)))
         self._distance = taken * _BIN
         self._counts = np.ascontiguousarray(counts[:, :, taken])
+
+    def strained(self, strain: float, shape: Sequence[float] = ()) -> np.ndarray:
+        """Return the (3, 3) factor on the lattice vectors, ``cell @ factor``."""
+        factor = (1 + strain) * np.eye(3)
+        for size, mode in zip(shape, self.modes, strict=False):
+            factor = factor + size * mode
+        return factor
 
     def __call__(
         self,
         *,
         strain: float = 0.0,
+        shape: Sequence[float] = (),
         u_iso: float = 0.005,
         diameter: float = math.inf,
         occupancy: dict[str, float] | None = None,
@@ -289,6 +315,8 @@ class PairDistribution:
         ----------
         strain
             Relative change of the lattice, the same in all directions.
+        shape
+            Size of each strain of `modes`; none by default.
         u_iso
             Mean square displacement of every atom (Angstrom2).
         diameter
@@ -305,12 +333,16 @@ class PairDistribution:
         atoms = float(self._atoms @ filled)
         mean = float(self._atoms @ b) / atoms
         weight = np.einsum("i,j,ijp->p", b, b, self._counts) / (atoms * mean**2)
+        factor = self.strained(strain, shape)
         far = self._distance * (1 + strain)
+        if len(shape):
+            square = factor @ factor
+            far = self._distance * np.sqrt(np.einsum("pab,ab->p", self._along, square))
         wider = (self.instrument.q_broad * far) ** 2
         wider -= self.crystal.delta1 / far + self.crystal.delta2 / far**2
         square = 2 * u_iso * np.maximum(1 + wider, _NARROWEST)
         g = pairs.spread(self._grid, far, weight, square)
-        density = atoms / (self.crystal.volume * (1 + strain) ** 3)
+        density = atoms / (self.crystal.volume * float(np.linalg.det(factor)))
         g = g / self._grid - 4 * np.pi * density * self._grid
         return self.measured(g * sphere(self._grid, diameter))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from batteryxr.core.crystals import (
     Crystal,
     PairDistribution,
     PdfInstrument,
+    cell_of,
     lattice,
     scattering_power,
     sphere,
@@ -68,6 +71,49 @@ def test_a_strained_lattice_is_that_lattice():
     a = PairDistribution(crystal, R)(strain=0.01, u_iso=0.006)
     b = PairDistribution(larger, R)(u_iso=0.006)
     np.testing.assert_allclose(a, b, atol=2e-3 * np.abs(b).max())
+
+
+def test_a_cell_of_another_shape_is_that_cell():
+    crystal = oblique()
+    calculate = PairDistribution(crystal, R, directed=True)
+    sizes = np.array([0.004, -0.006, 0.005, 0.003, -0.004])
+    other = replace(crystal, cell=crystal.cell @ calculate.strained(0.002, sizes))
+    assert np.abs(cell_of(other.cell) / cell_of(crystal.cell) - 1)[3:].max() > 2e-3
+    found = calculate(strain=0.002, shape=sizes, u_iso=0.006)
+    true = plain_sum(other, R, 0.006)
+    assert np.abs(found - true).max() < 3e-3 * np.abs(true).max()
+
+
+@pytest.mark.parametrize(
+    ("cell", "free"),
+    [
+        (lattice(4.0), 0),
+        (lattice(4.0, c=5.0), 1),
+        (lattice(4.0, c=5.0, gamma=120.0), 1),
+        (lattice(4.0, alpha=70.0, beta=70.0, gamma=70.0), 1),
+        (lattice(4.0, 4.5, 5.0), 2),
+        (lattice(4.0, 4.5, 5.0, beta=97.0), 3),
+        (lattice(4.0, 4.5, 5.0, 82.0, 97.0, 108.0), 5),
+    ],
+)
+def test_symmetry_leaves_the_parameters_of_each_system_free(cell, free):
+    metal = Crystal("metal", cell, ("Fe",), np.zeros((1, 3)), np.ones(1))
+    modes = PairDistribution(metal, R, directed=True).modes
+    assert len(modes) == free
+    np.testing.assert_allclose(np.trace(modes, axis1=1, axis2=2), 0.0, atol=1e-12)
+    for mode in modes:  # right angles of the system stay right
+        angles = cell_of(cell @ (np.eye(3) + 0.01 * mode))[3:]
+        kept = cell_of(cell)[3:]
+        right = np.isclose(kept, 90.0) | np.isclose(kept, 120.0)
+        np.testing.assert_allclose(angles[right], kept[right], atol=1e-6)
+
+
+def test_atoms_that_break_the_symmetry_of_the_cell_count():
+    """A cubic cell with a second atom off the middle of one axis is tetragonal."""
+    sites = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.4]])
+    crystal = Crystal("polar", lattice(4.0), ("Fe", "O"), sites, np.ones(2))
+    (mode,) = PairDistribution(crystal, R, directed=True).modes
+    np.testing.assert_allclose(np.abs(mode), np.diag([1, 1, 2]) / 3, atol=1e-9)
 
 
 def test_an_empty_site_is_no_site():

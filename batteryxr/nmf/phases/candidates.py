@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping
@@ -9,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.crystals import Crystal, PairDistribution, read_crystal
+from batteryxr.core.crystals import (
+    Crystal,
+    PairDistribution,
+    cell_of,
+    read_crystal,
+)
 from batteryxr.core.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
     )
 
 _SMALLEST = 4.0  # Angstrom, of a particle
+#: Number of sizes at which each strain of the cell is tried.
+_SHAPES = 13
 
 
 def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
@@ -110,18 +118,24 @@ class Candidate:
         self.share = share
         self.partner = _partner(crystal, occupancy) if occupancy else None
         self._calculate = PairDistribution(
-            crystal, r, instrument=instrument, strain=2 * strain
+            crystal, r, instrument=instrument, strain=2 * strain, directed=True
         )
         names = ["strain", "u_iso", "curvature"] + (["occupancy"] if occupancy else [])
+        #: Parameters that tell the shape of the cell: the last ones.
+        self.shape = slice(len(names), len(names) + len(self._calculate.modes))
+        names += ["shape"] * len(self._calculate.modes)
         low = {"strain": -strain, "u_iso": 3e-4, "curvature": 0.0, "occupancy": 0.02}
+        low["shape"] = -strain
         high = {
             "strain": strain,
             "u_iso": 0.08,
             "curvature": 1 / _SMALLEST,
             # Shared sites cannot hold more than one atom.
             "occupancy": 1 / share if self.partner else 2.0,
+            "shape": strain,
         }
         step = {"strain": 1e-3, "u_iso": 2e-3, "curvature": 0.01, "occupancy": 0.1}
+        step["shape"] = 1e-3
         self.bounds = {
             key: np.array([table[n] for n in names])
             for key, table in (("low", low), ("high", high), ("step", step))
@@ -137,6 +151,7 @@ class Candidate:
                 factor[self.partner] = max(1.0 - float(p[3]) * self.share, 0.0) / left
         return self._calculate(
             strain=float(p[0]),
+            shape=p[self.shape],
             u_iso=float(p[1]),
             diameter=1 / p[2] if p[2] > 0 else math.inf,
             occupancy=factor,
@@ -153,21 +168,48 @@ class Candidate:
     def starts(self) -> list[np.ndarray]:
         """Return parameters of many lattices, of bulk and of small particles."""
         # Peaks that are off by more than their width do not attract one another.
+        rest = [1.0, *[0.0] * len(self._calculate.modes)]
+        rest = rest if self.occupancy else rest[1:]
         return [
-            np.array([change, 0.008, curvature, 1.0][: len(self.bounds["low"])])
+            np.array([change, 0.008, curvature, *rest])
             for change in np.arange(-self.strain, self.strain + 1e-9, 0.005)
             for curvature in (0.0, 0.04)
         ]
 
     def search(self, y: np.ndarray, sigma: np.ndarray | None) -> PatternFit:
         """Fit from the best of many lattices, of bulk and of small particles."""
-        tried = []
-        for p in self.starts():
-            shape = self.model(p)
-            tried.append((-float(shape @ y) / float(np.linalg.norm(shape)), p))
-        tried.sort(key=lambda t: t[0])
-        fits = [self.refine(y, p, sigma) for _, p in tried[:2]]
+        found = sorted(self.starts(), key=lambda p: self._unlike(p, y))[:2]
+        for k in range(self.shape.start, self.shape.stop):
+            sizes = self.strain * np.linspace(-0.75, 0.75, _SHAPES)
+            moved = []
+            for p, size in itertools.product(found, sizes):
+                moved.append(p.copy())
+                moved[-1][k] = size
+            found = sorted(moved, key=lambda p: self._unlike(p, y))[:2]
+        fits = [self.refine(y, p, sigma) for p in found]
         return min(fits, key=lambda f: f.r_w)
+
+    def _unlike(self, p: np.ndarray, y: np.ndarray) -> float:
+        """Return how little a pattern is like that of some parameters."""
+        shape = self.model(p)
+        return -float(shape @ y) / float(np.linalg.norm(shape))
+
+    def cell(
+        self, p: np.ndarray, covariance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a, b, c (Angstrom) and angles (deg), (6,), and their errors."""
+        here = [0, *range(self.shape.start, self.shape.stop)]
+
+        def lengths(q: np.ndarray) -> np.ndarray:
+            factor = self._calculate.strained(float(q[0]), q[1:])
+            return cell_of(self.crystal.cell @ factor)
+
+        value = lengths(p[here])
+        slopes = np.array(
+            [lengths(p[here] + step) - value for step in 1e-6 * np.eye(len(here))]
+        )
+        part = slopes.T @ covariance[np.ix_(here, here)] @ slopes * 1e12
+        return value, np.sqrt(np.maximum(np.diag(part), 0.0))
 
     def named(self, fit: PatternFit) -> dict[str, tuple[float, float]]:
         """Return value and error of each parameter, as reported."""

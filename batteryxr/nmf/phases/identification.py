@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,9 +40,10 @@ _USUAL_Q_MAX = 20.0
 _WORSE, _FINE, _LOST = 1.5, 0.05, 0.5
 #: R_w above which what is left is more than ripples and noise.
 _POOR = 0.15
+GREEK = ("alpha", "beta", "gamma")
 #: Parameters of a fit: units and long name.
 PARAMETERS = {
-    "strain": ("1", "Relative change of the lattice"),
+    "strain": ("1", "Relative change of the lattice, mean of all directions"),
     "u_iso": ("Angstrom2", "Mean square displacement"),
     "diameter": ("Angstrom", "Particle diameter"),
     "occupancy": ("1", "Occupancy"),
@@ -62,8 +64,9 @@ def identify(
 ) -> xr.Dataset:
     """Fit each component with each candidate, and rank the candidates.
 
-    Reads once. Free parameters are the scale, an isotropic change of the lattice, one
-    mean square displacement for all atoms, and the diameter of spherical particles.
+    Reads once. Free parameters are the scale, the lengths and angles of the cell that
+    its symmetry leaves free, one mean square displacement for all atoms, and the
+    diameter of spherical particles.
 
     Parameters
     ----------
@@ -78,7 +81,8 @@ def identify(
         header of the file. Without range and resolution, termination ripples and
         damping go into the misfit and the size, and a warning says so.
     strain
-        Largest change of the lattice to try.
+        Largest change of the lattice to try. No structure is named whose lattice is off
+        by more than half of it: another of the same kind would be as likely.
     errors
         Standard deviations of the components; by default equal and unknown.
     progress
@@ -87,8 +91,9 @@ def identify(
     Returns
     -------
     xarray.Dataset
-        On (component, candidate): ``r_w``, ``rank`` (1 is best), ``strain``, ``u_iso``,
-        ``diameter`` (infinite for a bulk crystal), ``scale``, each with ``_error``;
+        On (component, candidate): ``r_w``, ``rank`` (1 is best), ``strain`` (mean of
+        all directions), ``cell_length`` and ``cell_angle``, ``u_iso``, ``diameter``
+        (infinite for a bulk crystal), ``scale``, each with ``_error``;
         ``fitted`` patterns along r; ``best``, the candidate of rank 1; ``at_bound``
         where a lattice or width ended at the end of the search range, and ``tied``
         where a candidate cannot be told from the best. ``named`` (component): the one
@@ -144,7 +149,7 @@ def identify(
         list(fits), dims="candidate", attrs={"units": "1", "long_name": "Candidate"}
     )
     out = _table(
-        found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r=r
+        found, list(fits.values()), (*shape, len(fits)), [*lead, "candidate"], r=r
     )
     ranked = xr.Dataset(out).assign_coords(candidate=candidate)
     ranked = ranked.assign_coords(_coords(rows) | {"r": rows["r"]})
@@ -249,10 +254,11 @@ def refine_along(
     -------
     xarray.Dataset
         Along the scans, their coordinates kept: ``lattice`` (the length of the first
-        axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
-        ``scale``, each with ``_error``; ``r_w``; ``at_bound`` where lattice or widths
-        ended at the end of the search range, and ``flag`` (1: no pattern; 2: the
-        structure leaves much of it: parameters may be off by more than their errors).
+        axis), ``cell_length``, ``cell_angle``, ``strain``, ``u_iso``, ``diameter``,
+        ``occupancy`` where free, and ``scale``, each with ``_error``; ``r_w``;
+        ``at_bound`` where lattice or widths ended at the end of the search range, and
+        ``flag`` (1: no pattern; 2: the structure leaves much of it: parameters may be
+        off by more than their errors).
 
     Examples
     --------
@@ -296,13 +302,14 @@ def refine_along(
         if last is None or not ends[i]:
             last = one
     dim = str(kept.dims[0])
-    out = _table(found, fit, (len(rows),), [dim], r=r)
-    first = float(np.linalg.norm(crystal.cell[0]))
-    for name, values, text in (
-        ("lattice", first * (1 + out["strain"]), "Lattice parameter"),
-        ("lattice_error", first * out["strain_error"], "Lattice parameter, error"),
+    out = _table(found, [fit], (len(rows),), [dim], r=r)
+    for end, text in (
+        ("", "Lattice parameter"),
+        ("_error", "Lattice parameter, error"),
     ):
-        out[name] = label(values, name, units="Angstrom", long_name=text)
+        first = out[f"cell_length{end}"].sel(axis="a", drop=True)
+        name = f"lattice{end}"
+        out[name] = label(first, name, units="Angstrom", long_name=text)
     out["at_bound"] = label(
         xr.DataArray(ends, dims=dim),
         "at_bound",
@@ -356,13 +363,17 @@ def _next(
 
 def _table(
     found: list[PatternFit | None],
-    fit: Candidate,
+    fits: list[Candidate],
     shape: tuple[int, ...],
     dims: list[str],
     *,
     r: np.ndarray,
 ) -> dict[str, xr.DataArray]:
-    """Return all parameters, their errors, R_w and the fitted patterns."""
+    """Return all parameters, their errors, R_w and the fitted patterns.
+
+    The candidates run fastest.
+    """
+    fit = fits[0]
     names = [n for n in PARAMETERS if n != "occupancy" or fit.occupancy]
     rows = [fit.named(f) if f is not None else None for f in found]
     out: dict[str, xr.DataArray] = {}
@@ -378,6 +389,9 @@ def _table(
                 units=units,
                 long_name=f"{text}, error" if suffix else text,
             )
+    each = zip(itertools.cycle(fits), found, strict=False)
+    both = [own.cell(f.values, f.covariance) if f else None for own, f in each]
+    out |= cells(both, shape, dims)
     r_w = np.array([np.nan if f is None else f.r_w for f in found]).reshape(shape)
     out["r_w"] = label(xr.DataArray(r_w, dims=dims), "r_w", units="1", long_name="R_w")
     empty = np.full(r.size, np.nan)
@@ -388,6 +402,33 @@ def _table(
         units="1/Angstrom2",
         long_name="Fitted G(r)",
     )
+    return out
+
+
+def cells(
+    found: list[tuple[np.ndarray, np.ndarray] | None],
+    shape: tuple[int, ...],
+    dims: list[str],
+) -> dict[str, xr.DataArray]:
+    """Return lengths and angles of unit cells, and their errors, labelled."""
+    none = np.full((2, 6), np.nan)
+    both = np.array([none if one is None else one for one in found])
+    both = both.reshape(*shape, 2, 6)
+    out = {}
+    for error, suffix in enumerate(("", "_error")):
+        for part, name, dim, names, units, text in (
+            (slice(3), "length", "axis", "abc", "Angstrom", "Length of the cell"),
+            (slice(3, 6), "angle", "angle", GREEK, "deg", "Angle of the cell"),
+        ):
+            key = f"cell_{name}{suffix}"
+            which = {"units": "1", "long_name": text.split(" ")[0]}
+            array = xr.DataArray(
+                both[..., error, part],
+                dims=[*dims, dim],
+                coords={dim: (dim, list(names), which)},
+            )
+            words = f"{text}, error" if error else text
+            out[key] = label(array, key, units=units, long_name=words)
     return out
 
 
