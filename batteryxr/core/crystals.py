@@ -293,9 +293,11 @@ class PairDistribution:
         self._distance = taken * _BIN
         self._counts = np.ascontiguousarray(counts[:, :, taken])
 
-    def strained(self, strain: float, shape: Sequence[float] = ()) -> np.ndarray:
+    def strained(
+        self, strain: float, shape: np.ndarray | Sequence[float] = ()
+    ) -> np.ndarray:
         """Return the (3, 3) factor on the lattice vectors, ``cell @ factor``."""
-        factor = (1 + strain) * np.eye(3)
+        factor: np.ndarray = (1 + strain) * np.eye(3)
         for size, mode in zip(shape, self.modes, strict=False):
             factor = factor + size * mode
         return factor
@@ -304,7 +306,7 @@ class PairDistribution:
         self,
         *,
         strain: float = 0.0,
-        shape: Sequence[float] = (),
+        shape: np.ndarray | Sequence[float] = (),
         u_iso: float = 0.005,
         diameter: float = math.inf,
         occupancy: dict[str, float] | None = None,
@@ -336,8 +338,8 @@ class PairDistribution:
         factor = self.strained(strain, shape)
         far = self._distance * (1 + strain)
         if len(shape):
-            square = factor @ factor
-            far = self._distance * np.sqrt(np.einsum("pab,ab->p", self._along, square))
+            longer = np.einsum("pab,ab->p", self._along, factor @ factor)
+            far = self._distance * np.sqrt(longer)
         wider = (self.instrument.q_broad * far) ** 2
         wider -= self.crystal.delta1 / far + self.crystal.delta2 / far**2
         square = 2 * u_iso * np.maximum(1 + wider, _NARROWEST)

@@ -515,8 +515,8 @@ class _Told:
         out |= self.cells()
         for end, text in (("", ""), ("_error", ", error")):
             first = out[f"cell_length{end}"].sel(axis="a", drop=True)
-            words = {"units": "Angstrom", "long_name": f"Lattice parameter{text}"}
-            out[f"lattice{end}"] = label(first, f"lattice{end}", **words)
+            key, text = f"lattice{end}", f"Lattice parameter{text}"
+            out[key] = label(first, key, units="Angstrom", long_name=text)
         for name, (values, error) in self.parameters().items():
             units, text = PARAMETERS[name]
             for key, array, words in (
