@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -307,9 +309,10 @@ class PairDistribution:
         *,
         strain: float = 0.0,
         shape: np.ndarray | Sequence[float] = (),
-        u_iso: float = 0.005,
+        u_iso: float | Mapping[str, float] = 0.005,
         diameter: float = math.inf,
         occupancy: dict[str, float] | None = None,
+        widths: Mapping[str, float] | None = None,
     ) -> np.ndarray:
         """Return G(r) (1/Angstrom2).
 
@@ -320,33 +323,63 @@ class PairDistribution:
         shape
             Size of each strain of `modes`; none by default.
         u_iso
-            Mean square displacement of every atom (Angstrom2).
+            Mean square displacement of every atom, or of each element (Angstrom2).
         diameter
             Diameter of a spherical particle (Angstrom).
         occupancy
             Factors on the occupancy of elements.
+        widths
+            ``delta1``, ``delta2`` and ``q_broad`` in place of those of the crystal and
+            the instrument.
         """
-        from batteryxr.core.kernels import pairs
-
         filled = self._filled.copy()
         for element, factor in (occupancy or {}).items():
             filled[self._species == self._kinds.index(element)] *= factor
         b = self._power[self._species] * filled
         atoms = float(self._atoms @ filled)
         mean = float(self._atoms @ b) / atoms
-        weight = np.einsum("i,j,ijp->p", b, b, self._counts) / (atoms * mean**2)
-        factor = self.strained(strain, shape)
+        turned = self.strained(strain, shape)
         far = self._distance * (1 + strain)
         if len(shape):
-            longer = np.einsum("pab,ab->p", self._along, factor @ factor)
+            longer = np.einsum("pab,ab->p", self._along, turned @ turned)
             far = self._distance * np.sqrt(longer)
-        wider = (self.instrument.q_broad * far) ** 2
-        wider -= self.crystal.delta1 / far + self.crystal.delta2 / far**2
-        square = 2 * u_iso * np.maximum(1 + wider, _NARROWEST)
-        g = pairs.spread(self._grid, far, weight, square)
-        density = atoms / (self.crystal.volume * float(np.linalg.det(factor)))
+        wider = self._wider(far, widths or {})
+        g = self._peaks(b / math.sqrt(atoms * mean**2), far, wider, u_iso)
+        density = atoms / (self.crystal.volume * float(np.linalg.det(turned)))
         g = g / self._grid - 4 * np.pi * density * self._grid
         return self.measured(g * sphere(self._grid, diameter))
+
+    def _wider(self, far: np.ndarray, widths: Mapping[str, float]) -> np.ndarray:
+        """Return the factor on the squared width of a peak at each distance."""
+        known = {
+            "delta1": self.crystal.delta1,
+            "delta2": self.crystal.delta2,
+            "q_broad": self.instrument.q_broad,
+        } | dict(widths)
+        wider = 1 + (known["q_broad"] * far) ** 2
+        wider -= known["delta1"] / far + known["delta2"] / far**2
+        return np.asarray(np.maximum(wider, _NARROWEST))
+
+    def _peaks(
+        self,
+        b: np.ndarray,
+        far: np.ndarray,
+        wider: np.ndarray,
+        u_iso: float | Mapping[str, float],
+    ) -> np.ndarray:
+        """Return the sum of the peaks of all pairs of species, of powers b."""
+        from batteryxr.core.kernels import pairs
+
+        if not isinstance(u_iso, Mapping):
+            weight = np.einsum("i,j,ijp->p", b, b, self._counts)
+            return pairs.spread(self._grid, far, weight, 2 * u_iso * wider)
+        g = np.zeros(self._grid.size)
+        own = [np.where(self._species == k, b, 0.0) for k in range(len(self._kinds))]
+        for i, j in itertools.product(range(len(own)), repeat=2):
+            weight = np.einsum("i,j,ijp->p", own[i], own[j], self._counts)
+            square = (u_iso[self._kinds[i]] + u_iso[self._kinds[j]]) * wider
+            g += pairs.spread(self._grid, far, weight, square)
+        return g
 
     def measured(self, g: np.ndarray) -> np.ndarray:
         """Return `g` as an instrument of finite range and resolution measures it."""

@@ -31,8 +31,9 @@ def oblique() -> Crystal:
     )
 
 
-def plain_sum(crystal: Crystal, r: np.ndarray, u_iso: float) -> np.ndarray:
+def plain_sum(crystal: Crystal, r: np.ndarray, u_iso: float | np.ndarray) -> np.ndarray:
     """G(r) by the definition, atom by atom."""
+    u = np.broadcast_to(u_iso, len(crystal.sites))
     power = scattering_power(crystal.elements, "xray") * crystal.occupancy
     atoms = crystal.occupancy.sum()
     mean = power.sum() / atoms
@@ -45,8 +46,9 @@ def plain_sum(crystal: Crystal, r: np.ndarray, u_iso: float) -> np.ndarray:
             d = np.linalg.norm(cells @ crystal.cell + there - here, axis=1)
             d = d[(d > 1e-3) & (d < r[-1] + 2)]
             for one in d:
-                z = (r - one) ** 2 / (4 * u_iso)
-                peak = np.exp(-z) / np.sqrt(4 * np.pi * u_iso)
+                square = u[i] + u[j]
+                peak = np.exp(-((r - one) ** 2) / (2 * square))
+                peak /= np.sqrt(2 * np.pi * square)
                 total += power[i] * power[j] * peak
     rho = atoms / crystal.volume
     return total / (atoms * mean**2) / r - 4 * np.pi * rho * r
@@ -56,6 +58,13 @@ def test_equals_the_sum_over_pairs():
     crystal = oblique()
     found = PairDistribution(crystal, R)(u_iso=0.006)
     true = plain_sum(crystal, R, 0.006)
+    assert np.abs(found - true).max() < 2e-3 * np.abs(true).max()
+
+
+def test_each_element_moves_by_itself():
+    crystal = oblique()
+    found = PairDistribution(crystal, R)(u_iso={"Fe": 0.004, "O": 0.011, "Mn": 0.007})
+    true = plain_sum(crystal, R, np.array([0.004, 0.011, 0.007]))
     assert np.abs(found - true).max() < 2e-3 * np.abs(true).max()
 
 

@@ -246,6 +246,32 @@ def test_c_over_a_comes_back():
     np.testing.assert_array_equal(along["lattice"], along["cell_length"].sel(axis="a"))
 
 
+def test_widths_of_peaks_come_back():
+    """Of each element, of correlated motion, and of the instrument."""
+    truth = {"delta2": 1.4, "q_broad": 0.012}
+    crystal, r = salt("Mn", 4.445), 1.5 + 0.04 * np.arange(400)
+    clean = PairDistribution(crystal, r, **OPTIONS)(
+        u_iso={"Mn": 0.004, "O": 0.009}, diameter=40.0, widths=truth
+    )
+    noise = np.random.default_rng(2).normal(0, 0.01 * clean.std(), r.size)
+    data = xr.DataArray(
+        (clean + noise)[None],
+        dims=("scan", "r"),
+        coords={"r": ("r", r, {"units": "Angstrom"})},
+    )
+    also = ["u_element", "delta2", "q_broad"]
+    found = data.nmf.refine_along(candidate=crystal, also=also, **OPTIONS).squeeze()
+    off = found["u_element"].sel(element=["Mn", "O"]) - [0.004, 0.009]
+    assert (np.abs(off) < 4 * found["u_element_error"]).all()
+    assert (found["u_element_error"] < 5e-4).all()
+    for name, value in truth.items():
+        error = float(found[f"{name}_error"])
+        assert abs(float(found[name]) - value) < 4 * error < value
+    assert "u_iso" not in found
+    with pytest.raises(ArgumentError, match="also"):
+        data.nmf.refine_along(candidate=crystal, also=["delta3"], **OPTIONS)
+
+
 def test_a_cell_of_another_shape_is_told():
     """A change of c over a beyond what is tried moves the lattice."""
     crystal, r = tetragonal_iron_oxide(), 1.5 + 0.05 * np.arange(200)

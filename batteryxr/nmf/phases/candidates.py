@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     )
 
 _SMALLEST = 4.0  # Angstrom, of a particle
+#: Parameters of peaks that may be free: largest value, and a usual one.
+WIDTHS = {"delta1": (3.0, 0.3), "delta2": (8.0, 1.0), "q_broad": (0.1, 0.01)}
 #: Number of sizes at which each strain of the cell is tried.
 _SHAPES = 13
 
@@ -101,6 +103,7 @@ class Candidate:
         instrument: PdfInstrument,
         strain: float,
         occupancy: str | None = None,
+        also: Sequence[str] = (),
     ) -> None:
         if occupancy is not None and occupancy not in crystal.elements:
             raise ArgumentError(
@@ -121,6 +124,14 @@ class Candidate:
             crystal, r, instrument=instrument, strain=2 * strain, directed=True
         )
         names = ["strain", "u_iso", "curvature"] + (["occupancy"] if occupancy else [])
+        self.elements = sorted(set(crystal.elements))
+        #: Widths that are free too, and elements with a displacement of their own.
+        self.widths = [name for name in also if name in WIDTHS]
+        self.others = self.elements[1:] if "u_element" in also else []
+        self.own = slice(len(names), len(names) + len(self.widths))
+        names += self.widths
+        self.apart = slice(len(names), len(names) + len(self.others))
+        names += ["u_iso"] * len(self.others)
         #: Parameters that tell the shape of the cell: the last ones.
         self.shape = slice(len(names), len(names) + len(self._calculate.modes))
         names += ["shape"] * len(self._calculate.modes)
@@ -136,6 +147,13 @@ class Candidate:
         }
         step = {"strain": 1e-3, "u_iso": 2e-3, "curvature": 0.01, "occupancy": 0.1}
         step["shape"] = 1e-3
+        for name, (most, usual) in WIDTHS.items():
+            low[name], high[name], step[name] = 0.0, most, usual
+        known = (crystal.delta1, crystal.delta2, instrument.q_broad)
+        begin = dict(zip(WIDTHS, known, strict=True))
+        begin = {n: min(begin[n] or step[n], high[n]) for n in WIDTHS}
+        begin |= {"occupancy": 1.0, "u_iso": 0.008, "shape": 0.0}
+        self._rest = [begin[name] for name in names[3:]]
         self.bounds = {
             key: np.array([table[n] for n in names])
             for key, table in (("low", low), ("high", high), ("step", step))
@@ -152,10 +170,16 @@ class Candidate:
         return self._calculate(
             strain=float(p[0]),
             shape=p[self.shape],
-            u_iso=float(p[1]),
+            u_iso=self._displacements(p) if self.others else float(p[1]),
             diameter=1 / p[2] if p[2] > 0 else math.inf,
             occupancy=factor,
+            widths=dict(zip(self.widths, p[self.own].tolist(), strict=True)),
         )
+
+    def _displacements(self, p: np.ndarray) -> dict[str, float]:
+        """Return the mean square displacement of each element."""
+        values = [p[1], *p[self.apart]]
+        return dict(zip(self.elements, map(float, values), strict=True))
 
     def refine(
         self, y: np.ndarray, start: np.ndarray, sigma: np.ndarray | None
@@ -168,10 +192,8 @@ class Candidate:
     def starts(self) -> list[np.ndarray]:
         """Return parameters of many lattices, of bulk and of small particles."""
         # Peaks that are off by more than their width do not attract one another.
-        rest = [1.0, *[0.0] * len(self._calculate.modes)]
-        rest = rest if self.occupancy else rest[1:]
         return [
-            np.array([change, 0.008, curvature, *rest])
+            np.array([change, 0.008, curvature, *self._rest])
             for change in np.arange(-self.strain, self.strain + 1e-9, 0.005)
             for curvature in (0.0, 0.04)
         ]
@@ -224,4 +246,13 @@ class Candidate:
         }
         if self.occupancy:
             out["occupancy"] = (value[3] * self.share, error[3] * self.share)
+        for i, name in enumerate(self.widths, self.own.start):
+            out[name] = (value[i], error[i])
+        if self.others:
+            del out["u_iso"]
         return out
+
+    def displacements(self, fit: PatternFit) -> np.ndarray:
+        """Return the displacement of each element and its error, (2, elements)."""
+        both = np.array([fit.values, fit.errors])
+        return np.concatenate([both[:, 1:2], both[:, self.apart]], axis=1)

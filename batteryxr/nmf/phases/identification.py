@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -24,15 +23,19 @@ from batteryxr.nmf.phases.measured import (
     within,
 )
 from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
+from batteryxr.nmf.phases.tables import table
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidates
 
 
+#: Parameters of `refine_along` that are free on request.
+Also: TypeAlias = Literal["delta1", "delta2", "q_broad", "u_element"]
 #: q_max assumed where the data do not state it (1/Angstrom).
 _USUAL_Q_MAX = 20.0
 #: Search anew where the misfit exceeds the last one by this factor and is above the
@@ -40,15 +43,6 @@ _USUAL_Q_MAX = 20.0
 _WORSE, _FINE, _LOST = 1.5, 0.05, 0.5
 #: R_w above which what is left is more than ripples and noise.
 _POOR = 0.15
-GREEK = ("alpha", "beta", "gamma")
-#: Parameters of a fit: units and long name.
-PARAMETERS = {
-    "strain": ("1", "Relative change of the lattice, mean of all directions"),
-    "u_iso": ("Angstrom2", "Mean square displacement"),
-    "diameter": ("Angstrom", "Particle diameter"),
-    "occupancy": ("1", "Occupancy"),
-    "scale": ("1", "Scale"),
-}
 
 
 @recorded
@@ -148,7 +142,7 @@ def identify(
     candidate = xr.DataArray(
         list(fits), dims="candidate", attrs={"units": "1", "long_name": "Candidate"}
     )
-    out = _table(
+    out = table(
         found, list(fits.values()), (*shape, len(fits)), [*lead, "candidate"], r=r
     )
     ranked = xr.Dataset(out).assign_coords(candidate=candidate)
@@ -226,6 +220,7 @@ def refine_along(
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
+    also: Sequence[Also] = (),
     r_range: RRange | None = None,
     instrument: PdfInstrument | None = None,
     strain: Strain = 0.03,
@@ -247,6 +242,9 @@ def refine_along(
     occupancy
         Element whose occupancy is also free, for composition. Where it fills its sites
         together with one other element, the other is reduced to match.
+    also
+        What else is free: ``"delta1"``, ``"delta2"``, ``"q_broad"`` (see `Crystal` and
+        `PdfInstrument`), and ``"u_element"``, a displacement of each element.
     r_range, instrument, strain, errors, progress
         As in `identify`.
 
@@ -254,8 +252,9 @@ def refine_along(
     -------
     xarray.Dataset
         Along the scans, their coordinates kept: ``lattice`` (the length of the first
-        axis), ``cell_length``, ``cell_angle``, ``strain``, ``u_iso``, ``diameter``,
-        ``occupancy`` where free, and ``scale``, each with ``_error``; ``r_w``;
+        axis), ``cell_length``, ``cell_angle``, ``strain``, ``u_iso`` (or
+        ``u_element``), ``diameter``, ``scale``, ``occupancy`` and what else is free,
+        each with ``_error``; ``r_w``;
         ``at_bound`` where lattice or widths ended at the end of the search range, and
         ``flag`` (1: no pattern; 2: the structure leaves much of it: parameters may be
         off by more than their errors).
@@ -285,7 +284,12 @@ def refine_along(
     instrument = instrument_of(data, instrument)
     crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
     fit = Candidate(
-        crystal, r, instrument=instrument, strain=strain, occupancy=occupancy
+        crystal,
+        r,
+        instrument=instrument,
+        strain=strain,
+        occupancy=occupancy,
+        also=also,
     )
     rows = kept.values.astype(np.float64)
     sigma = deviations(errors, kept)
@@ -302,7 +306,7 @@ def refine_along(
         if last is None or not ends[i]:
             last = one
     dim = str(kept.dims[0])
-    out = _table(found, [fit], (len(rows),), [dim], r=r)
+    out = table(found, [fit], (len(rows),), [dim], r=r)
     for end, text in (
         ("", "Lattice parameter"),
         ("_error", "Lattice parameter, error"),
@@ -359,77 +363,6 @@ def _next(
         return found
     other = fit.search(y, sigma)
     return other if other.r_w < found.r_w else found
-
-
-def _table(
-    found: list[PatternFit | None],
-    fits: list[Candidate],
-    shape: tuple[int, ...],
-    dims: list[str],
-    *,
-    r: np.ndarray,
-) -> dict[str, xr.DataArray]:
-    """Return all parameters, their errors, R_w and the fitted patterns.
-
-    The candidates run fastest.
-    """
-    fit = fits[0]
-    names = [n for n in PARAMETERS if n != "occupancy" or fit.occupancy]
-    rows = [fit.named(f) if f is not None else None for f in found]
-    out: dict[str, xr.DataArray] = {}
-    for name in names:
-        units, text = PARAMETERS[name]
-        if name == "occupancy":
-            text = f"{text} of {fit.occupancy}"
-        for index, suffix in enumerate(("", "_error")):
-            values = [np.nan if row is None else row[name][index] for row in rows]
-            out[name + suffix] = label(
-                xr.DataArray(np.array(values).reshape(shape), dims=dims),
-                name + suffix,
-                units=units,
-                long_name=f"{text}, error" if suffix else text,
-            )
-    each = zip(itertools.cycle(fits), found, strict=False)
-    both = [own.cell(f.values, f.covariance) if f else None for own, f in each]
-    out |= cells(both, shape, dims)
-    r_w = np.array([np.nan if f is None else f.r_w for f in found]).reshape(shape)
-    out["r_w"] = label(xr.DataArray(r_w, dims=dims), "r_w", units="1", long_name="R_w")
-    empty = np.full(r.size, np.nan)
-    models = np.array([empty if f is None else f.model for f in found])
-    out["fitted"] = label(
-        xr.DataArray(models.reshape(*shape, r.size), dims=[*dims, "r"]),
-        "fitted",
-        units="1/Angstrom2",
-        long_name="Fitted G(r)",
-    )
-    return out
-
-
-def cells(
-    found: list[tuple[np.ndarray, np.ndarray] | None],
-    shape: tuple[int, ...],
-    dims: list[str],
-) -> dict[str, xr.DataArray]:
-    """Return lengths and angles of unit cells, and their errors, labelled."""
-    none = np.full((2, 6), np.nan)
-    both = np.array([none if one is None else one for one in found])
-    both = both.reshape(*shape, 2, 6)
-    out = {}
-    for error, suffix in enumerate(("", "_error")):
-        for part, name, dim, names, units, text in (
-            (slice(3), "length", "axis", "abc", "Angstrom", "Length of the cell"),
-            (slice(3, 6), "angle", "angle", GREEK, "deg", "Angle of the cell"),
-        ):
-            key = f"cell_{name}{suffix}"
-            which = {"units": "1", "long_name": text.split(" ")[0]}
-            array = xr.DataArray(
-                both[..., error, part],
-                dims=[*dims, dim],
-                coords={dim: (dim, list(names), which)},
-            )
-            words = f"{text}, error" if error else text
-            out[key] = label(array, key, units=units, long_name=words)
-    return out
 
 
 def _row(sigma: np.ndarray | None, i: int) -> np.ndarray | None:

@@ -21,7 +21,6 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.beam import tell_dark, without_beam
 from batteryxr.nmf.phases.candidates import Candidate, crystals_of
-from batteryxr.nmf.phases.identification import PARAMETERS, cells
 from batteryxr.nmf.phases.measured import (
     deviations,
     instrument_of,
@@ -29,6 +28,7 @@ from batteryxr.nmf.phases.measured import (
     within,
 )
 from batteryxr.nmf.phases.mixtures import at_bound
+from batteryxr.nmf.phases.tables import PARAMETERS, cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
