@@ -258,7 +258,7 @@ class PairDistribution:
         strain: float = 0.06,
         directed: bool = False,
     ) -> None:
-        from batteryxr.core.kernels import pairs, symmetry
+        from batteryxr.core.kernels import pairs
 
         self.crystal = crystal
         self.r = np.asarray(r, dtype=np.float64)
@@ -284,9 +284,9 @@ class PairDistribution:
         #: Strains other than of volume that keep the symmetry, (strains, 3, 3).
         self.modes = np.zeros((0, 3, 3))
         if directed:
-            self.modes = symmetry.strains(cell, sites, number)
+            self.modes = pairs.strains(cell, sites, number)
         if len(self.modes):
-            self._counts, self._distance, self._along = symmetry.directed(
+            self._counts, self._distance, self._along = pairs.directed(
                 cell, sites, number, self.modes, reach, _BIN
             )
             return

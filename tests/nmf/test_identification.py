@@ -259,8 +259,8 @@ def test_widths_of_peaks_come_back():
         dims=("scan", "r"),
         coords={"r": ("r", r, {"units": "Angstrom"})},
     )
-    also = ["u_element", "delta2", "q_broad"]
-    found = data.nmf.refine_along(candidate=crystal, also=also, **OPTIONS).squeeze()
+    peaks = ["u_element", "delta2", "q_broad"]
+    found = data.nmf.refine_along(candidate=crystal, peaks=peaks, **OPTIONS).squeeze()
     off = found["u_element"].sel(element=["Mn", "O"]) - [0.004, 0.009]
     assert (np.abs(off) < 4 * found["u_element_error"]).all()
     assert (found["u_element_error"] < 5e-4).all()
@@ -268,8 +268,8 @@ def test_widths_of_peaks_come_back():
         error = float(found[f"{name}_error"])
         assert abs(float(found[name]) - value) < 4 * error < value
     assert "u_iso" not in found
-    with pytest.raises(ArgumentError, match="also"):
-        data.nmf.refine_along(candidate=crystal, also=["delta3"], **OPTIONS)
+    with pytest.raises(ArgumentError, match="peaks"):
+        data.nmf.refine_along(candidate=crystal, peaks=["delta3"], **OPTIONS)
 
 
 def test_a_cell_of_another_shape_is_told():

@@ -103,7 +103,7 @@ class Candidate:
         instrument: PdfInstrument,
         strain: float,
         occupancy: str | None = None,
-        also: Sequence[str] = (),
+        peaks: Sequence[str] = (),
     ) -> None:
         if occupancy is not None and occupancy not in crystal.elements:
             raise ArgumentError(
@@ -126,8 +126,8 @@ class Candidate:
         names = ["strain", "u_iso", "curvature"] + (["occupancy"] if occupancy else [])
         self.elements = sorted(set(crystal.elements))
         #: Widths that are free too, and elements with a displacement of their own.
-        self.widths = [name for name in also if name in WIDTHS]
-        self.others = self.elements[1:] if "u_element" in also else []
+        self.widths = [name for name in peaks if name in WIDTHS]
+        self.others = self.elements[1:] if "u_element" in peaks else []
         self.own = slice(len(names), len(names) + len(self.widths))
         names += self.widths
         self.apart = slice(len(names), len(names) + len(self.others))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 #: Parameters of `refine_along` that are free on request.
-Also: TypeAlias = Literal["delta1", "delta2", "q_broad", "u_element"]
+OfPeaks: TypeAlias = Literal["delta1", "delta2", "q_broad", "u_element"]
 #: q_max assumed where the data do not state it (1/Angstrom).
 _USUAL_Q_MAX = 20.0
 #: Search anew where the misfit exceeds the last one by this factor and is above the
@@ -220,7 +220,7 @@ def refine_along(
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
-    also: Sequence[Also] = (),
+    peaks: Sequence[OfPeaks] = (),
     r_range: RRange | None = None,
     instrument: PdfInstrument | None = None,
     strain: Strain = 0.03,
@@ -242,8 +242,8 @@ def refine_along(
     occupancy
         Element whose occupancy is also free, for composition. Where it fills its sites
         together with one other element, the other is reduced to match.
-    also
-        What else is free: ``"delta1"``, ``"delta2"``, ``"q_broad"`` (see `Crystal` and
+    peaks
+        What else of the peaks is free: ``"delta1"``, ``"delta2"``, ``"q_broad"`` (see `Crystal` and
         `PdfInstrument`), and ``"u_element"``, a displacement of each element.
     r_range, instrument, strain, errors, progress
         As in `identify`.
@@ -289,7 +289,7 @@ def refine_along(
         instrument=instrument,
         strain=strain,
         occupancy=occupancy,
-        also=also,
+        peaks=peaks,
     )
     rows = kept.values.astype(np.float64)
     sigma = deviations(errors, kept)
