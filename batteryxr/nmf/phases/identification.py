@@ -243,8 +243,8 @@ def refine_along(
         Element whose occupancy is also free, for composition. Where it fills its sites
         together with one other element, the other is reduced to match.
     peaks
-        What else of the peaks is free: ``"delta1"``, ``"delta2"``, ``"q_broad"`` (see `Crystal` and
-        `PdfInstrument`), and ``"u_element"``, a displacement of each element.
+        What else of the peaks is free: ``"delta1"``, ``"delta2"``, ``"q_broad"`` (see
+        `Crystal` and `PdfInstrument`), and ``"u_element"``, one of each element.
     r_range, instrument, strain, errors, progress
         As in `identify`.
 
