@@ -11,7 +11,7 @@ import xarray as xr
 import batteryxr
 from batteryxr import nmf
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
-from batteryxr.nmf.phases.measured import instrument_of
+from batteryxr.nmf.phases.measured import instrument_of, of_scans
 
 AXIS = np.linspace(0.0, 10.0, 120)
 SHARE = np.linspace(0.0, 1.0, 25)
@@ -264,12 +264,15 @@ def test_scans_of_other_instruments_are_told(tmp_path):
     """As `read_series` has them: what headers do not share are coordinates."""
     r = np.linspace(1, 10, 91)
     for i, row in enumerate(spectra().interp(energy=np.linspace(0, 10, 91)).values[:8]):
-        head = f"qmax = {24.0 if i < 6 else 18.0}\nqdamp = 0.03\n# r G(r)\n"
+        head = f"qmax = {24.0 if i < 6 else 18.0}\nqdamp = 0.03\n"
+        head += f"mode = {'xray' if i < 6 else 'neutron'}\n# r G(r)\n"
         lines = "\n".join(f"{a:.3f} {b:.6f}" for a, b in zip(r, row, strict=True))
         (tmp_path / f"{i}.gr").write_text(head + lines + "\n")
     read = batteryxr.read_series(tmp_path)
+    with pytest.warns(DataQualityWarning, match="radiation is not.*neutron, xray"):
+        of_scans(read)
     with pytest.warns(DataQualityWarning, match="q_max is not the same.*18.0, 24.0"):
         nmf.fit(read, 2, constraints=nmf.Constraints(shift="minimum"), n_starts=1)
     with pytest.warns(DataQualityWarning, match="q_max is not the same.*18.0, 24.0"):
-        found = instrument_of(read, None)
+        found = instrument_of(read.drop_vars("mode"), None)
     assert (found.q_max, found.q_damp) == (24.0, 0.03)

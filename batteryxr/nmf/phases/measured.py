@@ -71,8 +71,8 @@ def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def of_scans(data: xr.DataArray) -> dict[str, Any]:
     """Return the facts on the instrument in coordinates; warn if scans differ in them.
 
-    Headers that agree are attributes. A number that differs is a coordinate, of which
-    the median counts.
+    Headers that agree are attributes. What differs is a coordinate, of which the median
+    counts, or the most frequent word.
     """
     out: dict[str, Any] = {}
     for name, coord in data.coords.items():
@@ -80,16 +80,16 @@ def of_scans(data: xr.DataArray) -> dict[str, Any]:
         field = next((f for f, w in _CALLED.items() if word in map(_plain, w)), "")
         if not field or coord.ndim > 1 or coord.dtype.kind not in "fiuUO":
             continue
-        values = np.unique(coord.values.astype(str))
+        values, counts = np.unique(coord.values.astype(str), return_counts=True)
         if values.size > 1:
             shown = ", ".join(values[:5]) + (", ..." if values.size > 5 else "")
             warn_quality(
                 f"{field} is not the same in all scans ({shown}): a phase has another "
                 "pattern in each. Ratios may be off by that, and what is calculated "
-                "takes the median. Transform all scans alike, or fit them apart."
+                "takes the usual one. Transform all scans alike, or fit them apart."
             )
         if field == "radiation":
-            out |= told({field: values[0]})
+            out |= told({field: values[counts.argmax()]})
             continue
         units = str(coord.attrs.get("units", "1"))
         numbers = np.asarray(coord.values, dtype=np.float64)
