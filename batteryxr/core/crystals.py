@@ -31,6 +31,8 @@ _BIN = 2e-3
 _MARGIN = 3.0
 #: Smallest squared relative width of a peak, due to correlated motion of atoms.
 _NARROWEST = 0.01
+#: Largest difference of two occupancies that are one.
+_ALIKE = 1e-3
 #: Bytes that are read to recognise a binary file.
 _HEAD = 4096
 
@@ -311,7 +313,7 @@ class PairDistribution:
         shape: np.ndarray | Sequence[float] = (),
         u_iso: float | Mapping[str, float] = 0.005,
         diameter: float = math.inf,
-        occupancy: dict[str, float] | None = None,
+        occupancy: Mapping[tuple[str, float | None], float] | None = None,
         widths: Mapping[str, float] | None = None,
     ) -> np.ndarray:
         """Return G(r) (1/Angstrom2).
@@ -327,14 +329,18 @@ class PairDistribution:
         diameter
             Diameter of a spherical particle (Angstrom).
         occupancy
-            Factors on the occupancy of elements.
+            Factors on the occupancy of elements: at the sites that an element fills by
+            a fraction, or at all of its sites (None).
         widths
             ``delta1``, ``delta2`` and ``q_broad`` in place of those of the crystal and
             the instrument.
         """
         filled = self._filled.copy()
-        for element, factor in (occupancy or {}).items():
-            filled[self._species == self._kinds.index(element)] *= factor
+        for (element, share), factor in (occupancy or {}).items():
+            here = self._species == self._kinds.index(element)
+            if share is not None:
+                here &= np.isclose(self._filled, share, atol=_ALIKE)
+            filled[here] *= factor
         b = self._power[self._species] * filled
         atoms = float(self._atoms @ filled)
         mean = float(self._atoms @ b) / atoms

@@ -135,7 +135,7 @@ def test_an_empty_site_is_no_site():
         crystal.sites[kept],
         crystal.occupancy[kept],
     )
-    a = PairDistribution(crystal, R)(occupancy={"O": 0.0})
+    a = PairDistribution(crystal, R)(occupancy={("O", None): 0.0})
     np.testing.assert_allclose(a, PairDistribution(bare, R)(), atol=1e-10)
 
 

@@ -22,7 +22,7 @@ from batteryxr.core.errors import (
     DimensionError,
     FileFormatError,
 )
-from batteryxr.simulate.structures import tetragonal_iron_oxide
+from batteryxr.simulate.structures import lithiated_spinel, tetragonal_iron_oxide
 
 R = 0.04 * np.arange(30, 401)
 SITES = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -152,7 +152,9 @@ def test_size_and_composition_follow_a_series():
     iron = np.array([1.0, 0.9, 0.8, 0.7])
     strains = np.array([0.0, 0.002, 0.004, 0.006])
     rows = [
-        measured(salt("Fe", 4.2), 0.02, diameter=d, strain=s, occupancy={"Fe": f})
+        measured(
+            salt("Fe", 4.2), 0.02, diameter=d, strain=s, occupancy={("Fe", None): f}
+        )
         for d, f, s in zip(sizes, iron, strains, strict=True)
     ]
     rows.append(np.full(R.size, np.nan))
@@ -244,6 +246,42 @@ def test_c_over_a_comes_back():
             assert (one["cell_length_error"] < 0.002).all()
             np.testing.assert_allclose(one["cell_angle"], 90.0, atol=1e-6)
     np.testing.assert_array_equal(along["lattice"], along["cell_length"].sel(axis="a"))
+
+
+@pytest.mark.parametrize("element", ["Mn", "Li"])
+def test_composition_of_one_of_two_metal_sites_comes_back(element):
+    """Li takes the place of Mn on one site; the other is full of Mn."""
+    spinel = lithiated_spinel("spinel", lattice(8.34, c=9.05), "Mn")
+    taken = spinel.occupancy.copy()
+    mixed = np.isclose(taken, 0.5)
+    is_mn = np.array(spinel.elements) == "Mn"
+    taken[mixed] = np.where(is_mn, 0.7, 0.3)[mixed]
+    r = 1.5 + 0.04 * np.arange(300)
+    true = PairDistribution(replace(spinel, occupancy=taken), r, **OPTIONS)()
+    noise = np.random.default_rng(3).normal(0, 0.02 * true.std(), r.size)
+    data = xr.DataArray(
+        (true + noise)[None],
+        dims=("scan", "r"),
+        coords={"r": ("r", r, {"units": "Angstrom"})},
+    )
+    found = data.nmf.refine_along(candidate=spinel, occupancy=element, **OPTIONS)
+    error = float(found["occupancy_error"][0])
+    off = float(found["occupancy"][0]) - (0.7 if element == "Mn" else 0.3)
+    assert abs(off) < 4 * error < 0.08
+
+
+def test_occupancies_that_cannot_be_linked_are_told():
+    sites = np.vstack([SITES, SITES, SITES, SITES + np.array([0.5, 0, 0])]) % 1
+    three = Crystal(
+        "three",
+        lattice(4.3),
+        ("Li",) * 4 + ("Fe",) * 4 + ("Mn",) * 4 + ("O",) * 4,
+        sites,
+        np.repeat([0.3, 0.3, 0.4, 1.0], 4),
+    )
+    data = patterns(measured(three)[None]).rename(component="scan")
+    with pytest.warns(DataQualityWarning, match="shares sites with Fe, Li in a way"):
+        data.nmf.refine_along(candidate=three, occupancy="Mn", **OPTIONS)
 
 
 def test_widths_of_peaks_come_back():

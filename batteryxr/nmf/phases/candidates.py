@@ -16,7 +16,7 @@ from batteryxr.core.crystals import (
     cell_of,
     read_crystal,
 )
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,10 +68,11 @@ def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
     return out
 
 
-def _partner(crystal: Crystal, element: str) -> str | None:
-    """Return the element that fills all sites of another together with it.
+def _mixed(crystal: Crystal, element: str) -> tuple[str, float] | None:
+    """Return the element that fills sites together with another, and the other's share.
 
-    With such a partner occupancies are linked: one gains what the other loses.
+    There occupancies are linked: one gains what the other loses. Sites that the other,
+    or the element, has for itself stay as they are. None where nothing is mixed.
     """
     places: dict[tuple[float, ...], dict[str, float]] = {}
     for name, site, share in zip(
@@ -79,17 +80,31 @@ def _partner(crystal: Crystal, element: str) -> str | None:
     ):
         key = tuple(np.round(site % 1.0, 4) % 1.0)
         places.setdefault(key, {})[name] = float(share)
-    shared = [there for there in places.values() if element in there]
-    others = {name for there in shared for name in there} - {element}
-    if len(others) != 1:
+    mixed = [there for there in places.values() if element in there and len(there) > 1]
+    if not mixed:
         return None
-    (other,) = others
-    shares = [there[element] for there in shared]
-    whole = all(
-        other in there and abs(sum(there.values()) - 1) < 1e-3 for there in shared
+    first = mixed[0]
+    others = {name for there in mixed for name in there} - {element}
+    alike = [
+        sorted(there) == sorted(first) and math.isclose(there[element], first[element])
+        for there in mixed
+    ]
+    if len(others) == 1 and all(alike) and abs(sum(first.values()) - 1) < 1e-3:
+        (other,) = others
+        shares = {element: first[element], other: first[other]}
+        lone = [there for there in places.values() if len(there) == 1]
+        if not any(
+            math.isclose(there[name], share, abs_tol=2e-3)
+            for name, share in shares.items()
+            for there in lone
+            if name in there
+        ):
+            return other, first[element]
+    warn_quality(
+        f"{element} of {crystal.name} shares sites with {', '.join(sorted(others))} in "
+        "a way that is not linked: its occupancy varies alone, at all of its sites."
     )
-    alone = sum(other in there for there in places.values()) == len(shared)
-    return other if whole and alone and np.ptp(shares) < 1e-3 else None
+    return None
 
 
 class Candidate:
@@ -114,12 +129,13 @@ class Candidate:
         self.occupancy = occupancy
         self.strain = strain
         self.crystal = crystal
-        share = 1.0
+        self.partner: str | None = None
+        self.share = 1.0
         if occupancy is not None:
             here = np.array([e == occupancy for e in crystal.elements])
-            share = float(crystal.occupancy[here].mean())
-        self.share = share
-        self.partner = _partner(crystal, occupancy) if occupancy else None
+            self.share = float(crystal.occupancy[here].mean())
+            if linked := _mixed(crystal, occupancy):
+                self.partner, self.share = linked
         self._calculate = PairDistribution(
             crystal, r, instrument=instrument, strain=2 * strain, directed=True
         )
@@ -142,7 +158,7 @@ class Candidate:
             "u_iso": 0.08,
             "curvature": 1 / _SMALLEST,
             # Shared sites cannot hold more than one atom.
-            "occupancy": 1 / share if self.partner else 2.0,
+            "occupancy": 1 / self.share if self.partner else 2.0,
             "shape": strain,
         }
         step = {"strain": 1e-3, "u_iso": 2e-3, "curvature": 0.01, "occupancy": 0.1}
@@ -161,12 +177,14 @@ class Candidate:
 
     def model(self, p: np.ndarray) -> np.ndarray:
         """Return G(r) at unit scale."""
-        factor = None
-        if self.occupancy:
-            factor = {self.occupancy: float(p[3])}
-            if self.partner:
-                left = 1.0 - self.share
-                factor[self.partner] = max(1.0 - float(p[3]) * self.share, 0.0) / left
+        factor: dict[tuple[str, float | None], float] = {}
+        if self.occupancy and self.partner:
+            left = 1.0 - self.share
+            factor[self.occupancy, self.share] = float(p[3])
+            other = max(1.0 - float(p[3]) * self.share, 0.0) / left
+            factor[self.partner, left] = other
+        elif self.occupancy:
+            factor[self.occupancy, None] = float(p[3])
         return self._calculate(
             strain=float(p[0]),
             shape=p[self.shape],
