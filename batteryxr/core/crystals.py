@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +21,8 @@ from batteryxr.core.optional import require
 from batteryxr.core.provenance import replayable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from batteryxr.core.bounds.kinds import QDamp, QMax
 
 #: Width of a bin of distances (Angstrom): far below that of any peak.
@@ -27,6 +31,8 @@ _BIN = 2e-3
 _MARGIN = 3.0
 #: Smallest squared relative width of a peak, due to correlated motion of atoms.
 _NARROWEST = 0.01
+#: Largest difference of two occupancies that are one.
+_ALIKE = 1e-3
 #: Bytes that are read to recognise a binary file.
 _HEAD = 4096
 
@@ -92,6 +98,14 @@ def lattice(
             [c * cb, c * y, c * math.sqrt(max(1 - cb * cb - y * y, 0.0))],
         ]
     )
+
+
+def cell_of(cell: np.ndarray) -> np.ndarray:
+    """Return a, b, c and the angles (degrees) of lattice vectors, (6,)."""
+    length = np.linalg.norm(cell, axis=1)
+    unit = cell / length[:, None]
+    cosine = np.array([unit[(i + 1) % 3] @ unit[(i + 2) % 3] for i in range(3)])
+    return np.concatenate([length, np.degrees(np.arccos(np.clip(cosine, -1, 1)))])
 
 
 @checked
@@ -233,6 +247,8 @@ class PairDistribution:
         Instrument of the measurement.
     strain
         Largest relative change of the lattice that will be requested.
+    directed
+        Whether the cell may change its shape too; slower for other than cubic ones.
     """
 
     def __init__(
@@ -242,6 +258,7 @@ class PairDistribution:
         *,
         instrument: PdfInstrument = PdfInstrument(),
         strain: float = 0.06,
+        directed: bool = False,
     ) -> None:
         from batteryxr.core.kernels import pairs
 
@@ -264,24 +281,40 @@ class PairDistribution:
         number = np.array([species.index(p) for p in pure])
         self._atoms = np.bincount(number, minlength=len(species)).astype(np.float64)
         reach = (self._grid[-1] + 0.5) / (1 - strain)
-        counts = pairs.count(
-            np.ascontiguousarray(crystal.cell, dtype=np.float64),
-            np.ascontiguousarray(crystal.sites % 1.0, dtype=np.float64),
-            number,
-            reach,
-            _BIN,
-        )
+        cell = np.ascontiguousarray(crystal.cell, dtype=np.float64)
+        sites = np.ascontiguousarray(crystal.sites % 1.0, dtype=np.float64)
+        #: Strains other than of volume that keep the symmetry, (strains, 3, 3).
+        self.modes = np.zeros((0, 3, 3))
+        if directed:
+            self.modes = pairs.strains(cell, sites, number)
+        if len(self.modes):
+            self._counts, self._distance, self._along = pairs.directed(
+                cell, sites, number, self.modes, reach, _BIN
+            )
+            return
+        counts = pairs.count(cell, sites, number, reach, _BIN)
         taken = np.flatnonzero(counts.sum(axis=(0, 1)))
         self._distance = taken * _BIN
         self._counts = np.ascontiguousarray(counts[:, :, taken])
+
+    def strained(
+        self, strain: float, shape: np.ndarray | Sequence[float] = ()
+    ) -> np.ndarray:
+        """Return the (3, 3) factor on the lattice vectors, ``cell @ factor``."""
+        factor: np.ndarray = (1 + strain) * np.eye(3)
+        for size, mode in zip(shape, self.modes, strict=False):
+            factor = factor + size * mode
+        return factor
 
     def __call__(
         self,
         *,
         strain: float = 0.0,
-        u_iso: float = 0.005,
+        shape: np.ndarray | Sequence[float] = (),
+        u_iso: float | Mapping[str, float] = 0.005,
         diameter: float = math.inf,
-        occupancy: dict[str, float] | None = None,
+        occupancy: Mapping[tuple[str, float | None], float] | None = None,
+        widths: Mapping[str, float] | None = None,
     ) -> np.ndarray:
         """Return G(r) (1/Angstrom2).
 
@@ -289,30 +322,70 @@ class PairDistribution:
         ----------
         strain
             Relative change of the lattice, the same in all directions.
+        shape
+            Size of each strain of `modes`; none by default.
         u_iso
-            Mean square displacement of every atom (Angstrom2).
+            Mean square displacement of every atom, or of each element (Angstrom2).
         diameter
             Diameter of a spherical particle (Angstrom).
         occupancy
-            Factors on the occupancy of elements.
+            Factors on the occupancy of elements: at the sites that an element fills by
+            a fraction, or at all of its sites (None).
+        widths
+            ``delta1``, ``delta2`` and ``q_broad`` in place of those of the crystal and
+            the instrument.
         """
-        from batteryxr.core.kernels import pairs
-
         filled = self._filled.copy()
-        for element, factor in (occupancy or {}).items():
-            filled[self._species == self._kinds.index(element)] *= factor
+        for (element, share), factor in (occupancy or {}).items():
+            here = self._species == self._kinds.index(element)
+            if share is not None:
+                here &= np.isclose(self._filled, share, atol=_ALIKE)
+            filled[here] *= factor
         b = self._power[self._species] * filled
         atoms = float(self._atoms @ filled)
         mean = float(self._atoms @ b) / atoms
-        weight = np.einsum("i,j,ijp->p", b, b, self._counts) / (atoms * mean**2)
+        turned = self.strained(strain, shape)
         far = self._distance * (1 + strain)
-        wider = (self.instrument.q_broad * far) ** 2
-        wider -= self.crystal.delta1 / far + self.crystal.delta2 / far**2
-        square = 2 * u_iso * np.maximum(1 + wider, _NARROWEST)
-        g = pairs.spread(self._grid, far, weight, square)
-        density = atoms / (self.crystal.volume * (1 + strain) ** 3)
+        if len(shape):
+            longer = np.einsum("pab,ab->p", self._along, turned @ turned)
+            far = self._distance * np.sqrt(longer)
+        wider = self._wider(far, widths or {})
+        g = self._peaks(b / math.sqrt(atoms * mean**2), far, wider, u_iso)
+        density = atoms / (self.crystal.volume * float(np.linalg.det(turned)))
         g = g / self._grid - 4 * np.pi * density * self._grid
         return self.measured(g * sphere(self._grid, diameter))
+
+    def _wider(self, far: np.ndarray, widths: Mapping[str, float]) -> np.ndarray:
+        """Return the factor on the squared width of a peak at each distance."""
+        known = {
+            "delta1": self.crystal.delta1,
+            "delta2": self.crystal.delta2,
+            "q_broad": self.instrument.q_broad,
+        } | dict(widths)
+        wider = 1 + (known["q_broad"] * far) ** 2
+        wider -= known["delta1"] / far + known["delta2"] / far**2
+        return np.asarray(np.maximum(wider, _NARROWEST))
+
+    def _peaks(
+        self,
+        b: np.ndarray,
+        far: np.ndarray,
+        wider: np.ndarray,
+        u_iso: float | Mapping[str, float],
+    ) -> np.ndarray:
+        """Return the sum of the peaks of all pairs of species, of powers b."""
+        from batteryxr.core.kernels import pairs
+
+        if not isinstance(u_iso, Mapping):
+            weight = np.einsum("i,j,ijp->p", b, b, self._counts)
+            return pairs.spread(self._grid, far, weight, 2 * u_iso * wider)
+        g = np.zeros(self._grid.size)
+        own = [np.where(self._species == k, b, 0.0) for k in range(len(self._kinds))]
+        for i, j in itertools.product(range(len(own)), repeat=2):
+            weight = np.einsum("i,j,ijp->p", own[i], own[j], self._counts)
+            square = (u_iso[self._kinds[i]] + u_iso[self._kinds[j]]) * wider
+            g += pairs.spread(self._grid, far, weight, square)
+        return g
 
     def measured(self, g: np.ndarray) -> np.ndarray:
         """Return `g` as an instrument of finite range and resolution measures it."""

@@ -58,7 +58,8 @@ def bands(
     any envelope of the data. The range narrows as components are fixed. A fixed scan
     has noise, which all other components inherit. A component found by an earlier step
     is not certain, and moves with the free ones. Presence windows and known weights
-    are kept, and errors given to the fit set the noise of each scan and point.
+    are kept, and errors given to the fit set the noise of each scan and point. That
+    weights are unimodal is not used: their range is wider than need be.
 
     Parameters
     ----------
@@ -216,7 +217,8 @@ def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
     """Add the mean range of the ratios of a series, and tell where it is wide."""
     if is_lazy(result["weights"]) or "signed" in result:
         return result  # computing it would read the data once more, or has no bound
-    ground = _ground(result, lowest(result, "physics", None), None, 0)
+    bare = result.drop_vars("unimodal", errors="ignore")  # told by `bands`
+    ground = _ground(bare, lowest(result, "physics", None), None, 0)
     short = ground.errors is not None and 1 < len(ground.patterns) <= _SHORT
     width = _mean_width(ground, steps) if short and ground.apart else np.nan
     tell_width(width)
@@ -352,6 +354,12 @@ def _ground(
         names = result["component"].values[result["signed"].values]
         raise DataError(
             "result", f"{', '.join(names)} may be negative: nothing bounds the range"
+        )
+    if "unimodal" in result:
+        names = result["component"].values[result["unimodal"].values]
+        warn_quality(
+            f"the range does not know that {', '.join(names)} have one maximum: it "
+            "holds the truth, but is wider than need be."
         )
     if "weights_released" in result:
         names = ("components", "weights", "residual")

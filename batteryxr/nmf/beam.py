@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from batteryxr.nmf.constraints import Constraints
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.solving import Block, Factors
+    from batteryxr.nmf.solving import Block
     from batteryxr.nmf.starting import Starts
 
 #: Fraction of the usual signal below which a scan had no beam.
 _DARK = 0.05
-#: Fraction of the squared residuals along the patterns that signals a drift.
-_ALONG = 0.5
-#: Standard deviations of noise by which the drift must stand out too.
-_CLEARLY = 5.0
+#: Standard deviations by which a drift must stand out of the noise, and its least size.
+_CLEARLY, _SLIGHT = 5.0, 3e-3
+#: Patterns, and points, beyond the components that a judgement of drift needs.
+_SPARE = 5
 
 
 def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
@@ -101,45 +101,67 @@ def flag_dark(
     return result.assign(out | {"flag": flag})
 
 
-def flag_drift(
-    result: xr.Dataset, block: Block, patterns: Patterns, factors: Factors
-) -> xr.Dataset:
-    """Warn if residuals lie along the patterns, a sign of varying intensity.
+def flag_drift(result: xr.Dataset, block: Block, patterns: Patterns) -> xr.Dataset:
+    """Warn if no combination of the scores is constant: the intensity varies.
 
-    Scans that deviate by more than a fifth get flag 3.
+    The residuals do not tell it, as free components may absorb a drift between two
+    fixed scans. Scans that deviate by more than a fifth get flag 3.
     """
-    if factors.weights is None or len(block.values) < 3:
+    whole = slice(None) if block.v is None else (block.v > 0).all(axis=1)
+    n = result.sizes["component"]
+    x = _whole(block, patterns)[whole]
+    x = x / (np.abs(x).max(initial=0.0) or 1.0)
+    if len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
         return result
-    x = _whole(block, patterns)
-    components = factors.components[:, block.points]
-    rest = block.values - factors.weights[:, block.samples].T @ components
-    if block.v is not None:
-        rest = np.where(block.v > 0, rest, 0.0)
-    length = np.maximum((x**2).sum(axis=1), 1e-300)
-    along = (rest * x).sum(axis=1)
-    model = x - rest
-    level = (x * model).sum(axis=1) / np.maximum((model**2).sum(axis=1), 1e-300)
-    squares = (rest**2).sum(axis=1)
-    share = float((along**2 / length).sum() / max(squares.sum(), 1e-300))
-    noise = np.sqrt(np.median(squares) / x.shape[1])
-    clear = np.sqrt(np.mean(along**2 / length)) / max(noise, 1e-300)
-    if share < _ALONG or clear < _CLEARLY or np.ptp(level) < 2e-3:
+    level, expected = _drift(x, n)
+    off = float(np.sqrt(np.mean((level - 1.0) ** 2)))
+    chance = 1.0 + _CLEARLY * np.sqrt(2.0 / (len(x) - n))
+    if off < _SLIGHT or off**2 < chance * expected**2:
         return result
-    scans = np.flatnonzero(block.samples)
+    scans = np.flatnonzero(block.samples)[whole]
     far = scans[np.abs(level - np.median(level)) > 0.2]
     odd = f" Farthest off: {_listed(far)}." if far.size else ""
     warn_quality(
-        f"{share:.0%} of the squared residuals lie along the patterns: their intensity "
-        f"is not the same in all scans ({level.min():.3f} to {level.max():.3f} of what "
-        f"ratios that sum to one allow, at least).{odd} Divide by the incident "
-        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' "
-        "find it, or use closure=False."
+        "no ratios that sum to one give these patterns: their intensity is not the "
+        f"same in all scans ({level.min():.3f} to {level.max():.3f}, where noise makes "
+        f"{expected:.3f}; at least, as ratios can take up the rest).{odd} Divide by "
+        "the incident intensity, constraints=nmf.Constraints(pattern_scale=...), let "
+        "'estimate' find it, or use closure=False."
     )
     same = np.ones(block.samples.size, dtype=bool)
     same[far] = False
     flag = result["flag"]
     told = flag.where(xr.DataArray(same, dims=patterns.samples), 3).astype(flag.dtype)
     return result.assign(flag=told.assign_attrs(flag.attrs))
+
+
+def _drift(x: np.ndarray, n: int) -> tuple[np.ndarray, float]:
+    """Return the level of each pattern, and how far noise alone takes it from one.
+
+    Phases beyond the `n` that are fitted are no drift: all that stand out of the noise
+    may take part in the combination that is constant.
+    """
+    from batteryxr.core.kernels.decompose import leading
+    from batteryxr.nmf.kernels.correlation import adding_up
+
+    scans, points = x.shape
+    most = max(n, min(scans, points) // 3)
+    scores, axes = leading(x, most)
+    power = (scores**2).sum(axis=0)
+    left = float((x**2).sum()) - np.concatenate([[0.0], np.cumsum(power)])
+    # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
+    for rank in range(n, most + 1):
+        square = max(float(left[rank]), 0.0) / ((scans - rank) * (points - rank))
+        edge = 1.1 * square * (np.sqrt(scans) + np.sqrt(points)) ** 2
+        if rank == most or power[rank] < edge:
+            break
+    scores, axes = scores[:, :rank], axes[:, :rank]
+    same = _constant(scores)
+    rest = x - scores @ axes.T
+    back = axes @ same  # how each point enters the level
+    each = (rest**2).sum(axis=0) / (scans - rank) * points / (points - rank)
+    memory = adding_up(rest, back[None], closure=False)
+    return scores @ same, float(np.sqrt(memory * (each @ back**2)))
 
 
 def with_levels(

@@ -13,6 +13,7 @@ from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import matched, require_monotonic
 from batteryxr.core.units import in_units_of
 from batteryxr.nmf.joining import SIGNALS, join
+from batteryxr.nmf.phases.measured import of_scans
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Positive
@@ -119,6 +120,8 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
         array = array.chunk({signal: -1})
     if signal in array.coords:
         require_monotonic(array[signal], caller="a factorisation")
+    if signal == "r":
+        of_scans(array)
     n_points = int(array.sizes[signal])
     n_samples = int(np.prod([array.sizes[d] for d in samples]))
     return Patterns(

@@ -264,7 +264,7 @@ def _with_facts(
     if rules.closure:
         dim = patterns.samples[0]
         result = flag_dark(result, whole.samples, block.samples, dim)
-        result = flag_drift(result, block, patterns, factors)
+        result = flag_drift(result, block, patterns)
     return result
 
 

@@ -377,7 +377,11 @@ def with_knowledge(
 
 
 def with_signs(result: xr.Dataset, rules: Rules, order: np.ndarray) -> xr.Dataset:
-    """Return the result with which components may be negative, and say so."""
+    """Return the result with which components are unimodal or may be negative."""
+    if rules.unimodal is not None:
+        bent = rules.unimodal[order]
+        array = labelled("unimodal", "component", bent, "1", "Weights have one maximum")
+        result = result.assign(unimodal=array)
     if rules.signed is None:
         return result
     warn_quality(

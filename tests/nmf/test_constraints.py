@@ -122,7 +122,7 @@ def test_what_bounds_the_weights_bounds_their_range():
     np.testing.assert_allclose(found["chi2"], rest / 0.003**2, rtol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:.*squared residuals lie along")
+@pytest.mark.filterwarnings("ignore:.*no ratios that sum to one")
 def test_residuals_are_those_of_smooth_weights():
     data = series(0.02)
     found = data.nmf.fit(3, constraints=nmf.Constraints(weight_smoothness=1.0))
@@ -196,6 +196,8 @@ def test_weights_with_one_maximum_have_one():
     for row in slope.T:
         assert (np.diff(row[row != 0]) <= 0).all()
     np.testing.assert_allclose(found["weights"].sum("component"), 1.0, atol=1e-9)
+    with pytest.warns(DataQualityWarning, match="have one maximum: it holds"):
+        found.nmf.bands(steps=400)
     free = data.nmf.fit(4, constraints=nmf.Constraints(weights={"d": profile()}))
     assert float(found["relative_error"]) < 1.02 * float(free["relative_error"])
     slope = np.sign(np.diff(free["weights"].values, axis=0).round(3))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import Crystal, PairDistribution, PdfInstrument, lattice
+from batteryxr.core.crystals import (
+    Crystal,
+    PairDistribution,
+    PdfInstrument,
+    cell_of,
+    lattice,
+)
 from batteryxr.core.errors import (
     ArgumentError,
     DataQualityWarning,
     DimensionError,
     FileFormatError,
 )
+from batteryxr.simulate.structures import lithiated_spinel, tetragonal_iron_oxide
 
 R = 0.04 * np.arange(30, 401)
 SITES = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -143,7 +152,9 @@ def test_size_and_composition_follow_a_series():
     iron = np.array([1.0, 0.9, 0.8, 0.7])
     strains = np.array([0.0, 0.002, 0.004, 0.006])
     rows = [
-        measured(salt("Fe", 4.2), 0.02, diameter=d, strain=s, occupancy={"Fe": f})
+        measured(
+            salt("Fe", 4.2), 0.02, diameter=d, strain=s, occupancy={("Fe", None): f}
+        )
         for d, f, s in zip(sizes, iron, strains, strict=True)
     ]
     rows.append(np.full(R.size, np.nan))
@@ -208,12 +219,99 @@ def test_what_is_wrong_is_named():
         nmf.identify(uneven, candidates=[metal()])
 
 
+def test_c_over_a_comes_back():
+    """As cut by four thousandths from the candidate, alone and in a series."""
+    crystal, r = tetragonal_iron_oxide(), 1.5 + 0.05 * np.arange(400)
+    cells = [
+        crystal.cell * np.array([[1 + a], [1 + a], [1 + c]])
+        for a, c in ((0.001, 0.005), (-0.003, 0.012), (0.002, -0.006))
+    ]
+    how = {"instrument": OPTIONS["instrument"]}
+    clean = [
+        PairDistribution(replace(crystal, cell=cell), r, **how)(diameter=40.0)
+        for cell in cells
+    ]
+    rng = np.random.default_rng(4)
+    rows = np.array(clean) + rng.normal(0, 0.03 * np.std(clean), (3, r.size))
+    data = xr.DataArray(
+        rows, dims=("scan", "r"), coords={"r": ("r", r, {"units": "Angstrom"})}
+    )
+    along = data.nmf.refine_along(candidate=crystal, **how)
+    alone = nmf.identify(data[:1], candidates=[crystal], **how).squeeze("candidate")
+    for found in (along, alone):
+        for i in range(found.sizes["scan"]):
+            one = found.isel(scan=i)
+            off = one["cell_length"].values - cell_of(cells[i])[:3]
+            assert (np.abs(off) < 4 * one["cell_length_error"]).all()
+            assert (one["cell_length_error"] < 0.002).all()
+            np.testing.assert_allclose(one["cell_angle"], 90.0, atol=1e-6)
+    np.testing.assert_array_equal(along["lattice"], along["cell_length"].sel(axis="a"))
+
+
+@pytest.mark.parametrize("element", ["Mn", "Li"])
+def test_composition_of_one_of_two_metal_sites_comes_back(element):
+    """Li takes the place of Mn on one site; the other is full of Mn."""
+    spinel = lithiated_spinel("spinel", lattice(8.34, c=9.05), "Mn")
+    taken = spinel.occupancy.copy()
+    mixed = np.isclose(taken, 0.5)
+    is_mn = np.array(spinel.elements) == "Mn"
+    taken[mixed] = np.where(is_mn, 0.7, 0.3)[mixed]
+    r = 1.5 + 0.04 * np.arange(300)
+    true = PairDistribution(replace(spinel, occupancy=taken), r, **OPTIONS)()
+    noise = np.random.default_rng(3).normal(0, 0.02 * true.std(), r.size)
+    data = xr.DataArray(
+        (true + noise)[None],
+        dims=("scan", "r"),
+        coords={"r": ("r", r, {"units": "Angstrom"})},
+    )
+    found = data.nmf.refine_along(candidate=spinel, occupancy=element, **OPTIONS)
+    error = float(found["occupancy_error"][0])
+    off = float(found["occupancy"][0]) - (0.7 if element == "Mn" else 0.3)
+    assert abs(off) < 4 * error < 0.08
+
+
+def test_occupancies_that_cannot_be_linked_are_told():
+    sites = np.vstack([SITES, SITES, SITES, SITES + np.array([0.5, 0, 0])]) % 1
+    three = Crystal(
+        "three",
+        lattice(4.3),
+        ("Li",) * 4 + ("Fe",) * 4 + ("Mn",) * 4 + ("O",) * 4,
+        sites,
+        np.repeat([0.3, 0.3, 0.4, 1.0], 4),
+    )
+    data = patterns(measured(three)[None]).rename(component="scan")
+    with pytest.warns(DataQualityWarning, match="shares sites with Fe, Li in a way"):
+        data.nmf.refine_along(candidate=three, occupancy="Mn", **OPTIONS)
+
+
+def test_widths_of_peaks_come_back():
+    """Of each element, of correlated motion, and of the instrument."""
+    truth = {"delta2": 1.4, "q_broad": 0.012}
+    crystal, r = salt("Mn", 4.445), 1.5 + 0.04 * np.arange(400)
+    clean = PairDistribution(crystal, r, **OPTIONS)(
+        u_iso={"Mn": 0.004, "O": 0.009}, diameter=40.0, widths=truth
+    )
+    noise = np.random.default_rng(2).normal(0, 0.01 * clean.std(), r.size)
+    data = xr.DataArray(
+        (clean + noise)[None],
+        dims=("scan", "r"),
+        coords={"r": ("r", r, {"units": "Angstrom"})},
+    )
+    peaks = ["u_element", "delta2", "q_broad"]
+    found = data.nmf.refine_along(candidate=crystal, peaks=peaks, **OPTIONS).squeeze()
+    off = found["u_element"].sel(element=["Mn", "O"]) - [0.004, 0.009]
+    assert (np.abs(off) < 4 * found["u_element_error"]).all()
+    assert (found["u_element_error"] < 5e-4).all()
+    for name, value in truth.items():
+        error = float(found[f"{name}_error"])
+        assert abs(float(found[name]) - value) < 4 * error < value
+    assert "u_iso" not in found
+    with pytest.raises(ArgumentError, match="peaks"):
+        data.nmf.refine_along(candidate=crystal, peaks=["delta3"], **OPTIONS)
+
+
 def test_a_cell_of_another_shape_is_told():
-    """A change of c over a, which one strain cannot follow, moves the lattice."""
-    from dataclasses import replace
-
-    from batteryxr.simulate.structures import tetragonal_iron_oxide
-
+    """A change of c over a beyond what is tried moves the lattice."""
     crystal, r = tetragonal_iron_oxide(), 1.5 + 0.05 * np.arange(200)
     instrument = PdfInstrument(q_max=24.0, q_damp=0.03)
     rows = [

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import batteryxr
 from batteryxr import nmf
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
+from batteryxr.nmf.phases.measured import instrument_of, of_scans
 
 AXIS = np.linspace(0.0, 10.0, 120)
 SHARE = np.linspace(0.0, 1.0, 25)
@@ -118,6 +120,24 @@ def test_what_fits_is_not_called_a_drift():
         nmf.fit(spectra(), 2, n_starts=1)
 
 
+@pytest.mark.parametrize("drift", [0.0, 0.1])
+def test_a_drift_that_free_components_absorb_is_told(drift):
+    """Three phases with both ends fixed, which is when nothing need stand out."""
+    rng = np.random.default_rng(5)
+    phases = np.exp(-0.5 * (AXIS - np.array([[2.0], [5.0], [7.5]])) ** 2)
+    t = np.linspace(0, 2, 25)[:, None]
+    ratios = np.clip(1 - np.abs(t - np.arange(3)), 0, None)
+    data = spectra().copy(data=ratios @ phases + rng.normal(0, 0.002, (25, 120)))
+    data = data * (1 + drift * np.sin(3.0 * t))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        # Two components are too few for three phases: that is no drift.
+        for n in (2, 3):
+            nmf.fit(data, n, fixed={"first": 0, "last": -1}, n_starts=1)
+    told = ["intensity is not the same" in str(one.message) for one in said]
+    assert sum(told) == (2 if drift else 0)
+
+
 @pytest.mark.parametrize("wrong", [0.0, np.nan, -1.0, np.inf])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_errors_that_cannot_be(wrong, lazy):
@@ -186,7 +206,7 @@ def test_a_place_that_is_the_label_of_another_scan_is_told():
         nmf.fit(spectra(), 2, fixed={"a": 0, "b": 24}, n_starts=1)
 
 
-@pytest.mark.filterwarnings("ignore:.*squared residuals lie along")
+@pytest.mark.filterwarnings("ignore:.*no ratios that sum to one")
 def test_a_scan_is_a_scan_by_label_too():
     data = spectra().assign_coords(scan=np.arange(100, 125))
     by_place = nmf.fit(data, 2, fixed={"first": 0}, n_starts=1)
@@ -238,3 +258,21 @@ def test_sets_of_other_instruments_are_told():
     )
     with pytest.warns(DataQualityWarning, match="q_max is not the same.*18"):
         nmf.join({"a": one, "b": two})
+
+
+def test_scans_of_other_instruments_are_told(tmp_path):
+    """As `read_series` has them: what headers do not share are coordinates."""
+    r = np.linspace(1, 10, 91)
+    for i, row in enumerate(spectra().interp(energy=np.linspace(0, 10, 91)).values[:8]):
+        head = f"qmax = {24.0 if i < 6 else 18.0}\nqdamp = 0.03\n"
+        head += f"mode = {'xray' if i < 6 else 'neutron'}\n# r G(r)\n"
+        lines = "\n".join(f"{a:.3f} {b:.6f}" for a, b in zip(r, row, strict=True))
+        (tmp_path / f"{i}.gr").write_text(head + lines + "\n")
+    read = batteryxr.read_series(tmp_path)
+    with pytest.warns(DataQualityWarning, match="radiation is not.*neutron, xray"):
+        of_scans(read)
+    with pytest.warns(DataQualityWarning, match="q_max is not the same.*18.0, 24.0"):
+        nmf.fit(read, 2, constraints=nmf.Constraints(shift="minimum"), n_starts=1)
+    with pytest.warns(DataQualityWarning, match="q_max is not the same.*18.0, 24.0"):
+        found = instrument_of(read.drop_vars("mode"), None)
+    assert (found.q_max, found.q_damp) == (24.0, 0.03)

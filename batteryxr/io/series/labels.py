@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Coords = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
 
+#: Entries that tell the kind of radiation of a G(r).
+_RADIATION = ("mode", "radiation", "scatteringtype", "stype", "rad_type")
+
 
 def natural(path: Path) -> list[tuple[int, str]]:
     """Return a sort key that puts run_2 before run_10."""
@@ -142,8 +145,8 @@ def beside(scans: Sequence[Scan]) -> Coords:
 def from_headers(scans: Sequence[Scan], reserved: set[str]) -> tuple[Coords, str]:
     """Return varying numbers as coordinates, and common entries as JSON.
 
-    Temperatures are kept even if they do not vary. Text about the sample is kept if
-    it varies; other text that varies is dropped.
+    Temperatures are kept even if they do not vary. Text about the sample and the kind
+    of radiation is kept if it varies; other text that varies is dropped.
     """
     found = [scan.header.conditions() for scan in scans]
     names = dict.fromkeys(name for entries in found for name in entries)
@@ -163,7 +166,7 @@ def from_headers(scans: Sequence[Scan], reserved: set[str]) -> tuple[Coords, str
             if not np.isnan(numbers).all():
                 placed, coord = _number(name, entries[0], numbers, reserved)
                 coords[placed] = coord
-        elif name.startswith("sample_"):
+        elif name.startswith("sample_") or name in _RADIATION:
             coords[name] = _text([e.text if e else "" for e in column], entries[0].key)
     return coords, json.dumps(common, ensure_ascii=False)
 

@@ -31,12 +31,15 @@ class PatternFit:
         Root of the misfit over the misfit of a zero model.
     model
         (points,) the fitted pattern.
+    covariance
+        (parameters, parameters), the scale last.
     """
 
     values: np.ndarray
     errors: np.ndarray
     r_w: float
     model: np.ndarray
+    covariance: np.ndarray
 
 
 class Mixing(NamedTuple):
@@ -287,11 +290,13 @@ def fit_pattern(
     chi2 = float(rest @ rest) / max(y.size - every.shape[1], 1)
     if sigma is not None:
         chi2 = max(chi2, 1.0)
+    covariance = _covariance(every) * chi2 * together(rest)
     return PatternFit(
         values=np.append(found.values, scale),
-        errors=_errors(every) * np.sqrt(chi2 * together(rest)),
+        errors=np.sqrt(np.maximum(np.diag(covariance), 0.0)),
         r_w=found.r_w,
         model=scale * found.shapes[0, 0] / weight,
+        covariance=covariance,
     )
 
 
@@ -320,13 +325,13 @@ def fit_patterns(
     return found, found.scales[0] * np.linalg.norm(found.shapes[0], axis=1)
 
 
-def _errors(jacobian: np.ndarray) -> np.ndarray:
-    """Return standard deviations for unit noise; NaN for undetermined parameters."""
+def _covariance(jacobian: np.ndarray) -> np.ndarray:
+    """Return the covariance for unit noise; NaN for undetermined parameters."""
     size = np.linalg.norm(jacobian, axis=0)
-    known = size > 1e-12 * max(size.max(), 1e-300)
-    errors = np.full(size.size, np.nan)
-    if known.any():
+    known = np.flatnonzero(size > 1e-12 * max(size.max(), 1e-300))
+    out = np.full((size.size, size.size), np.nan)
+    if known.size:
         part = jacobian[:, known] / size[known]
-        covariance = np.linalg.pinv(part.T @ part, rcond=1e-12, hermitian=True)
-        errors[known] = np.sqrt(np.maximum(np.diag(covariance), 0.0)) / size[known]
-    return errors
+        inverse = np.linalg.pinv(part.T @ part, rcond=1e-12, hermitian=True)
+        out[np.ix_(known, known)] = inverse / np.outer(size[known], size[known])
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping
@@ -9,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.crystals import Crystal, PairDistribution, read_crystal
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.crystals import (
+    Crystal,
+    PairDistribution,
+    cell_of,
+    read_crystal,
+)
+from batteryxr.core.errors import ArgumentError, warn_quality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +30,10 @@ if TYPE_CHECKING:
     )
 
 _SMALLEST = 4.0  # Angstrom, of a particle
+#: Parameters of peaks that may be free: largest value, and a usual one.
+WIDTHS = {"delta1": (3.0, 0.3), "delta2": (8.0, 1.0), "q_broad": (0.1, 0.01)}
+#: Number of sizes at which each strain of the cell is tried.
+_SHAPES = 13
 
 
 def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
@@ -58,10 +68,11 @@ def crystals_of(candidates: Candidates) -> dict[str, Crystal]:
     return out
 
 
-def _partner(crystal: Crystal, element: str) -> str | None:
-    """Return the element that fills all sites of another together with it.
+def _mixed(crystal: Crystal, element: str) -> tuple[str, float] | None:
+    """Return the element that fills sites together with another, and the other's share.
 
-    With such a partner occupancies are linked: one gains what the other loses.
+    There occupancies are linked: one gains what the other loses. Sites that the other,
+    or the element, has for itself stay as they are. None where nothing is mixed.
     """
     places: dict[tuple[float, ...], dict[str, float]] = {}
     for name, site, share in zip(
@@ -69,17 +80,31 @@ def _partner(crystal: Crystal, element: str) -> str | None:
     ):
         key = tuple(np.round(site % 1.0, 4) % 1.0)
         places.setdefault(key, {})[name] = float(share)
-    shared = [there for there in places.values() if element in there]
-    others = {name for there in shared for name in there} - {element}
-    if len(others) != 1:
+    mixed = [there for there in places.values() if element in there and len(there) > 1]
+    if not mixed:
         return None
-    (other,) = others
-    shares = [there[element] for there in shared]
-    whole = all(
-        other in there and abs(sum(there.values()) - 1) < 1e-3 for there in shared
+    first = mixed[0]
+    others = {name for there in mixed for name in there} - {element}
+    alike = [
+        sorted(there) == sorted(first) and math.isclose(there[element], first[element])
+        for there in mixed
+    ]
+    if len(others) == 1 and all(alike) and abs(sum(first.values()) - 1) < 1e-3:
+        (other,) = others
+        shares = {element: first[element], other: first[other]}
+        lone = [there for there in places.values() if len(there) == 1]
+        if not any(
+            math.isclose(there[name], share, abs_tol=2e-3)
+            for name, share in shares.items()
+            for there in lone
+            if name in there
+        ):
+            return other, first[element]
+    warn_quality(
+        f"{element} of {crystal.name} shares sites with {', '.join(sorted(others))} in "
+        "a way that is not linked: its occupancy varies alone, at all of its sites."
     )
-    alone = sum(other in there for there in places.values()) == len(shared)
-    return other if whole and alone and np.ptp(shares) < 1e-3 else None
+    return None
 
 
 class Candidate:
@@ -93,6 +118,7 @@ class Candidate:
         instrument: PdfInstrument,
         strain: float,
         occupancy: str | None = None,
+        peaks: Sequence[str] = (),
     ) -> None:
         if occupancy is not None and occupancy not in crystal.elements:
             raise ArgumentError(
@@ -103,25 +129,47 @@ class Candidate:
         self.occupancy = occupancy
         self.strain = strain
         self.crystal = crystal
-        share = 1.0
+        self.partner: str | None = None
+        self.share = 1.0
         if occupancy is not None:
             here = np.array([e == occupancy for e in crystal.elements])
-            share = float(crystal.occupancy[here].mean())
-        self.share = share
-        self.partner = _partner(crystal, occupancy) if occupancy else None
+            self.share = float(crystal.occupancy[here].mean())
+            if linked := _mixed(crystal, occupancy):
+                self.partner, self.share = linked
         self._calculate = PairDistribution(
-            crystal, r, instrument=instrument, strain=2 * strain
+            crystal, r, instrument=instrument, strain=2 * strain, directed=True
         )
         names = ["strain", "u_iso", "curvature"] + (["occupancy"] if occupancy else [])
+        self.elements = sorted(set(crystal.elements))
+        #: Widths that are free too, and elements with a displacement of their own.
+        self.widths = [name for name in peaks if name in WIDTHS]
+        self.others = self.elements[1:] if "u_element" in peaks else []
+        self.own = slice(len(names), len(names) + len(self.widths))
+        names += self.widths
+        self.apart = slice(len(names), len(names) + len(self.others))
+        names += ["u_iso"] * len(self.others)
+        #: Parameters that tell the shape of the cell: the last ones.
+        self.shape = slice(len(names), len(names) + len(self._calculate.modes))
+        names += ["shape"] * len(self._calculate.modes)
         low = {"strain": -strain, "u_iso": 3e-4, "curvature": 0.0, "occupancy": 0.02}
+        low["shape"] = -strain
         high = {
             "strain": strain,
             "u_iso": 0.08,
             "curvature": 1 / _SMALLEST,
             # Shared sites cannot hold more than one atom.
-            "occupancy": 1 / share if self.partner else 2.0,
+            "occupancy": 1 / self.share if self.partner else 2.0,
+            "shape": strain,
         }
         step = {"strain": 1e-3, "u_iso": 2e-3, "curvature": 0.01, "occupancy": 0.1}
+        step["shape"] = 1e-3
+        for name, (most, usual) in WIDTHS.items():
+            low[name], high[name], step[name] = 0.0, most, usual
+        known = (crystal.delta1, crystal.delta2, instrument.q_broad)
+        begin = dict(zip(WIDTHS, known, strict=True))
+        begin = {n: min(begin[n] or step[n], high[n]) for n in WIDTHS}
+        begin |= {"occupancy": 1.0, "u_iso": 0.008, "shape": 0.0}
+        self._rest = [begin[name] for name in names[3:]]
         self.bounds = {
             key: np.array([table[n] for n in names])
             for key, table in (("low", low), ("high", high), ("step", step))
@@ -129,18 +177,27 @@ class Candidate:
 
     def model(self, p: np.ndarray) -> np.ndarray:
         """Return G(r) at unit scale."""
-        factor = None
-        if self.occupancy:
-            factor = {self.occupancy: float(p[3])}
-            if self.partner:
-                left = 1.0 - self.share
-                factor[self.partner] = max(1.0 - float(p[3]) * self.share, 0.0) / left
+        factor: dict[tuple[str, float | None], float] = {}
+        if self.occupancy and self.partner:
+            left = 1.0 - self.share
+            factor[self.occupancy, self.share] = float(p[3])
+            other = max(1.0 - float(p[3]) * self.share, 0.0) / left
+            factor[self.partner, left] = other
+        elif self.occupancy:
+            factor[self.occupancy, None] = float(p[3])
         return self._calculate(
             strain=float(p[0]),
-            u_iso=float(p[1]),
+            shape=p[self.shape],
+            u_iso=self._displacements(p) if self.others else float(p[1]),
             diameter=1 / p[2] if p[2] > 0 else math.inf,
             occupancy=factor,
+            widths=dict(zip(self.widths, p[self.own].tolist(), strict=True)),
         )
+
+    def _displacements(self, p: np.ndarray) -> dict[str, float]:
+        """Return the mean square displacement of each element."""
+        values = [p[1], *p[self.apart]]
+        return dict(zip(self.elements, map(float, values), strict=True))
 
     def refine(
         self, y: np.ndarray, start: np.ndarray, sigma: np.ndarray | None
@@ -154,20 +211,45 @@ class Candidate:
         """Return parameters of many lattices, of bulk and of small particles."""
         # Peaks that are off by more than their width do not attract one another.
         return [
-            np.array([change, 0.008, curvature, 1.0][: len(self.bounds["low"])])
+            np.array([change, 0.008, curvature, *self._rest])
             for change in np.arange(-self.strain, self.strain + 1e-9, 0.005)
             for curvature in (0.0, 0.04)
         ]
 
     def search(self, y: np.ndarray, sigma: np.ndarray | None) -> PatternFit:
         """Fit from the best of many lattices, of bulk and of small particles."""
-        tried = []
-        for p in self.starts():
-            shape = self.model(p)
-            tried.append((-float(shape @ y) / float(np.linalg.norm(shape)), p))
-        tried.sort(key=lambda t: t[0])
-        fits = [self.refine(y, p, sigma) for _, p in tried[:2]]
+        found = sorted(self.starts(), key=lambda p: self._unlike(p, y))[:2]
+        for k in range(self.shape.start, self.shape.stop):
+            sizes = self.strain * np.linspace(-0.75, 0.75, _SHAPES)
+            moved = []
+            for p, size in itertools.product(found, sizes):
+                moved.append(p.copy())
+                moved[-1][k] = size
+            found = sorted(moved, key=lambda p: self._unlike(p, y))[:2]
+        fits = [self.refine(y, p, sigma) for p in found]
         return min(fits, key=lambda f: f.r_w)
+
+    def _unlike(self, p: np.ndarray, y: np.ndarray) -> float:
+        """Return how little a pattern is like that of some parameters."""
+        shape = self.model(p)
+        return -float(shape @ y) / float(np.linalg.norm(shape))
+
+    def cell(
+        self, p: np.ndarray, covariance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a, b, c (Angstrom) and angles (deg), (6,), and their errors."""
+        here = [0, *range(self.shape.start, self.shape.stop)]
+
+        def lengths(q: np.ndarray) -> np.ndarray:
+            factor = self._calculate.strained(float(q[0]), q[1:])
+            return cell_of(self.crystal.cell @ factor)
+
+        value = lengths(p[here])
+        slopes = np.array(
+            [lengths(p[here] + step) - value for step in 1e-6 * np.eye(len(here))]
+        )
+        part = slopes.T @ covariance[np.ix_(here, here)] @ slopes * 1e12
+        return value, np.sqrt(np.maximum(np.diag(part), 0.0))
 
     def named(self, fit: PatternFit) -> dict[str, tuple[float, float]]:
         """Return value and error of each parameter, as reported."""
@@ -182,4 +264,13 @@ class Candidate:
         }
         if self.occupancy:
             out["occupancy"] = (value[3] * self.share, error[3] * self.share)
+        for i, name in enumerate(self.widths, self.own.start):
+            out[name] = (value[i], error[i])
+        if self.others:
+            del out["u_iso"]
         return out
+
+    def displacements(self, fit: PatternFit) -> np.ndarray:
+        """Return the displacement of each element and its error, (2, elements)."""
+        both = np.array([fit.values, fit.errors])
+        return np.concatenate([both[:, 1:2], both[:, self.apart]], axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -23,15 +23,19 @@ from batteryxr.nmf.phases.measured import (
     within,
 )
 from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
+from batteryxr.nmf.phases.tables import table
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.nmf.kernels.pattern_fit import PatternFit
     from batteryxr.nmf.phases.candidates import Candidates
 
 
+#: Parameters of `refine_along` that are free on request.
+OfPeaks: TypeAlias = Literal["delta1", "delta2", "q_broad", "u_element"]
 #: q_max assumed where the data do not state it (1/Angstrom).
 _USUAL_Q_MAX = 20.0
 #: Search anew where the misfit exceeds the last one by this factor and is above the
@@ -39,14 +43,6 @@ _USUAL_Q_MAX = 20.0
 _WORSE, _FINE, _LOST = 1.5, 0.05, 0.5
 #: R_w above which what is left is more than ripples and noise.
 _POOR = 0.15
-#: Parameters of a fit: units and long name.
-PARAMETERS = {
-    "strain": ("1", "Relative change of the lattice"),
-    "u_iso": ("Angstrom2", "Mean square displacement"),
-    "diameter": ("Angstrom", "Particle diameter"),
-    "occupancy": ("1", "Occupancy"),
-    "scale": ("1", "Scale"),
-}
 
 
 @recorded
@@ -62,8 +58,9 @@ def identify(
 ) -> xr.Dataset:
     """Fit each component with each candidate, and rank the candidates.
 
-    Reads once. Free parameters are the scale, an isotropic change of the lattice, one
-    mean square displacement for all atoms, and the diameter of spherical particles.
+    Reads once. Free parameters are the scale, the lengths and angles of the cell that
+    its symmetry leaves free, one mean square displacement for all atoms, and the
+    diameter of spherical particles.
 
     Parameters
     ----------
@@ -78,7 +75,8 @@ def identify(
         header of the file. Without range and resolution, termination ripples and
         damping go into the misfit and the size, and a warning says so.
     strain
-        Largest change of the lattice to try.
+        Largest change of the lattice to try. No structure is named whose lattice is off
+        by more than half of it: another of the same kind would be as likely.
     errors
         Standard deviations of the components; by default equal and unknown.
     progress
@@ -87,8 +85,9 @@ def identify(
     Returns
     -------
     xarray.Dataset
-        On (component, candidate): ``r_w``, ``rank`` (1 is best), ``strain``, ``u_iso``,
-        ``diameter`` (infinite for a bulk crystal), ``scale``, each with ``_error``;
+        On (component, candidate): ``r_w``, ``rank`` (1 is best), ``strain`` (mean of
+        all directions), ``cell_length`` and ``cell_angle``, ``u_iso``, ``diameter``
+        (infinite for a bulk crystal), ``scale``, each with ``_error``;
         ``fitted`` patterns along r; ``best``, the candidate of rank 1; ``at_bound``
         where a lattice or width ended at the end of the search range, and ``tied``
         where a candidate cannot be told from the best. ``named`` (component): the one
@@ -143,8 +142,8 @@ def identify(
     candidate = xr.DataArray(
         list(fits), dims="candidate", attrs={"units": "1", "long_name": "Candidate"}
     )
-    out = _table(
-        found, next(iter(fits.values())), (*shape, len(fits)), [*lead, "candidate"], r=r
+    out = table(
+        found, list(fits.values()), (*shape, len(fits)), [*lead, "candidate"], r=r
     )
     ranked = xr.Dataset(out).assign_coords(candidate=candidate)
     ranked = ranked.assign_coords(_coords(rows) | {"r": rows["r"]})
@@ -221,6 +220,7 @@ def refine_along(
     *,
     candidate: str | os.PathLike[str] | Crystal,
     occupancy: str | None = None,
+    peaks: Sequence[OfPeaks] = (),
     r_range: RRange | None = None,
     instrument: PdfInstrument | None = None,
     strain: Strain = 0.03,
@@ -242,6 +242,9 @@ def refine_along(
     occupancy
         Element whose occupancy is also free, for composition. Where it fills its sites
         together with one other element, the other is reduced to match.
+    peaks
+        What else of the peaks is free: ``"delta1"``, ``"delta2"``, ``"q_broad"`` (see
+        `Crystal` and `PdfInstrument`), and ``"u_element"``, one of each element.
     r_range, instrument, strain, errors, progress
         As in `identify`.
 
@@ -249,10 +252,12 @@ def refine_along(
     -------
     xarray.Dataset
         Along the scans, their coordinates kept: ``lattice`` (the length of the first
-        axis), ``strain``, ``u_iso``, ``diameter``, ``occupancy`` where free, and
-        ``scale``, each with ``_error``; ``r_w``; ``at_bound`` where lattice or widths
-        ended at the end of the search range, and ``flag`` (1: no pattern; 2: the
-        structure leaves much of it: parameters may be off by more than their errors).
+        axis), ``cell_length``, ``cell_angle``, ``strain``, ``u_iso`` (or
+        ``u_element``), ``diameter``, ``scale``, ``occupancy`` and what else is free,
+        each with ``_error``; ``r_w``;
+        ``at_bound`` where lattice or widths ended at the end of the search range, and
+        ``flag`` (1: no pattern; 2: the structure leaves much of it: parameters may be
+        off by more than their errors).
 
     Examples
     --------
@@ -279,7 +284,12 @@ def refine_along(
     instrument = instrument_of(data, instrument)
     crystal = candidate if isinstance(candidate, Crystal) else read_crystal(candidate)
     fit = Candidate(
-        crystal, r, instrument=instrument, strain=strain, occupancy=occupancy
+        crystal,
+        r,
+        instrument=instrument,
+        strain=strain,
+        occupancy=occupancy,
+        peaks=peaks,
     )
     rows = kept.values.astype(np.float64)
     sigma = deviations(errors, kept)
@@ -296,13 +306,14 @@ def refine_along(
         if last is None or not ends[i]:
             last = one
     dim = str(kept.dims[0])
-    out = _table(found, fit, (len(rows),), [dim], r=r)
-    first = float(np.linalg.norm(crystal.cell[0]))
-    for name, values, text in (
-        ("lattice", first * (1 + out["strain"]), "Lattice parameter"),
-        ("lattice_error", first * out["strain_error"], "Lattice parameter, error"),
+    out = table(found, [fit], (len(rows),), [dim], r=r)
+    for end, text in (
+        ("", "Lattice parameter"),
+        ("_error", "Lattice parameter, error"),
     ):
-        out[name] = label(values, name, units="Angstrom", long_name=text)
+        first = out[f"cell_length{end}"].sel(axis="a", drop=True)
+        name = f"lattice{end}"
+        out[name] = label(first, name, units="Angstrom", long_name=text)
     out["at_bound"] = label(
         xr.DataArray(ends, dims=dim),
         "at_bound",
@@ -352,43 +363,6 @@ def _next(
         return found
     other = fit.search(y, sigma)
     return other if other.r_w < found.r_w else found
-
-
-def _table(
-    found: list[PatternFit | None],
-    fit: Candidate,
-    shape: tuple[int, ...],
-    dims: list[str],
-    *,
-    r: np.ndarray,
-) -> dict[str, xr.DataArray]:
-    """Return all parameters, their errors, R_w and the fitted patterns."""
-    names = [n for n in PARAMETERS if n != "occupancy" or fit.occupancy]
-    rows = [fit.named(f) if f is not None else None for f in found]
-    out: dict[str, xr.DataArray] = {}
-    for name in names:
-        units, text = PARAMETERS[name]
-        if name == "occupancy":
-            text = f"{text} of {fit.occupancy}"
-        for index, suffix in enumerate(("", "_error")):
-            values = [np.nan if row is None else row[name][index] for row in rows]
-            out[name + suffix] = label(
-                xr.DataArray(np.array(values).reshape(shape), dims=dims),
-                name + suffix,
-                units=units,
-                long_name=f"{text}, error" if suffix else text,
-            )
-    r_w = np.array([np.nan if f is None else f.r_w for f in found]).reshape(shape)
-    out["r_w"] = label(xr.DataArray(r_w, dims=dims), "r_w", units="1", long_name="R_w")
-    empty = np.full(r.size, np.nan)
-    models = np.array([empty if f is None else f.model for f in found])
-    out["fitted"] = label(
-        xr.DataArray(models.reshape(*shape, r.size), dims=[*dims, "r"]),
-        "fitted",
-        units="1/Angstrom2",
-        long_name="Fitted G(r)",
-    )
-    return out
 
 
 def _row(sigma: np.ndarray | None, i: int) -> np.ndarray | None:

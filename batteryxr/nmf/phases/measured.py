@@ -68,6 +68,37 @@ def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     return out
 
 
+def of_scans(data: xr.DataArray) -> dict[str, Any]:
+    """Return the facts on the instrument in coordinates; warn if scans differ in them.
+
+    Headers that agree are attributes. What differs is a coordinate, of which the median
+    counts, or the most frequent word.
+    """
+    out: dict[str, Any] = {}
+    for name, coord in data.coords.items():
+        word = _plain(name).removeprefix("header")
+        field = next((f for f, w in _CALLED.items() if word in map(_plain, w)), "")
+        if not field or coord.ndim > 1 or coord.dtype.kind not in "fiuUO":
+            continue
+        values, counts = np.unique(coord.values.astype(str), return_counts=True)
+        if values.size > 1:
+            shown = ", ".join(values[:5]) + (", ..." if values.size > 5 else "")
+            warn_quality(
+                f"{field} is not the same in all scans ({shown}): a phase has another "
+                "pattern in each. Ratios may be off by that, and what is calculated "
+                "takes the usual one. Transform all scans alike, or fit them apart."
+            )
+        if field == "radiation":
+            out |= told({field: values[counts.argmax()]})
+            continue
+        units = str(coord.attrs.get("units", "1"))
+        numbers = np.asarray(coord.values, dtype=np.float64)
+        text = f"{np.nanmedian(numbers)} {'' if units == '1' else units}".strip()
+        value = _per_angstrom(field, text)
+        out |= {field: value} if value is not None and np.isfinite(value) else {}
+    return out
+
+
 def _per_angstrom(name: str, text: str) -> float | None:
     """Return a number of a header in 1/Angstrom, also the default unit.
 
@@ -91,7 +122,7 @@ def _per_angstrom(name: str, text: str) -> float | None:
 
 def instrument_of(data: xr.DataArray, given: PdfInstrument | None) -> PdfInstrument:
     """Return the instrument, given or read from the data; warn if facts are missing."""
-    known = told(data.attrs)
+    known = told(data.attrs) | of_scans(data)
     if given is not None:
         _tell_other(given, known)
         return given

@@ -23,6 +23,8 @@ _LEAST = 0.05
 _REFINED, _TRIPLES = 3, 6
 #: Fraction of a parameter's range within which a value counts as at its end.
 _NEAR = 0.07
+#: Fraction of the lattices tried beyond which a crystal is another of the same kind.
+_OTHER = 0.5
 #: Difference of the criterion below which two names are a tie (twice the log odds).
 _TIE = 6.0
 #: Order of the differences from which noise is estimated.
@@ -106,10 +108,10 @@ def mixture_of(
     tried: list[tuple[float, Mixture, bool]] = []
     for name in order[:_REFINED]:
         fit = single[name]
-        sure = not at_bound(fits[name], fit.values[:-1])
+        sure = _credible(fits[name], fit.values[:-1])
         tried.append(
             (
-                _criterion(fit.r_w, 1, independent),
+                _criterion(fit.r_w, fit.values.size, independent),
                 Mixture((name,), (1.0,), fit.r_w),
                 sure,
             )
@@ -119,11 +121,12 @@ def mixture_of(
         for names, starts in _combinations(y, shapes):
             found = _refined(y, [fits[n] for n in names], starts, sigma)
             shares = found.shares
-            sure = min(shares) >= _LEAST and not any(
-                at_bound(fits[n], p) for n, p in zip(names, found.parts, strict=True)
+            sure = min(shares) >= _LEAST and all(
+                _credible(fits[n], p) for n, p in zip(names, found.parts, strict=True)
             )
             mixture = Mixture(names, tuple(shares), found.r_w)
-            value = _criterion(found.r_w, len(names), independent)
+            free = sum(part.size + 1 for part in found.parts)
+            value = _criterion(found.r_w, free, independent)
             tried.append((value, mixture, sure))
     believed = [(value, m) for value, m, ok in tried if ok]
     if not believed:
@@ -147,10 +150,10 @@ def tied(r_w: np.ndarray, independent: float) -> np.ndarray:
     return np.asarray(value - np.nanmin(value) < _TIE)
 
 
-def _criterion(r_w: float, phases: int, independent: float) -> float:
-    """Return the Bayesian information criterion for a number of phases."""
+def _criterion(r_w: float, free: int, independent: float) -> float:
+    """Return the Bayesian information criterion for a number of free parameters."""
     misfit = 2 * independent * math.log(max(r_w, 1e-6))
-    return misfit + 4 * phases * math.log(max(independent, 2.0))
+    return misfit + free * math.log(max(independent, 2.0))
 
 
 def noise_share(y: np.ndarray) -> float:
@@ -162,6 +165,12 @@ def noise_share(y: np.ndarray) -> float:
     return math.sqrt(float((rough**2).mean()) / math.comb(2 * _ORDER, _ORDER) / power)
 
 
+def _credible(fit: Candidate, values: np.ndarray) -> bool:
+    """Tell whether a structure can be named: no parameter is far from its candidate."""
+    moved = np.abs([values[0], *values[fit.shape]])
+    return not at_bound(fit, values) and bool((moved <= _OTHER * fit.strain).all())
+
+
 def at_bound(fit: Candidate, values: np.ndarray) -> bool:
     """Tell whether a parameter lies at the end of its search range.
 
@@ -169,7 +178,9 @@ def at_bound(fit: Candidate, values: np.ndarray) -> bool:
     """
     low, high = fit.bounds["low"], fit.bounds["high"]
     room = _NEAR * (high - low)
+    room[fit.shape] = 1e-6 * (high - low)[fit.shape]
     near = values > high - room
+    near[fit.shape] |= values[fit.shape] < (low + room)[fit.shape]
     near[0] |= values[0] < low[0] + room[0]
     near[1] |= values[1] < 1.2 * low[1]
     if fit.occupancy:

@@ -21,7 +21,6 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.beam import tell_dark, without_beam
 from batteryxr.nmf.phases.candidates import Candidate, crystals_of
-from batteryxr.nmf.phases.identification import PARAMETERS
 from batteryxr.nmf.phases.measured import (
     deviations,
     instrument_of,
@@ -29,6 +28,7 @@ from batteryxr.nmf.phases.measured import (
     within,
 )
 from batteryxr.nmf.phases.mixtures import at_bound
+from batteryxr.nmf.phases.tables import PARAMETERS, cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,13 +95,13 @@ def fit_structures(
     -------
     xarray.Dataset
         ``weights`` (scan, component), fractions of the signal; along scan, component
-        ``strain``, ``lattice`` (length of the first axis), ``diameter`` (infinite for
-        bulk) and, where free, ``occupancy``; ``u_iso`` (component); each with
-        ``_error``. ``components``, the mean pattern of each phase where it occurs;
-        ``fitted``; ``residual``, ``relative_residual`` and ``r_w`` of each scan;
-        ``at_bound`` where a phase ended at the end of its search range. Errors come
-        from all parameters together, scaled by the misfit and by the correlation of
-        neighbouring residuals.
+        ``strain`` (mean of all directions), ``cell_length``, ``cell_angle``,
+        ``lattice`` (length of the first axis), ``diameter`` (infinite for bulk) and,
+        where free, ``occupancy``; ``u_iso`` (component); each with ``_error``.
+        ``components``, the mean pattern of each phase where it occurs; ``fitted``;
+        ``residual``, ``relative_residual`` and ``r_w`` of each scan; ``at_bound`` where
+        a phase ended at the end of its search range. Errors come from all parameters
+        together, scaled by the misfit and by the correlation of neighbouring residuals.
 
     Raises
     ------
@@ -512,8 +512,13 @@ class _Told:
             ("weights_error", errors, "Share of the signal, error"),
         ):
             out[name] = self.labelled(name, both, values, "1", text)
+        out |= self.cells()
+        for end, text in (("", ""), ("_error", ", error")):
+            first = out[f"cell_length{end}"].sel(axis="a", drop=True)
+            key, text = f"lattice{end}", f"Lattice parameter{text}"
+            out[key] = label(first, key, units="Angstrom", long_name=text)
         for name, (values, error) in self.parameters().items():
-            units, text = PARAMETERS.get(name, ("Angstrom", "Lattice parameter"))
+            units, text = PARAMETERS[name]
             for key, array, words in (
                 (name, values, text),
                 (f"{name}_error", error, f"{text}, error"),
@@ -559,15 +564,14 @@ class _Told:
         """Return values and errors of each kind, (scans, phases)."""
         model, p = self.model, self.found.values
         shape = (len(model.basis), len(model.fits))
-        kinds = ("strain", "u_iso", "diameter", "occupancy", "lattice")
+        kinds = ("strain", "u_iso", "diameter", "occupancy")
         out = {k: (np.full(shape, np.nan), np.full(shape, np.nan)) for k in kinds}
-        for k, (fit, own) in enumerate(zip(model.fits, model.places(), strict=True)):
+        for k, fit in enumerate(model.fits):
             values = model.parameters(p, k, model.basis)
-            for i, place in enumerate(own):
-                at = np.ones((shape[0], 1)) if i == 1 else model.basis
-                part = self.spread.values[place, place]
-                error = np.sqrt(np.maximum(((at @ part) * at).sum(axis=1), 0.0))
-                value = values[:, i]
+            variance = np.diagonal(self.covariance(k), axis1=1, axis2=2)
+            errors = np.sqrt(np.maximum(variance, 0.0))
+            for i in range(fit.shape.start):
+                value, error = values[:, i], errors[:, i]
                 if i == 2:
                     bulk = value <= 1e-6
                     with np.errstate(divide="ignore", invalid="ignore"):
@@ -576,12 +580,38 @@ class _Told:
                 if i == 3:
                     value, error = value * fit.share, error * fit.share
                 out[kinds[i]][0][:, k], out[kinds[i]][1][:, k] = value, error
-            first = float(np.linalg.norm(fit.crystal.cell[0]))
-            out["lattice"][0][:, k] = first * (1 + out["strain"][0][:, k])
-            out["lattice"][1][:, k] = first * out["strain"][1][:, k]
         if not any(fit.occupancy for fit in model.fits):
             del out["occupancy"]
         return out
+
+    def covariance(self, k: int) -> np.ndarray:
+        """Return that of a phase's parameters in each scan, (scans, own, own)."""
+        basis, own = self.model.basis, self.model.places()[k]
+        one = np.ones((len(basis), 1))
+        at = [one if i == 1 else basis for i in range(len(own))]
+        rows = [
+            [
+                np.einsum("sa,ab,sb->s", at[i], self.spread.values[p, q], at[j])
+                for j, q in enumerate(own)
+            ]
+            for i, p in enumerate(own)
+        ]
+        return np.moveaxis(np.array(rows), -1, 0)
+
+    def cells(self) -> dict[str, xr.DataArray]:
+        """Return lengths and angles of the cells, (scan, component, axis)."""
+        found: list[tuple[np.ndarray, np.ndarray] | None] = [None] * self.lit.size
+        model, count = self.model, len(self.model.fits)
+        found *= count
+        for k, fit in enumerate(model.fits):
+            values = model.parameters(self.found.values, k, model.basis)
+            rows = zip(
+                np.flatnonzero(self.lit), values, self.covariance(k), strict=True
+            )
+            for scan, p, covariance in rows:
+                found[scan * count + k] = fit.cell(p, covariance)
+        dims = [str(self.rows.dims[0]), "component"]
+        return cells(found, (self.lit.size, count), dims)
 
     def patterns(self, dim: str) -> dict[str, xr.DataArray]:
         """Return fitted and mean patterns, and the residuals."""
