@@ -9,13 +9,13 @@ import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels import relaxation
-from batteryxr.echem.kernels.relaxation_terms import fit_pulse
+from batteryxr.echem.kernels.relaxation_switches import fit_pulse
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.kernels.relaxation import Shape
-    from batteryxr.echem.kernels.relaxation_terms import Switch
+    from batteryxr.echem.kernels.relaxation_switches import Switch
 
 #: Names of the bits of `flag`, in order.
 FLAGS = (
@@ -27,8 +27,9 @@ FLAGS = (
     "drift_fitted",
     "slow_resistance_fitted",
     "neighbours_disagree",
+    "slow_resistance_undecided",
 )
-SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW, DISAGREE = (
+SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW, DISAGREE, UNDECIDED = (
     1 << k for k in range(len(FLAGS))
 )
 #: Number of errors by which values of two neighbouring pulses may differ.
@@ -89,8 +90,8 @@ def finite_length(
     if found is None:
         flag |= FEW_ROWS
     else:
-        values, errors, chi2, rms, _, inside, fitted = found
-        flag |= DRIFT * fitted.drifts | SLOW * (fitted.rc > 0)
+        values, errors, chi2, rms, _, inside, fitted, undecided = found
+        flag |= DRIFT * fitted.drifts | SLOW * (fitted.rc > 0) | UNDECIDED * undecided
         if not inside or not errors[relaxation.TAU] < 1.0:
             flag |= UNDETERMINED
             values = errors = np.full(relaxation.FOUND, np.nan)
