@@ -137,7 +137,8 @@ def since_switches(t: Floats, pulses: Pulses, geometry: int) -> Since:
     seconds = np.maximum(t - at[:, None], 0.0)
     logs = np.log(np.maximum(seconds, 1e-300))
     mean = current[-1] * np.minimum(seconds[on.size - 1], off[-1] - on[-1])
-    steps = np.concatenate([current, -current])
+    rises = np.asarray(current)
+    steps = np.concatenate([rises, -rises])
     return Since(seconds, logs, steps, mean, excess_table(geometry))
 
 

@@ -29,9 +29,6 @@ from batteryxr.echem.kernels.pulses import Rows
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, FloatTable
 
-#: Rows of the values that `solve` returns.
-TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
-FOUND = 7
 #: The scan over ln(tau): from a hundredth of the pulse to 1e5 times it.
 _SCAN_FROM, _SCAN_TO, _SCAN_STEP = 0.01, 1e5, 0.4
 #: The scan over the time constant of a slow resistance: from this part of the time of
@@ -54,7 +51,7 @@ class Shape(NamedTuple):
     rc: float = 0.0  # time constant of a slow resistance (s); 0: none
 
 
-class Problem(NamedTuple):
+class Titrated(NamedTuple):
     """Hold rows of a pulse and its rest, with what no trial changes."""
 
     rows: Rows
@@ -64,7 +61,7 @@ class Problem(NamedTuple):
     drift: Floats  # drift up to each row, as a fraction of that up to the last one
 
 
-class Scan(NamedTuple):
+class Valleys(NamedTuple):
     """Hold the valleys of four models: neither term, drift, slow resistance, both."""
 
     log_tau: Floats
@@ -77,12 +74,12 @@ def shape(geometry: str, degree: int) -> Shape:
     return Shape(SPHERE if geometry == "sphere" else PLANAR, degree, False, 0.0)
 
 
-def problem(rows: Rows, pulses: Pulses, shape: Shape) -> Problem:
+def problem(rows: Rows, pulses: Pulses, shape: Shape) -> Titrated:
     """Return rows and pulses as the search takes them."""
     on, off = float(pulses.on[-1]), float(pulses.off[-1])
     drift = (rows.t - on) / (rows.t[-1] - on)
     since = since_switches(rows.t, pulses, shape.geometry)
-    return Problem(rows, since, pulses.current[-1] * (off - on), off - on, drift)
+    return Titrated(rows, since, pulses.current[-1] * (off - on), off - on, drift)
 
 
 def enough(rows: Rows, shape: Shape) -> bool:
@@ -114,7 +111,7 @@ def _delayed(since: Since, rc: float, felt: Floats, slope: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def fill(
-    log_tau: float, problem: Problem, shape: Shape
+    log_tau: float, problem: Titrated, shape: Shape
 ) -> tuple[FloatTable, FloatTable]:
     """Return the basis, and two slopes: of the surface content, and by ln(rc).
 
@@ -167,7 +164,7 @@ def _clear(column: Floats, q: FloatTable) -> None:
 
 @njit(cache=True, nogil=True)
 def _descend(
-    log_tau: float, problem: Problem, shape: Shape
+    log_tau: float, problem: Titrated, shape: Shape
 ) -> tuple[float, float, float]:
     """Return ln(tau), the other time constant, and the misfit, at the minimum."""
     rows, n = problem.rows, problem.rows.t.size
@@ -218,7 +215,7 @@ def _descend(
 
 
 def descend(
-    log_tau: float, problem: Problem, shape: Shape
+    log_tau: float, problem: Titrated, shape: Shape
 ) -> tuple[float, Shape, float]:
     """Return the ln(tau) of least misfit near one, the shape with its rc, and it."""
     log_tau, rc, misfit = _descend(log_tau, problem, shape)
@@ -227,7 +224,7 @@ def descend(
 
 @njit(cache=True, nogil=True)
 def _scan(
-    few: Problem, shape: Shape, low: float, count: int, delayed: FloatTable
+    few: Titrated, shape: Shape, low: float, count: int, delayed: FloatTable
 ) -> tuple[FloatTable, np.ndarray]:
     """Return the least misfits of four models, and which of the slow resistances.
 
@@ -238,7 +235,10 @@ def _scan(
     at = np.zeros((4, count), np.int64)
     drift, number = np.empty(n), delayed.shape[1]
     shared: FloatTable = np.empty((shape.degree + 4, number))
-    full = (delayed * delayed).sum(axis=0)
+    full = np.zeros(number)
+    for k in range(n):
+        for j in range(number):
+            full[j] += delayed[k, j] ** 2
     for trial in range(count):
         basis, _ = fill(low + trial * _SCAN_STEP, few, shape)
         _, residual, q = project(basis, few.rows.v, w)
@@ -280,7 +280,7 @@ def _scan(
     return best, at
 
 
-def scan(problem: Problem, shape: Shape) -> Scan:
+def scan(problem: Titrated, shape: Shape) -> Valleys:
     """Return the valleys of the four models over both time constants.
 
     `shape` has no term besides diffusion.
@@ -290,14 +290,14 @@ def scan(problem: Problem, shape: Shape) -> Scan:
     few = problem._replace(
         rows=Rows(*(np.ascontiguousarray(column[::every]) for column in rows)),
         since=since._replace(
-            seconds=np.ascontiguousarray(since.seconds[:, ::every]),
-            logs=np.ascontiguousarray(since.logs[:, ::every]),
+            seconds=np.ascontiguousarray(np.asarray(since.seconds)[:, ::every]),
+            logs=np.ascontiguousarray(np.asarray(since.logs)[:, ::every]),
             mean=np.ascontiguousarray(since.mean[::every]),
         ),
         drift=np.ascontiguousarray(problem.drift[::every]),
     )
     pulse, m = problem.pulse, since.steps.size // 2
-    first = since.seconds[m - 1]
+    first = np.asarray(since.seconds)[m - 1]
     shortest = _RC_FROM * float(first[first > 0.0].min())
     longest = _RC_TO * pulse
     number = max(1, math.ceil(math.log(longest / shortest) / math.log(_RC_STEP)) + 1)
@@ -308,107 +308,9 @@ def scan(problem: Problem, shape: Shape) -> Scan:
     weighted = np.ascontiguousarray((delayed * few.rows.w).T)
     low = math.log(_SCAN_FROM * pulse)
     count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    best, at = _scan(few, shape, low, count, weighted)
+    least, at = _scan(few, shape, low, count, weighted)
+    best = np.asarray(least)
     where = best.argmin(axis=1)
     rc = rcs[at[np.arange(4), where]]
     inside = (where > 0) & (where < count - 1) & np.isfinite(best.min(axis=1))
-    return Scan(low + where * _SCAN_STEP, rc, inside)
-
-
-def _gradients(problem: Problem, shape: Shape, p: int) -> np.ndarray:
-    """Return the derivatives of the reported values by the `p` parameters."""
-    degree, current = shape.degree, problem.charge / problem.pulse
-    gradients = np.zeros((FOUND, p))
-    gradients[TAU, linear(shape)] = 1.0
-    gradients[RESISTANCE, degree + 1] = 1.0
-    gradients[BEFORE, 0] = 1.0
-    for a in range(degree + 1):
-        gradients[AFTER, a] = 1.0
-        if a:
-            gradients[SLOPE, a] = 1.0 / problem.charge
-    if shape.drifts:
-        whole = float(problem.since.seconds[problem.since.steps.size // 2 - 1, -1])
-        gradients[AFTER, degree + 2] = problem.pulse / whole
-        gradients[RATE, degree + 2] = 1.0 / whole
-    for a in range(p):
-        gradients[DIFFUSIVE, a] = gradients[AFTER, a]
-    gradients[DIFFUSIVE, degree + 1] = current
-    if shape.rc > 0.0:
-        gradients[RESISTANCE, linear(shape) - 1] = 1.0
-        gradients[DIFFUSIVE, linear(shape) - 1] = current
-    return gradients
-
-
-def solve(
-    log_tau: float, problem: Problem, shape: Shape
-) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
-    """Return the fitted values at the best ln(tau), with their errors.
-
-    Returns
-    -------
-    values, errors : (7,) arrays
-        ln(tau), R, equilibrium before and after, their difference over the charge,
-        the equilibrium after plus I R, and the drift in V/s. Errors are one standard
-        deviation. They assume correlated residuals (a first-order process), so a
-        misfit of the model widens them.
-    chi2 : float
-        Mean square residual over the noise. The noise is taken from differences of
-        successive residuals; 1 where these are independent (von Neumann, 1941).
-    rms : float
-        Root mean square residual, weighted by rows.
-    model : (n,) array
-        Fitted values at the times of `rows`.
-    """
-    v, w, n = problem.rows.v, problem.rows.w, problem.rows.t.size
-    p = linear(shape) + 1 + int(shape.rc > 0.0)
-    basis, slopes = fill(log_tau, problem, shape)
-    c, residual, _ = project(basis, v, w)
-    squares = float(residual @ residual)
-    rms, model = math.sqrt(squares / float(w @ w)), v - residual / w
-    nothing = np.full(FOUND, np.nan)
-    if n <= p or np.isnan(c).any():
-        return nothing, nothing.copy(), np.nan, rms, model
-    jacobian = np.vstack([basis, jacobian_of(basis, slopes, c, shape)]) * w
-    variance = squares / (n - p)
-    chi2, alike = correlated(residual, variance)
-    gradients = _gradients(problem, shape, p)
-    values = gradients @ np.append(c, [log_tau, 0.0])[:p]
-    spread = _variances(jacobian, gradients) * variance * alike
-    return values, np.sqrt(spread), chi2, rms, model
-
-
-def correlated(residual: np.ndarray, variance: float) -> tuple[float, float]:
-    """Return the variance over that of the noise, and residuals per independent one.
-
-    The noise is taken from differences of neighbours. In a first-order process whose
-    neighbours correlate by r these numbers are 1 / (1 - r) and (1 + r) / (1 - r). Rows
-    of one rest, at uneven times, tell no more than r; many spectra on one grid of
-    energies tell their whole covariance, which XANES uses.
-    """
-    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (residual.size - 1))
-    chi2 = variance / noise if noise > 0.0 else 1.0
-    return chi2, max(1.0, 2.0 * chi2 - 1.0)
-
-
-def _variances(jacobian: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """Return variances of a fit, for residuals of unit variance.
-
-    Parameters
-    ----------
-    jacobian : (parameters, rows) array
-    gradients : (quantities, parameters) array
-        Derivatives of the quantities with respect to the parameters.
-
-    Returns
-    -------
-    (quantities,) array
-        NaN where the rows do not determine the parameters.
-    """
-    scale = np.linalg.norm(jacobian, axis=1)
-    if not scale.all():
-        return np.full(len(gradients), np.nan)
-    scaled = jacobian / scale[:, None]
-    eigen, vectors = np.linalg.eigh(scaled @ scaled.T)
-    if eigen[0] <= 1e-15 * eigen[-1]:
-        return np.full(len(gradients), np.nan)
-    return np.asarray((((gradients / scale) @ vectors) ** 2 / eigen).sum(axis=1))
+    return Valleys(low + where * _SCAN_STEP, rc, inside)

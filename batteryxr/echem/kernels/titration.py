@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels import relaxation
+from batteryxr.echem.kernels import relaxation_terms
 from batteryxr.echem.kernels.relaxation_switches import fit_pulse
 
 if TYPE_CHECKING:
@@ -85,38 +85,42 @@ def finite_length(
     """
     _, found, begin, end = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
-    values = errors = np.full(relaxation.FOUND, np.nan)
+    values = errors = np.full(relaxation_terms.FOUND, np.nan)
     chi2 = rms = np.nan
     if found is None:
         flag |= FEW_ROWS
     else:
         values, errors, chi2, rms, _, inside, fitted, undecided = found
         flag |= DRIFT * fitted.drifts | SLOW * (fitted.rc > 0) | UNDECIDED * undecided
-        if not inside or not errors[relaxation.TAU] < 1.0:
+        if not inside or not errors[relaxation_terms.TAU] < 1.0:
             flag |= UNDETERMINED
-            values = errors = np.full(relaxation.FOUND, np.nan)
-    tau = math.exp(values[relaxation.TAU])
-    ir, ir_error = values[relaxation.RESISTANCE], errors[relaxation.RESISTANCE]
-    after, after_error = values[relaxation.AFTER], errors[relaxation.AFTER]
+            values = errors = np.full(relaxation_terms.FOUND, np.nan)
+    tau = math.exp(values[relaxation_terms.TAU])
+    ir, ir_error = (
+        values[relaxation_terms.RESISTANCE],
+        errors[relaxation_terms.RESISTANCE],
+    )
+    after, after_error = values[relaxation_terms.AFTER], errors[relaxation_terms.AFTER]
     return _lasting(row, begin, end) | {
         "tau": tau,
-        "tau_error": tau * errors[relaxation.TAU],
+        "tau_error": tau * errors[relaxation_terms.TAU],
         "resistance": ir * 1e3,
         "resistance_error": ir_error * 1e3,
         "equilibrium_voltage": after,
         "equilibrium_voltage_error": after_error,
-        "equilibrium_voltage_before": values[relaxation.BEFORE],
-        "equilibrium_voltage_before_error": errors[relaxation.BEFORE],
-        "equilibrium_slope": values[relaxation.SLOPE] * 3600.0,
-        "equilibrium_slope_error": errors[relaxation.SLOPE] * 3600.0,
+        "equilibrium_voltage_before": values[relaxation_terms.BEFORE],
+        "equilibrium_voltage_before_error": errors[relaxation_terms.BEFORE],
+        "equilibrium_slope": values[relaxation_terms.SLOPE] * 3600.0,
+        "equilibrium_slope_error": errors[relaxation_terms.SLOPE] * 3600.0,
         "overpotential": row["end_voltage"] - after,
         "overpotential_error": after_error,
         "overpotential_ir": row["current"] * ir,
         "overpotential_ir_error": abs(row["current"]) * ir_error,
-        "overpotential_diffusion": row["end_voltage"] - values[relaxation.DIFFUSIVE],
-        "overpotential_diffusion_error": errors[relaxation.DIFFUSIVE],
-        "voltage_drift": values[relaxation.RATE] * 3600.0,
-        "voltage_drift_error": errors[relaxation.RATE] * 3600.0,
+        "overpotential_diffusion": row["end_voltage"]
+        - values[relaxation_terms.DIFFUSIVE],
+        "overpotential_diffusion_error": errors[relaxation_terms.DIFFUSIVE],
+        "voltage_drift": values[relaxation_terms.RATE] * 3600.0,
+        "voltage_drift_error": errors[relaxation_terms.RATE] * 3600.0,
         "chi2": chi2,
         "residual": rms,
         "flag": flag,
