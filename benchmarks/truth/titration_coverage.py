@@ -41,7 +41,7 @@ def kinds() -> dict[str, Disturbance]:
     for drift in (-1.0, -0.3, 0.3, 1.0):
         found[f"drift {drift:+g} mV/h"] = Disturbance(drift=drift)
     for ohm in (10.0, 50.0):
-        for tau in (2.0, 10.0, 30.0, 60.0, 100.0):
+        for tau in (2.0, 10.0, 30.0, 100.0, 300.0, 1200.0):
             found[f"{ohm:g} ohm, {tau:g} s"] = Disturbance(ohm=ohm, tau=tau)
     found["both"] = Disturbance(drift=0.6, ohm=30.0, tau=30.0)
     found["rows lost, 30 ohm"] = Disturbance(ohm=30.0, tau=30.0, lost=True)

@@ -28,6 +28,12 @@ _FLAGS = {
 #: Share of the polarisation that may be slower than the lowest frequency.
 _SLOWER = 0.05
 _TAU = {"units": "s", "long_name": "Relaxation time"}
+_NO_ARCS = {
+    "units": "1",
+    "long_name": "What is odd about the peaks",
+    "flag_masks": [1],
+    "flag_meanings": "of_the_smoothed_distribution",
+}
 
 
 @recorded
@@ -201,12 +207,18 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         ``centre`` (s, the mean of ln τ), ``area`` (ohm) and ``height`` (ohm, of the
         distribution); NaN where a spectrum has no such peak. ``position_error`` and
         ``area_error``, one standard deviation, for arcs; NaN for other peaks.
-        ``n_peaks`` on ``spectrum``.
+        On ``spectrum``: ``n_peaks``, and ``peak_flag``, 1 where no arcs fit: places
+        and areas are then those of a smoothed distribution, off by some per cent.
 
     Raises
     ------
     DimensionError, VariableError
         If the input is no result of `drt`.
+
+    Warns
+    -----
+    DataQualityWarning
+        If no arcs fit some of the spectra.
 
     Examples
     --------
@@ -220,14 +232,23 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     require_dims(result, ("spectrum", "tau"), caller="drt_peaks")
     log_tau = np.log(in_units(result["tau"], "s", caller="drt_peaks").values)
     (gamma,) = blocks.compute(result["gamma"].transpose("spectrum", "tau"))
+    found = _arcs(result, gamma.values, log_tau, prominence)
     series = [
         relaxation_peaks.peaks_of(g, log_tau, prominence)
         if one is None
         else arcs.peaks_of(one, g, relaxation_peaks.tops_of(g, prominence), log_tau)
-        for g, one in zip(
-            gamma.values, _arcs(result, gamma.values, log_tau, prominence), strict=True
-        )
+        for g, one in zip(gamma.values, found, strict=True)
     ]
+    smoothed = np.array(
+        [one is None and len(p) > 0 for one, p in zip(found, series, strict=True)]
+    )
+    if smoothed.any():
+        warn_quality(
+            f"drt_peaks: no arcs fit {int(smoothed.sum())} of {smoothed.size} spectra, "
+            "as with diffusion into a layer: places and areas are those of a smoothed "
+            "distribution, off by some per cent. fit_circuit has Warburg elements. See "
+            "peak_flag."
+        )
     table = relaxation_peaks.followed(series)
     on = ("spectrum", "peak")
     variables: dict[str, Any] = {
@@ -258,6 +279,7 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
             np.array([len(peaks) for peaks in series]),
             {"units": "1", "long_name": "Number of peaks"},
         ),
+        "peak_flag": ("spectrum", smoothed.astype(np.int8), _NO_ARCS),
     }
     coords = {n: c for n, c in reading.kept_coords(result).items() if n != "tau"}
     coords["peak"] = xr.Variable("peak", np.arange(1, table.shape[1] + 1))

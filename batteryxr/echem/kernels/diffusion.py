@@ -15,6 +15,7 @@ polynomial in u plus I R, hence linear in all parameters but tau. Only tau is se
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,59 +97,99 @@ def excess(theta: float, geometry: int) -> tuple[float, float]:
     return g, slope
 
 
+#: Logarithms of theta between which the excess is tabulated, and their distance.
+_TABLE_FROM, _TABLE_TO, _TABLE_STEP = -40.0, 1.4, 0.01
+
+
+class Since(NamedTuple):
+    """Hold the times since each switch of a current, row by row."""
+
+    seconds: FloatTable  # (switches, rows), all "on" before all "off"; 0 before it
+    logs: FloatTable  # their logarithms
+    steps: Floats  # (switches,): by how much the current rose, mA
+    mean: Floats  # (rows,): charge of the last pulse so far, mA s
+    table: FloatTable  # of `excess_table`
+
+
+@functools.cache
+def excess_table(geometry: int) -> FloatTable:
+    """Return the excess, and its slope over one step, at even steps of ln(theta).
+
+    A cubic between two steps has the value to a part in 1e10.
+    """
+    return _tabulated(geometry, int((_TABLE_TO - _TABLE_FROM) / _TABLE_STEP) + 1)
+
+
 @njit(cache=True, nogil=True)
-def surface(
-    t: Floats,
-    pulses: Pulses,
-    tau: float,
-    geometry: int,
-    u: Floats,
-    du: Floats,
-) -> None:
+def _tabulated(geometry: int, count: int) -> FloatTable:
+    table: FloatTable = np.empty((count, 2))
+    for k in range(count):
+        theta = math.exp(_TABLE_FROM + k * _TABLE_STEP)
+        table[k, 0], slope = excess(theta, geometry)
+        table[k, 1] = slope * theta * _TABLE_STEP
+    return table
+
+
+def since_switches(t: Floats, pulses: Pulses, geometry: int) -> Since:
+    """Return the times (s) since each switch of the pulses, for rows at `t`."""
+    on, off, current = pulses
+    at = np.concatenate([on, off])
+    seconds = np.maximum(t - at[:, None], 0.0)
+    logs = np.log(np.maximum(seconds, 1e-300))
+    mean = current[-1] * np.minimum(seconds[on.size - 1], off[-1] - on[-1])
+    rises = np.asarray(current)
+    steps = np.concatenate([rises, -rises])
+    return Since(seconds, logs, steps, mean, excess_table(geometry))
+
+
+@njit(cache=True, nogil=True)
+def surface(log_tau: float, since: Since, u: Floats, du: Floats) -> None:
     """Fill `u`, the surface content as a charge, and `du` = du/d(ln tau).
 
     Parameters
     ----------
-    t : (n,) array
-        Times, s.
-    pulses
-        Pulses in order of time; charge is counted from the last one.
-    tau
-        Time constant, s.
-    geometry
-        `PLANAR` or `SPHERE`.
+    log_tau
+        Logarithm of the time constant in s.
+    since
+        Times since the switches of the pulses, from `since_switches`.
     u, du : (n,) arrays
         Outputs (current times s). u counts from the mean content when the last
         pulse began.
     """
-    on, off, current = pulses
-    m = on.size
-    for k in range(t.size):
-        u[k] = current[m - 1] * min(max(t[k] - on[m - 1], 0.0), off[m - 1] - on[m - 1])
-        du[k] = 0.0
-    for j in range(m):
-        if (t[0] - off[j]) / tau > _GONE:
+    logs, steps, table = since.logs, since.steps, since.table
+    m, last = steps.size // 2, len(table) - 1
+    tau = math.exp(log_tau)
+    gone = log_tau + math.log(_GONE)
+    u[:] = since.mean
+    du[:] = 0.0
+    for j in range(2 * m):
+        if logs[j % m + m, 0] > gone:
             continue
-        scale = current[j] * tau
-        for k in range(t.size):
-            since = (t[k] - on[j]) / tau
-            if since <= 0.0:
+        scale = steps[j] * tau
+        for k in range(u.size):
+            place = (logs[j, k] - log_tau - _TABLE_FROM) / _TABLE_STEP
+            if place <= 0.0:
                 continue
-            g, slope = excess(since, geometry)
-            value, change = g, g - since * slope
-            after = (t[k] - off[j]) / tau
-            if after > 0.0:
-                g, slope = excess(after, geometry)
-                value -= g
-                change -= g - after * slope
-            u[k] += scale * value
-            du[k] += scale * change
+            at = int(place)
+            if at >= last:
+                u[k] += scale * table[last, 0]
+                du[k] += scale * table[last, 0]
+                continue
+            f = place - at
+            low, high = table[at, 0], table[at + 1, 0]
+            a, b = table[at, 1], table[at + 1, 1]
+            c = 3.0 * (high - low) - 2.0 * a - b
+            d = a + b - 2.0 * (high - low)
+            g = low + f * (a + f * (c + f * d))
+            slope = (a + f * (2.0 * c + 3.0 * f * d)) / _TABLE_STEP
+            u[k] += scale * g
+            du[k] += scale * (g - slope)
 
 
 @njit(cache=True, nogil=True)
 def project(
     basis: FloatTable, target: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, FloatTable]:
     """Solve a weighted linear least-squares problem (modified Gram-Schmidt).
 
     Parameters
@@ -166,6 +207,8 @@ def project(
         NaN for a row that depends on those before it.
     residual : (n,) array
         Weighted residual: what is left of ``weight * target``.
+    q : (p, n) array
+        Orthonormal rows that span the weighted basis; 0 for a dependent one.
     """
     p, n = basis.shape
     q: FloatTable = np.empty((p, n))
@@ -213,4 +256,4 @@ def project(
             if not math.isnan(coefficients[b]):
                 value -= r[a, b] * coefficients[b]
         coefficients[a] = value / r[a, a]
-    return coefficients, residual
+    return coefficients, residual, q

@@ -1,29 +1,45 @@
 """Fit a current pulse and the rest after it with the finite-length solution.
 
-What runs for each of many trial time constants is compiled. The rest decides between
-models, a few times per pulse; compiling it would take longer than most titrations.
+The voltage is linear in all parameters but two: the time constants of diffusion and of
+a slow resistance. A scan over both, on thinned rows, finds the deepest valley of each
+model; a few Gauss-Newton steps on all rows then find its minimum (variable projection,
+Kaufman, BIT 15, 49 (1975)). No initial guess is needed.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from batteryxr.core.kernels.algebra import dot
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels.diffusion import PLANAR, SPHERE, Pulses, project, surface
+from batteryxr.echem.kernels.diffusion import (
+    PLANAR,
+    SPHERE,
+    Pulses,
+    Since,
+    project,
+    since_switches,
+    surface,
+)
 from batteryxr.echem.kernels.pulses import Rows
 
-#: Rows of the values that `solve` returns.
-TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
-FOUND = 7
+if TYPE_CHECKING:
+    from batteryxr.core.kernels.loops import Floats, FloatTable
+
 #: The scan over ln(tau): from a hundredth of the pulse to 1e5 times it.
 _SCAN_FROM, _SCAN_TO, _SCAN_STEP = 0.01, 1e5, 0.4
+#: The scan over the time constant of a slow resistance: from this part of the time of
+#: the first fitted row in the pulse, to so many pulses.
+_RC_FROM, _RC_TO, _RC_STEP = 0.7, 3.0, 2.0
 #: Rows used while scanning; the search that follows uses them all.
 _SCAN_ROWS = 96
-_INVERSE_GOLDEN = 0.6180339887498949
+#: Gauss-Newton steps, the change of a logarithm that ends them, and the longest one.
+_STEPS, _SMALL, _LONG = 30, 1e-5, 0.5
+#: Distance of both logarithms from where they started at most.
+_REACH = 1.2
 
 
 class Shape(NamedTuple):
@@ -35,9 +51,35 @@ class Shape(NamedTuple):
     rc: float = 0.0  # time constant of a slow resistance (s); 0: none
 
 
+class Titrated(NamedTuple):
+    """Hold rows of a pulse and its rest, with what no trial changes."""
+
+    rows: Rows
+    since: Since
+    charge: float  # of the pulse, mA s
+    pulse: float  # its length, s
+    drift: Floats  # drift up to each row, as a fraction of that up to the last one
+
+
+class Valleys(NamedTuple):
+    """Hold the valleys of four models: neither term, drift, slow resistance, both."""
+
+    log_tau: Floats
+    rc: Floats
+    inside: np.ndarray  # False where the misfit still falls at an end of the scan
+
+
 def shape(geometry: str, degree: int) -> Shape:
     """Return the model of a "sphere" or of a "planar" particle."""
     return Shape(SPHERE if geometry == "sphere" else PLANAR, degree, False, 0.0)
+
+
+def problem(rows: Rows, pulses: Pulses, shape: Shape) -> Titrated:
+    """Return rows and pulses as the search takes them."""
+    on, off = float(pulses.on[-1]), float(pulses.off[-1])
+    drift = (rows.t - on) / (rows.t[-1] - on)
+    since = since_switches(rows.t, pulses, shape.geometry)
+    return Titrated(rows, since, pulses.current[-1] * (off - on), off - on, drift)
 
 
 def enough(rows: Rows, shape: Shape) -> bool:
@@ -45,237 +87,230 @@ def enough(rows: Rows, shape: Shape) -> bool:
     return rows.t.size >= shape.degree + 6
 
 
-class _Room(NamedTuple):
-    """Hold work arrays: surface content, its slope, and the basis."""
-
-    u: np.ndarray
-    du: np.ndarray
-    basis: np.ndarray
-
-
 def linear(shape: Shape) -> int:
     """Return the number of linear parameters."""
     return shape.degree + 2 + int(shape.drifts) + int(shape.rc > 0.0)
 
 
-def room_of(n: int, shape: Shape) -> _Room:
-    """Return work arrays for `n` rows."""
-    return _Room(np.empty(n), np.empty(n), np.empty((linear(shape), n)))
+@njit(cache=True, nogil=True)
+def _delayed(since: Since, rc: float, felt: Floats, slope: Floats) -> None:
+    """Fill the current (mA), delayed by a slow resistance, and its slope by ln(rc)."""
+    felt[:] = 0.0
+    slope[:] = 0.0
+    for j in range(since.steps.size):
+        step = since.steps[j]
+        for k in range(felt.size):
+            x = since.seconds[j, k] / rc
+            if x > 40.0:
+                felt[k] += step
+            elif x > 0.0:
+                left = math.exp(-x)
+                felt[k] += step * (1.0 - left)
+                slope[k] -= step * left * x
 
 
 @njit(cache=True, nogil=True)
-def _drift_until(t: float, rows: Rows, pulses: Pulses) -> float:
-    """Return the drift up to `t`, as a fraction of the drift up to the end."""
-    on = pulses.on[-1]
-    return (t - on) / (rows.t[-1] - on)
+def fill(
+    log_tau: float, problem: Titrated, shape: Shape
+) -> tuple[FloatTable, FloatTable]:
+    """Return the basis, and two slopes: of the surface content, and by ln(rc).
 
-
-@njit(cache=True, nogil=True)
-def _delayed(t: float, pulses: Pulses, rc: float) -> float:
-    """Return the current (mA), delayed by the time constant of a slow resistance."""
-    felt = 0.0
-    for j in range(pulses.on.size):
-        if t > pulses.on[j]:
-            felt -= pulses.current[j] * math.expm1(-(t - pulses.on[j]) / rc)
-        if t > pulses.off[j]:
-            felt += pulses.current[j] * math.expm1(-(t - pulses.off[j]) / rc)
-    return felt
-
-
-@njit(cache=True, nogil=True)
-def fill(log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room) -> None:
-    """Fill the basis with powers of the surface content, and the current."""
-    t, i, degree, out = rows.t, rows.i, shape.degree, room.basis
-    surface(t, pulses, math.exp(log_tau), shape.geometry, room.u, room.du)
-    charge = pulses.current[-1] * (pulses.off[-1] - pulses.on[-1])
-    for k in range(t.size):
-        z = room.u[k] / charge
+    The basis has powers of the surface content, the current, and the terms of the
+    shape. The first slope is that by ln(tau).
+    """
+    n, degree = problem.rows.t.size, shape.degree
+    terms = degree + 2 + int(shape.drifts) + int(shape.rc > 0.0)
+    out: FloatTable = np.empty((terms, n))
+    slopes: FloatTable = np.zeros((2, n))
+    u = np.empty(n)
+    surface(log_tau, problem.since, u, slopes[0])
+    for k in range(n):
+        z = u[k] / problem.charge
         power = 1.0
         for a in range(degree + 1):
             out[a, k] = power
             power *= z
-        out[degree + 1, k] = i[k]
-        if shape.drifts:
-            out[degree + 2, k] = _drift_until(t[k], rows, pulses)
-        if shape.rc > 0.0:
-            out[out.shape[0] - 1, k] = _delayed(t[k], pulses, shape.rc)
+        out[degree + 1, k] = problem.rows.i[k]
+        slopes[0, k] /= problem.charge
+    if shape.drifts:
+        out[degree + 2] = problem.drift
+    if shape.rc > 0.0:
+        _delayed(problem.since, shape.rc, out[terms - 1], slopes[1])
+    return out, slopes
 
 
 @njit(cache=True, nogil=True)
-def _misfit(
-    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
-) -> float:
-    fill(log_tau, rows, pulses, shape, room)
-    _, residual = project(room.basis, rows.v, rows.w)
-    return dot(residual, residual)
+def jacobian_of(
+    basis: FloatTable, slopes: FloatTable, c: np.ndarray, shape: Shape
+) -> FloatTable:
+    """Return the slopes of the model by ln(tau) and, with a resistance, by ln(rc)."""
+    out = np.zeros((1 + int(shape.rc > 0.0), basis.shape[1]))
+    for k in range(basis.shape[1]):
+        for a in range(1, shape.degree + 1):
+            out[0, k] += a * c[a] * basis[a - 1, k] * slopes[0, k]
+        if shape.rc > 0.0:
+            out[1, k] = c[len(basis) - 1] * slopes[1, k]
+    return out
 
 
-def few_of(rows: Rows) -> Rows:
-    """Return every so many rows, for a scan."""
-    step = max(1, rows.t.size // _SCAN_ROWS)
-    return Rows(*(np.ascontiguousarray(column[::step]) for column in rows))
+@njit(cache=True, nogil=True)
+def _clear(column: Floats, q: FloatTable) -> None:
+    """Take away from a column what lies along the rows of `q`."""
+    for b in range(len(q)):
+        shared = dot(q[b], column)
+        for k in range(column.size):
+            column[k] -= shared * q[b, k]
+
+
+@njit(cache=True, nogil=True)
+def _descend(
+    log_tau: float, problem: Titrated, shape: Shape
+) -> tuple[float, float, float]:
+    """Return ln(tau), the other time constant, and the misfit, at the minimum."""
+    rows, n = problem.rows, problem.rows.t.size
+    first = np.array([log_tau, math.log(shape.rc) if shape.rc > 0.0 else 0.0])
+    here, best, damping = first.copy(), np.inf, 1e-3
+    lean, bend = np.zeros(2), np.zeros((2, 2))
+    trial, step = here.copy(), np.zeros(2)
+    for _ in range(_STEPS):
+        now = shape
+        if shape.rc > 0.0:
+            now = Shape(shape.geometry, shape.degree, shape.drifts, math.exp(trial[1]))
+        basis, slopes = fill(trial[0], problem, now)
+        c, residual, q = project(basis, rows.v, rows.w)
+        misfit = dot(residual, residual)
+        if misfit < best:
+            gain, best, here = best - misfit, misfit, trial.copy()
+            damping *= 0.1
+            if np.abs(step).max() < _SMALL and gain < np.inf:
+                break
+            for a in range(c.size):
+                if math.isnan(c[a]):
+                    c[a] = 0.0
+            ways = jacobian_of(basis, slopes, c, now)
+            for a in range(len(ways)):
+                for k in range(n):
+                    ways[a, k] *= rows.w[k]
+                _clear(ways[a], q)
+                lean[a] = dot(ways[a], residual)
+                for b in range(a + 1):
+                    bend[a, b] = bend[b, a] = dot(ways[a], ways[b])
+        else:
+            damping *= 10.0
+            if np.abs(step).max() < _SMALL or damping > 1e9:
+                break
+        a, b = bend[0, 0] * (1.0 + damping), bend[1, 1] * (1.0 + damping)
+        whole = a * b - bend[0, 1] ** 2
+        step[:] = 0.0
+        if shape.rc > 0.0 and whole > 1e-12 * a * b:
+            step[0] = (b * lean[0] - bend[0, 1] * lean[1]) / whole
+            step[1] = (a * lean[1] - bend[0, 1] * lean[0]) / whole
+        elif a > 0.0:
+            step[0] = lean[0] / a
+        for k in range(2):
+            step[k] = min(max(step[k], -_LONG), _LONG)
+            trial[k] = min(max(here[k] + step[k], first[k] - _REACH), first[k] + _REACH)
+            step[k] = trial[k] - here[k]
+    return here[0], math.exp(here[1]) if shape.rc > 0.0 else 0.0, best
+
+
+def descend(
+    log_tau: float, problem: Titrated, shape: Shape
+) -> tuple[float, Shape, float]:
+    """Return the ln(tau) of least misfit near one, the shape with its rc, and it."""
+    log_tau, rc, misfit = _descend(log_tau, problem, shape)
+    return log_tau, shape._replace(rc=rc), misfit
 
 
 @njit(cache=True, nogil=True)
 def _scan(
-    few: Rows, pulses: Pulses, shape: Shape, room: _Room, low: float, count: int
-) -> tuple[float, int]:
-    """Return the least misfit over ln(tau) from `low` on, and its index."""
-    best, at = np.inf, 0
-    for k in range(count):
-        value = _misfit(low + k * _SCAN_STEP, few, pulses, shape, room)
-        if value < best:
-            best, at = value, k
+    few: Titrated, shape: Shape, low: float, count: int, delayed: FloatTable
+) -> tuple[FloatTable, np.ndarray]:
+    """Return the least misfits of four models, and which of the slow resistances.
+
+    Columns of `delayed` are the currents that these delay, times the weights.
+    """
+    w, n = few.rows.w, few.rows.t.size
+    best: FloatTable = np.full((4, count), np.inf)
+    at = np.zeros((4, count), np.int64)
+    drift, number = np.empty(n), delayed.shape[1]
+    shared: FloatTable = np.empty((shape.degree + 4, number))
+    full = np.zeros(number)
+    for k in range(n):
+        for j in range(number):
+            full[j] += delayed[k, j] ** 2
+    for trial in range(count):
+        basis, _ = fill(low + trial * _SCAN_STEP, few, shape)
+        _, residual, q = project(basis, few.rows.v, w)
+        misfit = dot(residual, residual)
+        for k in range(n):
+            drift[k] = few.drift[k] * w[k]
+        _clear(drift, q)
+        size = math.sqrt(dot(drift, drift))
+        for k in range(n):
+            drift[k] /= max(size, 1e-300)
+        less = dot(drift, residual)
+        best[0, trial], best[1, trial] = misfit, misfit - less * less
+        # What is left of a column is at right angles to the basis: products with the
+        # column itself are enough.
+        shared[:] = 0.0
+        for b in range(len(q)):
+            for k in range(n):
+                for j in range(number):
+                    shared[b, j] += q[b, k] * delayed[k, j]
+        for k in range(n):
+            for j in range(number):
+                shared[len(q), j] += drift[k] * delayed[k, j]
+                shared[len(q) + 1, j] += residual[k] * delayed[k, j]
+        for j in range(number):
+            own = full[j]
+            for b in range(len(q)):
+                own -= shared[b, j] ** 2
+            alike, along = shared[len(q), j], shared[len(q) + 1, j]
+            both, apart = own - alike * alike, along - alike * less
+            # No resistance is negative.
+            if own > 1e-10 * full[j] and along > 0.0:
+                value = misfit - along * along / own
+                if value < best[2, trial]:
+                    best[2, trial], at[2, trial] = value, j
+            if both > 1e-10 * full[j] and apart > 0.0:
+                value = best[1, trial] - apart * apart / both
+                if value < best[3, trial]:
+                    best[3, trial], at[3, trial] = value, j
     return best, at
 
 
-@njit(cache=True, nogil=True)
-def _narrow(
-    a: float, b: float, rows: Rows, pulses: Pulses, shape: Shape, room: _Room
-) -> float:
-    """Return the ln(tau) of least misfit between `a` and `b`, by golden sections."""
-    middle = b - _INVERSE_GOLDEN * (b - a)
-    least = _misfit(middle, rows, pulses, shape, room)
-    while b - a > 1e-5:
-        other = a + b - middle
-        value = _misfit(other, rows, pulses, shape, room)
-        if value < least:
-            middle, other, least = other, middle, value
-        if other > middle:
-            b = other
-        else:
-            a = other
-    return 0.5 * (a + b)
+def scan(problem: Titrated, shape: Shape) -> Valleys:
+    """Return the valleys of the four models over both time constants.
 
-
-def scan(few: Rows, pulses: Pulses, shape: Shape) -> tuple[float, float, bool]:
-    """Return the least misfit over ln(tau), where it is, and if inside the scan."""
-    pulse = float(pulses.off[-1] - pulses.on[-1])
+    `shape` has no term besides diffusion.
+    """
+    every = max(1, problem.rows.t.size // _SCAN_ROWS)
+    rows, since = problem.rows, problem.since
+    few = problem._replace(
+        rows=Rows(*(np.ascontiguousarray(column[::every]) for column in rows)),
+        since=since._replace(
+            seconds=np.ascontiguousarray(np.asarray(since.seconds)[:, ::every]),
+            logs=np.ascontiguousarray(np.asarray(since.logs)[:, ::every]),
+            mean=np.ascontiguousarray(since.mean[::every]),
+        ),
+        drift=np.ascontiguousarray(problem.drift[::every]),
+    )
+    pulse, m = problem.pulse, since.steps.size // 2
+    first = np.asarray(since.seconds)[m - 1]
+    shortest = _RC_FROM * float(first[first > 0.0].min())
+    longest = _RC_TO * pulse
+    number = max(1, math.ceil(math.log(longest / shortest) / math.log(_RC_STEP)) + 1)
+    rcs = np.geomspace(shortest, longest, number)
+    delayed, slope = np.empty((number, few.rows.t.size)), few.drift.copy()
+    for j in range(number):
+        _delayed(few.since, rcs[j], delayed[j], slope)
+    weighted = np.ascontiguousarray((delayed * few.rows.w).T)
     low = math.log(_SCAN_FROM * pulse)
     count = int((math.log(_SCAN_TO * pulse) - low) / _SCAN_STEP) + 1
-    room = room_of(few.t.size, shape)
-    best, at = _scan(few, pulses, shape, room, low, count)
-    return best, low + at * _SCAN_STEP, 0 < at < count - 1
-
-
-def search(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[float, bool]:
-    """Return the ln(tau) of least misfit, and whether it lies inside the scan.
-
-    A scan on thinned rows finds the deepest valley. A golden-section search on all
-    rows then finds its minimum, so no initial guess is needed.
-    """
-    _, at, inside = scan(few_of(rows), pulses, shape)
-    a, b = at - 2 * _SCAN_STEP, at + 2 * _SCAN_STEP
-    room = room_of(rows.t.size, shape)
-    return _narrow(a, b, rows, pulses, shape, room), inside
-
-
-def _gradients(rows: Rows, pulses: Pulses, shape: Shape, p: int) -> np.ndarray:
-    """Return the derivatives of the reported values by the `p` parameters."""
-    degree, current, off = shape.degree, pulses.current[-1], pulses.off[-1]
-    gradients = np.zeros((FOUND, p))
-    gradients[TAU, p - 1] = 1.0
-    gradients[RESISTANCE, degree + 1] = 1.0
-    gradients[BEFORE, 0] = 1.0
-    for a in range(degree + 1):
-        gradients[AFTER, a] = 1.0
-        if a:
-            gradients[SLOPE, a] = 1.0 / (current * (off - pulses.on[-1]))
-    if shape.drifts:
-        gradients[AFTER, degree + 2] = _drift_until(off, rows, pulses)
-        gradients[RATE, degree + 2] = 1.0 / (rows.t[-1] - pulses.on[-1])
-    for a in range(p):
-        gradients[DIFFUSIVE, a] = gradients[AFTER, a]
-    gradients[DIFFUSIVE, degree + 1] = current
-    if shape.rc > 0.0:
-        gradients[RESISTANCE, p - 2] = 1.0
-        gradients[DIFFUSIVE, p - 2] = current
-    return gradients
-
-
-def solve(
-    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
-    """Return the fitted values at the best ln(tau), with their errors.
-
-    Returns
-    -------
-    values, errors : (7,) arrays
-        ln(tau), R, equilibrium before and after, their difference over the charge,
-        the equilibrium after plus I R, and the drift in V/s. Errors are one standard
-        deviation. They assume correlated residuals (a first-order process), so a
-        misfit of the model widens them.
-    chi2 : float
-        Mean square residual over the noise. The noise is taken from differences of
-        successive residuals; 1 where these are independent (von Neumann, 1941).
-    rms : float
-        Root mean square residual, weighted by rows.
-    model : (n,) array
-        Fitted values at the times of `rows`.
-    """
-    v, w, degree, n = rows.v, rows.w, shape.degree, rows.t.size
-    p = linear(shape) + 1
-    room = room_of(n, shape)
-    fill(log_tau, rows, pulses, shape, room)
-    c, residual = project(room.basis, v, w)
-    squares = float(residual @ residual)
-    rms, model = math.sqrt(squares / float(w @ w)), v - residual / w
-    nothing = np.full(FOUND, np.nan)
-    if n <= p or np.isnan(c).any():
-        return nothing, nothing.copy(), np.nan, rms, model
-    charge = pulses.current[-1] * (pulses.off[-1] - pulses.on[-1])
-    powers = np.arange(1, degree + 1) * c[1 : degree + 1]
-    slope = powers @ room.basis[:degree]
-    jacobian = np.vstack([room.basis, slope * room.du / charge]) * w
-    variance = squares / (n - p)
-    chi2, alike = correlated(residual, variance)
-    gradients = _gradients(rows, pulses, shape, p)
-    values = gradients @ np.append(c, log_tau)
-    spread = _variances(jacobian, gradients) * variance * alike
-    return values, np.sqrt(spread), chi2, rms, model
-
-
-def correlated(residual: np.ndarray, variance: float) -> tuple[float, float]:
-    """Return the variance over that of the noise, and residuals per independent one.
-
-    The noise is taken from differences of neighbours. In a first-order process whose
-    neighbours correlate by r these numbers are 1 / (1 - r) and (1 + r) / (1 - r). Rows
-    of one rest, at uneven times, tell no more than r; many spectra on one grid of
-    energies tell their whole covariance, which XANES uses.
-    """
-    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (residual.size - 1))
-    chi2 = variance / noise if noise > 0.0 else 1.0
-    return chi2, max(1.0, 2.0 * chi2 - 1.0)
-
-
-def _variances(jacobian: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """Return variances of a fit, for residuals of unit variance.
-
-    Parameters
-    ----------
-    jacobian : (parameters, rows) array
-    gradients : (quantities, parameters) array
-        Derivatives of the quantities with respect to the parameters.
-
-    Returns
-    -------
-    (quantities,) array
-        NaN where the rows do not determine the parameters.
-    """
-    scale = np.linalg.norm(jacobian, axis=1)
-    if not scale.all():
-        return np.full(len(gradients), np.nan)
-    scaled = jacobian / scale[:, None]
-    eigen, vectors = np.linalg.eigh(scaled @ scaled.T)
-    if eigen[0] <= 1e-15 * eigen[-1]:
-        return np.full(len(gradients), np.nan)
-    return np.asarray((((gradients / scale) @ vectors) ** 2 / eigen).sum(axis=1))
-
-
-def squares_of(
-    log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[float, float]:
-    """Return the sum of squares, and the same per degree of freedom."""
-    misfit = _misfit(log_tau, rows, pulses, shape, room_of(rows.t.size, shape))
-    left = max(rows.t.size - linear(shape) - 1, 1)
-    return misfit, max(misfit / left, 1e-300)
+    least, at = _scan(few, shape, low, count, weighted)
+    best = np.asarray(least)
+    where = best.argmin(axis=1)
+    rc = rcs[at[np.arange(4), where]]
+    inside = (where > 0) & (where < count - 1) & np.isfinite(best.min(axis=1))
+    return Valleys(low + where * _SCAN_STEP, rc, inside)

@@ -1,153 +1,214 @@
-"""Fit a pulse and its rest with the terms and the switches that its rows show.
+"""Fit a pulse and its rest with the terms that its rows show.
 
-Besides diffusion these are an even drift, and a slow resistance. Cyclers write a row
-when they switch a current, or the first row soon after it: where they do neither, the
-moment of the switch is found too.
+Besides diffusion these are an even drift, and a slow resistance.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from batteryxr.echem.kernels.diffusion import project
-from batteryxr.echem.kernels.pulses import fitted_rows
 from batteryxr.echem.kernels.relaxation import (
     Shape,
-    correlated,
-    enough,
-    few_of,
+    descend,
     fill,
+    jacobian_of,
     linear,
-    room_of,
+    problem,
     scan,
-    search,
-    solve,
-    squares_of,
 )
 
 if TYPE_CHECKING:
     from batteryxr.echem.kernels.diffusion import Pulses
-    from batteryxr.echem.kernels.pulses import Pulse, Rows, Timing, Window
+    from batteryxr.echem.kernels.pulses import Rows
+    from batteryxr.echem.kernels.relaxation import Titrated, Valleys
 
+#: Rows of the values that `solve` returns.
+TAU, RESISTANCE, BEFORE, AFTER, SLOPE, DIFFUSIVE, RATE = range(7)
+FOUND = 7
 #: Time constant, relative to the pulse, at which there is no diffusion to see.
 _NO_DIFFUSION = 1e-6
 #: Gain in squares of the noise that shows diffusion: five sigma.
 _EVIDENCE = 25.0
 #: Gain in squares of the noise that shows a drift, a slow resistance, or a switch
 #: that is not at the row before it.
-_SHOWN = 12.0
-_TURNS = 3  # for which both switches of a pulse are sought
-#: Delay of a rest after the last row, relative to the time between rows of the pulse,
-#: or of any row to the pulse, below which a row was written at the switch.
-_AT_ONCE, _SHORT = 0.2, 2e-4
-#: Trial time constants of a slow resistance (s).
-_RC_FROM, _RC_TO, _RC_STEP = 1.5, 160.0, 1.6
-_RC_TURNS = 2  # parabolas through misfits of three time constants
+SHOWN = 12.0
+#: Error of ln(tau) from a slow resistance, neither seen nor excluded, that is told.
+_WIDE = 0.02
+#: Bits of the number of a model, as `Valleys` has them.
+_DRIFT, _SLOW = 1, 2
 
 
-def _evidence(
-    squares: float, log_tau: float, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[float, float]:
-    """Return the improvement of a fit in squares of the noise, and its own squares.
+class Tuned(NamedTuple):
+    """Hold a model at its least misfit."""
+
+    log_tau: float
+    shape: Shape
+    squares: float
+    inside: bool  # False where the misfit still falls at the end of the scan
+
+
+def search(problem: Titrated, shape: Shape) -> Tuned:
+    """Return the model with the terms of `shape` at its least misfit."""
+    plain = shape._replace(drifts=False, rc=0.0)
+    number = _DRIFT * shape.drifts + _SLOW * (shape.rc > 0.0)
+    return _tried(problem, plain, scan(problem, plain), number)
+
+
+def _tried(problem: Titrated, plain: Shape, valleys: Valleys, number: int) -> Tuned:
+    """Return a model of a number at its least misfit."""
+    rc = float(valleys.rc[number]) if number & _SLOW else 0.0
+    start = plain._replace(drifts=bool(number & _DRIFT), rc=rc)
+    found = descend(float(valleys.log_tau[number]), problem, start)
+    return Tuned(*found, bool(valleys.inside[number]))
+
+
+def unit_of(trial: Tuned, problem: Titrated) -> float:
+    """Return the sum of squares per degree of freedom."""
+    left = problem.rows.t.size - linear(trial.shape) - 1 - (trial.shape.rc > 0.0)
+    return max(trial.squares / max(left, 1), 1e-300)
+
+
+def _gain(squares: float, trial: Tuned, problem: Titrated) -> float:
+    """Return the improvement of a fit over others' squares, in squares of the noise.
 
     Correlated residuals show a misfit of the model and are counted once.
     """
-    room = room_of(rows.t.size, shape)
-    fill(log_tau, rows, pulses, shape, room)
-    _, residual = project(room.basis, rows.v, rows.w)
-    less = float(residual @ residual)
-    left = max(rows.t.size - linear(shape) - 1, 1)
-    _, alike = correlated(residual, less / left)
-    unit = max(less / left, 1e-300) * alike
-    return (squares - less) / unit, less
+    basis, _ = fill(trial.log_tau, problem, trial.shape)
+    _, residual, _ = project(basis, problem.rows.v, problem.rows.w)
+    unit = unit_of(trial, problem)
+    return (squares - trial.squares) / (unit * correlated(residual, unit)[1])
 
 
-def _slow(rows: Rows, pulses: Pulses, shape: Shape) -> float:
-    """Return the time constant (s) of the best-fitting slow resistance."""
-    few = few_of(rows)
-    pulse = pulses.off[-1] - pulses.on[-1]
-    best, found, rc = np.inf, 0.0, _RC_FROM
-    while rc < min(_RC_TO, 0.5 * pulse):
-        other = shape._replace(rc=rc)
-        value = scan(few, pulses, other)[0]
-        if value < best:
-            best, found = value, rc
-        rc *= _RC_STEP
-    return found
-
-
-def choose(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, Shape]:
+def choose(problem: Titrated, plain: Shape) -> tuple[Tuned, Tuned]:
     """Add a drift, a slow resistance, or both, where the rows give evidence of it.
 
     Returns
     -------
-    chosen, next : Shape
+    chosen, next : Tuned
         `next` has one term more, which the rows neither show nor exclude.
     """
-    chosen = shape
-    squares, _ = squares_of(search(rows, pulses, chosen)[0], rows, pulses, chosen)
-    for _ in range(2):
-        most, better, at = 0.0, chosen, squares
-        for way in range(2):
-            if way == 0:
-                if chosen.drifts:
-                    continue
-                other = chosen._replace(drifts=True)
-            else:
-                if chosen.rc > 0.0:
-                    continue
-                rc = _slow(rows, pulses, chosen)
-                if rc == 0.0:
-                    continue
-                other = chosen._replace(rc=rc)
-            log_tau, inside = search(rows, pulses, other)
-            gain, less = _evidence(squares, log_tau, rows, pulses, other)
-            gain /= 1.0 + way
-            if inside and gain > most:
-                most, better, at = gain, other, less
-        if most <= _SHOWN:
+    valleys = scan(problem, plain)
+    number, chosen = 0, _tried(problem, plain, valleys, 0)
+    while True:
+        most, best, better = 0.0, number, chosen
+        for way in (_DRIFT, _SLOW):
+            if number & way:
+                continue
+            trial = _tried(problem, plain, valleys, number | way)
+            gain = _gain(chosen.squares, trial, problem) / way
+            if trial.inside and gain > most:
+                most, best, better = gain, number | way, trial
+        if most <= SHOWN:
             return chosen, better
-        chosen, squares = better, at
-    return chosen, chosen
+        number, chosen = best, better
 
 
-def refined(rows: Rows, pulses: Pulses, shape: Shape) -> tuple[Shape, float]:
-    """Return a model with the best time constant of its slow resistance.
+def _gradients(problem: Titrated, shape: Shape, p: int) -> np.ndarray:
+    """Return the derivatives of the reported values by the `p` parameters."""
+    degree, current = shape.degree, problem.charge / problem.pulse
+    gradients = np.zeros((FOUND, p))
+    gradients[TAU, linear(shape)] = 1.0
+    gradients[RESISTANCE, degree + 1] = 1.0
+    gradients[BEFORE, 0] = 1.0
+    for a in range(degree + 1):
+        gradients[AFTER, a] = 1.0
+        if a:
+            gradients[SLOPE, a] = 1.0 / problem.charge
+    if shape.drifts:
+        whole = float(problem.since.seconds[problem.since.steps.size // 2 - 1, -1])
+        gradients[AFTER, degree + 2] = problem.pulse / whole
+        gradients[RATE, degree + 2] = 1.0 / whole
+    for a in range(p):
+        gradients[DIFFUSIVE, a] = gradients[AFTER, a]
+    gradients[DIFFUSIVE, degree + 1] = current
+    if shape.rc > 0.0:
+        gradients[RESISTANCE, linear(shape) - 1] = 1.0
+        gradients[DIFFUSIVE, linear(shape) - 1] = current
+    return gradients
 
-    Also returns the error of the constant's logarithm, from a parabola through the
-    misfits of three constants, each with the best tau of its own.
+
+def solve(
+    log_tau: float, problem: Titrated, shape: Shape
+) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
+    """Return the fitted values at the best ln(tau), with their errors.
+
+    Returns
+    -------
+    values, errors : (7,) arrays
+        ln(tau), R, equilibrium before and after, their difference over the charge,
+        the equilibrium after plus I R, and the drift in V/s. Errors are one standard
+        deviation. They assume correlated residuals (a first-order process), so a
+        misfit of the model widens them.
+    chi2 : float
+        Mean square residual over the noise. The noise is taken from differences of
+        successive residuals; 1 where these are independent (von Neumann, 1941).
+    rms : float
+        Root mean square residual, weighted by rows.
+    model : (n,) array
+        Fitted values at the times of `rows`.
     """
-    if shape.rc == 0.0:
-        return shape, 0.0
-    middle, half, error = math.log(shape.rc), 0.5 * math.log(_RC_STEP), 0.0
-    for _ in range(_RC_TURNS):
-        squares = np.empty(3)
-        unit = 0.0
-        for k in range(3):
-            rc = math.exp(middle + (k - 1) * half)
-            trial = shape._replace(rc=rc)
-            best = search(rows, pulses, trial)[0]
-            _, squares[k] = _evidence(0.0, best, rows, pulses, trial)
-            left = max(rows.t.size - linear(trial) - 2, 1)
-            unit = squares[k] / left if k == 0 else min(unit, squares[k] / left)
-        bend = (squares[0] - 2.0 * squares[1] + squares[2]) / half**2
-        lean = 0.5 * (squares[2] - squares[0]) / half
-        if bend <= 0.0:
-            error = half
-            middle -= math.copysign(half, lean)
-            continue
-        error = min(math.sqrt(2.0 * unit / bend), half)
-        middle -= min(max(lean / bend, -half), half)
-        half *= 0.5
-    return shape._replace(rc=math.exp(middle)), error
+    v, w, n = problem.rows.v, problem.rows.w, problem.rows.t.size
+    p = linear(shape) + 1 + int(shape.rc > 0.0)
+    basis, slopes = fill(log_tau, problem, shape)
+    c, residual, _ = project(basis, v, w)
+    squares = float(residual @ residual)
+    rms, model = math.sqrt(squares / float(w @ w)), v - residual / w
+    nothing = np.full(FOUND, np.nan)
+    if n <= p or np.isnan(c).any():
+        return nothing, nothing.copy(), np.nan, rms, model
+    jacobian = np.vstack([basis, jacobian_of(basis, slopes, c, shape)]) * w
+    variance = squares / (n - p)
+    chi2, alike = correlated(residual, variance)
+    gradients = _gradients(problem, shape, p)
+    values = gradients @ np.append(c, [log_tau, 0.0])[:p]
+    spread = _variances(jacobian, gradients) * variance * alike
+    return values, np.sqrt(spread), chi2, rms, model
+
+
+def correlated(residual: np.ndarray, variance: float) -> tuple[float, float]:
+    """Return the variance over that of the noise, and residuals per independent one.
+
+    The noise is taken from differences of neighbours. In a first-order process whose
+    neighbours correlate by r these numbers are 1 / (1 - r) and (1 + r) / (1 - r). Rows
+    of one rest, at uneven times, tell no more than r; many spectra on one grid of
+    energies tell their whole covariance, which XANES uses.
+    """
+    noise = float((np.diff(residual) ** 2).sum()) / (2.0 * (residual.size - 1))
+    chi2 = variance / noise if noise > 0.0 else 1.0
+    return chi2, max(1.0, 2.0 * chi2 - 1.0)
+
+
+def _variances(jacobian: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Return variances of a fit, for residuals of unit variance.
+
+    Parameters
+    ----------
+    jacobian : (parameters, rows) array
+    gradients : (quantities, parameters) array
+        Derivatives of the quantities with respect to the parameters.
+
+    Returns
+    -------
+    (quantities,) array
+        NaN where the rows do not determine the parameters.
+    """
+    scale = np.linalg.norm(jacobian, axis=1)
+    if not scale.all():
+        return np.full(len(gradients), np.nan)
+    scaled = jacobian / scale[:, None]
+    eigen, vectors = np.linalg.eigh(scaled @ scaled.T)
+    if eigen[0] <= 1e-15 * eigen[-1]:
+        return np.full(len(gradients), np.nan)
+    return np.asarray((((gradients / scale) @ vectors) ** 2 / eigen).sum(axis=1))
 
 
 def fit(
-    rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool, Shape]:
+    rows: Rows, pulses: Pulses, plain: Shape
+) -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray, bool, Shape, bool]:
     """Fit a pulse and its rest, with errors that cover noise and model.
 
     The equilibrium curve is a polynomial in the surface content. A drift or a slow
@@ -160,7 +221,7 @@ def fit(
         Rows of the pulse and its rest; see `pulses.fitted_rows`.
     pulses
         Earlier pulses that still matter, and this pulse last.
-    shape
+    plain
         Geometry of the particle and degree of the polynomial.
 
     Returns
@@ -172,280 +233,31 @@ def fit(
         without diffusion fits as well: tau is then unknown.
     shape : Shape
         The model that was fitted.
+    undecided : bool
+        True where a slow resistance that the rows do not exclude makes most of the
+        error of tau, and that is not small.
     """
-    n = rows.t.size
-    chosen, other = choose(rows, pulses, shape)
-    shape, unsure = refined(rows, pulses, chosen)
-    log_tau, inside = search(rows, pulses, shape)
-    values, errors, chi2, rms, model = solve(log_tau, rows, pulses, shape)
-    if other.rc == chosen.rc:
-        other = other._replace(rc=shape.rc)
+    given = problem(rows, pulses, plain)
+    chosen, other = choose(given, plain)
+    shape = chosen.shape
+    values, errors, chi2, rms, model = solve(chosen.log_tau, given, shape)
     finer = shape._replace(degree=shape.degree + 1)
-    slower = shape._replace(rc=shape.rc * math.exp(unsure))
-    for trial in (finer, other, slower):
-        if n <= linear(trial) + 2 or trial == shape:
+    trials = [descend(chosen.log_tau, given, finer)[:2]]
+    if other is not chosen:
+        trials.append(other[:2])
+    undecided = False
+    for log_tau, trial in trials:
+        if rows.t.size <= linear(trial) + 2:
             continue
-        more, found = search(rows, pulses, trial)
-        if not found:
-            continue
-        shifted = solve(more, rows, pulses, trial)[0]
+        shifted = solve(log_tau, given, trial)[0]
         here = np.isfinite(shifted)
-        errors[here] = np.hypot(errors[here], (shifted - values)[here])
+        shift = (shifted - values)[here]
+        if trial.rc > 0.0 and shape.rc == 0.0:
+            undecided = bool(abs(log_tau - chosen.log_tau) > max(errors[TAU], _WIDE))
+        errors[here] = np.hypot(errors[here], shift)
     # Without diffusion the surface content is the mean: tau near zero.
-    none = math.log(_NO_DIFFUSION * (pulses.off[-1] - pulses.on[-1]))
-    flat, _ = squares_of(none, rows, pulses, shape)
-    squares = rms * rms * float(rows.w @ rows.w)
-    gain = (flat - squares) / max(squares, 1e-300) * (n - linear(shape) - 1)
-    return values, errors, chi2, rms, model, inside and gain > _EVIDENCE, shape
-
-
-class Switch(NamedTuple):
-    """Hold when a current went "on" or "off" (s), and the error of it.
-
-    The error has the sign of the side on which the switch may also lie.
-    """
-
-    name: Literal["on", "off"]
-    at: float
-    error: float
-
-
-class Fitted(NamedTuple):
-    """Hold the rows and result of a fit (`fit`), and its switches."""
-
-    rows: Rows
-    found: tuple[Any, ...] | None  # None if there are too few rows
-    begin: Switch
-    end: Switch
-
-
-def fit_pulse(pulse: Pulse, shape: Shape, *, tmin: float) -> Fitted:
-    """Fit a pulse and its rest.
-
-    If no row was written at a switch, the moment of the switch is fitted too, and the
-    errors include its uncertainty.
-    """
-    pulses, timing = pulse.remembered, pulse.timing
-    begin = Switch("on", float(pulses.on[-1]), 0.0)
-    end = Switch("off", float(pulses.off[-1]), 0.0)
-    early, late = _reach(pulse.window, "on"), _reach(pulse.window, "off")
-    latest = timing._replace(on=timing.on + max(early, 0.0), off=timing.off + late)
-    rows, rest = _rows(pulse, latest, tmin)
-    if rows.t.size - rest < 3 or not enough(rows, shape):
-        return Fitted(rows, None, begin, end)
-    spans = {"on": max(early, 0.0), "off": late}
-    best = _sought(begin, end, rows, pulses, shape, spans)
-    if early < 0.0:
-        # The first row stays the switch unless another moment fits much better, or as
-        # well with less.
-        other = _sought(begin, end, rows, pulses, shape, spans | {"on": early})
-        terms = [(one[0][6].rc > 0) + one[0][6].drifts for one in (best, other)]
-        unit = _unit(other, rows, shape)
-        less = best[0][3] ** 2 - other[0][3] ** 2
-        if less > (_SHOWN if terms[0] <= terms[1] else -_SHOWN) * unit:
-            best, other = other, best
-        if abs(less) < _SHOWN * unit:
-            best = _widened(best, other)
-    return Fitted(rows, best[0], *best[1])
-
-
-def _sought(
-    begin: Switch,
-    end: Switch,
-    rows: Rows,
-    pulses: Pulses,
-    shape: Shape,
-    spans: dict[str, float],
-) -> tuple[tuple[Any, ...], tuple[Switch, Switch]]:
-    """Fit with the switches that fit best within `spans`; see `_reach`."""
-    if not any(spans.values()):
-        return fit(rows, pulses, shape), (begin, end)
-    plain = _at_switches(
-        _plain((begin, end), rows, pulses, shape, spans), rows, pulses, shape
-    )
-    if spans["on"] != 0.0:
-        begin = _find_switch(begin, rows, pulses, shape, spans["on"])
-    if spans["off"] > 0.0:
-        moved = _switched(pulses, begin)
-        end = _find_switch(end, rows, moved, shape, spans["off"])
-    found = _at_switches((begin, end), rows, pulses, shape)
-    # Diffusion alone may be switched so that it looks like more, and the reverse.
-    best, other = sorted((plain, found), key=lambda fitted: fitted[0][3])
-    unit = _unit(best, rows, shape)
-    near = (other[0][3] ** 2 - best[0][3] ** 2) < _SHOWN * unit
-    return _widened(best, other) if near else best
-
-
-def _unit(
-    fitted: tuple[tuple[Any, ...], tuple[Switch, Switch]], rows: Rows, shape: Shape
-) -> float:
-    """Return the variance of a row as the residuals of a fit show it."""
-    variance: float = fitted[0][3] ** 2 / max(rows.t.size - linear(shape) - 3, 1)
-    return variance
-
-
-def _widened(
-    best: tuple[tuple[Any, ...], tuple[Switch, Switch]],
-    other: tuple[tuple[Any, ...], tuple[Switch, Switch]],
-) -> tuple[tuple[Any, ...], tuple[Switch, Switch]]:
-    """Return a fit with its distance to another one among its errors."""
-    (values, errors, *more), switches = best
-    errors = np.hypot(errors, np.nan_to_num(other[0][0] - values))
-    return (values, errors, *more), switches
-
-
-def _at_switches(
-    switches: tuple[Switch, Switch], rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[tuple[Any, ...], tuple[Switch, Switch]]:
-    """Fit with the switches moved; their errors are part of the others."""
-    for switch in switches:
-        pulses = _switched(pulses, switch)
-    found = fit(rows, pulses, shape)
-    errors = found[1]
-    for switch in switches:
-        if switch.error != 0.0:
-            moved = _switched(pulses, switch._replace(at=switch.at + switch.error))
-            other = fit(rows, moved, shape)
-            errors = np.hypot(errors, np.nan_to_num(other[0] - found[0]))
-    return (found[0], errors, *found[2:]), switches
-
-
-def _plain(
-    switches: tuple[Switch, Switch],
-    rows: Rows,
-    pulses: Pulses,
-    shape: Shape,
-    spans: dict[str, float],
-) -> tuple[Switch, Switch]:
-    """Return the switches that suit diffusion alone, found by turns."""
-    begin, end = switches
-    found = {"on": begin, "off": end}
-    for turn in range(_TURNS):
-        for first, name in ((begin, "on"), (end, "off")):
-            if spans[name] == 0.0:
-                continue
-            at, wide = found[name].at - first.at, 0.5 * spans[name] * 0.4**turn
-            near = _within(at, 2 * abs(wide), spans[name])
-            found[name] = _valley(first, near, rows, pulses, shape)
-            pulses = _switched(pulses, found[name])
-    return found["on"], found["off"]
-
-
-def _rows(pulse: Pulse, timing: Timing, tmin: float) -> tuple[Rows, int]:
-    """Return the rows of a fit, without a rest on the other branch of a reversal."""
-    rows, rest = fitted_rows(pulse.window, timing, tmin=tmin)
-    flowed = pulse.remembered.current
-    if pulse.window.first and flowed.size > 1 and flowed[-1] * flowed[-2] < 0:
-        # The rest before a reversal lies on the other branch of the equilibrium.
-        rows = type(rows)(*(column[1:].copy() for column in rows))
-    return rows, rest
-
-
-def _reach(window: Window, name: Literal["on", "off"]) -> float:
-    """Return how long after the last row before it a switch may have been (s).
-
-    Zero where the next row follows at once: the cycler wrote a row at the switch. Where
-    the row before a pulse is far away, the pulse begins at its first row (see `timing`)
-    or, if that is not the row of the switch, up to one interval before it: the time is
-    then negative.
-    """
-    t, first, last = window.t, window.first, window.last
-    inside = np.diff(t[first:last])
-    if inside.size < 2 or (last >= t.size if name == "off" else first == 0):
-        return 0.0
-    if name == "on":
-        gap, usual = t[first] - t[first - 1], float(np.median(inside[:5]))
-        if gap > inside.max():
-            return -min(gap, usual)
-    else:
-        gap, usual = t[last] - t[last - 1], float(np.max(inside[-5:]))
-    if gap < _AT_ONCE * usual * (name == "off") or gap < _SHORT * inside.sum():
-        return 0.0
-    return float(min(gap, 1.5 * usual)) if name == "off" else float(gap)
-
-
-def _switched(pulses: Pulses, switch: Switch) -> Pulses:
-    """Return the pulses with another beginning or end of the last one."""
-    times = np.append(getattr(pulses, switch.name)[:-1], switch.at)
-    return pulses._replace(**{switch.name: times})
-
-
-def _find_switch(
-    written: Switch, rows: Rows, pulses: Pulses, shape: Shape, span: float
-) -> Switch:
-    """Return the switch of least misfit within `span` (s) after the row before it.
-
-    That row stays the switch unless another moment fits much better.
-
-    Parameters
-    ----------
-    written
-        Switch at the row before.
-    rows
-        Rows from `pulses.fitted_rows` for the latest switch.
-    pulses
-        Pulses that are switched at the rows before.
-    shape
-        Geometry of the particle and degree of the polynomial.
-    span
-        Longest time after that row, or before it if negative; see `_reach`.
-    """
-    least, _ = _chosen(written, rows, pulses, shape)
-    whole = _within(0.0, abs(span), span)
-    switch, fitted = _valley(written, whole, rows, pulses, shape), shape
-    for _ in range(2):
-        _, fitted = _chosen(switch, rows, pulses, shape)
-        at, wide = switch.at - written.at, 0.3 * span
-        switch = _valley(written, _within(at, abs(wide), span), rows, pulses, fitted)
-    most, unit = _squares(switch, rows, pulses, fitted)
-    if least - most > _SHOWN * unit:
-        return switch
-    error = math.copysign(min(switch.error, abs(span)), span)
-    return written._replace(error=error)
-
-
-def _within(at: float, wide: float, span: float) -> tuple[float, float]:
-    """Return the part of `at` +- `wide` that lies between 0 and `span`."""
-    low, high = min(0.0, span), max(0.0, span)
-    return max(at - wide, low), min(at + wide, high)
-
-
-def _squares(
-    switch: Switch, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[float, float]:
-    moved = _switched(pulses, switch)
-    return squares_of(search(rows, moved, shape)[0], rows, moved, shape)
-
-
-def _chosen(
-    switch: Switch, rows: Rows, pulses: Pulses, shape: Shape
-) -> tuple[float, Shape]:
-    """Return the misfit with the terms that the rows show, and the model with them."""
-    moved = _switched(pulses, switch)
-    fitted = refined(rows, moved, choose(rows, moved, shape)[0])[0]
-    return _squares(switch, rows, pulses, fitted)[0], fitted
-
-
-def _valley(
-    written: Switch,
-    near: tuple[float, float],
-    rows: Rows,
-    pulses: Pulses,
-    shape: Shape,
-) -> Switch:
-    """Return the minimum of a parabola through three misfits, within their span."""
-    middle = 0.5 * (near[0] + near[1])
-    low, mean, high = (
-        _squares(written._replace(at=written.at + at), rows, pulses, shape)
-        for at in (near[0], middle, near[1])
-    )
-    half = 0.5 * (near[1] - near[0])
-    bend = (low[0] - 2.0 * mean[0] + high[0]) / half**2
-    unit = min(low[1], mean[1], high[1])
-    if bend <= 0.0:
-        at, error = (near[0] if low[0] < high[0] else near[1]), 2.0 * half
-    else:
-        at = middle - 0.5 * (high[0] - low[0]) / (half * bend)
-        error = math.sqrt(2.0 * unit / bend)
-    at = min(max(at, near[0]), near[1])
-    return written._replace(at=written.at + at, error=error)
+    none, _ = fill(math.log(_NO_DIFFUSION * given.pulse), given, shape)
+    _, flat, _ = project(none, rows.v, rows.w)
+    gain = (float(flat @ flat) - chosen.squares) / unit_of(chosen, given)
+    inside = chosen.inside and gain > _EVIDENCE
+    return values, errors, chi2, rms, model, inside, shape, undecided

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.echem.kernels import relaxation
-from batteryxr.echem.kernels.relaxation_terms import fit_pulse
+from batteryxr.echem.kernels import relaxation_terms
+from batteryxr.echem.kernels.relaxation_switches import fit_pulse
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.pulses import Pulse
     from batteryxr.echem.kernels.relaxation import Shape
-    from batteryxr.echem.kernels.relaxation_terms import Switch
+    from batteryxr.echem.kernels.relaxation_switches import Switch
 
 #: Names of the bits of `flag`, in order.
 FLAGS = (
@@ -27,8 +27,9 @@ FLAGS = (
     "drift_fitted",
     "slow_resistance_fitted",
     "neighbours_disagree",
+    "slow_resistance_undecided",
 )
-SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW, DISAGREE = (
+SHORT, UNSETTLED, NO_REST, FEW_ROWS, UNDETERMINED, DRIFT, SLOW, DISAGREE, UNDECIDED = (
     1 << k for k in range(len(FLAGS))
 )
 #: Number of errors by which values of two neighbouring pulses may differ.
@@ -84,38 +85,42 @@ def finite_length(
     """
     _, found, begin, end = fit_pulse(pulse, shape, tmin=tmin)
     flag = row["flag"]
-    values = errors = np.full(relaxation.FOUND, np.nan)
+    values = errors = np.full(relaxation_terms.FOUND, np.nan)
     chi2 = rms = np.nan
     if found is None:
         flag |= FEW_ROWS
     else:
-        values, errors, chi2, rms, _, inside, fitted = found
-        flag |= DRIFT * fitted.drifts | SLOW * (fitted.rc > 0)
-        if not inside or not errors[relaxation.TAU] < 1.0:
+        values, errors, chi2, rms, _, inside, fitted, undecided = found
+        flag |= DRIFT * fitted.drifts | SLOW * (fitted.rc > 0) | UNDECIDED * undecided
+        if not inside or not errors[relaxation_terms.TAU] < 1.0:
             flag |= UNDETERMINED
-            values = errors = np.full(relaxation.FOUND, np.nan)
-    tau = math.exp(values[relaxation.TAU])
-    ir, ir_error = values[relaxation.RESISTANCE], errors[relaxation.RESISTANCE]
-    after, after_error = values[relaxation.AFTER], errors[relaxation.AFTER]
+            values = errors = np.full(relaxation_terms.FOUND, np.nan)
+    tau = math.exp(values[relaxation_terms.TAU])
+    ir, ir_error = (
+        values[relaxation_terms.RESISTANCE],
+        errors[relaxation_terms.RESISTANCE],
+    )
+    after, after_error = values[relaxation_terms.AFTER], errors[relaxation_terms.AFTER]
     return _lasting(row, begin, end) | {
         "tau": tau,
-        "tau_error": tau * errors[relaxation.TAU],
+        "tau_error": tau * errors[relaxation_terms.TAU],
         "resistance": ir * 1e3,
         "resistance_error": ir_error * 1e3,
         "equilibrium_voltage": after,
         "equilibrium_voltage_error": after_error,
-        "equilibrium_voltage_before": values[relaxation.BEFORE],
-        "equilibrium_voltage_before_error": errors[relaxation.BEFORE],
-        "equilibrium_slope": values[relaxation.SLOPE] * 3600.0,
-        "equilibrium_slope_error": errors[relaxation.SLOPE] * 3600.0,
+        "equilibrium_voltage_before": values[relaxation_terms.BEFORE],
+        "equilibrium_voltage_before_error": errors[relaxation_terms.BEFORE],
+        "equilibrium_slope": values[relaxation_terms.SLOPE] * 3600.0,
+        "equilibrium_slope_error": errors[relaxation_terms.SLOPE] * 3600.0,
         "overpotential": row["end_voltage"] - after,
         "overpotential_error": after_error,
         "overpotential_ir": row["current"] * ir,
         "overpotential_ir_error": abs(row["current"]) * ir_error,
-        "overpotential_diffusion": row["end_voltage"] - values[relaxation.DIFFUSIVE],
-        "overpotential_diffusion_error": errors[relaxation.DIFFUSIVE],
-        "voltage_drift": values[relaxation.RATE] * 3600.0,
-        "voltage_drift_error": errors[relaxation.RATE] * 3600.0,
+        "overpotential_diffusion": row["end_voltage"]
+        - values[relaxation_terms.DIFFUSIVE],
+        "overpotential_diffusion_error": errors[relaxation_terms.DIFFUSIVE],
+        "voltage_drift": values[relaxation_terms.RATE] * 3600.0,
+        "voltage_drift_error": errors[relaxation_terms.RATE] * 3600.0,
         "chi2": chi2,
         "residual": rms,
         "flag": flag,

@@ -296,24 +296,20 @@ def _slow(
             a = np.column_stack([line, -sign * np.expm1(-(root**2) / x)])
             found, left = least_squares(a, v)
             if found[2] > 0:
-                squares = float(left @ left)
-                spread = np.diag(np.linalg.pinv(a.T @ a)) * squares / free
-                tried.append((squares, found[0], spread[0], found[1], spread[1], x))
+                tried.append((float(left @ left), *found, x))
     if not tried:
         return None
-    squares, intercept, of_intercept, slope, of_slope, _ = np.array(tried).T
-    least = max(float(squares.min()), 1e-18 * root.size)
+    squares, intercept, slope, height, x = min(tried)
+    least = max(squares, 1e-18 * root.size)
     gain = float(straight @ straight) - least
-    weight = np.exp(-0.5 * (squares - least) * free / least)
-    weight /= weight.sum()
-    means = weight @ intercept, weight @ slope
+    # Errors hold that of the time of the relaxation, by the slope of the model.
+    aged = root**2 / x
+    beside = -np.expm1(-aged), -height * aged * np.exp(-aged)
+    a = np.column_stack([line, *beside])
+    spread = np.sqrt(np.diag(np.linalg.pinv(a.T @ a)) * least / free)
+    noise = float(np.sqrt(least / free))
     line_beside = _RootLine(
-        float(means[0]),
-        float(np.sqrt(weight @ (of_intercept + (intercept - means[0]) ** 2))),
-        float(means[1]),
-        float(np.sqrt(weight @ (of_slope + (slope - means[1]) ** 2))),
-        float(np.sqrt(least / free)),
-        1.0,
+        intercept, float(spread[0]), slope, float(spread[1]), noise, 1.0
     )
     return line_beside, float(np.sqrt(max(gain, 0.0) * free / least))
 

@@ -60,7 +60,7 @@ def pulse_fit(
         last = int(result["pulse"].values[-1])
         raise ArgumentError("pulse", pulse, f"a pulse from 1 to {last}")
     from batteryxr.echem.kernels.relaxation import shape
-    from batteryxr.echem.kernels.relaxation_terms import fit_pulse
+    from batteryxr.echem.kernels.relaxation_switches import fit_pulse
 
     i_zero, tmin = float(result.attrs["i_zero"]), float(result.attrs["tmin"])
     source = columns(record, caller="pulse_fit")

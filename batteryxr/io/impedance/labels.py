@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 #: Quantity of a column -> units. ``minus_imaginary`` is the axis of a Nyquist plot.
 NAMES: dict[str, str] = {
     "frequency": "Hz",
+    "angular_frequency": "rad/s",
+    "log10_frequency": "1",
+    "conductance": "S",
+    "susceptance": "S",
     "real": "ohm",
     "imaginary": "ohm",
     "minus_imaginary": "ohm",
@@ -30,6 +34,10 @@ NAMES: dict[str, str] = {
 #: Name and its labels without units, in lower case without blanks; first match taken.
 _KNOWN: tuple[tuple[str, str], ...] = (
     ("frequency", r"freq(uency|uenz)?\.?|f"),
+    ("angular_frequency", r"omega|ω|ω|w|(angular)?freq(uency)?\.?"),
+    ("log10_frequency", r"(log_?10|lg)\(?(freq(uency)?|f)"),
+    ("conductance", r"re\(y\)|y_?re(al)?|re(al)?_?y|y'"),
+    ("susceptance", r"im\(y\)|y_?im(ag)?|im(ag)?_?y"),
     ("real", r"re\(z(we)?\)|z?re(al)?|re(al)?_?z|z_?re(al)?|z'|z1|real(\(z\)|teil)"),
     ("minus_imaginary", r"-(im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|z''|z2)"),
     ("imaginary", r"im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|imag\(z\)"),
@@ -45,10 +53,13 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("spectrum", r"cyclenumber|spectrum|scan"),
 )
 #: Labels that some programs use for Im(Z), and others for -Im(Z).
-_EITHER_SIGN = re.compile(r"z''|z2")
+_EITHER_SIGN = re.compile(r"z''|z2|y''")
+#: Quantities that tell the frequency, in the order of preference.
+_FREQUENCIES = ("frequency", "angular_frequency", "log10_frequency")
 _SIGNED = {"imaginary", "minus_imaginary"}
 _TURNED = {"phase", "minus_phase"}
 _FORMS = (
+    re.compile(r"(?P<bare>(?:log_?10|lg)\s*\(\s*\w+)\s*[/(\[]\s*(?P<unit>\w+)[\s)\]]+"),
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
     re.compile(r"(?P<bare>.*[^_])_(?P<unit>[^_]+)"),
@@ -56,12 +67,15 @@ _FORMS = (
 #: Cells of a row of units that name none.
 _NO_UNITS = frozenset({"", "#", "-", "none", "1", "%"})
 _UNIT = re.compile(
-    r"(?P<prefix>[TGMkmuµμn]?)(?P<base>[oO]hms?|OHM|Ω|Ω|[Hh]z|HZ|[Ss](ec)?|V|A|"
+    r"(?P<prefix>[TGMkmuµμn]?)(?P<base>rad(/s|\s?s-1|\s?s\^-1)|"
+    r"[oO]hms?|OHM|Ω|Ω|[Hh]z|HZ|[Ss](ec)?|[Ss]iemens|V|A|"
     r"min|h|deg(ree)?s?|°|rad|°?C|deg\s?C|K)\.?"
 )
 _BASES = {"ohm": "ohm", "ohms": "ohm", "ω": "ohm", "hz": "Hz", "s": "s", "sec": "s",
           "v": "V", "a": "A", "min": "min", "h": "h", "deg": "deg", "degs": "deg",
           "degree": "deg", "degrees": "deg", "°": "deg", "rad": "rad", "c": "degC",
+          "siemens": "S", "rad/s": "rad/s", "rads-1": "rad/s", "rad s-1": "rad/s",
+          "rads^-1": "rad/s", "rad s^-1": "rad/s",
           "°c": "degC", "degc": "degC", "deg c": "degC", "k": "K"}  # fmt: skip
 _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
@@ -108,6 +122,8 @@ def find(
                 continue
             if not re.fullmatch(pattern, text):
                 continue
+            if name == "log10_frequency" and units != "Hz":
+                continue  # decades of what?
             source = _source(index, name, units)
             if source is not None:
                 found[name] = source
@@ -130,16 +146,17 @@ def find(
             "columns={'label': 'frequency (Hz)', ...}, with labels that differ.",
             line,
         )
-    wanted = "frequency" in found and is_complex(found)
-    looks = "frequency" in found or any(text == "freq" for text, _ in bare)
+    timed = any(name in found for name in _FREQUENCIES)
+    wanted = timed and is_complex(found)
+    looks = timed or any(text == "freq" for text, _ in bare)
     if wanted or not looks:
         return found if wanted else None
     raise FileFormatError(path, _lacking(stripped, bare, without), line)
 
 
-def with_units(labels: Sequence[str], below: Sequence[str]) -> tuple[str, ...] | None:
-    """Return labels with the units of the row below; None if that is no such row."""
-    cells = [cell.strip().strip("[]()") for cell in below]
+def with_units(labels: Sequence[str], beside: Sequence[str]) -> tuple[str, ...] | None:
+    """Return labels with the units of a row beside; None if that is no such row."""
+    cells = [cell.strip().strip("[]()") for cell in beside]
     units = [_units(cell) for cell in cells]
     told = any(one is not None and one.endswith("Hz") for one in units)
     if len(cells) != len(labels) or not told or units.count(None) == len(units) - 1:
@@ -181,7 +198,7 @@ def is_complex(found: Mapping[str, FromColumn]) -> bool:
     """Tell whether both parts of the impedance are there, or modulus and phase."""
     parts = "real" in found and bool({"imaginary", "minus_imaginary"} & found.keys())
     polar = "modulus" in found and bool({"phase", "minus_phase"} & found.keys())
-    return parts or polar
+    return parts or polar or {"conductance", "susceptance"} <= found.keys()
 
 
 def _lacking(
@@ -189,11 +206,19 @@ def _lacking(
     bare: Sequence[tuple[str, str | None]],
     without: Sequence[str],
 ) -> str:
+    polar = [labels[k] for k, (text, _) in enumerate(bare) if text in ("|y|", "ymod")]
+    if polar:
+        return (
+            f"{polar[0]!r} is an admittance: its phase is that of Y to some programs, "
+            "and that of Z to others. Export real and imaginary part."
+        )
     either = [labels[k] for k, (t, _) in enumerate(bare) if _EITHER_SIGN.fullmatch(t)]
     if either:
+        one, way = ("Y", "susceptance (S)") if either[0][0] in "yY" else ("Z", "")
+        way = way or "imaginary (ohm)' or 'minus_imaginary (ohm)"
         return (
-            f"{either[0]!r} is Im(Z) to some programs and -Im(Z) to others. Say which: "
-            f"columns={{{either[0]!r}: 'imaginary (ohm)'}} or 'minus_imaginary (ohm)'."
+            f"{either[0]!r} is Im({one}) to some programs and -Im({one}) to others. "
+            f"Say which: columns={{{either[0]!r}: '{way}'}}."
         )
     if without:
         return (
@@ -238,10 +263,15 @@ def _units(written: str) -> str | None:
 
 
 def _source(index: int, name: str, units: str | None) -> FromColumn | None:
-    if name == "spectrum":
+    if name in ("spectrum", "log10_frequency"):
         return FromColumn(index, 1.0, 0.0)
     if not units:
         return None
+    if NAMES[name] == "S":
+        # Siemens and seconds are one letter, told apart by the quantity.
+        units = re.sub("s$", "S", units)
+    if "rad/s" in (units, NAMES[name]):
+        return FromColumn(index, 1.0, 0.0) if units == NAMES[name] else None
     try:
         return FromColumn(index, *affine(units, NAMES[name]))
     except UnitsError:

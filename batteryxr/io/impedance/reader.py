@@ -20,7 +20,13 @@ from batteryxr.io.cycler.table import Options
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.formats import Format
-from batteryxr.io.impedance.rows import ONE, Readings, reactance_note, spectra_of
+from batteryxr.io.impedance.rows import (
+    ONE,
+    Readings,
+    phase_note,
+    reactance_note,
+    spectra_of,
+)
 
 if TYPE_CHECKING:
     import os
@@ -81,8 +87,10 @@ def read_impedance(
     format
         Name of the format, if content and file name do not identify it.
     columns
-        Label in the file -> ``"frequency"``, ``"real"``, ``"imaginary"``,
+        Label in the file -> ``"frequency"``, ``"angular_frequency"`` (rad/s),
+        ``"log10_frequency"`` (decades of Hz), ``"real"``, ``"imaginary"``,
         ``"minus_imaginary"``, ``"modulus"``, ``"phase"``, ``"minus_phase"``,
+        ``"conductance"`` and ``"susceptance"`` (real and imaginary part of Y),
         ``"test_time"``, ``"voltage"``, ``"current"``, ``"temperature"`` or
         ``"spectrum"``, with units if the label has none:
         ``{"Z2": "minus_imaginary (ohm)"}``. The sign of an imaginary part is never
@@ -161,7 +169,8 @@ def _taken(
             mine, said = spectra_of(rows, one)
         read.append(rows)
         if mine:
-            for flag, words in {**rows.notes, **said, **reactance_note(mine)}.items():
+            odd = {**reactance_note(mine), **phase_note(mine)}
+            for flag, words in {**rows.notes, **said, **odd}.items():
                 notes.setdefault(flag, []).append(f"{one.name}: {words}")
         taken += [
             _Taken(points, _began(rows, points, where), number) for points in mine

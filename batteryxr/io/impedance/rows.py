@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 ONE = 1e-5
 #: Fewest frequencies of a sweep; if most have fewer, they are not sweeps.
 _SWEEP = 3
+_ADMITTANCE = ("conductance", "susceptance")
+_OTHER_FREQUENCIES = ("angular_frequency", "log10_frequency")
+#: Phase (rad) that few points of a spectrum in wrong units exceed; that of its upper
+#: fifth, as a part of what Bode's relation makes of the slope of the modulus; and the
+#: slope (decades per decade), and the points, that tell.
+_FLAT, _UPPER, _BODE, _SLOPING, _TELLING = 0.03, 0.8, 0.1, 0.05, 8
 #: Fraction of points above which a spectrum is more inductive than that of any cell.
 _MOSTLY = 0.6
 
@@ -63,10 +69,18 @@ def complex_columns(
     minus = plain.pop("minus_phase", None)
     modulus, real = plain.pop("modulus", None), plain.pop("real", None)
     down, up = plain.pop("minus_imaginary", None), plain.pop("imaginary", None)
+    conductance, susceptance = (plain.pop(n, None) for n in _ADMITTANCE)
+    turning, decades = (plain.pop(n, None) for n in _OTHER_FREQUENCIES)
+    if turning is not None:
+        plain.setdefault("frequency", turning / (2 * np.pi))
+    if decades is not None:
+        plain.setdefault("frequency", 10.0**decades)
     if down is not None:
         up = -down
     if real is not None and up is not None:
         plain["impedance"] = real + 1j * up
+    elif modulus is None and conductance is not None and susceptance is not None:
+        plain["impedance"] = 1.0 / (conductance + 1j * susceptance)
     else:
         angle = phase if phase is not None else -(minus if minus is not None else 0)
         plain["impedance"] = modulus * np.exp(1j * np.deg2rad(angle))
@@ -211,6 +225,39 @@ def _until_repeated(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
         return rows, {}
     words = "frequencies are in no order; a spectrum ends where one of them returns"
     return rows, {"frequency_order": words}
+
+
+def phase_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:
+    """Return a note if phases are far too small for the slope of the modulus.
+
+    By Bode's relation the phase is near pi / 2 times the slope of ln |Z| over ln f, for
+    whatever answers only after it was asked. An angle in other units than its label
+    says is wrong 57-fold, an imaginary part in other units than the real one by 1000.
+    """
+    odd = []
+    for number, one in enumerate(spectra, 1):
+        z, f = one["impedance"], one["frequency"]
+        good = np.isfinite(z) & (z != 0)
+        if good.sum() < _TELLING:
+            continue
+        order = np.argsort(f[good])
+        x, z = np.log(f[good][order]), z[good][order]
+        slope = np.gradient(np.log(np.abs(z)), x)
+        phase = np.abs(np.angle(z))
+        usual = float(np.quantile(np.abs(slope), _UPPER))
+        small = np.quantile(phase, _UPPER) < _BODE * 0.5 * np.pi * usual
+        if usual > _SLOPING and small and np.quantile(phase, 0.95) < _FLAT:
+            odd.append(number)
+    if not odd:
+        return {}
+    return {
+        "phase_scale": (
+            f"{len(odd)} of {len(spectra)} spectra, first number {odd[0]}, turn their "
+            "phase far less than the slope of |Z| asks for: is the phase in rad, or "
+            "Im(Z) in other units than Re(Z)? Say so: "
+            "columns={'its label': 'phase (rad)'}"
+        )
+    }
 
 
 def reactance_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:

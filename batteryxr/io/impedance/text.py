@@ -77,6 +77,9 @@ def read_table(path: Path, options: Options) -> Readings:
             below = _cells(decode(lines[number]), separator)
             if (united := labels.with_units(cells, below)) is not None:
                 cells, further = united, 1
+        if number > 1:
+            above = _cells(decode(lines[number - 2]).rstrip("\r"), separator)
+            cells = labels.with_units(cells, above) or cells
         if options.columns and not labels.named_here(cells, options.columns):
             continue  # a line above the labels
         found = labels.find(cells, options.columns, path, number)

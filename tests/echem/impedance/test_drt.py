@@ -197,6 +197,15 @@ def test_a_warburg_of_finite_length_is_not_taken_for_an_arc():
     np.testing.assert_allclose(found["polarisation"], 10.0, rtol=0.05)
 
 
+def test_places_of_a_smoothed_distribution_are_told():
+    x = np.sqrt(s(F))
+    both = np.stack([2 + 10 * np.tanh(x) / x, 2 + zarc(10.0, 1e-3, 0.9)])
+    found = drt(labelled(noisy(both, 1e-4, 1), F))
+    with pytest.warns(DataQualityWarning, match="no arcs fit 1 of 2 spectra"):
+        peaks = drt_peaks(found)
+    assert peaks["peak_flag"].values.tolist() == [1, 0]
+
+
 def test_a_spectrum_that_goes_on_below_its_lowest_frequency_is_told():
     z = 2 + zarc(10.0, 1e-3, 0.9)
     both = np.stack([z, z + 2 / np.sqrt(s(F))])

@@ -66,7 +66,8 @@ def test_superposition_of_pulses_solves_the_diffusion_equation(geometry):
     t = times[1:].copy()
     u, du = np.empty_like(t), np.empty_like(t)
     pulses = diffusion.Pulses(on, off, current)
-    diffusion.surface(t, pulses, 1.0, geometry, u, du)
+    since = diffusion.since_switches(t, pulses, geometry)
+    diffusion.surface(0.0, since, u, du)
     u -= current[-1] * np.clip(t - on[-1], 0.0, off[-1] - on[-1])
     away = np.min(np.abs(t[:, None] - np.concatenate([on, off])), axis=1) > 2e-3
     np.testing.assert_allclose(u[away], numerical[away], atol=4e-3)
@@ -96,7 +97,7 @@ def test_projection_is_weighted_least_squares(seed, p):
     random = np.random.default_rng(seed)
     basis, target = random.normal(size=(p, 30)), random.normal(size=30)
     weight = random.uniform(0.5, 2.0, 30)
-    found, residual = diffusion.project(basis, target, weight)
+    found, residual, _ = diffusion.project(basis, target, weight)
     wanted = np.linalg.lstsq((basis * weight).T, target * weight, rcond=None)[0]
     np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(residual, (target - wanted @ basis) * weight, atol=1e-9)
@@ -104,7 +105,7 @@ def test_projection_is_weighted_least_squares(seed, p):
 
 def test_projection_marks_what_is_not_determined():
     column = np.linspace(0.0, 1.0, 9)
-    found, _ = diffusion.project(np.stack([column, column]), column, np.ones(9))
+    found, _, _ = diffusion.project(np.stack([column, column]), column, np.ones(9))
     assert found[0] == pytest.approx(1.0)
     assert np.isnan(found[1])
 

@@ -295,7 +295,7 @@ def test_round_trip_through_zarr(tmp_path):
     batteryxr.save(found, tmp_path / "cell.zarr", group="gitt")
     back = batteryxr.open_store(tmp_path / "cell.zarr", group="gitt").compute()
     xr.testing.assert_equal(back, found)
-    assert list(back["flag"].attrs["flag_masks"]) == [1 << k for k in range(8)]
+    assert list(back["flag"].attrs["flag_masks"]) == [1 << k for k in range(9)]
 
 
 def test_flags_say_what_is_wrong():

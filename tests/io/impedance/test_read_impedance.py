@@ -658,3 +658,61 @@ def test_labels_in_another_language_are_told(tmp_path):
         tmp_path / "b.csv", ["Freq (Hz)", "Re(Z)/ohm", "-Im(Z)/ohm"], F, sep=";"
     )
     assert read_impedance([path, good]).attrs["technique"] == ""
+
+
+OMEGA = 2 * np.pi
+TURNED = {
+    "units above": ("[Hz]\t[kOhm]\t[kOhm]\nFrequency\tZ'\t-Z''", (1, 1e-3, 1e-3)),
+    "rad/s": ("omega (rad/s)\tRe(Z) (ohm)\t-Im(Z) (ohm)", (OMEGA, 1, 1)),
+    "greek": ("ω / rad s-1\tRe(Z) / Ω\t-Im(Z) / Ω", (OMEGA, 1, 1)),
+    "decades": ("log10(f/Hz)\tRe(Z)/ohm\t-Im(Z)/ohm", None),
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_frequencies_in_other_units_and_units_above_the_labels(tmp_path, name):
+    frequency = np.geomspace(1e4, 0.1, 16)
+    head, factors = TURNED[name]
+    columns = np.array([frequency, *cell(frequency)])
+    if factors is None:
+        columns[0] = np.log10(frequency)
+    else:
+        columns *= np.array(factors)[:, None]
+    path = tmp_path / "spectrum.txt"
+    rows = ["\t".join(f"{x:.9e}" for x in row) for row in columns.T]
+    path.write_text("\n".join([head, *rows, ""]), encoding="utf-8")
+    found = quiet(read_impedance, path)
+    np.testing.assert_allclose(found["frequency"], frequency[::-1], rtol=1e-7)
+    real, minus = cell(found["frequency"].values)
+    np.testing.assert_allclose(found["impedance"][0], real - 1j * minus, rtol=1e-6)
+
+
+def test_an_admittance_is_turned_round_or_named(tmp_path):
+    frequency = np.geomspace(1e4, 0.1, 16)
+    real, minus = cell(frequency)
+    y = 1e3 / (real - 1j * minus)
+    rows = [f"{f},{a},{b}" for f, a, b in zip(frequency, y.real, y.imag, strict=True)]
+    path = tmp_path / "y.csv"
+    path.write_text("\n".join(["f (Hz),Re(Y) (mS),Im(Y) (mS)", *rows, ""]))
+    found = quiet(read_impedance, path)["impedance"].values[0, ::-1]
+    np.testing.assert_allclose(found, real - 1j * minus, rtol=1e-9)
+    path.write_text("\n".join(["f (Hz),Y' (mS),Y'' (mS)", *rows, ""]))
+    with pytest.raises(FileFormatError, match="susceptance"):
+        read_impedance(path)
+    path.write_text("\n".join(["f (Hz),|Y| (mS),Phase (deg)", *rows, ""]))
+    with pytest.raises(FileFormatError, match="admittance"):
+        read_impedance(path)
+
+
+def test_an_angle_in_other_units_than_its_label_says_is_flagged(tmp_path):
+    frequency = np.geomspace(1e4, 0.1, 16)
+    real, minus = cell(frequency)
+    z = real - 1j * minus
+    path = tmp_path / "polar.csv"
+    for factor, odd in ((np.degrees(1.0), False), (1.0, True)):
+        angle = np.angle(z) * factor
+        rows = zip(frequency, abs(z), angle, strict=True)
+        lines = [",".join(map(str, row)) for row in rows]
+        path.write_text("\n".join(["f (Hz),|Z| (ohm),Phase (deg)", *lines, ""]))
+        found = quiet(read_impedance, path)
+        assert ("phase_scale" in found.attrs["flags"]) == odd
