@@ -27,7 +27,7 @@ from batteryxr.cdi.bragg.physics import strain as strains
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
 from batteryxr.cdi.bragg.several import replicas as photon_replicas
-from batteryxr.cdi.bragg.several import series, summary
+from batteryxr.cdi.bragg.several import series, summary, tracking
 from batteryxr.cdi.ptycho import estimate as ptycho_estimate
 from batteryxr.cdi.ptycho import examine as ptycho_examine
 from batteryxr.cdi.ptycho import orientation as ptycho_orientation
@@ -141,4 +141,4 @@ class Cdi(Accessor):
     order_parameter = method(order.order_parameter, *_STATES)
     inverse_pca = method(order.inverse_pca, *_STATES)
     domains = method(phase_domains.domains, *_SPACE)
-    track_domains = method(phase_domains.track_domains, "state", "domain")
+    track_domains = method(tracking.track_domains, "state", "domain")

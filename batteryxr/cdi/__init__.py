@@ -5,7 +5,6 @@ from batteryxr.cdi.bragg.assembly import sum_repeats as sum_repeats
 from batteryxr.cdi.bragg.comparison import phase_differences as phase_differences
 from batteryxr.cdi.bragg.diffractometer import geometry as geometry
 from batteryxr.cdi.bragg.domains import domains as domains
-from batteryxr.cdi.bragg.domains import track_domains as track_domains
 from batteryxr.cdi.bragg.frames import correct as correct
 from batteryxr.cdi.bragg.frames import hot_pixels as hot_pixels
 from batteryxr.cdi.bragg.instrument import Beamline as Beamline
@@ -49,6 +48,7 @@ from batteryxr.cdi.bragg.settings import ShrinkWrap as ShrinkWrap
 from batteryxr.cdi.bragg.several.replicas import replicas as replicas
 from batteryxr.cdi.bragg.several.series import retrieve_states as retrieve_states
 from batteryxr.cdi.bragg.several.summary import summarise_states as summarise_states
+from batteryxr.cdi.bragg.several.tracking import track_domains as track_domains
 from batteryxr.cdi.bragg.states import align_states as align_states
 from batteryxr.cdi.bragg.states import common_support as common_support
 from batteryxr.cdi.bragg.states import fill_missing as fill_missing

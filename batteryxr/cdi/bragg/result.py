@@ -212,9 +212,9 @@ def _report_trust(expected: list[float], first: int, caller: str) -> None:
         worst = min(overlap for overlap in expected if overlap < _TRUSTED)
         warn_quality(
             f"{caller}: photons and starts let expect an overlap with the crystal of "
-            f"{worst:.2f} (patterns {few}): too few photons for its size, or starts "
-            "that end apart. Sum repeats, take more starts or a better support; "
-            "`replicas` tells the errors."
+            f"{worst:.2f} (patterns {few}): too few photons for its size, starts that "
+            "end apart, or a fit that photons do not explain. Sum repeats, take more "
+            "starts or a better support; `replicas` tells the errors."
         )
 
 
