@@ -23,10 +23,11 @@ from batteryxr.cdi.bragg import domains as phase_domains
 from batteryxr.cdi.bragg.learned import retrieval as learned_retrieval
 from batteryxr.cdi.bragg.physics import detector, refraction, spacing
 from batteryxr.cdi.bragg.physics import resolution as resolving
+from batteryxr.cdi.bragg.physics import strain as strains
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
 from batteryxr.cdi.bragg.several import replicas as photon_replicas
-from batteryxr.cdi.bragg.several import series
+from batteryxr.cdi.bragg.several import series, summary, tracking
 from batteryxr.cdi.ptycho import estimate as ptycho_estimate
 from batteryxr.cdi.ptycho import examine as ptycho_examine
 from batteryxr.cdi.ptycho import orientation as ptycho_orientation
@@ -125,12 +126,12 @@ class Cdi(Accessor):
     analysis_support = method(laboratory.analysis_support, *_SPACE)
     unwrap = method(lattice.unwrap, *_SPACE)
     displacement = method(lattice.displacement, "phase", *_SPACE)
-    strain = method(lattice.strain, "displacement", *_SPACE)
+    strain = method(strains.strain, "displacement", *_SPACE)
     lattice_spacing = method(spacing.lattice_spacing, "strain", *_SPACE)
     crop_to_support = method(laboratory.crop_to_support, *_SPACE)
     to_laboratory = method(laboratory.to_laboratory, *_DETECTED)
     summarise_states = method(
-        comparison.summarise_states, ("phase", "displacement", "strain"), *_SPACE
+        summary.summarise_states, ("phase", "displacement", "strain"), *_SPACE
     )
 
     # states
@@ -141,4 +142,4 @@ class Cdi(Accessor):
     order_parameter = method(order.order_parameter, *_STATES)
     inverse_pca = method(order.inverse_pca, *_STATES)
     domains = method(phase_domains.domains, *_SPACE)
-    track_domains = method(phase_domains.track_domains, "state", "domain")
+    track_domains = method(tracking.track_domains, "state", "domain")

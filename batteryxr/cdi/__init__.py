@@ -3,10 +3,8 @@
 from batteryxr.cdi.bragg.assembly import stack_states as stack_states
 from batteryxr.cdi.bragg.assembly import sum_repeats as sum_repeats
 from batteryxr.cdi.bragg.comparison import phase_differences as phase_differences
-from batteryxr.cdi.bragg.comparison import summarise_states as summarise_states
 from batteryxr.cdi.bragg.diffractometer import geometry as geometry
 from batteryxr.cdi.bragg.domains import domains as domains
-from batteryxr.cdi.bragg.domains import track_domains as track_domains
 from batteryxr.cdi.bragg.frames import correct as correct
 from batteryxr.cdi.bragg.frames import hot_pixels as hot_pixels
 from batteryxr.cdi.bragg.instrument import Beamline as Beamline
@@ -17,7 +15,6 @@ from batteryxr.cdi.bragg.laboratory import analysis_support as analysis_support
 from batteryxr.cdi.bragg.laboratory import crop_to_support as crop_to_support
 from batteryxr.cdi.bragg.laboratory import to_laboratory as to_laboratory
 from batteryxr.cdi.bragg.lattice import displacement as displacement
-from batteryxr.cdi.bragg.lattice import strain as strain
 from batteryxr.cdi.bragg.lattice import unwrap as unwrap
 from batteryxr.cdi.bragg.learned.network import Network as Network
 from batteryxr.cdi.bragg.learned.retrieval import retrieve_learned as retrieve_learned
@@ -34,6 +31,7 @@ from batteryxr.cdi.bragg.physics.refraction import (
 from batteryxr.cdi.bragg.physics.resolution import resolution as resolution
 from batteryxr.cdi.bragg.physics.spacing import lattice_spacing as lattice_spacing
 from batteryxr.cdi.bragg.physics.spacing import peak_spacings as peak_spacings
+from batteryxr.cdi.bragg.physics.strain import strain as strain
 from batteryxr.cdi.bragg.plot.retrieval import plot_fsc as plot_fsc
 from batteryxr.cdi.bragg.plot.retrieval import plot_prtf as plot_prtf
 from batteryxr.cdi.bragg.plot.retrieval import plot_slices as plot_slices
@@ -49,6 +47,8 @@ from batteryxr.cdi.bragg.settings import Selection as Selection
 from batteryxr.cdi.bragg.settings import ShrinkWrap as ShrinkWrap
 from batteryxr.cdi.bragg.several.replicas import replicas as replicas
 from batteryxr.cdi.bragg.several.series import retrieve_states as retrieve_states
+from batteryxr.cdi.bragg.several.summary import summarise_states as summarise_states
+from batteryxr.cdi.bragg.several.tracking import track_domains as track_domains
 from batteryxr.cdi.bragg.states import align_states as align_states
 from batteryxr.cdi.bragg.states import common_support as common_support
 from batteryxr.cdi.bragg.states import fill_missing as fill_missing

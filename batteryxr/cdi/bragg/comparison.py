@@ -1,8 +1,7 @@
-"""Phase differences between states, and a summary of each state."""
+"""Phase differences between states, displacements and mean strain."""
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,7 +18,6 @@ from batteryxr.cdi.bragg.axes import (
 from batteryxr.cdi.bragg.consistency.objects import warn_of_places
 from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
 from batteryxr.cdi.bragg.lattice import ramp_strain
-from batteryxr.cdi.bragg.several.deviation import error_of, replicas_of
 from batteryxr.cdi.bragg.space import (
     Q_COORDS,
     keep_geometry,
@@ -29,7 +27,7 @@ from batteryxr.cdi.bragg.space import (
 from batteryxr.cdi.bragg.states import carried_attrs, labelled_support, require_states
 from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
-from batteryxr.core.model import label, require_variables
+from batteryxr.core.model import label
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 
@@ -359,71 +357,3 @@ def _differences(
     itself = xr.DataArray(np.arange(field.sizes["state"]) == reference, dims="state")
     values = values.where(~itself, values * 0)
     return values.transpose(*field.dims).assign_coords(field.coords)
-
-
-@recorded
-def summarise_states(states: xr.Dataset) -> xr.Dataset:
-    """Reduce the fields of each state to means and spreads.
-
-    Lazy.
-
-    Parameters
-    ----------
-    states
-        Result of `strain` and the steps before it, with or without ``state``. Voxels
-        flagged as ``filled`` are left out.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``<name>_mean`` and ``<name>_spread`` of phase, displacement and strain where
-        present, ``mean_strain`` and ``n_voxels``. For a crystal with `replicas` also
-        the error of each, such as ``<name>_mean_error``. Where `displacement` removed
-        the ramp, the means are zero by construction and are left out.
-
-    Raises
-    ------
-    VariableError
-        If none of these fields is there.
-
-    Examples
-    --------
-    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
-    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
-    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> table = states.cdi.unwrap().cdi.summarise_states()
-    """
-    names = [n for n in ("phase", "displacement", "strain") if n in states]
-    if not names:
-        require_variables(states, ["strain"], caller="summarise_states")
-    dims = space_axes(states, caller="summarise_states")
-    result: dict[str, Any] = {}
-    used = states[names[0]].notnull()
-    for name in names:
-        field = states[name]
-        if "filled" in states:
-            field = field.where(~states["filled"])
-        used = field.notnull() if name == names[0] else used
-        title, units = field.attrs["long_name"], field.attrs["units"]
-        kinds = {"mean": xr.DataArray.mean, "spread": xr.DataArray.std}
-        if states.attrs.get("ramp") == "removed":
-            kinds.pop("mean")
-        for what, kind in kinds.items():
-            key = f"{name}_{what}"
-            words = f"{title}, {what}"
-            reduced = kind(field, dims)
-            result[key] = label(reduced, key, units=units, long_name=words)
-            each = replicas_of(states, f"{name}_replicas")
-            if each is None:
-                continue
-            error = error_of(field, each, functools.partial(kind, dim=dims))
-            words = f"Standard deviation of {words}"
-            result[f"{key}_error"] = label(
-                error, f"{key}_error", units=units, long_name=words
-            )
-    for name in ("mean_strain", "mean_strain_error"):
-        if name in states:
-            result[name] = states[name]
-    count = used.sum(dims)
-    result["n_voxels"] = label(count, "n_voxels", units="1", long_name="Voxels")
-    return xr.Dataset(result, attrs=carried_attrs(states))

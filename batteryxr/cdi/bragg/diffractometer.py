@@ -11,13 +11,12 @@ from batteryxr.cdi.bragg import instrument
 from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
 from batteryxr.cdi.bragg.consistency.scan import (
     number_of,
-    require_angles,
     tell_of_centre,
     tell_of_difference,
 )
+from batteryxr.cdi.bragg.space import box_of, middle_of, step_of
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
-from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine
@@ -228,7 +227,7 @@ def _one(
 
     setup = _setup(volume, measurement)
     row, column = (a - b for a, b in zip(_middle_pixel(volume), reference, strict=True))
-    spacing = tuple(_spacing(volume, dim) for dim in VOLUME)
+    spacing = tuple(step_of(volume, dim) for dim in VOLUME)
     reciprocal = steps(setup, (0.0, row, column), spacing)
     lengths = np.linalg.norm(reciprocal, axis=1)
     if abs(np.linalg.det(reciprocal)) <= 1e-3 * np.prod(lengths):
@@ -278,19 +277,6 @@ def _one(
     )
 
 
-def box_of(volume: xr.DataArray) -> dict[str, Any]:
-    """Return what identifies this box: points, middle and step by axis."""
-    spacing = [_spacing(volume, dim) for dim in VOLUME]
-    middles = [_middle(volume, dim) for dim in VOLUME]
-    shape = [volume.sizes[dim] for dim in VOLUME]
-    where = "Angle (deg) and pixel at the middle of the box"
-    return {
-        "n_points": ("axis", shape, _named("1", "Points of the box")),
-        "box_centre": ("axis", middles, _named("1", where)),
-        "box_step": ("axis", np.abs(spacing), _named("1", "Step of the axis")),
-    }
-
-
 def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
     from batteryxr.cdi.bragg.kernels.voxels import Setup
 
@@ -299,7 +285,7 @@ def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:
     for number, circle in enumerate(arrangement.sample):
         # The angle of the rocked motor is the one at the middle of the box.
         if number == rocking and circle.motor not in motors:
-            angle = _middle(volume, "rocking")
+            angle = middle_of(volume, "rocking")
         else:
             angle = _angle(volume, circle.motor, measurement)
         sample.append((circle.axis, angle - circle.zero))
@@ -393,35 +379,8 @@ def _number(
     return float(value)
 
 
-def _middle(volume: xr.DataArray, dim: str) -> float:
-    axis = volume[dim].values
-    middle = float(axis[axis.size // 2])
-    centre = f"{dim}_centre"
-    return middle + (float(volume[centre]) if centre in volume.coords else 0.0)
-
-
 def _middle_pixel(volume: xr.DataArray) -> tuple[float, float]:
-    return _middle(volume, "detector_y"), _middle(volume, "detector_x")
-
-
-def _spacing(volume: xr.DataArray, dim: str) -> float:
-    numbered = volume[dim].attrs.get("units", "deg") in ("1", "")
-    if dim == "rocking" and (numbered or dim not in volume.coords):
-        raise DataError(
-            "volume",
-            "the rocking angles are not known, only the numbers of the frames",
-            "Give them: `.assign_coords(rocking=('rocking', angles, "
-            "{'units': 'deg'}))`.",
-        )
-    axis = volume[dim].values
-    if dim == "rocking":
-        bounds.check("angle", axis, argument="rocking", data=True)
-        span = float(np.ptp(axis)) if axis.size else 0.0
-        bounds.check("rocking span", span, argument="span of rocking", data=True)
-        require_angles(volume, caller="geometry")
-    if axis.size < 2 or axis[0] == axis[-1]:
-        raise DataError("volume", f"the axis {dim!r} does not have several values")
-    return even_step(volume, dim, caller="geometry", tolerance=MOTOR)
+    return middle_of(volume, "detector_y"), middle_of(volume, "detector_x")
 
 
 def _named(units: str, long_name: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
 from batteryxr.cdi.bragg.consistency.scan import require_angles
 from batteryxr.cdi.bragg.kernels.counting import dark_lines, require_counts, zero_gaps
-from batteryxr.cdi.bragg.result import label_answers
+from batteryxr.cdi.bragg.result import label_answers, tell_of_answers
 from batteryxr.core.blocks import (
     delayed,
     gather,
@@ -27,7 +27,6 @@ from batteryxr.core.blocks import (
 from batteryxr.core.blocks.digests import digest
 from batteryxr.core.errors import (
     ArgumentError,
-    ConvergenceError,
     DataError,
     warn_quality,
 )
@@ -56,10 +55,6 @@ if TYPE_CHECKING:
 
 #: Bytes per voxel: of a pattern, of a start, of an answer and of each of its objects.
 _PATTERN, _START, _ANSWER, _OBJECT = 40, 90, 100, 16
-#: Overlap with the crystal below which an object is not to be trusted.
-_TRUSTED = 0.95
-#: Free likelihood with a blur over that without, below which there is a blur.
-_GAINED = 0.85
 #: Share of the free memory that is planned for.
 _SHARE = 0.9
 #: Seconds that a start waits while another process writes the same one.
@@ -84,7 +79,7 @@ def retrieve_phases(
         if settings.store is not None:
             _require_store(settings.store)
         told = [
-            delayed(_tell_of_answers)([answer], settings, number, len(answers))
+            delayed(tell_of_answers)([answer], settings, number, len(answers))
             for number, answer in enumerate(answers)
         ]
         return label_answers(told, intensity, settings)
@@ -94,20 +89,8 @@ def retrieve_phases(
         done = gather(
             answers, "Retrieving phases", watched=starts, token=token, progress=progress
         )
-    _tell_of_answers(done, settings)
+    tell_of_answers(done, settings)
     return label_answers(done, intensity, settings)
-
-
-def _tell_of_answers(
-    answers: list[Any], settings: RetrievalSettings, first: int = 0, of: int = 1
-) -> Any:
-    """Return the last answer; warn of what is wrong with all, the `first` of `of`."""
-    _report([answer["rank"] for answer in answers], settings, of)
-    _report_sampling([answer["oversampling"] for answer in answers], settings.caller)
-    _report_blur([float(a["blur_gain"]) for a in answers], first, settings.caller)
-    expected = [float(a["expected_overlap"]) for a in answers]
-    _report_trust(expected, first, settings.caller)
-    return answers[-1]
 
 
 def _side_by_side(shape: tuple[int, ...], settings: RetrievalSettings) -> int:
@@ -389,63 +372,9 @@ def _check_patterns(intensity: np.ndarray, caller: str, first: int = 0) -> None:
         )
 
 
-def _report(ranks: list[np.ndarray], settings: RetrievalSettings, of: int) -> None:
-    """Raise if all starts of all patterns failed; warn if some did."""
-    caller, n_starts = settings.caller, settings.n_starts
-    failed = [int((rank == 0).sum()) for rank in ranks]
-    if len(ranks) >= of and all(count == n_starts for count in failed):
-        raise ConvergenceError(
-            f"{caller}: every start lost its support, which vanished or filled "
-            "the volume. Change `threshold` or `sigma` of `support`, give a first "
-            "support, or look whether the volume holds a Bragg peak at its centre."
-        )
-    if any(failed):
-        warn_quality(
-            f"{caller}: {sum(failed)} of {n_starts * len(ranks)} starts lost "
-            "their support (rank 0). Another `threshold` may suit the data better."
-        )
-
-
 def _probe(settings: RetrievalSettings) -> RetrievalSettings | None:
     """Return settings of a start that looks for a blur, where none was fitted."""
     if settings.coherence_every or settings.n_starts == 1:
         return None
     every = max(1, settings.iterations // 25)
     return replace(settings, coherence_every=every, guess=None, store=None)
-
-
-def _report_blur(gains: list[float], first: int, caller: str) -> None:
-    """Warn where a blur explains the pattern better."""
-    if blurred := [k for k, gain in enumerate(gains, first) if gain < _GAINED]:
-        least = min(gain for gain in gains if gain < _GAINED)
-        warn_quality(
-            f"{caller}: a blur lowers the free likelihood to {least:.0%} (patterns "
-            f"{blurred}): the beam is partially coherent, or the crystal drifted. Fit "
-            "it, coherence_every=20."
-        )
-
-
-def _report_trust(expected: list[float], first: int, caller: str) -> None:
-    """Warn where photons and starts do not determine the object."""
-    few = [k for k, overlap in enumerate(expected, first) if overlap < _TRUSTED]
-    if few:
-        worst = min(overlap for overlap in expected if overlap < _TRUSTED)
-        warn_quality(
-            f"{caller}: photons and starts let expect an overlap with the crystal of "
-            f"{worst:.2f} (patterns {few}): too few photons for its size, or starts "
-            "that end apart. Sum repeats, take more starts or a better support; "
-            "`replicas` tells the errors."
-        )
-
-
-def _report_sampling(ratios: list[np.ndarray], caller: str) -> None:
-    """Warn where an object fills more than half of an axis."""
-    known = [r for r in ratios if np.isfinite(r).all()]
-    least = np.min([*known, np.full(len(VOLUME), np.inf)], axis=0)
-    if (least < 2).any():
-        told = ", ".join(f"{d} {r:.2f}" for d, r in zip(VOLUME, least, strict=True))
-        warn_quality(
-            f"{caller}: oversampling below 2 ({told}): the pattern is too coarse for "
-            "its crystal, and phases cannot be trusted. Smaller steps or a longer "
-            "distance are needed along that axis; see `oversampling` of the result."
-        )

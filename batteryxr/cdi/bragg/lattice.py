@@ -1,4 +1,4 @@
-"""Displacement and strain along Q from the phase of an object."""
+"""Displacement along Q from the phase of an object."""
 
 from __future__ import annotations
 
@@ -365,97 +365,6 @@ def ramp_strain(slopes: np.ndarray, steps: np.ndarray, q: np.ndarray) -> float:
 def _like(values: xr.DataArray, model: xr.DataArray) -> xr.DataArray:
     """Return values with the dimension order and coordinates of `model`."""
     return model.copy(data=values.transpose(*model.dims).data)
-
-
-@recorded
-def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dataset:
-    """Add the strain along Q: the derivative of the displacement along Q.
-
-    Lazy.
-
-    Parameters
-    ----------
-    crystal
-        Fields from `displacement`; its ``ramp`` and ``sign`` apply here too.
-    geometry
-        Not needed after `displacement`, whose geometry the fields carry.
-
-    Returns
-    -------
-    xarray.Dataset
-        The fields and ``strain`` (1), NaN outside the support and where a voxel has no
-        neighbour along an axis. ``strain_error`` for a crystal with `replicas`.
-
-    Raises
-    ------
-    ArgumentError
-        If the geometry is another than that of earlier steps.
-    DataError
-        If Q or the voxels are not known.
-    VariableError
-        If there is no displacement.
-
-    Notes
-    -----
-    Differences are central inside and one-sided at the surface. Each difference of
-    phase between neighbours is taken within (-pi, pi], so that neither a wrap nor the
-    cut at a dislocation makes a spike. Trying several phase offsets (Hofmann et al.,
-    Phys. Rev. Mater. 4, 013801 (2020)) is not needed. The phase must change by less
-    than half a turn from voxel to voxel.
-
-    Examples
-    --------
-    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
-    >>> volume = cell["states"].to_dataset()["intensity"][0].compute()
-    >>> found = volume.cdi.retrieve(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> geometry = volume.cdi.geometry(beamline="theta")
-    >>> fields = found.cdi.unwrap().cdi.displacement(geometry=geometry)
-    >>> strain = fields.cdi.strain()["strain"]
-    """
-    _require(crystal, "displacement", "displacement", caller="strain")
-    dims = space_axes(crystal, caller="strain")
-    from batteryxr.cdi.bragg.kernels import phases
-
-    q = scattering_vector(crystal, geometry, caller="strain")
-    steps = steps_in_space(crystal, geometry, caller="strain")
-    sign = float(_sign_of_displacement(crystal))
-
-    def slope(phase: xr.DataArray) -> xr.DataArray:
-        values = apply(
-            each_volume(phases.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
-            bare(phase),
-            bare(crystal["support"]),
-            steps,
-            q,
-            core_dims=[dims, dims, ["axis", "vector"], ["vector"]],
-            output_dims=[dims],
-            dtypes=[np.float64],
-            caller="strain",
-        )
-        return _like((sign * values).astype(phase.dtype), phase)
-
-    out = slope(crystal["phase"])
-    result = crystal.assign(
-        strain=label(out, "strain", units="1", long_name="Strain along Q")
-    )
-    if (deviation := replicas_of(crystal, "phase_replicas")) is not None:
-        result = with_error(result, "strain", slope(deviation))
-    result.attrs |= {
-        k: crystal.attrs[k] for k in ("ramp", "sign") if k in crystal.attrs
-    }
-    return keep_geometry(result, geometry, caller="strain")
-
-
-def _sign_of_displacement(crystal: xr.Dataset) -> int:
-    """Return the sign that `displacement` used: of the field, else of the Dataset."""
-    for told in (crystal["displacement"].attrs, crystal.attrs):
-        if "sign" in told:
-            return int(told["sign"])
-    raise DataError(
-        "crystal",
-        "does not tell the sign with which its displacement follows from the phase",
-        "Take the displacement of `displacement(...)`.",
-    )
 
 
 def _require(crystal: xr.Dataset, name: str, made_by: str, *, caller: str) -> None:

@@ -1,4 +1,4 @@
-"""The labelled result of phase retrieval: names, dimensions, units, coordinates."""
+"""The result of phase retrieval: its labels, and what must be told of it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import OBJECT, SIGN, VOLUME, sign_note
 from batteryxr.cdi.bragg.space import axis_note
 from batteryxr.core.blocks import from_delayed, is_lazy, stack
+from batteryxr.core.errors import ConvergenceError, warn_quality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batteryxr.cdi.bragg.settings import RetrievalSettings
+
+#: Overlap with the crystal below which an object is not to be trusted.
+_TRUSTED = 0.95
+#: Free likelihood with a blur over that without, below which there is a blur.
+_GAINED = 0.85
 
 _BLUR = ("blur_rocking", "blur_y", "blur_x")
 
@@ -157,3 +163,69 @@ def _attrs(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _centred(n: int) -> np.ndarray:
     return np.arange(n) - n // 2
+
+
+def tell_of_answers(
+    answers: list[Any], settings: RetrievalSettings, first: int = 0, of: int = 1
+) -> Any:
+    """Return the last answer; warn of what is wrong with all, the `first` of `of`."""
+    _report([answer["rank"] for answer in answers], settings, of)
+    _report_sampling([answer["oversampling"] for answer in answers], settings.caller)
+    _report_blur([float(a["blur_gain"]) for a in answers], first, settings.caller)
+    expected = [float(a["expected_overlap"]) for a in answers]
+    _report_trust(expected, first, settings.caller)
+    return answers[-1]
+
+
+def _report(ranks: list[np.ndarray], settings: RetrievalSettings, of: int) -> None:
+    """Raise if all starts of all patterns failed; warn if some did."""
+    caller, n_starts = settings.caller, settings.n_starts
+    failed = [int((rank == 0).sum()) for rank in ranks]
+    if len(ranks) >= of and all(count == n_starts for count in failed):
+        raise ConvergenceError(
+            f"{caller}: every start lost its support, which vanished or filled "
+            "the volume. Change `threshold` or `sigma` of `support`, give a first "
+            "support, or look whether the volume holds a Bragg peak at its centre."
+        )
+    if any(failed):
+        warn_quality(
+            f"{caller}: {sum(failed)} of {n_starts * len(ranks)} starts lost "
+            "their support (rank 0). Another `threshold` may suit the data better."
+        )
+
+
+def _report_blur(gains: list[float], first: int, caller: str) -> None:
+    """Warn where a blur explains the pattern better."""
+    if blurred := [k for k, gain in enumerate(gains, first) if gain < _GAINED]:
+        least = min(gain for gain in gains if gain < _GAINED)
+        warn_quality(
+            f"{caller}: a blur lowers the free likelihood to {least:.0%} (patterns "
+            f"{blurred}): the beam is partially coherent, or the crystal drifted. Fit "
+            "it, coherence_every=20."
+        )
+
+
+def _report_trust(expected: list[float], first: int, caller: str) -> None:
+    """Warn where photons and starts do not determine the object."""
+    few = [k for k, overlap in enumerate(expected, first) if overlap < _TRUSTED]
+    if few:
+        worst = min(overlap for overlap in expected if overlap < _TRUSTED)
+        warn_quality(
+            f"{caller}: photons and starts let expect an overlap with the crystal of "
+            f"{worst:.2f} (patterns {few}): too few photons for its size, starts that "
+            "end apart, or a fit that photons do not explain. Sum repeats, take more "
+            "starts or a better support; `replicas` tells the errors."
+        )
+
+
+def _report_sampling(ratios: list[np.ndarray], caller: str) -> None:
+    """Warn where an object fills more than half of an axis."""
+    known = [r for r in ratios if np.isfinite(r).all()]
+    least = np.min([*known, np.full(len(VOLUME), np.inf)], axis=0)
+    if (least < 2).any():
+        told = ", ".join(f"{d} {r:.2f}" for d, r in zip(VOLUME, least, strict=True))
+        warn_quality(
+            f"{caller}: oversampling below 2 ({told}): the pattern is too coarse for "
+            "its crystal, and phases cannot be trusted. Smaller steps or a longer "
+            "distance are needed along that axis; see `oversampling` of the result."
+        )

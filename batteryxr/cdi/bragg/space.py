@@ -1,4 +1,4 @@
-"""Q and voxels of an object: of its coordinates, or of a geometry that fits it."""
+"""Box, Q and voxels of an object: of its coordinates, or of a geometry that fits."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, bare, space_axes
+from batteryxr.cdi.bragg.consistency.scan import require_angles
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError, UnitsError
-from batteryxr.core.labels import even_step
+from batteryxr.core.labels import MOTOR, even_step
 from batteryxr.core.units import affine
 
 #: Coordinates that carry the scattering vector of fields in real space.
@@ -131,6 +132,48 @@ def axis_note(points: int, centre: float | None = None) -> dict[str, Any]:
     """Return the note on an object's axis about the box it was phased in."""
     note: dict[str, Any] = {"points": points}
     return note if centre is None else note | {"box_centre": centre}
+
+
+def box_of(volume: xr.DataArray) -> dict[str, Any]:
+    """Return what identifies this box: points, middle and step by axis."""
+    spacing = [step_of(volume, dim) for dim in VOLUME]
+    middles = [middle_of(volume, dim) for dim in VOLUME]
+    shape = [volume.sizes[dim] for dim in VOLUME]
+    one, where = {"units": "1"}, "Angle (deg) and pixel at the middle of the box"
+    return {
+        "n_points": ("axis", shape, one | {"long_name": "Points of the box"}),
+        "box_centre": ("axis", middles, one | {"long_name": where}),
+        "box_step": ("axis", np.abs(spacing), one | {"long_name": "Step of the axis"}),
+    }
+
+
+def middle_of(volume: xr.DataArray, dim: str) -> float:
+    """Return the angle or pixel in the middle of an axis of a volume."""
+    axis = volume[dim].values
+    middle = float(axis[axis.size // 2])
+    centre = f"{dim}_centre"
+    return middle + (float(volume[centre]) if centre in volume.coords else 0.0)
+
+
+def step_of(volume: xr.DataArray, dim: str) -> float:
+    """Return the step of an axis of a volume, which must be known and even."""
+    numbered = volume[dim].attrs.get("units", "deg") in ("1", "")
+    if dim == "rocking" and (numbered or dim not in volume.coords):
+        raise DataError(
+            "volume",
+            "the rocking angles are not known, only the numbers of the frames",
+            "Give them: `.assign_coords(rocking=('rocking', angles, "
+            "{'units': 'deg'}))`.",
+        )
+    axis = volume[dim].values
+    if dim == "rocking":
+        bounds.check("angle", axis, argument="rocking", data=True)
+        span = float(np.ptp(axis)) if axis.size else 0.0
+        bounds.check("rocking span", span, argument="span of rocking", data=True)
+        require_angles(volume, caller="geometry")
+    if axis.size < 2 or axis[0] == axis[-1]:
+        raise DataError("volume", f"the axis {dim!r} does not have several values")
+    return even_step(volume, dim, caller="geometry", tolerance=MOTOR)
 
 
 def of_states(data: xr.DataArray | xr.Dataset, geometry: xr.Dataset) -> xr.Dataset:

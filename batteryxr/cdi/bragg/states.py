@@ -18,6 +18,7 @@ from batteryxr.cdi.bragg.axes import (
     variable,
 )
 from batteryxr.cdi.bragg.consistency.objects import warn_of_places
+from batteryxr.cdi.bragg.gauge import OF_MEAN
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
@@ -100,7 +101,7 @@ def align_states(
         keep_ramp=ramp == "keep",
     )
     moved = moved.transpose(*whole.dims).assign_coords(whole.coords)
-    noted = {"gauge": "mean", "ramp": "kept" if ramp == "keep" else "removed"}
+    noted = {"gauge": OF_MEAN, "ramp": "kept" if ramp == "keep" else "removed"}
     result = xr.Dataset(
         {
             "object": label(

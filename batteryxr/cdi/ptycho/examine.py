@@ -11,7 +11,12 @@ import xarray as xr
 
 from batteryxr.cdi.ptycho.experiment import experiment_of, numbered
 from batteryxr.cdi.ptycho.frames import HeldFrames, clean
-from batteryxr.cdi.ptycho.scan import FrameFacts
+from batteryxr.cdi.ptycho.kernels.facts import (
+    FrameFacts,
+    Shadows,
+    gap_lines,
+    hot_pixels,
+)
 from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -19,14 +24,12 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
 
-#: Frames that are compared with a neighbour, to see whether a shadow moves.
-_PAIRS = 24
-#: Pixels along a side of the pictures that are compared.
-_SMALL = 128
-#: Correlation of moved shadows, and its ratio to the one across, that show a shadow.
-_MOVED, _BESIDE = 0.15, 3.0
-#: Counts of a hot pixel over those of its brightest neighbour.
-_HOT = 5.0
+#: How clearly shadows show a beam too wide for the far field, and how much more clearly
+#: than one that fits, to say so.
+_CLEAR, _RATHER = 0.05, 1.1
+#: To be sure: how much more clearly than one that fits, and than any other width; or
+#: how much more clearly than one that fits alone.
+_MORE, _ALONE, _FAR_MORE = 1.5, 2.0, 4.0
 #: Fewest pixels at the largest count that show saturation; counts just below it.
 _PILED, _BELOW = 10, 0.99
 #: Fraction of the usual counts below which a frame is reported.
@@ -58,7 +61,8 @@ def examined(
         For each kind of fault.
     """
     seen, held = look(experiment, hold=hold, step=step)
-    for text in findings(seen, experiment.numbers):
+    check_far_field(seen, experiment)
+    for text in findings(seen, experiment):
         warn_quality(text)
     return settled(experiment, seen, held)
 
@@ -67,7 +71,6 @@ def settled(
     experiment: Experiment, seen: FrameFacts, held: np.ndarray | None = None
 ) -> Experiment:
     """Return an experiment of the usable frames, after their examination."""
-    check_far_field(seen, experiment)
     kept = np.flatnonzero(~seen.left_out)
     if kept.size == 0:
         raise DataError("frames", "no counts where the mask leaves pixels")
@@ -124,7 +127,7 @@ def look(
     each: dict[str, list[np.ndarray]] = {name: [] for name in _EACH}
     total, times, top = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n), np.float32)
     piled = np.zeros(3)
-    shadows = _Shadows(experiment.corners * experiment.pixel, n)
+    shadows = Shadows(experiment.corners * experiment.pixel, n, n * experiment.pixel)
     good = ~experiment.dark
     for start in range(0, j, step):
         found = clean(experiment, start, min(start + step, j))
@@ -185,113 +188,37 @@ def _more(piled: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.array([high, at, near]) + np.r_[0.0, np.broadcast_to(before, 2)]
 
 
-class _Shadows:
-    """Pairs of neighbouring frames, to see whether a shadow moves with the positions.
-
-    In the near field, and behind a beam far out of focus, frames show a shadow of the
-    sample that moves by a number of pixels per nm. This scale and the lit pixels give
-    the width of the beam on the sample.
-    """
-
-    def __init__(self, positions: np.ndarray, n: int) -> None:
-        from scipy.spatial import KDTree
-
-        j = len(positions)
-        self._bin = -(-n // _SMALL)
-        self._pictures: dict[int, np.ndarray] = {}
-        self._pairs: list[tuple[int, int]] = []
-        if j < 4:
-            return
-        chosen = np.unique(np.linspace(0, j - 1, min(j, _PAIRS)).round().astype(int))
-        near = KDTree(positions).query(positions[chosen], k=2)[1]
-        beside = np.where(near[:, 1] == chosen, near[:, 0], near[:, 1])
-        self._pairs = list(zip(chosen.tolist(), beside.tolist(), strict=True))
-        self._wanted = np.unique(np.r_[chosen, beside])
-        self._positions = positions
-
-    def take(self, start: int, frames: np.ndarray) -> None:
-        """Keep the frames that will be compared, of a block that begins at `start`."""
-        if not self._pairs:
-            return
-        wanted = self._wanted
-        for k in wanted[(wanted >= start) & (wanted < start + len(frames))]:
-            self._pictures[int(k)] = self._small(frames[k - start])
-
-    def _small(self, picture: np.ndarray) -> np.ndarray:
-        b, n = self._bin, picture.shape[0] // self._bin
-        parts = picture[: n * b, : n * b].reshape(n, b, n, b)
-        return np.asarray(parts.sum((1, 3), dtype=float))
-
-    def moved(self, mean: np.ndarray) -> np.ndarray:
-        """Return the width of the beam (nm), and correlations along and across."""
-        from scipy import ndimage
-
-        nothing = np.zeros(3)
-        small = self._small(mean)
-        lit = small > 0.05 * np.percentile(small, 99)
-        steps = np.array([self._positions[b] - self._positions[a]
-                          for a, b in self._pairs])  # fmt: skip
-        length = np.hypot(*steps.T) if len(steps) else np.zeros(1)
-        if lit.sum() < 50 or not np.median(length) > 0:
-            return nothing
-        smooth = np.sqrt(np.maximum(ndimage.gaussian_filter(small, 1.0), 1e-9))
-        spectra, power = {}, {}
-        for k, picture in self._pictures.items():
-            shadow = np.where(lit, np.sqrt(picture) / smooth - 1, 0.0)
-            shadow -= shadow.sum() / lit.sum() * lit
-            spectra[k] = np.fft.fft2(shadow, s=[2 * n for n in small.shape])
-            power[k] = np.sum(shadow**2)
-        maps = [
-            np.fft.ifft2(spectra[b] * np.conj(spectra[a])).real
-            / max(np.sqrt(power[a] * power[b]), 1e-30)
-            for a, b in self._pairs
-        ]
-        wide = 2 * np.sqrt(lit.sum() / np.pi)
-        best = nothing
-        for ratio in np.geomspace(1.5, max(0.5 * wide, 2.0), 100) / np.median(length):
-            for sign in (1.0, -1.0):
-                along, across = (
-                    _mean_at(maps, sign * ratio * d, 0.6 * wide)
-                    for d in (steps, steps[:, ::-1] * [1, -1])
-                )
-                if along - abs(across) > best[1] - abs(best[2]):
-                    best = np.array([wide / ratio, along, across])
-        return best
-
-
-def _mean_at(maps: list[np.ndarray], places: np.ndarray, far: float) -> float:
-    """Return the mean of maps, each at its own place in pixels, none too far."""
-    near = np.hypot(*places.T) < far
-    if np.count_nonzero(near) < 4:
-        return 0.0
-    rows, columns = np.rint(places[near]).astype(int).T
-    chosen = np.flatnonzero(near)
-    picked = [maps[i][r, c] for i, r, c in zip(chosen, rows, columns, strict=True)]
-    return float(np.mean(picked))
-
-
 def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
     """Raise where the beam is wider than the far field of a frame can hold."""
-    if experiment.near:
-        return
-    width, along, across = seen.shadow
-    field = len(experiment.weight) * experiment.pixel
-    moved = along > _MOVED and along > _BESIDE * abs(across)
-    if moved and width > 1.2 * field:
+    width, near, far, other = seen.shadow
+    sure = near > min(max(_MORE * far, _ALONE * other), _FAR_MORE * max(far, 0.015))
+    if _near_field(seen, experiment) and sure:
+        field = len(experiment.weight) * experiment.pixel
         raise DataError(
             "frames",
             f"they show a shadow that moves with the positions, of a beam "
-            f"{width / 1e3:.3g} µm wide, and far-field frames of this geometry can "
-            f"hold {field / 1e3:.3g} µm: this is near field",
+            f"{width * field / 1e3:.3g} µm wide, and far-field frames of this geometry "
+            f"can hold {field / 1e3:.3g} µm: this is near field",
             "Tell ptycho_scan the defocus, or the scan itself as a coordinate in µm, "
             "from the focus to the sample. If it is far field, look at distance, "
             "pixel_pitch and the units of positions.",
         )
 
 
-def findings(seen: FrameFacts, numbers: np.ndarray | None) -> list[str]:
+def _near_field(seen: FrameFacts, experiment: Experiment) -> bool:
+    """Return whether frames called far field show the near field rather."""
+    _, near, far, _ = seen.shadow
+    return bool(near > max(_CLEAR, _RATHER * far) and not experiment.near)
+
+
+def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
     """Return the faults of the frames, one sentence each."""
-    said = []
+    said, numbers = [], experiment.numbers
+    if _near_field(seen, experiment):
+        said.append(
+            "frames may be near field, or of a sample that repeats: if they show a "
+            "shadow of the sample, tell ptycho_scan the defocus"
+        )
     if numbers is None:
         numbers = np.arange(len(seen.counts))
 
@@ -352,41 +279,6 @@ def _of_pixels(seen: FrameFacts) -> list[str]:
                 "a gap without a mask? Set mask there"
             )
     return said
-
-
-def hot_pixels(seen: FrameFacts) -> np.ndarray:
-    """Return pixels (n, n) that count far more than their brightest neighbours."""
-    from scipy import ndimage
-
-    good = seen.top >= 0
-    mean = np.where(good, seen.mean, 0.0)
-    ring = np.ones((5, 5), bool)
-    ring[1:4, 1:4] = False
-    ring[2, 1] = ring[2, 3] = ring[1, 2] = ring[3, 2] = True
-    beside = ndimage.maximum_filter(mean, footprint=ring, mode="nearest")
-    noise = 5.0 * np.sqrt((beside + 1.0) / max(len(seen.counts), 1))
-    return np.asarray(good & (mean > _HOT * beside + noise))
-
-
-def gap_lines(seen: FrameFacts) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows, and columns, without counts between others that have counts."""
-    j = max(len(seen.counts), 1)
-    good = seen.top >= 0
-    found = []
-    for axis in (0, 1):
-        other = 1 - axis
-        most = np.where(good, seen.top, 0).max(other)
-        total = np.where(good, seen.mean, 0).sum(other) * j
-        used = good.any(other)
-        lines = np.flatnonzero((most == 0) & used)
-        lit = np.flatnonzero(total > 0)
-        inner = [
-            k for k in lines
-            if lit.size and lit[0] < k < lit[-1]
-            and min(total[lit[lit < k][-1]], total[lit[lit > k][0]]) > 25
-        ]  # fmt: skip
-        found.append(np.array(inner, int))
-    return found[0], found[1]
 
 
 @recorded
@@ -451,7 +343,7 @@ def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
         },
         coords={k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}},
     )
-    said = findings(seen, experiment.numbers)
+    said = findings(seen, experiment)
     if len(numbers) < whole:
         lost = np.setdiff1d(np.arange(whole), numbers)
         said.insert(0, f"no position is known of {numbered(lost)}; left out")

@@ -14,7 +14,8 @@ from batteryxr.core.model import require_variables
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.cdi.ptycho.scan import FrameFacts, Geometry
+    from batteryxr.cdi.ptycho.kernels.facts import FrameFacts
+    from batteryxr.cdi.ptycho.scan import Geometry
 
 #: Margin around the object for positions that move, in pixels.
 MARGIN = 6

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.facts import FrameFacts
     from batteryxr.cdi.ptycho.kernels.state import State
-    from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.ledger import Ledger
 
 #: Smallest counts per pixel from which a background is refined.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -332,65 +331,3 @@ def _near(geometry: Mapping[Any, Any]) -> np.ndarray:
     wavelength = HC * 1e9 / geometry["energy"]
     way, pixel = geometry["distance"] * 1e6 / larger, geometry["pixel_pitch"] * 1e3
     return np.asarray((wavelength * way * (larger / pixel) ** 2).values)
-
-
-class FrameFacts(NamedTuple):
-    """Findings in the frames of one energy.
-
-    Parameters
-    ----------
-    counts, usable, negative, missing, largest : (j,)
-        For each frame: counts and pixels that count, and numbers of pixels below 0,
-        without a number, or at the largest number of the type.
-    flat : (j,)
-        Whether all pixels of a frame hold one number.
-    marks : (j,)
-        Hashes that are equal for equal frames.
-    mean, top : (n, n)
-        Mean and largest count of each pixel, the beam in the middle; 0 and -1 where a
-        pixel counts in no frame.
-    piled : (3,)
-        The largest count, and how many pixels have it, or nearly so.
-    shadow : (3,)
-        Width of the lit detector over the motion of shadows per nm (nm), the
-        correlation of shadows moved in this way, and that of others.
-    """
-
-    counts: np.ndarray
-    usable: np.ndarray
-    negative: np.ndarray
-    missing: np.ndarray
-    largest: np.ndarray
-    flat: np.ndarray
-    marks: np.ndarray
-    mean: np.ndarray
-    top: np.ndarray
-    piled: np.ndarray
-    shadow: np.ndarray
-
-    @property
-    def left_out(self) -> np.ndarray:
-        """Frames (j,) without information on the sample."""
-        return (self.counts <= 0) | (self.usable == 0) | self.flat
-
-    @property
-    def noise_residual(self) -> float:
-        """The residual that counting noise leaves, at most."""
-        from batteryxr.cdi.ptycho.kernels.metrics import noise_left
-
-        left = noise_left(self.mean[self.top >= 0])
-        photons = float(self.counts.sum())
-        return left * len(self.counts) / max(photons, 1e-30)
-
-    @property
-    def repeated(self) -> np.ndarray:
-        """Frames (j,) that are equal to one before."""
-        _, first = np.unique(self.marks, return_index=True)
-        again = np.ones(len(self.marks), bool)
-        again[first] = False
-        return again & ~self.left_out
-
-    @property
-    def digest(self) -> str:
-        """Digest of all frames."""
-        return hashlib.sha256(self.marks.tobytes()).hexdigest()[:16]

@@ -18,7 +18,13 @@ from batteryxr.cdi.ptycho.coupling import (
 )
 from batteryxr.cdi.ptycho.engines import LSQML, Engine
 from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
-from batteryxr.cdi.ptycho.examine import findings, halves_of, look, settled
+from batteryxr.cdi.ptycho.examine import (
+    check_far_field,
+    findings,
+    halves_of,
+    look,
+    settled,
+)
 from batteryxr.cdi.ptycho.experiment import experiments_of
 from batteryxr.cdi.ptycho.passes import Energy, advance
 from batteryxr.cdi.ptycho.reconstruct import SETTLED, tell_misfit
@@ -70,9 +76,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
+    from batteryxr.cdi.ptycho.kernels.facts import FrameFacts
     from batteryxr.cdi.ptycho.kernels.metrics import TwoHalves
     from batteryxr.cdi.ptycho.kernels.registration import Registered
-    from batteryxr.cdi.ptycho.scan import FrameFacts
     from batteryxr.core.checks import Count, Seed
     from batteryxr.core.store import StoreLike
 
@@ -347,7 +353,8 @@ def looked_at(
     each = _readable(experiments, tried)
     said: dict[str, list[float]] = {}
     for experiment, seen in zip(experiments, each, strict=True):
-        for text in findings(seen, experiment.numbers):
+        check_far_field(seen, experiment)
+        for text in findings(seen, experiment):
             said.setdefault(text, []).append(experiment.energy)
     for text, energies in said.items():
         more = f" and {len(energies) - 1} energies more" if len(energies) > 1 else ""

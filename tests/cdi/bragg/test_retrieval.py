@@ -145,6 +145,20 @@ def test_starts_that_fit_alike_tell_how_far_off_they_are(crystal, volume):
         assert true - 0.05 < found["expected_overlap"] < true + 0.005
 
 
+def test_starts_that_all_end_in_one_wrong_minimum_are_told(crystal, volume):
+    """They agree, and miss bright amplitudes by more than photons explain."""
+    pattern = prepare(volume.values, np.random.default_rng(0))
+    inside, none = abs(crystal) > 0.1 * abs(crystal).max(), np.zeros(1, np.float32)
+    bend = np.exp(0.5j * np.sin(np.arange(40) / 2.0))
+    merits = {str(name): 1.0 for name in MERITS}
+    for rho, right in ((crystal, True), (crystal * bend, False)):
+        box = rho.astype(np.complex64)
+        start = Start(box, inside, (0, 0, 0), rho.shape, none, merits)
+        found = combine(pattern, [start] * 3, 3, "llk_free")
+        true = abs(np.vdot(rho, crystal)) / np.sum(abs(crystal) ** 2)
+        assert (true > 0.95) == (found["expected_overlap"] > 0.95) == right
+
+
 def test_is_labelled(result):
     for name, variable in result.variables.items():
         assert {"units", "long_name"} <= set(variable.attrs), name

@@ -13,7 +13,7 @@ from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.coherence import REACH
 from batteryxr.cdi.bragg.kernels.iteration import iterate
 from batteryxr.cdi.bragg.kernels.metrics import MERITS
-from batteryxr.cdi.bragg.kernels.pattern import centre, judge, rolled
+from batteryxr.cdi.bragg.kernels.pattern import blurred, centre, judge, rolled
 from batteryxr.cdi.fourier import Fourier
 from batteryxr.core.device import to_device, to_device_of, to_numpy
 
@@ -37,6 +37,9 @@ _ALIKE = 0.9
 _RIVAL = 1.25
 #: Error over what starts that fit alike show by ending apart: of 20 crystals of 40^3.
 _SHARED = 1.25
+#: Counts of a pixel that tells of wrong minima, at least and by photons; power that a
+#: sharp support leaves there; error of an object over what it leaves besides, at most.
+_LEAST, _PER_PHOTON, _LEFT, _WRONG, _MOST = 3.0, 3e-5, 5e-4, 70.0, 0.5
 
 
 @dataclass
@@ -213,7 +216,8 @@ def _expected(
     every amplitude. Starts that fit alike and end apart have errors of their own
     besides: two that are each off by a part e of their power, each in its own way,
     overlap by 1 - e. They also share errors, about a quarter of these. Where no other
-    start fits as well, all of them count, by half.
+    start fits as well, all of them count, by half. All starts may end in one wrong
+    minimum: it misses bright amplitudes by more than photons explain.
     """
     if best is None:
         return math.nan
@@ -227,7 +231,34 @@ def _expected(
     rivals = others & (merit <= _RIVAL * np.nanmin(merit))
     chosen, part = (rivals, _SHARED) if rivals.any() else (others, 0.5)
     apart = part * float(1 - overlap[chosen].mean()) if chosen.any() else 0.0
-    return math.sqrt(max(0.0, 1 - noise - apart))
+    missed = _missed(pattern, best, photons) if counted else 0.0
+    wrong = min(_MOST, _WRONG * max(0.0, missed - _LEFT))
+    return math.sqrt(max(0.0, 1 - noise - apart - wrong))
+
+
+def _missed(pattern: Pattern, best: Start, photons: float) -> float:
+    """Return the part of the power of bright pixels missed beyond photon noise."""
+    there, found = _bright(pattern, best, max(_LEAST, _PER_PHOTON * photons))
+    if not there.size:
+        return 0.0
+    # The square root of a count scatters by 1/2, a little more where there are few.
+    off = 4 * float(((found - there) ** 2).mean())
+    noise = 1.1 + 2 * math.sqrt(2 / there.size)
+    return max(0.0, off - noise) / 4 / float((there**2).mean())
+
+
+def _bright(
+    pattern: Pattern, best: Start, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return amplitudes of pixels above a count, and those of the object, scaled."""
+    rho = np.fft.ifftshift(best.whole(best.box))
+    spectrum: Any = Fourier(rho).forward(rho.copy())
+    calculated = np.abs(spectrum) ** 2
+    if best.blur is not None:
+        calculated = blurred(calculated, best.blur)
+    bright = pattern.used & (pattern.intensity > least)
+    there, found = np.sqrt(pattern.intensity[bright]), np.sqrt(calculated[bright])
+    return there, found * (float(found @ there) / max(float(found @ found), 1e-30))
 
 
 def _blur_gain(
@@ -239,14 +270,9 @@ def _blur_gain(
     """
     if best is None or probe is None or not pattern.free.any():
         return math.nan
-    rho = np.fft.ifftshift(best.whole(best.box))
-    spectrum: Any = Fourier(rho).forward(rho.copy())
-    bright = pattern.used & (pattern.intensity > _BRIGHT)
-    if not bright.any():
+    there, found = _bright(pattern, best, _BRIGHT)
+    if not there.size:
         return math.nan
-    there, found = np.sqrt(pattern.intensity[bright]), np.abs(spectrum[bright])
-    found *= float(found @ there) / float(found @ found)
-    # The square root of a count scatters by 1/2.
     if 4 * float(((found - there) ** 2).mean()) < _EXPLAINED:
         return math.nan
     # From a random start: what went wrong without a blur does not come right with it.

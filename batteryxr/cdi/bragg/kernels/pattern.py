@@ -90,9 +90,7 @@ def judge(
     spectrum = Fourier(rho).forward(rho.astype(np.complex64))
     calculated: Any = np.abs(spectrum) ** 2
     if blur is not None:
-        coherence = Coherence(calculated)
-        coherence.take(blur)
-        calculated = coherence.blur(calculated)
+        calculated = blurred(calculated, blur)
     used, observed = pattern.used, pattern.intensity
     calculated *= np.float32(metrics.matched_scale(calculated, observed, used))
     return {
@@ -103,6 +101,13 @@ def judge(
         "llk": metrics.log_likelihood(calculated, observed, used),
         "llk_free": metrics.log_likelihood(calculated, observed, pattern.free),
     }
+
+
+def blurred(intensity: np.ndarray, blur: np.ndarray) -> np.ndarray:
+    """Return an intensity behind a blur by partial coherence."""
+    coherence = Coherence(intensity)
+    coherence.take(blur)
+    return np.asarray(coherence.blur(intensity))
 
 
 def centre(support: np.ndarray) -> tuple[int, ...]:

@@ -9,10 +9,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME, bare
-from batteryxr.cdi.bragg.diffractometer import box_of
 from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
-from batteryxr.cdi.bragg.space import of_states, scattering_vector
+from batteryxr.cdi.bragg.space import box_of, of_states, scattering_vector
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_dims
