@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.core.kernels.numbers import parsed
 from batteryxr.io import clock
 from batteryxr.io.cycler.labels import NUMBER
 from batteryxr.io.door.endings import CUT, ends_within_number
@@ -249,8 +250,6 @@ class TextTable:
         )
 
     def _numeric(self, column: Any) -> np.ndarray:
-        import pandas as pd
-
         if column.dtype.kind in "iuf":
             return column.to_numpy(dtype=np.float64)
         text = column.astype(str).where(column.notna(), "").str.strip()
@@ -264,8 +263,8 @@ class TextTable:
         elif _POINT.search(self.body[:_SAMPLE]):  # a comma then only groups digits
             grouped = text.str.fullmatch(_GROUPED)
             text = text.where(~grouped, text.str.replace(",", "", regex=False))
-        values = pd.to_numeric(text, errors="coerce").astype(np.float64)
-        wrong |= values.isna() & (text != "")
+        values = parsed(text.where(text != "", "nan").to_numpy(dtype=object))
+        wrong |= np.isnan(values) & (text != "")
         if wrong.any():
             row = int(np.argmax(wrong.to_numpy()))
             raise FileFormatError(
@@ -274,7 +273,7 @@ class TextTable:
                 f"{self.decimal!r}). The file is damaged here: export it again.",
                 self.line(row),
             )
-        return values.to_numpy(dtype=np.float64)
+        return values
 
     def _durations(self, text: Any) -> np.ndarray:
         seconds = np.full(len(text), np.nan)
