@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import warnings
 from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
+HERE = Path(__file__).parent
 # What several folders of tests share is imported by its name.
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(HERE))
 # What benchmarks measure of the code itself, tests measure in the same way.
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -106,6 +108,27 @@ def pytest_terminal_summary(terminalreporter):
     if told:
         terminalreporter.section("from mouse to picture")
         terminalreporter.write_line("\n".join(told))
+
+
+class UsersLines:
+    """Stands for the module warnings: each warning points at a line of a user."""
+
+    def __getattr__(self, name):
+        return getattr(warnings, name)
+
+    def warn_explicit(self, message, category, filename, lineno, **where):
+        """Warn, unless the line is of a library."""
+        ours = HERE in Path(filename).parents or filename.startswith("<")
+        assert ours, f"{filename}:{lineno} is blamed: {message}"
+        warnings.warn_explicit(message, category, filename, lineno, **where)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warnings_point_at_the_users_line():
+    """Hold every warning of every test to it, through accessors and callbacks too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batteryxr.core.errors, "warnings", UsersLines())
+        yield
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def context(lab, browser):
-    """Return a browser that keeps JupyterLab's scripts from one notebook to the next."""
+    """Return a browser that keeps JupyterLab's scripts for the next notebook."""
     url, _ = lab
     context = browser.new_context(viewport={"width": 1280, "height": 1500})
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
