@@ -36,9 +36,9 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import processes  # noqa: E402
 
-# Property tests try the same examples each time. HYPOTHESIS_PROFILE=random tries new
-# ones, and keeps in .hypothesis what failed. A busy machine is no failure.
-settings.register_profile("ci", derandomize=True, deadline=None)
+# Property tests try the same few examples each time. HYPOTHESIS_PROFILE=random tries
+# more and new ones, and keeps in .hypothesis what failed. A busy machine is no failure.
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=40)
 settings.register_profile("random", derandomize=False, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

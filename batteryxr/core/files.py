@@ -64,7 +64,7 @@ def read_table(
     """
     import pandas as pd
 
-    from batteryxr.core.kernels.numbers import parsed
+    from batteryxr.core.kernels.parsing import parsed
 
     words = {"sep": None, "engine": "python", "skipinitialspace": True}
     frame = pd.read_csv(path, comment=comment, **words)

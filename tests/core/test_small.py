@@ -9,7 +9,7 @@ import pytest
 
 from batteryxr.core.errors import ArgumentError, MissingDependencyError
 from batteryxr.core.files import read_table
-from batteryxr.core.kernels.numbers import parsed
+from batteryxr.core.kernels.parsing import parsed
 from batteryxr.core.optional import require
 from batteryxr.core.progress import track
 from batteryxr.core.seeds import generator, generators

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.core.kernels.numbers import parsed
+from batteryxr.core.kernels.parsing import parsed
 from batteryxr.io import clock
 from batteryxr.io.cycler.labels import NUMBER
 from batteryxr.io.door.endings import CUT, ends_within_number
