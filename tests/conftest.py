@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
+# Processes that tests start would compile all of the library anew, each of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 HERE = Path(__file__).parent
 # What several folders of tests share is imported by its name.
 sys.path.insert(0, str(HERE))
