@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import sysconfig
 import warnings
 from contextlib import contextmanager
 from functools import cache
@@ -113,6 +114,11 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("\n".join(told))
 
 
+#: Where nobody writes who is told of a doubt: our library, all others, and Python's.
+LIBRARIES = {HERE.parent / name for name in ("batteryxr", "accessors", "widgets")}
+LIBRARIES |= {Path(sysconfig.get_path(n)).resolve() for n in ("purelib", "stdlib")}
+
+
 class UsersLines:
     """Stands for the module warnings: each warning points at a line of a user."""
 
@@ -121,8 +127,8 @@ class UsersLines:
 
     def warn_explicit(self, message, category, filename, lineno, **where):
         """Warn, unless the line is of a library."""
-        ours = HERE in Path(filename).parents or filename.startswith("<")
-        assert ours, f"{filename}:{lineno} is blamed: {message}"
+        library = not LIBRARIES.isdisjoint(Path(filename).resolve().parents)
+        assert not library, f"{filename}:{lineno} is blamed: {message}"
         warnings.warn_explicit(message, category, filename, lineno, **where)
 
 
