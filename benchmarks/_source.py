@@ -67,6 +67,11 @@ class Library:
         """Return the syntax tree of each module."""
         return {name: ast.parse(text) for name, text in self.text.items()}
 
+    @cached_property
+    def nodes(self) -> dict[str, list[ast.AST]]:
+        """Return all nodes of the syntax tree of each module."""
+        return {name: list(ast.walk(tree)) for name, tree in self.trees.items()}
+
     def folders(self) -> dict[str, int]:
         """Count the modules of each folder of library and tests."""
         paths = [*self.files.values(), *_python_files(self.root / "tests")]
@@ -99,18 +104,15 @@ class Library:
                 (str(self.files[module]), _first_line(node)) in public,
                 ".kernels" in module,
             )
-            for module, tree in self.trees.items()
-            for node in ast.walk(tree)
+            for module, nodes in self.nodes.items()
+            for node in nodes
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         ]
 
     @cached_property
     def imports(self) -> dict[str, set[str]]:
         """Return what each module imports of anybody, wherever it says so."""
-        return {
-            name: set(self._imported(ast.walk(tree)))
-            for name, tree in self.trees.items()
-        }
+        return {name: set(self._imported(nodes)) for name, nodes in self.nodes.items()}
 
     def _imported(self, nodes: Iterable[ast.AST]) -> Iterator[str]:
         for node in nodes:
@@ -150,10 +152,10 @@ class Library:
         """
         return [
             module
-            for module, tree in self.trees.items()
+            for module, nodes in self.nodes.items()
             if "batteryxr.core.ledger" not in self.imports[module]
-            and {"mark", "fingerprint"} & {a.arg for a in _nodes(tree, ast.arg)}
-            and any("StoreError(" in ast.unparse(r) for r in _nodes(tree, ast.Raise))
+            and {"mark", "fingerprint"} & {a.arg for a in _only(nodes, ast.arg)}
+            and any("StoreError(" in ast.unparse(r) for r in _only(nodes, ast.Raise))
         ]
 
     def users_of(self, package: str, homes: tuple[str, ...]) -> list[str]:
@@ -179,28 +181,27 @@ class Library:
     def classes(self) -> dict[str, list[str]]:
         """Return the modules that define each class name, of those with several."""
         homes = defaultdict(list)
-        for module, tree in self.trees.items():
-            for node in ast.walk(tree):
-                if isinstance(node, ast.ClassDef):
-                    homes[node.name].append(module)
+        for module, nodes in self.nodes.items():
+            for node in _only(nodes, ast.ClassDef):
+                homes[node.name].append(module)
         return {name: at for name, at in homes.items() if len(at) > 1}
 
     def calls(self, name: str, outside: str) -> list[str]:
         """Return where ``warnings.warn``, say, is called outside a package."""
         return [
             f"{module}:{node.lineno}"
-            for module, tree in self.trees.items()
-            if not module.startswith(outside)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == name
+            for module, nodes in self.nodes.items()
+            if not module.startswith(outside) and name in self.text[module]
+            for node in _only(nodes, ast.Call)
+            if ast.unparse(node.func) == name
         ]
 
     def palettes(self) -> list[str]:
         """Return the modules that give ``charge`` a colour of their own."""
         return [
             module
-            for module, tree in self.trees.items()
-            if any(_colours_charge(node) for node in ast.walk(tree))
+            for module, nodes in self.nodes.items()
+            if any(_colours_charge(node) for node in nodes)
         ]
 
     def phrases(self, pattern: str) -> list[str]:
@@ -260,8 +261,8 @@ def _run(tree: ast.Module) -> Iterator[ast.AST]:
             waiting.extend(ast.iter_child_nodes(node))
 
 
-def _nodes(tree: ast.Module, kind: type[Node]) -> Iterator[Node]:
-    return (node for node in ast.walk(tree) if isinstance(node, kind))
+def _only(nodes: Iterable[ast.AST], kind: type[Node]) -> Iterator[Node]:
+    return (node for node in nodes if isinstance(node, kind))
 
 
 def _python_files(folder: Path) -> list[Path]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import sys
+import sysconfig
+import warnings
 from contextlib import contextmanager
 from functools import cache
 from itertools import groupby
@@ -27,16 +29,20 @@ if TYPE_CHECKING:
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 
+# Processes that tests start would compile all of the library anew, each of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+HERE = Path(__file__).parent
 # What several folders of tests share is imported by its name.
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(HERE))
 # What benchmarks measure of the code itself, tests measure in the same way.
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import processes  # noqa: E402
 
-# Property tests try the same examples each time. HYPOTHESIS_PROFILE=random tries new
-# ones, and keeps in .hypothesis what failed. A busy machine is no failure.
-settings.register_profile("ci", derandomize=True, deadline=None)
+# Property tests try the same few examples each time. HYPOTHESIS_PROFILE=random tries
+# more and new ones, and keeps in .hypothesis what failed. A busy machine is no failure.
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=40)
 settings.register_profile("random", derandomize=False, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
@@ -106,6 +112,32 @@ def pytest_terminal_summary(terminalreporter):
     if told:
         terminalreporter.section("from mouse to picture")
         terminalreporter.write_line("\n".join(told))
+
+
+#: Where nobody writes who is told of a doubt: our library, all others, and Python's.
+LIBRARIES = {HERE.parent / name for name in ("batteryxr", "accessors", "widgets")}
+LIBRARIES |= {Path(sysconfig.get_path(n)).resolve() for n in ("purelib", "stdlib")}
+
+
+class UsersLines:
+    """Stands for the module warnings: each warning points at a line of a user."""
+
+    def __getattr__(self, name):
+        return getattr(warnings, name)
+
+    def warn_explicit(self, message, category, filename, lineno, **where):
+        """Warn, unless the line is of a library."""
+        library = not LIBRARIES.isdisjoint(Path(filename).resolve().parents)
+        assert not library, f"{filename}:{lineno} is blamed: {message}"
+        warnings.warn_explicit(message, category, filename, lineno, **where)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warnings_point_at_the_users_line():
+    """Hold every warning of every test to it, through accessors and callbacks too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batteryxr.core.errors, "warnings", UsersLines())
+        yield
 
 
 @contextmanager

@@ -103,7 +103,8 @@ class FileFormatError(BatteryxrError):
     Parameters
     ----------
     path
-        The file.
+        The file; None for what knows its content alone: `io.door.files.named`, in which
+        the file is read, then says which one it is.
     problem
         Problem, and its remedy.
     line
@@ -111,8 +112,11 @@ class FileFormatError(BatteryxrError):
     """
 
     def __init__(self, path: object, problem: str, line: int | None = None):
-        where = f"{path}, line {line}" if line is not None else f"{path}"
-        super().__init__(f"{where}: {problem}")
+        self.path, self.problem, self.line = path, problem, line
+        where = [f"line {line}"] if line is not None else []
+        if path is not None:
+            where.insert(0, str(path))
+        super().__init__(": ".join([", ".join(where), problem] if where else [problem]))
 
 
 class NothingFoundError(FileFormatError):

@@ -15,6 +15,8 @@ from batteryxr.core.errors import ArgumentError, StoreError, said_by_system
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pandas as pd
+
 
 def require_regular(
     path: str | os.PathLike[str], *, argument: str, most: int = 100_000_000
@@ -46,6 +48,32 @@ def require_regular(
         )
     if about.st_size > most:
         raise ArgumentError(argument, str(path), f"a file of at most {most:,} bytes")
+
+
+def read_table(
+    path: str | os.PathLike[str], *, comment: str | None = None
+) -> pd.DataFrame:
+    """Return a small CSV table that a user wrote: numbers are exact, text is text.
+
+    Parameters
+    ----------
+    path
+        The file; what separates its cells is found.
+    comment
+        Sign from which on a line is left out.
+    """
+    import pandas as pd
+
+    from batteryxr.core.kernels.parsing import parsed
+
+    words = {"sep": None, "engine": "python", "skipinitialspace": True}
+    frame = pd.read_csv(path, comment=comment, **words)
+    text = pd.read_csv(path, comment=comment, dtype=str, **words)
+    for place, kind in enumerate(frame.dtypes):
+        if kind.kind == "f":  # pandas before 3.1 rounds them in another way
+            cells = text.iloc[:, place].fillna("nan").to_numpy(dtype=object)
+            frame.isetitem(place, parsed(cells))
+    return frame.rename(columns=lambda name: str(name).strip())
 
 
 @contextmanager

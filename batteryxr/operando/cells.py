@@ -22,6 +22,7 @@ from batteryxr.core.errors import (
     DataError,
     warn_quality,
 )
+from batteryxr.core.files import read_table
 from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
@@ -370,12 +371,9 @@ def _from_frame(frame: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
 
 
 def _from_csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    import pandas as pd
-
     if not path.is_file():
         raise ArgumentError("data", str(path), "an existing CSV file, or a table")
-    frame = pd.read_csv(path, sep=None, engine="python", skipinitialspace=True)
-    for row in _from_frame(frame.rename(columns=lambda name: str(name).strip())):
+    for row in _from_frame(read_table(path)):
         where = row.get("path")
         beside = path.parent / where if isinstance(where, str) else where
         yield {**row, "path": beside}

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("numpydoc")
-nbformat = pytest.importorskip("nbformat")
 
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))

@@ -53,6 +53,9 @@ ASK = """async (code) => {
 }"""
 READY = """() => window.jupyterapp?.shell?.currentWidget?.context?.sessionContext
   ?.session?.kernel?.status === 'idle'"""
+#: No address but that of JupyterLab leads anywhere. (To intercept requests would switch
+#: off the cache, and each page then compiles all scripts anew.)
+OFFLINE = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",)
 #: Widgets are saved with the notebook: File, Save; as a user would switch it on.
 SETTINGS = {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}
 
@@ -74,10 +77,20 @@ def browser():
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=executable,
-            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            args=["--no-sandbox", "--disable-dev-shm-usage", *OFFLINE],
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def context(lab, browser):
+    """Return a browser that keeps JupyterLab's scripts for the next notebook."""
+    url, _ = lab
+    context = browser.new_context(viewport={"width": 1280, "height": 1500})
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
+    yield context
+    context.close()
 
 
 @pytest.fixture(scope="session")
@@ -143,19 +156,15 @@ def _wait_for(address, log):
 
 
 @pytest.fixture
-def notebook(lab, browser, tmp_path):
+def notebook(lab, context, tmp_path):
     """Return ``run(*cells, dark=False) -> page``: executed, live and offline."""
     nbformat = pytest.importorskip("nbformat")
     url, root = lab
-    context = browser.new_context(viewport={"width": 1280, "height": 1500})
-    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
-    blocked = []
+    strange = []
 
-    def refuse(route):
-        blocked.append(route.request.url)
-        route.abort()
-
-    context.route(lambda u: u.startswith("http") and not u.startswith(url), refuse)
+    def watch(request):
+        if request.url.startswith("http") and not request.url.startswith(url):
+            strange.append(request.url)
 
     def run(*cells, dark=False, timeout=180):
         name = f"panel_{time.time_ns()}.ipynb"
@@ -165,7 +174,8 @@ def notebook(lab, browser, tmp_path):
         )
         nbformat.write(book, root / name)
         page = context.new_page()
-        page.js_errors, page.blocked, page.file = [], blocked, root / name
+        page.js_errors, page.blocked, page.file = [], strange, root / name
+        page.on("request", watch)
         page.on("pageerror", lambda error: page.js_errors.append(str(error)))
         page.address = f"{url}/doc/tree/{name}?reset"
         page.goto(page.address, wait_until="domcontentloaded")
@@ -182,9 +192,9 @@ def notebook(lab, browser, tmp_path):
         return page
 
     yield run
-    for page in context.pages:
-        page.screenshot(path=tmp_path / f"page{context.pages.index(page)}.png")
-    context.close()
+    for number, page in enumerate(context.pages):
+        page.screenshot(path=tmp_path / f"page{number}.png")
+        page.close()
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_all_that_is_returned_fits_and_is_feasible(closure):
 
 def test_ranges_shrink_as_patterns_become_known_as_was_foretold():
     """A phase that somebody has measured pure elsewhere is a fact."""
-    tree = simulate.oxide_series("Fe3O4", n_scans=60, step=0.02, r_range=(1.0, 25.0))
+    tree = simulate.oxide_series("Fe3O4", n_scans=40, step=0.04, r_range=(1.0, 25.0))
     pdf, truth = tree["scans"]["pdf"], tree["truth"].to_dataset()
     measured = truth["components"].sel(component="bcc-FeO", drop=True)
     ends = {"oxide": 0, "iron": -1}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -54,21 +54,22 @@ def run(code, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+#: Lines that import, and calls that ask for a library by name.
+PLAIN = re.compile(
+    r"^\s*(?:from ([\w.]+) import |import ([\w.]+)(?: as \w+)?[ ,#\n])", re.M
+)
+QUIET = re.compile(r"\b(?:require|load)\(\s*\"([\w.]+)\"")
+
+
 def names_of_imports():
     """Return what the library imports inside functions, and what `require` asks for."""
-    plain, quiet = set(), set()
-    for path in (ROOT / "batteryxr").rglob("*.py"):
-        if "cli" in path.parts:  # a process of our own
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == 0:
-                plain.add(node.module)
-            elif isinstance(node, ast.Import):
-                plain |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Call) and node.args:
-                name, first = getattr(node.func, "id", ""), node.args[0]
-                if name in ("require", "load") and isinstance(first, ast.Constant):
-                    quiet.add(first.value)
+    texts = [
+        path.read_text()
+        for path in (ROOT / "batteryxr").rglob("*.py")
+        if "cli" not in path.parts  # a process of our own
+    ]
+    plain = {one or other for text in texts for one, other in PLAIN.findall(text)}
+    quiet = {name for text in texts for name in QUIET.findall(text)}
     ours = {"batteryxr", "__future__"}
     return sorted({n for n in plain if n.partition(".")[0] not in ours}), sorted(quiet)
 

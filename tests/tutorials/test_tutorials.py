@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-nbformat = pytest.importorskip("nbformat")
-
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted(ROOT.joinpath("tutorials").glob("*.ipynb"))
 #: Bytes of the largest picture.
@@ -23,12 +21,18 @@ RUNS = [
 EXECUTED = ROOT / "docs" / "_build" / "executed"
 
 
+@pytest.fixture(scope="module")
+def nbformat():
+    """Return nbformat: its import takes three seconds, of tests of tutorials alone."""
+    return pytest.importorskip("nbformat")
+
+
 def test_there_are_tutorials():
     assert TUTORIALS
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
-def test_what_is_kept_needs_no_kernel_and_no_internet(path):
+def test_what_is_kept_needs_no_kernel_and_no_internet(path, nbformat):
     """Texts, tables and pictures: `docs/images/notebook_pictures.py` writes them."""
     for cell in nbformat.read(path, 4).cells:
         assert cell.get("execution_count") is None
@@ -40,7 +44,7 @@ def test_what_is_kept_needs_no_kernel_and_no_internet(path):
             assert output.output_type != "error"
 
 
-def test_the_first_hour_imports_nothing_from_inside_and_folds_its_solutions():
+def test_the_first_hour_imports_nothing_from_inside_and_folds_its_solutions(nbformat):
     (first,) = (p for p in TUTORIALS if p.name.startswith("00_"))
     cells = nbformat.read(first, 4).cells
     code = "\n".join(c.source for c in cells if c.cell_type == "code")
@@ -54,7 +58,7 @@ def test_the_first_hour_imports_nothing_from_inside_and_folds_its_solutions():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
-def test_tutorial_runs(path, tmp_path, measured, forked_kernels, monkeypatch):
+def test_tutorial_runs(path, tmp_path, nbformat, measured, forked_kernels, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, 4)
     if path.name.startswith("00_"):

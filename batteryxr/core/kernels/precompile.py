@@ -108,6 +108,9 @@ def main() -> None:
 
 # Loaded from its file alone: where batteryxr is not installed yet, see `_Bare`.
 if __name__ in ("__main__", "__mp_main__"):
+    # Not from the folder of the script: a module here may be called like one of Python.
+    own = _ROOT / "core" / "kernels"
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != own]
     sys.path.insert(0, str(_ROOT.parent))
     sys.meta_path.insert(0, _Bare())
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from batteryxr.core.errors import (
     VariableError,
     warn_quality,
 )
+from batteryxr.core.files import read_table
 from batteryxr.core.model import QUANTITIES
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -251,10 +252,7 @@ def _frame(data: Any) -> pd.DataFrame:
             "an existing CSV file, a DataFrame or a Dataset",
             "`comparison_template()` writes an empty table.",
         )
-    frame = pd.read_csv(
-        data, sep=None, engine="python", comment="#", skipinitialspace=True
-    )
-    return frame.rename(columns=lambda name: str(name).strip())
+    return read_table(data, comment="#")
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from batteryxr.core.errors import (
     VariableError,
     warn_quality,
 )
+from batteryxr.core.files import read_table
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
@@ -397,9 +398,7 @@ def _frame(table: Any) -> Mapping[str, Any]:
     if isinstance(table, str | os.PathLike):
         if not os.path.isfile(table):
             raise ArgumentError("table", str(table), "an existing CSV file")
-        table = pd.read_csv(
-            table, sep=None, engine="python", comment="#", skipinitialspace=True
-        )
+        table = read_table(table, comment="#")
     if isinstance(table, pd.DataFrame):
         table = table.rename(columns=lambda c: str(c).strip().lower())
         return {str(c): list(table[c]) for c in table}

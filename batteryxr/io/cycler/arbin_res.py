@@ -62,7 +62,7 @@ def read(path: Path, options: Options) -> RawTable:
     rows = _export(path, _ROWS)
     end = rows.find(b"\n") + 1
     labels = tuple(next(csv.reader([rows[:end].decode("latin-1")]), []))
-    table = TextTable(path, labels, rows[end:], ",", 2)
+    table = TextTable(labels, rows[end:], ",", 2)
     found = choose(labels, ARBIN.columns, options.columns)
     refuse_incomplete(found, labels, path)
     wanted = {n: s.index for n, s in found.items()}

@@ -65,8 +65,8 @@ def _csv(path: Path, options: Options) -> RawTable:
             1,
         ) from error
     body, notes = finish(rest, len(labels) - 1, b",")
-    table = TextTable(path, labels, body, ",", 2)
-    places = _located(path, labels, options)
+    table = TextTable(labels, body, ",", 2)
+    places = _located(path.name, labels, options)
     at = _dates(labels, places)
     numbers = {n: place.index for n, place in places.items() if place.index != at}
     columns = table.read(numbers, {} if at is None else {CLOCK: at})
@@ -77,12 +77,12 @@ def _csv(path: Path, options: Options) -> RawTable:
 
 def _parquet(path: Path, options: Options) -> RawTable:
     labels = parquet_labels(path)
-    places = _places(path, labels, options)
+    places = _places(path.name, labels, options)
     if not {"voltage", "current"} <= places.keys():
         found = _labelled_otherwise(path, labels, options)
         if found is not None:
             return found
-        _refuse_none(path, labels, places)
+        _refuse_none(labels, places)
     at = _dates(labels, places)
     wanted = {n: labels[p.index] for n, p in places.items() if p.index != at}
     dated = [] if at is None else [labels[at]]
@@ -112,27 +112,27 @@ def _stamped(table: RawTable, cells: Any, label: str, options: Options) -> RawTa
         return replace(table, notes={**table.notes, "ambiguous_date": str(error)})
 
 
-def _located(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
-    places = _places(path, labels, options)
-    _refuse_none(path, labels, places)
+def _located(file: str, labels: Sequence[str], options: Options) -> dict[str, Place]:
+    places = _places(file, labels, options)
+    _refuse_none(labels, places)
     return places
 
 
-def _places(path: Path, labels: Sequence[str], options: Options) -> dict[str, Place]:
+def _places(file: str, labels: Sequence[str], options: Options) -> dict[str, Place]:
     try:
         places = locate(list(labels), options.columns)
     except (UnitsError, ValueError) as error:
         raise FileFormatError(
-            path, f"a column has units of another kind: {error}.", 1
+            None, f"a column has units of another kind: {error}.", 1
         ) from error
     for place in places.values():
-        _refuse_twice(path, labels, labels[place.index])
-    _refuse_two_currents(path, labels, places, options)
+        _refuse_twice(labels, labels[place.index])
+    _refuse_two_currents(file, labels, places, options)
     return places
 
 
 def _refuse_two_currents(
-    path: Path, labels: Sequence[str], places: dict[str, Place], options: Options
+    file: str, labels: Sequence[str], places: dict[str, Place], options: Options
 ) -> None:
     given = {meant(name)[0] for name in (options.columns or {}).values()}
     if "current" not in places or "current" in given:
@@ -144,23 +144,23 @@ def _refuse_two_currents(
         raise ArgumentError(
             "columns",
             None,
-            f"which of the columns {named} of {path.name} is the current of the cell",
+            f"which of the columns {named} of {file} is the current of the cell",
             f"Pass columns={{{named[0]!r}: 'current'}}, or leave one of them.",
         )
 
 
-def _refuse_twice(path: Path, labels: Sequence[str], label: str) -> None:
+def _refuse_twice(labels: Sequence[str], label: str) -> None:
     if (n := list(labels).count(label)) > 1:
         raise FileFormatError(
-            path, f"has {n} columns called {label!r}. Leave one, or rename them.", 1
+            None, f"has {n} columns called {label!r}. Leave one, or rename them.", 1
         )
 
 
-def _refuse_none(path: Path, labels: Sequence[str], places: dict[str, Place]) -> None:
+def _refuse_none(labels: Sequence[str], places: dict[str, Place]) -> None:
     if not places:
         shown = ", ".join(map(repr, labels[:8]))
         raise FileFormatError(
-            path,
+            None,
             f"no column of the Battery Data Format, such as 'Voltage / V', nor one "
             f"that a maker writes, among {shown}. Pass "
             "columns={'label': 'voltage (V)', ...}; or format='csv' for text.",
@@ -210,7 +210,7 @@ def _labelled_otherwise(
         return None
     wanted = {n: labels[i] for n, i in (layout.numbers | layout.words).items()}
     for label in wanted.values():
-        _refuse_twice(path, labels, label)
+        _refuse_twice(labels, label)
     own = [label for k, label in enumerate(labels) if k == layout.number]
     own = [label for label in own if labels.count(label) == 1]
     read = parquet_columns(path, [*wanted.values(), *own])

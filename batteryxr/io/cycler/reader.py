@@ -178,7 +178,7 @@ def read_cycler(
     for one in paths:
         with named(one):
             table = FORMATS[identify(one, format)].read(one, options)
-            check(table, one)
+            check(table)
             if table.rows:
                 table = without_marks(without_summaries(table))
                 table = directed(zoned(table, where))

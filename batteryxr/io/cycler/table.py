@@ -14,7 +14,6 @@ from batteryxr.core.model import attributes
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from pathlib import Path
 
 #: Columns without which nothing can be analysed.
 REQUIRED = ("test_time", "voltage", "current")
@@ -156,8 +155,10 @@ class RawTable:
         return np.where(sound, whole * 1000, NAT)
 
 
-def check(table: RawTable, path: Path) -> None:
+def check(table: RawTable) -> None:
     """Raise if a table breaks the promises of its format.
+
+    `io.door.files.named` says of which file it is.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def check(table: RawTable, path: Path) -> None:
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
         raise FileFormatError(
-            path,
+            None,
             f"no column for {' and '.join(missing)} among {sorted(table.columns)}. "
             "If the file has it under another label, pass columns={'label': 'name'}.",
         )
@@ -180,33 +181,31 @@ def check(table: RawTable, path: Path) -> None:
     if table.numbers is not None:
         lengths["numbers"] = len(table.numbers)
     if len(set(lengths.values())) > 1:
-        raise FileFormatError(path, f"columns differ in length: {lengths}.")
+        raise FileFormatError(None, f"columns differ in length: {lengths}.")
     if table.silence:
         return
     if table.rows == 0:
-        raise FileFormatError(path, "no data rows. The test may not have started yet.")
+        raise FileFormatError(None, "no data rows. The test may not have started yet.")
     times = table.columns["test_time"]
-    _refuse(~(np.abs(times) < _LONGEST), times, "test time", table, path)
+    _refuse(~(np.abs(times) < _LONGEST), times, "test time", table)
     if (unix := table.unix_time) is not None:
         wrong = ~(((unix >= 0) & (unix < _LATEST)) | np.isnan(unix))
-        _refuse(wrong, unix, "Unix time", table, path)
+        _refuse(wrong, unix, "Unix time", table)
     for name in ("voltage", "current"):
         values = table.columns[name]
-        _refuse(np.isinf(values), values, name, table, path)
+        _refuse(np.isinf(values), values, name, table)
     if (start := table.start_local) is not None:
         first, last = _YEARS
         if not first <= start.year <= last:
-            raise FileFormatError(path, f"the test starts in the year {start.year}.")
+            raise FileFormatError(None, f"the test starts in the year {start.year}.")
 
 
-def _refuse(
-    bad: np.ndarray, values: np.ndarray, what: str, table: RawTable, path: Path
-) -> None:
+def _refuse(bad: np.ndarray, values: np.ndarray, what: str, table: RawTable) -> None:
     if not bad.any():
         return
     row = int(np.argmax(bad))
     raise FileFormatError(
-        path,
+        None,
         f"row {row + 1} of {len(values)}: the {what} is {values[row]}, which cannot "
         "be. The file looks damaged: export it again.",
         None if table.first_line is None else table.first_line + row,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.core.kernels.parsing import parsed
 from batteryxr.io import clock
 from batteryxr.io.cycler.labels import NUMBER
 from batteryxr.io.door.endings import CUT, ends_within_number
@@ -18,7 +19,6 @@ from batteryxr.io.door.words import of_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
@@ -59,8 +59,6 @@ class TextTable:
 
     Parameters
     ----------
-    path
-        The file.
     labels
         One label for each column; the last is empty if lines end with a separator.
     body
@@ -73,7 +71,6 @@ class TextTable:
         Lines from the first row to each row; None if rows are on successive lines.
     """
 
-    path: Path
     labels: tuple[str, ...]
     body: bytes
     separator: str
@@ -142,7 +139,8 @@ class TextTable:
         Raises
         ------
         FileFormatError
-            If a cell does not hold what it should; the message names the first line.
+            If a cell does not hold what it should; the message names the first line,
+            and `io.door.files.named` the file.
         """
         words = words or {}
         places = [*numbers.values(), *words.values()]
@@ -183,14 +181,14 @@ class TextTable:
         except (pd.errors.ParserError, ValueError, OverflowError) as error:
             words, row = of_table(error)
             raise FileFormatError(
-                self.path,
+                None,
                 f"the rows cannot be read: {words}. Export it again.",
                 None if row is None else self.line(row),
             ) from error
         rows = self.body.count(b"\n") + (not self.body.endswith(b"\n"))
         if b'"' not in self.body and len(frame) != rows:
             raise FileFormatError(
-                self.path,
+                None,
                 f"{len(frame)} of {rows} rows can be read. The file is damaged.",
             )
         return frame
@@ -199,7 +197,7 @@ class TextTable:
         """Return the number of cells in each row, including a trailing empty one."""
         if not self.body:
             raise FileFormatError(
-                self.path, "no data rows below the labels. Has the test started?"
+                None, "no data rows below the labels. Has the test started?"
             )
         if b'"' in self.body:
             return self._check_quoted()
@@ -230,7 +228,7 @@ class TextTable:
             rows = list(csv.reader(lines, delimiter=self.separator))
         except csv.Error as error:
             raise FileFormatError(
-                self.path,
+                None,
                 "a row at or below this one has a quote that is not closed, or a cell "
                 "that is too long. Export it again.",
                 self.first_line,
@@ -242,15 +240,13 @@ class TextTable:
 
     def _refuse_width(self, row: int, width: int) -> NoReturn:
         raise FileFormatError(
-            self.path,
+            None,
             f"{width} cells under {self.named} labels. The file is cut or "
             "damaged here: export it again.",
             self.line(row),
         )
 
     def _numeric(self, column: Any) -> np.ndarray:
-        import pandas as pd
-
         if column.dtype.kind in "iuf":
             return column.to_numpy(dtype=np.float64)
         text = column.astype(str).where(column.notna(), "").str.strip()
@@ -264,17 +260,17 @@ class TextTable:
         elif _POINT.search(self.body[:_SAMPLE]):  # a comma then only groups digits
             grouped = text.str.fullmatch(_GROUPED)
             text = text.where(~grouped, text.str.replace(",", "", regex=False))
-        values = pd.to_numeric(text, errors="coerce").astype(np.float64)
-        wrong |= values.isna() & (text != "")
+        values = parsed(text.where(text != "", "nan").to_numpy(dtype=object))
+        wrong |= np.isnan(values) & (text != "")
         if wrong.any():
             row = int(np.argmax(wrong.to_numpy()))
             raise FileFormatError(
-                self.path,
+                None,
                 f"{text.iloc[row][:40]!r} is not a number (decimal sign "
                 f"{self.decimal!r}). The file is damaged here: export it again.",
                 self.line(row),
             )
-        return values.to_numpy(dtype=np.float64)
+        return values
 
     def _durations(self, text: Any) -> np.ndarray:
         seconds = np.full(len(text), np.nan)
@@ -282,7 +278,7 @@ class TextTable:
             try:
                 seconds[row] = clock.duration(cell)
             except ValueError as error:
-                raise FileFormatError(self.path, f"{error}.", self.line(row)) from error
+                raise FileFormatError(None, f"{error}.", self.line(row)) from error
         return seconds
 
 

@@ -145,9 +145,7 @@ def _read(
         labels = (*labels[: named(labels)], *["(no label)"] * extra)
         own["unlabelled"] = f"{extra} column without a label is left out"
     body, notes = finish(rows, named(labels) - 1, mark)
-    table = TextTable(
-        path, labels, body, below.separator, below.first_line, below.lines
-    )
+    table = TextTable(labels, body, below.separator, below.first_line, below.lines)
     channel = {} if layout.channel is None else {"channel": layout.channel}
     wanted = {**layout.words, **channel}
     columns = table.read(layout.numbers, wanted, count=layout.number)

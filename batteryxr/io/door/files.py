@@ -119,6 +119,8 @@ def _stamp_of(path: Path, handle: int, *, growing: bool = False) -> Stamp:
 def named(path: Path, what: str = "cannot be read") -> Iterator[None]:
     """Turn any error of a library on a file into a `FileFormatError`.
 
+    An error on the content alone learns here which file it is.
+
     Raises
     ------
     FileFormatError
@@ -126,6 +128,11 @@ def named(path: Path, what: str = "cannot be read") -> Iterator[None]:
     """
     try:
         yield
+    except FileFormatError as error:
+        if error.path is not None:
+            raise
+        told_of = type(error)(path, error.problem, error.line)
+        raise told_of from error.__cause__
     except (BatteryxrError, MissingDependencyError, Warning):
         raise
     except Exception as error:
@@ -305,8 +312,9 @@ def text(path: Path, *takes: str) -> bytes:
             ) from error
     if not raw or raw.isspace():
         raise FileFormatError(path, "the file is empty. Copy it again, or remove it.")
-    _refuse_nul(path, raw)
-    _refuse_long_line(path, raw)
+    with named(path):
+        _refuse_nul(raw)
+        _refuse_long_line(raw)
     return raw.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -316,20 +324,20 @@ def _pieces(path: Path, file: BinaryIO, first: bytes) -> bytes:
     pieces, lines, limit = [first], 0, most(WHOLE)
     while pieces[-1] and sum(map(len, pieces)) <= limit:
         if not as_bytes:
-            _refuse_nul(path, pieces[-1], lines)
+            _refuse_nul(pieces[-1], lines)
             lines += pieces[-1].count(b"\n")
         pieces.append(file.read(_PIECE))
     return b"".join(pieces)
 
 
-def _refuse_nul(path: Path, raw: bytes, before: int = 0) -> None:
+def _refuse_nul(raw: bytes, before: int = 0) -> None:
     place = raw.find(b"\0")
     if place >= 0:
         words = _NUL if raw[place:].strip(b"\0") else _ENDLESS
-        raise FileFormatError(path, words, before + raw.count(b"\n", 0, place) + 1)
+        raise FileFormatError(None, words, before + raw.count(b"\n", 0, place) + 1)
 
 
-def _refuse_long_line(path: Path, raw: bytes) -> None:
+def _refuse_long_line(raw: bytes) -> None:
     """Raise if a line is longer than any row of a table."""
     start, longest = 0, most(_LINE)
     while len(raw) - start > longest:
@@ -337,7 +345,7 @@ def _refuse_long_line(path: Path, raw: bytes) -> None:
         last = max(raw.rfind(b"\n", start, end), raw.rfind(b"\r", end - 4096, end))
         if last < start and (last := raw.rfind(b"\r", start, end)) < start:
             raise FileFormatError(
-                path,
+                None,
                 f"has a line of more than {longest:,} bytes, as no table does. Is it "
                 "text?",
                 raw.count(b"\n", 0, start) + 1,

@@ -10,7 +10,6 @@ from batteryxr.core.units import affine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 #: Quantity of a column -> units. ``minus_imaginary`` is the axis of a Nyquist plot.
 NAMES: dict[str, str] = {
@@ -89,7 +88,7 @@ class FromColumn(NamedTuple):
 
 
 def find(
-    labels: Sequence[str], explicit: Mapping[str, str] | None, path: Path, line: int
+    labels: Sequence[str], explicit: Mapping[str, str] | None, line: int
 ) -> dict[str, FromColumn] | None:
     """Return the column of each quantity; None if these are no labels of a spectrum.
 
@@ -99,8 +98,8 @@ def find(
         Labels as written in the file.
     explicit
         Label -> name and units, given by the user; it takes precedence.
-    path, line
-        Path and line for errors.
+    line
+        Line for errors; `io.door.files.named` says of which file.
 
     Raises
     ------
@@ -140,7 +139,7 @@ def find(
     ]
     if again and not (explicit and "frequency" in told(stripped, explicit)):
         raise FileFormatError(
-            path,
+            None,
             f"has {again[0]!r} beside another column of frequencies: are spectra side "
             "by side? Write each to a file of its own, or say which columns are meant: "
             "columns={'label': 'frequency (Hz)', ...}, with labels that differ.",
@@ -151,7 +150,7 @@ def find(
     looks = timed or any(text == "freq" for text, _ in bare)
     if wanted or not looks:
         return found if wanted else None
-    raise FileFormatError(path, _lacking(stripped, bare, without), line)
+    raise FileFormatError(None, _lacking(stripped, bare, without), line)
 
 
 def with_units(labels: Sequence[str], beside: Sequence[str]) -> tuple[str, ...] | None:

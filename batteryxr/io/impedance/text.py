@@ -48,7 +48,7 @@ def read_gamry(path: Path, options: Options) -> Readings:
     for number, curve in enumerate(curves):
         body, said = finish(curve.body, named(curve.written) - 1, b"\t")
         notes |= said
-        table = TextTable(path, curve.written, body, "\t", curve.line)
+        table = TextTable(curve.written, body, "\t", curve.line)
         part = _columns(table, options, curve.line - 2)
         if part is None:
             raise FileFormatError(
@@ -82,7 +82,7 @@ def read_table(path: Path, options: Options) -> Readings:
             cells = labels.with_units(cells, above) or cells
         if options.columns and not labels.named_here(cells, options.columns):
             continue  # a line above the labels
-        found = labels.find(cells, options.columns, path, number)
+        found = labels.find(cells, options.columns, number)
         if found is None:
             continue
         head = "\n".join(decode(one) for one in lines[: number - 1])
@@ -92,7 +92,7 @@ def read_table(path: Path, options: Options) -> Readings:
             body, separator = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", body), "\t"
             body = re.sub(rb"[ \t]+", b"\t", body)
         body, notes = finish(body, named(cells) - 1, separator.encode())
-        table = TextTable(path, cells, body, separator, first)
+        table = TextTable(cells, body, separator, first)
         low = head.lower()
         maker = next((name for word, name in _MAKERS if word in low), "unknown")
         start = _START.search(head)
@@ -172,7 +172,7 @@ def _body(raw: bytes, number: int) -> tuple[bytes, int]:
 def _columns(
     table: TextTable, options: Options, line: int
 ) -> dict[str, np.ndarray] | None:
-    found = labels.find(table.labels, options.columns, table.path, line)
+    found = labels.find(table.labels, options.columns, line)
     if found is None:
         return None
     read = table.read({name: source.column for name, source in found.items()})

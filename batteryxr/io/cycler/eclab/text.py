@@ -98,7 +98,7 @@ def contents(path: Path, options: Options) -> tuple[LabelledTable, About]:
             path, f"a line of labels was expected, found {lines[-1][:60]!r}", len(lines)
         )
     body, notes = finish(body, named(labels) - 1, b"\t")
-    table = TextTable(path, labels, body, "\t", len(lines) + 1)
+    table = TextTable(labels, body, "\t", len(lines) + 1)
     rows = _Rows(table)
     dated = choose(labels, BIOLOGIC.columns, options.columns).get("test_time")
     if dated is not None and _absolute(table, dated.index):
@@ -186,6 +186,6 @@ def _stamps(table: TextTable, index: int, options: Options) -> np.ndarray:
     if stamps is None or missing.any():
         bad = int(np.argmax(missing))
         raise FileFormatError(
-            table.path, f"{words[bad]!r} is not a date.", table.first_line + bad
+            None, f"{words[bad]!r} is not a date.", table.first_line + bad
         )
     return stamps.ns

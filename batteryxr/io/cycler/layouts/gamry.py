@@ -157,7 +157,7 @@ def _numbers(
         body = curve.body
         if curve is last:
             body, notes = finish(body, named(curve.labels) - 1, b"\t")
-        table = TextTable(path, curve.labels, body, "\t", curve.line)
+        table = TextTable(curve.labels, body, "\t", curve.line)
         place = next((k for k, c in enumerate(curve.labels) if c == "Pt"), None)
         parts.append(table.read(layout.numbers, count=place))
     names = [n for n in parts[0] if all(n in part for part in parts)]
