@@ -23,8 +23,14 @@ NUMBERED = re.compile(
     r"\s*(?P<text>\S.*)",
     re.IGNORECASE,
 )
-#: "1) Mono Energy    11) It", and "P1 = {Energy}" or "D2 = {i0}" of EPICS.
-_LISTED = re.compile(r"(?<!\S)(\d+)\)\s+(.+?)(?=\s{2,}\d+\)|\s*$)")
+#: "1) Mono Energy    11) It", "(1) Energy (2) I0", "1: Energy  2: I0" in one line or
+#: several, and "P1 = {Energy}" or "D2 = {i0}" of EPICS.
+_LISTED = re.compile(
+    r"(?<!\S)[(\[]?(\d+)(?:[)\]]|:(?!\d))\s*(.+?)"
+    r"(?=\s*[,;|]?\s+[(\[]?\d+(?:[)\]]|:(?!\d))|\s*$)"
+)
+#: "2  [1-D Detector 1]  pv, description, mode, unit" of EPICS's MDA.
+_MDA = re.compile(r"[#\s]*(\d+)\s+\[([^\]]*)\]\s*(.*)")
 _BRACED = re.compile(r"\b[PD]\d+\s*=\s*\{([^}]*)\}")
 _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
@@ -223,7 +229,20 @@ def _legend(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     if set(texts) == set(range(1, n + 1)):
         return [title(texts[k].strip()) for k in sorted(texts)]
     names = [text for line in header for text in _BRACED.findall(line)]
-    return [title(name) for name in names] if len(names) == n else []
+    if len(names) == n:
+        return [title(name) for name in names]
+    rows = [match.groups() for line in header if (match := _MDA.fullmatch(line))]
+    if [int(k) for k, *_ in rows] in (list(range(n)), list(range(1, n + 1))):
+        return [_of_mda(what, text) for _, what, text in rows]
+    return []
+
+
+def _of_mda(what: str, text: str) -> tuple[str, str]:
+    """Return name and units of a column of EPICS: the description, else the PV."""
+    parts = [part.strip() for part in text.split(",")] if text.strip() else [what]
+    units = next(filter(None, map(spelled, parts[2:])), "")
+    name = parts[1] if len(parts) > 1 and parts[1] else parts[0]
+    return (name, units) if units else title(name)
 
 
 def _events(header: Sequence[str], n: int) -> list[tuple[str, str]]:
@@ -278,6 +297,9 @@ def _only_units(titles: list[tuple[str, str]]) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _words(line: str, n: int) -> list[str]:
+    quoted: list[str] = re.findall(r'"([^"]*\w[^"]*)"', line)
+    if len(quoted) == n:
+        return quoted
     for separator in _SEPARATORS:
         words = [w.strip("\"'# ") for w in re.split(separator, line.strip("\n"))]
         named = [w for w in words if re.search(r"[^\W\d_]|^%T|^[12]/", w)]
