@@ -423,6 +423,15 @@ def beamlines() -> dict[str, Dialect]:
             "# Diamond Light Source\n# bragg1WithOffset\tenergy\ttime\tlnI0It\n"
             + rows(angle, E, T, MU, sep="\t"),
         ),
+        "E in keV behind an angle": of(
+            "fe.txt",
+            "Mono (deg)\tE (keV)\tI0\tI1\n" + rows(angle, E / 1e3, I0, IT, sep="\t"),
+        ),
+        "arbitrary units behind a slash": of(
+            "fe.dat",
+            "# Photon energy / eV | I_0 / a.u. | I_1 / a.u. | I_2 / a.u.\n"
+            + rows(E, I0, IT, IR),
+        ),
         "an angle beside energies": of(
             "fe.dat",
             "# BL01B1 export\nAngle[deg]\tEnergy[eV]\tI0\tI\tmut\n"

@@ -251,8 +251,9 @@ def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:
 
 
 def _bears(i: int, file: FileColumns) -> bool:
-    """Tell whether a column may be the axis; one-letter names only if it is first."""
-    return i == 0 or len(file.names[i]) > 1
+    """Tell whether a column may be the axis: one letter if it is first or has units."""
+    told = file.header.units[i] in ("eV", "keV")
+    return i == 0 or len(file.names[i]) > 1 or told
 
 
 def _picks(

@@ -144,6 +144,9 @@ def title(word: str) -> tuple[str, str]:
     units = spelled(match["units"]) if match and match["name"] else ""
     if match and units and (units not in _CONDITIONS or ":" in word):
         return match["name"], units
+    name, slash, rest = word.partition(" / ")
+    if slash and name and _COUNTED.fullmatch(rest.strip()):
+        return name.strip(), ""
     match = BRACKETS.fullmatch(word)
     if match is None or not match["name"]:
         return word, ""
@@ -176,7 +179,8 @@ def _agreed(
     numbered: list[tuple[str, str]], plain: Sequence[str], n: int
 ) -> list[tuple[str, str]]:
     """Give both names to columns that another line of the header names differently."""
-    line = _in_one_line(plain, n) if numbered else []
+    others = [ln for ln in plain if not NUMBERED.match(ln)]
+    line = _in_one_line(others, n) if numbered else []
     mine = [role_of(name).name for name, _ in numbered]
     theirs = [role_of(name).name for name, _ in line]
     if mine == theirs or not line or sorted(mine) != sorted(theirs):
