@@ -2,7 +2,7 @@
 
 from batteryxr.simulate.crystal import bragg_states
 from batteryxr.simulate.experiment import cell_experiment
-from batteryxr.simulate.files import write_cell_experiment
+from batteryxr.simulate.files import write_cell_experiment, write_particles
 from batteryxr.simulate.impedance import impedance_loop, write_impedance_loop
 from batteryxr.simulate.oxides import oxide_series
 from batteryxr.simulate.particles import particles
@@ -25,5 +25,6 @@ __all__ = [
     "random_crystals",
     "write_cell_experiment",
     "write_impedance_loop",
+    "write_particles",
     "write_samples",
 ]

@@ -11,7 +11,11 @@ import numpy as np
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.optional import require
 from batteryxr.core.progress import bar
+
+#: Joules in an electronvolt.
+_JOULE = 1.602176634e-19
 
 if TYPE_CHECKING:
     import datetime
@@ -74,6 +78,72 @@ def write_cell_experiment(
     (folder / "scans").mkdir(parents=True)
     writers[format](data["echem"].to_dataset(), folder, zone)
     _write_scans(data["scans"].to_dataset(), folder / "scans", zone, progress)
+    return folder
+
+
+@checked
+def write_particles(data: xr.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a simulated study of particles as reconstructions come from a beamtime.
+
+    Reads once, energy by energy. As codes of ptychography write them: CXI, one file for
+    each particle and energy, in SI units, without the truth.
+
+    Parameters
+    ----------
+    data
+        Result of `particles`.
+    path
+        New or empty folder for a folder of each particle, with ``P1_5420.0eV.cxi`` and
+        so on in it.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder that was written.
+
+    Raises
+    ------
+    ArgumentError
+        If there is something in the folder.
+
+    Examples
+    --------
+    >>> study = batteryxr.simulate.particles(size=24)
+    >>> folder = batteryxr.simulate.write_particles(study, "objects")
+    >>> batteryxr.read_stack(folder / "P1").sizes["energy"]
+    40
+    """
+    h5py = require("h5py", extra="io", purpose="writing CXI files")
+    folder = new_folder(path)
+    objects = data["objects"].to_dataset()["transmission"]
+    step = [float(objects[d][1] - objects[d][0]) * 1e-9 for d in ("x", "y")]
+    for particle in objects["particle"].values:
+        (folder / str(particle)).mkdir(parents=True)
+        for energy in objects["energy"].values:
+            frame = objects.sel(particle=particle, energy=energy)
+            name = folder / str(particle) / f"{particle}_{energy:.1f}eV.cxi"
+            with h5py.File(name, "w") as file:
+                file["cxi_version"] = 160
+                image = file.create_group("entry_1/image_1")
+                image["data"] = frame.values.astype(np.complex64)
+                sides = (frame.sizes["x"], frame.sizes["y"])
+                image["image_size"] = np.multiply(sides, step)
+                source = file.create_group("entry_1/instrument_1/source_1")
+                source["energy"] = energy * _JOULE
+    return folder
+
+
+def new_folder(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder to write to, which is new or empty.
+
+    Raises
+    ------
+    ArgumentError
+        If something is in it.
+    """
+    folder = Path(path)
+    if folder.exists() and any(folder.iterdir()):
+        raise ArgumentError("path", str(path), "an empty or new folder")
     return folder
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
 from batteryxr.core.seeds import generators
+from batteryxr.simulate.files import new_folder
 from batteryxr.simulate.titration import Electrode, Titration, gitt
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from batteryxr.core.checks import Seed
 
@@ -63,9 +63,7 @@ def write_samples(path: str | os.PathLike[str], *, seed: Seed = 0) -> Path:
     >>> sorted(os.listdir(folder))[-3:]
     ['maps', 'raman', 'xrd']
     """
-    folder = Path(path)
-    if folder.exists() and any(folder.iterdir()):
-        raise ArgumentError("path", str(path), "an empty or new folder")
+    folder = new_folder(path)
     for part in ("xrd", "raman", "ftir", "maps"):
         (folder / part).mkdir(parents=True)
     xrd, raman, ftir, maps = generators(seed, 4)

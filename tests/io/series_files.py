@@ -377,6 +377,83 @@ def beamlines() -> dict[str, Dialect]:
             fl,
             tolerance=1e-5,
         ),
+        "Photon Factory, several regions": of(
+            "fe.dat",
+            "  9809     KEK-PF   BL9C\n fe   19.03.04 11:00 - 19.03.04 11:20\n Fe foil\n"
+            " Mono :   SI(111)       D=  3.13551 A    Initial angle=16.3 deg\n"
+            " BL9C   Transmission( 2)   Repetition=  1     Points=  140\n\n"
+            " Block      Init-Eng  final-Eng     Step/eV     Time/s       Num\n"
+            "   1        7050.00   7100.00      1.00        1.00        50\n"
+            "   2        7100.00   7150.00      1.00        1.00        50\n"
+            "   3        7150.00   7190.00      1.00        2.00        40\n"
+            " Ortec( 0)     NDCH =  3\n"
+            "  Angle(c)  Angle(o)    time/s         1         2         3\n"
+            "      Mode         0         0         1         2         5\n"
+            "    Offset         0         0     0.000     0.000     0.000\n"
+            + rows(angle, angle, T, I0, IT, IR),
+            tolerance=1e-5,
+        ),
+        "PETRA P65, monitors in German": of(
+            "fe.fio",
+            "!\n%c\nfe foil \n%p\nabs = 3\n%d\n Col 1 ENERGYHMI DOUBLE\n"
+            " Col 2 ENC DOUBLE\n Col 3 P65_IK0 DOUBLE\n Col 4 P65_IK1 DOUBLE\n"
+            " Col 5 P65_IK2 DOUBLE\n" + rows(E, angle, I0, IT, IR),
+        ),
+        "CLS, titles counted in one line": of(
+            "fe.dat",
+            "# CLS Data Acquisition\n# (1) Event-ID\t(2) Energy:eV\t(3) I0Detector:counts"
+            "\t(4) I1Detector:counts\t(5) dwell:sec\n"
+            + rows(T, E, I0, IT, T, sep="\t"),
+        ),
+        "EPICS MDA as text": of(
+            "fe.asc",
+            "## 9-BM\n# Column Descriptions:\n#    1  [     Index      ]\n"
+            "#    2  [1-D Positioner 1]  9bmb:m1.VAL, mono energy, TABLE, eV, 9bmb:m1.RBV\n"
+            "#    3  [1-D Detector   1]  9bmb:scaler.S2, I0, \n"
+            "#    4  [1-D Detector   2]  9bmb:scaler.S3, It, \n"
+            + rows(np.arange(E.size), E, I0, IT),
+        ),
+        "ALS, requested and actual": of(
+            "fe.xas",
+            "ALS 10.3.2 XAS Scan\nRequested E(eV)\tActual E(eV)\tI0\tI1\tLive%\n"
+            + rows(E + 0.02, E, I0, IT, T * 93, sep="\t"),
+        ),
+        "Diamond I20, angle and energy": of(
+            "fe.dat",
+            "# Diamond Light Source\n# bragg1WithOffset\tenergy\ttime\tlnI0It\n"
+            + rows(angle, E, T, MU, sep="\t"),
+        ),
+        "E in keV behind an angle": of(
+            "fe.txt",
+            "Mono (deg)\tE (keV)\tI0\tI1\n" + rows(angle, E / 1e3, I0, IT, sep="\t"),
+        ),
+        "arbitrary units behind a slash": of(
+            "fe.dat",
+            "# Photon energy / eV | I_0 / a.u. | I_1 / a.u. | I_2 / a.u.\n"
+            + rows(E, I0, IT, IR),
+        ),
+        "an angle beside energies": of(
+            "fe.dat",
+            "# BL01B1 export\nAngle[deg]\tEnergy[eV]\tI0\tI\tmut\n"
+            + rows(angle, E, I0, IT, MU, sep="\t"),
+        ),
+        "titles in quotes": of(
+            "fe.txt",
+            '"energy / eV" "mesh / A" "TEY / A"\n' + rows(E, I0, FL),
+            fl,
+        ),
+        "fluorescence of an element": of(
+            "fe.dat", "# energy I0 fluor_Fe dwell\n" + rows(E, I0, FL, T), fl
+        ),
+        "2d of the crystal in a comment": of(
+            "fe.csv",
+            "bragg_deg,i0,i1\n# Si(111), 2d = 6.27102 A\n"
+            + rows(angle, I0, IT, sep=","),
+            tolerance=1e-5,
+        ),
+        "SOLEIL ROCK, sample and reference": of(
+            "fe.txt", "#ROCK\nE(eV) mus mur i0_mean\n" + rows(E, MU, MU / 2, I0)
+        ),
         "aXis2000": of(
             "fe.csv",
             "*********************  X-ray Absorption Data  ********************\n*\n"

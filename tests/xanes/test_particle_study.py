@@ -183,3 +183,17 @@ def test_impossible_studies_are_refused():
             particles(**wrong)
     with pytest.raises(ArgumentError, match="chunks"):
         particles(size=16, chunks={"z": 3})
+
+
+def test_files_of_objects_are_read_back_as_they_were(tmp_path):
+    import batteryxr
+
+    study = particles(size=24, seed=3)
+    folder = batteryxr.simulate.write_particles(study, tmp_path / "beamtime")
+    found = batteryxr.read_stack(folder / "D1")
+    expected = study["objects"].to_dataset()["transmission"].sel(particle="D1")
+    np.testing.assert_array_equal(found, expected.transpose(*found.dims))
+    for dim in found.dims:
+        np.testing.assert_array_equal(found[dim], expected[dim])
+    with pytest.raises(ArgumentError, match="an empty or new folder"):
+        batteryxr.simulate.write_particles(study, folder)

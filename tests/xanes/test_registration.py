@@ -268,3 +268,25 @@ def test_smooth_blobs_in_noise_are_placed_or_told():
     assert told[:5].sum() >= 4
     assert not told[10:].any()
     assert np.isnan(off[told & (error > 3.0)]).all()
+
+
+def test_an_object_that_repeats_itself_is_told():
+    y, x = np.mgrid[:64, :64].astype(float)
+
+    def net(dy, dx):
+        far = np.hypot(y - 32 - dy, x - 32 - dx)
+        wave = np.cos(0.7 * (y - dy)) * np.cos(0.7 * (x - dx))
+        return wave / (1 + np.exp((far - 26) / 2))
+
+    rng = np.random.default_rng(3)
+    drift = rng.uniform(-9, 9, (12, 2))
+    drift[-1] = 0.0
+    frames = np.array([net(*d) for d in drift]) + 0.05 * rng.standard_normal(
+        (12, 64, 64)
+    )
+    with pytest.warns(DataQualityWarning, match="fit as well elsewhere|not found"):
+        moved = register(_stack(frames))
+    found = np.stack([moved.shift_y, moved.shift_x], axis=1)
+    wrong = ~(np.abs(found - drift).max(axis=1) < 1)
+    assert wrong.any()
+    assert (np.isnan(found[wrong]).any(axis=1) | (moved.shift_error > 0.7)[wrong]).all()

@@ -61,6 +61,8 @@ _CYCLES = {
     "specific_energy": "energy",
     "discharge_mean_voltage": "voltage",
     "mean_voltage": "voltage",
+    "discharge_voltage_min": "voltage_min",
+    "discharge_voltage_max": "voltage_max",
     "discharge_specific_current": "current",
     "specific_current": "current",
 }
@@ -216,9 +218,12 @@ def _columns(data: Any) -> dict[str, np.ndarray]:
     frame = _frame(data)
     missing = [n for n, c in COLUMNS.items() if c.required and n not in frame]
     if missing:
+        mend = "`comparison_template()` writes an empty table."
+        if isinstance(data, xr.Dataset):
+            along = "sample" if "sample" in data.dims else "material"
+            mend = f"Add them: data.assign({missing[0]}=({along!r}, [...]))."
         raise VariableError(
-            f"compare needs the columns {missing}; found {list(frame.columns)}. "
-            "`comparison_template()` writes an empty table."
+            f"compare needs the columns {missing}; found {list(frame.columns)}. {mend}"
         )
     if not len(frame):
         raise DataError("data", "have no rows", "Fill in at least one material.")

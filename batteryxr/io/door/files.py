@@ -16,7 +16,7 @@ from batteryxr.core.errors import (
     MissingDependencyError,
 )
 from batteryxr.io.door.limits import WHOLE, most, refuse_bomb, refuse_larger
-from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.door.signatures import ENDINGS, kind_of
 from batteryxr.io.door.words import told
 
 if TYPE_CHECKING:
@@ -243,7 +243,8 @@ def refuse_other(path: Path, start: bytes, *takes: str) -> None:
     FileFormatError
         Naming its kind, and how to get the data.
     """
-    kind = kind_of(start)
+    ended = ENDINGS.get(path.suffix.lower()) if b"\0" in start else None
+    kind = ended or kind_of(start)
     if kind is not None and kind.name not in takes:
         words = f"is {kind.words}, which this reader does not take"
         raise FileFormatError(path, f"{words}. {kind.mend}".rstrip())

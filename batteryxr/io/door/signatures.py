@@ -234,6 +234,13 @@ KINDS = (
 _ANY = re.compile(b"|".join(b"(?:%b)" % kind.pattern.pattern for kind in KINDS))
 
 
+#: Endings of makers' binaries whose first bytes no public source tells.
+ENDINGS = {
+    ending: FileKind("l6s", f"a LabSpec 6 file ({ending})", _at(rb"\Z.^"), _SPECTRUM)
+    for ending in (".l6s", ".l6m", ".l6v")
+}
+
+
 def kind_of(head: bytes) -> FileKind | None:
     """Return the kind of file that the first bytes match; None for text or unknown."""
     if not _ANY.match(head):

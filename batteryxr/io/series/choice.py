@@ -75,11 +75,15 @@ _TWICE = re.compile(
     r"(?:2|two)[\s_-]*(?:theta|th|θ)|gonio|coupled|locked", re.IGNORECASE
 )
 #: Names of counts in a detector's window, of its rates and times, of dark counts.
-_WINDOW = re.compile(r"(?<![a-z])(?:roi|sca|mca|sdd|xmap|fluo)", re.IGNORECASE)
+_WINDOW = re.compile(
+    r"(?<![a-z])(?:roi|sca|mca|sdd|xmap|fluo|ge(?![a-z]))", re.IGNORECASE
+)
 _RATE = re.compile(
     r"[io]cr|dead|live|clock|time|outputcounts|(?<![a-z])i0", re.IGNORECASE
 )
 _DARK = re.compile(r"dark|(?<![a-z])offset|backgr", re.IGNORECASE)
+#: Dark counts of each channel in a second, as 9809 files give them.
+_OFFSETS = re.compile(r"(?im)^ *offset(?: +0)*(?= .*[1-9])(?: +-?[\d.]+)+ *$")
 _COORDINATES = (
     *("x", "y", "z", "time", "temperature", "coordinate_1", "coordinate_2"),
 )
@@ -206,17 +210,21 @@ def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Cho
 @functools.lru_cache(maxsize=1024)
 def _roles(names: tuple[str, ...], layout: str, axis: str) -> tuple[Role, ...]:
     called = next((row.roles for row in LAYOUTS if row.name == layout), {})
-    return tuple(
-        dataclasses.replace(role_of(name, axis), name=called[name.lower()])
-        if name.lower() in called
-        else role_of(name, axis)
-        for name in names
-    )
+    found = []
+    for name in names:
+        role, known = role_of(name, axis), called.get(name.lower())
+        if known:  # a column that is plainly called energy goes before it
+            role = dataclasses.replace(role, name=known, rank=int(known in AXES))
+        found.append(role)
+    return tuple(found)
 
 
 def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:
     roles = file.roles(axis or "")
     found = [(i, r) for i, r in enumerate(roles) if r.name in AXES and _bears(i, file)]
+    if axis is None and any(r.name == "energy" for _, r in found):
+        # an "angle" beside energies is that of the monochromator
+        found = [(i, r) for i, r in found if (r.name, r.rank) != ("two_theta", 1)]
     for wanted in [axis] if axis else [r.name for _, r in found]:
         same = [(r.rank, i) for i, r in found if r.name == wanted]
         if same:
@@ -243,8 +251,9 @@ def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:
 
 
 def _bears(i: int, file: FileColumns) -> bool:
-    """Tell whether a column may be the axis; one-letter names only if it is first."""
-    return i == 0 or len(file.names[i]) > 1
+    """Tell whether a column may be the axis: one letter if it is first or has units."""
+    told = file.header.units[i] in ("eV", "keV")
+    return i == 0 or len(file.names[i]) > 1 or told
 
 
 def _picks(
@@ -393,12 +402,14 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
     used = {c for _, p in there for group in p.groups for c in group}
     left = {i: n for i, n in enumerate(file.names) if i not in used}
     seen = [n for i, n in left.items() if _detects(n, file.roles(axis)[i].name)]
-    if first == "transmission" and seen and not found["fluorescence"]:
+    if first != "fluorescence" and seen and not found["fluorescence"]:
         notes.append(
-            f"transmission is read ({pick.column!r}), and {_some(seen)} may be "
+            f"{first} is read ({pick.column!r}), and {_some(seen)} may be "
             "fluorescence: if that was measured, pass columns= with the one you mean."
         )
     dark = [n for n in left.values() if _DARK.search(n)]
+    if pick.formula and (given := _OFFSETS.search(file.text)):
+        dark.append(" ".join(given[0].split()))
     if pick.formula and dark:
         notes.append(
             f"{_some(dark)} are not subtracted from the monitors: if they are still to "

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
 _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
+#: Most rows in a table of a scan's regions above its points.
+_REGIONS = 20
 #: In numbers with a decimal comma, a point is damage, not another spelling.
 _COMMA_FOR_POINT = bytes.maketrans(b",.", b".?")
 #: The exponent of a double in Fortran: 1.5D+03.
@@ -197,6 +199,8 @@ def columns_of(
         no_numbers = number < skip_rows or _is_comment(line)
         layout = None if no_numbers else _layout(line)
         if layout is not None and _goes_on(lines, number, layout):
+            if number < (below := _first_after_regions(lines, number)):
+                return columns_of(path, raw, skip_rows=below, above=above)
             n_columns, delimiter, decimal_comma = layout
             block = raw[start:]
             if delimiter != b",":  # the first numbers may be integers
@@ -246,6 +250,26 @@ def _layout(line: bytes) -> tuple[int, bytes, bool] | None:
         if len(words) >= 2 and all(map(_is_number, words)):
             return len(words), delimiter, False
     return None
+
+
+def _first_after_regions(lines: list[bytes], first: int) -> int:
+    """Return the line below a table of a scan's regions, or `first` if there is none.
+
+    Its rows are few, and lines of words, then more rows of numbers follow.
+    """
+    rows = 0
+    for line in lines[first : first + _REGIONS + 1]:
+        if _layout(line) is None:
+            break
+        rows += 1
+    words, at = 0, first + rows
+    while at < len(lines) and (_layout(lines[at]) is None or _is_comment(lines[at])):
+        words += any(map(bytes.isalpha, lines[at].split()))
+        at += 1
+    if not 0 < rows <= _REGIONS or words < 2:
+        return first
+    after = sum(_layout(line) is not None for line in lines[at : at + 3 * rows + 3])
+    return at if after == 3 * rows + 3 else first
 
 
 def _goes_on(lines: list[bytes], number: int, layout: tuple[int, bytes, bool]) -> bool:

@@ -136,8 +136,8 @@ class Header:
         for slug in _SPACING:
             if slug in self.entries and self.entries[slug].is_number:
                 return self.entries[slug].number
-        for name, entry in self.entries.items():
-            if match := _D_EQUALS.search(f"{name}={entry.text}"):
+        for entry in self.entries.values():
+            if match := _D_EQUALS.search(f"{entry.key}={entry.text}"):
                 length = float(match[2].replace(",", "."))
                 in_angstrom = length * (10.0 if match[3].lower() == "nm" else 1.0)
                 return in_angstrom / 2 if match[1] else in_angstrom

@@ -252,7 +252,7 @@ def _series(
     if ends := [s.source.path.name for s in scans if s.seems_cut]:
         messages.append(f"{', '.join(ends[:3])}: {CUT} ({len(ends)} files)")
     bounds.check("exposure", labels.exposure, argument="exposure")
-    messages += _of_monitors(scans)
+    messages += [*_of_monitors(scans), *_stretched(scans)]
     where = clock.zone(labels.timezone)
     moments, said = times(scans, where, labels.time_from, labels.exposure)
     messages += said
@@ -291,6 +291,21 @@ def _axis_attributes(scan: Scan) -> dict[str, str]:
     if scan.axis == "shift" and scan.quantity != "intensity":
         own["long_name"] = "Wavenumber"
     return own
+
+
+def _stretched(scans: Sequence[Scan]) -> list[str]:
+    """Return a message if scans have other numbers of points between the same ends."""
+    sizes: dict[tuple[float, float], dict[int, Scan]] = {}
+    for scan in scans:
+        if scan.data is not None and scan.axis == "two_theta":
+            sizes.setdefault(scan.ends, {}).setdefault(scan.data[0].size, scan)
+    return [
+        f"{', '.join(s.source.path.name for s in some.values())} run over the same "
+        f"angles with {', '.join(map(str, some))} points: if a scan was stopped and "
+        "its file gives the planned end, its angles are stretched. Leave it out."
+        for some in sizes.values()
+        if len(some) > 1
+    ]
 
 
 def _copies(scans: list[Scan], values: np.ndarray) -> list[str]:

@@ -34,23 +34,28 @@ AXES: dict[str, re.Pattern[str]] = {
 #: Among several columns of one axis, read values are better than set values.
 _SET = re.compile(r"req|set|demand|nominal|target|theor|calc|comm?and|goal|\(c\)")
 _READ = re.compile(r"rbv|readback|achieved|actual|attained|meas|feedback|enc|obs|\(o\)")
+#: An energy whose name is one letter, read or set: "Actual E", "E_set".
+_READ_OR_SET = re.compile(
+    r"(?:(?:requested|set|demand|actual|achieved|read)[\s_]+)?"
+    r"(?P<name>e)(?:[\s_]+(?:requested|set|demand|actual|achieved|read|rbv))?"
+)
 
 #: Role -> rank -> names of its column. The lowest rank present is taken.
 #: A role ending in "*" gives one spectrum for each of its columns, or their sum.
 WORDS: dict[str, tuple[str, ...]] = {
     # monitors of absorption
     "i0": (
-        r"i0|io|izero|ic0|ion0|ionchamber0|iinc|incident(intensity|flux)?|i0det(ector)?",
+        r"i0|io|izero|ic0|ik0|(au|gold)?mesh(current)?|ion0|ionchamber0|iinc|incident(intensity|flux)?|i0det(ector)?",
         r"mon(itor)?|imon|i0(eh)?[12]",
     ),
     "it": (
         r"it|itrans|itr|itransmission|itransmitted|ittrans",
-        r"i1|ic1|ion1|ionchamber1|i1det(ector)?",
+        r"i1|ic1|ik1|ion1|ionchamber1|i1det(ector)?",
         "i",
     ),
     "ir": (
         r"ir|iref|irefer|ireference|itref",
-        r"i2|ic2|ion2|ionchamber2|i2det(ector)?",
+        r"i2|ic2|ik2|ion2|ionchamber2|i2det(ector)?",
     ),
     "fluo": (
         r"if|iff|ifl|iflu|ifluo|ifluor|ifluorescence|fluo|fluor|fluorescence|tfy|pfy"
@@ -59,7 +64,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "tey": (r"tey|itey|ey|idrain|drain(current)?|samplecurrent|isample|cey",),
     # absorption that is ready
     "mu": (
-        r"mu|xmu|mue|mux|mut|mutrans(mission)?|mutr|mu0|μ|μt|μ\(?e\)?|abs|absorption"
+        r"mu|xmu|mue|mux|mut|mus(ample)?|mutrans(mission)?|mutr|mu0|μ|μt|μ\(?e\)?|abs|absorption"
         r"|absorbance|xas|xanes|absorptioncoefficient|xasabsorption"
         r"|(ln|log)(i0i[t1]|i0itrans)|od|opticaldensity|i0itln",
         r"normtrans|normtransmission",
@@ -120,7 +125,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 _NEUTRAL = re.compile(
     r"det(ector)?s?|counts?|cts|corr?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
     r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
-    r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|kev|ev|p\d\d"
+    r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|mesh|kev|ev|p\d\d|bl\w?\d*"
 )
 _ELEMENTS = [
     "li",
@@ -204,12 +209,14 @@ _ELEMENTS = [
 ]
 _OF = "|".join(_ELEMENTS)
 _K = rf"({_OF})(?:[_ ]?[klm][αβab]\d?|[_ ][klm]\d?)"
+#: Fluorescence of an element: fluo_ni, SDD_Ni.
+_DETECTED = rf"(?:fluo?|fluor|fluorescence|ifluor?|sdd|vortex)[_ -]({_OF})"
 #: An emission line, fe_ka or Fe Kα, over all elements of a detector.
-_LINE = re.compile(rf"{_K}(?:[_ ]?(?:sum|dtc|tot\w*))?")
+_LINE = re.compile(rf"{_K}(?:[_ ]?(?:sum|dtc|tot\w*))?|{_DETECTED}")
 #: One element of a detector: fe_ka_mca3, mca7, ge12, vortex_2, mn4.
 _PART = re.compile(
     rf"(?:{_K}[_ ]?(?:mca|ch|det|el)[_ ]?\d+"
-    r"|(?:mca|ge|sdd|vortex|if|fluo|ifluor|canberra|xmap|fl|pips|element)[_ ]?\d+"
+    r"|(?:mca|ge|sdd|vortex|iff?|fluo|ifluor|canberra|xmap|fl|pips|element)[_ ]?\d+"
     r"|(sca\d*)[._]\d+"
     rf"|({'|'.join(e for e in _ELEMENTS if len(e) == 2 and e != 'ge')})\d)"
 )
@@ -370,6 +377,8 @@ def axis_of(name: str) -> Role | None:
     """Return which axis a column is by its name, or None if it is no axis."""
     lower = name.strip().lower()
     whole = _squash(lower)
+    if short := _READ_OR_SET.fullmatch(lower):
+        whole = short["name"]  # "Actual E"
     for axis, pattern in AXES.items():
         if pattern.fullmatch(whole):
             if axis == "energy":

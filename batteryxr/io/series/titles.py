@@ -23,8 +23,14 @@ NUMBERED = re.compile(
     r"\s*(?P<text>\S.*)",
     re.IGNORECASE,
 )
-#: "1) Mono Energy    11) It", and "P1 = {Energy}" or "D2 = {i0}" of EPICS.
-_LISTED = re.compile(r"(?<!\S)(\d+)\)\s+(.+?)(?=\s{2,}\d+\)|\s*$)")
+#: "1) Mono Energy    11) It", "(1) Energy (2) I0", "1: Energy  2: I0" in one line or
+#: several, and "P1 = {Energy}" or "D2 = {i0}" of EPICS.
+_LISTED = re.compile(
+    r"(?<!\S)[(\[]?(\d+)(?:[)\]]|:(?!\d))\s*(.+?)"
+    r"(?=\s*[,;|]?\s+[(\[]?\d+(?:[)\]]|:(?!\d))|\s*$)"
+)
+#: "2  [1-D Detector 1]  pv, description, mode, unit" of EPICS's MDA.
+_MDA = re.compile(r"[#\s]*(\d+)\s+\[([^\]]*)\]\s*(.*)")
 _BRACED = re.compile(r"\b[PD]\d+\s*=\s*\{([^}]*)\}")
 _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
@@ -138,6 +144,9 @@ def title(word: str) -> tuple[str, str]:
     units = spelled(match["units"]) if match and match["name"] else ""
     if match and units and (units not in _CONDITIONS or ":" in word):
         return match["name"], units
+    name, slash, rest = word.partition(" / ")
+    if slash and name and _COUNTED.fullmatch(rest.strip()):
+        return name.strip(), ""
     match = BRACKETS.fullmatch(word)
     if match is None or not match["name"]:
         return word, ""
@@ -170,7 +179,8 @@ def _agreed(
     numbered: list[tuple[str, str]], plain: Sequence[str], n: int
 ) -> list[tuple[str, str]]:
     """Give both names to columns that another line of the header names differently."""
-    line = _in_one_line(plain, n) if numbered else []
+    others = [ln for ln in plain if not NUMBERED.match(ln)]
+    line = _in_one_line(others, n) if numbered else []
     mine = [role_of(name).name for name, _ in numbered]
     theirs = [role_of(name).name for name, _ in line]
     if mine == theirs or not line or sorted(mine) != sorted(theirs):
@@ -223,7 +233,20 @@ def _legend(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     if set(texts) == set(range(1, n + 1)):
         return [title(texts[k].strip()) for k in sorted(texts)]
     names = [text for line in header for text in _BRACED.findall(line)]
-    return [title(name) for name in names] if len(names) == n else []
+    if len(names) == n:
+        return [title(name) for name in names]
+    rows = [match.groups() for line in header if (match := _MDA.fullmatch(line))]
+    if [int(k) for k, *_ in rows] in (list(range(n)), list(range(1, n + 1))):
+        return [_of_mda(what, text) for _, what, text in rows]
+    return []
+
+
+def _of_mda(what: str, text: str) -> tuple[str, str]:
+    """Return name and units of a column of EPICS: the description, else the PV."""
+    parts = [part.strip() for part in text.split(",")] if text.strip() else [what]
+    units = next(filter(None, map(spelled, parts[2:])), "")
+    name = parts[1] if len(parts) > 1 and parts[1] else parts[0]
+    return (name, units) if units else title(name)
 
 
 def _events(header: Sequence[str], n: int) -> list[tuple[str, str]]:
@@ -278,6 +301,9 @@ def _only_units(titles: list[tuple[str, str]]) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _words(line: str, n: int) -> list[str]:
+    quoted: list[str] = re.findall(r'"([^"]*\w[^"]*)"', line)
+    if len(quoted) == n:
+        return quoted
     for separator in _SEPARATORS:
         words = [w.strip("\"'# ") for w in re.split(separator, line.strip("\n"))]
         named = [w for w in words if re.search(r"[^\W\d_]|^%T|^[12]/", w)]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
@@ -89,7 +88,12 @@ def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decode
         columns["attenuation"] = np.array([float(w) for w in factors.text.split()])
         if node.find(".//intensities") is not None:  # already multiplied
             columns.pop("attenuation")
-    table = decoded(path, columns, [*own, *header], f"scan {i}" if n > 1 else "")
-    # The end of a scan that was stopped may be the one that was planned.
-    stopped = listed is None and node.get("status", "Completed") != "Completed"
-    return replace(table, seems_cut=stopped)
+    status = node.get("status", "Completed")
+    if listed is None and status != "Completed":
+        warn_quality(
+            f"{path.name}: scan {i} has the status {status!r}. If it was stopped "
+            f"before {axis[-1]:g} deg, this end was only planned, and all angles are "
+            f"stretched: its {axis.size} counts make steps of "
+            f"{axis[1] - axis[0]:.5g} deg. Compare them with those of a whole scan."
+        )
+    return decoded(path, columns, [*own, *header], f"scan {i}" if n > 1 else "")

@@ -8,28 +8,38 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.core.errors import warn_quality
+from batteryxr.xanes.diffraction.geometry import offset_slope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batteryxr.xanes.diffraction.geometry import Asked
+    from batteryxr.xanes.diffraction.profiles import Positions
 
 #: Bits of ``lattice_flag``.
-MISSING, MISFIT, FAINT, FOREIGN, UNCHECKED, UNCERTAIN, COEXISTING = (
-    2**k for k in range(7)
+MISSING, MISFIT, FAINT, FOREIGN, UNCHECKED, UNCERTAIN, COEXISTING, LEANING = (
+    2**k for k in range(8)
 )
 FLAGS = {
     "flag_masks": [
-        *(MISSING, MISFIT, FAINT, FOREIGN, UNCHECKED, UNCERTAIN, COEXISTING)
+        *(MISSING, MISFIT, FAINT, FOREIGN, UNCHECKED, UNCERTAIN, COEXISTING),
+        LEANING,
     ],
     "flag_meanings": (
         "too_few_reflections reflections_disagree hardly_above_noise "
         "foreign_lines_left_out few_reflections_to_check error_above_100_ppm "
-        "another_lattice_is_seen"
+        "another_lattice_is_seen reflections_lean_to_one_side"
     ),
 }
 #: Relative error of a length above which it is flagged.
 _PRECISE = 1e-4
+#: Change of a spacing, relative and in errors, by which a reflection leans; reflections
+#: from which the asymmetry of the instrument is told.
+_LEANS, _CLEARLY, _SEVERAL = 1e-4, 5.0, 4
+#: Largest shift of a reflection (deg) with which a second offset is tried.
+_TRIED = 0.05
+#: Vertex, in errors, from which all scans together show a second offset.
+_SEEN = 2.0
 #: Sum of chi2 by which one kind of offset is preferred.
 _PREFERRED = 12.0
 
@@ -45,7 +55,7 @@ class Solved(NamedTuple):
         Offset and its error, as fitted.
     misfit : (N,)
         Root mean square residual of positions, in standard deviations.
-    flag : (N,) int8
+    flag : (N,) int16
         Bits.
     used : (N, reflections) bool, optional
         Which positions determine the lattice.
@@ -64,7 +74,39 @@ def uncertain(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Return the flag of lattices (N, 7) one of whose lengths is not precise."""
     with np.errstate(invalid="ignore"):
         wide = errors[:, :3] > _PRECISE * values[:, :3]
-    return np.where(wide.any(axis=1), UNCERTAIN, 0).astype(np.int8)
+    return np.where(wide.any(axis=1), UNCERTAIN, 0).astype(np.int16)
+
+
+def leaning(found: Positions, used: np.ndarray, asked: Asked) -> np.ndarray:
+    """Return the flag of patterns (N,) whose reflections lean to one side.
+
+    A second lattice that is not resolved makes them lean, further at higher angles. The
+    divergence along the axis of an instrument does by the cotangent of the angle, and
+    is taken off.
+    """
+    at, lean, error = found.position, found.lean, found.lean_error
+    good = used & np.isfinite(lean) & np.isfinite(at) & (error > 0)
+    relative = 1.0 / np.where(good, at, 1.0)
+    if asked.axis == "two_theta":
+        half = np.radians(np.where(good, at, 45.0)) / 2
+        relative = np.radians(0.5) / np.tan(half)
+        both = np.stack([1 / np.tan(2 * half), np.tan(half)], axis=-1)
+        both = both * (good / np.where(good, error, 1.0))[..., None]
+        target = np.where(good, lean / np.where(good, error, 1.0), 0.0)
+        parts = (np.linalg.pinv(both) @ target[..., None])[:, :1, 0]
+        several = good.sum(axis=1, keepdims=True) >= _SEVERAL
+        lean = lean - np.where(several, parts, 0.0) / np.tan(2 * half)
+    sd = np.where(good, error, 1.0)
+    far = good & (np.abs(lean * relative) > _LEANS) & (np.abs(lean) > _CLEARLY * sd)
+    most = far.sum(axis=1) >= np.maximum(2, good.sum(axis=1) / 3)
+    # Reflections that lean alike, none of them clearly.
+    weight = good / (sd * relative) ** 2
+    total = np.maximum(weight.sum(axis=1), 1e-300)
+    mean = (np.where(good, lean * relative, 0.0) * weight).sum(axis=1) / total
+    signs = np.abs((good * np.sign(np.where(good, lean, 0.0))).sum(axis=1))
+    alike = (np.abs(mean) * np.sqrt(total) > _CLEARLY) & (np.abs(mean) > _LEANS / 3)
+    alike &= (good.sum(axis=1) >= _SEVERAL) & (signs >= 0.7 * good.sum(axis=1))
+    return np.where(most | alike, LEANING, 0)
 
 
 def tell(flag: np.ndarray) -> None:
@@ -83,27 +125,34 @@ def tell(flag: np.ndarray) -> None:
 
 
 def other_offset(
-    asked: Asked, solve: Callable[[Asked], Solved], *, chosen: bool
+    asked: Asked,
+    solve: Callable[[Asked, np.ndarray], Solved],
+    at: np.ndarray,
+    *,
+    chosen: bool,
 ) -> float:
     """Return the relative change of lengths with the other kind of offset.
 
     A zero error and a displacement move reflections nearly alike. Unless the kind was
-    `chosen`, this warns if the positions do not decide.
+    `chosen`, this warns if the positions `at` (N, reflections) do not decide. `solve`
+    takes the kind and what is taken off the positions.
     """
     other = "zero" if asked.offset == "displacement" else "displacement"
-    own, rival = solve(asked), solve(replace(asked, offset=other))
-    moves = np.abs(np.sqrt(rival.metric / own.metric) - 1).max(axis=1)
-    known = np.isfinite(moves)
-    moved = float(np.median(moves[known])) if known.any() else np.nan
+    none = np.zeros_like(at)
+    own, rival = solve(asked, none), solve(replace(asked, offset=other), none)
+    usual = float(np.median([1.0, *own.misfit[np.isfinite(own.misfit)] ** 2]))
+    usual = max(usual, 1.0)
+    moved, both = _change(own, rival), _beside(asked, other, solve, at, usual)
+    if both > max(moved, _PRECISE):
+        warn_quality(
+            f"positions of all scans together suggest offset={other!r} beside "
+            f"{asked.offset!r}: lengths may be off by {1e6 * both:.0f} ppm "
+            "(offset_doubt); changes along the series hardly are. Pass reference=, an "
+            "internal standard."
+        )
     if chosen or not moved > _PRECISE:
-        return moved
-    assert own.used is not None
-    assert rival.used is not None
-    same = (own.used == rival.used).all(axis=1)
-    degrees = own.used.sum(axis=1) - own.metric.shape[1] - 1
-    worse = degrees * (rival.misfit**2 - own.misfit**2)
-    usual = np.median([1.0, *own.misfit[np.isfinite(own.misfit)] ** 2])
-    lead = float(np.nansum(worse[same])) / max(float(usual), 1.0)
+        return max(moved, both)
+    lead = _lead(own, rival, usual)
     if lead < _PREFERRED:
         fits = "better than" if lead < -_PREFERRED else "as well as"
         warn_quality(
@@ -112,4 +161,46 @@ def other_offset(
             "hardly do. Pass offset= as your instrument is aligned, or reference=, an "
             "internal standard."
         )
-    return moved
+    return max(moved, both)
+
+
+def _change(own: Solved, rival: Solved) -> float:
+    """Return the median of the relative difference of lengths."""
+    moves = np.abs(np.sqrt(rival.metric / own.metric) - 1).max(axis=1)
+    known = np.isfinite(moves)
+    return float(np.median(moves[known])) if known.any() else np.nan
+
+
+def _lead(own: Solved, rival: Solved, usual: float) -> float:
+    """Return by how much chi2 of all patterns is worse with the rival."""
+    assert own.used is not None
+    assert rival.used is not None
+    same = (own.used == rival.used).all(axis=1)
+    degrees = own.used.sum(axis=1) - own.metric.shape[1] - 1
+    worse = degrees * (rival.misfit**2 - own.misfit**2)
+    return float(np.nansum(worse[same])) / usual
+
+
+def _beside(
+    asked: Asked,
+    other: str,
+    solve: Callable[[Asked, np.ndarray], Solved],
+    at: np.ndarray,
+    usual: float,
+) -> float:
+    """Return by how much lengths change if all patterns share the other offset too.
+
+    One scan hardly tells two offsets apart. Many do, if one of them stays the same:
+    chi2 of all is a parabola along it. 0 if its vertex is within two errors.
+    """
+    shift = offset_slope(np.nan_to_num(at, nan=40.0), replace(asked, offset=other))
+    shift = shift * (_TRIED / np.abs(shift).max())
+    here, up, down = (solve(asked, k * shift) for k in (0, 1, -1))
+    more, less = _lead(here, up, usual), _lead(here, down, usual)
+    curvature = more + less
+    if not curvature > 0:
+        return 0.0
+    vertex, error = (less - more) / (2 * curvature), np.sqrt(2 / curvature)
+    if abs(vertex) < _SEEN * error:
+        return 0.0
+    return abs(vertex) * _change(down, up) / 2

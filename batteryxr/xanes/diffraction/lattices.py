@@ -26,6 +26,7 @@ from batteryxr.xanes.diffraction.doubts import (
     MISSING,
     UNCHECKED,
     Solved,
+    leaning,
     other_offset,
     tell,
     uncertain,
@@ -129,7 +130,7 @@ def fit_lattice(
         positions in standard deviations. ``lattice_flag`` (bits) marks scans that may
         be wrong; ``reflection_used`` is false if a foreign line disturbs a position.
         ``offset_doubt`` is the relative change of lengths with the other kind of
-        offset.
+        offset, instead of the fitted one or, if all scans together show it, beside it.
 
     Raises
     ------
@@ -147,7 +148,9 @@ def fit_lattice(
 
     Errors are those of counting, raised by what the positions leave: in weak patterns
     noise alone exceeds 100 ppm, which is flagged. ``another_lattice_is_seen`` marks
-    scans that also show a lattice found in other scans, as while two phases coexist.
+    scans that also show a lattice found in other scans, as while two phases coexist;
+    ``reflections_lean_to_one_side`` those whose reflections are no symmetric lines: a
+    second lattice that is not resolved may lie under them, and move all lengths.
 
     Examples
     --------
@@ -190,15 +193,20 @@ def fit_lattice(
         known = inner, fit_positions(x, y, start, widths, asked.doublet)
 
     solved = solve(used, found, track.metric, asked, known)
+    assert solved.used is not None
     faint = np.where(track.score < _FAINT_SCORE, FAINT, 0) | track.doubt
-    solved = solved._replace(flag=(solved.flag | faint).astype(np.int8))
+    faint |= leaning(found, solved.used, asked)
+    solved = solved._replace(flag=(solved.flag | faint).astype(np.int16))
     result = _labelled(array, rows, asked, used, found, solved)
     if asked.shifts and known is None:
         some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
         few, there = Positions(*(part[some] for part in found)), track.metric[some]
         moved = other_offset(
             asked,
-            lambda kind: solve(used, few, there, kind, None),
+            lambda kind, off: solve(
+                used, few._replace(position=few.position - off), there, kind, None
+            ),
+            few.position,
             chosen=offset is not None,
         )
         words = "Relative change of lengths with the other kind of offset"
@@ -332,7 +340,7 @@ def solve(
         shift,
         shift_error,
         misfit,
-        flag.astype(np.int8),
+        flag.astype(np.int16),
         weight[:, : lines.form.shape[0]] > 0,
     )
 

@@ -450,7 +450,7 @@ def _labelled(
         shift,
         shift_error,
         np.sqrt(chi2),
-        flag.astype(np.int8),
+        flag.astype(np.int16),
     )
     system = pattern.lines.system
     out = lattices.lattice_variables(solved, system, shape, dims, asked)

@@ -31,6 +31,8 @@ class ReflectionFits(NamedTuple):
         chi2 per degree of freedom.
     converged : (N,) bool
         Whether the search converged inside its bounds.
+    lean, lean_error : (N,) float64
+        How far the position moves if both sides may differ in width, and its error.
     """
 
     values: np.ndarray
@@ -39,6 +41,8 @@ class ReflectionFits(NamedTuple):
     area_error: np.ndarray
     chi2: np.ndarray
     converged: np.ndarray
+    lean: np.ndarray
+    lean_error: np.ndarray
 
 
 def second_line(
@@ -218,6 +222,7 @@ def _told(windows: _PeakWindows, p: np.ndarray, ended: np.ndarray) -> Reflection
     matrix = (slopes * weight[:, None]) @ slopes.transpose(0, 2, 1)
     # A share at its bound is taken as known.
     at_end = (p[:, 3] <= low[:, 3]) | (p[:, 3] >= high[:, 3])
+    slopes[at_end, 3] = 0.0
     matrix[at_end, 3, :] = matrix[at_end, :, 3] = 0.0
     matrix[at_end, 3, 3] = 1.0
     scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-200))
@@ -226,6 +231,8 @@ def _told(windows: _PeakWindows, p: np.ndarray, ended: np.ndarray) -> Reflection
     covariance = np.linalg.inv(scaled) / scale[:, :, None] / scale[:, None, :]
     free = np.maximum((weight > 0).sum(axis=1) - 6, 1)
     chi2 = (weight * (y - model) ** 2).sum(axis=1) / free
+    lean, lean_error = _lean(windows, p, slopes, covariance, weight * (y - model))
+    lean_error = lean_error * np.sqrt(chi2)
     covariance *= chi2[:, None, None]
     errors = np.sqrt(np.maximum(np.einsum("nii->ni", covariance), 0.0))
     errors[at_end, 3] = np.nan
@@ -247,8 +254,36 @@ def _told(windows: _PeakWindows, p: np.ndarray, ended: np.ndarray) -> Reflection
     inside = (p[:, 1] > low[:, 1]) & (p[:, 1] < high[:, 1])
     inside &= (p[:, 2] > low[:, 2]) & (p[:, 2] < high[:, 2])
     return ReflectionFits(
-        p, errors, area, np.sqrt(np.maximum(variance, 0)), chi2, ended & inside
+        *(p, errors, area, np.sqrt(np.maximum(variance, 0)), chi2, ended & inside),
+        *(lean, lean_error),
     )
+
+
+def _lean(
+    windows: _PeakWindows,
+    p: np.ndarray,
+    slopes: np.ndarray,
+    inverse: np.ndarray,
+    force: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return by how much positions move (N,) with unequal widths, for noise of 1.
+
+    One step of Gauss and Newton from the symmetric fit, whose residuals are small.
+    """
+    x, doublet = windows.x, windows.doublet
+    height, place, width, share = (p[:, k, None] for k in range(4))
+    sides = np.sign(x - place) * shape(x, place, width, share)[2]
+    if doublet is not None:
+        where, _ = second_line(place, doublet)
+        other = shape(x, where, width, share)[2]
+        sides = sides + doublet[1] * np.sign(x - where) * other
+    sides = height * width * sides
+    both = ((slopes * windows.weight[:, None]) @ sides[:, :, None])[:, :, 0]
+    with_it = (inverse @ both[:, :, None])[:, :, 0]
+    own = (windows.weight * sides**2).sum(axis=1) - (both * with_it).sum(axis=1)
+    own = np.maximum(own, 1e-200)
+    apart = (sides * force).sum(axis=1) / own
+    return -with_it[:, 1] * apart, np.abs(with_it[:, 1]) / np.sqrt(own)
 
 
 class Positions(NamedTuple):
@@ -264,6 +299,8 @@ class Positions(NamedTuple):
     height_error: np.ndarray
     share: np.ndarray
     share_error: np.ndarray
+    lean: np.ndarray
+    lean_error: np.ndarray
 
 
 def fit_positions(
@@ -329,5 +366,5 @@ def _reliable(fitted: ReflectionFits, start: np.ndarray, width: float) -> Positi
         good &= e[:, 1] > 0  # an error of zero means no data
         good &= (np.abs(v[:, 1] - start) < 1.5 * width) & (v[:, 2] < 4 * width)
     columns = [v[:, 1], e[:, 1], v[:, 2], e[:, 2], fitted.area, fitted.area_error]
-    columns += [v[:, 0], e[:, 0], v[:, 3], e[:, 3]]
+    columns += [v[:, 0], e[:, 0], v[:, 3], e[:, 3], fitted.lean, fitted.lean_error]
     return Positions(*(np.where(good, c, np.nan) for c in columns))

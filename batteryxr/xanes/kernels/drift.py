@@ -18,6 +18,8 @@ _LONE = 6.0
 UNLIKE = 0.6
 #: Least correlation of a match, in units of the largest at shifts that are too large.
 _CHANCE = 1.3
+#: Correlation of another shift, in units of the highest, that is as likely.
+_RIVAL = 0.95
 #: Least side, in bins, of large images whose halves are compared.
 _COARSE = 256
 #: Rows whose surroundings are looked at together, to bound memory.
@@ -58,7 +60,9 @@ def find_shifts(
         largest difference, in pixels, between the shifts by two halves (infinite if
         the correlation is below `UNLIKE`, and shifts of more than a quarter fit as
         well, which is chance), the fraction of values that are not finite, and the
-        error of the shift, in pixels, by all halves. NaN if an image has no contrast.
+        error of the shift, in pixels, by all halves, or half the way to another shift
+        that fits as well (objects that repeat themselves). NaN if an image has no
+        contrast.
     """
     lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
@@ -72,9 +76,10 @@ def find_shifts(
             known, halves = _transform(kept[1]), _halves(_coarse(kept[1])[0])
         outlines = _features(frame, gradient, sigma)
         features = _transform(outlines)
-        out[place][:3] = _peak(features, known, target.shape, most)
+        *out[place][:3], rival = _peak(features, known, target.shape, most)
         if np.isfinite(out[place][2]):
             out[place][[3, 5]] = _disagreement(*_coarse(outlines), halves, most)
+            out[place][5] = max(out[place][5], rival / 2)
         if out[place][2] < UNLIKE:
             chance = _CHANCE * _elsewhere(features, known, target.shape)
             out[place][3] = out[place][3] if out[place][2] > chance else np.inf
@@ -214,12 +219,13 @@ def _peak(
     target: tuple[np.ndarray, float],
     shape: tuple[int, ...],
     most: tuple[int, int],
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
+    """Return shift and correlation, and how far off another shift is as likely."""
     from scipy import fft
 
     norm = frame[1] * target[1]
     if not norm > 0:
-        return np.nan, np.nan, np.nan
+        return np.nan, np.nan, np.nan, 0.0
     correlation = fft.irfft2(frame[0] * np.conj(target[0]), s=shape) / norm
     steps = [
         np.arange(-min(far, n // 2 - 1), min(far, n // 2 - 1) + 1)
@@ -234,7 +240,19 @@ def _peak(
         np.ix_((dy + rows) % shape[0], (dx + columns) % shape[1])
     ].astype(float)
     fine_y, fine_x, height = _top(patch, rows, columns)
-    return dy + fine_y, dx + fine_x, height
+    return dy + fine_y, dx + fine_x, height, _rival(window)
+
+
+def _rival(window: np.ndarray) -> float:
+    """Return the distance of the highest other maximum if it is as high, else 0."""
+    from scipy import ndimage
+
+    tops = (window == ndimage.maximum_filter(window, 3)) & (
+        window > _RIVAL * window.max()
+    )
+    places = np.argwhere(tops)
+    highest = places[np.argmax(window[tops])]
+    return float(np.sqrt(((places - highest) ** 2).sum(axis=1).max()))
 
 
 def _top(

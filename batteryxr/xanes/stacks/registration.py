@@ -25,7 +25,7 @@ _NAMES = ("shift_y", "shift_x", "shift_error", "registration")
 #: reference; difference (pixels) above which the shifts of its halves disagree.
 _ALIKE, _APART = 0.6, 3.0
 #: Errors of a shift (pixels) that are told, and with which a frame is not found.
-_UNSURE, _UNKNOWN = 1.0, 3.0
+_UNSURE, _UNKNOWN = 0.7, 3.0
 _KINDS = {"linear": 0, "cubic": 1}  # as in the kernel, which is imported when called
 _Smoothing = Annotated[float, Bounds(above=0.0, below=100.0)]
 
@@ -81,10 +81,10 @@ def register(
     xarray.DataArray or xarray.Dataset
         Like `stack`, NaN where a frame has no data. Coordinates `shift_y` and
         `shift_x` (units of `y` and `x`) give the drift from the reference,
-        `shift_error` its error, from the shifts by halves of the image, and
-        `registration` the correlation with it (1 is equal). A frame that was not
-        found has NaN shifts and no values: its halves give shifts that differ by
-        several pixels.
+        `shift_error` its error, from the shifts by halves of the image and other
+        shifts that fit as well, and `registration` the correlation with it (1 is
+        equal). A frame that was not found has NaN shifts and no values: its halves
+        give shifts that differ by several pixels.
 
     Raises
     ------
@@ -98,9 +98,9 @@ def register(
     Warns
     -----
     DataQualityWarning
-        If a frame drifted as far as `max_shift`, was not found, is placed to no better
-        than a pixel, has no contrast, or holds values that are not finite (these are
-        bridged).
+        If a frame drifted as far as `max_shift`, was not found, is placed with an error
+        of more than 0.7 pixels, has no contrast, or holds values that are not finite
+        (these are bridged).
 
     Notes
     -----
@@ -267,8 +267,9 @@ def _warn(found: xr.DataArray, lost: xr.DataArray, most: tuple[int, int]) -> Non
         ),
         (
             unsure,
-            "are placed to no better than a pixel (coordinate `shift_error`). Raise "
-            "`smoothing`, compare by another variable, or leave them out.",
+            f"are placed with an error of more than {_UNSURE} pixels (coordinate "
+            "`shift_error`), or fit as well elsewhere. Raise `smoothing`, lower "
+            "`max_shift`, compare by another variable, or leave them out.",
         ),
         (blank, "have no contrast and are not moved."),
         (gaps, "hold values that are not finite, which were bridged for the search."),

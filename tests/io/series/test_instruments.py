@@ -1,5 +1,6 @@
 """Text of diffractometers and spectrometers, with what their headers say."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import series_files
 
 import batteryxr
-from batteryxr.core.errors import ArgumentError, DataQualityWarning
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
 
 ANGLE = 10 + 0.02 * np.arange(60)
 COUNTS = np.arange(60) + 100.0
@@ -181,4 +182,21 @@ def test_a_scan_that_was_stopped_is_told(tmp_path, status, told):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         batteryxr.read_series(path)
-    assert sum("may be cut" in str(w.message) for w in said) == told
+    assert sum("all angles are stretched" in str(w.message) for w in said) == told
+
+
+@pytest.mark.parametrize("start", [b"\1\0\0LS6", b"PK\3\4\0\0"])
+def test_binaries_of_labspec_are_named_by_their_ending(tmp_path, start):
+    path = tmp_path / "map.l6s"
+    path.write_bytes(start + bytes(range(256)))
+    with pytest.raises(FileFormatError, match="a LabSpec 6 file"):
+        batteryxr.read_series(path)
+
+
+def test_fewer_counts_between_the_same_angles_are_told(tmp_path):
+    text = series_files.diffraction()["xrdml"].text
+    (tmp_path / "a.xrdml").write_text(text)
+    counts = re.search(r"<(intensities|counts)[^>]*>([^<]*)<", text)[2]
+    (tmp_path / "b.xrdml").write_text(text.replace(counts, counts[: len(counts) // 2]))
+    with pytest.warns(DataQualityWarning, match=r"a.xrdml, b.xrdml run over the same"):
+        batteryxr.read_series(tmp_path)

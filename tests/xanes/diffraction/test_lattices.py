@@ -1,6 +1,7 @@
 """Lattices along series of powder patterns, against what they were written from."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -517,3 +518,29 @@ def test_a_fit_in_another_minimum_is_repeated_from_the_scans_beside():
     assert [float(f.values[0]) for f in fits] == [1.0, 1.0, 1.2, 1.0, 1.2]
     pawley._from_neighbours(landscape, np.zeros((5, 3)), fits)
     assert [float(f.values[0]) for f in fits] == [1.0] * 5
+
+
+@pytest.mark.parametrize(("share", "apart"), [(0.0, 0.0), (0.3, 1e-3), (0.3, 2e-3)])
+def test_a_second_lattice_that_is_not_resolved_is_told(share, apart):
+    """A third of the sample moved lengths by 300 to 600 ppm without a word."""
+
+    def wide(t):
+        return 0.09 + 0.06 * np.tan(np.radians(t / 2))
+
+    rng = np.random.default_rng(1)
+    scans = powders.cubic(4.01, wide, n=4, top=3000 * (1 - share), rng=rng, share=0.5)
+    scans = scans + share * powders.cubic(
+        4.01 * (1 + apart), wide, n=4, top=3000, rng=rng, share=0.5
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = xanes.fit_lattice(
+            scans.rename("intensity"),
+            candidate=xanes.Cell("cubic", a=4.0, centring="F"),
+            instrument=xanes.Diffractometer(wavelength=1.540593),
+            offset="none",
+        )
+    off = np.abs(found["a"] / 4.01 - 1).values
+    leans = (found["lattice_flag"].values & 128) > 0
+    assert leans.all() if share else not leans.any()
+    assert (off > 2e-4).all() if share else (off < 5e-5).all()
