@@ -20,6 +20,8 @@ DIP = 0.05
 ALIKE, APART = 2.0, 2.0
 #: Least number of energies for a steepest rise.
 LEAST = 15
+#: Matrices of smoothing that are kept at a time.
+_KEPT = 100
 
 
 def find(
@@ -118,8 +120,8 @@ def steepest(data: np.ndarray, *, x: np.ndarray) -> np.ndarray:
     """
     rows = data.reshape(-1, data.shape[-1])
     out = np.full(len(rows), np.nan)
-    whole = np.flatnonzero(np.isfinite(rows).all(axis=1)) if x.size >= LEAST else []
     every = np.arange(x.size)[None]
+    whole = np.flatnonzero(np.isfinite(rows).all(axis=1) & (x.size >= LEAST))
     groups = [
         gaps.Packed(whole[k : k + 8192], every) for k in range(0, len(whole), 8192)
     ]
@@ -176,6 +178,8 @@ def _smoothed(
     out = np.empty_like(filled)
     for k, (first, last, width) in enumerate(kinds):
         key = int(first), int(last), float(width)
+        if len(matrices) > _KEPT:
+            matrices.clear()
         if key not in matrices:
             matrices[key] = _smoothing(x[key[0] : key[1] + 1], key[2])
         some = which.reshape(-1) == k if len(kinds) > 1 else slice(None)

@@ -330,7 +330,7 @@ def _with_common_e0(
     x: np.ndarray, y: np.ndarray, e0: float, ranges: Ranges, victoreen: int
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     r = Ranges(*(v[0] for v in ranges))
-    first = at_or_below(x, r.pre_low + e0)
+    first = at_or_below(x, float(r.pre_low) + e0)
     last = int(np.abs(x - r.pre_high - e0).argmin())
     power = 0 if r.constant else victoreen
     if r.constant:
@@ -345,7 +345,7 @@ def _with_common_e0(
         before /= weight
 
     degree = int(r.degree)
-    first = min(at_or_below(x, r.post_low + e0), x.size - 3)
+    first = min(at_or_below(x, float(r.post_low) + e0), x.size - 3)
     last = int(np.abs(x - r.post_high - e0).argmin())
     if last - first < 2:
         first, degree = first - 2, 0
