@@ -60,7 +60,8 @@ def growing_simulators() -> Iterator[Scale]:
     scale = Scale()
     simulate = batteryxr.simulate
     places = [(simulate, name, grown) for name, grown in _SIMULATORS.items()]
-    places.append((batteryxr, "read_series", lambda s, _: {}))
+    places.append((batteryxr, "read_series", lambda *_: {}))
+    places.append((simulate, "write_samples", lambda *_: {}))
     before = [(home, name, getattr(home, name)) for home, name, _ in places]
     for (home, name, original), (_, _, grown) in zip(before, places, strict=True):
         setattr(home, name, _grown(original, grown, scale))
