@@ -93,8 +93,12 @@ def as_spectra(
         )
     if dim == "energy":
         bounds.check("photon energy", values[[0, -1]], argument="energy", data=True)
-    attrs = attributes(dim) | array[dim].attrs | {"units": _UNITS[dim]}
-    array = array.assign_coords({dim: (dim, values, attrs)})
+    own = array[dim]
+    attrs = attributes(dim) | own.attrs | {"units": _UNITS[dim]}
+    if own.dtype == values.dtype and own.attrs == attrs:  # as it should be already
+        array = array.copy(deep=False)
+    else:
+        array = array.assign_coords({dim: (dim, values, attrs)})
     return blocks.whole(array, dim) if whole else array
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -370,3 +371,31 @@ def test_a_jump_in_a_range_is_flagged(spectrum, where, by):
     with pytest.warns(DataQualityWarning, match="range_uneven"):
         found = xanes.normalise(spectrum(E8300, sound + by * where))
     assert int(found.flag) & 64
+
+
+@pytest.mark.parametrize("e0", [None, 8345.0])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"victoreen": 2, "degree": 3}, {"pre": (-30, 2), "post": (20, 90)}],
+)
+def test_spectra_with_gaps_are_as_if_the_energies_were_not_measured(e0, options):
+    rng = np.random.default_rng(0)
+    centre = 8345 + rng.uniform(-2, 2, (30, 1))
+    values = 0.1 + 1e-4 * (E8300 - 8300) + 1 / (1 + np.exp(-(E8300 - centre) / 2))
+    values += rng.choice([0.002, 0.05], (30, 1)) * rng.normal(size=values.shape)
+    values[rng.random(values.shape) < 0.03] = np.nan
+    spectra = xr.DataArray(
+        values, {"energy": ("energy", E8300, {"units": "eV"})}, ("scan", "energy")
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        together = xanes.normalise(spectra, e0=e0, **options)
+        for one, row in zip(spectra, together.groupby("scan"), strict=True):
+            measured = one[np.isfinite(one.values)]
+            alone = xanes.normalise(measured, e0=e0, **options)
+            own = row[1].squeeze("scan").sel(energy=measured.energy)
+            assert float(own.e0) == float(alone.e0)
+            # Whether a value is missing at the edge is seen on all energies alone.
+            assert int(own.flag) & ~128 == int(alone.flag)
+            for name in ("edge_step", "normalised", "flattened"):
+                np.testing.assert_allclose(own[name], alone[name], atol=1e-9)

@@ -76,9 +76,10 @@ def moments(blocks: Iterable[np.ndarray], points: int) -> Moments:
 
 
 def complete(block: np.ndarray) -> np.ndarray:
-    """Return the rows without gaps, as float64."""
-    rows = block.astype(np.float64)
-    return rows[np.isfinite(rows).all(axis=1)]
+    """Return the rows without gaps, as float64; perhaps the block itself."""
+    rows = np.asarray(block, np.float64)
+    whole = np.isfinite(rows).all(axis=1)
+    return rows if whole.all() else rows[whole]
 
 
 def from_moments(sums: Moments, n: int, most: int, centre: bool) -> Principal:
@@ -97,7 +98,7 @@ def from_rows(block: np.ndarray, n: int, centre: bool) -> Principal:
     rows = complete(block)
     count, points = rows.shape
     mean = rows.mean(axis=0) if centre and count else np.zeros(points)
-    rows = rows - mean
+    rows = rows - mean if centre else rows
     size = told(n, len(block))
     values, left = _largest(rows, rows.T, n, min(size, count))
     power = np.zeros(size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -49,6 +49,8 @@ _STEPS = [m * 10**e for e in range(9) for m in (1, 2, 5)]
 _NARROWEST = 0.1
 #: Opacity of the last of many half cycles.
 _FAINTEST = 0.3
+#: Largest number of opacities that differ.
+_LOOKS = 20
 
 
 @checked
@@ -104,6 +106,7 @@ def plot_voltage_profile(
     x = axis("capacity" if mass is None else "specific_capacity")
     y = dimension(rows.arrays["voltage"])
     curves: list[holoviews.Curve] = []
+    looks: dict[tuple[str, float], int] = {}
     for number in numbers:
         if not 1 <= number <= there:
             raise ArgumentError("half_cycles", number, f"numbers from 1 to {there}")
@@ -114,13 +117,15 @@ def plot_voltage_profile(
         if mass is not None:
             q = q * 1000.0 / mass
         side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
-        curve = hv.Curve((q, v), x, y, label=side)
         strength = _strength(len(curves), len(numbers))
-        curves.append(
-            curve.opts(
-                color=BRANCH_COLOURS[side], line_dash=_DASHES[side], alpha=strength
-            )
-        )
+        curve: Any = hv.Curve((q, v), x, y, label=side)
+        if (side, strength) in looks:  # each look of its own costs a pass over all
+            curve = curve.clone(id=looks[side, strength])
+        else:
+            look = {"color": BRANCH_COLOURS[side], "line_dash": _DASHES[side]}
+            curve = curve.opts(alpha=strength, **look)
+            looks[side, strength] = curve.id
+        curves.append(curve)
     overlay = hv.Overlay(curves) if curves else hv.Overlay([hv.Curve([])])
     title = as_title(str(record.attrs.get("title", "")))
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
@@ -128,7 +133,10 @@ def plot_voltage_profile(
 
 def _strength(number: int, of: int) -> float:
     """Return the opacity of one of several curves: the first stands out."""
-    return 1.0 - (1.0 - _FAINTEST) * number / max(1, of - 1)
+    share = number / max(1, of - 1)
+    if of > _LOOKS:
+        share = round(share * _LOOKS) / _LOOKS
+    return 1.0 - (1.0 - _FAINTEST) * share
 
 
 def _profile(

@@ -132,7 +132,7 @@ def lcf(
     items = by_name(standards)
     if max_shift:
         array = array.isel(energy=reached(array.energy.values, items, max_shift))
-    names, matrix = on_grid(standards, array.energy.values)
+    names, matrix = on_grid(items, array.energy.values)
     x = array.energy.values
     noise = _noise(items, errors)
     design = _design(x, matrix, noise, baseline, non_negative, closure)
@@ -264,8 +264,9 @@ def _warn(flag: xr.DataArray) -> None:
         8: "have a standard whose shift ended at max_shift: raise it, shift all alike "
         "with shared=True, or leave out a standard of little weight",
     }
+    bits = flag.values
     for bit, mend in mends.items():
-        count = int(((flag & bit) > 0).sum())
+        count = int(np.count_nonzero(bits & bit))
         if count:
             warn_quality(f"lcf: {count} of {flag.size} spectra {mend}.")
 

@@ -51,10 +51,9 @@ def by_name(
 
 
 def on_grid(
-    standards: xr.DataArray | Mapping[str, xr.DataArray], x: np.ndarray
+    items: Mapping[str, xr.DataArray], x: np.ndarray
 ) -> tuple[list[str], np.ndarray]:
     """Return names and values (standard, energy) of standards at energies `x`."""
-    items = by_name(standards)
     rows = [_interpolated(name, item, x) for name, item in items.items()]
     return list(items), np.stack(rows)
 

@@ -198,12 +198,13 @@ def _warn_of_order(**ranges: Limits) -> None:
 
 def _warn(flag: xr.DataArray) -> None:
     """Warn of spectra with doubtful ranges or edge energies."""
+    bits = flag.values
     for bit, mend in _MENDS.items():
-        count = int(((flag & bit) > 0).sum())
+        count = int(np.count_nonzero(bits & bit))
         if count:
             which = "" if flag.size == 1 else f" in {count} of {flag.size} spectra"
             warn_quality(f"normalise: {mend.format(which)} (flag {_FLAGS[bit]}).")
-    falling = int(((flag & 4) > 0).sum())
+    falling = int(np.count_nonzero(bits & 4))
     if 2 * falling > flag.size:
         warn_quality(
             f"normalise: {falling} of {flag.size} spectra fall at the edge: these may "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.xanes.kernels.normalisation import per_pattern
+from batteryxr.xanes.kernels import gaps
 
 if TYPE_CHECKING:
     from batteryxr.core.kernels.loops import Floats, FloatTable, Ints
@@ -20,6 +20,8 @@ DIP = 0.05
 ALIKE, APART = 2.0, 2.0
 #: Least number of energies for a steepest rise.
 LEAST = 15
+#: Matrices of smoothing that are kept at a time.
+_KEPT = 100
 
 
 def find(
@@ -116,49 +118,108 @@ def steepest(data: np.ndarray, *, x: np.ndarray) -> np.ndarray:
     (...)
         E0 in eV, always an energy of `x`; NaN for spectra of fewer than `LEAST` values.
     """
-    return per_pattern(data, x, _steepest, LEAST)
+    rows = data.reshape(-1, data.shape[-1])
+    out = np.full(len(rows), np.nan)
+    every = np.arange(x.size)[None]
+    whole = np.flatnonzero(np.isfinite(rows).all(axis=1) & (x.size >= LEAST))
+    groups = [
+        gaps.Packed(whole[k : k + 8192], every) for k in range(0, len(whole), 8192)
+    ]
+    matrices: dict[tuple[int, int, float], np.ndarray] = {}
+    for part in (*groups, *gaps.packed(rows, LEAST)):
+        out[part.chosen] = _steepest(x, part.of(rows), part.at, matrices)
+    return out.reshape(data.shape[:-1])
 
 
-def _steepest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    n = x.size
-    coarse = _steep_index(x[:-1], _slope(x[:-1], y[:, :-1]))
-    e0 = np.empty(len(y))
-    least = _least_step(x[:-1])
+def _steepest(
+    x: np.ndarray,
+    y: np.ndarray,
+    at: np.ndarray,
+    matrices: dict[tuple[int, int, float], np.ndarray],
+) -> np.ndarray:
+    """Return E0 of rows `y` (R, k) whose energies are at `at` (1 or R, k) of `x`.
+
+    `matrices` keeps the smoothing of each range and step.
+    """
+    own, n = x[at], at.shape[1]
+    coarse = _steep_index(n - 1, _slope(own[:, :-1], y[:, :-1]))
+    e0, least = np.empty(len(y)), _least_steps(own[:, :-1])
     for index in np.unique(coarse):
-        rows = coarse == index
-        guess = x[index]
+        some = np.flatnonzero(coarse == index)
+        mine = slice(None) if len(own) == 1 else some
+        guess = own[mine, index]
         start, stop = max(3, index - 75), min(index + 75, n - 3)
         if index < 0.05 * n:  # a glitch at the start of a scan
-            guess = x.mean()
+            guess = own[mine].mean(axis=1)
             start, stop = max(3, index - 20), n - 3
-        step = 0.5 * (_clip(least) + _clip(guess / 25000.0))
-        inner = x[start:stop][:-1]
+        step = 0.5 * (_clip(least[mine]) + _clip(guess / 25000.0))
         # As in the original, the last point of each range is left out.
-        slope = _slope(inner, y[rows, start : stop - 1])
-        fine = _steep_index(inner, slope @ _smoothing(inner, step))
-        e0[rows] = np.where(fine < 1, x[start + 2], inner[fine])
+        near, values = at[mine, start : stop - 1], y[some, start : stop - 1]
+        slope = _slope(x[near], values)
+        fine = _steep_index(near.shape[1], _smoothed(slope, near, step, x, matrices))
+        at_fine = near[0, fine] if len(near) == 1 else near[np.arange(len(fine)), fine]
+        e0[some] = np.where(fine < 1, own[mine, start + 2], x[at_fine])
     return e0
 
 
-def _clip(value: float) -> float:
-    return max(0.01, min(1.0, value))
+def _smoothed(
+    slope: np.ndarray,
+    at: np.ndarray,
+    step: np.ndarray,
+    x: np.ndarray,
+    matrices: dict[tuple[int, int, float], np.ndarray],
+) -> np.ndarray:
+    """Return smoothed slopes; those of missing energies are on lines beside them."""
+    low, high, size = int(at[:, 0].min()), int(at[:, -1].max()) + 1, at.shape[1]
+    whole = high - low == size
+    filled = slope if whole else _on_lines(slope, at - low, x[low:high])
+    ends = np.stack([at[:, 0], at[:, -1], step], axis=1)
+    kinds, which = np.unique(ends, axis=0, return_inverse=True)
+    out = np.empty_like(filled)
+    for k, (first, last, width) in enumerate(kinds):
+        key = int(first), int(last), float(width)
+        if len(matrices) > _KEPT:
+            matrices.clear()
+        if key not in matrices:
+            matrices[key] = _smoothing(x[key[0] : key[1] + 1], key[2])
+        some = which.reshape(-1) == k if len(kinds) > 1 else slice(None)
+        part = slice(key[0] - low, key[1] + 1 - low)
+        out[some, part] = filled[some, part] @ matrices[key]
+    return out if whole else np.take_along_axis(out, at - low, axis=1)
+
+
+def _on_lines(values: np.ndarray, at: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return values (R, k) at places `at` of `x`, and on lines between them."""
+    rows = np.arange(len(values))[:, None]
+    known = np.zeros((len(values), x.size), bool)
+    known[rows, at] = True
+    below = np.maximum(known.cumsum(axis=1) - 1, 0)
+    above = np.minimum(below + 1, at.shape[1] - 1)
+    low, high = x[at[rows, below]], x[at[rows, above]]
+    left, right = values[rows, below], values[rows, above]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = left + (right - left) * (x - low) / (high - low)
+    return np.where(known, left, between)
+
+
+def _clip(value: np.ndarray) -> np.ndarray:
+    return np.clip(value, 0.01, 1.0)
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.asarray(np.gradient(y, axis=-1) / np.gradient(x))
+    return np.asarray(np.gradient(y, axis=-1) / np.gradient(x, axis=-1))
 
 
-def _least_step(x: np.ndarray) -> float:
-    """Return the mean of ten of the finest energy steps, without the very finest."""
-    skip = int(0.01 * x.size)
+def _least_steps(x: np.ndarray) -> np.ndarray:
+    """Return the mean of ten of each row's finest steps, without the very finest."""
+    skip = int(0.01 * x.shape[1])
     if skip == 0:
-        return 1.0
-    steps = np.sort(np.diff(x[:-1][skip:-skip]))
-    return float(steps[skip : skip + 10].mean())
+        return np.ones(len(x))
+    steps = np.sort(np.diff(x[:, :-1][:, skip:-skip], axis=1), axis=1)
+    return np.asarray(steps[:, skip : skip + 10].mean(axis=1))
 
 
-def _steep_index(x: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    n = x.size
+def _steep_index(n: int, slope: np.ndarray) -> np.ndarray:
     margin = max(3, int(0.02 * n))
     slope = np.where(np.isfinite(slope), slope, -1.0)
     inner = slope[:, margin:-margin]
@@ -195,14 +256,22 @@ def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
     last = step * int((x[-1] + 5 * step) / step)
     n = min(1 + int(abs(last - first + 0.1 * step) / step), 50 * x.size)
     even = np.linspace(first, last, n)
-    rows = np.stack([np.interp(even, x, unit) for unit in np.eye(x.size)])
-    mirrored = np.concatenate([rows[:, :0:-1], rows, rows[:, ::-1]], axis=1)
-    window = 1.0 / (1.0 + (np.arange(2 * n) - n) ** 2.0)
+    rows, place = np.arange(n), np.clip(np.searchsorted(x, even) - 1, 0, x.size - 2)
+    share = np.clip((even - x[place]) / (x[place + 1] - x[place]), 0.0, 1.0)
+    there = np.zeros((n, x.size))
+    there[rows, place], there[rows, place + 1] = 1.0 - share, share
+    window = np.zeros(6 * n)  # the window itself begins at 2 n
+    window[2 * n : 4 * n] = 1.0 / (1.0 + (np.arange(2 * n) - n) ** 2.0)
     window /= window.sum()
-    size = mirrored.shape[1] + window.size - 1
-    product = np.fft.rfft(mirrored, size) * np.fft.rfft(window, size)
-    smooth = np.fft.irfft(product, size)[:, window.size - 1 : mirrored.shape[1]]
-    return np.stack([np.interp(x, even, row) for row in smooth])
+    low = np.clip(np.searchsorted(even, x) - 1, 0, n - 2)
+    share = np.clip((x - even[low]) / (even[low + 1] - even[low]), 0.0, 1.0)
+    back = np.zeros((x.size, n))
+    for at, weight in ((low, 1.0 - share), (low + 1, share)):
+        middle = at[:, None] + 3 * n
+        near = window[middle - rows] + window[middle - 2 * n + 1 + rows]
+        near[:, 1:] += window[middle + rows[1:]]
+        back += weight[:, None] * near
+    return np.asarray((back @ there).T)
 
 
 def noise_of(rows: np.ndarray, *, x: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.xanes.kernels.normalisation import by_pattern
+from batteryxr.xanes.kernels.gaps import by_pattern
 from batteryxr.xanes.kernels.whittaker import smooth_rows
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from batteryxr.xanes.kernels.combining.active_set import solve_rows
 from batteryxr.xanes.kernels.combining.spread import correlated_errors
-from batteryxr.xanes.kernels.normalisation import by_pattern
+from batteryxr.xanes.kernels.gaps import by_pattern
 
 #: Spectra that are held in float64 at a time.
 SLAB = 8192
