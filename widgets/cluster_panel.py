@@ -8,8 +8,8 @@ import ipywidgets
 import numpy as np
 
 from batteryxr.core.seeds import generator
-from batteryxr.widgets.cluster_model import Beside, ClusterModel
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
+from batteryxr.widgets.models.clusters import Beside, ClusterModel
 from batteryxr.widgets.view import Figure, Panel, control, on_front_end
 from batteryxr.widgets.work import Work
 

@@ -12,7 +12,7 @@ from batteryxr.widgets.frames import every_nth
 if TYPE_CHECKING:
     import xarray as xr
 
-    from batteryxr.widgets.component_model import ComponentModel
+    from batteryxr.widgets.models.components import ComponentModel
 
 _HOUR = np.timedelta64(3600, "s")
 #: Coordinates along a series, the most useful first.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from batteryxr.widgets.component_figure import abscissas, plots
-from batteryxr.widgets.component_model import SHIFTS, ComponentModel
+from batteryxr.widgets.models.components import SHIFTS, ComponentModel
 from batteryxr.widgets.view import Figure, Panel, control
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import numpy as np
 
-from batteryxr.widgets.crystal_model import CrystalModel
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
+from batteryxr.widgets.models.crystal import CrystalModel
 from batteryxr.widgets.view import Figure, Panel, control, on_front_end
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.widgets.drawing import curve, lines_plot
-from batteryxr.widgets.impedance_model import ImpedanceModel
+from batteryxr.widgets.models.impedance import ImpedanceModel
 from batteryxr.widgets.view import Figure, Panel, control, on_front_end
 
 if TYPE_CHECKING:
     import ipywidgets
     import xarray as xr
 
-    from batteryxr.widgets.impedance_model import LookedAt
+    from batteryxr.widgets.models.impedance import LookedAt
 
 _CURVE_POINTS = 4000
 

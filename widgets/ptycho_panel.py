@@ -11,8 +11,8 @@ import traitlets
 from batteryxr.cdi import ptycho_progress
 from batteryxr.core.errors import StoreError
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot
-from batteryxr.widgets.model import PanelModel, Plan
-from batteryxr.widgets.naming import literal
+from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.naming import literal
 from batteryxr.widgets.view import Figure, Panel, control
 
 if TYPE_CHECKING:

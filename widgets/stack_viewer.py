@@ -12,7 +12,7 @@ import traitlets
 from batteryxr.core.model import DIMENSIONS
 from batteryxr.widgets.drawing import title_of
 from batteryxr.widgets.frames import frames, thinning, tile
-from batteryxr.widgets.stack_model import StackModel
+from batteryxr.widgets.models.stack import StackModel
 from batteryxr.widgets.view import STYLE, Panel, bundle, on_front_end
 from batteryxr.widgets.work import Work
 

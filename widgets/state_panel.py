@@ -11,7 +11,7 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.plotting import BRANCH_COLOURS
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
-from batteryxr.widgets.state_model import StateModel, hours_of, names
+from batteryxr.widgets.models.states import StateModel, hours_of, names
 from batteryxr.widgets.view import Figure, Panel, control, on_front_end
 
 if TYPE_CHECKING:

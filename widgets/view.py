@@ -16,7 +16,7 @@ import traitlets
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batteryxr.widgets.model import PanelModel
+    from batteryxr.widgets.models.base import PanelModel
 
 
 _IMPORT = re.compile(r'^import .* from "\./([\w.]+)";\n', re.MULTILINE)

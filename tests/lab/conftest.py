@@ -227,7 +227,7 @@ def healthy():
 SLOW = """
 import time
 from batteryxr.core.progress import track
-from batteryxr.widgets.model import Plan
+from batteryxr.widgets.models.base import Plan
 def slow():
     for _ in track(range(600), "Counting"):
         time.sleep(0.05)

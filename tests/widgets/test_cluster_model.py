@@ -8,8 +8,8 @@ import xarray as xr
 
 import batteryxr  # noqa: F401
 from batteryxr.core.errors import VariableError
-from batteryxr.widgets import cluster_model
-from batteryxr.widgets.cluster_model import Beside, ClusterModel
+from batteryxr.widgets.models import clusters
+from batteryxr.widgets.models.clusters import Beside, ClusterModel
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_weights_change_the_shares(maps):
 
 def test_a_preview_comes_first_for_many_pixels(maps, monkeypatch):
     data, *_ = maps
-    monkeypatch.setattr(cluster_model, "QUICK", 10)
-    monkeypatch.setattr(cluster_model, "_PREVIEW", 100)
+    monkeypatch.setattr(clusters, "QUICK", 10)
+    monkeypatch.setattr(clusters, "_PREVIEW", 100)
     model = ClusterModel(data)
     seen = []
     model.observe(lambda change: seen.append(change["new"]), "status")

@@ -12,8 +12,8 @@ import xarray as xr
 import batteryxr
 from batteryxr import nmf
 from batteryxr.core.errors import ArgumentError, DataQualityWarning
-from batteryxr.widgets import component_model
-from batteryxr.widgets.component_model import ComponentModel
+from batteryxr.widgets.models import components
+from batteryxr.widgets.models.components import ComponentModel
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::batteryxr.core.errors.BatteryxrWarning"
@@ -70,9 +70,7 @@ def test_going_back_is_immediate(series, monkeypatch):
     first = model.result
     model.n_components = 3
     _ = model.result
-    monkeypatch.setattr(
-        component_model, "fit", lambda *_, **__: pytest.fail("fitted again")
-    )
+    monkeypatch.setattr(components, "fit", lambda *_, **__: pytest.fail("fitted again"))
     model.n_components = 2
     assert model.result.equals(first)
 
@@ -80,8 +78,8 @@ def test_going_back_is_immediate(series, monkeypatch):
 def test_a_preview_comes_first_where_the_fit_takes_long(series, monkeypatch):
     model = ComponentModel(series)
     _ = model.result
-    monkeypatch.setattr(component_model, "QUICK", 100)
-    monkeypatch.setattr(component_model, "_PREVIEW", 1000)
+    monkeypatch.setattr(components, "QUICK", 100)
+    monkeypatch.setattr(components, "_PREVIEW", 1000)
     seen = []
     model.observe(lambda c: seen.append((c["new"], model.answer)), "status")
     model.fix("pristine", 0)
@@ -118,7 +116,7 @@ def test_warnings_go_to_the_panel_of_their_thread_alone(series, monkeypatch):
             warnings.warn("of the panel", DataQualityWarning, stacklevel=2)
         return nmf.fit(*arguments, **options)
 
-    monkeypatch.setattr(component_model, "fit", fit)
+    monkeypatch.setattr(components, "fit", fit)
     model = ComponentModel(series)
     for n in (3, 4):
         begun.clear()

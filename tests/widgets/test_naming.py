@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr  # noqa: F401 - the accessors
 from batteryxr.widgets import StackViewer
-from batteryxr.widgets.naming import literal
+from batteryxr.widgets.models.naming import literal
 
 
 def said(panel):

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 import batteryxr  # noqa: F401
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.widgets import frames
-from batteryxr.widgets.stack_model import StackModel
+from batteryxr.widgets.models.stack import StackModel
 
 
 def _model(data, **choice):

@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr  # noqa: F401
 from batteryxr.core.errors import ArgumentError, VariableError
-from batteryxr.widgets.state_model import StateModel, names, picture
+from batteryxr.widgets.models.states import StateModel, names, picture
 
 
 def test_a_click_chooses_the_scan_itself_and_another_gives_it_up(scans):

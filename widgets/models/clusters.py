@@ -10,8 +10,8 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, VariableError
-from batteryxr.widgets.model import PanelModel, Plan
-from batteryxr.widgets.naming import literal
+from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.naming import literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import Work
 from batteryxr.xanes import (

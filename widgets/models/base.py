@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import traitlets
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.widgets.history import History
-from batteryxr.widgets.naming import call_of_user, literal
+from batteryxr.widgets.models.history import History
+from batteryxr.widgets.models.naming import call_of_user, literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import DELAY, Work
 

@@ -19,8 +19,8 @@ from batteryxr.core.errors import (
 from batteryxr.core.model import require_dims
 from batteryxr.echem import states as choose_states
 from batteryxr.widgets.frames import every_nth
-from batteryxr.widgets.model import PanelModel, Plan
-from batteryxr.widgets.naming import literal
+from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.naming import literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

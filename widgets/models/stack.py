@@ -10,8 +10,8 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
-from batteryxr.widgets.model import PanelModel, Plan
-from batteryxr.widgets.naming import literal
+from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.naming import literal
 
 #: Parts of a complex array that can be shown.
 PARTS = ("real", "modulus", "phase")

@@ -14,8 +14,8 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.nmf import Constraints, fit, model_order, pca, raise_n
 from batteryxr.nmf.data import lay_out
-from batteryxr.widgets.model import PanelModel, Plan
-from batteryxr.widgets.naming import literal
+from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.naming import literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import Work
 

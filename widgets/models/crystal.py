@@ -12,9 +12,9 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import space_axes
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims
-from batteryxr.widgets.model import PanelModel, Plan
-from batteryxr.widgets.naming import literal
-from batteryxr.widgets.state_model import order_of
+from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.naming import literal
+from batteryxr.widgets.models.states import order_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,8 @@ import traitlets
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims
 from batteryxr.echem import drt, fit_circuit
-from batteryxr.widgets.model import PanelModel, Plan
-from batteryxr.widgets.naming import literal
+from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.naming import literal
 
 if TYPE_CHECKING:
     import xarray as xr

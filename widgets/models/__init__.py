@@ -1,0 +1,1 @@
+"""Models of panels: choices, their calculation and their code, without a screen."""
