@@ -120,7 +120,8 @@ def _held(location: Location) -> tuple[list[str], Manifest]:
 
     settle(location)
     try:
-        root = zarr.open_group(checked_store(location), mode="r")
+        store = checked_store(location)  # what others copied into the root may be old
+        root = zarr.open_group(store, mode="r", use_consolidated=False)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{location}: no zarr store there.") from error
     except _UNREADABLE as error:

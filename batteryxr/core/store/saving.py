@@ -79,7 +79,8 @@ def holds_data(path: StoreLike | Location, group: str | None) -> bool:
     location = location_of(path)
     place = Manifest.read(location).place((group or "").strip("/"))
     try:
-        node = zarr.open_group(checked_store(location), path=place, mode="r")
+        store = checked_store(location)
+        node = zarr.open_group(store, path=place, mode="r", use_consolidated=False)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return any(True for _ in node.arrays())
