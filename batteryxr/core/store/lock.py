@@ -10,11 +10,13 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from batteryxr.core.errors import StoreError
+from batteryxr.core.store.clock import silence
 from batteryxr.core.store.files import open_inside
 from batteryxr.core.store.location import JOURNAL
 
@@ -49,7 +51,9 @@ class Holder:
     host, pid, born
         Machine, process, and start time of the process.
     since, seen
-        Unix times: begin of writing, and last sign of life.
+        Unix times by that machine's clock: begin of writing, and last sign of life.
+    machine
+        Mark of the machine: names of hosts are given more than once.
     """
 
     token: str
@@ -58,18 +62,21 @@ class Holder:
     born: str
     since: float
     seen: float
+    machine: str = ""
 
     @classmethod
     def here(cls) -> Holder:
         """Return this process as a new holder."""
         now, pid = time.time(), os.getpid()
-        return cls(uuid.uuid4().hex, socket.gethostname(), pid, _born(pid), now, now)
+        host, token = socket.gethostname(), uuid.uuid4().hex
+        return cls(token, host, pid, _born(pid), now, now, _machine())
 
     @classmethod
     def parsed(cls, content: bytes | None) -> Holder | None:
         """Return the holder named in a lock, if any."""
         try:
-            return cls(**json.loads(content or b""))
+            said = json.loads(content or b"")
+            return cls(**{f.name: said[f.name] for f in fields(cls) if f.name in said})
         except (TypeError, ValueError, RecursionError):
             return None
 
@@ -77,13 +84,10 @@ class Holder:
         """Return the content of the lock, with a fresh sign of life."""
         return json.dumps(asdict(self) | {"seen": time.time()}).encode()
 
-    def lives(self) -> bool:
-        """Return whether the holder may still be at work."""
-        if self.host != socket.gethostname():
-            return time.time() - self.seen < LEFT
-        if self.pid == os.getpid():  # a server may not have let it go
-            return self.token in _ours
-        return _born(self.pid) == self.born and _is_running(self.pid)
+    @property
+    def is_here(self) -> bool:
+        """Whether the process runs, or ran, on this machine."""
+        return (self.host, self.machine) == (socket.gethostname(), _machine())
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
@@ -151,7 +155,7 @@ def locked(
 def is_held(location: Location) -> bool:
     """Return whether a living process writes to a store."""
     holder = Holder.parsed(location.get(LOCK))
-    return holder is not None and holder.lives()
+    return holder is not None and _lives(_Lock(location, LOCK), holder)
 
 
 def require_held(location: Location, token: str) -> None:
@@ -165,6 +169,15 @@ def require_held(location: Location, token: str) -> None:
             f"{location} was taken{who} meanwhile. What was written here does not "
             "count; call again once they have finished."
         )
+
+
+def _lives(lock: _Lock, holder: Holder) -> bool:
+    """Return whether a holder may still be at work."""
+    if not holder.is_here:
+        return silence(lock.location, lock.key) < LEFT
+    if holder.pid == os.getpid():  # a server may not have let it go
+        return holder.token in _ours
+    return _born(holder.pid) == holder.born and _is_running(holder.pid)
 
 
 def _key_of(ledger: str) -> str:
@@ -192,7 +205,7 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
         if lock.location.put_new(lock.key, mine.content()):
             return None
         holder = _named(lock)
-        if holder is not None and holder.lives():
+        if holder is not None and _lives(lock, holder):
             raise _taken(lock, holder)
         lock.location.delete(lock.key)  # left by a dead process
     raise _taken(lock, _named(lock))
@@ -218,7 +231,7 @@ def _take_file(lock: _Lock, mine: Holder) -> int:
             os.close(file)  # deleted by its last holder meanwhile
             continue
         holder = Holder.parsed(os.pread(file, 10_000, 0))
-        if holder and holder.host != mine.host and holder.lives():
+        if holder and not holder.is_here and _lives(lock, holder):
             os.close(file)
             raise _taken(lock, holder)
         content = mine.content()
@@ -284,6 +297,16 @@ def _is_running(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+@cache
+def _machine() -> str:
+    """Return a mark of this machine, and of what holds its numbers of processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{uuid.getnode():x}"
 
 
 def _born(pid: int) -> str:
