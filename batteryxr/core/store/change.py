@@ -322,7 +322,6 @@ def changing(location: Location) -> Iterator[Revision]:
     require_store(location)
     with (
         telling(location),
-        _no_trace(location),
         locked(location) as token,
         snapshot(location, "a change of groups") as location,
     ):
@@ -384,22 +383,6 @@ def seal(location: Location, ledger: str) -> None:
         manifest = Manifest.read(location).sealing(location, ledger)
         require_held(location, token)
         location.put(MANIFEST, manifest.content())
-
-
-@contextmanager
-def _no_trace(location: Location) -> Iterator[None]:
-    """Remove empty folders that the block made for a store."""
-    folder = location.folder
-    if folder is None:
-        yield
-        return
-    fresh = [p for p in (folder / JOURNAL, folder, *folder.parents) if not p.exists()]
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # something is in it
-            for path in fresh:
-                path.rmdir()
 
 
 def _delete_arrays(location: Location, place: str) -> None:

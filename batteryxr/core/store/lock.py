@@ -134,6 +134,7 @@ def locked(
         return
     mine = Holder.here()
     _ours.add(mine.token)
+    fresh = _missing_folders(location)
     try:
         file = _take_in_turn(lock, mine, patience)
         with _guard:
@@ -150,6 +151,9 @@ def locked(
             _release(lock, mine, file)
     finally:
         _ours.discard(mine.token)
+        with suppress(OSError):  # something is in it
+            for path in fresh:
+                path.rmdir()
 
 
 def is_held(location: Location) -> bool:
@@ -169,6 +173,14 @@ def require_held(location: Location, token: str) -> None:
             f"{location} was taken{who} meanwhile. What was written here does not "
             "count; call again once they have finished."
         )
+
+
+def _missing_folders(location: Location) -> list[Path]:
+    """Return the folders that must be made for a lock, inner ones first."""
+    if location.folder is None:
+        return []
+    journal = location.folder / JOURNAL
+    return [p for p in (journal, *journal.parents) if not p.exists()]
 
 
 def _lives(lock: _Lock, holder: Holder) -> bool:
