@@ -67,7 +67,9 @@ def save(
     with changing(location) as change:
         for name, dataset in _groups(data, group or ""):
             change.write(dataset, name, overwrite=overwrite)
-    return Path(path) if isinstance(path, str) and location.folder else path
+    if not isinstance(path, str) or location.folder is None:
+        return path
+    return location.folder if "://" in path else Path(path)
 
 
 def holds_data(path: StoreLike | Location, group: str | None) -> bool:
