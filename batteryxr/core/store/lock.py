@@ -1,4 +1,8 @@
-"""One writer per store: a lock that names its holder and ends with the process."""
+"""One writer per store: a lock that names its holder and ends with the process.
+
+Clocks of machines differ, so no machine's own clock is compared with what another one
+wrote: the store says when a lock was written, and when an object that is written now.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,14 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store.clock import silence
 from batteryxr.core.store.files import open_inside
-from batteryxr.core.store.location import JOURNAL
+from batteryxr.core.store.location import JOURNAL, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +42,10 @@ _held: dict[str, tuple[int, str]] = {}
 #: Tokens of locks that this process holds or requests.
 _ours: set[str] = set()
 _guard = threading.Lock()
+#: What file systems of fsspec call the time of the last change.
+_TIMES = ("LastModified", "last_modified", "mtime", "modified", "updated", "created")
+#: Content of objects whose store tells no times, and when this process first saw it.
+_seen: dict[str, tuple[bytes | None, float]] = {}
 
 
 @dataclass(frozen=True)
@@ -328,3 +336,56 @@ def _born(pid: int) -> str:
     except OSError:
         return ""
     return text.rpartition(")")[2].split()[19]
+
+
+def silence(location: Location, key: str) -> float:
+    """Return for how many seconds an object has not changed.
+
+    Where a store tells no times, or nothing can be written, for as long as this process
+    has seen no change.
+    """
+    probe = f"{key}-clock-{uuid.uuid4().hex}"
+    with suppress(OSError):
+        location.put(probe, b"now")
+        try:
+            now, then = _changed(location, probe), _changed(location, key)
+        finally:
+            location.delete(probe)
+        if now is not None and then is not None:
+            return now - then
+    name, content = f"{location.identity} {key}", location.get(key)
+    known, since = _seen.get(name, (None, 0.0))
+    if content is None or known != content:
+        _seen[name] = content, (since := time.monotonic())
+    return time.monotonic() - since
+
+
+def _changed(location: Location, key: str) -> float | None:
+    """Return when an object was written, by the store's clock; None if it is untold."""
+    if location.folder is not None:
+        return location.path(key).stat().st_mtime
+    from zarr.storage import WrapperStore
+
+    store = location.store
+    while isinstance(store, WrapperStore):
+        store = store._store
+    if filesystem := getattr(store, "fs", None):
+        path = f"{store.path}/{key}"
+        filesystem.invalidate_cache(path)
+        about = sync(filesystem._info(path))
+        return _seconds(next((about[n] for n in _TIMES if about.get(n)), None))
+    if type(store).__name__ == "ObjectStore":  # of obstore
+        return _seconds(store.store.head(key)["last_modified"])
+    return None
+
+
+def _seconds(moment: Any) -> float | None:
+    """Return a time of any kind in seconds."""
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            return None
+    if isinstance(moment, datetime):
+        return moment.timestamp()
+    return float(moment) if isinstance(moment, int | float) else None

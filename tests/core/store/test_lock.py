@@ -14,7 +14,7 @@ import xarray as xr
 import zarr
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store import clock, location_of, lock, save, verify
+from batteryxr.core.store import location_of, lock, save, verify
 
 DATA = xr.Dataset({"a": ("x", np.arange(3.0))})
 DAY = 86_400.0
@@ -86,5 +86,5 @@ def test_locks_of_other_versions(tmp_path):
 def test_age_of_objects(place):
     location = location_of(place)
     location.put("_journal/lock", b"1")
-    assert 0 <= clock.silence(location, "_journal/lock") < 3
+    assert 0 <= lock.silence(location, "_journal/lock") < 3
     assert location.names("_journal") == ["lock"]
