@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batteryxr.core.kernels.arrays import Array
+
+#: Names of PyTorch's devices; it is loaded for no other.
+_DEVICE = re.compile(r"torch|(cpu|cuda|hip|hpu|mps|mtia|xla|xpu)(:\d{1,3})?")
 
 
 def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Array]:
@@ -40,14 +44,15 @@ def to_device(device: str, *, purpose: str) -> Callable[[np.ndarray], Array]:
     purpose = f"{purpose} with device={device!r}"
     if device == "cupy":
         return require("cupy", extra=None, purpose=purpose).asarray
+    wanted = "'cpu', 'cupy' or a device that PyTorch finds"
+    if not _DEVICE.fullmatch(device):
+        raise ArgumentError("device", device, f"{wanted}, such as 'cuda:0'")
     torch = require("torch", extra=None, purpose=purpose)
     name = "cpu" if device == "torch" else device
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ArgumentError(
-            "device", device, "'cpu', 'cupy' or a device that PyTorch finds", str(error)
-        ) from error
+        raise ArgumentError("device", device, wanted, str(error)) from error
 
     def moved(array: np.ndarray) -> Array:
         if array.dtype == np.uint16:  # which PyTorch can hold but not compute with

@@ -31,6 +31,8 @@ from batteryxr.core.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: Where a call is found, in messages.
+_SAID = "result.attrs['batteryxr_call']"
 #: Packages of ours that are imported to find a function.
 _ROOMS = frozenset(
     {"cdi", "echem", "io", "nmf", "operando", "samples", "simulate", "xanes"}
@@ -43,8 +45,9 @@ _DTYPE = re.compile(
 _EXPRESSIONS = frozenset({"pattern"})
 #: Largest whole number that a call may contain: sizes, counts and iterations.
 _MOST = 1_000_000
-#: Largest number of characters of a call; usual calls have some thousands.
-_LONGEST = 1_000_000
+#: Largest number of characters of a call, and of one text in it; usual calls have some
+#: thousands, formulas and circuits less than a hundred.
+_LONGEST, _LONGEST_TEXT = 1_000_000, 1_000
 
 
 class _Call(NamedTuple):
@@ -114,9 +117,12 @@ def replay(
         arguments |= {next(iter(signature.parameters)): data}
     try:
         known = _arguments(call, function, signature, arguments)
+        return _made(function, signature, known)
     except RecursionError as error:
         raise _unreadable(result.attrs["batteryxr_call"]) from error
-    return _made(function, signature, known)
+    except MemoryError as error:
+        wanted = f"a call that fits in memory: {error}"
+        raise ArgumentError(_SAID, f"{call.home}.{call.method}", wanted) from error
 
 
 def _read(result: Any) -> _Call:
@@ -144,7 +150,7 @@ def _read(result: Any) -> _Call:
 
 def _unreadable(text: object) -> ArgumentError:
     return ArgumentError(
-        "result.attrs['batteryxr_call']",
+        _SAID,
         text,
         "a call as batteryxr writes it",
         "It was changed or cut: make the result anew by hand.",
@@ -158,7 +164,7 @@ def _function(call: _Call) -> Callable[..., Any]:
         importlib.import_module(f"batteryxr.{call.home}")
     if key not in RECORDED:
         raise ArgumentError(
-            "result.attrs['batteryxr_call']",
+            _SAID,
             f"{call.home}.{call.method}",
             "a function that batteryxr records",
             "If it is your own, import the module that defines it first. "
@@ -202,6 +208,8 @@ def _to_be_given(value: Any, name: str, kind: Any) -> str:
         return "the place that this call shall use; a store's own is not taken"
     if name in _EXPRESSIONS and value is not None and not _ends_soon(value):
         return "the regular expression; the store's own may never end, and is not taken"
+    if _longest(value) > _LONGEST_TEXT:
+        return f"the text; a store's own is taken up to {_LONGEST_TEXT} characters"
     if name != "seed" and _largest(value) > _MOST:
         return f"the number {_largest(value)}; a store's own is taken up to {_MOST}"
     return ""
@@ -227,6 +235,14 @@ def _largest(value: Any) -> int:
         inner = {k: v for k, v in value.items() if k not in ("seed", "$array")}
         return max(map(_largest, inner.values()), default=0)
     return abs(value) if isinstance(value, int) else 0
+
+
+def _longest(value: Any) -> int:
+    """Return the largest number of characters of a text of an encoded argument."""
+    if isinstance(value, list | dict):
+        inner = value.values() if isinstance(value, dict) else value
+        return max(map(_longest, inner), default=0)
+    return len(value) if isinstance(value, str) else 0
 
 
 def _names(encoded: Any) -> Iterator[str]:
@@ -266,6 +282,11 @@ def _made(
             positional.extend(arguments[name])
         else:
             keywords[name] = arguments[name]
+    try:
+        signature.bind(*positional, **keywords)
+    except TypeError as error:
+        wanted = f"all that {function.__name__} needs: {error}"
+        raise ArgumentError(_SAID, function.__name__, wanted) from error
     return function(*positional, **keywords)
 
 

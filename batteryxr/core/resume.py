@@ -95,15 +95,31 @@ def write_resumable(
     require_store(location)
     require_repository(location)
     mark = _mark(data, dim)
-    with telling(location), locked(location):
+    ledger = Ledger(path, f"{group}/{JOURNAL}")
+    with telling(location):
         settle(location)
-        ledger = Ledger(path, f"{group}/{JOURNAL}")
+        if not _is_finished(ledger, location, group, mark):
+            _finish(data, ledger, location, mark, regions, progress)
+    return open_dataset(location.newest(), group)
+
+
+def _finish(
+    data: xr.Dataset,
+    ledger: Ledger,
+    location: Location,
+    mark: dict[str, Any],
+    regions: list[dict[str, slice]],
+    progress: bool | None,
+) -> None:
+    """Write what is missing of a result; the store is held for it."""
+    group, (dim,) = ledger.group.removesuffix(f"/{JOURNAL}"), regions[0]
+    with locked(location):
+        settle(location)
         if not _is_finished(ledger, location, group, mark):
             _require_claimed(ledger, location, group, mark, data, dim)
             _write_missing(data, ledger, location, regions, progress)
             annotate(location, group, **{UNFINISHED: None})
             seal(location, ledger.group)
-    return open_dataset(location.newest(), group)
 
 
 def _is_finished(

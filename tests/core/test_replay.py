@@ -19,6 +19,7 @@ import pytest
 import xarray as xr
 
 import batteryxr
+from batteryxr.core import device
 from batteryxr.core.checks import Word
 from batteryxr.core.errors import ArgumentError, BatteryxrError
 from batteryxr.core.labels import OwnLabels
@@ -89,6 +90,8 @@ HOSTILE = {
         "cdi",
     ),
     "a list in lists": own("fit", {"seed": json.loads("[" * 900 + "]" * 900)}),
+    "a text without end": own("li_content", {"formula": "Li" * 501}, "echem"),
+    "too few arguments": own("kramers_kronig_misfit", {"element": "Ni"}, "xanes"),
     "another argument": own("fit", {"n_components": 2, "on_end": "id"}),
     "arguments in a list": {"accessor": "nmf", "method": "fit", "arguments": ["a"]},
 }
@@ -313,6 +316,22 @@ def test_a_name_of_a_beamline_is_no_place():
     with pytest.raises(BatteryxrError) as caught:
         batteryxr.replay(carrying(call), xr.DataArray(np.ones(3), dims="x"))
     assert "place" not in str(caught.value)
+
+
+def test_a_call_that_memory_cannot_hold_is_refused():
+    wanted = {"name": "FeO", "step": 1e-12}
+    with pytest.raises(ArgumentError, match="fits in memory"):
+        batteryxr.replay(carrying(own("oxide_series", wanted, "simulate")), show=False)
+
+
+def test_no_library_is_loaded_for_a_device_that_is_none(monkeypatch):
+    def load(name, **_):
+        raise AssertionError(name)
+
+    monkeypatch.setattr(device, "require", load)
+    for name in ("os:system", "gpu", "cuda:0;import os", "torch.hub"):
+        with pytest.raises(ArgumentError, match="a device that PyTorch finds"):
+            device.to_device(name, purpose="a test")
 
 
 def test_unused_arguments_are_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -13,6 +14,7 @@ import xarray as xr
 from batteryxr.core.errors import DataQualityWarning, StoreError
 from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import open_store, save
+from batteryxr.core.store.lock import Holder
 
 
 class Stop(Exception):
@@ -217,3 +219,21 @@ def test_other_work_on_the_same_data_is_refused(tmp_path, change):
         write_resumable(lazy(first), path, group="maps", dim="y")
         with pytest.raises(StoreError, match="operations: stored"):
             write_resumable(lazy(change), path, group="maps", dim="y")
+
+
+def test_a_finished_result_is_only_read(tmp_path):
+    """Others may write to the store, or nobody may."""
+    path = tmp_path / "a.zarr"
+    write_resumable(_maps([]), path, group="maps", dim="y")
+    holder = replace(Holder.here(), host="elsewhere")
+    (path / "_journal" / "lock").write_bytes(holder.content())
+    found = write_resumable(_maps([]), path, group="maps", dim="y")
+    np.testing.assert_array_equal(found["a"], np.arange(12) * 2.0)
+    with pytest.raises(StoreError, match="on elsewhere"):
+        write_resumable(_maps([]), path, group="more", dim="y")
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    with pytest.raises(StoreError, match="name too long"):
+        write_resumable(_maps([]), tmp_path / "a" / "b", group="q" * 300, dim="y")
+    assert list(tmp_path.iterdir()) == []

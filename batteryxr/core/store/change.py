@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import StoreError
+from batteryxr.core.store.copies import freed_of_copies, without_copies
 from batteryxr.core.store.encoding import encoding, frames_together, storable, uniform
 from batteryxr.core.store.leftovers import (
     Remains,
@@ -40,7 +41,7 @@ from batteryxr.core.store.ownership import (
 from batteryxr.core.store.snapshots import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import xarray as xr
 
@@ -69,6 +70,7 @@ class Revision:
     manifest: Manifest
     _staged: dict[str, str] = field(default_factory=dict)
     _removed: set[str] = field(default_factory=set)
+    _replaced: dict[str, dict[str, str]] = field(default_factory=dict)
     _count: int = 0
     _fence: Fence | None = None
 
@@ -106,6 +108,7 @@ class Revision:
                 f"{self.location}, group {group or '/'!r} holds data already. "
                 "Pass overwrite=True to replace it, or choose another group."
             )
+        self._replaced[group] = self._digests(group, _arrays(self.location, group))
         require_room(self.location, group, names)
         for name in self._old_arrays(group):
             require_whole_array(self.location, joined(group, name))
@@ -187,6 +190,8 @@ class Revision:
             return f"{JOURNAL}/staged-{self.token}/{number}"
         if any(_arrays(location, group)) or is_spoiled(location, group):
             return f"{JOURNAL}/v-{self.token}/{number}"
+        if not group:  # or zarr would warn of the journal
+            location.put_new(joined(JOURNAL, METADATA), PLAIN_GROUP)
         begun = Remains(group, dict.fromkeys(names, ""))
         location.put(pending_key(self.token, number), begun.text().encode())
         return group
@@ -220,12 +225,13 @@ class Revision:
             renamed = self.location.folder is not None or self.location.transacts
             at = group if renamed else place
             names = ["", *sorted(_arrays(self.location, place))]
-            found = {
-                name: digest_of(self.location.get(joined(place, name, METADATA)) or b"")
-                for name in names
-            }
-            groups[group] = StoredGroup(at, found)
+            groups[group] = StoredGroup(at, self._digests(place, names))
         return replace(self.manifest, groups=groups, ledgers=ledgers, problem="")
+
+    def _digests(self, place: str, names: Iterable[str]) -> dict[str, str]:
+        """Return digests of the metadata of variables, or of the group (``""``)."""
+        texts = {n: self.location.get(joined(place, n, METADATA)) for n in names}
+        return {n: digest_of(without_copies(t or b"")) for n, t in texts.items()}
 
     def _moves(self) -> list[tuple[str, str]]:
         """Return the moves of folders: old ones away, new ones in place."""
@@ -270,7 +276,13 @@ class Revision:
             for place in sorted(above - manifest.groups.keys())
             if place in gone or self.location.get(joined(place, METADATA)) is None
         }
-        return puts | {MANIFEST: manifest.content().decode()}
+        staged = {joined(group, METADATA) for group in self._staged}
+        moved = staged if self.location.folder is not None else set()
+        free = freed_of_copies(self.location, self._removed | self._staged.keys())
+        free = {
+            key: text for key, text in free.items() if key not in puts.keys() | moved
+        }
+        return puts | free | {MANIFEST: manifest.content().decode()}
 
     def _displaced(self, manifest: Manifest) -> dict[str, Remains]:
         """Return pieces under names of groups that no longer count, by key."""
@@ -279,12 +291,10 @@ class Revision:
             return {}
         for number, group in enumerate(sorted(self._removed | self._staged.keys())):
             entry, pieces = manifest.groups.get(group), {}
-            # Pieces that others wrote under the name of a new group stay.
             if entry is None or (entry.at != group and group in self.manifest.groups):
-                pieces = {
-                    name: digest_of(location.get(joined(group, name, METADATA)) or b"")
-                    for name in _arrays(location, group)
-                }
+                pieces = self._digests(group, _arrays(location, group))
+            elif entry.at != group:  # what others put there since stays
+                pieces = dict(self._replaced[group])
             if group and location.names(joined(group, JOURNAL)):
                 pieces[JOURNAL] = ""
             if pieces or entry is None:
@@ -312,7 +322,6 @@ def changing(location: Location) -> Iterator[Revision]:
     require_store(location)
     with (
         telling(location),
-        _no_trace(location),
         locked(location) as token,
         snapshot(location, "a change of groups") as location,
     ):
@@ -346,7 +355,7 @@ def annotate(location: Location, group: str, **attrs: Any) -> None:
     ):
         manifest = Manifest.read(location)
         key = joined(manifest.place(group), METADATA)
-        node = json.loads(location.get(key) or b"{}")
+        node = json.loads(without_copies(location.get(key) or b"{}"))
         merged = node.get("attributes", {}) | attrs
         node["attributes"] = {k: v for k, v in merged.items() if v is not None}
         text = json.dumps(node, indent=2)
@@ -355,7 +364,8 @@ def annotate(location: Location, group: str, **attrs: Any) -> None:
         groups = manifest.groups | {group: replace(entry, metadata=metadata)}
         manifest = replace(manifest, groups=groups)
         require_held(location, token)
-        puts = {key: text, MANIFEST: manifest.content().decode()}
+        puts = freed_of_copies(location, [group])
+        puts |= {key: text, MANIFEST: manifest.content().decode()}
         if location.transacts:
             for name, content in puts.items():
                 location.put(name, content.encode())
@@ -373,22 +383,6 @@ def seal(location: Location, ledger: str) -> None:
         manifest = Manifest.read(location).sealing(location, ledger)
         require_held(location, token)
         location.put(MANIFEST, manifest.content())
-
-
-@contextmanager
-def _no_trace(location: Location) -> Iterator[None]:
-    """Remove empty folders that the block made for a store."""
-    folder = location.folder
-    if folder is None:
-        yield
-        return
-    fresh = [p for p in (folder / JOURNAL, folder, *folder.parents) if not p.exists()]
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # something is in it
-            for path in fresh:
-                path.rmdir()
 
 
 def _delete_arrays(location: Location, place: str) -> None:

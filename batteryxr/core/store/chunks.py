@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from batteryxr.core.store.files import open_inside
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+#: Bytes of a chunk that are read and checked at a time.
+_PIECE = 524_288
 
 #: Largest number of chunks of an array; damaged metadata may give any number.
 _MOST = 10_000_000
@@ -28,14 +37,53 @@ def cause_of(content: Any) -> str:
 
     if content is None:
         return "is lost"
-    size = len(content)
-    if size == 0:
+    if len(content) == 0:
         return "is empty"
-    if size > 4:
-        told = int.from_bytes(bytes(content[-4:]), "little")
-        if google_crc32c.value(content[:-4]) == told:
-            return ""
-    return "is damaged: its checksum is off"
+    return _told_off(content, google_crc32c.value(content[:-4]))
+
+
+def read_chunk(
+    folder: Path, key: str, known: set[str]
+) -> tuple[np.ndarray | None, str]:
+    """Return a chunk inside a folder, as `read_inside` does, and what is wrong with it.
+
+    It is read and checked in pieces, which are checked while the processor still holds
+    them.
+    """
+    import google_crc32c
+
+    try:
+        file = open_inside(folder, key, known=known)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None, cause_of(None)
+    with os.fdopen(file, "rb", buffering=0) as opened:
+        content = np.empty(os.fstat(file).st_size, np.uint8)
+        if len(content) <= 4:
+            return content, cause_of(content)
+        found, end = 0, len(content) - 4
+        for start in range(0, end, _PIECE):
+            piece = content[start : min(start + _PIECE, end)]
+            _fill(opened, piece)
+            found = google_crc32c.extend(found, piece)
+        _fill(opened, content[end:])
+    return content, _told_off(content, found)
+
+
+def _fill(opened: Any, piece: np.ndarray) -> None:
+    """Read as many bytes as fit; zeros where a file was cut meanwhile."""
+    while len(piece):
+        n = opened.readinto(piece)
+        if not n:
+            piece[:] = 0
+            return
+        piece = piece[n:]
+
+
+def _told_off(content: Any, found: int) -> str:
+    """Return the problem of a chunk whose content has this checksum; "" if none."""
+    told = int.from_bytes(bytes(content[-4:]), "little")
+    fine = len(content) > 4 and found == told
+    return "" if fine else "is damaged: its checksum is off"
 
 
 def checksummed(node: dict[str, Any]) -> bool:

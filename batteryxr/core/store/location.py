@@ -140,14 +140,14 @@ class Location:
             return read_inside(self.folder, key)
         from zarr.core.buffer import default_buffer_prototype
 
-        found = _sync(self.store.get(key, default_buffer_prototype()))
+        found = sync(self.store.get(key, default_buffer_prototype()))
         return None if found is None else bytes(found.to_bytes())
 
     def put(self, key: str, content: bytes) -> None:
         """Write a whole object, or nothing."""
         if self.folder is None:
             _require_inside(self, key)
-            _sync(self.store.set(key, _buffer(content)))
+            sync(self.store.set(key, _buffer(content)))
             return
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,14 +166,14 @@ class Location:
         if filesystem is not None:
             path = f"{self.store.path}/{key}"
             try:
-                _sync(filesystem._pipe_file(path, content, mode="create"))
+                sync(filesystem._pipe_file(path, content, mode="create"))
             except (TypeError, NotImplementedError):  # without conditional writes
-                _sync(self.store.set_if_not_exists(key, _buffer(content)))
+                sync(self.store.set_if_not_exists(key, _buffer(content)))
             except OSError:  # libraries differ in what they call a refusal
                 if self.get(key) is None:
                     raise
         else:
-            _sync(self.store.set_if_not_exists(key, _buffer(content)))
+            sync(self.store.set_if_not_exists(key, _buffer(content)))
         return self.get(key) == content
 
     def delete(self, key: str) -> None:
@@ -181,7 +181,7 @@ class Location:
         if self.folder is not None:
             self.path(key).unlink(missing_ok=True)
         elif not self.transacts or self.get(key) is not None:
-            _sync(self.store.delete(key))
+            sync(self.store.delete(key))
 
     def path(self, key: str) -> Path:
         """Return the path of an object to write, move or delete.
@@ -209,7 +209,7 @@ class Location:
                 path = path.rename(journal / f"trash-{uuid.uuid4().hex}")
             shutil.rmtree(path, ignore_errors=True)
         elif self.transacts:
-            _sync(self.store.delete_dir(prefix))
+            sync(self.store.delete_dir(prefix))
         else:
             for key in self.keys(f"{prefix}/"):
                 self.delete(key)
@@ -345,7 +345,7 @@ def _opened(store: Any, opening: Callable[[], Any]) -> None:
     import zipfile
 
     try:
-        _sync(opening())
+        sync(opening())
     except (OSError, zipfile.BadZipFile) as error:
         what = said_by_system(error)
         raise StoreError(f"{store}: no store can be opened there. {what}.") from error
@@ -405,7 +405,8 @@ def _buffer(content: bytes) -> Any:
     return default_buffer_prototype().buffer.from_bytes(content)
 
 
-def _sync(coroutine: Any) -> Any:
+def sync(coroutine: Any) -> Any:
+    """Wait for what a store does, and return it."""
     from zarr.core.sync import sync
 
     return sync(coroutine)
@@ -415,5 +416,5 @@ def _collected(listing: Callable[[str], Any], prefix: str) -> list[str]:
     async def collect() -> list[str]:  # some stores begin to list when they are asked
         return [item async for item in listing(prefix)]
 
-    found: list[str] = _sync(collect())
+    found: list[str] = sync(collect())
     return found

@@ -1,4 +1,8 @@
-"""One writer per store: a lock that names its holder and ends with the process."""
+"""One writer per store: a lock that names its holder and ends with the process.
+
+Clocks of machines differ, so no machine's own clock is compared with what another one
+wrote: the store says when a lock was written, and when an object that is written now.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,15 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.files import open_inside
-from batteryxr.core.store.location import JOURNAL
+from batteryxr.core.store.location import JOURNAL, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +42,10 @@ _held: dict[str, tuple[int, str]] = {}
 #: Tokens of locks that this process holds or requests.
 _ours: set[str] = set()
 _guard = threading.Lock()
+#: What file systems of fsspec call the time of the last change.
+_TIMES = ("LastModified", "last_modified", "mtime", "modified", "updated", "created")
+#: Content of objects whose store tells no times, and when this process first saw it.
+_seen: dict[str, tuple[bytes | None, float]] = {}
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,9 @@ class Holder:
     host, pid, born
         Machine, process, and start time of the process.
     since, seen
-        Unix times: begin of writing, and last sign of life.
+        Unix times by that machine's clock: begin of writing, and last sign of life.
+    machine
+        Mark of the machine: names of hosts are given more than once.
     """
 
     token: str
@@ -58,18 +70,21 @@ class Holder:
     born: str
     since: float
     seen: float
+    machine: str = ""
 
     @classmethod
     def here(cls) -> Holder:
         """Return this process as a new holder."""
         now, pid = time.time(), os.getpid()
-        return cls(uuid.uuid4().hex, socket.gethostname(), pid, _born(pid), now, now)
+        host, token = socket.gethostname(), uuid.uuid4().hex
+        return cls(token, host, pid, _born(pid), now, now, _machine())
 
     @classmethod
     def parsed(cls, content: bytes | None) -> Holder | None:
         """Return the holder named in a lock, if any."""
         try:
-            return cls(**json.loads(content or b""))
+            said = json.loads(content or b"")
+            return cls(**{f.name: said[f.name] for f in fields(cls) if f.name in said})
         except (TypeError, ValueError, RecursionError):
             return None
 
@@ -77,13 +92,10 @@ class Holder:
         """Return the content of the lock, with a fresh sign of life."""
         return json.dumps(asdict(self) | {"seen": time.time()}).encode()
 
-    def lives(self) -> bool:
-        """Return whether the holder may still be at work."""
-        if self.host != socket.gethostname():
-            return time.time() - self.seen < LEFT
-        if self.pid == os.getpid():  # a server may not have let it go
-            return self.token in _ours
-        return _born(self.pid) == self.born and _is_running(self.pid)
+    @property
+    def is_here(self) -> bool:
+        """Whether the process runs, or ran, on this machine."""
+        return (self.host, self.machine) == (socket.gethostname(), _machine())
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
@@ -130,6 +142,7 @@ def locked(
         return
     mine = Holder.here()
     _ours.add(mine.token)
+    fresh = _missing_folders(location)
     try:
         file = _take_in_turn(lock, mine, patience)
         with _guard:
@@ -146,12 +159,15 @@ def locked(
             _release(lock, mine, file)
     finally:
         _ours.discard(mine.token)
+        with suppress(OSError):  # something is in it
+            for path in fresh:
+                path.rmdir()
 
 
 def is_held(location: Location) -> bool:
     """Return whether a living process writes to a store."""
     holder = Holder.parsed(location.get(LOCK))
-    return holder is not None and holder.lives()
+    return holder is not None and _lives(_Lock(location, LOCK), holder)
 
 
 def require_held(location: Location, token: str) -> None:
@@ -165,6 +181,23 @@ def require_held(location: Location, token: str) -> None:
             f"{location} was taken{who} meanwhile. What was written here does not "
             "count; call again once they have finished."
         )
+
+
+def _missing_folders(location: Location) -> list[Path]:
+    """Return the folders that must be made for a lock, inner ones first."""
+    if location.folder is None:
+        return []
+    journal = location.folder / JOURNAL
+    return [p for p in (journal, *journal.parents) if not p.exists()]
+
+
+def _lives(lock: _Lock, holder: Holder) -> bool:
+    """Return whether a holder may still be at work."""
+    if not holder.is_here:
+        return silence(lock.location, lock.key) < LEFT
+    if holder.pid == os.getpid():  # a server may not have let it go
+        return holder.token in _ours
+    return _born(holder.pid) == holder.born and _is_running(holder.pid)
 
 
 def _key_of(ledger: str) -> str:
@@ -192,7 +225,7 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
         if lock.location.put_new(lock.key, mine.content()):
             return None
         holder = _named(lock)
-        if holder is not None and holder.lives():
+        if holder is not None and _lives(lock, holder):
             raise _taken(lock, holder)
         lock.location.delete(lock.key)  # left by a dead process
     raise _taken(lock, _named(lock))
@@ -218,7 +251,7 @@ def _take_file(lock: _Lock, mine: Holder) -> int:
             os.close(file)  # deleted by its last holder meanwhile
             continue
         holder = Holder.parsed(os.pread(file, 10_000, 0))
-        if holder and holder.host != mine.host and holder.lives():
+        if holder and not holder.is_here and _lives(lock, holder):
             os.close(file)
             raise _taken(lock, holder)
         content = mine.content()
@@ -286,6 +319,16 @@ def _is_running(pid: int) -> bool:
     return True
 
 
+@cache
+def _machine() -> str:
+    """Return a mark of this machine, and of what holds its numbers of processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{uuid.getnode():x}"
+
+
 def _born(pid: int) -> str:
     """Return the start time of a process as given by Linux; "" elsewhere."""
     try:
@@ -293,3 +336,56 @@ def _born(pid: int) -> str:
     except OSError:
         return ""
     return text.rpartition(")")[2].split()[19]
+
+
+def silence(location: Location, key: str) -> float:
+    """Return for how many seconds an object has not changed.
+
+    Where a store tells no times, or nothing can be written, for as long as this process
+    has seen no change.
+    """
+    probe = f"{key}-clock-{uuid.uuid4().hex}"
+    with suppress(OSError):
+        location.put(probe, b"now")
+        try:
+            now, then = _changed(location, probe), _changed(location, key)
+        finally:
+            location.delete(probe)
+        if now is not None and then is not None:
+            return now - then
+    name, content = f"{location.identity} {key}", location.get(key)
+    known, since = _seen.get(name, (None, 0.0))
+    if content is None or known != content:
+        _seen[name] = content, (since := time.monotonic())
+    return time.monotonic() - since
+
+
+def _changed(location: Location, key: str) -> float | None:
+    """Return when an object was written, by the store's clock; None if it is untold."""
+    if location.folder is not None:
+        return location.path(key).stat().st_mtime
+    from zarr.storage import WrapperStore
+
+    store = location.store
+    while isinstance(store, WrapperStore):
+        store = store._store
+    if filesystem := getattr(store, "fs", None):
+        path = f"{store.path}/{key}"
+        filesystem.invalidate_cache(path)
+        about = sync(filesystem._info(path))
+        return _seconds(next((about[n] for n in _TIMES if about.get(n)), None))
+    if type(store).__name__ == "ObjectStore":  # of obstore
+        return _seconds(store.store.head(key)["last_modified"])
+    return None
+
+
+def _seconds(moment: Any) -> float | None:
+    """Return a time of any kind in seconds."""
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            return None
+    if isinstance(moment, datetime):
+        return moment.timestamp()
+    return float(moment) if isinstance(moment, int | float) else None

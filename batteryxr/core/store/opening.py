@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from batteryxr.core.store.chunks import chunks_of, grid_of, problem_of_grid
 from batteryxr.core.store.leftovers import pending
 from batteryxr.core.store.location import (
     JOURNAL,
+    METADATA,
     UNFINISHED,
     Location,
     StoreLike,
@@ -37,7 +39,7 @@ _UNREADABLE = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(ArithmeticError, MemoryError, RuntimeError, struct.error),
 )
-#: Number of groups whose members are listed at the same time.
+#: Number of nodes whose metadata are read, or members listed, at the same time.
 _READERS = 16
 
 
@@ -114,50 +116,70 @@ def groups(path: StoreLike | Location) -> list[str]:
 
 def _held(location: Location) -> tuple[list[str], Manifest]:
     """Return the groups of a store, as `groups` does, and its manifest."""
-    import zarr
-
-    from batteryxr.core.store.reading import checked_store
-
     settle(location)
+    manifest, old = Manifest.read(location), _is_old(location)
     try:
-        root = zarr.open_group(checked_store(location), mode="r")
+        nodes = _nodes_of_zarr(location) if old else _nodes(location)
+        found = set()
+        for name, node in nodes:
+            if node["node_type"] == "array":
+                found.add(name.rpartition("/")[0])
+            elif node.get("attributes"):
+                found.add(name)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"{location}: no zarr store there.") from error
-    except _UNREADABLE as error:
-        raise _unreadable(location, "", error) from error
-    manifest = Manifest.read(location)
-    try:
-        found = {""} if dict(root.attrs) else set()
-        for name, node in _members(root):
-            if isinstance(node, zarr.Array):
-                found.add(name.rpartition("/")[0])
-            elif dict(node.attrs):
-                found.add(name)
     except _UNREADABLE as error:
         raise _unreadable(location, "", error) from error
     found = (found | manifest.groups.keys()) - pending(location, manifest)
     return sorted(found) or [""], manifest
 
 
-def _members(root: Any) -> Iterator[tuple[str, Any]]:
-    """Yield name and node of everything below a group, except in ledgers.
+def _is_old(location: Location) -> bool:
+    """Return whether a store is of zarr format 2."""
+    return location.get(METADATA) is None
 
-    Levels are read in turn, the groups of one level at the same time.
+
+def _nodes(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and metadata of the root and all below it, except in ledgers.
+
+    Levels are read in turn, the nodes of one level at the same time. zarr would make
+    objects of them, and look first at copies in the root that may be old.
     """
-    level = {"": root}
+    level = [""]
     with ThreadPoolExecutor(_READERS) as pool:
         while level:
-            listed = list(pool.map(lambda g: list(g.members()), level.values()))
-            below = {}
-            for above, members in zip(level, listed, strict=True):
-                for name, node in members:
-                    if name == JOURNAL or WHOLE in node.attrs:  # of a ledger
-                        continue
-                    path = f"{above}/{name}" if above else name
-                    if hasattr(node, "members"):
-                        below[path] = node
-                    yield path, node
-            level = below
+            texts = pool.map(lambda p: location.get(joined(p, METADATA)), level)
+            groups = []
+            for name, text in zip(level, texts, strict=True):
+                if text is None and name:  # a folder of somebody else's
+                    continue
+                node = json.loads(text or b"")
+                if WHOLE in node.get("attributes", {}):  # of a ledger
+                    continue
+                yield name, node
+                if node["node_type"] == "group":
+                    groups.append(name)
+            listed = zip(groups, pool.map(location.names, groups), strict=True)
+            level = [
+                joined(group, name)
+                for group, names in listed
+                for name in names
+                if name not in (JOURNAL, METADATA)
+            ]
+
+
+def _nodes_of_zarr(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what `_nodes` does of a store of zarr format 2."""
+    import zarr
+
+    from batteryxr.core.store.reading import checked_store
+
+    store = checked_store(location)
+    root = zarr.open_group(store, mode="r", use_consolidated=False)
+    yield "", {"node_type": "group", "attributes": dict(root.attrs)}
+    for name, node in root.members(max_depth=None):
+        kind = "array" if isinstance(node, zarr.Array) else "group"
+        yield name, {"node_type": kind, "attributes": dict(node.attrs)}
 
 
 def open_dataset(path: StoreLike | Location, group: str | None) -> xr.Dataset:

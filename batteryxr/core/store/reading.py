@@ -15,7 +15,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, WrapperStore
 
 from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
-from batteryxr.core.store.chunks import array_of, cause_of, checksummed
+from batteryxr.core.store.chunks import array_of, cause_of, checksummed, read_chunk
 from batteryxr.core.store.files import read_inside
 from batteryxr.core.store.location import METADATA, UNFINISHED
 from batteryxr.core.store.manifest import digest_of, joined
@@ -64,11 +64,11 @@ class _Memory:
         place = array_of(key)
         return place if place in self.arrays else None
 
-    def judged(self, place: str, key: str, content: Any) -> Any:
+    def judged(self, place: str, key: str, content: Any, cause: str) -> Any:
         """Return a chunk without its checksum; raise if it is lost or damaged."""
         if content is None and place.rpartition("/")[0] in self.unfinished:
             return None
-        if cause := cause_of(content):
+        if cause:
             raise StoreError(f"{self.shown}: {self.chunk(place, key)} {cause}.")
         return content[:-4]
 
@@ -154,7 +154,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
     def _checked(self, place: str, key: str) -> Any:
         """Return a chunk without its checksum."""
         try:
-            found = read_inside(self.root, key, self.known)
+            content, cause = read_chunk(self.root, key, self.known)
         except OSError as error:
             raise StoreError(
                 f"{self.memory.shown}: {self.memory.chunk(place, key)} cannot be read: "
@@ -163,8 +163,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
         stamp = self.memory.arrays[place]
         if stamp is not None and stamp != _stamp(self.root / place / METADATA):
             raise self.memory.replaced(place)
-        content = None if found is None else np.frombuffer(found, np.uint8)
-        return self.memory.judged(place, key, content)
+        return self.memory.judged(place, key, content, cause)
 
 
 class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
@@ -183,7 +182,7 @@ class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
             if found is None and await super().get(metadata, prototype) is None:
                 raise self.memory.replaced(place)
             content = None if found is None else found.as_numpy_array()
-            content = self.memory.judged(place, key, content)
+            content = self.memory.judged(place, key, content, cause_of(content))
             return _buffer(content, prototype, byte_range)
         found = await super().get(key, prototype, byte_range)
         if found is None or not key.endswith(METADATA):

@@ -67,7 +67,9 @@ def save(
     with changing(location) as change:
         for name, dataset in _groups(data, group or ""):
             change.write(dataset, name, overwrite=overwrite)
-    return Path(path) if isinstance(path, str) and location.folder else path
+    if not isinstance(path, str) or location.folder is None:
+        return path
+    return location.folder if "://" in path else Path(path)
 
 
 def holds_data(path: StoreLike | Location, group: str | None) -> bool:
@@ -79,7 +81,8 @@ def holds_data(path: StoreLike | Location, group: str | None) -> bool:
     location = location_of(path)
     place = Manifest.read(location).place((group or "").strip("/"))
     try:
-        node = zarr.open_group(checked_store(location), path=place, mode="r")
+        store = checked_store(location)
+        node = zarr.open_group(store, path=place, mode="r", use_consolidated=False)
     except (FileNotFoundError, NotADirectoryError):
         return False
     return any(True for _ in node.arrays())

@@ -14,6 +14,7 @@ from batteryxr.core.store.chunks import (
     chunks_of,
     problem_of_grid,
 )
+from batteryxr.core.store.copies import old_copies, without_copies
 from batteryxr.core.store.leftovers import uncounted
 from batteryxr.core.store.location import (
     JOURNAL,
@@ -184,8 +185,13 @@ def _metadata(
         where = names.get(key, _shown(key))
         if content is None:
             yield Damage(where, "", texts.lost(key))
-        elif digest_of(content) != digest:
+        elif digest not in (digest_of(content), digest_of(without_copies(content))):
             yield Damage(where, "", "its metadata is not what its digest says")
+        else:
+            place = key.removesuffix(METADATA).rstrip("/")
+            for name in old_copies(place, content, texts.__getitem__):
+                cause = f"its copy of the metadata of {name} is old or damaged"
+                yield Damage(where, "", cause)
     for place in sorted(_places(keys, texts.location)):
         if joined(place, METADATA) not in keys | told.keys():
             yield Damage(place, "", "its metadata is lost")

@@ -105,3 +105,9 @@ def test_the_manifest_is_read_once_for_all_groups(tmp_path, monkeypatch):
     monkeypatch.setattr(Manifest, "read", classmethod(counted))
     assert len(open_store(tmp_path / "cells.zarr").children) == 5
     assert len(count) == 1
+
+
+def test_what_is_returned_opens(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (f"file://{tmp_path}/a.zarr", "b.zarr", f"{tmp_path}/c.zarr"):
+        assert open_store(save(result, place)).sizes == result.sizes
