@@ -127,9 +127,9 @@ def read_cycler(
     repair
         Flags to repair, by name: ``"time_scale"``, ``"cycle_counts"``,
         ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
-        ``"repeated_rows"``, ``"doubled_rows"``,
-        ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
-        here.
+        ``"repeated_rows"``, ``"doubled_rows"``, ``"spikes"`` and
+        ``"stuck_voltage"`` (NaN), ``"unsigned_current"``, ``"current_sign"``. Nothing
+        is repaired unless named here.
 
     Returns
     -------

@@ -129,13 +129,16 @@ def missing_rows(table: RawTable) -> str | None:
     """
     if "missing_rows" in table.notes:
         return None
+    lost, words = np.zeros(0), ""
     if (counts := _counts(table)) is not None:
         steps = np.diff(counts)
         lost = np.where(steps > 0, np.rint(steps / np.median(steps)) - 1, 0)
         words = "by the numbers that the file gives its rows"
-    else:
+    if not lost.any():
         lost = _lost(table)
         words = "where the file records more often before and after"
+    if counts is not None and lost.any() and not (np.diff(counts) > 1).any():
+        words += ", although it numbers its rows anew"
     if not lost.any():
         return None
     return (
@@ -246,9 +249,11 @@ def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:
     edges = np.flatnonzero(turned)
     for first, last in zip([0, *edges + 1], [*edges, steps.size], strict=True):
         inside = steps[first:last]
-        if inside.size < _FEW or np.isnan(inside).all():
+        known = inside[~np.isnan(inside)]
+        if inside.size < _FEW or not known.size:
             continue
-        most = float(np.nanquantile(inside, _LONG))
+        place = round(_LONG * (known.size - 1))
+        most = float(np.partition(known, place)[place])
         alike = np.abs(inside - most) < _SAME * most
         if most > least and alike.mean() > _OFTEN:
             longest[first:last] = most

@@ -24,7 +24,15 @@ from batteryxr.io.cycler.checks.direction import (
     signed_by_counters,
     undirected,
 )
+from batteryxr.io.cycler.checks.exchange import exchanged
+from batteryxr.io.cycler.checks.readings import (
+    spiked,
+    stuck,
+    without_spikes,
+    without_still,
+)
 from batteryxr.io.cycler.checks.scales import (
+    charge_course,
     charge_scale,
     clock_of,
     energy_scale,
@@ -327,12 +335,16 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "row_order": _row_order,
     "time_scale": time_scale,
     "step_time_scale": step_time_scale,
+    "exchanged_labels": exchanged,
     "charge_scale": charge_scale,
     "energy_scale": energy_scale,
     "backward_time": _backward_time,
     "backward_clock": _backward_clock,
     "duplicate_time": _duplicate_time,
     "missing_rows": missing_rows,
+    "spikes": spiked,
+    "stuck_voltage": stuck,
+    "charge_course": charge_course,
     "cycle_counts": _cycle_counts,
     "possible_pause": _possible_pause,
     "voltage": _voltage,
@@ -347,6 +359,8 @@ _REPAIRS: dict[str, Callable[[RawTable], RawTable]] = {
     "doubled_rows": lambda table: without(table, doubled(table)),
     "row_order": _mend_row_order,
     "time_scale": mend_time_scale,
+    "spikes": without_spikes,
+    "stuck_voltage": without_still,
     "cycle_counts": _mend_cycle_counts,
     "backward_time": _mend_backward_time,
     "backward_clock": _mend_backward_clock,

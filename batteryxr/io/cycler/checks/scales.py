@@ -23,6 +23,11 @@ _SLOWEST = 1800.0  # s between rows while current flows; longer is implausible
 _FAR_OFF = 10.0  # ratio of integral and counter; logging is never so poor
 _OFF, _ALIKE = 1.5, 0.05  # the same if most rows say so, to this fraction
 _MANY = 20  # rows in which a counter grows
+_SWITCH = 0.1  # of a large current: it is switched
+_BLOCK = 20  # rows over which current and counter are compared
+#: Blocks that pass this part of what the larger ones pass tell; those agree to a
+#: fraction, and most of them agree; blocks of a smaller sum so small are apart.
+_TELLING, _AGREE, _MOSTLY, _APART = 0.3, 0.1, 0.8, 0.5
 _CHARGES = ("charge_capacity", "discharge_capacity"), "capacity"
 _ENERGIES = ("charge_energy", "discharge_energy"), "energy"
 
@@ -122,6 +127,41 @@ def _energy_ratio(columns: Mapping[str, np.ndarray]) -> tuple[float, float] | No
     return _ratio(columns, power, *_ENERGIES)
 
 
+def charge_flow(
+    columns: Mapping[str, np.ndarray], current: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the charge (mA h) that passed and that was counted between rows.
+
+    What was counted is at most 0 where a counter was reset.
+
+    Parameters
+    ----------
+    columns
+        Columns of a table.
+    current
+        Magnitude of the current (mA); None: of the table's.
+    """
+    flow = np.abs(columns["current"]) if current is None else current
+    return _flow(columns, flow, *_CHARGES)
+
+
+def _flow(
+    columns: Mapping[str, np.ndarray],
+    flow: np.ndarray,
+    separate: Sequence[str],
+    common: str,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the integral of a flow between rows, and the growth of its counters."""
+    counted = [np.abs(columns[name]) for name in separate if name in columns]
+    if not counted and common in columns:
+        counted = [np.abs(columns[common])]
+    if not counted:
+        return None
+    steps = np.diff(columns["test_time"])
+    passed = 0.5 * (flow[1:] + flow[:-1]) * steps / 3600
+    return passed, np.max([np.diff(c) for c in counted], axis=0)
+
+
 def _ratio(
     columns: Mapping[str, np.ndarray],
     flow: np.ndarray,
@@ -129,19 +169,15 @@ def _ratio(
     common: str,
 ) -> tuple[float, float] | None:
     """Return the integral of a flow over its counters, in all and in most rows."""
-    counted = [np.abs(columns[name]) for name in separate if name in columns]
-    if not counted and common in columns:
-        counted = [np.abs(columns[common])]
-    if not counted:
+    found = _flow(columns, flow, separate, common)
+    if found is None:
         return None
-    growth = [np.diff(c) for c in counted]
-    total = sum(float(g[g > 0].sum()) for g in growth)
+    passed, grown = found
+    total = float(grown[grown > 0].sum())
     steps = np.diff(columns["test_time"])
-    passed = 0.5 * (flow[1:] + flow[:-1]) * steps / 3600
     integral = float(passed[(steps > 0) & np.isfinite(passed)].sum())
     if not (total > 0 and integral > 0 and np.isfinite(total)):
         return None
-    grown = np.max(growth, axis=0)
     alike = (grown > 0) & (steps > 0) & (passed > 0)
     usual = np.median(passed[alike] / grown[alike]) if alike.sum() >= _MANY else np.nan
     return integral / total, float(usual)
@@ -222,4 +258,41 @@ def energy_scale(table: RawTable) -> str | None:
         f"the integral of current and voltage is {found[0]:.3g} times the energy that "
         "the cycler counted: is one of them in other units than its label says? "
         "columns={'label': 'voltage (mV)'} says what it is in"
+    )
+
+
+def charge_course(table: RawTable) -> str | None:
+    """Return a note if the counted charge follows the current, but not everywhere.
+
+    Rows that are gone, a current that stood still or came in other units for a while,
+    and a test that waited while its time ran on are known by it.
+    """
+    flow = charge_flow(table.columns)
+    if flow is None or table.rows < _MANY:
+        return None
+    passed, grown = flow
+    current = np.abs(np.nan_to_num(table.columns["current"]))
+    switched = np.abs(np.diff(current)) > _SWITCH * np.quantile(current, 0.95)
+    near = np.convolve(switched, np.ones(3), "same") > 0  # what flowed there is unclear
+    known = np.isfinite(passed) & (grown >= 0) & (passed >= 0) & ~near
+    passed, grown = np.where(known, passed, 0.0), np.where(known, grown, 0.0)
+    starts = np.arange(0, passed.size, _BLOCK)
+    sums = [np.add.reduceat(part, starts) for part in (passed, grown)]
+    larger, smaller = np.maximum(*sums), np.minimum(*sums)
+    order = np.argsort(larger)
+    half = np.searchsorted(np.cumsum(larger[order]), 0.5 * larger.sum())
+    telling = larger > _TELLING * larger[order][min(int(half), order.size - 1)]
+    agree = telling & (smaller > (1 - _AGREE) * larger)
+    if agree.sum() < _MOSTLY * telling.sum():
+        return None
+    apart = np.flatnonzero(telling & (smaller < _APART * larger))
+    if not apart.size:
+        return None
+    worst = int(apart[np.argmax(larger[apart] - smaller[apart])])
+    first, last = _BLOCK * worst, min(_BLOCK * (worst + 1), table.rows - 1)
+    return (
+        f"the current gives the charge that the cycler counted, but not in "
+        f"{apart.size} places: from row {first} to {last} it gives "
+        f"{sums[0][worst]:.3g} mA h and {sums[1][worst]:.3g} were counted. Are rows "
+        "missing there, or is the current no reading?"
     )
