@@ -35,6 +35,8 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
     """
     values = table.columns[name]
     found = np.zeros(table.rows, bool)
+    if table.rows < _BEFORE:
+        return found
     if name == "voltage":
         steady = _is_steady(table.columns["current"], _SWITCH)
         least = max(_BEYOND, _FAR * float(np.ptp(_known(values))))
@@ -141,6 +143,8 @@ def still(table: RawTable) -> np.ndarray:
     """
     voltage, current = (table.columns[name] for name in ("voltage", "current"))
     found = np.zeros(table.rows, bool)
+    if table.rows < _SHORT:
+        return found
     current = np.nan_to_num(current)
     changed, steady = np.diff(voltage) != 0, _is_steady(current)
     edges = np.flatnonzero(np.concatenate([[True], changed, [True]]))
