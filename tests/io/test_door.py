@@ -433,3 +433,62 @@ def test_what_is_no_file_in_a_folder_is_told(tmp_path, reader):
     said = " ".join(str(one.message) for one in told)
     assert f"710eV{suffix}: is a symbolic link to" in said
     assert f"711eV{suffix}: is no file but a pipe" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (FRAMES[3].T.copy(), r"shape .* which has \(7, 6\)"),
+        (np.pad(FRAMES[3], ((0, 2), (0, 2))), r"which has \(8, 9\)"),
+        (FRAMES[3][:4], r"which has \(4, 7\)"),
+        (-FRAMES[3].astype("i4"), "takes int32 from other files as uint16"),
+        (FRAMES[3][None], ""),
+        (FRAMES[3].ravel(), ""),
+    ],
+)
+def test_a_source_of_another_shape_or_type_is_told(tmp_path, source, said):
+    names = [f"part{k}.h5" for k in range(5)]
+    for k, name in enumerate(names):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["frame"] = source if k == 3 else FRAMES[k]
+    path = virtual(tmp_path / "a.h5", names)
+    if not said:
+        np.testing.assert_array_equal(read_stack(path).values, FRAMES)
+    elif source.dtype.kind == "i":
+        with pytest.warns(DataQualityWarning, match=said):
+            read_stack(path)
+    else:
+        with pytest.raises(FileFormatError, match=said):
+            read_stack(path)
+
+
+def numbered(path):
+    """Write a dataset over files that are found by their numbers."""
+    endless = (h5py.h5s.UNLIMITED, *SHAPE[1:])
+    place = h5py.h5s.create_simple(SHAPE, endless)
+    counts = (h5py.h5s.UNLIMITED, 1, 1)
+    place.select_hyperslab((0, 0, 0), counts, (1, 1, 1), (1, *SHAPE[1:]))
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_virtual(place, b"part%b.h5", b"frame", h5py.h5s.create_simple(SHAPE[1:]))
+    with h5py.File(path, "w", libver="latest") as file:
+        group = file.create_group("entry/data")
+        space = h5py.h5s.create_simple(SHAPE, endless)
+        h5py.h5d.create(group.id, b"data", h5py.h5t.NATIVE_UINT16, space, plan)
+    return path
+
+
+def test_files_that_are_found_by_number_have_no_gap(tmp_path):
+    for k, frame in enumerate(FRAMES):
+        with h5py.File(tmp_path / f"part{k}.h5", "w") as file:
+            file["frame"] = frame
+    path, angles = numbered(tmp_path / "a.h5"), np.arange(5)
+    np.testing.assert_array_equal(read_frames(path, rocking=angles), FRAMES)
+    (tmp_path / "part2.h5").unlink()
+    with pytest.raises(FileFormatError, match="4 files up to number 4"):
+        read_frames(path, rocking=np.arange(2))
+    (tmp_path / "part3.h5").rename(tmp_path / "part2.h5")
+    (tmp_path / "part4.h5").unlink()
+    with h5py.File(tmp_path / "part1.h5", "w") as file:
+        file["frame"] = FRAMES[1][:3]
+    with pytest.raises(FileFormatError, match=r"which has \(3, 7\)"):
+        read_frames(path, rocking=np.arange(3))
