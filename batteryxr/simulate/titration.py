@@ -159,7 +159,7 @@ def _tell_slips(protocol: Titration, tau: float, moved: float) -> None:
         )
 
 
-_LEAST_MOVED = 1e-5  # Li per formula unit; pulses of a titration move more
+_LEAST_MOVED = 1e-4  # Li per formula unit; pulses of a titration move more
 _ELECTRODE = Electrode()
 _PROTOCOL = Titration()
 
