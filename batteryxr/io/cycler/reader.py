@@ -14,8 +14,8 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import vendor_csv
 from batteryxr.io.cycler.checks import plausibility
-from batteryxr.io.cycler.checks.completeness import without_marks
 from batteryxr.io.cycler.checks.direction import directed
+from batteryxr.io.cycler.checks.readings import without_marks
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.summaries import without_summaries
 from batteryxr.io.cycler.table import Options, check

@@ -24,18 +24,18 @@ from batteryxr.io.cycler.checks.direction import (
     signed_by_counters,
     undirected,
 )
-from batteryxr.io.cycler.checks.exchange import exchanged
 from batteryxr.io.cycler.checks.readings import (
+    charge_course,
     spiked,
     stuck,
     without_spikes,
     without_still,
 )
 from batteryxr.io.cycler.checks.scales import (
-    charge_course,
     charge_scale,
     clock_of,
     energy_scale,
+    exchanged,
     mend_time_scale,
     step_time_scale,
     time_scale,

@@ -1,13 +1,15 @@
-"""Find single readings that no cell gave: spikes, and values that stand still."""
+"""Find readings that no cell gave: marks, spikes, and what a counter contradicts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from batteryxr.io.cycler.checks.completeness import switches
 from batteryxr.io.cycler.checks.scales import charge_flow
+from batteryxr.io.door.marks import marks_in
 
 if TYPE_CHECKING:
     from batteryxr.io.cycler.table import RawTable
@@ -23,8 +25,24 @@ _FLOWS = 0.05  # of the largest current; the voltage of a cell moves under more
 _SHORT, _BEFORE = 50, 20  # fewest rows that stand still, and rows beside that show more
 _MOVING, _FELL = 0.8, 3.0  # part of them that move; noise of the current that is none
 _SWITCH, _DIGITS = 0.1, 5.0  # of the largest current; digits that a voltage then moves
+_BLOCK = 20  # rows over which current and counter are compared
+#: Blocks that pass this part of what the larger ones pass tell; those agree to a
+#: fraction, and most of them agree; blocks of a smaller sum so small are apart.
+_TELLING, _AGREE, _MOSTLY, _APART = 0.3, 0.1, 0.8, 0.5
 _AFTER = 3  # rows before and after a switch, of one current each
 _PLAIN = 3.0  # times the largest other current: no cell that answers nothing gave it
+#: How columns take negative numbers; others hold no readings.
+_NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
+    "voltage": "never",
+    "current": "usual",
+    "temperature": "odd",
+    "capacity": "usual",
+    "charge_capacity": "never",
+    "discharge_capacity": "never",
+    "energy": "usual",
+    "charge_energy": "never",
+    "discharge_energy": "never",
+}
 
 
 def spikes(table: RawTable, name: str) -> np.ndarray:
@@ -215,3 +233,58 @@ def without_still(table: RawTable) -> RawTable:
     """Return a table with NaN where the voltage stands still while charge flows."""
     voltage = np.where(still(table), np.nan, table.columns["voltage"])
     return replace(table, columns={**table.columns, "voltage": voltage})
+
+
+def charge_course(table: RawTable) -> str | None:
+    """Return a note if the counted charge follows the current, but not everywhere.
+
+    Rows that are gone, a current that stood still or came in other units for a while,
+    and a test that waited while its time ran on are known by it.
+    """
+    flow = charge_flow(table.columns)
+    if flow is None or table.rows < _BEFORE:
+        return None
+    passed, grown = flow
+    # What flowed at a switch is unclear.
+    near = np.convolve(switches(table), np.ones(3), "same") > 0
+    known = np.isfinite(passed) & (grown >= 0) & (passed >= 0) & ~near
+    passed, grown = np.where(known, passed, 0.0), np.where(known, grown, 0.0)
+    starts = np.arange(0, passed.size, _BLOCK)
+    sums = [np.add.reduceat(part, starts) for part in (passed, grown)]
+    larger, smaller = np.maximum(*sums), np.minimum(*sums)
+    order = np.argsort(larger)
+    half = np.searchsorted(np.cumsum(larger[order]), 0.5 * larger.sum())
+    telling = larger > _TELLING * larger[order][min(int(half), order.size - 1)]
+    agree = telling & (smaller > (1 - _AGREE) * larger)
+    if agree.sum() < _MOSTLY * telling.sum():
+        return None
+    apart = np.flatnonzero(telling & (smaller < _APART * larger))
+    if not apart.size:
+        return None
+    worst = int(apart[np.argmax(larger[apart] - smaller[apart])])
+    first, last = _BLOCK * worst, min(_BLOCK * (worst + 1), table.rows - 1)
+    return (
+        f"the current gives the charge that the cycler counted, but not in "
+        f"{apart.size} places: from row {first} to {last} it gives "
+        f"{sums[0][worst]:.3g} mA h and {sums[1][worst]:.3g} were counted. Are rows "
+        "missing there, or is the current no reading?"
+    )
+
+
+def without_marks(table: RawTable) -> RawTable:
+    """Return a table with NaN for numbers such as 65.535 V or 9999, and a note."""
+    columns, said = dict(table.columns), []
+    for name, negative in _NEGATIVE.items():
+        values = columns.get(name)
+        if values is None or not (found := marks_in(values, negative=negative)).any():
+            continue
+        columns[name] = np.where(found, np.nan, values)
+        row = int(np.argmax(found))
+        said.append(
+            f"{int(found.sum())} rows hold {values[row]:.9g} or such as {name} (first "
+            f"row {row})"
+        )
+    if not said:
+        return table
+    words = f"{'; '.join(said)}: no reading, but the mark of a missing one. NaN"
+    return replace(table, columns=columns, notes={**table.notes, "marks": words})

@@ -22,12 +22,15 @@ _UNITS = (3600.0, 60.0, 86_400.0)  # s in units that are mistaken for seconds
 _SLOWEST = 1800.0  # s between rows while current flows; longer is implausible
 _FAR_OFF = 10.0  # ratio of integral and counter; logging is never so poor
 _OFF, _ALIKE = 1.5, 0.05  # the same if most rows say so, to this fraction
-_MANY = 20  # rows in which a counter grows
-_SWITCH = 0.1  # of a large current: it is switched
-_BLOCK = 20  # rows over which current and counter are compared
-#: Blocks that pass this part of what the larger ones pass tell; those agree to a
-#: fraction, and most of them agree; blocks of a smaller sum so small are apart.
-_TELLING, _AGREE, _MOSTLY, _APART = 0.3, 0.1, 0.8, 0.5
+_MANY = 20  # rows in which a counter grows, or that show a role
+_RIGHT, _WRONG = 0.02, 0.1  # relative: a current fits its counter, or does not
+_RESTING = 1e-3  # of the largest value; smaller ones are none
+_RESTS = 0.01  # of the rows, at least, in which a current rests
+#: Of its range: what a current jumps at a switch, and what a voltage never does.
+_JUMP, _SMOOTH = 0.3, 0.5
+_SWITCH = 0.1  # of its range: a current is switched there
+_CELL, _ROOM = (0.5, 5.5), (8.0, 80.0)  # V of one cell, and degC of a room or chamber
+_FAR, _LIKE = 3.0, 2.0  # times the usual change: a response, and none
 _CHARGES = ("charge_capacity", "discharge_capacity"), "capacity"
 _ENERGIES = ("charge_energy", "discharge_energy"), "energy"
 
@@ -261,38 +264,103 @@ def energy_scale(table: RawTable) -> str | None:
     )
 
 
-def charge_course(table: RawTable) -> str | None:
-    """Return a note if the counted charge follows the current, but not everywhere.
+def exchanged(table: RawTable) -> str | None:
+    """Return a note if voltage and another column seem to be exchanged."""
+    if (evidence := _counted(table) or _behaves(table)) is not None:
+        return _said(table, "current", evidence)
+    if (evidence := _warm(table)) is not None:
+        return _said(table, "temperature", evidence)
+    return None
 
-    Rows that are gone, a current that stood still or came in other units for a while,
-    and a test that waited while its time ran on are known by it.
-    """
-    flow = charge_flow(table.columns)
-    if flow is None or table.rows < _MANY:
-        return None
-    passed, grown = flow
-    current = np.abs(np.nan_to_num(table.columns["current"]))
-    switched = np.abs(np.diff(current)) > _SWITCH * np.quantile(current, 0.95)
-    near = np.convolve(switched, np.ones(3), "same") > 0  # what flowed there is unclear
-    known = np.isfinite(passed) & (grown >= 0) & (passed >= 0) & ~near
-    passed, grown = np.where(known, passed, 0.0), np.where(known, grown, 0.0)
-    starts = np.arange(0, passed.size, _BLOCK)
-    sums = [np.add.reduceat(part, starts) for part in (passed, grown)]
-    larger, smaller = np.maximum(*sums), np.minimum(*sums)
-    order = np.argsort(larger)
-    half = np.searchsorted(np.cumsum(larger[order]), 0.5 * larger.sum())
-    telling = larger > _TELLING * larger[order][min(int(half), order.size - 1)]
-    agree = telling & (smaller > (1 - _AGREE) * larger)
-    if agree.sum() < _MOSTLY * telling.sum():
-        return None
-    apart = np.flatnonzero(telling & (smaller < _APART * larger))
-    if not apart.size:
-        return None
-    worst = int(apart[np.argmax(larger[apart] - smaller[apart])])
-    first, last = _BLOCK * worst, min(_BLOCK * (worst + 1), table.rows - 1)
+
+def _said(table: RawTable, other: str, evidence: str) -> str:
+    labels = [table.labels.get(name, name) for name in ("voltage", other)]
     return (
-        f"the current gives the charge that the cycler counted, but not in "
-        f"{apart.size} places: from row {first} to {last} it gives "
-        f"{sums[0][worst]:.3g} mA h and {sums[1][worst]:.3g} were counted. Are rows "
-        "missing there, or is the current no reading?"
+        f"the labels of voltage and {other}, {labels[0]!r} and {labels[1]!r}, seem to "
+        f"be exchanged: {evidence}. If so, read it again with columns={{"
+        f"{labels[0]!r}: '{other} (its unit)', {labels[1]!r}: 'voltage (V)'}}"
     )
+
+
+def _counted(table: RawTable) -> str | None:
+    """Tell whether the charge that was counted follows the voltage instead."""
+    columns = table.columns
+    fits = {}
+    for name in ("current", "voltage"):
+        flow = charge_flow(columns, np.abs(columns[name]))
+        if flow is None:
+            return None
+        passed, grown = flow
+        told = (grown > 0) & (passed > 0)
+        if told.sum() < _MANY:
+            return None
+        ratios = passed[told] / grown[told]
+        usual = float(np.median(ratios))
+        spread = float(np.median(np.abs(ratios / usual - 1)))
+        fits[name] = usual, spread
+    usual, spread = fits["current"]
+    if abs(usual - 1) < _WRONG and spread < _WRONG:
+        return None
+    usual, spread = fits["voltage"]
+    decades = 10.0 ** round(np.log10(usual))  # V that are A, mA or uA
+    if spread > _RIGHT or abs(usual / decades - 1) > _RIGHT:
+        return None
+    return "the charge that the cycler counted follows the first, and not the second"
+
+
+def _behaves(table: RawTable) -> str | None:
+    """Tell whether the voltage rests at 0 and is switched, and the current is not."""
+    voltage, current = table.columns["voltage"], np.abs(table.columns["current"])
+    known = np.isfinite(voltage) & np.isfinite(current)
+    voltage, current = voltage[known], current[known]
+    if voltage.size < _MANY or not voltage.any() or not current.all():
+        return None
+    size = float(np.max(np.abs(voltage)))
+    rests = float(np.mean(np.abs(voltage) < _RESTING * size))
+    both_ways = min(voltage.max(), -voltage.min()) > _SWITCH * size
+    jumps, moves = np.abs(np.diff(voltage)), np.abs(np.diff(current))
+    ranges = np.ptp(voltage), np.ptp(current)
+    if (
+        not (rests > _RESTS or both_ways)
+        or jumps.max() < _JUMP * ranges[0]
+        or moves.max() > _SMOOTH * ranges[1]
+    ):
+        return None
+    switches = np.flatnonzero(jumps > _SWITCH * ranges[0])
+    first, last = np.append(0, switches + 1), np.append(switches, voltage.size - 1)
+    drifts = [
+        float(np.abs(values[last] - values[first]).sum()) / span
+        for values, span in zip((voltage, current), ranges, strict=True)
+    ]
+    if drifts[1] < 1.0 or drifts[1] < _FAR * drifts[0]:
+        return None
+    return (
+        "the first rests at 0 or turns its sign and is switched between constants, the "
+        "second never is 0 and moves smoothly between the switches"
+    )
+
+
+def _warm(table: RawTable) -> str | None:
+    """Tell whether the temperature answers the current, and the voltage does not."""
+    columns = table.columns
+    if "temperature" not in columns:
+        return None
+    voltage, other = columns["voltage"], columns["temperature"]
+    current = columns["current"]
+    if min(np.isfinite(c).sum() for c in (voltage, other, current)) < _MANY:
+        return None
+    room, cell = float(np.nanmedian(voltage)), float(np.nanmedian(other))
+    if not (_ROOM[0] < room < _ROOM[1] and _CELL[0] < cell < _CELL[1]):
+        return None
+    changes = np.abs(np.diff(current))
+    switched = changes > _JUMP * float(np.nanmax(np.abs(current)))
+    if switched.sum() < 2 or (~switched).sum() < _MANY:
+        return None
+    answers = []
+    for values in (voltage, other):
+        moved = np.abs(np.diff(values))
+        usual = float(np.nanquantile(moved[~switched], 0.9))
+        answers.append(float(np.nanmedian(moved[switched])) / max(usual, 1e-12))
+    if answers[1] < _FAR or answers[0] > _LIKE:
+        return None
+    return f"the second, of {cell:.3g}, answers the current, and the first does not"
