@@ -55,7 +55,7 @@ class CrystalPanel(Panel, of=CrystalModel):
         name: str | None = None,
         **choice: Any,
     ) -> None:
-        model = CrystalModel(data, domains=domains, name=name)
+        model = CrystalModel(data, domains, name=name)
         if choice:
             model.choose(**choice)
         self.model = model

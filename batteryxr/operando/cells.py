@@ -32,6 +32,7 @@ from batteryxr.echem.counting import Counting
 from batteryxr.echem.cycling.cells import UNREADABLE, WARNED, Life, Padded, beside
 from batteryxr.echem.cycling.cycles import Direction, Electrode, Reference, cycles
 from batteryxr.io.cycler.reader import find, read_cycler
+from batteryxr.io.door.files import regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -218,7 +219,8 @@ def _key(row: _CellRow, way: _Way) -> str | None:
     if isinstance(row.source, xr.Dataset):
         return None
     paths = find(row.source, format=row.options.get("format"))
-    files = [(str(p.resolve()), *_stamp(p)) for p in paths]
+    stamps = [_stamp(p) for p in paths]
+    files = [(str(p.resolve()), *s) for p, s in zip(paths, stamps, strict=True)]
     mark = {
         "files": files,
         "options": repr(sorted(row.options.items())),
@@ -236,6 +238,7 @@ def _key(row: _CellRow, way: _Way) -> str | None:
 def _stamp(path: os.PathLike[str]) -> tuple[int, int]:
     import os
 
+    regular(Path(path))
     known = os.stat(path)
     return known.st_size, known.st_mtime_ns
 

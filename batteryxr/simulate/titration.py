@@ -12,7 +12,7 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.checks import check_fields, checked
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.seeds import generators
 
@@ -115,6 +115,18 @@ class Titration:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.leakage and self.leakage >= abs(self.current):
+            raise ArgumentError(
+                "leakage",
+                self.leakage,
+                f"less than the current of the pulses, {self.current:g} mA",
+                f"Was it uA? Pass {self.leakage * 1e-3:g}.",
+            )
+        if self.rest < self.pulse:
+            warn_quality(
+                f"rest={self.rest:g} s is shorter than the pulse, {self.pulse:g} s. "
+                f"Was it min? Pass {60 * self.rest:g}."
+            )
 
     @property
     def period(self) -> float:
@@ -133,6 +145,21 @@ class Titration:
         return under, after
 
 
+def _tell_slips(protocol: Titration, tau: float, moved: float) -> None:
+    """Warn of pulses that titrate nothing: too long for diffusion, or too weak."""
+    if tau < protocol.pulse:
+        warn_quality(
+            f"tau={tau:g} s is shorter than a pulse, {protocol.pulse:g} s: no pulse "
+            f"would tell it. Was it min? Pass {60 * tau:g}. Or h? Pass {3600 * tau:g}."
+        )
+    if 0 < moved < _LEAST_MOVED:
+        warn_quality(
+            f"current={protocol.current:g} mA moves {moved:.1g} Li in a pulse, as no "
+            f"titration does. Was it A? Pass {1e3 * protocol.current:g}."
+        )
+
+
+_LEAST_MOVED = 1e-4  # Li per formula unit; pulses of a titration move more
 _ELECTRODE = Electrode()
 _PROTOCOL = Titration()
 
@@ -194,6 +221,7 @@ def gitt(
             "pulses that leave Li in the material",
             f"Li content would end at {content[-1]:.3g}: take fewer or shorter ones.",
         )
+    _tell_slips(protocol, tau, abs(rate * pulse))
     under, after = protocol.grids()
     random = generators(seed, n_pulses)
     period, open_circuit = protocol.period, protocol.open_circuit

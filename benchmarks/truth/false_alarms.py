@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 #: What a message of the table holds, and one about rows that are gone or copied.
 WORDS = ("is unlikely for a", "mark of a missing one", "current of the cell",
          "Was it ", "is mostly", "seem to be missing",
-         "row before once more", "same numbers as others", "may be cut")  # fmt: skip
+         "row before once more", "same numbers as others", "may be cut",
+         "seem to be exchanged", "far from their neighbours", "stands still",
+         "cycler counted, but not in")  # fmt: skip
 READERS = {
     "read_cycler": {".mpt", ".mpr", ".nda", ".ndax", ".csv", ".res", ".xlsx"},
     "read_series": {".gr", ".chi", ".xdi", ".txt", ".dat", ".xy"},

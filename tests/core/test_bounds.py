@@ -134,6 +134,34 @@ CYCLES = {"electrode": "cathode", "first": "charge"}
 
 #: What was passed by a slip, and what the answer must hold.
 SLIPS = {
+    "ranges of mback in keV": (
+        lambda r: xanes.mback(spectrum(), element="V", post=(0.1, None)),
+        "post",
+        "Was it keV? Pass (100",
+    ),
+    "tau in minutes": (
+        lambda r: simulate.gitt(
+            electrode=simulate.Electrode(tau=300.0),
+            protocol=simulate.Titration(n_pulses=1),
+        ),
+        "tau",
+        "Was it min? Pass 18000",
+    ),
+    "rest of a titration in minutes": (
+        lambda r: simulate.Titration(rest=480.0),
+        "rest",
+        "Was it min? Pass 28800",
+    ),
+    "leakage in uA": (
+        lambda r: simulate.Titration(leakage=5.0),
+        "leakage",
+        "Was it uA? Pass 0.005",
+    ),
+    "current of a titration in A": (
+        lambda r: simulate.gitt(protocol=simulate.Titration(n_pulses=1, current=5e-5)),
+        "current",
+        "Was it A? Pass 0.05",
+    ),
     "mass in g": (
         lambda r: echem.cycles(r, mass=0.007, **CYCLES),
         "mass",

@@ -11,7 +11,7 @@ import stack_files
 import xarray as xr
 from trap_files import tiff_of
 
-from batteryxr.core.errors import DataQualityWarning, FileFormatError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
 from batteryxr.io import (
     read_athena,
     read_cxi,
@@ -90,7 +90,31 @@ def angles(path):
     return read_frames(path, rocking=np.arange(SHAPE[0]))
 
 
+EDF = {"u1": "UnsignedByte", "u2": "UnsignedShort", "u4": "UnsignedInteger",
+       "i2": "SignedShort", "i4": "SignedInteger", "f4": "FloatValue",
+       "f8": "DoubleValue"}  # fmt: skip
+
+
+def edfs(path, counts):
+    path.mkdir(exist_ok=True)
+    for k, frame in enumerate(counts):
+        fields = {"ByteOrder": "LowByteFirst", "DataType": EDF[frame.dtype.str[1:]],
+                  "Dim_1": frame.shape[1], "Dim_2": frame.shape[0],
+                  "Size": frame.nbytes}  # fmt: skip
+        head = "{\n" + "".join(f"{n} = {v} ;\n" for n, v in fields.items())
+        head = head.ljust(1022).encode() + b"}\n"
+        (path / f"scan_{k:04d}.edf").write_bytes(head + frame.tobytes())
+    return path
+
+
+def npy(path, counts):
+    np.save(path, counts)
+    return path
+
+
 READERS = {
+    "frames of edf": lambda p, c: angles(edfs(p / "e", c)),
+    "frames of npy": lambda p, c: angles(npy(p / "a.npy", c)),
     "frames of tiffs": lambda p, c: angles(tiffs(p / "t", c)),
     "frames of hdf5": lambda p, c: angles(hdf5(p / "a.h5", c)),
     "stack of tiffs": lambda p, c: read_stack(tiffs(p / "t", c)),
@@ -238,9 +262,8 @@ def test_two_columns_of_one_name_are_told_or_refused(tmp_path):
     rows = "".join(f"{k},1,{3 + k / 99},2\n" for k in range(30))
     path = tmp_path / "a.csv"
     path.write_text("Time (s),Current (mA),Voltage (V),Voltage (V)\n" + rows)
-    with pytest.warns(DataQualityWarning, match="several columns are called 'Voltage"):
-        record = read_cycler(path, timezone="UTC")
-    assert record.voltage.max() > 3
+    with pytest.raises(ArgumentError, match="is the voltage of the cell"):
+        read_cycler(path, timezone="UTC")
     path = tmp_path / "a.bdf.csv"
     path.write_text("Test Time / s,Current / A,Voltage / V,Voltage / V\n" + rows)
     with pytest.raises(FileFormatError, match="2 columns called 'Voltage / V'"):

@@ -27,6 +27,7 @@ from batteryxr.io import (
     read_series,
     read_stack,
 )
+from batteryxr.io.door import files
 from batteryxr.io.door.signatures import KINDS, kind_of
 
 h5py = pytest.importorskip("h5py")
@@ -433,3 +434,134 @@ def test_what_is_no_file_in_a_folder_is_told(tmp_path, reader):
     said = " ".join(str(one.message) for one in told)
     assert f"710eV{suffix}: is a symbolic link to" in said
     assert f"711eV{suffix}: is no file but a pipe" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (FRAMES[3].T.copy(), r"shape .* which has \(7, 6\)"),
+        (np.pad(FRAMES[3], ((0, 2), (0, 2))), r"which has \(8, 9\)"),
+        (FRAMES[3][:4], r"which has \(4, 7\)"),
+        (-FRAMES[3].astype("i4"), "takes int32 from other files as uint16"),
+        (FRAMES[3][None], ""),
+        (FRAMES[3].ravel(), ""),
+    ],
+)
+def test_a_source_of_another_shape_or_type_is_told(tmp_path, source, said):
+    names = [f"part{k}.h5" for k in range(5)]
+    for k, name in enumerate(names):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["frame"] = source if k == 3 else FRAMES[k]
+    path = virtual(tmp_path / "a.h5", names)
+    if not said:
+        np.testing.assert_array_equal(read_stack(path).values, FRAMES)
+    elif source.dtype.kind == "i":
+        with pytest.warns(DataQualityWarning, match=said):
+            read_stack(path)
+    else:
+        with pytest.raises(FileFormatError, match=said):
+            read_stack(path)
+
+
+def numbered(path):
+    """Write a dataset over files that are found by their numbers."""
+    endless = (h5py.h5s.UNLIMITED, *SHAPE[1:])
+    place = h5py.h5s.create_simple(SHAPE, endless)
+    counts = (h5py.h5s.UNLIMITED, 1, 1)
+    place.select_hyperslab((0, 0, 0), counts, (1, 1, 1), (1, *SHAPE[1:]))
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_virtual(place, b"part%b.h5", b"frame", h5py.h5s.create_simple(SHAPE[1:]))
+    with h5py.File(path, "w", libver="latest") as file:
+        group = file.create_group("entry/data")
+        space = h5py.h5s.create_simple(SHAPE, endless)
+        h5py.h5d.create(group.id, b"data", h5py.h5t.NATIVE_UINT16, space, plan)
+    return path
+
+
+def test_files_that_are_found_by_number_have_no_gap(tmp_path):
+    for k, frame in enumerate(FRAMES):
+        with h5py.File(tmp_path / f"part{k}.h5", "w") as file:
+            file["frame"] = frame
+    path, angles = numbered(tmp_path / "a.h5"), np.arange(5)
+    np.testing.assert_array_equal(read_frames(path, rocking=angles), FRAMES)
+    (tmp_path / "part2.h5").unlink()
+    with pytest.raises(FileFormatError, match="4 files up to number 4"):
+        read_frames(path, rocking=np.arange(2))
+    (tmp_path / "part3.h5").rename(tmp_path / "part2.h5")
+    (tmp_path / "part4.h5").unlink()
+    with h5py.File(tmp_path / "part1.h5", "w") as file:
+        file["frame"] = FRAMES[1][:3]
+    with pytest.raises(FileFormatError, match=r"which has \(3, 7\)"):
+        read_frames(path, rocking=np.arange(3))
+
+
+def test_a_file_that_grows_while_it_is_read_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_text("Time (s),Voltage (V),Current (mA)\n" + "".join(
+        f"{10 * k},3.{k:03d},1.5\n" for k in range(40)) + "400,3.")  # fmt: skip
+    refuse = files.refuse_other
+
+    def write_meanwhile(*args):
+        with path.open("a") as file:
+            file.write("400,1.5\n410,3.410,1.5\n")
+        refuse(*args)
+
+    monkeypatch.setattr(files, "refuse_other", write_meanwhile)
+    with pytest.warns(DataQualityWarning, match="written to while it was read"):
+        record = read_cycler(path)
+    assert record.sizes["record"] == 40
+    with (
+        pytest.warns(DataQualityWarning, match=r"a\.csv was written to"),
+        files.opened(path),
+    ):
+        os.utime(path, (1, 1))
+
+
+def test_a_copy_in_a_lazy_series_is_told(tmp_path):
+    axis, random = np.linspace(1, 5, 60), np.random.default_rng(0)
+    for k in range(4):
+        rows = [
+            f"{x:.4f} {y:.5f}" for x, y in zip(axis, random.random(60), strict=True)
+        ]
+        if k == 3:
+            rows = (tmp_path / "s1.xy").read_text().splitlines()[1:]
+        text = "\n".join([f"# scan {k}", *rows]) + "\n"
+        (tmp_path / f"s{k}.xy").write_text(text)
+    for lazy in (True, False):
+        with pytest.warns(DataQualityWarning, match=r"s3\.xy those of s1\.xy"):
+            read_series(tmp_path, axis="two_theta", lazy=lazy)
+
+
+def test_a_file_that_is_written_is_told_by_every_reader(tmp_path):
+    path = tmp_path / "a.h5"
+    script = f"""if True:
+        import numpy as np, warnings
+        from batteryxr.io import read_frames, read_ptychography, read_stack
+        for read in (
+            lambda: read_stack({str(path)!r}, dataset="entry/data/data"),
+            lambda: read_frames({str(path)!r}, rocking=np.arange(5)),
+            lambda: read_ptychography({str(path)!r})["frames"],
+        ):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                found = float(read().sum())
+            print(found, any("is being written" in str(w.message) for w in caught))
+    """
+    with h5py.File(path, "w", libver="latest") as file:
+        data, grows = file.create_group("entry/data"), (None, *SHAPE[1:])
+        data.create_dataset("data", data=FRAMES, maxshape=grows, chunks=(1, 6, 7))
+        data["energy"] = np.arange(700.0, 705)
+        data["y"] = data["x"] = np.arange(5) * 1e-7
+        for axis in "yx":
+            data[axis].attrs["units"] = "m"
+        file["entry/instrument/beam/incident_energy"] = 5480.0
+        file["entry/instrument/beam/incident_energy"].attrs["units"] = "eV"
+        for name, size in (("distance", 0.3), ("x_pixel_size", 75e-6)):
+            file[f"entry/instrument/detector/{name}"] = size
+            file[f"entry/instrument/detector/{name}"].attrs["units"] = "m"
+        file.swmr_mode = True
+        file.flush()
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
+    assert done.stdout.splitlines() == [f"{float(FRAMES.sum())} True"] * 3, done.stderr

@@ -193,6 +193,8 @@ trap("laughs.xlsx")(
         f'<!DOCTYPE x [<!ENTITY a0 "ha">{LAUGHS}]><sst>&a10;</sst>',
     )
 )
+trap("depth.xlsx")(workbook("<a>" * 560_000 + "</a>" * 560_000))
+trap("empty.xlsx")(workbook("<row>" + "<c/>" * 990_000 + "</row>"))
 trap("cells.xlsx")(
     workbook("<sheetData><row>" + "<c/>" * 10_000_000 + "</row></sheetData>")
 )

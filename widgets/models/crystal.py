@@ -71,8 +71,8 @@ class CrystalModel(PanelModel):
     def __init__(
         self,
         data: xr.DataArray | xr.Dataset,
-        *,
         domains: xr.Dataset | None = None,
+        *,
         name: str | None = None,
     ) -> None:
         require_dims(data, ["state"], caller="panel")

@@ -45,17 +45,25 @@ _UNITS = {
 }  # fmt: skip
 #: Words in a row of units for quantities that are not read.
 _ELSE = re.compile(r"#|bits|%|deg|n/?a|[mk]?w|[mk]?ohms?|hz|f|mah/g|mwh/g|-+")
-#: Start of the names under which such columns are read.
-_RIVAL = "current?"
-#: Words of a column of current, and of one that holds something else about it.
-_FLOWS = re.compile(r"current|\bcur\b|\bi\b|\bstrom\b|courant|电流|電流|전류")
+#: Words of a column of current or voltage, and of one that holds something else about
+#: it, such as the potential of one electrode. Such columns are read under a name with
+#: the mark.
+_TWICE = {
+    "current": re.compile(r"current|\bcur\b|\bi\b|\bstrom\b|courant|电流|電流|전류"),
+    "voltage": re.compile(
+        r"voltage|\bvolts?\b|potential|\bu\b|spannung|tension|电压|電圧|전압"
+    ),
+}
+_RIVAL = "?"
 _ABOUT = re.compile(
     r"set|target|limit|control|max|min|avg|average|mean|std|dev|range|cut|nominal|"
-    r"ref|leak|dens|rate|rms|start|end|final|error|noise|aux|discharge|charge|soll"
+    r"ref|leak|dens|rate|rms|start|end|final|error|noise|aux|discharge|charge|soll|"
+    r"ewe|ece|working|counter|anode|cathode|positive|negative|half|\bvs\b|open|ocv|"
+    r"over|delta|diff|drop|\bir\b|comp|supply|input|source|bias|offset|polaris|polariz"
 )
 #: The mean since the row before, beside the current itself.
 _MEAN = re.compile(r"<[^<>]*>")
-_SAME = 0.01  # of the largest current
+_SAME = {"current": 0.01, "voltage": 2e-3}  # of the largest
 
 _LONGEST = 120  # most letters of a label
 _ZONE = re.compile(
@@ -296,7 +304,7 @@ def units_row(cells: Sequence[str]) -> list[str] | None:
 def rivals(
     labels: Sequence[str], found: Mapping[str, Source], known: Sequence[Column]
 ) -> dict[str, Source]:
-    """Return the columns besides the one that was found that may hold the current.
+    """Return the columns besides those found that may hold the current or voltage.
 
     Parameters
     ----------
@@ -314,47 +322,49 @@ def rivals(
         about = _ABOUT.search(bare) or _MEAN.match(label.strip())
         if index in taken or about or states_of([label])[0] != 0:
             continue
-        named = choose((label,), known).get("current")
-        if named is None and units and _FLOWS.search(re.sub(r"[\d#_.]+", " ", bare)):
-            plain = (f"Current ({units})",)
-            named = choose(plain, known).get("current")
-        if named is not None:
-            other = replace(named, index=index, label=label)
-            others[f"{_RIVAL} {index}"] = other
+        mine = choose((label,), known)
+        for name, words in _TWICE.items():
+            bald = re.sub(r"[\d#_.]+", " ", bare).strip()
+            named = mine.get(name)
+            if named is None and words.search(bald):
+                plain = f"{name.capitalize()} ({units})" if units else bald
+                named = choose((plain,), known).get(name)
+            if named is not None:
+                other = replace(named, index=index, label=label)
+                others[f"{name}{_RIVAL} {index}"] = other
     return others
 
 
 def without_rivals(
     columns: Mapping[str, np.ndarray], found: Mapping[str, Source]
 ) -> tuple[dict[str, np.ndarray], dict[str, Source]]:
-    """Return the columns without further ones of current, which hold the same.
+    """Return the columns without further ones of current or voltage, if they agree.
 
     Raises
     ------
     ArgumentError
-        If one holds another current.
+        If one holds another current or voltage.
     """
-    kept = {n: v for n, v in columns.items() if not n.startswith(_RIVAL)}
-    sources = {n: s for n, s in found.items() if not n.startswith(_RIVAL)}
-    mine = kept.get("current", np.empty(0))
-    for name in columns.keys() - kept.keys():
-        other = columns[name]
+    kept = {n: v for n, v in columns.items() if _RIVAL not in n}
+    sources = {n: s for n, s in found.items() if _RIVAL not in n}
+    for rival in columns.keys() - kept.keys():
+        name, other = rival.split(_RIVAL)[0], columns[rival]
+        mine = kept.get(name, np.empty(0))
         known = np.isfinite(mine) & np.isfinite(other)
         if not known.any():
             continue
-        most = _SAME * float(np.abs(mine[known]).max(initial=0.0))
+        most = _SAME[name] * float(np.abs(mine[known]).max(initial=0.0))
         # A second column may hold the magnitude of a current with its sign.
-        if not any(
-            (np.abs(one - other)[known] <= most).all() for one in (mine, np.abs(mine))
-        ):
-            pair = [found["current"].label.strip(), found[name].label.strip()]
-            mend = f"Pass columns={{{pair[0]!r}: 'current'}}, or the other."
+        same = (mine, np.abs(mine)) if name == "current" else (mine,)
+        if not any((np.abs(one - other)[known] <= most).all() for one in same):
+            pair = [found[n].label.strip() for n in (name, rival)]
+            mend = f"Pass columns={{{pair[0]!r}: {name!r}}}, or the other."
             if pair[0] == pair[1]:
                 mend = "Leave one of them, or rename one."
             raise ArgumentError(
                 "columns",
                 None,
-                f"which of {pair} is the current of the cell: they differ",
+                f"which of {pair} is the {name} of the cell: they differ",
                 mend,
             )
     return kept, sources

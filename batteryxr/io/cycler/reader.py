@@ -14,8 +14,8 @@ from batteryxr.core.provenance import recorded
 from batteryxr.io import clock
 from batteryxr.io.cycler import vendor_csv
 from batteryxr.io.cycler.checks import plausibility
-from batteryxr.io.cycler.checks.completeness import without_marks
 from batteryxr.io.cycler.checks.direction import directed
+from batteryxr.io.cycler.checks.readings import without_marks
 from batteryxr.io.cycler.joining import join
 from batteryxr.io.cycler.summaries import without_summaries
 from batteryxr.io.cycler.table import Options, check
@@ -127,9 +127,9 @@ def read_cycler(
     repair
         Flags to repair, by name: ``"time_scale"``, ``"cycle_counts"``,
         ``"backward_time"``, ``"backward_clock"``, ``"row_order"``,
-        ``"repeated_rows"``, ``"doubled_rows"``,
-        ``"unsigned_current"``, ``"current_sign"``. Nothing is repaired unless named
-        here.
+        ``"repeated_rows"``, ``"doubled_rows"``, ``"spikes"`` and
+        ``"stuck_voltage"`` (NaN), ``"unsigned_current"``, ``"current_sign"``. Nothing
+        is repaired unless named here.
 
     Returns
     -------

@@ -152,8 +152,12 @@ def recognise(
             ):
                 own = found.pop(NUMBER, None)
                 place = None if own is None else own.index
-                if "current" not in {meant(name)[0] for name in wanted.values()}:
-                    found |= rivals(labels, found, known)
+                told = {meant(name)[0] for name in wanted.values()}
+                found |= {
+                    name: source
+                    for name, source in rivals(labels, found, known).items()
+                    if told.isdisjoint(name.split("?"))
+                }
                 return TableLayout(vendor, labels, number, first, found, place)
     return None
 

@@ -32,6 +32,8 @@ _HARMLESS = 1 << 15
 _XML, _XML_RATIO = 4_000_000, 60
 #: Most bytes of one XML tag.
 _TAG = 1 << 18
+#: Most tags within tags, and most tags: a few, or so many for each packed byte.
+_NESTED, _TAGS, _TAGS_RATIO = 1000, 150_000, 3
 #: Bytes of a usual header, and of one whose statistics hold long words.
 _SHORT, _LONG = 256, 1 << 16
 #: Fields of a page's header: kind, sizes, and the parts for each kind of page.
@@ -95,19 +97,33 @@ def check_workbook(path: Path) -> None:
                         path, f"{name!r} in it defines entities, as no workbook does."
                     )
                 if name.endswith(".xml"):
-                    _refuse_long_tag(path, name, member)
+                    _refuse_odd_tags(path, archive.getinfo(name), start, member)
 
 
-def _refuse_long_tag(path: Path, name: str, member: Any) -> None:
-    """Raise on a long tag: an XML parser would compare all its attributes."""
-    since = 0
-    while piece := member.read(_PIECE):
+def _refuse_odd_tags(
+    path: Path, about: zipfile.ZipInfo, start: bytes, member: Any
+) -> None:
+    """Raise on tags over which an XML parser takes long: long, deep, or too many."""
+    since = tags = depth = 0
+    name, piece = about.filename, start
+    while piece:
         end = piece.rfind(b">")
         since = since + len(piece) if end < 0 else len(piece) - end
-        if since > _TAG:
-            raise FileFormatError(
-                path, f"{name!r} in it has a tag or a word of more than {_TAG:,} bytes."
-            )
+        odd = f"has a tag or a word of more than {_TAG:,} bytes" if since > _TAG else ""
+        opened = piece.count(b"<")
+        tags += opened
+        depth += opened - 2 * piece.count(b"</") - piece.count(b"/>")
+        if depth > _NESTED:
+            odd = f"nests tags more than {_NESTED:,} deep"
+        if tags > max(_TAGS, _TAGS_RATIO * about.compress_size):
+            odd = f"packs more than {tags:,} tags into {about.compress_size:,} bytes"
+        if odd:
+            raise FileFormatError(path, f"{name!r} in it {odd}, as no table does.")
+        kept = piece[-1:] if piece.endswith((b"<", b"/")) else b""
+        depth -= kept == b"<"
+        tags -= kept == b"<"
+        more = member.read(_PIECE)
+        piece = kept + more if more else b""
 
 
 def _refuse_long_directory(path: Path, file: BinaryIO) -> None:

@@ -80,7 +80,7 @@ def check_pieces(node: Any, key: Any = ()) -> None:
     piece = math.prod(node.chunks) * node.dtype.itemsize
     path = Path(node.file.filename)
     find = _STATED.get(method)
-    with opened(path) as file:
+    with opened(path, growing=bool(node.file.swmr_mode)) as file:
         for place, size in _touched(node, key):
             if piece > _HARMLESS and piece > _TIGHT * size:
                 raise FileFormatError(

@@ -14,6 +14,7 @@ from batteryxr.core.errors import (
     BatteryxrError,
     FileFormatError,
     MissingDependencyError,
+    warn_quality,
 )
 from batteryxr.io.door.limits import WHOLE, most, refuse_bomb, refuse_larger
 from batteryxr.io.door.signatures import ENDINGS, kind_of
@@ -176,7 +177,9 @@ def _why(path: Path, error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, at_once: bool = False) -> Iterator[BinaryIO]:
+def opened(
+    path: Path, *, at_once: bool = False, growing: bool = False
+) -> Iterator[BinaryIO]:
     """Open a regular file for reading bytes, without waiting for it.
 
     Parameters
@@ -185,16 +188,35 @@ def opened(path: Path, *, at_once: bool = False) -> Iterator[BinaryIO]:
         The file.
     at_once
         Whether it is read in few large pieces, for which a buffer is slower.
+    growing
+        Whether it is known that it is being written.
 
     Raises
     ------
     FileFormatError
         If it is no regular file or may not be read.
+
+    Warns
+    -----
+    DataQualityWarning
+        If it was written to while it was open.
     """
     handle = _handle(path)
     file: Any = os.fdopen(handle, "rb", buffering=0 if at_once else -1)
     with file:
+        before = _state(handle)
         yield file
+        if not growing and _state(handle) != before:
+            warn_quality(
+                f"{path.name} was written to while it was read: what was read may end "
+                "early or mix old with new. Read it again when it is finished."
+            )
+
+
+def _state(handle: int) -> tuple[int, int]:
+    """Return size and time of the last change of an open file."""
+    about = os.fstat(handle)
+    return about.st_size, about.st_mtime_ns
 
 
 def _handle(path: Path) -> int:
@@ -299,6 +321,9 @@ def text(path: Path, *takes: str) -> bytes:
         refuse_larger(path, size, WHOLE)
         if len(raw) < size:
             raw = _pieces(path, file, raw)
+        grown = os.fstat(file.fileno()).st_size > size
+        if grown and not raw.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b")):
+            raw = raw[: raw[:size].rfind(b"\n") + 1] or raw  # its last line is cut
     if raw.startswith(b"\x1f\x8b"):
         raw = _gunzipped(path, raw)
         refuse_other(path, raw[:_HEAD], *(t for t in takes if t != "gzip"))

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.core.optional import require
 from batteryxr.io.door.files import head, named, refuse_other, regular
 from batteryxr.io.door.heaps import check_ends
@@ -51,6 +51,11 @@ def opened(path: Path, *, again: bool = False) -> Iterator[Any]:
     with _file(h5py, path) as file, _told(path):
         if not again:
             check_links(path, file)
+            if file.swmr_mode:
+                warn_quality(
+                    f"{path.name} is being written, or its program ended early: what "
+                    "is there now is read. Read it again when it is finished."
+                )
         yield file
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import re
@@ -17,7 +18,7 @@ from batteryxr.io.door.heaps import check_between, check_ends, is_large, stored_
 from batteryxr.io.door.limits import current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 #: Most links of a file; most links to other files; most datasets whose arrays are
 #: located in a large file.
@@ -220,27 +221,58 @@ def check_stored(path: Path, node: Any) -> None:
 def _refuse_short(
     path: Path, taking: tuple[Any, list[Any]], place: Path, source: Any
 ) -> None:
-    """Raise if a virtual dataset takes more from a source than the source has."""
+    """Raise if a virtual dataset takes more from a source, or other axes, than it has.
+
+    Warns
+    -----
+    DataQualityWarning
+        If numbers of the source do not fit into the virtual dataset's.
+    """
     import h5py
 
     node, taken = taking
     for each in taken:
-        space, mapped = each.src_space, each.vspace
-        if not (_is_bounded(space) and _is_bounded(mapped)):
-            continue
+        space = each.src_space
         if space.get_select_type() == h5py.h5s.SEL_ALL:
-            wanted = (mapped.get_select_npoints(),)
-            there = (source.size,)
-        else:
+            wanted = space.get_simple_extent_dims() or _box(each.vspace)
+            sound = wanted is None or _alike(wanted, source.shape)
+        elif _is_bounded(space) and _is_bounded(each.vspace):
             wanted = tuple(n + 1 for n in space.get_select_bounds()[1])
-            there = source.shape
-        if len(wanted) != len(there) or any(np.greater(wanted, there)):
+            sound = len(wanted) == source.ndim and not np.greater(
+                wanted, source.shape
+            ).any()  # fmt: skip
+        else:
+            continue
+        if not sound:
             raise FileFormatError(
                 path,
-                f"{node.name} takes {wanted} values from {source.name} of "
-                f"{place.name}, which has {there}: the rest would be read as "
-                f"{node.fillvalue}. Was it cut, or the scan stopped early?",
+                f"{node.name} takes values of shape {wanted} from {source.name} of "
+                f"{place.name}, which has {source.shape}: the rest would be read as "
+                f"{node.fillvalue}, or pixels at other places. Was it cut or replaced, "
+                "or the scan stopped early?",
             )
+    own, theirs = node.dtype, source.dtype
+    if not np.can_cast(theirs, own, "same_kind" if theirs.kind == "f" else "safe"):
+        warn_quality(
+            f"{path.name}: {node.name} takes {theirs} from other files as {own}: "
+            "numbers that do not fit are read as its limits."
+        )
+
+
+def _box(space: Any) -> tuple[int, ...] | None:
+    """Return the shape of a selection, or None if it is no box or has no end."""
+    if not _is_bounded(space):
+        return None
+    low, high = space.get_select_bounds()
+    shape = tuple(b - a + 1 for a, b in zip(low, high, strict=True))
+    return shape if math.prod(shape) == space.get_select_npoints() else None
+
+
+def _alike(wanted: Sequence[int], there: Sequence[int]) -> bool:
+    """Tell whether values of two shapes lie at the same pixels in their order."""
+    one, other = ([n for n in shape if n != 1] for shape in (wanted, there))
+    same = one[-2:] == other[-2:] or min(len(one), len(other)) < 2
+    return same and math.prod(one) == math.prod(other)
 
 
 def _tell_uncovered(path: Path, node: Any, sources: list[Any]) -> None:
@@ -258,18 +290,32 @@ def _tell_uncovered(path: Path, node: Any, sources: list[Any]) -> None:
 
 def _is_bounded(space: Any) -> bool:
     """Tell whether a selection has an end; one over numbered files may have none."""
-    points = space.get_select_npoints()
-    return 0 <= points < 2**62
+    try:
+        return 0 <= space.get_select_npoints() < 2**62
+    except RuntimeError:  # what the library says of one without end
+        return False
 
 
 def _places(home: Path, name: str, dataset: str) -> list[Path]:
     if name == ".":
         return [home]
     if "%b" in name:  # files numbered in sequence
-        pattern = re.sub(r"%\d*b", "*", Path(name).name)
-        numbered = sorted((home.parent / name).parent.glob(pattern))
+        start, end = re.split(r"%\d*b", Path(name).name, maxsplit=1)
+        there = (home.parent / name).parent.glob(f"{glob.escape(start)}*{end}")
+        numbered = sorted(
+            (int(middle), p)
+            for p in there
+            if (middle := p.name[len(start) : len(p.name) - len(end)]).isdecimal()
+        )
+        if numbered and numbered[-1][0] >= len(numbered):
+            raise FileFormatError(
+                home,
+                f"{dataset} takes its values from {name} by number, and there are "
+                f"{len(numbered)} files up to number {numbered[-1][0]}: what follows "
+                "the gap would be left out. Copy all of them beside this file.",
+            )
         if numbered:
-            return [p for n in numbered if (p := _target(home, str(n))) is not None]
+            return [p for _, n in numbered if (p := _target(home, str(n))) is not None]
     place = _target(home, name)
     if place is None:
         raise FileFormatError(

@@ -67,6 +67,11 @@ class ColumnFile:
         return self.above + len(self.header) + 1
 
     @property
+    def raw(self) -> bytes:
+        """Return the numbers as bytes, to recognise copies by."""
+        return self.block
+
+    @property
     def seems_cut(self) -> bool:
         """Tell whether the file seems to end within its last number."""
         return ends_within_number(self.block)

@@ -35,6 +35,11 @@ class Decoded:
     seems_cut: bool = False
 
     @property
+    def raw(self) -> bytes:
+        """Return the numbers as bytes, to recognise copies by."""
+        return self.numbers.tobytes()
+
+    @property
     def n_columns(self) -> int:
         """Return the number of columns."""
         return len(self.numbers)

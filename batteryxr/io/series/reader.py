@@ -263,8 +263,7 @@ def _series(
     conditions, common = from_headers(scans, reserved={*coords, "scan"})
     data, grid, said = on_one_axis(scans, interpolate, lazy=lazy)
     messages += said
-    if isinstance(data, np.ndarray):
-        messages += _copies(scans, data)
+    messages += _copies(scans, data)
     first = scans[0]
     array = xr.DataArray(
         data,
@@ -308,18 +307,26 @@ def _stretched(scans: Sequence[Scan]) -> list[str]:
     ]
 
 
-def _copies(scans: list[Scan], values: np.ndarray) -> list[str]:
-    """Return a message if scans hold the numbers of others: noise never repeats."""
+def _copies(scans: list[Scan], values: Any) -> list[str]:
+    """Return a message if scans hold the numbers of others: noise never repeats.
+
+    Those of lazy series are compared as they are written.
+    """
+    read = isinstance(values, np.ndarray)
+    keys = [row.tobytes() for row in values] if read else [s.digest for s in scans]
     seen: dict[bytes, Scan] = {}
     pairs = [
-        (seen[key], scan)
-        for scan, row in zip(scans, values, strict=True)
-        if np.unique(row).size > _LEVELS
-        and seen.setdefault(key := row.tobytes(), scan) is not scan
+        (seen[key], row)
+        for row, key in enumerate(keys)
+        if seen.setdefault(key, scans[row]) is not scans[row]
     ]
+    if read:
+        pairs = [p for p in pairs if np.unique(values[p[1]]).size > _LEVELS]
+    elif pairs and np.unique(scans[pairs[0][1]].source.read()[1]).size <= _LEVELS:
+        pairs = []
     if not pairs:
         return []
-    one, other = (scan.source.path.name for scan in pairs[0])
+    one, other = (s.source.path.name for s in (pairs[0][0], scans[pairs[0][1]]))
     return [
         f"{len(pairs)} of {len(scans)} scans hold the same numbers as others, first "
         f"of all {other} those of {one}: are they copies?"

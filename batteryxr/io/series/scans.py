@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,7 @@ class Scan:
     beside: dict[str, tuple[float, str]] = field(default_factory=dict)
     units: str = "1"
     doubts: dict[tuple[str, str], str] = field(default_factory=dict)
+    digest: bytes = b""  # of numbers that are not read yet
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,9 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
         if wanted.read:
             found += _whole(first, table, choice)
         else:
-            found.append(_ends(first, table))
+            asked = repr((pick.groups, pick.formula)).encode()
+            digest = hashlib.blake2b(table.raw + asked, digest_size=16).digest()
+            found.append(replace(_ends(first, table), digest=digest))
     if choice.axis == "energy" and not (wanted.units or choice.units or scale.spacing):
         found = [_doubted(scan) for scan in found]
     return found

@@ -136,7 +136,7 @@ def normalise(
     if not isinstance(e0, xr.DataArray | None) and not x[1] <= e0 <= x[-2]:
         raise ArgumentError("e0", e0, f"an energy inside {x[0]:g} to {x[-1]:g} eV")
     for name, limits in (("pre", pre), ("post", post)):
-        _check_limits(name, limits, x, e0)
+        check_limits(name, limits, x, e0)
     origin = edge_origin(array, e0)
     dtype = np.float32 if array.dtype == np.float32 else float
     wide, single = ["energy"], list[str]()
@@ -212,7 +212,7 @@ def _warn(flag: xr.DataArray) -> None:
         )
 
 
-def _check_limits(
+def check_limits(
     name: str, limits: Limits, x: np.ndarray, e0: float | xr.DataArray | None
 ) -> None:
     """Raise if a range relative to E0 is in keV, or is absolute."""

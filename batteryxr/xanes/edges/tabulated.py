@@ -19,6 +19,7 @@ from batteryxr.xanes.composition.scattering import (
     f_double_prime_jump,
     require_edge,
 )
+from batteryxr.xanes.edges.normalisation import check_limits
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 
@@ -107,6 +108,8 @@ def mback(
         expected = f"within {_SHIFTED:g} eV of {element} {edge} at {position:g} eV"
         raise ArgumentError("e0", e0, expected)
     require_edge(x, element, edge)
+    for name, limits in (("pre", pre), ("post", post)):
+        check_limits(name, limits, x, origin)
     weight = _weights(x - origin, {"pre": pre, "post": post}, degree)
     # The table has its step at its own edge, the sample at e0.
     moved = x - origin + position

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import DataQualityWarning, FileFormatError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning, FileFormatError
 from batteryxr.io import read_cycler
 
 PART = np.repeat([0, 1, 2, 3, 0], [5, 100, 15, 100, 20])  # 1 charges, 3 discharges
@@ -82,7 +82,7 @@ RIGHT = {
     "reordered": (text(MA, ("Step", PART), V, T), "ascii"),
     "renamed": (text(("U/V", VOLTS), ("I/A", CURRENT / 1e3), ("t/h", TIME / 3600)),
                 "ascii"),
-    "doubled": (text(T, V, ("Voltage (V)", VOLTS + 0.5), MA), "ascii"),
+    "doubled": (text(T, V, ("Voltage (V)", VOLTS), MA), "ascii"),
     "decimal commas": (text(T, V, MA, sep=";", dec=","), "ascii"),
     "decimal commas in quotes": (
         text(*((n, ['"' + f"{x:.4f}".replace(".", ",") + '"' for x in c])
@@ -136,6 +136,7 @@ REFUSED = {
         (T[0], grouped(TIME, ".", 1, ",")), V, MA, sep=";", dec=","
     ),
     "labels again": text(T, V, MA) + "Time (s),Voltage (V),Current (mA)\n0,3.1,1.5\n",
+    "doubled": text(T, V, ("Voltage (V)", VOLTS + 0.5), MA),
     "two voltages": text(T, ("Voltage 1 (V)", VOLTS), ("Voltage 2 (V)", VOLTS), MA),
 }
 
@@ -164,23 +165,28 @@ def test_flagged(tmp_path, name):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(tmp_path, name):
-    with pytest.raises(FileFormatError):
+    with pytest.raises((FileFormatError, ArgumentError)):
         read(tmp_path / "x.csv", REFUSED[name])
 
 
 def test_doubled_columns_of_a_workbook_are_told(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
-    book = openpyxl.Workbook()
     labels = ["Time (s)", "Voltage (V)", "Voltage (V) ", "Current (mA)"]
-    book.active.append(labels)
-    for row in zip(TIME, VOLTS, VOLTS + 0.5, CURRENT, strict=True):
-        book.active.append(list(map(float, row)))
-    book.save(tmp_path / "x.xlsx")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataQualityWarning)
-        ds = read_cycler(tmp_path / "x.xlsx")
-    np.testing.assert_allclose(ds["voltage"], VOLTS)
-    assert ds.attrs["flags"] == ["two_columns"]
+    for second in (VOLTS, VOLTS + 0.5):
+        book = openpyxl.Workbook()
+        book.active.append(labels)
+        for row in zip(TIME, VOLTS, second, CURRENT, strict=True):
+            book.active.append(list(map(float, row)))
+        book.save(tmp_path / "x.xlsx")
+        if second is not VOLTS:
+            with pytest.raises(ArgumentError, match="voltage of the cell"):
+                read_cycler(tmp_path / "x.xlsx")
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataQualityWarning)
+            ds = read_cycler(tmp_path / "x.xlsx")
+        np.testing.assert_allclose(ds["voltage"], VOLTS)
+        assert ds.attrs["flags"] == ["two_columns"]
 
 
 def test_counters_in_milliampere_seconds(tmp_path):

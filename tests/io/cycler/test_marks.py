@@ -135,6 +135,37 @@ def test_a_second_column_of_current_is_asked_for_unless_it_holds_the_same(tmp_pa
     np.testing.assert_allclose(chosen["current"], CURRENT)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "rival"),
+    [
+        ("Voltage (V)", "Voltage2 (V)", True),
+        ("U (V)", "Voltage (V)", True),
+        ("Voltage (mV)", "Voltage (V)", True),
+        ("Voltage (V)", "Cell voltage (V)", True),
+        ("Voltage (V)", "Anode potential (V)", False),
+        ("Voltage (V)", "AuxVoltage_1(V)", False),
+        ("Voltage (V)", "Voltage limit (V)", False),
+    ],
+)
+def test_a_second_voltage_is_asked_for_unless_it_holds_the_same(
+    tmp_path, first, second, rival
+):
+    path, milli = tmp_path / "run.csv", 1e3 if "mV" in first else 1.0
+    for factor in (1.0, 1.1):
+        columns = np.column_stack([TIME, milli * VOLTAGE, CURRENT, factor * VOLTAGE])
+        rows = [",".join(f"{x:.4f}" for x in row) for row in columns]
+        head = f"Time (s),{first},Current (mA),{second}"
+        path.write_text("\n".join([head, *rows]) + "\n")
+        if factor > 1 and rival:
+            with pytest.raises(ArgumentError, match="is the voltage of the cell"):
+                read_cycler(path)
+            wanted = {second: "voltage"}
+            record = read_cycler(path, columns=wanted)
+            np.testing.assert_allclose(record["voltage"], 1.1 * VOLTAGE, atol=1e-4)
+        else:
+            np.testing.assert_allclose(read_cycler(path)["voltage"], VOLTAGE, atol=1e-4)
+
+
 def test_the_mean_and_the_magnitude_of_a_current_are_no_other_current(tmp_path):
     path = tmp_path / "run.csv"
     current = np.where(np.arange(TIME.size) > TIME.size // 2, -1.0, 1.0)

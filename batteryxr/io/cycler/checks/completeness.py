@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from batteryxr.io.door.marks import marks_in
 
 if TYPE_CHECKING:
     from batteryxr.io.cycler.table import RawTable
@@ -27,19 +24,6 @@ _GAP, _USUAL = 1.5, 1.1  # longest intervals that is none, and of its neighbours
 _DIGITS = 10.0  # of the last digit of the voltage, for steps of voltage that are alike
 _FINE = 1e-6  # V; no cycler tells voltages apart that are nearer
 _REST = 1e-3  # of the largest current; smaller ones have no direction
-
-#: How columns take negative numbers; others hold no readings.
-_NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
-    "voltage": "never",
-    "current": "usual",
-    "temperature": "odd",
-    "capacity": "usual",
-    "charge_capacity": "never",
-    "discharge_capacity": "never",
-    "energy": "usual",
-    "charge_energy": "never",
-    "discharge_energy": "never",
-}
 
 
 def copied(table: RawTable) -> np.ndarray:
@@ -92,7 +76,7 @@ def doubled(table: RawTable) -> np.ndarray:
     for values in table.columns.values():
         one, other = np.asarray(values[:-1], float), np.asarray(values[1:], float)
         same &= (one == other) | (np.isnan(one) & np.isnan(other))
-    ends = np.append((turns(table) | _switches(table))[1:], True)
+    ends = np.append((turns(table) | switches(table))[1:], True)
     found[1:] = same & ~ends
     coarse = _coarse(table.columns["test_time"], same & ~ends, ~same & ~ends)
     return np.zeros(table.rows, bool) if coarse else found
@@ -129,13 +113,16 @@ def missing_rows(table: RawTable) -> str | None:
     """
     if "missing_rows" in table.notes:
         return None
+    lost, words = np.zeros(0), ""
     if (counts := _counts(table)) is not None:
         steps = np.diff(counts)
         lost = np.where(steps > 0, np.rint(steps / np.median(steps)) - 1, 0)
         words = "by the numbers that the file gives its rows"
-    else:
+    if not lost.any():
         lost = _lost(table)
         words = "where the file records more often before and after"
+    if counts is not None and lost.any() and not (np.diff(counts) > 1).any():
+        words += ", although it numbers its rows anew"
     if not lost.any():
         return None
     return (
@@ -176,7 +163,7 @@ def turns(table: RawTable) -> np.ndarray:
     return np.asarray(turned)
 
 
-def _switches(table: RawTable) -> np.ndarray:
+def switches(table: RawTable) -> np.ndarray:
     """Return between which rows the current changes far more than it usually does."""
     current = np.nan_to_num(table.columns["current"])
     change = np.abs(np.diff(current))
@@ -207,7 +194,7 @@ def _lost(table: RawTable) -> np.ndarray:
     turned, tick = turns(table), _tick(table.columns["test_time"])
     near, jumps = (
         np.convolve(there, np.ones(5), "same") > 0
-        for there in (turned, turned | _switches(table))
+        for there in (turned, turned | switches(table))
     )
     apart = np.diff(np.unique(np.abs(voltage)))
     digit = np.min(apart[apart > _FINE], initial=np.inf)
@@ -246,31 +233,14 @@ def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:
     edges = np.flatnonzero(turned)
     for first, last in zip([0, *edges + 1], [*edges, steps.size], strict=True):
         inside = steps[first:last]
-        if inside.size < _FEW or np.isnan(inside).all():
+        known = inside[~np.isnan(inside)]
+        if inside.size < _FEW or not known.size:
             continue
-        most = float(np.nanquantile(inside, _LONG))
+        place = round(_LONG * (known.size - 1))
+        most = float(np.partition(known, place)[place])
         alike = np.abs(inside - most) < _SAME * most
         if most > least and alike.mean() > _OFTEN:
             longest[first:last] = most
     between = edges[(edges > 0) & (edges < steps.size - 1)]
     longest[between] = np.maximum(longest[between - 1], longest[between + 1])
     return longest
-
-
-def without_marks(table: RawTable) -> RawTable:
-    """Return a table with NaN for numbers such as 65.535 V or 9999, and a note."""
-    columns, said = dict(table.columns), []
-    for name, negative in _NEGATIVE.items():
-        values = columns.get(name)
-        if values is None or not (found := marks_in(values, negative=negative)).any():
-            continue
-        columns[name] = np.where(found, np.nan, values)
-        row = int(np.argmax(found))
-        said.append(
-            f"{int(found.sum())} rows hold {values[row]:.9g} or such as {name} (first "
-            f"row {row})"
-        )
-    if not said:
-        return table
-    words = f"{'; '.join(said)}: no reading, but the mark of a missing one. NaN"
-    return replace(table, columns=columns, notes={**table.notes, "marks": words})

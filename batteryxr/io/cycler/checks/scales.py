@@ -22,7 +22,15 @@ _UNITS = (3600.0, 60.0, 86_400.0)  # s in units that are mistaken for seconds
 _SLOWEST = 1800.0  # s between rows while current flows; longer is implausible
 _FAR_OFF = 10.0  # ratio of integral and counter; logging is never so poor
 _OFF, _ALIKE = 1.5, 0.05  # the same if most rows say so, to this fraction
-_MANY = 20  # rows in which a counter grows
+_MANY = 20  # rows in which a counter grows, or that show a role
+_RIGHT, _WRONG = 0.02, 0.1  # relative: a current fits its counter, or does not
+_RESTING = 1e-3  # of the largest value; smaller ones are none
+_RESTS = 0.01  # of the rows, at least, in which a current rests
+#: Of its range: what a current jumps at a switch, and what a voltage never does.
+_JUMP, _SMOOTH = 0.3, 0.5
+_SWITCH = 0.1  # of its range: a current is switched there
+_CELL, _ROOM = (0.5, 5.5), (8.0, 80.0)  # V of one cell, and degC of a room or chamber
+_FAR, _LIKE = 3.0, 2.0  # times the usual change: a response, and none
 _CHARGES = ("charge_capacity", "discharge_capacity"), "capacity"
 _ENERGIES = ("charge_energy", "discharge_energy"), "energy"
 
@@ -122,6 +130,41 @@ def _energy_ratio(columns: Mapping[str, np.ndarray]) -> tuple[float, float] | No
     return _ratio(columns, power, *_ENERGIES)
 
 
+def charge_flow(
+    columns: Mapping[str, np.ndarray], current: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the charge (mA h) that passed and that was counted between rows.
+
+    What was counted is at most 0 where a counter was reset.
+
+    Parameters
+    ----------
+    columns
+        Columns of a table.
+    current
+        Magnitude of the current (mA); None: of the table's.
+    """
+    flow = np.abs(columns["current"]) if current is None else current
+    return _flow(columns, flow, *_CHARGES)
+
+
+def _flow(
+    columns: Mapping[str, np.ndarray],
+    flow: np.ndarray,
+    separate: Sequence[str],
+    common: str,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the integral of a flow between rows, and the growth of its counters."""
+    counted = [np.abs(columns[name]) for name in separate if name in columns]
+    if not counted and common in columns:
+        counted = [np.abs(columns[common])]
+    if not counted:
+        return None
+    steps = np.diff(columns["test_time"])
+    passed = 0.5 * (flow[1:] + flow[:-1]) * steps / 3600
+    return passed, np.max([np.diff(c) for c in counted], axis=0)
+
+
 def _ratio(
     columns: Mapping[str, np.ndarray],
     flow: np.ndarray,
@@ -129,19 +172,15 @@ def _ratio(
     common: str,
 ) -> tuple[float, float] | None:
     """Return the integral of a flow over its counters, in all and in most rows."""
-    counted = [np.abs(columns[name]) for name in separate if name in columns]
-    if not counted and common in columns:
-        counted = [np.abs(columns[common])]
-    if not counted:
+    found = _flow(columns, flow, separate, common)
+    if found is None:
         return None
-    growth = [np.diff(c) for c in counted]
-    total = sum(float(g[g > 0].sum()) for g in growth)
+    passed, grown = found
+    total = float(grown[grown > 0].sum())
     steps = np.diff(columns["test_time"])
-    passed = 0.5 * (flow[1:] + flow[:-1]) * steps / 3600
     integral = float(passed[(steps > 0) & np.isfinite(passed)].sum())
     if not (total > 0 and integral > 0 and np.isfinite(total)):
         return None
-    grown = np.max(growth, axis=0)
     alike = (grown > 0) & (steps > 0) & (passed > 0)
     usual = np.median(passed[alike] / grown[alike]) if alike.sum() >= _MANY else np.nan
     return integral / total, float(usual)
@@ -223,3 +262,105 @@ def energy_scale(table: RawTable) -> str | None:
         "the cycler counted: is one of them in other units than its label says? "
         "columns={'label': 'voltage (mV)'} says what it is in"
     )
+
+
+def exchanged(table: RawTable) -> str | None:
+    """Return a note if voltage and another column seem to be exchanged."""
+    if (evidence := _counted(table) or _behaves(table)) is not None:
+        return _said(table, "current", evidence)
+    if (evidence := _warm(table)) is not None:
+        return _said(table, "temperature", evidence)
+    return None
+
+
+def _said(table: RawTable, other: str, evidence: str) -> str:
+    labels = [table.labels.get(name, name) for name in ("voltage", other)]
+    return (
+        f"the labels of voltage and {other}, {labels[0]!r} and {labels[1]!r}, seem to "
+        f"be exchanged: {evidence}. If so, read it again with columns={{"
+        f"{labels[0]!r}: '{other} (its unit)', {labels[1]!r}: 'voltage (V)'}}"
+    )
+
+
+def _counted(table: RawTable) -> str | None:
+    """Tell whether the charge that was counted follows the voltage instead."""
+    columns = table.columns
+    fits = {}
+    for name in ("current", "voltage"):
+        flow = charge_flow(columns, np.abs(columns[name]))
+        if flow is None:
+            return None
+        passed, grown = flow
+        told = (grown > 0) & (passed > 0)
+        if told.sum() < _MANY:
+            return None
+        ratios = passed[told] / grown[told]
+        usual = float(np.median(ratios))
+        spread = float(np.median(np.abs(ratios / usual - 1)))
+        fits[name] = usual, spread
+    usual, spread = fits["current"]
+    if abs(usual - 1) < _WRONG and spread < _WRONG:
+        return None
+    usual, spread = fits["voltage"]
+    decades = 10.0 ** round(np.log10(usual))  # V that are A, mA or uA
+    if spread > _RIGHT or abs(usual / decades - 1) > _RIGHT:
+        return None
+    return "the charge that the cycler counted follows the first, and not the second"
+
+
+def _behaves(table: RawTable) -> str | None:
+    """Tell whether the voltage rests at 0 and is switched, and the current is not."""
+    voltage, current = table.columns["voltage"], np.abs(table.columns["current"])
+    known = np.isfinite(voltage) & np.isfinite(current)
+    voltage, current = voltage[known], current[known]
+    if voltage.size < _MANY or not voltage.any() or not current.all():
+        return None
+    size = float(np.max(np.abs(voltage)))
+    rests = float(np.mean(np.abs(voltage) < _RESTING * size))
+    both_ways = min(voltage.max(), -voltage.min()) > _SWITCH * size
+    jumps, moves = np.abs(np.diff(voltage)), np.abs(np.diff(current))
+    ranges = np.ptp(voltage), np.ptp(current)
+    if (
+        not (rests > _RESTS or both_ways)
+        or jumps.max() < _JUMP * ranges[0]
+        or moves.max() > _SMOOTH * ranges[1]
+    ):
+        return None
+    switches = np.flatnonzero(jumps > _SWITCH * ranges[0])
+    first, last = np.append(0, switches + 1), np.append(switches, voltage.size - 1)
+    drifts = [
+        float(np.abs(values[last] - values[first]).sum()) / span
+        for values, span in zip((voltage, current), ranges, strict=True)
+    ]
+    if drifts[1] < 1.0 or drifts[1] < _FAR * drifts[0]:
+        return None
+    return (
+        "the first rests at 0 or turns its sign and is switched between constants, the "
+        "second never is 0 and moves smoothly between the switches"
+    )
+
+
+def _warm(table: RawTable) -> str | None:
+    """Tell whether the temperature answers the current, and the voltage does not."""
+    columns = table.columns
+    if "temperature" not in columns:
+        return None
+    voltage, other = columns["voltage"], columns["temperature"]
+    current = columns["current"]
+    if min(np.isfinite(c).sum() for c in (voltage, other, current)) < _MANY:
+        return None
+    room, cell = float(np.nanmedian(voltage)), float(np.nanmedian(other))
+    if not (_ROOM[0] < room < _ROOM[1] and _CELL[0] < cell < _CELL[1]):
+        return None
+    changes = np.abs(np.diff(current))
+    switched = changes > _JUMP * float(np.nanmax(np.abs(current)))
+    if switched.sum() < 2 or (~switched).sum() < _MANY:
+        return None
+    answers = []
+    for values in (voltage, other):
+        moved = np.abs(np.diff(values))
+        usual = float(np.nanquantile(moved[~switched], 0.9))
+        answers.append(float(np.nanmedian(moved[switched])) / max(usual, 1e-12))
+    if answers[1] < _FAR or answers[0] > _LIKE:
+        return None
+    return f"the second, of {cell:.3g}, answers the current, and the first does not"

@@ -1,0 +1,290 @@
+"""Find readings that no cell gave: marks, spikes, and what a counter contradicts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from batteryxr.io.cycler.checks.completeness import switches
+from batteryxr.io.cycler.checks.scales import charge_flow
+from batteryxr.io.door.marks import marks_in
+
+if TYPE_CHECKING:
+    from batteryxr.io.cycler.table import RawTable
+
+_WIDEST, _MOST = 3, 0.02  # rows of one spike, and part of all rows that are spikes
+_JUDGED = 5000  # most isolated readings that are judged
+_FAR, _NEAR = 0.3, 0.1  # of the others' size beyond them; of a spike, between its sides
+_BEYOND = 0.5  # V of an isolated voltage beyond its neighbours, at least
+_UNCOUNTED = 0.2  # part of a spike's charge that a counter may count
+_USUAL = 0.95  # part of changes of voltage that are usual
+_STEADY = 0.01  # relative change of a current that is none
+_FLOWS = 0.05  # of the largest current; the voltage of a cell moves under more
+_SHORT, _BEFORE = 50, 20  # fewest rows that stand still, and rows beside that show more
+_MOVING, _FELL = 0.8, 3.0  # part of them that move; noise of the current that is none
+_SWITCH, _DIGITS = 0.1, 5.0  # of the largest current; digits that a voltage then moves
+_BLOCK = 20  # rows over which current and counter are compared
+#: Blocks that pass this part of what the larger ones pass tell; those agree to a
+#: fraction, and most of them agree; blocks of a smaller sum so small are apart.
+_TELLING, _AGREE, _MOSTLY, _APART = 0.3, 0.1, 0.8, 0.5
+_AFTER = 3  # rows before and after a switch, of one current each
+_PLAIN = 3.0  # times the largest other current: no cell that answers nothing gave it
+#: How columns take negative numbers; others hold no readings.
+_NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
+    "voltage": "never",
+    "current": "usual",
+    "temperature": "odd",
+    "capacity": "usual",
+    "charge_capacity": "never",
+    "discharge_capacity": "never",
+    "energy": "usual",
+    "charge_energy": "never",
+    "discharge_energy": "never",
+}
+
+
+def spikes(table: RawTable, name: str) -> np.ndarray:
+    """Return which rows of current or voltage are isolated, and no cell's.
+
+    A current that no counter counted and no voltage answered; a voltage that jumps and
+    returns under a steady current.
+    """
+    values = table.columns[name]
+    found = np.zeros(table.rows, bool)
+    if table.rows < _BEFORE:
+        return found
+    if name == "voltage":
+        steady = _is_steady(table.columns["current"], _SWITCH)
+        least = max(_BEYOND, _FAR * float(np.ptp(_known(values))))
+        for first, last in _isolated(values, least):
+            found[first:last] |= steady[first - 1 : last].all()
+    else:
+        least = _FAR * float(np.quantile(np.abs(_known(values)), 1 - _MOST))
+        places = _isolated(values, least)
+        silent = _uncounted(table, places) if places else []
+        for (first, last), no in zip(places, silent, strict=True):
+            found[first:last] |= no
+    few = found.sum() <= max(_WIDEST, _MOST * table.rows)
+    return found if few else np.zeros(table.rows, bool)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    known = values[np.isfinite(values)]
+    return known if known.size else np.zeros(1)
+
+
+def _isolated(values: np.ndarray, least: float) -> list[tuple[int, int]]:
+    """Return rows that are far from both neighbours, on one side, which are alike."""
+    found: list[tuple[int, int]] = []
+    for wide in range(1, _WIDEST + 1):
+        if values.size < wide + 2:
+            break
+        before, after = values[: -wide - 1], values[wide + 1 :]
+        inside = np.lib.stride_tricks.sliding_window_view(values[1:-1], wide)
+        above = inside.min(axis=1) - np.maximum(before, after)
+        below = np.minimum(before, after) - inside.max(axis=1)
+        far = np.maximum(above, below)
+        alike = np.abs(before - after) < _NEAR * far
+        places = np.flatnonzero((far > max(least, 0)) & alike)
+        found += [(k + 1, k + 1 + wide) for k in places.tolist()]
+    return found[:_JUDGED]
+
+
+def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
+    """Tell by the counters, or else by the voltage, which currents did not flow."""
+    columns = table.columns
+    current = np.nan_to_num(columns["current"])
+    flow, time = charge_flow(columns), columns["test_time"]
+    digit = (
+        np.inf if flow is None else float(np.min(flow[1][flow[1] > 0], initial=np.inf))
+    )
+    moved, steady = np.abs(np.diff(columns["voltage"])), _is_steady(current)
+    tells = steady.sum() >= _BEFORE
+    usual = float(np.nanquantile(moved[steady], _USUAL)) if tells else 0.0
+    answers = tells and bool(_answered(columns["voltage"], current).any())
+    most = float(np.quantile(np.abs(current), 1 - _MOST))
+    judged = []
+    for first, last in places:
+        rows = slice(first - 1, last)
+        if flow is not None:
+            beside = np.abs(current[[first - 1, last]]).mean()
+            without = float(beside * (time[last] - time[first - 1])) / 3600
+            more = float(flow[0][rows].sum()) - without
+            counted = float(np.clip(flow[1][rows], 0, None).sum()) - without
+            if (flow[1][rows] >= 0).all() and abs(more) > _DIGITS * digit:
+                judged.append(more > 0 and counted < _UNCOUNTED * more)
+                continue
+        unseen = tells and max(moved[first - 1], moved[last - 1]) <= usual
+        far = abs(current[first]) > _PLAIN * most
+        judged.append(bool(unseen and (answers or far)))
+    return judged
+
+
+def _is_steady(current: np.ndarray, most_change: float = _STEADY) -> np.ndarray:
+    """Return between which rows the current is the same."""
+    most = float(np.quantile(np.abs(_known(current)), 1 - _MOST))
+    return np.asarray(np.abs(np.diff(current)) <= most_change * most)
+
+
+def spiked(table: RawTable) -> str | None:
+    """Return a note if single readings of current or voltage are no cell's."""
+    said = []
+    for name, why in (
+        ("current", "that no counter or voltage answered"),
+        ("voltage", "under a steady current"),
+    ):
+        rows = spikes(table, name)
+        if rows.any():
+            row = int(np.argmax(rows))
+            most = float(table.columns[name][row])
+            said.append(
+                f"{int(rows.sum())} rows hold a {name} far from their neighbours', "
+                f"{why} (first row {row}: {most:.5g})"
+            )
+    return "; ".join(said) or None
+
+
+def without_spikes(table: RawTable) -> RawTable:
+    """Return a table with NaN for single readings that are no cell's."""
+    columns = dict(table.columns)
+    for name in ("current", "voltage"):
+        columns[name] = np.where(spikes(table, name), np.nan, columns[name])
+    return replace(table, columns=columns)
+
+
+def still(table: RawTable) -> np.ndarray:
+    """Return which rows repeat the voltage of the row before while charge flows.
+
+    Not where a cycler holds it: there the current falls.
+    """
+    voltage, current = (table.columns[name] for name in ("voltage", "current"))
+    found = np.zeros(table.rows, bool)
+    if table.rows < _SHORT:
+        return found
+    current = np.nan_to_num(current)
+    changed, steady = np.diff(voltage) != 0, _is_steady(current)
+    edges = np.flatnonzero(np.concatenate([[True], changed, [True]]))
+    long = np.flatnonzero(np.diff(edges) >= _SHORT)
+    flows = np.abs(current) > _FLOWS * np.max(np.abs(current), initial=0.0)
+    answered = _answered(voltage, current)
+    for first, last in zip(edges[long].tolist(), edges[long + 1].tolist(), strict=True):
+        if flows[first:last].sum() < _BEFORE:
+            continue
+        ignored = answered[first + _AFTER : last - 1 - _AFTER].any()
+        if ignored or _held_by_none(changed, steady, current, first, last):
+            found[first + 1 : last] = True
+    return found
+
+
+def _answered(voltage: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """Return where the current is switched, if the voltage mostly answers that.
+
+    It is the same for some rows before and after: no cycler holds a voltage so.
+    """
+    most = float(np.quantile(np.abs(current), 1 - _MOST))
+    changes, moved = np.abs(np.diff(current)), np.abs(np.diff(voltage))
+    near = np.convolve(changes > _STEADY * most, np.ones(2 * _AFTER + 1), "same")
+    switched = (changes > _SWITCH * most) & (near < 1.5)
+    if not switched.any() or not (moved > 0).any():
+        return np.zeros(switched.size, bool)
+    digit = float(np.min(moved[moved > 0]))
+    mostly = float(np.nanmedian(moved[switched])) > _DIGITS * digit
+    return switched if mostly else np.zeros(switched.size, bool)
+
+
+def _held_by_none(
+    changed: np.ndarray, steady: np.ndarray, current: np.ndarray, first: int, last: int
+) -> bool:
+    """Tell whether a voltage begins or ends to stand still while nothing else changes.
+
+    Beside it nearly every row has another voltage, under the same current.
+    """
+    inside = current[first:last]
+    few = inside.size // 4
+    fell = abs(float(inside[-few:].mean() - inside[:few].mean()))
+    if not steady[first : last - 1].all():
+        return False
+    for beside in (slice(first - 1 - _BEFORE, first), slice(last - 1, last + _BEFORE)):
+        if beside.start < 0 or beside.stop > changed.size:
+            continue
+        noise = max(float(current[beside].std()), 1e-4 * abs(float(inside.mean())))
+        moving = changed[beside].mean() > _MOVING and steady[beside].all()
+        if moving and fell < _FELL * noise:
+            return True
+    return False
+
+
+def stuck(table: RawTable) -> str | None:
+    """Return a note if the voltage stands still while charge flows."""
+    rows = still(table)
+    if not rows.any():
+        return None
+    row = int(np.argmax(rows))
+    return (
+        f"the voltage stands still in {int(rows.sum())} rows while current flows, from "
+        f"row {row} on ({float(table.columns['voltage'][row]):.5g} V): it was not read "
+        "there"
+    )
+
+
+def without_still(table: RawTable) -> RawTable:
+    """Return a table with NaN where the voltage stands still while charge flows."""
+    voltage = np.where(still(table), np.nan, table.columns["voltage"])
+    return replace(table, columns={**table.columns, "voltage": voltage})
+
+
+def charge_course(table: RawTable) -> str | None:
+    """Return a note if the counted charge follows the current, but not everywhere.
+
+    Rows that are gone, a current that stood still or came in other units for a while,
+    and a test that waited while its time ran on are known by it.
+    """
+    flow = charge_flow(table.columns)
+    if flow is None or table.rows < _BEFORE:
+        return None
+    passed, grown = flow
+    # What flowed at a switch is unclear.
+    near = np.convolve(switches(table), np.ones(3), "same") > 0
+    known = np.isfinite(passed) & (grown >= 0) & (passed >= 0) & ~near
+    passed, grown = np.where(known, passed, 0.0), np.where(known, grown, 0.0)
+    starts = np.arange(0, passed.size, _BLOCK)
+    sums = [np.add.reduceat(part, starts) for part in (passed, grown)]
+    larger, smaller = np.maximum(*sums), np.minimum(*sums)
+    order = np.argsort(larger)
+    half = np.searchsorted(np.cumsum(larger[order]), 0.5 * larger.sum())
+    telling = larger > _TELLING * larger[order][min(int(half), order.size - 1)]
+    agree = telling & (smaller > (1 - _AGREE) * larger)
+    if agree.sum() < _MOSTLY * telling.sum():
+        return None
+    apart = np.flatnonzero(telling & (smaller < _APART * larger))
+    if not apart.size:
+        return None
+    worst = int(apart[np.argmax(larger[apart] - smaller[apart])])
+    first, last = _BLOCK * worst, min(_BLOCK * (worst + 1), table.rows - 1)
+    return (
+        f"the current gives the charge that the cycler counted, but not in "
+        f"{apart.size} places: from row {first} to {last} it gives "
+        f"{sums[0][worst]:.3g} mA h and {sums[1][worst]:.3g} were counted. Are rows "
+        "missing there, or is the current no reading?"
+    )
+
+
+def without_marks(table: RawTable) -> RawTable:
+    """Return a table with NaN for numbers such as 65.535 V or 9999, and a note."""
+    columns, said = dict(table.columns), []
+    for name, negative in _NEGATIVE.items():
+        values = columns.get(name)
+        if values is None or not (found := marks_in(values, negative=negative)).any():
+            continue
+        columns[name] = np.where(found, np.nan, values)
+        row = int(np.argmax(found))
+        said.append(
+            f"{int(found.sum())} rows hold {values[row]:.9g} or such as {name} (first "
+            f"row {row})"
+        )
+    if not said:
+        return table
+    words = f"{'; '.join(said)}: no reading, but the mark of a missing one. NaN"
+    return replace(table, columns=columns, notes={**table.notes, "marks": words})
