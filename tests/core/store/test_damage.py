@@ -168,7 +168,7 @@ def test_exchanged_chunks_are_named_where_nothing_is_renamed():
     save(xr.Dataset({"y": ("t", np.arange(8.0))}).chunk(t=4), place, group="other")
     held["run/x/c/0"], held["run/x/c/1"] = held["run/x/c/1"], held["run/x/c/0"]
     assert [d.chunk for d in verify(place)] == ["c/0", "c/1"]
-    with pytest.raises(StoreError, match="run/x, chunk c/[01] is not the one"):
+    with pytest.raises(StoreError, match=r"run/x, chunk c/[01] is not the one"):
         opened["x"].load()
 
 
