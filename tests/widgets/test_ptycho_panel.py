@@ -63,7 +63,7 @@ def test_a_finished_run_is_shown(scan, tmp_path):
 def test_its_line_opens_it_again(kind):
     store = kind() if kind is MemoryStore else kind("made of old.zarr")
     panel = PtychoPanel(store)
-    panel.energy = 1
+    panel.model.every = 5.0
     scope = {"PtychoPanel": PtychoPanel, "store": store}
     again = eval(panel.model.reopen, scope)
     assert again.model.choice == panel.model.choice
