@@ -22,7 +22,7 @@ from batteryxr.core.store.location import METADATA, UNFINISHED
 from batteryxr.core.store.manifest import Manifest, digest_of, joined
 from batteryxr.core.store.ownership import node_in
 from batteryxr.core.store.pieces import sums_of_piece
-from batteryxr.core.store.sums import OTHER, Sums, read_sums
+from batteryxr.core.store.sums import OTHER, ChunkSums, read_sums
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
@@ -44,7 +44,7 @@ class _Memory:
         self.location = location and replace(location, repository=None)
         #: Checksums that the manifest, or a piece, tells of the chunks of an array.
         self.told_sums: dict[str, str] = {}
-        self.sums: dict[str, Sums | None] = {}
+        self.sums: dict[str, ChunkSums | None] = {}
         self.nodes: dict[str, dict[str, Any]] = {}
         #: Arrays whose chunks carry checksums, and stamps that identify their metadata.
         self.arrays: dict[str, tuple[int, int] | None] = {}

@@ -71,7 +71,7 @@ def _ends(location: Location, keys: list[str]) -> list[bytes]:
     return [b"" if end is None else end.to_bytes() for end in found]
 
 
-class Sums(NamedTuple):
+class ChunkSums(NamedTuple):
     """Checksums of the chunks of an array, as they were written.
 
     Parameters
@@ -93,10 +93,10 @@ class Sums(NamedTuple):
         return self.ends[_SIZE * at :][:_SIZE] != bytes(content[-_SIZE:])
 
 
-def read_sums(text: Any, node: dict[str, Any]) -> Sums | None:
+def read_sums(text: Any, node: dict[str, Any]) -> ChunkSums | None:
     """Return checksums from text; None if the metadata are not those of the text."""
     try:
-        found = Sums(grid_of(node), base64.b64decode(text, validate=True))
+        found = ChunkSums(grid_of(node), base64.b64decode(text, validate=True))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     return found if len(found.ends) == _SIZE * math.prod(found.grid) else None

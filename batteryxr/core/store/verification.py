@@ -35,7 +35,7 @@ from batteryxr.core.store.pieces import (
     problem_of_node,
     sums_of_piece,
 )
-from batteryxr.core.store.sums import OTHER, Sums, read_sums
+from batteryxr.core.store.sums import OTHER, ChunkSums, read_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -294,7 +294,7 @@ def _chunks(
         ]
 
 
-def _cause(location: Location, which: tuple[str, str], sums: Sums | None) -> str:
+def _cause(location: Location, which: tuple[str, str], sums: ChunkSums | None) -> str:
     """Return the problem of a chunk, known by its array and its key; "" if none."""
     try:
         content = location.get("/".join(which))
