@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,9 @@ class PtychoModel(PanelModel):
         self._before: np.ndarray | None = None
         self._number: int | None = None
         self._store = store
-        super().__init__(str(store), accessor="", name=literal(str(store)))
+        named = isinstance(store, str | Path) and not hasattr(store, "protocol")
+        name = literal(str(store)) if named else None
+        super().__init__(store, accessor="", name=name)
         self.refresh(delay=0.0)
 
     def plan(self) -> Plan:
@@ -134,7 +137,8 @@ class PtychoModel(PanelModel):
             for name, value in self.choice.items()
             if value != self.usual(name)
         )
-        self.reopen = f"PtychoPanel({literal(self.data)}{words})"
+        store = self._name or self.called(self.data)
+        self.reopen = f"PtychoPanel({store}{words})"
 
 
 class PtychoPanel(Panel, of=PtychoModel):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.cli.parser import count, zone
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.files import require_writable
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 #: Option for each argument that it fills.
 OPTIONS = {
@@ -60,14 +63,42 @@ def run(arguments: argparse.Namespace) -> None:
     if any(Path(out).resolve() == Path(f).resolve() for f in arguments.source):
         raise ArgumentError("path", out, "another file than those that are read")
     if ending != ".zarr" and Path(out).exists() and not arguments.overwrite:
-        from batteryxr.core.errors import StoreError
-
         raise StoreError(f"{out} exists. Pass overwrite=True to replace it.")
-    print(f"Reading {len(arguments.source)} files ...", flush=True)
-    data = _read(kind, arguments)
-    print(f"Writing {out} ...", flush=True)
-    _write(data, out, ending, kind, arguments.overwrite)
+    with _held(out, ending, arguments.overwrite):
+        print(f"Reading {len(arguments.source)} files ...", flush=True)
+        data = _read(kind, arguments)
+        print(f"Writing {out} ...", flush=True)
+        _write(data, out, ending, kind, arguments.overwrite)
     print(f"Wrote {out}", flush=True)
+
+
+@contextmanager
+def _held(out: str, ending: str, overwrite: bool) -> Iterator[None]:
+    """Hold the place of the output; raise before the work if it cannot be written."""
+    from batteryxr.core.store import (
+        holds_data,
+        location_of,
+        locked,
+        node_of,
+        place_of,
+        require_store,
+        telling,
+    )
+
+    if ending != ".zarr":
+        require_writable(out)
+        yield
+        return
+    location = location_of(out)
+    require_store(location)
+    with telling(location), locked(location):
+        root = node_of(location, place_of(location, "")) or {}
+        held = root.get("attributes") or holds_data(location, None)
+        if held and not overwrite:
+            raise StoreError(
+                f"{out} holds data already. Pass overwrite=True to replace it."
+            )
+        yield
 
 
 def _require_used(kind: str, arguments: argparse.Namespace) -> None:

@@ -76,6 +76,22 @@ def read_table(
     return frame.rename(columns=lambda name: str(name).strip())
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Raise unless a file can be written to a path; tested before long work.
+
+    Raises
+    ------
+    StoreError
+        If the system refuses.
+    """
+    path = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
+            (Path(folder) / path.name).touch()
+    except OSError as error:
+        raise StoreError(f"{path}: {said_by_system(error)}.") from error
+
+
 @contextmanager
 def whole_file(
     path: str | os.PathLike[str], *, overwrite: bool = False

@@ -25,6 +25,7 @@ from batteryxr.core.store import (
     require_manifest,
     require_repository,
     snapshot,
+    sums_of,
     telling,
 )
 
@@ -152,7 +153,8 @@ class Ledger:
                     content = location.get(f"{name}/{label}/{METADATA}") or b""
                     digests[label] = digest_of(content)
                 told = json.loads(json.dumps(attrs))
-                group.attrs.update(mark_whole(told, turn, digests))
+                sums = sums_of(location, name, digests)
+                group.attrs.update(mark_whole(told, turn, digests, sums))
 
     def get(self, key: str, *names: str) -> Piece | None:
         """Return the newest complete piece, or only some arrays; None if missing.

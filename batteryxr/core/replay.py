@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,12 +18,18 @@ import numpy as np
 
 from batteryxr.core.annotations import resolved
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, BatteryxrWarning, warn_caller
+from batteryxr.core.errors import (
+    ArgumentError,
+    BatteryxrError,
+    BatteryxrWarning,
+    warn_caller,
+)
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import (
     RECORDED,
     REPLAYABLE,
     argument_kinds,
+    encode,
     holds_place,
     told_call,
 )
@@ -48,6 +55,10 @@ _MOST = 1_000_000
 #: Largest number of characters of a call, and of one text in it; usual calls have some
 #: thousands, formulas and circuits less than a hundred.
 _LONGEST, _LONGEST_TEXT = 1_000_000, 1_000
+#: Growth of a simulation, over its defaults, that a store may ask for.
+_GROWTH = 16
+#: Arguments whose smaller numbers mean more work.
+_FINER = frozenset({"chunks", "step"})
 
 
 class _Call(NamedTuple):
@@ -117,11 +128,18 @@ def replay(
         arguments |= {next(iter(signature.parameters)): data}
     try:
         known = _arguments(call, function, signature, arguments)
+        if call.home == "simulate":
+            _require_usual(call, signature, arguments)
         return _made(function, signature, known)
+    except (BatteryxrError, Warning):
+        raise
     except RecursionError as error:
         raise _unreadable(result.attrs["batteryxr_call"]) from error
     except MemoryError as error:
         wanted = f"a call that fits in memory: {error}"
+        raise ArgumentError(_SAID, f"{call.home}.{call.method}", wanted) from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        wanted = f"arguments that work together: {type(error).__name__}, {error}"
         raise ArgumentError(_SAID, f"{call.home}.{call.method}", wanted) from error
 
 
@@ -200,6 +218,41 @@ def _arguments(
             )
         values[name] = decode(value, name, given)
     return values
+
+
+def _require_usual(
+    call: _Call, signature: inspect.Signature, given: dict[str, Any]
+) -> None:
+    """Raise if a simulation is much larger than with its defaults.
+
+    It has no data that would limit its size, and its sizes multiply.
+    """
+    grown = {}
+    for name in call.arguments.keys() - given.keys() - {"seed"}:
+        value, usual = call.arguments[name], signature.parameters[name].default
+        if name in _FINER:
+            fine = value if isinstance(value, float) else _work(value)
+            grown[name] = (usual or 1) / max(fine, 1e-300)
+        else:
+            grown[name] = _work(value) / _work(encode(usual))
+    if math.prod(max(growth, 1.0) for growth in grown.values()) > _GROWTH:
+        most = max(grown, key=grown.__getitem__)
+        raise ArgumentError(
+            most,
+            call.arguments[most],
+            f"the size; a store's own simulation is taken up to {_GROWTH} times the "
+            "usual one",
+            f"Pass it: replay(result, {most}=...).",
+        )
+
+
+def _work(value: Any) -> float:
+    """Return the product of the numbers of an encoded argument that are not 0."""
+    if isinstance(value, list):
+        return math.prod(map(_work, value))
+    if isinstance(value, dict):
+        return _work(list(value.values()))
+    return abs(value) or 1 if isinstance(value, int) else 1
 
 
 def _to_be_given(value: Any, name: str, kind: Any) -> str:

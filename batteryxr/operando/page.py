@@ -6,8 +6,8 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.errors import ArgumentError, StoreError, said_by_system
-from batteryxr.core.files import whole_file
+from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.files import require_writable, whole_file
 from batteryxr.core.plotting import load_hvplot, plain
 from batteryxr.core.version import __version__
 
@@ -149,7 +149,7 @@ def require_page(
     if beside is not None and path.resolve().is_relative_to(beside.resolve()):
         raise ArgumentError("report", str(path), "a file beside the store, not in it")
     if not path.exists() and not path.is_symlink():
-        _require_writable(path)
+        require_writable(path)
         return
     if not overwrite:
         raise StoreError(
@@ -160,15 +160,7 @@ def require_page(
             f"{path} is no report of batteryxr, so it is not replaced. Choose another "
             "file."
         )
-
-
-def _require_writable(path: Path) -> None:
-    """Raise unless the file can be created; this is tested before the work."""
-    try:
-        path.open("xb").close()
-        path.unlink()
-    except OSError as error:
-        raise StoreError(f"{path}: {said_by_system(error)}.") from error
+    require_writable(path)
 
 
 def _is_report(path: Path) -> bool:

@@ -18,6 +18,7 @@ from batteryxr.simulate.scans import KINDS, Kind, measure
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import CRate, Mass, Rest
+    from batteryxr.core.checks import Count
 
 _VOLTAGE_NOISE = 1e-4  # V, of the cycler
 _CURRENT_NOISE = 1e-5  # of the current
@@ -33,7 +34,7 @@ def cell_experiment(
     n_cycles: int = 2,
     n_scans: int = 200,
     exposure: float | None = None,
-    chunks: int | None = None,
+    chunks: Count | None = None,
     noise: float | None = None,
     mass: Mass = 7.0,
     c_rate: CRate = 0.2,
@@ -115,7 +116,7 @@ def cell_experiment(
             f"a rate at which {model.material.formula} passes its intermediate phase",
             f"The first half cycle ends at {x_end:.3g} Li per formula unit.",
         )
-    began = _date(start)
+    began = date_of(start)
     record = _record(model.material, steps, began, mass, rng)
     begin, length = _exposures(steps[-1].end, n_scans, exposure)
     truth = _phases(model, steps, begin, length)
@@ -150,13 +151,23 @@ def cell_experiment(
     )
 
 
-def _date(start: str | np.datetime64) -> np.datetime64:
+def date_of(start: str | np.datetime64) -> np.datetime64:
+    """Return the start of a simulated measurement, in ns.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no date, or one that a count of nanoseconds does not reach.
+    """
+    wanted = "a date and time such as '2026-03-14T08:26:53'"
     try:
-        return np.datetime64(str(start), "ns")
+        told = np.datetime64(str(start))
     except ValueError as error:
-        raise ArgumentError(
-            "start", start, "a date and time such as '2026-03-14T08:26:53'"
-        ) from error
+        raise ArgumentError("start", start, wanted) from error
+    date = told.astype("datetime64[ns]")
+    if np.isnat(told) or date.astype(told.dtype) != told:
+        raise ArgumentError("start", start, wanted)
+    return date
 
 
 def _record(

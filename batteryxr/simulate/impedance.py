@@ -13,6 +13,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
+from batteryxr.simulate.experiment import date_of
 from batteryxr.simulate.files import zone_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def impedance_loop(
     >>> loop["impedance"]["impedance"].dims
     ('spectrum', 'frequency')
     """
-    rng = generator(seed)
+    rng, origin = generator(seed), date_of(start)
     rows, begins, spectra = [], [], []
     time, share, half = 0.0, 0.0, (n_scans + 1) // 2
     for k in range(n_scans):
@@ -108,7 +109,6 @@ def impedance_loop(
         begins.append(time)
         spectra.append(one)
         time += float(one.time[-1]) + _PAUSE
-    origin = np.datetime64(str(start), "ns")
     record = _record(rows, origin, mass, rng)
     measured, truth = _spectra(spectra, np.array(begins), origin, record)
     return xr.DataTree.from_dict(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batteryxr.core.bounds.kinds import PixelSize
-    from batteryxr.core.checks import Positive
+    from batteryxr.core.checks import Count, Positive
 
 #: Pristine and delithiated particles, and standards.
 PARTICLES = ("P1", "P2", "P3", "D1", "D2", "D3", "LiVO2", "LiVO3")
@@ -39,7 +39,7 @@ def particles(
     drift: float = 0.4,
     phase_offset: float = 0.3,
     pixel_size: PixelSize = 15.0,
-    chunks: int | Mapping[str, int] | None = None,
+    chunks: Count | Mapping[str, Count] | None = None,
 ) -> xr.DataTree:
     """Simulate six particles and two standards at 40 energies over the V K edge.
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import batteryxr
 from batteryxr import simulate
+from batteryxr.cli import convert
 from batteryxr.cli.main import main
 
 
@@ -89,6 +94,34 @@ def test_nothing_is_passed_over(tmp_path, monkeypatch, capsys, command, told):
     assert (tmp_path / "a.csv").read_text() == _ROWS
     there = {p.name for p in tmp_path.iterdir()}
     assert there <= {"a.csv", "b.csv", "made.zarr"}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.zarr", "a.nxs"])
+@pytest.mark.parametrize("why", ["long", "read only", "there"])
+def test_places_are_tried_before_the_files_are_read(
+    tmp_path, monkeypatch, capsys, name, why
+):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    source, out = tmp_path / "in.csv", tmp_path / name
+    source.write_text(_ROWS)
+    monkeypatch.setattr(convert, "_read", lambda *_: pytest.fail("the file was read"))
+    if why == "long":
+        out = tmp_path / ("x" * 300 + name)
+    elif why == "read only":
+        monkeypatch.setattr(os, "mkdir", refuse)
+    elif name == "a.zarr":
+        batteryxr.save(xr.Dataset(attrs={"title": "mine"}), out)
+    else:
+        out.write_text("mine")
+    before = sorted(p for p in tmp_path.rglob("*"))
+    assert main(["convert", str(source), str(out)]) == 2
+    words = {"long": "name too long", "read only": "Read-only", "there": "--overwrite"}
+    told = capsys.readouterr().err
+    assert words[why] in told
+    assert told.count("\n") == 1
+    assert sorted(p for p in tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.zarr", "a.nxs", "a.xlsx"])

@@ -89,6 +89,14 @@ HOSTILE = {
         {"schedule": {"$object": "Schedule", "fields": {"lead": 10**9}}},
         "cdi",
     ),
+    "a simulation without end": own(
+        "bragg_states", {"missing_state": 1_000_000}, "simulate"
+    ),
+    "a simulation of many": own("impedance_loop", {"n_scans": 1_000_000}, "simulate"),
+    "sizes that multiply": own("particles", {"size": [900, 900]}, "simulate"),
+    "steps without end": own("oxide_series", {"step": 1e-6}, "simulate"),
+    "chunks of nothing": own("particles", {"chunks": {"y": 0}}, "simulate"),
+    "no date": own("impedance_loop", {"start": "xxx"}, "simulate"),
     "a list in lists": own("fit", {"seed": json.loads("[" * 900 + "]" * 900)}),
     "a text without end": own("li_content", {"formula": "Li" * 501}, "echem"),
     "too few arguments": own("kramers_kronig_misfit", {"element": "Ni"}, "xanes"),
@@ -154,6 +162,43 @@ def test_hostile_calls_are_refused_and_touch_nothing(tmp_path):
     answers = json.loads(done.stdout)
     assert answers == {name: ["ArgumentError", []] for name in HOSTILE}
     assert {p.name for p in tmp_path.iterdir()} == {"calls.json", "watched.py"}
+
+
+def test_what_a_call_cannot_use_is_named():
+    """No call from a store ends in an error of a library."""
+
+    def divided(data: xr.Dataset, *, by: int = 1) -> xr.Dataset:
+        return data.assign_attrs(n=1 // by)
+
+    result = recorded(divided)(carrying("x"))
+    call = json.loads(result.attrs["batteryxr_call"])
+    call["arguments"]["by"] = 0
+    result.attrs["batteryxr_call"] = json.dumps(call)
+    with pytest.raises(ArgumentError, match=r"divided.: expected arguments that work"):
+        batteryxr.replay(result, carrying("x"), show=False)
+    del RECORDED[__name__, "divided"]
+
+
+def test_a_large_simulation_is_asked_for_again():
+    loop = batteryxr.simulate.impedance_loop(n_scans=2)
+    call = json.loads(loop.attrs["batteryxr_call"])
+    call["arguments"]["n_scans"] = 300
+    told = {"batteryxr_version": loop.attrs["batteryxr_version"]}
+    odd = xr.Dataset(attrs=told | {"batteryxr_call": json.dumps(call)})
+    with pytest.raises(ArgumentError, match=r"n_scans=300.*replay\(result, n_scans="):
+        batteryxr.replay(odd, show=False)
+    again = batteryxr.replay(odd, n_scans=2, show=False)
+    assert again["impedance"].sizes["spectrum"] == 2
+
+
+@pytest.mark.parametrize("start", ["xxx", "NaT", "0001-01-01"])
+def test_a_start_that_is_no_date_is_named(start):
+    for simulated in (
+        batteryxr.simulate.impedance_loop,
+        batteryxr.simulate.cell_experiment,
+    ):
+        with pytest.raises(ArgumentError, match=r"start='.*': expected a date"):
+            simulated(n_scans=20, start=start)
 
 
 def recorded_functions():
@@ -318,7 +363,8 @@ def test_a_name_of_a_beamline_is_no_place():
     assert "place" not in str(caught.value)
 
 
-def test_a_call_that_memory_cannot_hold_is_refused():
+def test_a_call_that_memory_cannot_hold_is_refused(monkeypatch):
+    monkeypatch.setattr("batteryxr.core.replay._GROWTH", float("inf"))
     wanted = {"name": "FeO", "step": 1e-12}
     with pytest.raises(ArgumentError, match="fits in memory"):
         batteryxr.replay(carrying(own("oxide_series", wanted, "simulate")), show=False)

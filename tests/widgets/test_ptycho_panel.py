@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from zarr.storage import MemoryStore
 
 import batteryxr
 from batteryxr.cdi import Resources, ptycho_energies
@@ -55,6 +57,19 @@ def test_a_finished_run_is_shown(scan, tmp_path):
     assert float(progress.residuals[-1]) == float(progress.amp_residual[1])
     assert progress.attrs["iterations"] == 6
     np.testing.assert_allclose(progress.energy, ENERGY)
+
+
+@pytest.mark.parametrize("kind", [str, Path, MemoryStore])
+def test_its_line_opens_it_again(kind):
+    store = kind() if kind is MemoryStore else kind("made of old.zarr")
+    panel = PtychoPanel(store)
+    panel.model.every = 5.0
+    scope = {"PtychoPanel": PtychoPanel, "store": store}
+    again = eval(panel.model.reopen, scope)
+    assert again.model.choice == panel.model.choice
+    assert str(again.model._store) == str(store)
+    for opened in (panel, again):
+        opened.model.cancel()
 
 
 def test_a_store_that_is_not_there_yet(tmp_path):

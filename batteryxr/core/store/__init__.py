@@ -22,6 +22,7 @@ from batteryxr.core.store.ownership import node_of, require_ours, require_store
 from batteryxr.core.store.pieces import WHOLE, mark_whole, problem_of_piece
 from batteryxr.core.store.saving import holds_data, save
 from batteryxr.core.store.snapshots import require_repository, snapshot
+from batteryxr.core.store.sums import sums_of
 from batteryxr.core.store.verification import Damage, verify
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "settle",
     "snapshot",
     "storable",
+    "sums_of",
     "telling",
     "uniform",
     "verify",

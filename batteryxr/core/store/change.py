@@ -19,7 +19,7 @@ from batteryxr.core.store.leftovers import (
     pending_key,
     sweep,
 )
-from batteryxr.core.store.location import JOURNAL, METADATA, telling
+from batteryxr.core.store.location import JOURNAL, METADATA, UNFINISHED, telling
 from batteryxr.core.store.lock import locked, require_held
 from batteryxr.core.store.manifest import (
     MANIFEST,
@@ -39,6 +39,7 @@ from batteryxr.core.store.ownership import (
     require_whole_array,
 )
 from batteryxr.core.store.snapshots import snapshot
+from batteryxr.core.store.sums import sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -224,8 +225,12 @@ class Revision:
         for group, place in self._staged.items():
             renamed = self.location.folder is not None or self.location.transacts
             at = group if renamed else place
-            names = ["", *sorted(_arrays(self.location, place))]
-            groups[group] = StoredGroup(at, self._digests(place, names))
+            names = sorted(_arrays(self.location, place))
+            digests = self._digests(place, ["", *names])
+            node = node_of(self.location, place) or {}
+            begun = UNFINISHED in node.get("attributes", {})
+            sums = {} if begun else sums_of(self.location, place, names)
+            groups[group] = StoredGroup(at, digests, sums)
         return replace(self.manifest, groups=groups, ledgers=ledgers, problem="")
 
     def _digests(self, place: str, names: Iterable[str]) -> dict[str, str]:
@@ -361,7 +366,9 @@ def annotate(location: Location, group: str, **attrs: Any) -> None:
         text = json.dumps(node, indent=2)
         entry = manifest.groups[group]
         metadata = entry.metadata | {"": digest_of(text.encode())}
-        groups = manifest.groups | {group: replace(entry, metadata=metadata)}
+        sums = entry.sums or sums_of(location, entry.at, sorted(metadata.keys() - {""}))
+        entry = replace(entry, metadata=metadata, sums=sums)
+        groups = manifest.groups | {group: entry}
         manifest = replace(manifest, groups=groups)
         require_held(location, token)
         puts = freed_of_copies(location, [group])

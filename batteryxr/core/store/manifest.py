@@ -32,10 +32,13 @@ class StoredGroup:
         Place of the group: its name, or another one if the store cannot rename.
     metadata
         Digests of the metadata of the group (``""``) and of each variable.
+    sums
+        Checksums of the chunks of each variable; none while it is not finished.
     """
 
     at: str
     metadata: dict[str, str]
+    sums: dict[str, str] = field(default_factory=dict)
 
     def key(self, name: str) -> str:
         """Return the key of the metadata of a variable, or of the group (``""``)."""
@@ -83,7 +86,7 @@ class Manifest:
     def content(self) -> bytes:
         """Return the manifest as written, with its own digest."""
         groups = {
-            name: {"at": entry.at, "metadata": entry.metadata}
+            name: {"at": entry.at, "metadata": entry.metadata, "sums": entry.sums}
             for name, entry in sorted(self.groups.items())
         }
         return _content({"groups": groups, "ledgers": self.ledgers})

@@ -226,6 +226,7 @@ def open_place(
     from batteryxr.core.store.reading import checked_store, told
 
     store = checked_store(location, place, name)
+    store.memory.learn_sums(manifest.groups.get(name) if manifest else None)
     try:
         bare = xr.open_zarr(store, group=place or None, consolidated=False, chunks=None)
         odd = _altered(location, name, manifest, store.memory.digests)

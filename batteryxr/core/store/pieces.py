@@ -8,15 +8,16 @@ from typing import Any
 from batteryxr.core.store.location import METADATA
 from batteryxr.core.store.manifest import PLAIN_GROUP, digest_of
 
-#: Attribute that is written last: number of writes of the key, digests by array.
+#: Attribute that is written last: number of writes of the key, digests of metadata and
+#: checksums of chunks by array.
 WHOLE = "whole"
 
 
 def mark_whole(
-    attrs: dict[str, Any], turn: int, metadata: dict[str, str]
+    attrs: dict[str, Any], turn: int, metadata: dict[str, str], sums: dict[str, str]
 ) -> dict[str, Any]:
     """Return the attributes of a piece with the mark that it is complete."""
-    said = {"turn": turn, "arrays": metadata}
+    said = {"turn": turn, "arrays": metadata, "sums": sums}
     return attrs | {WHOLE: said | {"digest": _digest(attrs, said)}}
 
 
@@ -63,6 +64,13 @@ def arrays_of_piece(key: str, content: bytes) -> dict[str, str]:
         return {f"{above}{name}/{METADATA}": text for name, text in digests.items()}
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return {}
+
+
+def sums_of_piece(node: dict[str, Any]) -> dict[str, str]:
+    """Return the checksums of the chunks of a piece's arrays, by name."""
+    whole = (node.get("attributes") or {}).get(WHOLE)
+    sums = whole.get("sums") if isinstance(whole, dict) else None
+    return sums if isinstance(sums, dict) else {}
 
 
 def is_begun(content: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed, read_chunk
 from batteryxr.core.store.files import read_inside
 from batteryxr.core.store.location import METADATA, UNFINISHED
-from batteryxr.core.store.manifest import digest_of, joined
+from batteryxr.core.store.manifest import Manifest, digest_of, joined
 from batteryxr.core.store.ownership import node_in
+from batteryxr.core.store.pieces import sums_of_piece
+from batteryxr.core.store.sums import OTHER, ChunkSums, read_sums
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
@@ -27,13 +30,22 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from batteryxr.core.store.location import Location
+    from batteryxr.core.store.manifest import StoredGroup
 
 
 class _Memory:
     """Arrays and groups that a store for reading has met so far."""
 
-    def __init__(self, shown: str, place: str = "", name: str = "") -> None:
-        self.shown, self.place, self.name = shown, place, name
+    def __init__(
+        self, location: Location | None = None, place: str = "", name: str = ""
+    ) -> None:
+        self.shown, self.place, self.name = str(location or ""), place, name
+        # A repository is read at the snapshot that was opened.
+        self.location = location and replace(location, repository=None)
+        #: Checksums that the manifest, or a piece, tells of the chunks of an array.
+        self.told_sums: dict[str, str] = {}
+        self.sums: dict[str, ChunkSums | None] = {}
+        self.nodes: dict[str, dict[str, Any]] = {}
         #: Arrays whose chunks carry checksums, and stamps that identify their metadata.
         self.arrays: dict[str, tuple[int, int] | None] = {}
         self.unfinished: set[str] = set()
@@ -53,10 +65,13 @@ class _Memory:
         self.arrays.pop(place, None)
         attributes = node.get("attributes")
         if node.get("node_type") == "array" and checksummed(node):
-            self.arrays[place] = stamp
+            self.arrays[place], self.nodes[place] = stamp, node
+            self.sums[place] = read_sums(self.told_sums.get(place), node)
             return json.dumps(node | {"codecs": node["codecs"][:-1]}).encode()
         if isinstance(attributes, dict) and attributes.get(UNFINISHED):
             self.unfinished.add(place)
+        pieces = sums_of_piece(node).items()
+        self.told_sums |= {joined(place, name): text for name, text in pieces}
         return content
 
     def array_of(self, key: str) -> str | None:
@@ -64,13 +79,33 @@ class _Memory:
         place = array_of(key)
         return place if place in self.arrays else None
 
+    def learn_sums(self, entry: StoredGroup | None) -> None:
+        """Note the checksums that the manifest tells of the group at our place."""
+        for name, text in (entry.sums if entry else {}).items():
+            self.told_sums[joined(self.place, name)] = text
+
     def judged(self, place: str, key: str, content: Any, cause: str) -> Any:
         """Return a chunk without its checksum; raise if it is lost or damaged."""
         if content is None and place.rpartition("/")[0] in self.unfinished:
             return None
+        if not cause and self._is_other(place, key, content):
+            cause = OTHER
         if cause:
             raise StoreError(f"{self.shown}: {self.chunk(place, key)} {cause}.")
         return content[:-4]
+
+    def _is_other(self, place: str, key: str, content: Any) -> bool:
+        """Return whether a chunk is not the one that the newest manifest tells of."""
+        sums, chunk = self.sums[place], key[len(place) + 1 :]
+        if sums is None or not sums.differ(chunk, content):
+            return False
+        if self.location is None:
+            return True
+        for entry in Manifest.read(self.location).groups.values():
+            if entry.at == self.place:
+                self.learn_sums(entry)
+        newer = self.sums[place] = read_sums(self.told_sums[place], self.nodes[place])
+        return newer is not None and newer.differ(chunk, content)
 
     def chunk(self, place: str, key: str) -> str:
         """Return the name of a chunk, for users."""
@@ -121,7 +156,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
 
     def __init__(self, root: Any, memory: _Memory | None = None, **_: Any) -> None:
         super().__init__(root, read_only=True)
-        self.memory = memory or _Memory("")
+        self.memory = memory or _Memory()
         #: Folders that were found to lie inside.
         self.known: set[str] = set()
 
@@ -171,7 +206,7 @@ class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
 
     def __init__(self, store: Any, memory: _Memory | None = None) -> None:
         super().__init__(store)
-        self.memory = memory or _Memory("")
+        self.memory = memory or _Memory()
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return an object; raise if it is a chunk that is lost or damaged."""
@@ -182,7 +217,10 @@ class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
             if found is None and await super().get(metadata, prototype) is None:
                 raise self.memory.replaced(place)
             content = None if found is None else found.as_numpy_array()
-            content = self.memory.judged(place, key, content, cause_of(content))
+            cause = cause_of(content)
+            content = await asyncio.to_thread(
+                self.memory.judged, place, key, content, cause
+            )
             return _buffer(content, prototype, byte_range)
         found = await super().get(key, prototype, byte_range)
         if found is None or not key.endswith(METADATA):
@@ -229,7 +267,7 @@ def checked_store(location: Location, place: str = "", name: str = "") -> Any:
 
     Messages name the group at `place` as `name`.
     """
-    memory = _Memory(location.shown, place, name)
+    memory = _Memory(location, place, name)
     if location.folder is None:
         return CheckedStore(location.reading, memory)
     return CheckedFolder(location.folder, memory)

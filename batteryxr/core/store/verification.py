@@ -29,7 +29,13 @@ from batteryxr.core.store.location import (
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_in, node_of, store_above
-from batteryxr.core.store.pieces import arrays_of_piece, is_begun, problem_of_node
+from batteryxr.core.store.pieces import (
+    arrays_of_piece,
+    is_begun,
+    problem_of_node,
+    sums_of_piece,
+)
+from batteryxr.core.store.sums import OTHER, ChunkSums, read_sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +150,7 @@ def _found(location: Location, metadata_only: bool) -> list[Damage]:
     lasting = frozenset(_lasting(keys, apart))
     found = list(_metadata(texts, manifest, lasting))
     if not metadata_only:
-        found += _chunks(texts, lasting)
+        found += _chunks(texts, lasting, _sums(manifest))
     names = {e.at: group for group, e in manifest.groups.items() if e.at != group}
     return sorted({_named(damage, names) for damage in found})
 
@@ -242,9 +248,20 @@ def _empty_slots(location: Location) -> Iterator[tuple[str, str]]:
             yield place[:-2], place[-1]
 
 
-def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
-    """Return lost or damaged chunks of all arrays with checksums."""
-    wanted, told = [], []
+def _sums(manifest: Manifest) -> dict[str, str]:
+    """Return the checksums that the manifest holds, by place of the array."""
+    return {
+        joined(entry.at, name): text
+        for entry in manifest.groups.values()
+        for name, text in entry.sums.items()
+    }
+
+
+def _chunks(
+    texts: _Metadata, keys: frozenset[str], told_sums: dict[str, str]
+) -> list[Damage]:
+    """Return lost, damaged or exchanged chunks of all arrays with checksums."""
+    wanted, told, sums = [], [], {}
     for key in sorted(keys):
         if not key.endswith(METADATA):
             continue
@@ -256,7 +273,10 @@ def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
             cause = f"its metadata tell of {problem}"
             told.append(Damage(_shown(place), "", cause))
             continue
-        above = texts.node(place.rpartition("/")[0])
+        group, _, name = place.rpartition("/")
+        above = texts.node(group)
+        text = sums_of_piece(above).get(name) or told_sums.get(place)
+        sums[place] = read_sums(text, node)
         partial = bool((above.get("attributes") or {}).get(UNFINISHED))
         wanted += [
             (place, chunk)
@@ -264,8 +284,9 @@ def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
             if f"{place}/{chunk}" in keys or not partial
         ]
     with ThreadPoolExecutor(_READERS) as pool:
-        keys_of = map("/".join, wanted)
-        causes = pool.map(lambda key: _cause(texts.location, key), keys_of)
+        causes = pool.map(
+            lambda which: _cause(texts.location, which, sums[which[0]]), wanted
+        )
         return told + [
             Damage(_shown(place), chunk, cause)
             for (place, chunk), cause in zip(wanted, causes, strict=True)
@@ -273,12 +294,16 @@ def _chunks(texts: _Metadata, keys: frozenset[str]) -> list[Damage]:
         ]
 
 
-def _cause(location: Location, key: str) -> str:
-    """Return the problem of a chunk; "" if none."""
+def _cause(location: Location, which: tuple[str, str], sums: ChunkSums | None) -> str:
+    """Return the problem of a chunk, known by its array and its key; "" if none."""
     try:
-        return cause_of(location.get(key))
+        content = location.get("/".join(which))
     except StoreError:
         return "is a link, or no file"
+    cause = cause_of(content)
+    if cause or sums is None or content is None:
+        return cause
+    return OTHER if sums.differ(which[1], content) else ""
 
 
 def _chunks_told(node: dict[str, Any]) -> list[str]:

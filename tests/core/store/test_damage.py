@@ -119,6 +119,59 @@ def test_random_damages_are_named(tmp_path):
         shutil.rmtree(copy)
 
 
+def test_valid_chunks_in_other_places_are_named(tmp_path):
+    path, older = finished(tmp_path / "a.zarr"), tmp_path / "old.zarr"
+    before = xr.Dataset({"x": ("t", np.arange(8.0))}).chunk(t=4)
+    save(before, path, group="run")
+    shutil.copytree(path, older)
+    save(before + 1, path, group="run", overwrite=True)
+    assert verify(path) == []
+    first, second = (path / "xanes" / "maps" / "mu" / "c" / k / "0/0" for k in "02")
+    held = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(held)
+    shutil.copy(older / "run/x/c/1", path / "run/x/c/1")
+    shutil.copy(path / "long/a/c/0", path / "long/a/c/3")
+    pieces = path / "starts/0/start.0", path / "starts/0/start.1"
+    shutil.copy(pieces[0] / "object/c/0/0", pieces[1] / "object/c/0/0")
+    assert {(d.variable, d.chunk) for d in verify(path)} == {
+        ("xanes/maps/mu", "c/0/0/0"),
+        ("xanes/maps/mu", "c/2/0/0"),
+        ("run/x", "c/1"),
+        ("long/a", "c/3"),
+        ("starts/0/start.1/object", "c/0/0"),
+    }
+    with pytest.raises(StoreError, match="not the one that was written there"):
+        open_store(path, "xanes/maps", verify=True)
+    opened = open_store(path, "run")
+    np.testing.assert_array_equal(opened["x"][:4], np.arange(1.0, 5.0))
+    with pytest.raises(StoreError, match="run/x, chunk c/1 is not the one"):
+        opened["x"].load()
+    ledger = Ledger(path, "starts/0")
+    shutil.copy(pieces[1] / "object/c/0/0", pieces[0] / "object/c/0/0")
+    ledger.put("start", {"object": np.eye(4)})
+    shutil.copy(pieces[0] / "object/c/0/0", tmp_path / "piece")
+    ledger.put("start", {"object": np.eye(4) + 1})
+    newest = pieces[0] if ledger._newest("start").slot == 0 else pieces[1]
+    shutil.copy(tmp_path / "piece", newest / "object/c/0/0")
+    with pytest.raises(StoreError, match="start is damaged"):
+        ledger.get("start")
+
+
+def test_exchanged_chunks_are_named_where_nothing_is_renamed():
+    from zarr.storage import MemoryStore
+
+    held: dict = {}
+    place = MemoryStore(held)
+    save(xr.Dataset({"x": ("t", np.arange(8.0))}).chunk(t=4), place, group="run")
+    opened = open_store(place, "run")
+    save(xr.Dataset({"y": ("t", np.arange(8.0))}).chunk(t=4), place, group="other")
+    held["run/x/c/0"], held["run/x/c/1"] = held["run/x/c/1"], held["run/x/c/0"]
+    assert [d.chunk for d in verify(place)] == ["c/0", "c/1"]
+    with pytest.raises(StoreError, match=r"run/x, chunk c/[01] is not the one"):
+        opened["x"].load()
+
+
 @pytest.mark.parametrize("kind", ["lost", "cut", "flipped", "empty"])
 def test_reading_a_damaged_chunk_names_it(tmp_path, kind):
     path = finished(tmp_path / "a.zarr")
