@@ -178,7 +178,7 @@ def tell_undated(flag: np.ndarray, *, caller: str) -> None:
         warn_quality(
             f"{caller}: {undated} of {flag.size} switches lie in a gap that is longer "
             "than the rows behind it are apart: when they were made is not known, and "
-            "errors hold the gap. See switch_flag."
+            "errors hold the gap. See the flags."
         )
 
 
@@ -191,15 +191,10 @@ def dated(
     two rows.
     """
     values, errors = after_switch(before, after, times, step)
-    if after.t.size < 3 or before.t.size < 2:
-        return values, errors, 0
-    gap, behind = after.t[0], after.t[1] - after.t[0]
-    last = float(np.diff(before.t[-3:]).max())
-    # Either rows follow a clock regardless of switches, or they stop before it.
-    clocked = np.ptp([gap, behind, last]) <= _REGULAR * gap or gap > _GAP * last
-    undated = gap > _GAP * behind
+    clocked, undated = undated_by(before, after)
     if not undated and not clocked:
         return values, errors, 0
+    gap = after.t[0]
     # Take the switch at the first row after it. The earlier growth of the resistance
     # is at most its growth over an equal time afterwards.
     shifted = after._replace(t=after.t - gap)
@@ -213,6 +208,17 @@ def dated(
     both, both_errors = after_switch(before, shifted, wanted, step)
     late, later = np.split(both, 2)
     return late, np.hypot(both_errors[: times.size], np.abs(later - late)), UNDATED
+
+
+def undated_by(before: Around, after: Around) -> tuple[bool, bool]:
+    """Tell whether rows follow a clock regardless of a switch, and lie in a gap."""
+    if after.t.size < 3 or before.t.size < 2:
+        return False, False
+    gap, behind = after.t[0], after.t[1] - after.t[0]
+    last = float(np.diff(before.t[-3:]).max())
+    # Either rows follow a clock regardless of switches, or they stop before it.
+    clocked = np.ptp([gap, behind, last]) <= _REGULAR * gap or gap > _GAP * last
+    return bool(clocked), bool(gap > _GAP * behind)
 
 
 def after_switch(
