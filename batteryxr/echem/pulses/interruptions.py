@@ -29,9 +29,9 @@ _LONGEST = 600.0
 _EARLIER = 400
 #: In spheres more than 2/3 of the course goes on at first, in cylinders 3/4.
 _GEOMETRIES = {
-    "any": root_line.Geometry(0.83, 0.2, 0.047, 0.06),
-    "planar": root_line.Geometry(1.0, 0.03, 0.0, 0.02),
-    "sphere": root_line.Geometry(2 / 3, 0.1, 0.094, 0.03),
+    "any": root_line.Particles(0.83, 0.2, 0.047, 0.06),
+    "planar": root_line.Particles(1.0, 0.03, 0.0, 0.02),
+    "sphere": root_line.Particles(2 / 3, 0.1, 0.094, 0.03),
 }
 _WHOLE = 4.0  # ends of the window, up to which a rest counts as whole
 _FLAG = {
@@ -174,7 +174,7 @@ def _line(
     found: CurrentSwitches,
     switch: int,
     window: tuple[float, float],
-    geometry: root_line.Geometry,
+    geometry: root_line.Particles,
 ) -> tuple[float, ...]:
     """Return resistance, k, their errors, the residual, and the flag."""
     whole, none = _WHOLE * window[1], (np.nan,) * len(_OF_EACH)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.echem.pulses.resistance import least_squares, undated_by
-
 if TYPE_CHECKING:
     from batteryxr.echem.pulses.switches import Around
 
+#: A gap longer than this many of the next intervals may hold the switch anywhere;
+#: relative difference below which intervals are those of a clock.
+GAP, _REGULAR = 1.5, 0.01
 #: Least number of rows in a window.
 LEAST = 4
 #: Time span of the rows before that tell the course, as a multiple of the end of the
@@ -64,7 +65,7 @@ class _Line(NamedTuple):
     score: float  # -2 log(likelihood), corrected for the number of parameters
 
 
-class Geometry(NamedTuple):
+class Particles(NamedTuple):
     """Hold what a shape of particles does to the course of the voltage in a rest.
 
     Parameters
@@ -94,7 +95,7 @@ def fit(
     after: Around,
     window: tuple[float, float],
     sign: float,
-    geometry: Geometry,
+    geometry: Particles,
 ) -> RootLine | None:
     """Return the line in a window (s) after a switch; None if rows are too few.
 
@@ -158,7 +159,7 @@ def _moments(after: Around, gap: float, *, undated: bool) -> np.ndarray:
 
 
 def _course(
-    slope: tuple[float, float], geometry: Geometry, t: np.ndarray, v: np.ndarray
+    slope: tuple[float, float], geometry: Particles, t: np.ndarray, v: np.ndarray
 ) -> _Course:
     """Return what the slope before tells of rows in the rest, and their noise."""
     share, share_sd, bend, bend_sd = geometry
@@ -325,3 +326,20 @@ def _before(before: Around, end: float) -> tuple[float, float]:
     slope = float(centred @ v) / squares
     left = v - v.mean() - slope * centred
     return slope, float(np.sqrt(left @ left / (t.size - 2) / squares))
+
+
+def undated_by(before: Around, after: Around) -> tuple[bool, bool]:
+    """Tell whether rows follow a clock regardless of a switch, and lie in a gap."""
+    if after.t.size < 3 or before.t.size < 2:
+        return False, False
+    gap, behind = after.t[0], after.t[1] - after.t[0]
+    last = float(np.diff(before.t[-3:]).max())
+    # Either rows follow a clock regardless of switches, or they stop before it.
+    clocked = np.ptp([gap, behind, last]) <= _REGULAR * gap or gap > GAP * last
+    return bool(clocked), bool(gap > GAP * behind)
+
+
+def least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the solution and the residuals."""
+    x = np.linalg.lstsq(a, b, rcond=None)[0]
+    return x, b - a @ x
