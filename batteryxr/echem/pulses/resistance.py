@@ -11,6 +11,7 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
+from batteryxr.echem.pulses.root_line import GAP, least_squares, undated_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +26,6 @@ _FIRST, _BEFORE = 12, 4
 #: Delay (s) after a switch from which `at` is checked.
 _LATE = 100.0
 _OHM = {"units": "ohm", "long_name": "Resistance"}
-#: A gap longer than this many of the next intervals may hold the switch anywhere;
-#: relative difference below which intervals are those of a clock.
-_GAP, _REGULAR = 1.5, 0.01
 #: Exponentials of a relaxation; largest reach of a polynomial relative to them.
 _TIMES, _TOO_FAR = 10, 1.5
 #: Largest relative error of a resistance that is extrapolated and not flagged.
@@ -178,7 +176,7 @@ def tell_undated(flag: np.ndarray, *, caller: str) -> None:
         warn_quality(
             f"{caller}: {undated} of {flag.size} switches lie in a gap that is longer "
             "than the rows behind it are apart: when they were made is not known, and "
-            "errors hold the gap. See switch_flag."
+            "errors hold the gap. See the flags."
         )
 
 
@@ -191,15 +189,10 @@ def dated(
     two rows.
     """
     values, errors = after_switch(before, after, times, step)
-    if after.t.size < 3 or before.t.size < 2:
-        return values, errors, 0
-    gap, behind = after.t[0], after.t[1] - after.t[0]
-    last = float(np.diff(before.t[-3:]).max())
-    # Either rows follow a clock regardless of switches, or they stop before it.
-    clocked = np.ptp([gap, behind, last]) <= _REGULAR * gap or gap > _GAP * last
-    undated = gap > _GAP * behind
+    clocked, undated = undated_by(before, after)
     if not undated and not clocked:
         return values, errors, 0
+    gap = after.t[0]
     # Take the switch at the first row after it. The earlier growth of the resistance
     # is at most its growth over an equal time afterwards.
     shifted = after._replace(t=after.t - gap)
@@ -288,7 +281,7 @@ def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
     ):
         error, mean = float(np.abs(mean - relaxed)), relaxed
     # An extrapolation is good to a tenth, less if the next rows are sparse.
-    share = 0.1 if t[1] - t[0] <= _GAP * t[0] or t[0] <= 0 else 0.3
+    share = 0.1 if t[1] - t[0] <= GAP * t[0] or t[0] <= 0 else 0.3
     error = float(np.linalg.norm([error, share * (mean - v[0]), (mean - relaxed) / 2]))
     return mean, error, float(np.sqrt(weight @ noise))
 
@@ -314,12 +307,6 @@ def _relaxed(t: np.ndarray, v: np.ndarray, sign: float) -> float:
     except RuntimeError:  # not converged: use the first row
         return float(v[0])
     return float(v[0] + sign * (x[0] - x[1]) / size[0])
-
-
-def least_squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the solution and the residuals."""
-    x = np.linalg.lstsq(a, b, rcond=None)[0]
-    return x, b - a @ x
 
 
 def _labelled(

@@ -107,7 +107,7 @@ LANDT = Vendor(
     "Landt",
     r"(?i)(\bchannel_index\b|\bTestTime/|\bSysTime\b|\bCycle-Index\b)",
     (
-        Column("test_time", r"test_?time"),
+        Column("test_time", r"test_?time", "s"),
         Column("voltage", r"voltage|u"),
         Column("current", r"current|i"),
         Column("charge_capacity", r"charge_capacity"),
@@ -118,7 +118,7 @@ LANDT = Vendor(
         Column("energy", r"energy|en"),
         Column("cycle", r"cycle[_-]index|cycle"),
         Column("step", r"step[_-]index|step"),
-        Column("step_time", r"step_?time"),
+        Column("step_time", r"step_?time", "s"),
         Column("temperature", r"temperature(_1)?"),
         Column(STATE, r"step_name|state"),
         Column(CLOCK, r"date_time_iso_string|systime"),

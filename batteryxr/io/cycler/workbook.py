@@ -39,7 +39,7 @@ _HEAD_ROWS = 50  # rows that are searched for labels
 _LETTERS = 32_767  # most letters of a cell in Excel
 _BLANK, _SPARSE = 2_000_000, 20  # most empty rows, and most cells per filled one
 #: Names of the sheets of one channel: Channel_1-008, Channel_11_1, Channel_11_2.
-_CHANNEL = re.compile(r"Channel[_ ]?(\d+)", re.IGNORECASE)
+_CHANNEL = re.compile(r"Channel[_ ]?(?:\d+-)?(\d+)", re.IGNORECASE)
 _STEPS = ("statis", "cycle", "step")  # sheets that summarise, by start of their names
 
 

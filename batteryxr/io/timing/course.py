@@ -14,6 +14,8 @@ _RESOLUTIONS = (60.0, 1.0, 0.1, 0.01, 1e-3, 1e-6)
 _LEAST = 1.0  # s
 _DRIFT = 1e-3  # largest relative difference between sound clocks
 _ROWS = 64  # fewest rows that give one offset
+#: Intervals of rows; a longer one before test time begins anew is a pause.
+_RESTART = 3.0
 _MOST = 0.1  # with more pauses per row, the two clocks simply disagree
 
 
@@ -98,8 +100,9 @@ def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
     # Limit the height of a jump by the readings on both sides.
     jumps = np.diff(offset)[cuts - 1]
     seconds = np.clip(_heights(cuts, knots), jumps - step, jumps + step)
-    forward = np.diff(t)[cuts - 1] >= 0
-    paused = (seconds >= _LEAST) & forward
+    anew = np.diff(t)[cuts - 1] < 0
+    seconds = np.where(anew, _before_restarts(t, s, cuts), seconds)
+    paused = seconds >= _LEAST
     notes |= _said(rows[cuts[paused]], seconds[paused])
     ns = base + np.rint(placed * 1e9).astype(np.int64)
     # Seconds as a float lose digits of ns, so exact readings are kept as they were.
@@ -107,6 +110,20 @@ def follow(test_time: np.ndarray, stamps: np.ndarray) -> Course:
     ns[same] = stamps[same]
     drift = _drift(knots, t, step)
     return Course(ns, rows[cuts[paused]], seconds[paused], drift, step, notes)
+
+
+def _before_restarts(t: np.ndarray, s: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """Return how long (s) nothing was timed before test time began anew at each cut.
+
+    0 if that is no longer than a few rows nearby are apart, or test time did not begin
+    at 0.
+    """
+    steps = np.diff(t, prepend=np.nan, append=np.nan)
+    before, after = steps[cuts - 1], steps[cuts + 1]
+    usual = np.fmax(np.fmax(before, after), np.nanmedian(np.abs(steps)))
+    stood = np.diff(s)[cuts - 1] - t[cuts] - np.nan_to_num(np.fmax(before, 0.0))
+    fresh = (t[cuts] >= 0) & (t[cuts] < t[cuts - 1])
+    return np.where(fresh & (stood > _RESTART * usual), stood, 0.0)
 
 
 def _cuts(t: np.ndarray, offset: np.ndarray, step: float) -> np.ndarray:

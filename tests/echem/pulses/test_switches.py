@@ -283,8 +283,23 @@ def test_interruptions_of_a_particle_that_fills(geometry):
             inside += (np.abs(one["resistance"] - r) < error).values.tolist()
         off.append(float(known["k"][0]) / k - 1)
         assert found["interruption_flag"].values == [0]
-    assert np.mean(inside) > 0.9
+    assert np.mean(inside) > 0.85  # four values of one seed go together
     assert abs(np.mean(off)) < 0.01
+
+
+def test_a_row_missing_at_an_interruption_is_told_and_held_by_errors():
+    inside = []
+    for seed in range(4):
+        record, k, r = interrupted(planar, seed=seed)
+        there = record["test_time"].values != 2400.0
+        with pytest.warns(DataQualityWarning, match="1 of 1 switches lie in a gap"):
+            one = interruptions(record.isel(record=there)).isel(interruption=0)
+        assert int(one["interruption_flag"]) == 2
+        for name, truth in (("k", k), ("resistance", r)):
+            error = float(one[f"{name}_error"])
+            inside.append(abs(float(one[name]) - truth) < 1.96 * error)
+            assert error < 0.1 * truth
+    assert np.mean(inside) > 0.8
 
 
 def test_a_slow_charge_transfer_is_told_and_taken_out_of_k():

@@ -300,11 +300,12 @@ def test_text_and_new_workbooks_under_the_old_name(tmp_path):
     same(quiet(tmp_path / "new.xls"))
 
 
-def test_channels_of_a_workbook_are_not_mixed(tmp_path):
+@pytest.mark.parametrize("title", ["Channel_{}_1", "Channel_1-{:03d}"])
+def test_channels_of_a_workbook_are_not_mixed(tmp_path, title):
     openpyxl = pytest.importorskip("openpyxl")
     book = openpyxl.Workbook()
     for channel in (3, 11):
-        sheet = book.create_sheet(f"Channel_{channel}_1")
+        sheet = book.create_sheet(title.format(channel))
         for row in maker_files.table(RUN, channel):
             sheet.append(row)
     book.save(tmp_path / "x.xlsx")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -61,6 +62,41 @@ def test_a_result_file_has_a_clock_in_each_row(tmp_path, monkeypatch):
     ds = quiet(path, timezone="UTC")
     assert abs(off(ds, data.truth)).max() < 1
     assert ds["pause"].values[37] == pytest.approx(5400, abs=0.1)
+
+
+def test_landts_times_without_units_tell_pauses(tmp_path):
+    data = clock_files.paused({70: 10_800.0}, rows=60)
+
+    def span(seconds):
+        return (
+            f"{seconds // 3600:02.0f}:{seconds // 60 % 60:02.0f}:{seconds % 60:06.3f}"
+        )
+
+    lines = ["Index,Step-Index,TestTime,Current/mA,Voltage/V,SysTime"] + [
+        f"{k + 1},{data.step[k]},{span(data.time[k])},{data.current[k]},"
+        f"{data.voltage[k]},{stamp:%Y-%m-%d %H:%M:%S}"
+        for k, stamp in enumerate(data.stamps)
+    ]
+    (tmp_path / "landt.csv").write_text("\n".join(lines))
+    ds = quiet(tmp_path / "landt.csv", timezone="UTC")
+    assert abs(off(ds, data.truth)).max() < 1
+    np.testing.assert_allclose(ds["test_time"], data.time, atol=1e-3)
+    assert ds["pause"].values[70] == pytest.approx(10_800, abs=1)
+    assert "pauses" in ds.attrs["flags"]
+
+
+@pytest.mark.parametrize("pause", [0.0, 10_800.0])
+def test_a_pause_before_test_time_begins_anew(tmp_path, pause):
+    data = clock_files.paused({70: pause}, rows=60)
+    again = np.where(np.arange(data.time.size) < 70, 0.0, data.time[70])
+    anew = replace(data, time=data.time - again)
+    path = clock_files.by_hand(tmp_path / "x.csv", anew, "%Y-%m-%d %H:%M:%S")
+    ds = quiet(path, timezone="UTC")
+    assert abs(off(ds, data.truth)).max() < 1
+    listed = json.loads(ds.attrs["row_clock"])[0]["pauses"]
+    assert [row for row, _ in listed] == ([70] if pause else [])
+    for _, seconds in listed:
+        assert seconds == pytest.approx(pause, abs=2)
 
 
 def test_pauses_survive_selection_and_storage(tmp_path):
