@@ -26,7 +26,7 @@ def test_noise_leaves_what_drawn_counts_leave(mean):
 def test_a_scan_as_it_should_be_is_not_told(scan):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = ptycho(scan, iterations=24, progress=False)
+        found = ptycho(scan, iterations=40, progress=False)
     assert float(found["amp_residual"][-1]) < 1.1 * float(found["noise_residual"])
     assert found.attrs["position_scale"] == "as told"
     assert abs(found.attrs["position_stretch"]) < 0.02
@@ -53,7 +53,7 @@ def hazy(scan):
 @pytest.mark.parametrize("spoil", [turned, brighter_by_turns, hazy])
 def test_what_the_model_lacks_is_told(scan, spoil):
     with pytest.warns(DataQualityWarning, match="counting noise"):
-        ptycho(spoil(scan), engine=LSQML(), iterations=24, progress=False)
+        ptycho(spoil(scan), engine=LSQML(), iterations=40, progress=False)
 
 
 def test_a_distance_that_is_off_is_told_by_the_stretch_of_positions(scan):
@@ -87,7 +87,7 @@ def test_a_distance_that_is_off_is_told_with_its_scale(scan, times):
     told = scan["distance"].values * times
     wrong = scan.assign_coords(distance=((), told, scan["distance"].attrs))
     with pytest.warns(DataQualityWarning, match="distance") as said:
-        ptycho(wrong, iterations=24, progress=False)
+        ptycho(wrong, iterations=40, progress=False)
     percent = [re.search(r"stretched by ([+-][\d.]+) ±", str(w.message)) for w in said]
     assert [float(p[1]) for p in percent if p] == [
         pytest.approx(100 * times - 100, abs=2)
@@ -134,7 +134,7 @@ def test_positions_moved_far_by_gradients_alone_are_told(scan):
     wrong, off = far_off(scan, 5.0)
     with pytest.warns(DataQualityWarning, match="positions_reach"):
         found = ptycho(
-            wrong, iterations=24, schedule=Schedule(positions_from=2), progress=False
+            wrong, iterations=40, schedule=Schedule(positions_from=2), progress=False
         )
     assert left_of(found, off) > off.std() / 3
 
