@@ -10,12 +10,11 @@ import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.nmf.data import lay_out, weigh
+from batteryxr.nmf.solving import Block
 
 if TYPE_CHECKING:
     from batteryxr.nmf.constraints import Constraints
-    from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.joining import Several
-    from batteryxr.nmf.solving import Block
     from batteryxr.nmf.starting import Starts
 
 #: Fraction of the usual signal below which a scan had no beam.
@@ -26,22 +25,39 @@ _CLEARLY, _SLIGHT = 5.0, 3e-3
 _SPARE = 5
 
 
-def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
+def lit(
+    values: np.ndarray,
+    v: np.ndarray | None,
+    samples: np.ndarray,
+    points: np.ndarray,
+    *,
+    shift: np.ndarray | None,
+    starts: Starts,
+) -> Block:
     """Return the block without the scans of a series that had no beam.
+
+    Parameters
+    ----------
+    values, v, samples, points
+        The parts of the `Block`.
+    shift
+        (all points,) the curve that was subtracted, or None.
+    starts
+        The components, of which fixed scans need beam.
 
     Raises
     ------
     DataError
         If a scan without beam is fixed.
     """
-    if not patterns.series or len(block.values) < 3:
+    block = Block(values, v, samples, points)
+    if len(values) < 3:
         return block
-    x = _whole(block, patterns)
-    share = np.ones(len(x)) if block.v is None else (block.v > 0).mean(axis=1)
-    dark = without_beam(x, starts.n, share)
+    share = 1.0 if v is None else (v > 0).mean(axis=1)
+    dark = without_beam(unshifted(values, v, points, shift), starts.n, share)
     if not dark.any():
         return block
-    gone = np.flatnonzero(block.samples)[dark]
+    gone = np.flatnonzero(samples)[dark]
     for name, scan in zip(starts.names, starts.scans, strict=True):
         if scan in gone:
             raise DataError(
@@ -50,10 +66,9 @@ def lit(block: Block, patterns: Patterns, starts: Starts) -> Block:
                 "no beam?",
                 "Choose another scan.",
             )
-    samples = block.samples.copy()
-    samples[np.flatnonzero(samples)[dark]] = False
-    v = None if block.v is None else block.v[~dark]
-    return block._replace(values=block.values[~dark], v=v, samples=samples)
+    samples = samples.copy()
+    samples[gone] = False
+    return Block(values[~dark], None if v is None else v[~dark], samples, points)
 
 
 def without_beam(x: np.ndarray, n: int, share: np.ndarray | float = 1.0) -> np.ndarray:
@@ -73,25 +88,20 @@ def tell_dark(scans: np.ndarray, flag: str = "") -> None:
     )
 
 
-def flag_dark(
-    result: xr.Dataset, before: np.ndarray, after: np.ndarray, dim: str
-) -> xr.Dataset:
+def flag_dark(result: xr.Dataset, dark: np.ndarray) -> xr.Dataset:
     """Return the result with flag 2 and no ratios at scans without beam.
 
     Parameters
     ----------
     result
         Result for a series.
-    before, after
-        (scans,) masks of the scans that had data, and of those that had beam too.
-    dim
-        Dimension of the scans.
+    dark
+        (scans,) scans that had data, and no beam.
     """
-    dark = before & ~after
     if not dark.any():
         return result
     tell_dark(np.flatnonzero(dark), " and flag 2")
-    here = xr.DataArray(~dark, dims=dim)
+    here = xr.DataArray(~dark, dims=result["flag"].dims)
     named = ("weights", "residual", "relative_residual", "chi2", "weights_spread")
     out = {n: result[n].where(here) for n in named if n in result}
     for name, array in out.items():
@@ -101,24 +111,29 @@ def flag_dark(
     return result.assign(out | {"flag": flag})
 
 
-def flag_drift(result: xr.Dataset, block: Block, patterns: Patterns) -> xr.Dataset:
+def flag_drift(result: xr.Dataset, far: np.ndarray) -> xr.Dataset:
+    """Return the result with flag 3 at scans (scans,) whose intensity is another."""
+    if not far.any():
+        return result
+    flag = result["flag"]
+    told = flag.where(xr.DataArray(~far, dims=flag.dims), 3).astype(flag.dtype)
+    return result.assign(flag=told.assign_attrs(flag.attrs))
+
+
+def drifting(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
     """Warn if no combination of the scores is constant: the intensity varies.
 
     The residuals do not tell it, as free components may absorb a drift between two
-    fixed scans. Scans that deviate by more than a fifth get flag 3.
+    fixed scans. Returns those of `scans` that deviate by more than a fifth.
     """
-    whole = slice(None) if block.v is None else (block.v > 0).all(axis=1)
-    n = result.sizes["component"]
-    x = _whole(block, patterns)[whole]
     x = x / (np.abs(x).max(initial=0.0) or 1.0)
     if len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
-        return result
+        return scans[:0]
     level, expected = _drift(x, n)
     off = float(np.sqrt(np.mean((level - 1.0) ** 2)))
     chance = 1.0 + _CLEARLY * np.sqrt(2.0 / (len(x) - n))
     if off < _SLIGHT or off**2 < chance * expected**2:
-        return result
-    scans = np.flatnonzero(block.samples)[whole]
+        return scans[:0]
     far = scans[np.abs(level - np.median(level)) > 0.2]
     odd = f" Farthest off: {_listed(far)}." if far.size else ""
     warn_quality(
@@ -128,11 +143,7 @@ def flag_drift(result: xr.Dataset, block: Block, patterns: Patterns) -> xr.Datas
         "the incident intensity, constraints=nmf.Constraints(pattern_scale=...), let "
         "'estimate' find it, or use closure=False."
     )
-    same = np.ones(block.samples.size, dtype=bool)
-    same[far] = False
-    flag = result["flag"]
-    told = flag.where(xr.DataArray(same, dims=patterns.samples), 3).astype(flag.dtype)
-    return result.assign(flag=told.assign_attrs(flag.attrs))
+    return far
 
 
 def _drift(x: np.ndarray, n: int) -> tuple[np.ndarray, float]:
@@ -241,12 +252,17 @@ def _constant(scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def _whole(block: Block, patterns: Patterns) -> np.ndarray:
-    """Return the block's patterns before a shift was subtracted; gaps stay zero."""
-    if patterns.shift is None:
-        return block.values
-    x = block.values + patterns.shift[block.points]
-    return x if block.v is None else np.where(block.v > 0, x, 0.0)
+def unshifted(
+    values: np.ndarray,
+    v: np.ndarray | None,
+    points: np.ndarray,
+    shift: np.ndarray | None,
+) -> np.ndarray:
+    """Return the patterns before a shift was subtracted; gaps stay zero."""
+    if shift is None:
+        return values
+    x = values + shift[points]
+    return x if v is None else np.where(v > 0, x, 0.0)
 
 
 def _scores(x: np.ndarray, n: int) -> np.ndarray:

@@ -117,6 +117,12 @@ class Constraints:
         """Return the strengths of all penalties."""
         return {name: float(getattr(self, name)) for name in PENALTIES}
 
+    @property
+    def of_components(self) -> dict[str, Any]:
+        """Return what is said of single components, by their names."""
+        names = ("presence", "weights", "unimodal", "signed")
+        return {n: getattr(self, n) for n in names if getattr(self, n)}
+
     def rules(self, fixed: np.ndarray, closure: bool, **search: Any) -> Rules:
         """Return the rules of the solver; `search` sets its own fields."""
         from batteryxr.nmf.kernels.alternate import Rules

@@ -36,6 +36,8 @@ class Patterns:
     ----------
     data
         Sample dimensions first, the signal last; scaled, masked and shifted.
+    whole
+        The data before a shift was subtracted.
     samples, signal
         Names of the dimensions.
     n_samples, n_points
@@ -52,14 +54,13 @@ class Patterns:
         Number that each pattern was divided by; or None.
     shift
         (points,) the curve that was subtracted; None for none.
-    unshifted
-        The data before the shift was subtracted; None without a shift.
     unit
         Number that all of these were divided by: 1, or the power of two that keeps
         the squares of the data within the range of floating-point numbers.
     """
 
     data: xr.DataArray
+    whole: xr.DataArray
     samples: tuple[str, ...]
     signal: str
     n_samples: int
@@ -70,13 +71,7 @@ class Patterns:
     errors: xr.DataArray | None = None
     levels: xr.DataArray | None = None
     shift: np.ndarray | None = None
-    unshifted: xr.DataArray | None = None
     unit: float = 1.0
-
-    @property
-    def whole(self) -> xr.DataArray:
-        """Return the data before any shift was subtracted."""
-        return self.data if self.unshifted is None else self.unshifted
 
 
 def lay_out(data: Several, signal: str | None = None) -> Patterns:
@@ -115,7 +110,7 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
         )
     if array.dtype.kind in "iu":
         array = array.astype(np.float64)
-    if is_lazy(array):
+    if array.chunks is not None:
         # Chunk before transposing, to keep the order in memory.
         array = array.chunk({signal: -1})
     if signal in array.coords:
@@ -124,8 +119,10 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
         of_scans(array)
     n_points = int(array.sizes[signal])
     n_samples = int(np.prod([array.sizes[d] for d in samples]))
+    array = array.transpose(*samples, signal)
     return Patterns(
-        data=array.transpose(*samples, signal),
+        data=array,
+        whole=array,
         samples=samples,
         signal=signal,
         n_samples=n_samples,
@@ -143,36 +140,35 @@ def in_sound_unit(patterns: Patterns) -> Patterns:
     From lazy data only the first pattern is read, and more where that is blank.
     """
     some = patterns.whole
-    if is_lazy(some):
+    if some.chunks is not None:
         shape = tuple(some.sizes[d] for d in patterns.samples)
         last, largest = patterns.n_samples - 1, 0.0
         for number in dict.fromkeys(np.linspace(0, last, _TRIED).astype(int).tolist()):
             place = np.unravel_index(number, shape)
             one = some.isel(dict(zip(patterns.samples, map(int, place), strict=True)))
-            if largest := _largest(one):
+            if largest := _largest(one.values):
                 break
         else:
-            largest = _largest(abs(some).max())
+            largest = _largest(abs(some).max().values)
     else:
-        largest = _largest(some)
+        largest = _largest(some.values)
     if largest == 0.0 or _SOUND[0] < largest < _SOUND[1]:
         return patterns
     unit = float(2.0 ** np.floor(np.log2(largest)))
+    whole = _over(some, unit)
     return replace(
         patterns,
-        data=_over(patterns.data, unit),
+        data=whole if some is patterns.data else _over(patterns.data, unit),
+        whole=whole,
         errors=None if patterns.errors is None else _over(patterns.errors, unit),
         shift=None if patterns.shift is None else patterns.shift / unit,
-        unshifted=(
-            None if patterns.unshifted is None else _over(patterns.unshifted, unit)
-        ),
         unit=unit,
     )
 
 
-def _largest(array: xr.DataArray) -> float:
+def _largest(values: np.ndarray) -> float:
     """Return the largest absolute finite value; 0 if there is no such value."""
-    size = np.abs(array.values)
+    size = np.abs(values)
     return float(np.max(size, where=np.isfinite(size), initial=0.0))
 
 
@@ -194,10 +190,22 @@ _SCALED = {
 
 
 def in_unit_of_data(
-    result: xr.Dataset, patterns: Patterns, *, closure: bool
+    result: xr.Dataset, unit: float, *, closure: bool, relative: bool = False
 ) -> xr.Dataset:
-    """Return a result in the unit of the user's data."""
-    if patterns.unit == 1.0:
+    """Return a result in the unit of the user's data.
+
+    Parameters
+    ----------
+    result
+        Result in the unit of the patterns.
+    unit
+        Number that the patterns were divided by.
+    closure
+        Weights sum to one.
+    relative
+        Whether the noise is relative to given errors.
+    """
+    if unit == 1.0:
         return result
     scaled = {}
     for name, array in result.data_vars.items():
@@ -207,9 +215,9 @@ def in_unit_of_data(
             base = base.removesuffix(end)
         if base not in _SCALED[closure]:
             continue
-        if base == "noise" and patterns.errors is not None:
-            continue  # relative to the errors
-        scaled[text] = _over(array, 1.0 / patterns.unit).astype(array.dtype)
+        if base == "noise" and relative:
+            continue
+        scaled[text] = _over(array, 1.0 / unit).astype(array.dtype)
     return result.assign(scaled)
 
 
@@ -249,7 +257,7 @@ def weigh(
     deviations = None
     if errors is not None:
         deviations = _deviations(patterns, errors, levels)
-    return replace(patterns, data=array, errors=deviations, levels=levels)
+    return replace(patterns, data=array, whole=array, errors=deviations, levels=levels)
 
 
 def _deviations(

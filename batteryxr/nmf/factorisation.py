@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -15,31 +16,28 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.ambiguity import with_width
-from batteryxr.nmf.beam import flag_dark, flag_drift, lit, with_levels
+from batteryxr.nmf.beam import flag_dark, flag_drift, with_levels
 from batteryxr.nmf.constraints import (
     OF_FIT,
     PENALTIES,
+    ComponentFacts,
     Constraints,
     constrain,
     with_profiles,
 )
 from batteryxr.nmf.data import in_unit_of_data
+from batteryxr.nmf.held import judge, solve, without_spikes
 from batteryxr.nmf.results import (
     arrange,
     as_constrained,
     label_result,
     labelled,
+    legend_of,
+    unmix,
     with_knowledge,
-    with_memory,
     with_signs,
 )
-from batteryxr.nmf.solving import (
-    gapless,
-    pick_pure,
-    run_starts,
-    spread_out,
-    without_spikes,
-)
+from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
 from batteryxr.nmf.starting import begin
 from batteryxr.nmf.streaming import solve_in_passes
 
@@ -47,18 +45,13 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from batteryxr.core.checks import Count, NonNegative, Positive, Seed, Whole
-    from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.held import Facts
     from batteryxr.nmf.joining import Several
     from batteryxr.nmf.kernels.alternate import Rules
     from batteryxr.nmf.solving import Block, Factors
     from batteryxr.nmf.starting import Fixed, Start, Starts
 
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
-
-
-#: Constraints contradict the data where they raise the squared residual by this factor
-#: and the residual by more than this fraction of the signal.
-_WORSE, _EXACT = 1.1, 1e-3
 
 
 @replayable
@@ -194,38 +187,44 @@ def fit(
     starts = begin(
         patterns, n_components, fixed, first=how.start, number=n_starts, seed=seed
     )
-    starts, known = with_profiles(patterns, starts, constraints, closure=closure)
-    _refuse_unheld(constraints, how.kind)
-    _refuse_penalties(constraints, held=patterns.held, series=patterns.series)
+    known = ComponentFacts()
+    if constraints.of_components:
+        starts, known = with_profiles(patterns, starts, constraints, closure=closure)
+    _refuse(constraints, how.kind, held=patterns.held, series=patterns.series)
     kind = "active-set" if how.kind == "pure" else how.kind
-    stop = {"max_iter": max_iter, "tol": tol}
-    rules = constraints.rules(
-        starts.is_fixed, closure, solver=kind, **known._asdict(), **stop
-    )
+    shift, series = patterns.shift, patterns.series
+    search = {"max_iter": max_iter, "tol": tol} | known._asdict()
+    rules = constraints.rules(starts.is_fixed, closure, solver=kind, **search)
     block = None
     if how.kind == "pure":
         factors = pick_pure(patterns, starts, rules)
     elif patterns.held:
-        whole, block, factors = _in_memory(patterns, starts, rules)
+        signed = rules.signed is not None
+        find = partial(solve, shift=shift, starts=starts, rules=rules, series=series)
+        whole = gapless(patterns, signed=signed)
+        block, factors = find(*whole)
         if constraints.robust:
             patterns = without_spikes(patterns, block, factors)
-            whole, block, factors = _in_memory(patterns, starts, rules)
+            block, factors = find(*(whole := gapless(patterns, signed=signed)))
     else:
         factors = solve_in_passes(
             patterns, starts, rules, passes=how.passes, progress=progress
         )
     scale = constraints.scale or "norm"
     axis = patterns.data[patterns.signal]
-    order = arrange(factors, rules, scale, axis, series=patterns.series)
-    result = label_result(patterns, starts, rules, factors, order=order)
+    order = arrange(factors, rules, scale, axis, series=series)
+    legend = legend_of(patterns)
+    unmixed = unmix(patterns, factors.components[order], closure)
+    result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
     result = with_signs(result, rules, order)
-    if block is not None:
-        result = _with_facts(
-            result, patterns, whole, block, factors=factors, rules=rules, order=order
-        )
+    if block is not None and series:
+        told = errors is not None
+        facts = judge(*block, shift=shift, factors=factors, closure=closure, known=told)
+        dark = whole.samples & ~block.samples
+        result = _with_facts(result, facts, rules, order, dark=dark)
     if block is not None and closure and "found" in starts.origins:
         result = result.assign(_released(result, block, starts, rules, factors, order))
-    result = in_unit_of_data(result, patterns, closure=closure)
+    result = in_unit_of_data(result, patterns.unit, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else scale,
         "closure": int(closure),
@@ -234,7 +233,7 @@ def fit(
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
     }
-    if closure and patterns.series and block is not None:
+    if closure and series and block is not None:
         result = with_width(result)
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors, order)
@@ -243,59 +242,22 @@ def fit(
 
 def _with_facts(
     result: xr.Dataset,
-    patterns: Patterns,
-    whole: Block,
-    block: Block,
-    *,
-    factors: Factors,
+    facts: Facts,
     rules: Rules,
     order: np.ndarray,
+    *,
+    dark: np.ndarray,
 ) -> xr.Dataset:
-    """Return the result of data in memory with noise, known weights and flags."""
+    """Return the result of a series with noise, known weights and flags."""
     bound = rules.given is not None or rules.unimodal is not None
     if bound or rules.weight_smoothness:
-        result = as_constrained(result, block, factors, order)
-    if not patterns.series:
-        return result
+        result = as_constrained(result, facts, order)
     given = None if rules.given is None else rules.given[order]
-    told = patterns.errors is not None
-    result = with_knowledge(result, block, errors=told, given=given)
-    result = with_memory(result, block, factors, closure=rules.closure)
+    result = with_knowledge(result, facts.memory, facts.noise, given)
     if rules.closure:
-        dim = patterns.samples[0]
-        result = flag_dark(result, whole.samples, block.samples, dim)
-        result = flag_drift(result, block, patterns)
+        result = flag_dark(result, dark)
+        result = flag_drift(result, facts.far)
     return result
-
-
-def _in_memory(
-    patterns: Patterns, starts: Starts, rules: Rules
-) -> tuple[Block, Block, Factors]:
-    """Return all measured data, the data with beam, and the factors of the latter."""
-    whole = gapless(patterns, signed=rules.signed is not None)
-    block = lit(whole, patterns, starts) if rules.closure else whole
-    if rules.given is not None:
-        rules = replace(rules, given=rules.given[:, block.samples])
-    here = starts.at(block.points)
-    factors = run_starts(block.values, block.v, here, rules)
-    if rules.given is not None or rules.unimodal is not None:
-        _tell_contradiction(block, here, rules, factors)
-    return whole, block, spread_out(factors, block.samples, block.points)
-
-
-def _tell_contradiction(
-    block: Block, starts: Starts, rules: Rules, factors: Factors
-) -> None:
-    """Warn if the data fit far better without what is said of the weights."""
-    free = replace(rules, given=None, unimodal=None)
-    first = replace(starts, first=factors.components, number=1)
-    loose = run_starts(block.values, block.v, first, free)
-    if factors.error**2 > _WORSE * loose.error**2 + _EXACT**2:
-        warn_quality(
-            "presence, weights or unimodal contradict the data: with them the residual "
-            f"is {factors.error / max(loose.error, 1e-9):.1f} times as large "
-            f"({factors.error:.2%} of the signal). Widen or drop them."
-        )
 
 
 def _known(fixed: Fixed) -> int:
@@ -305,16 +267,12 @@ def _known(fixed: Fixed) -> int:
     return len(fixed or ()) or 1
 
 
-def _refuse_unheld(constraints: Constraints, kind: str) -> None:
-    """Raise for constraints that a solver without refinement would ignore."""
+def _refuse(constraints: Constraints, kind: str, *, held: bool, series: bool) -> None:
+    """Raise for constraints that a solver would ignore, or the data do not allow."""
     if kind == "pure":
         constraints.refuse("solver='pure'", *PENALTIES, *OF_FIT)
     if kind != "active-set":
         constraints.refuse(f"solver={kind!r}", "signed")
-
-
-def _refuse_penalties(constraints: Constraints, *, held: bool, series: bool) -> None:
-    """Raise for penalties that the data do not allow."""
     strengths = constraints.penalties
     if not held and constraints.robust:
         raise ArgumentError(

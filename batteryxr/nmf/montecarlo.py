@@ -20,15 +20,17 @@ from batteryxr.nmf.ambiguity import tell_width
 from batteryxr.nmf.beam import flag_dark, lit
 from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
+from batteryxr.nmf.held import memory_of, noise_of
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
 from batteryxr.nmf.results import (
     arrange,
     label_result,
     labelled,
+    legend_of,
     lengths,
+    unmix,
     with_knowledge,
-    with_memory,
 )
 from batteryxr.nmf.solving import (
     compare_runs,
@@ -149,10 +151,10 @@ def metropolis(
     sampling = replace(sampling, draws=max(min(sampling.draws, _HELD // size), 4))
     rules = constraints.rules(starts.is_fixed, closure)
     whole = gapless(patterns)
-    block = lit(whole, patterns, starts) if closure else whole
-    chains = _sample(
-        block, starts, rules, sampling, known=errors is not None, progress=progress
-    )
+    block, told = whole, errors is not None
+    if closure and patterns.series:
+        block = lit(*whole, shift=patterns.shift, starts=starts)
+    chains = _sample(block, starts, rules, sampling, known=told, progress=progress)
     unit, axis = constraints.scale or "area", patterns.data[patterns.signal]
     if not closure:
         for chain in chains.found:
@@ -161,26 +163,24 @@ def metropolis(
     factors = compare_runs(runs, chains.svd_error, rules)
     factors = spread_out(factors, block.samples, block.points)
     order = arrange(factors, rules, unit, axis, series=patterns.series)
-    result = _starts_are_chains(
-        label_result(patterns, starts, rules, factors, order=order)
+    unmixed = unmix(patterns, factors.components[order], closure)
+    result = label_result(
+        legend_of(patterns), unmixed, starts, factors, rules=rules, order=order
     )
+    result = _starts_are_chains(result)
     shift = patterns.shift if closure and patterns.shift is not None else 0.0
     labels = Labels(result, order, block.samples, block.points, shift)
     best = index_of_best(runs)
     result = result.assign(label_chains(chains.found, best, labels, closure))
     if patterns.series:
-        result = with_knowledge(result, whole, errors=errors is not None)
-        result = with_memory(result, block, factors, closure=closure)
-    result["noise"] = labelled(
-        "noise",
-        (),
-        float(np.sqrt(chains.noise)),
-        "1" if errors is not None else patterns.units,
-        "Noise at T = 1 (relative to the errors where these were given)",
-    )
+        memory = memory_of(*block, factors=factors, closure=closure)
+        result = with_knowledge(result, memory, noise_of(*whole[1:]) if told else None)
+    noise, units = float(np.sqrt(chains.noise)), "1" if told else patterns.units
+    text = "Noise at T = 1 (relative to the errors where these were given)"
+    result["noise"] = labelled("noise", (), noise, units, text)
     if closure and patterns.series:
-        result = flag_dark(result, whole.samples, block.samples, patterns.samples[0])
-    result = in_unit_of_data(result, patterns, closure=closure)
+        result = flag_dark(result, whole.samples & ~block.samples)
+    result = in_unit_of_data(result, patterns.unit, closure=closure, relative=told)
     result.attrs |= {
         "scale": "closure" if closure else unit,
         "closure": int(closure),

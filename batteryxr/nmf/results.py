@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,8 +16,9 @@ from batteryxr.nmf.starting import ORIGINS
 
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
+    from batteryxr.nmf.held import Facts
     from batteryxr.nmf.kernels.alternate import Rules
-    from batteryxr.nmf.solving import Block, Factors
+    from batteryxr.nmf.solving import Factors
     from batteryxr.nmf.starting import Starts
 
 _FLAGS = {
@@ -68,20 +68,61 @@ def lengths(components: np.ndarray, scale: str, axis: xr.DataArray) -> np.ndarra
     return np.where(length > 0, length, 1.0)
 
 
+class Legend(NamedTuple):
+    """Hold what a result takes over from its data: names, coordinates, units.
+
+    Parameters
+    ----------
+    signal, units, attrs
+        Dimension of a pattern, units of the data, and what else they say.
+    coords
+        Coordinates of the points, and of all patterns together.
+    shift
+        (points,) the curve that was subtracted; None for none.
+    levels
+        Number that each pattern was divided by; or None.
+    """
+
+    signal: str
+    units: str
+    attrs: dict[str, Any]
+    coords: dict[Any, xr.DataArray]
+    shift: np.ndarray | None
+    levels: xr.DataArray | None
+
+
+def legend_of(patterns: Patterns) -> Legend:
+    """Return what a result takes over from its data."""
+    signal = patterns.signal
+    return Legend(
+        signal=signal,
+        units=patterns.units,
+        attrs=told(patterns.whole.attrs),
+        coords={
+            name: coord
+            for name, coord in patterns.data.coords.items()
+            if coord.dims == (signal,) or signal not in coord.dims
+        },
+        shift=patterns.shift,
+        levels=patterns.levels,
+    )
+
+
 def label_result(
-    patterns: Patterns,
+    legend: Legend,
+    unmixed: dict[str, xr.DataArray],
     starts: Starts,
-    rules: Rules,
     factors: Factors,
     *,
+    rules: Rules,
     order: np.ndarray,
 ) -> xr.Dataset:
     """Return the Dataset of components, weights, residuals and facts on the fit."""
     closure = rules.closure
     out = label_components(
-        patterns, starts, factors.components[order], order, closure=closure
+        legend, starts, factors.components[order], order, closure=closure
     )
-    out |= _unmixed(patterns, factors.components[order], closure)
+    out |= unmixed
     out |= _spreads(factors, order, out)
     if rules.weight_smoothness and factors.weights is not None:
         out["weights"] = out["weights"].copy(data=factors.weights[order].T)
@@ -89,13 +130,13 @@ def label_result(
     result.attrs = {
         "full_passes": factors.full_passes,
         "converged": int(any(factors.start_converged)),
-        "signal": patterns.signal,
+        "signal": legend.signal,
     }
     return result
 
 
 def label_components(
-    patterns: Patterns,
+    legend: Legend,
     starts: Starts,
     rows: np.ndarray,
     order: np.ndarray,
@@ -106,8 +147,8 @@ def label_components(
 
     Parameters
     ----------
-    patterns, starts
-        The data and the fixed components.
+    legend, starts
+        What the data say, and the fixed components.
     rows
         (n, points) the components, shifted like the data, in the order of the result.
     order
@@ -115,25 +156,19 @@ def label_components(
     closure
         Weights sum to one.
     """
-    signal, shift = patterns.signal, patterns.shift
-    units = patterns.units
+    signal, shift, units = legend.signal, legend.shift, legend.units
     lying = _on_bound(rows)
     fixed = starts.is_fixed[order]
     if closure and shift is not None:
         rows = rows + shift
         # Keep the given values exactly: shifting there and back would round.
         rows[fixed] = starts.raw[order[fixed]]
-    coords: dict[Any, xr.DataArray] = {
-        name: coord
-        for name, coord in patterns.data.coords.items()
-        if coord.dims == (signal,) or signal not in coord.dims
-    }
-    coords["component"] = xr.DataArray(
+    names = xr.DataArray(
         _names(starts, order),
         dims="component",
         attrs={"units": "1", "long_name": "Component"},
     )
-    curve = np.zeros(patterns.n_points) if shift is None else shift
+    curve = np.zeros(rows.shape[1]) if shift is None else shift
     unit = units if closure else "1"
     table: dict[str, tuple[Any, Any, str, str]] = {
         "components": (("component", signal), rows, unit, "Component"),
@@ -142,7 +177,7 @@ def label_components(
         "shift_curve": (signal, curve, units, "Curve subtracted from every pattern"),
     }
     out = {name: labelled(name, *parts) for name, parts in table.items()}
-    out["components"].attrs |= {"origin": "found"} | told(patterns.whole.attrs)
+    out["components"].attrs |= {"origin": "found"} | legend.attrs
     kinds = [ORIGINS.index(origin) for origin in starts.origins]
     kinds += [0] * (starts.n - len(kinds))
     out["origin"] = label(
@@ -153,15 +188,14 @@ def label_components(
         flag_values=list(range(len(ORIGINS))),
         flag_meanings=" ".join(ORIGINS),
     )
-    levels = patterns.levels
-    if levels is not None:
+    if (levels := legend.levels) is not None:
         out["pattern_scale"] = label(
             levels,
             "pattern_scale",
             units=str(levels.attrs.get("units", "1")),
             long_name="Number that each pattern was divided by",
         )
-    return out | coords
+    return out | legend.coords | {"component": names}
 
 
 def _on_bound(rows: np.ndarray) -> np.ndarray:
@@ -211,7 +245,7 @@ def _spreads(
     return ranges
 
 
-def _unmixed(
+def unmix(
     patterns: Patterns, components: np.ndarray, closure: bool
 ) -> dict[str, xr.DataArray]:
     """Return exact weights, residuals and flags; lazy where the data are."""
@@ -267,7 +301,7 @@ def _unmix_block(
     shift: np.ndarray | None,
 ) -> tuple[np.ndarray, ...]:
     """Unmix (..., points) and summarise each pattern."""
-    from batteryxr.nmf.kernels.passes import unmix
+    from batteryxr.nmf.kernels import passes
 
     samples = x.shape[:-1]
     rows = x.reshape(-1, x.shape[-1])
@@ -277,7 +311,7 @@ def _unmix_block(
     if errors is not None:
         sigma = np.broadcast_to(errors, x.shape).reshape(rows.shape)
     with single():
-        u = unmix(rows, components, closure=closure, sigma=sigma, shift=shift)
+        u = passes.unmix(rows, components, closure=closure, sigma=sigma, shift=shift)
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = np.sqrt(u.misfit / u.count)
         relative = np.sqrt(u.misfit / np.where(u.power > 0, u.power, np.nan))
@@ -331,9 +365,8 @@ def _story(factors: Factors) -> dict[str, xr.DataArray]:
 
 def with_knowledge(
     result: xr.Dataset,
-    block: Block,
-    *,
-    errors: bool,
+    memory: float,
+    noise: tuple[np.ndarray, np.ndarray] | None,
     given: np.ndarray | None = None,
 ) -> xr.Dataset:
     """Return the result with the known noise and weights, from which ranges follow.
@@ -342,31 +375,22 @@ def with_knowledge(
     ----------
     result
         Result for a series.
-    block
-        Data that the result was made from.
-    errors
-        Whether the block's statistical weights come from given errors.
+    memory
+        How much the noise of neighbouring points adds up in a weight.
+    noise
+        Noise of each sample, and of each point, over the usual, where it is known.
     given
         (component, samples) known weights, in the order of the result.
     """
-    out = {}
+    out = {"noise_memory": xr.DataArray(memory)}
     if given is not None:
         known = result["weights"].transpose("component", ...).copy(data=given)
         out["weights_known"] = known.transpose(*result["weights"].dims)
-    if errors and block.v is not None:
-        log = np.full((block.samples.size, block.points.size), np.nan)
-        with np.errstate(divide="ignore"):
-            here = -0.5 * np.log(block.v)
-        log[np.ix_(block.samples, block.points)] = np.where(block.v > 0, here, np.nan)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # empty scans and points
-            level = np.nanmean(log, axis=1)
-            level -= np.nanmedian(level)
-            profile = np.exp(np.nanmean(log - level[:, None], axis=0))
-        rms = np.sqrt(np.nanmean(profile**2))
-        out["noise_level"] = result["residual"].copy(data=np.exp(level))
-        out["noise_profile"] = result["shift_curve"].copy(data=profile / rms)
+    if noise is not None:
+        out["noise_level"] = result["residual"].copy(data=noise[0])
+        out["noise_profile"] = result["shift_curve"].copy(data=noise[1])
     texts = {
+        "noise_memory": "Variance of a weight over that for noise without memory",
         "weights_known": "Weight that was known",
         "noise_level": "Noise of a pattern over the usual",
         "noise_profile": "Noise of a point over the usual",
@@ -394,53 +418,36 @@ def with_signs(result: xr.Dataset, rules: Rules, order: np.ndarray) -> xr.Datase
     return result.assign(signed=array)
 
 
-def with_memory(
-    result: xr.Dataset, block: Block, factors: Factors, *, closure: bool
-) -> xr.Dataset:
-    """Return the result with how much the noise of neighbouring points adds up."""
-    from batteryxr.nmf.kernels.correlation import adding_up
+def as_constrained(result: xr.Dataset, facts: Facts, order: np.ndarray) -> xr.Dataset:
+    """Return the result with weights and residuals that obey the constraints.
 
-    if factors.weights is None:
-        return result
-    components = factors.components[:, block.points]
-    rest = block.values - factors.weights[:, block.samples].T @ components
-    if block.v is not None:
-        rest = rest * np.sqrt(block.v / block.v.max())
-        scale = np.sqrt(block.v.mean(axis=0) / block.v.max())
-        components = components * scale
-    memory = adding_up(rest, components, closure=closure)
-    text = "Variance of a weight over that for noise without memory"
-    return result.assign(noise_memory=labelled("noise_memory", (), memory, "1", text))
-
-
-def as_constrained(
-    result: xr.Dataset, block: Block, factors: Factors, order: np.ndarray
-) -> xr.Dataset:
-    """Return the result with weights and residuals that obey the constraints."""
-    rows = np.asarray(factors.weights)[:, block.samples].T
-    rest = block.values - rows @ factors.components[:, block.points]
-    v = np.ones_like(rest) if block.v is None else block.v
-    count = np.maximum((v > 0).sum(axis=1), 1)
-    level = np.sqrt((rest**2 * (v > 0)).sum(axis=1) / count)
+    Parameters
+    ----------
+    result
+        Result whose weights are free.
+    facts
+        Weights and residuals of the factors that obey the constraints.
+    order
+        (n,) original index of each component.
+    """
     known = [n for n in ("residual", "relative_residual", "chi2") if n in result]
     before = result[known].compute()
-    old = before["residual"].values[block.samples]
-    new = {name: np.full(block.samples.size, np.nan) for name in known}
-    if "chi2" in new:
-        new["chi2"][block.samples] = (rest**2 * v).sum(axis=1) / count
-    share = before["relative_residual"].values[block.samples]
-    share = share * level / np.where(old > 0, old, np.nan)
-    new["relative_residual"][block.samples] = share
-    new["residual"][block.samples] = level
-    new["weights"] = np.asarray(factors.weights)[order].T
+    old = before["residual"].values
+    share = before["relative_residual"].values
+    new = {
+        "residual": facts.residual,
+        "relative_residual": share * facts.residual / np.where(old > 0, old, np.nan),
+        "chi2": facts.chi2,
+        "weights": facts.weights[order].T,
+    }
     return result.assign(
         {
             name: label(
-                result[name].copy(data=array),
+                result[name].copy(data=new[name]),
                 name,
                 units=str(result[name].attrs["units"]),
                 long_name=str(result[name].attrs["long_name"]),
             )
-            for name, array in new.items()
+            for name in [*known, "weights"]
         }
     )

@@ -76,7 +76,7 @@ def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Pat
     else:
         curve = np.full(points, float(shift))
     data = patterns.data - xr.DataArray(curve, dims=signal)
-    return replace(patterns, data=data, shift=curve, unshifted=patterns.data)
+    return replace(patterns, data=data, shift=curve)
 
 
 @recorded

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.errors import DataError
 from batteryxr.core.kernels.cores import allowed, single
@@ -20,6 +19,8 @@ from batteryxr.nmf.starting import refuse_rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import xarray as xr
 
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.kernels.alternate import Rules, Run
@@ -38,10 +39,6 @@ _ORDERED = 5
 _LARGE = 200_000
 #: Images are binned to about this many pixels for pure ones, which lowers noise.
 _PIXELS = 16_384
-
-
-#: Standard deviations beyond which a value is a spike.
-_SPIKE = 6.0
 
 
 class Block(NamedTuple):
@@ -400,22 +397,3 @@ def _binned(patterns: Patterns) -> xr.DataArray:
         if patterns.data.sizes[d] > 1
     }
     return patterns.data.coarsen(windows, boundary="trim").mean()
-
-
-def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:
-    """Return the patterns without values too far off to be noise."""
-    rows = np.asarray(factors.weights)[:, block.samples].T
-    rest = block.values - rows @ factors.components[:, block.points]
-    scale = np.ones_like(rest) if block.v is None else np.sqrt(block.v)
-    far = np.abs(rest * scale)
-    here = far[scale > 0]
-    spread = 1.4826 * float(np.median(here)) if here.size else 0.0
-    spikes = np.zeros((block.samples.size, block.points.size), dtype=bool)
-    spikes[np.ix_(block.samples, block.points)] = far > _SPIKE * max(spread, 1e-300)
-    keep = xr.DataArray(~spikes, dims=patterns.data.dims)
-    kept: dict[str, Any] = {"data": patterns.data.where(keep)}
-    if patterns.unshifted is not None:
-        kept["unshifted"] = patterns.unshifted.where(keep)
-    for array in kept.values():
-        array.attrs = patterns.data.attrs
-    return replace(patterns, **kept)

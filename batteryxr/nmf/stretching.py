@@ -24,7 +24,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
-from batteryxr.nmf.results import label_components, labelled
+from batteryxr.nmf.results import label_components, labelled, legend_of
 from batteryxr.nmf.solving import gapless, run_starts
 from batteryxr.nmf.starting import begin
 
@@ -138,7 +138,7 @@ def fit_stretched(
         )
     _finish(best, grid, rules)
     result = _labelled(patterns, starts, best, x, closure=closure)
-    result = in_unit_of_data(result, patterns, closure=closure)
+    result = in_unit_of_data(result, patterns.unit, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else "norm",
         "closure": int(closure),
@@ -278,7 +278,7 @@ def _labelled(
     w = best.weights
     order = appearance(w)
     out = label_components(
-        patterns, starts, best.components[order], order, closure=closure
+        legend_of(patterns), starts, best.components[order], order, closure=closure
     )
     residual = _residual(best, x, patterns.data[patterns.signal])
     shift = 0.0 if patterns.shift is None else patterns.shift

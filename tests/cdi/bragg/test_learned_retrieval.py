@@ -190,9 +190,9 @@ def test_lazy_is_eager(torch, volume, no_compute):
         with no_compute():
             lazy = retrieve_learned(states.chunk(chunks), **BRIEF)
         assert lazy.sizes == eager.sizes
-        np.testing.assert_allclose(
-            lazy["amp_residual"].compute(), eager["amp_residual"], rtol=1e-2
-        )
+    np.testing.assert_allclose(
+        lazy["amp_residual"].compute(), eager["amp_residual"], rtol=1e-2
+    )
 
 
 def test_free_voxels_are_hidden_from_the_network(torch, volume):

@@ -26,7 +26,7 @@ from batteryxr.core.errors import (
 FRAME = ("position", "detector_y", "detector_x")
 
 
-def run(scan, iterations=30, **kw):
+def run(scan, iterations=15, **kw):
     return ptycho(scan, iterations=iterations, progress=False, **kw)
 
 

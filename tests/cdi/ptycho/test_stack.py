@@ -90,19 +90,13 @@ def test_result_is_what_xanes_takes(whole):
 
 
 def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
-    same(
-        ptycho_energies(
-            scan,
-            store=tmp_path / "a.zarr",
-            **CALL | {"resources": Resources(checkpoint=2, workers=1)},
-        ),
-        whole,
-    )
     eager = scan.compute().chunk(position=10)
-    same(ptycho_energies(eager, store=tmp_path / "b.zarr", **CALL), whole)
+    alone = CALL | {"resources": Resources(checkpoint=2, workers=1)}
+    same(ptycho_energies(eager, store=tmp_path / "a.zarr", **alone), whole)
 
 
 def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
+    scan = scan.isel(energy=slice(3))
     call = {"progress": False, "iterations": 5, "resources": Resources(checkpoint=5)}
     alone, after = (
         call | {"schedule": Schedule(probe_from=0, lead=n)} for n in (0, 20)
