@@ -16,7 +16,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.nmf.posterior import NOISE, Labels
+from batteryxr.nmf.posterior import NOISE, Labels, mean_ranges
 from batteryxr.nmf.results import labelled
 from batteryxr.nmf.shifts import lowest
 from batteryxr.nmf.starting import ORIGINS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _PATTERNS = 4000
 #: Above this many components a short walk does not give the range.
 _SHORT = 8
-#: Mean range of the ratios above which a warning is given.
+#: Mean range of a component's ratios above which a warning is given.
 _WIDE = 0.1
 #: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
@@ -195,7 +195,7 @@ def advise(
         for j in range(k):
             known = ground.known.copy()
             known[j] = "pattern"
-            widths[j, i] = _mean_width(replace(moved, known=known), steps)
+            widths[j, i] = _widths(replace(moved, known=known), steps).mean()
     highest = np.clip(now.weights[1], 0.0, 1.0)
     table = {
         "weights_width": (widths.mean(axis=1), "Mean range if the pattern were known"),
@@ -206,7 +206,7 @@ def advise(
         name: labelled(name, "component", values, "1", text)
         for name, (values, text) in table.items()
     }
-    width = _mean_width(ground, steps, now)
+    width = float(_widths(ground, steps, now).mean())
     out["range_width"] = labelled(
         "range_width", (), width, "1", "Mean range of a ratio"
     )
@@ -219,20 +219,27 @@ def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
         return result  # computing it would read the data once more, or has no bound
     bare = result.drop_vars("unimodal", errors="ignore")  # told by `bands`
     ground = _ground(bare, lowest(result, "physics", None), None, 0)
-    short = ground.errors is not None and 1 < len(ground.patterns) <= _SHORT
-    width = _mean_width(ground, steps) if short and ground.apart else np.nan
-    tell_width(width)
-    text = "Mean range of a ratio, by a short walk"
-    return result.assign(range_width=labelled("range_width", (), width, "1", text))
+    k = len(ground.patterns)
+    short = ground.errors is not None and 1 < k <= _SHORT
+    widths = _widths(ground, steps) if short and ground.apart else np.full(k, np.nan)
+    result = result.assign(mean_ranges(widths, "1"))
+    tell_ranges(result)
+    return result
 
 
-def tell_width(width: float) -> None:
-    """Warn where ratios may differ widely and fit as well."""
-    if width > _WIDE:
+def tell_ranges(result: xr.Dataset) -> None:
+    """Warn of components whose ratios may differ widely and fit as well."""
+    each = result["component_range"]
+    wide = [
+        f"{c} by {float(each.sel(component=c)):.2f}"
+        for c in result["component"].values[each.values > _WIDE]
+    ]
+    if wide:
         warn_quality(
-            f"ratios may differ by {width:.2f} on average and fit as well: of many "
-            "equal answers this is one near the purest scans. `bands` gives the range "
-            "of each, `advise` says what would narrow it."
+            f"ratios may differ by {float(each.mean()):.2f} on average and fit as well "
+            f"({', '.join(wide)}): of many equal answers this is one near the purest "
+            "scans. `bands` gives the range of each, `advise` says what would narrow "
+            "it; where the crystals are known, `fit_structures` has no such range."
         )
 
 
@@ -413,11 +420,11 @@ def _told(
     return samples, profile, given
 
 
-def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> float:
-    """Return the mean range of all ratios."""
+def _widths(ground: _Ground, steps: int, found: Range | None = None) -> np.ndarray:
+    """Return the mean range of the ratios of each component, (k,)."""
     seen = found or ground.walk(steps)
     low, high = np.clip(seen.weights, 0.0, 1.0)
-    return float((high - low).mean())
+    return np.asarray((high - low).mean(axis=1))
 
 
 def knowledge(result: xr.Dataset) -> np.ndarray:

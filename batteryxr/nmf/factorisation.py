@@ -156,8 +156,9 @@ def fit(
         ``relative_residual`` and ``flag`` (1: no data; 2: no beam; 3: another
         intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
         ``shift_curve``; ``on_bound``, the fraction of its points at which a component
-        lies on the shift; ``range_width``, how far ratios may differ on average and
-        fit as well (for a series in memory under closure); ``noise_memory``, how much
+        lies on the shift; ``component_range`` and ``range_width``, how far the ratios
+        of each component, and of all, may differ on average and fit as well (for a
+        series in memory under closure); ``noise_memory``, how much
         noise that neighbouring points share adds up in a weight (its variance; 1 where
         each point errs on its own); ``relative_error`` and
         that of the singular value decomposition, a lower bound for n components;
