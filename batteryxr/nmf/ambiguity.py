@@ -170,9 +170,9 @@ def advise(
     -------
     xarray.Dataset
         Per component: ``weights_width``, the mean range of all ratios if its pattern
-        were known, beside ``range_width``, the mean range now; ``purest``, the scan
-        with most of it, and ``purity``, its highest possible ratio there. A scan that
-        may be pure can be fixed in place of a pattern.
+        were known, as `bands` would give it; beside it ``range_width``, that of now;
+        ``purest``, the scan with most of it, and ``purity``, its highest possible
+        ratio there. A scan that may be pure can be fixed in place of a pattern.
 
     Examples
     --------
@@ -195,7 +195,9 @@ def advise(
         for j in range(k):
             known = ground.known.copy()
             known[j] = "pattern"
-            widths[j, i] = _widths(replace(moved, known=known), steps).mean()
+            errors = _errors(moved.weights, known, ground.samples)
+            told = replace(moved, known=known, errors=errors)
+            widths[j, i] = _noisy_width(told, told.walk(steps))
     highest = np.clip(now.weights[1], 0.0, 1.0)
     table = {
         "weights_width": (widths.mean(axis=1), "Mean range if the pattern were known"),
@@ -206,7 +208,7 @@ def advise(
         name: labelled(name, "component", values, "1", text)
         for name, (values, text) in table.items()
     }
-    width = float(_widths(ground, steps, now).mean())
+    width = _noisy_width(ground, now)
     out["range_width"] = labelled(
         "range_width", (), width, "1", "Mean range of a ratio"
     )
@@ -221,7 +223,10 @@ def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
     ground = _ground(bare, lowest(result, "physics", None), None, 0)
     k = len(ground.patterns)
     short = ground.errors is not None and 1 < k <= _SHORT
-    widths = _widths(ground, steps) if short and ground.apart else np.full(k, np.nan)
+    widths = np.full(k, np.nan)
+    if short and ground.apart:
+        low, high = np.clip(ground.walk(steps).weights, 0.0, 1.0)
+        widths = (high - low).mean(axis=1)
     result = result.assign(mean_ranges(widths, "1"))
     tell_ranges(result)
     return result
@@ -420,11 +425,11 @@ def _told(
     return samples, profile, given
 
 
-def _widths(ground: _Ground, steps: int, found: Range | None = None) -> np.ndarray:
-    """Return the mean range of the ratios of each component, (k,)."""
-    seen = found or ground.walk(steps)
-    low, high = np.clip(seen.weights, 0.0, 1.0)
-    return np.asarray((high - low).mean(axis=1))
+def _noisy_width(ground: _Ground, found: Range) -> float:
+    """Return the mean range of all ratios with their noise, as `bands` gives it."""
+    far = _reach(ground, found)
+    low, high = (found.weights[0] - far, found.weights[1] + far)
+    return float((np.clip(high, 0.0, 1.0) - np.clip(low, 0.0, 1.0)).mean())
 
 
 def knowledge(result: xr.Dataset) -> np.ndarray:
@@ -434,8 +439,8 @@ def knowledge(result: xr.Dataset) -> np.ndarray:
     return np.where(result["fixed"].values, "pattern", "free")
 
 
-def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
-    """Return how far noise reaches in the weights, (component, and samples of series).
+def _reach(ground: _Ground, found: Range) -> np.ndarray:
+    """Return how far noise reaches in the weights, (k, patterns); (k, 1) for images.
 
     It adds the noise of a pattern and the noise of the components. Components that are
     more alike are harder to separate: a high quantile over the factorisations counts.
@@ -450,20 +455,25 @@ def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
         reach.append(np.sqrt(np.maximum(np.diag(inverse), 0.0)))
     noise = ground.noise / ground.unit
     noise *= math.sqrt(ground.memory)
-    far = NOISE * noise * np.quantile(reach, 0.84, axis=0)
-    wider = xr.DataArray(far, dims="component")
+    far = (NOISE * noise * np.quantile(reach, 0.84, axis=0))[:, None]
     if ground.errors is None:
-        return wider
-    own = np.full(ground.here.size, np.nan)
-    own[ground.here] = np.einsum(
-        "is,ij,js->s", ground.weights, ground.errors, ground.weights
-    )
+        return far
+    w = ground.weights
+    own = np.einsum("is,ij,js->s", w, ground.errors, w)
+    level = 1.0 if ground.samples is None else ground.samples**2
+    return np.asarray(far * np.sqrt(level + own))
+
+
+def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
+    """Return how far noise reaches in the weights, (component, samples of series)."""
+    far = _reach(ground, found)
+    if ground.errors is None:
+        return xr.DataArray(far[:, 0], dims="component")
+    whole = np.full((len(far), ground.here.size), np.nan)
+    whole[:, ground.here] = far
     along = [d for d in like.dims if d != "component"]
     shape = [like.sizes[d] for d in along]
-    level = np.ones(ground.here.size)
-    if ground.samples is not None:
-        level[ground.here] = ground.samples**2
-    return wider * np.sqrt(xr.DataArray((level + own).reshape(shape), dims=along))
+    return xr.DataArray(whole.reshape(-1, *shape), dims=["component", *along])
 
 
 def _ends(weights: xr.DataArray, found: Range) -> list[xr.DataArray]:

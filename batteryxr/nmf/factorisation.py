@@ -59,6 +59,10 @@ if TYPE_CHECKING:
 #: Constraints contradict the data where they raise the squared residual by this factor
 #: and the residual by more than this fraction of the signal.
 _WORSE, _EXACT = 1.1, 1e-3
+#: Correlation at which a free component repeats another, and a fixed one a fixed one.
+_ALIKE, _SAME = 0.9995, 1 - 1e-9
+#: Factor by which a fixed pattern may be higher, or lower, than the data.
+_SCALE = 50.0
 
 
 @replayable
@@ -422,13 +426,14 @@ def _warn_of_components(
         rows = np.nan_to_num(result["components"].values)
         likeness = np.corrcoef(rows / (np.abs(rows).max() or 1.0))
         for b, a in itertools.combinations(range(len(names)), 2):
-            if likeness[a, b] > 0.9995 and (free[a] or free[b]):
+            if likeness[a, b] > (_ALIKE if free[a] or free[b] else _SAME):
                 warn_quality(
                     f"{names[b]} and {names[a]} are one pattern (correlation "
                     f"{likeness[a, b]:.5f}): fewer components would do."
                 )
     if result.attrs["scale"] == "closure" and factors.weights is not None:
         # Use the solver's weights, as those of the result may be lazy.
+        _tell_scales(result, factors, order)
         top = np.nanmax(factors.weights, axis=1)[order]
         for name, value in zip(names, top, strict=True):
             if value < 0.02:
@@ -436,3 +441,18 @@ def _warn_of_components(
                     f"{name} has a negligible ratio, at most {value:.3f}: fewer "
                     "components would do."
                 )
+
+
+def _tell_scales(result: xr.Dataset, factors: Factors, order: np.ndarray) -> None:
+    """Warn of fixed patterns on a scale that no ratio can make up for."""
+    rows = np.nan_to_num(result["components"].values)
+    share = factors.used[order] / max(float(factors.used.sum()), 1e-300)
+    usual = float(np.abs(share @ rows).max())
+    high = np.abs(rows).max(axis=1)
+    for i in np.flatnonzero(result["fixed"].values & (usual > 0)):
+        if not usual / _SCALE < high[i] < usual * _SCALE:
+            warn_quality(
+                f"{result['component'].values[i]} is {high[i] / usual:.2g} times as "
+                "high as the data: another unit or intensity? Its ratio then means "
+                "nothing. Scale it as the data are, or use closure=False."
+            )
