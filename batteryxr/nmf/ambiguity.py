@@ -170,7 +170,8 @@ def advise(
     -------
     xarray.Dataset
         Per component: ``weights_width``, the mean range of all ratios if its pattern
-        were known, as `bands` would give it; beside it ``range_width``, that of now;
+        were known, as `bands` would give it, with ``weights_width_low`` and ``_high``,
+        the ends over the patterns tried; beside it ``range_width``, that of now;
         ``purest``, the scan with most of it, and ``purity``, its highest possible
         ratio there. A scan that may be pure can be fixed in place of a pattern.
 
@@ -212,6 +213,9 @@ def advise(
     out["range_width"] = labelled(
         "range_width", (), width, "1", "Mean range of a ratio"
     )
+    for end, values in (("low", widths.min(axis=1)), ("high", widths.max(axis=1))):
+        name, text = f"weights_width_{end}", "Mean range for the pattern tried, "
+        out[name] = labelled(name, "component", values, "1", f"{text}{end}est")
     return xr.Dataset(out).assign_coords(component=result["component"])
 
 

@@ -105,7 +105,13 @@ def test_ranges_shrink_as_patterns_become_known_as_was_foretold():
     assert str(foretold.idxmin().values) == early
     spinel = truth["components"].sel(component="LiFe3O4", drop=True)
     better = pdf.nmf.fit(4, fixed=ends | {"spinel": spinel}, constraints=shifted)
-    assert float(better.nmf.bands()["weights_width"].mean()) < widths[2]
+    width = float(better.nmf.bands()["weights_width"].mean())
+    assert width < widths[2]
+    ends = [
+        float(advice[f"weights_width_{e}"].sel(component=early))
+        for e in ("low", "high")
+    ]
+    assert 0.8 * ends[0] <= width <= 1.2 * ends[1], (ends, width)
 
 
 def test_bands_hold_the_fit_and_can_be_kept(series, tmp_path):
