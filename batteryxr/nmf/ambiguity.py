@@ -16,7 +16,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
-from batteryxr.nmf.posterior import NOISE, Labels
+from batteryxr.nmf.posterior import NOISE, Labels, mean_ranges
 from batteryxr.nmf.results import labelled
 from batteryxr.nmf.shifts import lowest
 from batteryxr.nmf.starting import ORIGINS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _PATTERNS = 4000
 #: Above this many components a short walk does not give the range.
 _SHORT = 8
-#: Mean range of the ratios above which a warning is given.
+#: Mean range of a component's ratios above which a warning is given.
 _WIDE = 0.1
 #: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
@@ -170,9 +170,10 @@ def advise(
     -------
     xarray.Dataset
         Per component: ``weights_width``, the mean range of all ratios if its pattern
-        were known, beside ``range_width``, the mean range now; ``purest``, the scan
-        with most of it, and ``purity``, its highest possible ratio there. A scan that
-        may be pure can be fixed in place of a pattern.
+        were known, as `bands` would give it, with ``weights_width_low`` and ``_high``,
+        the ends over the patterns tried; beside it ``range_width``, that of now;
+        ``purest``, the scan with most of it, and ``purity``, its highest possible
+        ratio there. A scan that may be pure can be fixed in place of a pattern.
 
     Examples
     --------
@@ -195,7 +196,9 @@ def advise(
         for j in range(k):
             known = ground.known.copy()
             known[j] = "pattern"
-            widths[j, i] = _mean_width(replace(moved, known=known), steps)
+            errors = _errors(moved.weights, known, ground.samples)
+            told = replace(moved, known=known, errors=errors)
+            widths[j, i] = _noisy_width(told, told.walk(steps))
     highest = np.clip(now.weights[1], 0.0, 1.0)
     table = {
         "weights_width": (widths.mean(axis=1), "Mean range if the pattern were known"),
@@ -206,10 +209,13 @@ def advise(
         name: labelled(name, "component", values, "1", text)
         for name, (values, text) in table.items()
     }
-    width = _mean_width(ground, steps, now)
+    width = _noisy_width(ground, now)
     out["range_width"] = labelled(
         "range_width", (), width, "1", "Mean range of a ratio"
     )
+    for end, values in (("low", widths.min(axis=1)), ("high", widths.max(axis=1))):
+        name, text = f"weights_width_{end}", "Mean range for the pattern tried, "
+        out[name] = labelled(name, "component", values, "1", f"{text}{end}est")
     return xr.Dataset(out).assign_coords(component=result["component"])
 
 
@@ -219,20 +225,30 @@ def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
         return result  # computing it would read the data once more, or has no bound
     bare = result.drop_vars("unimodal", errors="ignore")  # told by `bands`
     ground = _ground(bare, lowest(result, "physics", None), None, 0)
-    short = ground.errors is not None and 1 < len(ground.patterns) <= _SHORT
-    width = _mean_width(ground, steps) if short and ground.apart else np.nan
-    tell_width(width)
-    text = "Mean range of a ratio, by a short walk"
-    return result.assign(range_width=labelled("range_width", (), width, "1", text))
+    k = len(ground.patterns)
+    short = ground.errors is not None and 1 < k <= _SHORT
+    widths = np.full(k, np.nan)
+    if short and ground.apart:
+        low, high = np.clip(ground.walk(steps).weights, 0.0, 1.0)
+        widths = (high - low).mean(axis=1)
+    result = result.assign(mean_ranges(widths, "1"))
+    tell_ranges(result)
+    return result
 
 
-def tell_width(width: float) -> None:
-    """Warn where ratios may differ widely and fit as well."""
-    if width > _WIDE:
+def tell_ranges(result: xr.Dataset) -> None:
+    """Warn of components whose ratios may differ widely and fit as well."""
+    each = result["component_range"]
+    wide = [
+        f"{c} by {float(each.sel(component=c)):.2f}"
+        for c in result["component"].values[each.values > _WIDE]
+    ]
+    if wide:
         warn_quality(
-            f"ratios may differ by {width:.2f} on average and fit as well: of many "
-            "equal answers this is one near the purest scans. `bands` gives the range "
-            "of each, `advise` says what would narrow it."
+            f"ratios may differ by {float(each.mean()):.2f} on average and fit as well "
+            f"({', '.join(wide)}): of many equal answers this is one near the purest "
+            "scans. `bands` gives the range of each, `advise` says what would narrow "
+            "it; where the crystals are known, `fit_structures` has no such range."
         )
 
 
@@ -413,11 +429,11 @@ def _told(
     return samples, profile, given
 
 
-def _mean_width(ground: _Ground, steps: int, found: Range | None = None) -> float:
-    """Return the mean range of all ratios."""
-    seen = found or ground.walk(steps)
-    low, high = np.clip(seen.weights, 0.0, 1.0)
-    return float((high - low).mean())
+def _noisy_width(ground: _Ground, found: Range) -> float:
+    """Return the mean range of all ratios with their noise, as `bands` gives it."""
+    far = _reach(ground, found)
+    low, high = (found.weights[0] - far, found.weights[1] + far)
+    return float((np.clip(high, 0.0, 1.0) - np.clip(low, 0.0, 1.0)).mean())
 
 
 def knowledge(result: xr.Dataset) -> np.ndarray:
@@ -427,8 +443,8 @@ def knowledge(result: xr.Dataset) -> np.ndarray:
     return np.where(result["fixed"].values, "pattern", "free")
 
 
-def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
-    """Return how far noise reaches in the weights, (component, and samples of series).
+def _reach(ground: _Ground, found: Range) -> np.ndarray:
+    """Return how far noise reaches in the weights, (k, patterns); (k, 1) for images.
 
     It adds the noise of a pattern and the noise of the components. Components that are
     more alike are harder to separate: a high quantile over the factorisations counts.
@@ -443,20 +459,25 @@ def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
         reach.append(np.sqrt(np.maximum(np.diag(inverse), 0.0)))
     noise = ground.noise / ground.unit
     noise *= math.sqrt(ground.memory)
-    far = NOISE * noise * np.quantile(reach, 0.84, axis=0)
-    wider = xr.DataArray(far, dims="component")
+    far = (NOISE * noise * np.quantile(reach, 0.84, axis=0))[:, None]
     if ground.errors is None:
-        return wider
-    own = np.full(ground.here.size, np.nan)
-    own[ground.here] = np.einsum(
-        "is,ij,js->s", ground.weights, ground.errors, ground.weights
-    )
+        return far
+    w = ground.weights
+    own = np.einsum("is,ij,js->s", w, ground.errors, w)
+    level = 1.0 if ground.samples is None else ground.samples**2
+    return np.asarray(far * np.sqrt(level + own))
+
+
+def _scatter(ground: _Ground, found: Range, like: xr.DataArray) -> xr.DataArray:
+    """Return how far noise reaches in the weights, (component, samples of series)."""
+    far = _reach(ground, found)
+    if ground.errors is None:
+        return xr.DataArray(far[:, 0], dims="component")
+    whole = np.full((len(far), ground.here.size), np.nan)
+    whole[:, ground.here] = far
     along = [d for d in like.dims if d != "component"]
     shape = [like.sizes[d] for d in along]
-    level = np.ones(ground.here.size)
-    if ground.samples is not None:
-        level[ground.here] = ground.samples**2
-    return wider * np.sqrt(xr.DataArray((level + own).reshape(shape), dims=along))
+    return xr.DataArray(whole.reshape(-1, *shape), dims=["component", *along])
 
 
 def _ends(weights: xr.DataArray, found: Range) -> list[xr.DataArray]:

@@ -129,10 +129,15 @@ def drifting(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
     x = x / (np.abs(x).max(initial=0.0) or 1.0)
     if len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
         return scans[:0]
-    level, expected = _drift(x, n)
+    scores, axes = _beyond_noise(x, n)
+    same = _constant(scores)
+    level = scores @ same
     off = float(np.sqrt(np.mean((level - 1.0) ** 2)))
+    if off < _SLIGHT:
+        return scans[:0]
+    expected = _by_chance(x - scores @ axes.T, axes, same)
     chance = 1.0 + _CLEARLY * np.sqrt(2.0 / (len(x) - n))
-    if off < _SLIGHT or off**2 < chance * expected**2:
+    if off**2 < chance * expected**2:
         return scans[:0]
     far = scans[np.abs(level - np.median(level)) > 0.2]
     odd = f" Farthest off: {_listed(far)}." if far.size else ""
@@ -146,33 +151,37 @@ def drifting(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
     return far
 
 
-def _drift(x: np.ndarray, n: int) -> tuple[np.ndarray, float]:
-    """Return the level of each pattern, and how far noise alone takes it from one.
+def _beyond_noise(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and axes of at least `n` components, and all above the noise.
 
     Phases beyond the `n` that are fitted are no drift: all that stand out of the noise
     may take part in the combination that is constant.
     """
     from batteryxr.core.kernels.decompose import leading
-    from batteryxr.nmf.kernels.correlation import adding_up
 
     scans, points = x.shape
     most = max(n, min(scans, points) // 3)
     scores, axes = leading(x, most)
     power = (scores**2).sum(axis=0)
-    left = float((x**2).sum()) - np.concatenate([[0.0], np.cumsum(power)])
+    left = float(np.vdot(x, x)) - np.concatenate([[0.0], np.cumsum(power)])
     # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
     for rank in range(n, most + 1):
         square = max(float(left[rank]), 0.0) / ((scans - rank) * (points - rank))
         edge = 1.1 * square * (np.sqrt(scans) + np.sqrt(points)) ** 2
         if rank == most or power[rank] < edge:
             break
-    scores, axes = scores[:, :rank], axes[:, :rank]
-    same = _constant(scores)
-    rest = x - scores @ axes.T
+    return scores[:, :rank], axes[:, :rank]
+
+
+def _by_chance(rest: np.ndarray, axes: np.ndarray, same: np.ndarray) -> float:
+    """Return how far noise alone takes the level of a pattern from one."""
+    from batteryxr.nmf.kernels.correlation import adding_up
+
+    (scans, points), rank = rest.shape, len(same)
     back = axes @ same  # how each point enters the level
     each = (rest**2).sum(axis=0) / (scans - rank) * points / (points - rank)
     memory = adding_up(rest, back[None], closure=False)
-    return scores @ same, float(np.sqrt(memory * (each @ back**2)))
+    return float(np.sqrt(memory * (each @ back**2)))
 
 
 def with_levels(

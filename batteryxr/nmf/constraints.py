@@ -13,7 +13,8 @@ from batteryxr.core.checks import Bounds, check_fields
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.labels import matched
 from batteryxr.core.provenance import replayable
-from batteryxr.nmf.data import in_sound_unit, lay_out, weigh
+from batteryxr.core.units import in_units_of
+from batteryxr.nmf.data import in_sound_unit, lay_out, real, weigh
 from batteryxr.nmf.shifts import subtract_shift
 from batteryxr.nmf.starting import tell_place
 
@@ -33,6 +34,8 @@ Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
 OF_FIT = ("presence", "weights", "unimodal", "signed", "robust")
 #: Penalties on the factors: strengths, all 0 by default.
 PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
+#: What a known ratio may be converted to, such as per cent.
+_RATIO = xr.DataArray(1.0, attrs={"units": "1"})
 
 
 @replayable
@@ -279,6 +282,7 @@ def _profile(patterns: Patterns, name: str, profile: xr.DataArray) -> np.ndarray
     (dim,) = patterns.samples
     if profile.dims != (dim,):
         raise ArgumentError(where, profile, f"values along {dim!r}")
+    profile = in_units_of(_RATIO, real(profile, where))
     values = matched(patterns.data, profile, argument=where).values.astype(np.float64)
     if np.nanmin(values, initial=0.0) < 0 or np.isinf(values).any():
         raise DataError(where, "has negative or infinite values")

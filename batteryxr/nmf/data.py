@@ -270,7 +270,7 @@ def _deviations(
             float(errors),
             dtype=np.float64,
         )
-    errors = in_units_of(patterns.data, errors)
+    errors = in_units_of(patterns.data, real(errors, "errors"))
     selected = select_rows(patterns.data, errors, "errors")
     assert selected is not None
     signal = patterns.signal
@@ -300,6 +300,23 @@ def refuse_errors(sigma: np.ndarray | None, x: np.ndarray) -> None:
         )
 
 
+def real(array: xr.DataArray, argument: str) -> xr.DataArray:
+    """Return an array of real numbers as it is.
+
+    Raises
+    ------
+    DataError
+        If it holds complex numbers, text or dates.
+    """
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            argument,
+            f"{array.dtype} values; expected real numbers",
+            "Pass the modulus of complex values, `abs(array)`, and numbers for text.",
+        )
+    return array
+
+
 def select_rows(
     data: xr.DataArray, extra: xr.DataArray | None, name: str
 ) -> xr.DataArray | None:
@@ -318,7 +335,7 @@ def select_rows(
             f"{name} has the dimension {unknown[0]!r}, which the data lack; "
             f"they have {data.dims}."
         )
-    extra = matched(data, extra, argument=name)
+    extra = matched(data, real(extra, name), argument=name)
     return extra.transpose(*(d for d in data.dims if d in extra.dims))
 
 

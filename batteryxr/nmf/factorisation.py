@@ -54,6 +54,12 @@ if TYPE_CHECKING:
     Kind: TypeAlias = Literal["active-set", "hals", "coordinate", "pure"]
 
 
+#: Correlation at which a free component repeats another, and a fixed one a fixed one.
+_ALIKE, _SAME = 0.9995, 1 - 1e-9
+#: Factor by which a fixed pattern may be higher, or lower, than the data.
+_SCALE = 50.0
+
+
 @replayable
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Solver:
@@ -149,8 +155,9 @@ def fit(
         ``relative_residual`` and ``flag`` (1: no data; 2: no beam; 3: another
         intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
         ``shift_curve``; ``on_bound``, the fraction of its points at which a component
-        lies on the shift; ``range_width``, how far ratios may differ on average and
-        fit as well (for a series in memory under closure); ``noise_memory``, how much
+        lies on the shift; ``component_range`` and ``range_width``, how far the ratios
+        of each component, and of all, may differ on average and fit as well (for a
+        series in memory under closure); ``noise_memory``, how much
         noise that neighbouring points share adds up in a weight (its variance; 1 where
         each point errs on its own); ``relative_error`` and
         that of the singular value decomposition, a lower bound for n components;
@@ -379,13 +386,14 @@ def _warn_of_components(
         rows = np.nan_to_num(result["components"].values)
         likeness = np.corrcoef(rows / (np.abs(rows).max() or 1.0))
         for b, a in itertools.combinations(range(len(names)), 2):
-            if likeness[a, b] > 0.9995 and (free[a] or free[b]):
+            if likeness[a, b] > (_ALIKE if free[a] or free[b] else _SAME):
                 warn_quality(
                     f"{names[b]} and {names[a]} are one pattern (correlation "
                     f"{likeness[a, b]:.5f}): fewer components would do."
                 )
     if result.attrs["scale"] == "closure" and factors.weights is not None:
         # Use the solver's weights, as those of the result may be lazy.
+        _tell_scales(result, factors, order)
         top = np.nanmax(factors.weights, axis=1)[order]
         for name, value in zip(names, top, strict=True):
             if value < 0.02:
@@ -393,3 +401,18 @@ def _warn_of_components(
                     f"{name} has a negligible ratio, at most {value:.3f}: fewer "
                     "components would do."
                 )
+
+
+def _tell_scales(result: xr.Dataset, factors: Factors, order: np.ndarray) -> None:
+    """Warn of fixed patterns on a scale that no ratio can make up for."""
+    rows = np.nan_to_num(result["components"].values)
+    share = factors.used[order] / max(float(factors.used.sum()), 1e-300)
+    usual = float(np.abs(share @ rows).max())
+    high = np.abs(rows).max(axis=1)
+    for i in np.flatnonzero(result["fixed"].values & (usual > 0)):
+        if not usual / _SCALE < high[i] < usual * _SCALE:
+            warn_quality(
+                f"{result['component'].values[i]} is {high[i] / usual:.2g} times as "
+                "high as the data: another unit or intensity? Its ratio then means "
+                "nothing. Scale it as the data are, or use closure=False."
+            )

@@ -16,7 +16,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.progress import bar
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
-from batteryxr.nmf.ambiguity import tell_width
+from batteryxr.nmf.ambiguity import tell_ranges
 from batteryxr.nmf.beam import flag_dark, lit
 from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
@@ -192,7 +192,7 @@ def metropolis(
     }
     _warn_of_chains(result, chains.stopped)
     if closure and "range_width" in result:
-        tell_width(float(result["range_width"]))
+        tell_ranges(result)
     return result
 
 

@@ -137,7 +137,7 @@ def _spreads(
     error_w = farther(best.run.weights, between)
     between[2] = np.clip(np.median(w, axis=(0, 1)), between[1], between[3])
     between = np.clip(between, 0.0, top)
-    width = float((np.clip(high, 0.0, top) - np.clip(low, 0.0, top)).mean())
+    width = (np.clip(high, 0.0, top) - np.clip(low, 0.0, top)).mean(axis=1)
     low, high = low - NOISE * noise, high + NOISE * noise
     low_h = np.min([r.components[0][o] for r, o in ranges], axis=0)
     high_h = np.max([r.components[1][o] for r, o in ranges], axis=0)
@@ -150,13 +150,9 @@ def _spreads(
     bare = replace(labels, shift=0.0)
     ratio = potential_scale(w)
     size = effective_size(w)
+    units = str(labels.result["weights"].attrs["units"])
     return {
-        "range_width": label(
-            xr.DataArray(width),
-            "range_width",
-            units=str(labels.result["weights"].attrs["units"]),
-            long_name="Mean range of a weight",
-        ),
+        **mean_ranges(width[labels.order], units),
         "weights_error": weights(error_w, "weights_error", "Error of a weight"),
         "weights_low": weights(
             np.clip(low, 0.0, top), "weights_low", "Lowest weight that fits"
@@ -179,6 +175,24 @@ def _spreads(
         "rhat": weights(ratio, "rhat", "Between-chain R-hat of a weight", units="1"),
         "effective_draws": weights(
             size, "effective_draws", "Effective number of draws", units="1"
+        ),
+    }
+
+
+def mean_ranges(widths: np.ndarray, units: str) -> dict[str, xr.DataArray]:
+    """Return the mean range of the weights of each component (k,), and of all."""
+    return {
+        "component_range": label(
+            xr.DataArray(widths, dims="component"),
+            "component_range",
+            units=units,
+            long_name="Mean range of a weight, by component",
+        ),
+        "range_width": label(
+            xr.DataArray(float(widths.mean())),
+            "range_width",
+            units=units,
+            long_name="Mean range of a weight",
         ),
     }
 

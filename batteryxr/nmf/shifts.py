@@ -22,7 +22,7 @@ from batteryxr.core.labels import matched
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine, in_units_of
-from batteryxr.nmf.data import lay_out
+from batteryxr.nmf.data import lay_out, real
 from batteryxr.nmf.phases.candidates import crystals_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def subtract_shift(patterns: Patterns, shift: str | float | xr.DataArray) -> Pat
     points, signal = patterns.n_points, patterns.signal
     if isinstance(shift, xr.DataArray):
         shift = matched(
-            patterns.data, in_units_of(patterns.data, shift), argument="shift"
+            patterns.data,
+            in_units_of(patterns.data, real(shift, "shift")),
+            argument="shift",
         )
         if shift.dims != (signal,) or shift.size != points:
             raise DimensionError(
@@ -204,7 +206,8 @@ def lowest(
     (signal,) = result["shift_curve"].dims
     if isinstance(shift, xr.DataArray):
         known = result["components"]
-        shift = matched(known, in_units_of(known, shift), argument="shift")
+        shift = in_units_of(known, real(shift, "shift"))
+        shift = matched(known, shift, argument="shift")
         if shift.dims != (signal,):
             raise DimensionError(f"shift has {shift.dims}; expected {(signal,)}.")
         if not np.isfinite(shift.values).all():

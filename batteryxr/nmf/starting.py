@@ -17,6 +17,7 @@ from batteryxr.core.errors import (
 )
 from batteryxr.core.labels import matched
 from batteryxr.core.units import in_units_of
+from batteryxr.nmf.data import real
 from batteryxr.nmf.shifts import NOISE
 
 if TYPE_CHECKING:
@@ -349,7 +350,8 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
             f"{where} has the dimensions {pattern.dims}; expected "
             f"{(signal,)}, a single pattern."
         )
-    pattern = matched(data, in_units_of(data, pattern), argument=where)
+    pattern = in_units_of(data, real(pattern, where))
+    pattern = matched(data, pattern, argument=where)
     values = pattern.values.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(

@@ -79,11 +79,13 @@ def steps(pdf: xr.DataArray, n: int) -> list[xr.Dataset]:
     return [pdf.nmf.fit(n, **how), ends, kept]
 
 
-def possible(tree: xr.DataTree) -> list[float]:
-    """Return the mean widths for the true factors without noise, in three steps.
+def possible(tree: xr.DataTree) -> list[tuple[float, float]]:
+    """Return mean widths for the true factors without noise, in three steps.
 
-    All factorisations that the walk visits have the product of the true one: nothing
-    in the data can make the range narrower.
+    The second number is the half width of the rarest phase's ratios (rms): no answer
+    that only knows these constraints can promise to be nearer the truth. All
+    factorisations that the walk visits have the product of the true one: nothing in
+    the data can make the range narrower.
     """
     truth = tree["truth"].to_dataset()
     clean = tree["scans"]["pdf"].copy(
@@ -103,7 +105,9 @@ def possible(tree: xr.DataTree) -> list[float]:
             fixed=fit["fixed"].copy(data=kinds > 0),
         )
         bands = free.nmf.bands(noise=1e-6 * float(abs(clean).max()))
-        widths.append(float(bands["weights_width"].mean()))
+        rare = int(truth["ratios"].mean("scan").argmin())
+        half = bands["weights_width"].isel(component=rare).values / 2
+        widths.append((float(bands["weights_width"].mean()), rms(half)))
     return [*widths, widths[-1]]
 
 
@@ -136,7 +140,7 @@ def ambiguity(sets: int) -> None:
     print(f"\nbands over {sets} data sets of each oxide, nothing true handed over")
     print(
         f"{'oxide: fixed':22}{'width':>8}{'possible':>10}{'covered':>9}{'CPU s':>7}"
-        f"{'rarest phase, rms':>19}{'middle':>8}"
+        f"{'rarest phase, rms':>19}{'middle':>8}{'possible':>10}"
     )
     for oxide in ("Fe2O3", "Fe3O4", "FeO", "MnO", "Mn3O4"):
         found, least = [], []
@@ -147,9 +151,9 @@ def ambiguity(sets: int) -> None:
         for i, name in enumerate(("nothing", "ends", "ends and found")):
             width, share, spent, off, middle = np.array(found)[:, i].T
             print(
-                f"{oxide + ': ' + name:22}{width.mean():8.3f}{least[i]:10.3f}"
+                f"{oxide + ': ' + name:22}{width.mean():8.3f}{least[i][0]:10.3f}"
                 f"{share.min():9.3f}{np.median(spent):7.2f}"
-                f"{off.mean():19.3f}{middle.mean():8.3f}",
+                f"{off.mean():19.3f}{middle.mean():8.3f}{least[i][1]:10.3f}",
                 flush=True,
             )
 

@@ -276,3 +276,37 @@ def test_scans_of_other_instruments_are_told(tmp_path):
     with pytest.warns(DataQualityWarning, match="q_max is not the same.*18.0, 24.0"):
         found = instrument_of(read.drop_vars("mode"), None)
     assert (found.q_max, found.q_damp) == (24.0, 0.03)
+
+
+def test_numbers_that_are_not_real_are_refused():
+    """numpy would drop the imaginary part with a warning of its own, or fail."""
+    data = spectra()
+    odd = data[0] + 0j
+    profile = data[:, 0] * 0 + 0j
+    for how, name in (
+        ({"errors": data * 0 + (0.01 + 0j)}, "errors"),
+        ({"fixed": {"a": odd}}, r"fixed\['a'\]"),
+        ({"constraints": nmf.Constraints(shift=odd)}, "shift"),
+        ({"constraints": nmf.Constraints(weights={"a": profile})}, r"weights\['a'\]"),
+    ):
+        with pytest.raises(DataError, match=f"{name}: complex128 values"):
+            nmf.fit(data, 2, **how)
+
+
+def test_a_known_ratio_in_per_cent_is_a_ratio():
+    data = spectra()
+    share = xr.DataArray(SHARE, dims="scan")
+    both = [
+        nmf.fit(data, 2, constraints=nmf.Constraints(weights={"a": one}))
+        for one in (share, (100 * share).assign_attrs(units="%"))
+    ]
+    np.testing.assert_allclose(both[1]["weights"], both[0]["weights"], atol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-4])
+def test_a_fixed_pattern_on_another_scale_is_told(factor):
+    data = spectra()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.warns(DataQualityWarning, match="times as high as the data"):
+            nmf.fit(data, 2, fixed={"a": factor * data[0]})
