@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batteryxr.core.checks import NonNegative
-    from batteryxr.xanes.kernels.combining.fixed import Design
+    from batteryxr.xanes.kernels.combining.results import Design
     from batteryxr.xanes.spectra import Range
 
     Standards = xr.DataArray | Mapping[str, xr.DataArray]
@@ -168,7 +168,7 @@ def _design(
     closure: bool,
 ) -> Design:
     """Return the design of a fit, checked to be solvable."""
-    from batteryxr.xanes.kernels.combining.fixed import Design
+    from batteryxr.xanes.kernels.combining.results import Design
 
     scaled = (x - x.mean()) / (0.5 * np.ptp(x))
     powers = scaled[None] ** np.arange(0 if baseline is None else baseline + 1)[:, None]
