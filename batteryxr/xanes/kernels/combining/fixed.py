@@ -14,9 +14,9 @@ import numpy as np
 
 from batteryxr.xanes.kernels.combining.active_set import solve_rows
 from batteryxr.xanes.kernels.combining.results import (
+    Combination,
     Combined,
     Design,
-    Combination,
     empty,
     judged,
 )
