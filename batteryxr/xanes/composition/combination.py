@@ -234,10 +234,8 @@ def _labelled(
     if n_back:
         back = parts["background"].transpose("order", ...)
         named.append(("background", back, "1", "Background"))
-    result = xr.Dataset(
-        {n: label(a, n, units=u, long_name=text) for n, a, u, text in named}
-    )
-    result["flag"] = label(
+    found = {n: label(a, n, units=u, long_name=text) for n, a, u, text in named}
+    found["flag"] = label(
         parts["flag"],
         "flag",
         units="1",
@@ -245,13 +243,12 @@ def _labelled(
         flag_masks=list(_FLAGS),
         flag_meanings=" ".join(_FLAGS.values()),
     )
-    result = result.assign_coords(
-        standard=("standard", names, {"units": "1", "long_name": "Standard"})
-    )
+    attrs = {"units": "1", "long_name": "Standard"}
+    coords: dict[str, Any] = {"standard": ("standard", names, attrs)}
     if n_back:
         attrs = {"units": "1", "long_name": "Power of the scaled energy"}
-        result = result.assign_coords(order=("order", np.arange(n_back), attrs))
-    return result
+        coords["order"] = ("order", np.arange(n_back), attrs)
+    return xr.Dataset(found, coords)
 
 
 def _warn(flag: xr.DataArray) -> None:

@@ -192,21 +192,30 @@ def _seen(
     basis = basis[size > _RANK * size[0]]
     if background is not None:
         basis = np.concatenate([basis, background.T])
-    moved = np.zeros((n_lags, *basis.shape))  # what unit covariances make of the basis
-    for j in range(n_lags):
-        moved[j, :, j:] += basis[:, : m - j]
-        if j:
-            moved[j, :, : m - j] += basis[:, j:]
-    within = (moved @ basis.T).swapaxes(1, 2) @ basis
-    from scipy import fft
-
-    length = fft.next_fast_len(2 * m, real=True)
-    one, two = fft.rfft(basis, length), fft.rfft(moved, length)
-    left = one.conj() * fft.rfft(within - moved, length) - two.conj() * one
-    taken = fft.irfft(left.sum(axis=1), length)[:, :n_lags]
-    seen: np.ndarray = np.diag(m - np.arange(n_lags, dtype=float)) + taken.T
+    ahead = _moved(basis, 2 * n_lags)
+    behind = _moved(basis[:, ::-1], n_lags)
+    near = ahead[:, :n_lags]
+    # Residuals are I - P of noise. P takes at each pair of lags, once from either side:
+    ends = (near @ near.swapaxes(1, 2) + behind @ behind.swapaxes(1, 2)).sum(axis=0)
+    far = np.einsum("pi,pli->l", basis, ahead)
+    lags = np.arange(n_lags)
+    taken = ends + 2.0 * far[lags[:, None] + lags]
+    # and P on both sides gives back:
+    cross = np.tensordot(basis, near, axes=(1, 2))
+    both = (cross + cross.swapaxes(0, 1)).reshape(-1, n_lags)
+    taken -= cross.reshape(-1, n_lags).T @ both
+    taken[:, 0] *= 0.5
+    taken[:, 0] += 0.5 * ends[:, 0] - far[:n_lags]
+    seen = np.diag(m - lags.astype(float)) - taken
     left_over = max(freedom, 1) / max(m - len(basis), 1)
-    return seen * left_over
+    return np.asarray(seen * left_over)
+
+
+def _moved(basis: np.ndarray, n_lags: int) -> np.ndarray:
+    """Return curves (p, m) from each of the lags on, with zeros behind their end."""
+    p, m = basis.shape
+    padded = np.concatenate([basis, np.zeros((p, n_lags - 1))], axis=1)
+    return np.lib.stride_tricks.sliding_window_view(padded, m, axis=1)
 
 
 def _product(a: np.ndarray, lag: int) -> np.ndarray:
