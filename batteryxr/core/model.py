@@ -134,7 +134,8 @@ def label(array: xr.DataArray, name: str, **attrs: Any) -> xr.DataArray:
     xarray.DataArray
         The same values, renamed and labelled.
     """
-    labelled = array.copy(deep=False).rename(name)
+    labelled = array.copy(deep=False)
+    labelled.name = name
     labelled.attrs = attributes(name, **attrs)
     return labelled
 

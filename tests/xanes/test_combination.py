@@ -255,3 +255,42 @@ def test_scores_of_gaps_are_missing(phantom):
     found = xanes.pca(stack, n_components=2)
     assert found.attrs["n_spectra"] == 255
     assert int(found.scores.isnull().sum()) == 2
+
+
+@pytest.mark.parametrize("choice", [{}, {"closure": True}, {"baseline": 1}])
+def test_spectra_with_gaps_of_their_own_are_least_squares_on_the_rest(choice):
+    """Each has other gaps: they are the same as alone, cut to what they have."""
+    rng = np.random.default_rng(4)
+    energies = np.linspace(8330, 8390, 50)
+    edges = np.tanh((energies - 8345 - 4 * np.arange(3)[:, None]) / 3)
+    own = labelled(0.5 + 0.5 * edges, "standard").assign_coords(energy=energies)
+    y = rng.dirichlet([1.0, 1.0, 1.0], 6) @ own.values + rng.normal(0, 0.01, (6, 50))
+    y[rng.random(y.shape) < 0.1] = np.nan
+    y[5, 8:22] = np.nan  # the edge itself
+    spectra = labelled(y, "scan").assign_coords(energy=energies)
+    together = xanes.lcf(spectra, standards=own, errors=0.0, **choice)
+    close = 0
+    for k in range(6):
+        there = np.isfinite(y[k])
+        alone = xanes.lcf(
+            spectra[k, there], standards=own[:, there], errors=0.0, **choice
+        )
+        for name in ("weight", "chi2", "residual_sd", "r_factor_sum_to_one"):
+            both = together[name].isel(scan=k), alone[name]
+            np.testing.assert_allclose(*both, rtol=1e-9, atol=1e-12)
+        both = together.weight_error.isel(scan=k), alone.weight_error
+        close += np.allclose(*both, rtol=0.05)
+    assert close >= 3  # where noise that is white is taken for white
+
+
+def test_errors_of_spectra_with_gaps_cover_the_truth():
+    rng = np.random.default_rng(5)
+    own = labelled(np.cumsum(rng.random((2, 80)) - 0.3, axis=1), "standard")
+    noise = rng.normal(size=(1500, 83))
+    noise = sum(noise[:, k : k + 80] for k in range(4)) * 0.05  # correlated
+    y = np.array([0.6, 0.4]) @ own.values + noise
+    y[rng.random(y.shape) < 0.15] = np.nan
+    fit = xanes.lcf(labelled(y, "scan"), standards=own, errors=0.0)
+    pull = (fit.weight - np.array([[0.6], [0.4]])) / fit.weight_error
+    assert 0.65 < float((np.abs(pull) < 1).mean()) < 0.72
+    assert 0.93 < float((np.abs(pull) < 2).mean()) < 0.97

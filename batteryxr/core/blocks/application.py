@@ -87,11 +87,13 @@ def _with_units(out: Any, arrays: Sequence[Any]) -> Any:
     """Return a result whose coordinates have the attributes of the first with some."""
     if not isinstance(out, xr.DataArray):
         return out
-    out = out.copy(deep=False)  # it shares coordinates with what the user passed
-    for name, coord in out.coords.items():
-        for array in arrays:
-            if coord.attrs or not isinstance(array, xr.DataArray):
-                continue
-            if name in array.coords:
-                coord.attrs.update(array.coords[name].attrs)
+    known = [a.coords.variables for a in arrays if isinstance(a, xr.DataArray)]
+    bare = [name for name, own in out.coords.variables.items() if not own.attrs]
+    found: dict[Any, dict[str, Any]] = {
+        n: next((k[n].attrs for k in known if n in k and k[n].attrs), {}) for n in bare
+    }
+    if any(found.values()):
+        out = out.copy(deep=False)  # it shares coordinates with what the user passed
+        for name, attrs in found.items():
+            out.coords.variables[name].attrs.update(attrs)
     return out

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batteryxr.core.checks import NonNegative
-    from batteryxr.xanes.kernels.combining.fixed import Design
+    from batteryxr.xanes.kernels.combining.results import Design
     from batteryxr.xanes.spectra import Range
 
     Standards = xr.DataArray | Mapping[str, xr.DataArray]
@@ -168,7 +168,7 @@ def _design(
     closure: bool,
 ) -> Design:
     """Return the design of a fit, checked to be solvable."""
-    from batteryxr.xanes.kernels.combining.fixed import Design
+    from batteryxr.xanes.kernels.combining.results import Design
 
     scaled = (x - x.mean()) / (0.5 * np.ptp(x))
     powers = scaled[None] ** np.arange(0 if baseline is None else baseline + 1)[:, None]
@@ -234,10 +234,8 @@ def _labelled(
     if n_back:
         back = parts["background"].transpose("order", ...)
         named.append(("background", back, "1", "Background"))
-    result = xr.Dataset(
-        {n: label(a, n, units=u, long_name=text) for n, a, u, text in named}
-    )
-    result["flag"] = label(
+    found = {n: label(a, n, units=u, long_name=text) for n, a, u, text in named}
+    found["flag"] = label(
         parts["flag"],
         "flag",
         units="1",
@@ -245,13 +243,12 @@ def _labelled(
         flag_masks=list(_FLAGS),
         flag_meanings=" ".join(_FLAGS.values()),
     )
-    result = result.assign_coords(
-        standard=("standard", names, {"units": "1", "long_name": "Standard"})
-    )
+    attrs = {"units": "1", "long_name": "Standard"}
+    coords: dict[str, Any] = {"standard": ("standard", names, attrs)}
     if n_back:
         attrs = {"units": "1", "long_name": "Power of the scaled energy"}
-        result = result.assign_coords(order=("order", np.arange(n_back), attrs))
-    return result
+        coords["order"] = ("order", np.arange(n_back), attrs)
+    return xr.Dataset(found, coords)
 
 
 def _warn(flag: xr.DataArray) -> None:

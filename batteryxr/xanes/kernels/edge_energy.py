@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.xanes.kernels import gaps
@@ -266,10 +267,10 @@ def _smoothing(x: np.ndarray, step: float) -> np.ndarray:
     low = np.clip(np.searchsorted(even, x) - 1, 0, n - 2)
     share = np.clip((x - even[low]) / (even[low + 1] - even[low]), 0.0, 1.0)
     back = np.zeros((x.size, n))
+    ahead, behind = (sliding_window_view(w, n) for w in (window, window[::-1]))
     for at, weight in ((low, 1.0 - share), (low + 1, share)):
-        middle = at[:, None] + 3 * n
-        near = window[middle - rows] + window[middle - 2 * n + 1 + rows]
-        near[:, 1:] += window[middle + rows[1:]]
+        near = behind[3 * n - 1 - at] + ahead[n + 1 + at]
+        near[:, 1:] += ahead[3 * n + at, 1:]
         back += weight[:, None] * near
     return np.asarray((back @ there).T)
 
@@ -307,6 +308,8 @@ def noise_of(rows: np.ndarray, *, x: np.ndarray) -> np.ndarray:
     known = np.isfinite(left)
     out = np.full(len(rows), np.nan)
     some = known.any(axis=1)
+    if known.all():
+        return np.asarray(np.median(left, axis=1) / 0.6745)
     out[some] = np.nanmedian(np.where(known, left, np.nan)[some], axis=1) / 0.6745
     return out
 

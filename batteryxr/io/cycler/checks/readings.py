@@ -78,13 +78,15 @@ def _known(values: np.ndarray) -> np.ndarray:
 def _isolated(values: np.ndarray, least: float) -> list[tuple[int, int]]:
     """Return rows that are far from both neighbours, on one side, which are alike."""
     found: list[tuple[int, int]] = []
+    low = high = values[1:]  # of as many rows as are wide, from the second on
     for wide in range(1, _WIDEST + 1):
         if values.size < wide + 2:
             break
         before, after = values[: -wide - 1], values[wide + 1 :]
-        inside = np.lib.stride_tricks.sliding_window_view(values[1:-1], wide)
-        above = inside.min(axis=1) - np.maximum(before, after)
-        below = np.minimum(before, after) - inside.max(axis=1)
+        low = np.minimum(low[:-1], values[wide:-1])
+        high = np.maximum(high[:-1], values[wide:-1])
+        above = low - np.maximum(before, after)
+        below = np.minimum(before, after) - high
         far = np.maximum(above, below)
         alike = np.abs(before - after) < _NEAR * far
         places = np.flatnonzero((far > max(least, 0)) & alike)

@@ -1,89 +1,47 @@
-"""Fit spectra as sums of standards: weights, their errors, and residual checks."""
+"""Fit spectra as sums of standards: weights, their errors, and residual checks.
+
+Spectra with few gaps, each its own, are solved together: standards and background have
+one orthonormal basis over all energies, and the values at a spectrum's gaps are taken
+from its products (a downdate: G. H. Golub and C. F. Van Loan, Matrix Computations,
+6.5). Spectra with more gaps are tables of those that have the same.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.xanes.kernels.combining.active_set import solve_rows
-from batteryxr.xanes.kernels.combining.spread import correlated_errors
+from batteryxr.xanes.kernels.combining.results import (
+    Combination,
+    Combined,
+    Design,
+    empty,
+    judged,
+)
+from batteryxr.xanes.kernels.combining.spread import (
+    correlated_errors,
+    correlation,
+    lag_sums,
+    undone,
+)
 from batteryxr.xanes.kernels.gaps import by_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batteryxr.xanes.kernels.combining.spread import Correlation
 
 #: Spectra that are held in float64 at a time.
 SLAB = 8192
-NO_DATA, SUM_NOT_ONE, SHIFTED, AT_LIMIT = 1, 2, 4, 8
-#: Largest deviation of the weights' sum from one, absolute and in standard errors.
-_SUM, _SUMS = 0.1, 3.0
-#: Least energy shift (eV) that is reported, its least ratio to the error, and the least
-#: fraction of the residual that it explains.
-_SHIFT, _SHIFTS, _EXPLAINED = 0.05, 5.0, 0.3
 #: Fraction of the longest curve below which a combination of curves counts as zero.
 _TAIL = 1e-6
-
-
-class Design(NamedTuple):
-    """Define the standards, and the constraints on their weights.
-
-    Attributes
-    ----------
-    standards : (s, m)
-        Standards.
-    background : (b, m)
-        Curves whose weights have any sign and are not in the sum; b may be 0.
-    noise : (s,)
-        Standard deviation of each standard's own noise.
-    energy : (m,)
-        Energies.
-    non_negative, sum_to_one
-        Constraints on the weights of the standards.
-    """
-
-    standards: np.ndarray
-    background: np.ndarray
-    noise: np.ndarray
-    energy: np.ndarray
-    non_negative: bool
-    sum_to_one: bool
-
-    def at(self, there: np.ndarray) -> Design:
-        """Return the design on some of the energies."""
-        return self._replace(
-            standards=self.standards[:, there],
-            background=self.background[:, there],
-            energy=self.energy[there],
-        )
-
-
-class Combined(NamedTuple):
-    """Hold the results of N spectra.
-
-    Attributes
-    ----------
-    weights, errors : (N, s)
-        Weights, and errors as if no weight were at its bound.
-    backgrounds : (N, b)
-    quality : (N, 5)
-        Sum of squared residuals, degrees of freedom, R factor with a free sum and with
-        a sum of one, number of independent values among the energies.
-    flags : (N,) uint8
-        Bits.
-    """
-
-    weights: np.ndarray
-    errors: np.ndarray
-    backgrounds: np.ndarray
-    quality: np.ndarray
-    flags: np.ndarray
-
-
-def empty(size: int, n: int, n_back: int) -> Combined:
-    """Return empty results for all spectra."""
-    weights, errors, back, quality = (
-        np.full((size, k), np.nan) for k in (n, n, n_back, 5)
-    )
-    flags = np.full(size, NO_DATA, np.uint8)
-    return Combined(weights, errors, back, quality, flags)
+#: Share of the energies up to which gaps are few; and the least share of any
+#: combination of curves that is left beside them.
+_FEW, _LEFT = 1.0 / 3.0, 1e-2
+#: Spectra that are solved at a time.
+_SLAB = 2048
 
 
 def combine(data: np.ndarray, *, design: Design) -> Combined:
@@ -100,17 +58,26 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
     rows = data.reshape(-1, data.shape[-1])
     n, n_back = len(design.standards), len(design.background)
     results = empty(len(rows), n, n_back)
-    for chosen, there in by_pattern(rows):
+    left = np.ones(len(rows), bool)
+    for chosen, found in _combine_gapped(rows, design):
+        left[chosen] = False
+        _put(results, chosen, found)
+    rest = np.flatnonzero(left)
+    for alike, there in by_pattern(rows if left.all() else rows[rest]):
         if there.sum() <= n + n_back or not told_apart(design, there):
             continue
+        chosen = rest[alike]
         chosen = chosen[rows[chosen][:, there].any(axis=1)]  # skip zeros
         part = design.at(there)
         for start in range(0, len(chosen), SLAB):
             some = chosen[start : start + SLAB]
-            found = _combine(rows[np.ix_(some, there)].astype(float), part)
-            for target, source in zip(results, found, strict=True):
-                target[some] = source
+            _put(results, some, _combine(rows[np.ix_(some, there)].astype(float), part))
     return Combined(*(a.reshape((*shape, *a.shape[1:])) for a in results))
+
+
+def _put(results: Combined, chosen: np.ndarray, found: Combined) -> None:
+    for target, source in zip(results, found, strict=True):
+        target[chosen] = source
 
 
 def told_apart(design: Design, there: np.ndarray) -> bool:
@@ -145,61 +112,160 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
         if total == design.sum_to_one:
             weights, left = w, rest
     freedom = m - n - c.shape[1] + int(design.sum_to_one)
-    covariance, inverse = _inverse(q, r, design.sum_to_one)
+    own = _inverse(r[None], q.T[None], design.sum_to_one)
+    covariance, inverse = (a[0] for a in own)
     errors, length = correlated_errors(inverse, left, freedom, u)
-    # Noise of the standards makes them seem larger, and the weights smaller.
-    pulled = (weights * (m * design.noise**2)) @ covariance
-    errors = np.hypot(errors, pulled)
-    square = chi2[design.sum_to_one]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        columns = square, square * 0.0 + freedom, chi2[False] / power
-        quality = np.stack([*columns, chi2[True] / power, m / length], axis=1)
-    flags = np.zeros(len(y), np.uint8)
-    scale = np.sqrt(square / freedom * length)
-    if not design.sum_to_one:
-        reach = np.maximum(_SUM, _SUMS * scale * np.sqrt(covariance.sum()))
-        flags[np.abs(weights.sum(axis=1) - 1.0) > reach] |= SUM_NOT_ONE
-    shift = _shifts(weights, left, scale, design, (u, q))
-    flags[shift != 0.0] |= SHIFTED
-    # The weights absorb a shift: the error reaches to where they would be without it.
     slope = weights @ np.gradient(design.standards, design.energy, axis=1)
-    errors = np.hypot(errors, shift[:, None] * (slope @ inverse.T))
+    steep = slope
+    for basis in (u, q):
+        steep = steep - (steep @ basis) @ basis.T
     rest = y - weights @ a.T
     back = rest @ np.linalg.pinv(c).T if c.shape[1] else np.empty((len(y), 0))
-    return Combined(weights, errors, back, quality, flags)
+    solved = Combination(
+        weights=weights,
+        backgrounds=back,
+        left=left,
+        chi2=np.stack([chi2[design.sum_to_one], chi2[False], chi2[True]]),
+        power=power,
+        used=np.full(len(y), m),
+        freedom=np.full(len(y), freedom),
+        covariance=covariance[None],
+        errors=errors,
+        length=length,
+        steep=steep,
+        pulled=slope @ inverse.T,
+    )
+    return judged(solved, design)
+
+
+def _combine_gapped(
+    rows: np.ndarray, design: Design
+) -> Iterator[tuple[np.ndarray, Combined]]:
+    """Yield which spectra have few gaps, and their results.
+
+    The weights are those of least squares on the energies that each spectrum has.
+    Covariances of the noise are means over the pairs of energies that it has.
+
+    Parameters
+    ----------
+    rows : (N, m)
+        Spectra; values that are not finite are gaps.
+    design
+        Standards and constraints.
+    """
+    m = rows.shape[1]
+    gaps = m - np.isfinite(rows).sum(axis=1)
+    curves = np.concatenate([design.background, design.standards])
+    few = np.flatnonzero((gaps > 0) & (gaps <= min(_FEW * m, m - len(curves) - 1)))
+    if few.size:
+        basis, triangle = np.linalg.qr(curves.T)
+        pairs = (basis[:, :, None] * basis[:, None]).reshape(m, -1)
+    for start in range(0, few.size, _SLAB):
+        chosen = few[start : start + _SLAB]
+        there = np.isfinite(rows[chosen]).astype(float)
+        y = np.where(there > 0, rows[chosen], 0.0).astype(float)
+        left = np.eye(len(curves)) - ((1.0 - there) @ pairs).reshape(
+            -1, *2 * (len(curves),)
+        )
+        sound = (np.linalg.eigvalsh(left)[:, 0] > _LEFT) & y.any(axis=1)
+        if sound.any():
+            spectra = y[sound], there[sound], left[sound]
+            yield chosen[sound], _solve_gapped(spectra, basis, triangle, design)
+
+
+def _solve_gapped(
+    spectra: tuple[np.ndarray, ...],
+    basis: np.ndarray,
+    triangle: np.ndarray,
+    design: Design,
+) -> Combined:
+    """Fit spectra (y, there: (N, m)) by products (N, p, p) of the basis beside gaps."""
+    y, there, products = spectra
+    n_back = len(design.background)
+    root = np.linalg.cholesky(products)
+    undo = np.linalg.inv(root)
+    r = root.swapaxes(1, 2) @ triangle
+    z = np.einsum("ijk,ik->ij", undo, y @ basis)
+    own = np.ascontiguousarray(r[:, n_back:, n_back:])
+    goal = np.ascontiguousarray(z[:, n_back:])
+    fits = {t: _weights(own, goal, design.non_negative, t) for t in (False, True)}
+    solved, rests = {}, {}
+    for total, weights in fits.items():
+        solved[total] = z.copy()
+        solved[total][:, n_back:] = np.einsum("ijk,ik->ij", own, weights)
+        curve = np.einsum("ikj,ik->ij", undo, solved[total]) @ basis.T
+        rests[total] = y - there * curve
+    weights, left = fits[design.sum_to_one], rests[design.sum_to_one]
+    back = z[:, :n_back] - np.einsum("ijk,ik->ij", r[:, :n_back, n_back:], weights)
+    back = np.linalg.solve(r[:, :n_back, :n_back], back[:, :, None])[:, :, 0]
+    covariance, inverse = _inverse(own, undo[:, n_back:], design.sum_to_one)
+    count = there.sum(axis=1)
+    freedom = count - len(triangle) + int(design.sum_to_one)
+    noise = _correlation(left, there, freedom, _undoing(basis, triangle, design))
+    alone = np.einsum("ijk,ikl,ijl->ij", inverse, products, inverse, optimize=True)
+
+    def spread(some: np.ndarray) -> np.ndarray:
+        return lag_sums((inverse[some] @ basis.T) * there[some][:, None])
+
+    slope = weights @ np.gradient(design.standards, design.energy, axis=1) * there
+    along = slope @ basis
+    follows = np.einsum("ikj,ikl,il->ij", undo, undo, along, optimize=True)
+    square = [np.einsum("ij,ij->i", a, a) for a in (left, rests[False], rests[True])]
+    found = Combination(
+        weights=weights,
+        errors=noise.errors(alone, spread, freedom),
+        backgrounds=back,
+        left=left,
+        chi2=np.stack(square),
+        power=np.einsum("ij,ij->i", y, y),
+        used=count,
+        freedom=freedom,
+        covariance=covariance,
+        length=noise.length,
+        steep=slope - there * (follows @ basis.T),
+        pulled=np.einsum("ijk,ik->ij", inverse, along),
+    )
+    return judged(found, design)
+
+
+def _weights(
+    r: np.ndarray, z: np.ndarray, non_negative: bool, sum_to_one: bool
+) -> np.ndarray:
+    """Return the weights (N, n) for triangles (N, n, n) and right sides (N, n)."""
+    weights = np.empty_like(z)
+    for k in range(len(z)):
+        solve_rows(r[k], z[k : k + 1], non_negative, sum_to_one, weights[k : k + 1])
+    return weights
 
 
 def _inverse(
-    q: np.ndarray, r: np.ndarray, sum_to_one: bool
+    r: np.ndarray, undo: np.ndarray, sum_to_one: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the covariance of weights for unit noise, and the pseudo-inverse."""
+    """Return covariances for unit noise, and inverses (N, n, p) that take products."""
     root = np.linalg.inv(r)
-    covariance, inverse = root @ root.T, root @ q.T
+    covariance, inverse = root @ root.swapaxes(1, 2), root @ undo
     if sum_to_one:
-        along = covariance.sum(axis=1)
-        inverse = inverse - np.outer(along, inverse.sum(axis=0)) / along.sum()
-        covariance = covariance - np.outer(along, along) / along.sum()
+        along = covariance.sum(axis=2)
+        share = along / along.sum(axis=1, keepdims=True)
+        inverse = inverse - share[:, :, None] * inverse.sum(axis=1)[:, None]
+        covariance = covariance - share[:, :, None] * along[:, None]
     return covariance, inverse
 
 
-def _shifts(
-    weights: np.ndarray,
-    left: np.ndarray,
-    scale: np.ndarray,
-    design: Design,
-    explained: tuple[np.ndarray, ...],
-) -> np.ndarray:
-    """Return the energy shift (eV) of spectra if their residuals show it; else 0."""
-    slopes = np.gradient(design.standards, design.energy, axis=1)
-    slope = weights @ slopes
-    for basis in explained:
-        slope = slope - (slope @ basis) @ basis.T
-    steep = np.einsum("ij,ij->i", slope, slope)
-    along = np.einsum("ij,ij->i", slope, left)
-    total = np.einsum("ij,ij->i", left, left)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shift = np.abs(along / steep)
-        error = scale / np.sqrt(steep)
-        share = along**2 / (steep * total)
-        far = (shift > _SHIFT) & (shift > _SHIFTS * error) & (share > _EXPLAINED)
-    return np.where(far, shift, 0.0)
+def _undoing(basis: np.ndarray, triangle: np.ndarray, design: Design) -> np.ndarray:
+    """Return what undoes the loss of noise to a fit of spectra without gaps."""
+    m, p = basis.shape
+    n_back = len(design.background)
+    own = triangle[None, n_back:, n_back:], np.eye(p)[None, n_back:]
+    inverse = _inverse(*own, design.sum_to_one)[1][0] @ basis.T
+    return undone(inverse, m - p + int(design.sum_to_one), basis[:, :n_back])
+
+
+def _correlation(
+    left: np.ndarray, there: np.ndarray, freedom: np.ndarray, undoing: np.ndarray
+) -> Correlation:
+    """Return the correlation of residuals, from the pairs that are there."""
+    sums, pairs = lag_sums(left), lag_sums(there)
+    plain = sums[:, 0] / freedom
+    sums *= (left.shape[1] - np.arange(sums.shape[1])) / pairs
+    return correlation(sums, plain, undoing, there.sum(axis=1))

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.xanes.kernels.combining.active_set import solve_rows
-from batteryxr.xanes.kernels.combining.fixed import (
+from batteryxr.xanes.kernels.combining.fixed import told_apart
+from batteryxr.xanes.kernels.combining.results import (
     AT_LIMIT,
     NO_DATA,
     SUM_NOT_ONE,
     Combined,
     empty,
-    told_apart,
 )
 from batteryxr.xanes.kernels.combining.spread import correlated_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batteryxr.xanes.kernels.combining.fixed import Design
+    from batteryxr.xanes.kernels.combining.results import Design
 
 #: Distance (eV) between initial shifts of the descent; largest number of iterations.
 _APART, _STEPS = 1.0, 30

@@ -6,7 +6,12 @@ values do. Its sources are a detector's filter, interpolation, or an incomplete 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Largest range of energies over which noise correlations are searched.
 _LONGEST = 40
@@ -49,29 +54,107 @@ def correlated_errors(
         Energies per independent value, at least 1.
     """
     m = left.shape[1]
-    longest = max(min(_LONGEST, m // 4), 0)
-    lags = range(longest + 1)
-    own = np.stack([_product(left, left, k) for k in lags], axis=1)
-    whole = np.linalg.pinv(_seen(inverse, freedom, longest + 1, background))
+    own = lag_sums(left)
+    count = np.full(len(left), m)
     plain = own[:, 0] / max(freedom, 1)
+    seen = correlation(own, plain, undone(inverse, freedom, background), count)
+    spread = lag_sums(inverse)
+    errors = seen.errors(spread[:, 0], lambda _: spread, np.full(len(left), freedom))
+    return errors, seen.length
+
+
+class Correlation(NamedTuple):
+    """Hold how the noise of N spectra is correlated over energies.
+
+    Attributes
+    ----------
+    own : (N, L)
+        Covariance at each lag.
+    share : (N, L)
+        Covariance at each lag over that at lag 0.
+    window : (N, L)
+        Weight of each lag.
+    """
+
+    own: np.ndarray
+    share: np.ndarray
+    window: np.ndarray
+
+    @property
+    def length(self) -> np.ndarray:
+        """Return the energies per independent value (N,), at least 1."""
+        far = (self.window * self.share)[:, 1:].sum(axis=1)
+        return np.clip(1.0 + 2.0 * far, 1.0, None)
+
+    def errors(
+        self,
+        alone: np.ndarray,
+        spread: Callable[[np.ndarray], np.ndarray],
+        freedom: np.ndarray,
+    ) -> np.ndarray:
+        """Return the standard errors (N, n) of fitted values.
+
+        Parameters
+        ----------
+        alone : (n,) or (N, n)
+            Sum of squares of the pseudo-inverse.
+        spread
+            Returns the sums of its products at each lag, (n, L) or (R, n, L), for R
+            chosen spectra.
+        freedom : (N,)
+            Degrees of freedom.
+        """
+        variance = self.own[:, :1] * alone
+        loud = np.flatnonzero(self.window[:, 1:].any(axis=1))
+        if loud.size:  # the others have noise that is white
+            own, share, window = (a[loud] for a in self)
+            twice = np.where(np.arange(own.shape[1]) > 0, 2.0, 1.0)
+            taken = window[:, None] * (spread(loud) * twice)
+            over = np.einsum("npk,nk->np", taken, own)
+            over *= _widened(window * share, taken, freedom[loud])
+            variance[loud] = np.maximum(variance[loud], over)
+        return np.asarray(np.sqrt(variance))
+
+
+def lag_sums(rows: np.ndarray) -> np.ndarray:
+    """Return the sums of products of the values of rows (..., m) at each lag."""
+    m = rows.shape[-1]
+    lags = range(max(min(_LONGEST, m // 4), 0) + 1)
+    return np.stack([_product(rows, k) for k in lags], axis=-1)
+
+
+def undone(
+    inverse: np.ndarray, freedom: int, background: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the matrix that undoes what a fit takes from the sums at each lag."""
+    n_lags = max(min(_LONGEST, inverse.shape[1] // 4), 0) + 1
+    return np.linalg.pinv(_seen(inverse, freedom, n_lags, background))
+
+
+def correlation(
+    own: np.ndarray, plain: np.ndarray, whole: np.ndarray, count: np.ndarray
+) -> Correlation:
+    """Return the correlation of noise.
+
+    Parameters
+    ----------
+    own : (N, L)
+        Sums of products of residuals at each lag.
+    plain : (N,)
+        Variance of the residuals if they were white.
+    whole : (L, L)
+        Matrix from `undone`.
+    count : (N,)
+        Number of energies.
+    """
     own = own @ whole.T
     own[:, 0] = np.maximum(own[:, 0], plain)  # slow noise is only ever lost to a fit
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.nan_to_num(own / own[:, :1])
-    window = _window(share, m)
-    spread = np.stack([_product(inverse, inverse, k) for k in lags])
-    spread[1:] *= 2.0
-    variance = (window * own) @ spread
-    white = own[:, :1] * spread[:1]
-    length = 1.0 + 2.0 * (window * share)[:, 1:].sum(axis=1)
-    variance *= _widened(window * share, window, spread, freedom)
-    errors = np.sqrt(np.maximum(variance, white))
-    return errors, np.clip(length, 1.0, None)
+    return Correlation(own, share, _window(share, count))
 
 
-def _widened(
-    share: np.ndarray, window: np.ndarray, spread: np.ndarray, freedom: int
-) -> np.ndarray:
+def _widened(share: np.ndarray, taken: np.ndarray, freedom: np.ndarray) -> np.ndarray:
     """Return what variances are too small by, as they are estimates themselves.
 
     A variance is a weighted sum of the power of residuals over frequencies. Its own
@@ -83,12 +166,11 @@ def _widened(
     angle = np.pi * (np.arange(2 * n_lags) + 0.5) / (2 * n_lags)
     wave = np.cos(np.outer(np.arange(n_lags), angle))
     power = np.clip((share * twice) @ wave, 0.0, None)  # (N, F)
-    taken = np.einsum("nk,kp->npk", window, spread) @ wave  # (N, n, F)
-    taken = taken * power[:, None]
+    over = (taken @ wave) * power[:, None]  # (N, n, F)
     with np.errstate(invalid="ignore", divide="ignore"):
-        own = taken.mean(axis=2) ** 2 / (taken**2).mean(axis=2)
-    dof = np.clip(own * freedom, 3.0, max(freedom, 3.0))
-    least = max(freedom, 3.0)
+        own = over.mean(axis=2) ** 2 / (over**2).mean(axis=2)
+    least = np.maximum(freedom, 3.0)[:, None]
+    dof = np.clip(own * freedom[:, None], 3.0, least)
     wider: np.ndarray = dof / (dof - 2.0) * (least - 2.0) / least
     return wider
 
@@ -110,32 +192,42 @@ def _seen(
     basis = basis[size > _RANK * size[0]]
     if background is not None:
         basis = np.concatenate([basis, background.T])
-    moved = np.zeros((n_lags, *basis.shape))  # what unit covariances make of the basis
-    for j in range(n_lags):
-        moved[j, :, j:] += basis[:, : m - j]
-        if j:
-            moved[j, :, : m - j] += basis[:, j:]
-    within = (moved @ basis.T).swapaxes(1, 2) @ basis
-    from scipy import fft
-
-    length = fft.next_fast_len(2 * m, real=True)
-    one, two = fft.rfft(basis, length), fft.rfft(moved, length)
-    left = one.conj() * fft.rfft(within - moved, length) - two.conj() * one
-    taken = fft.irfft(left.sum(axis=1), length)[:, :n_lags]
-    seen: np.ndarray = np.diag(m - np.arange(n_lags, dtype=float)) + taken.T
+    ahead = _moved(basis, 2 * n_lags)
+    behind = _moved(basis[:, ::-1], n_lags)
+    near = ahead[:, :n_lags]
+    # Residuals are I - P of noise. P takes at each pair of lags, once from either side:
+    ends = (near @ near.swapaxes(1, 2) + behind @ behind.swapaxes(1, 2)).sum(axis=0)
+    far = np.einsum("pi,pli->l", basis, ahead)
+    lags = np.arange(n_lags)
+    taken = ends + 2.0 * far[lags[:, None] + lags]
+    # and P on both sides gives back:
+    cross = np.tensordot(basis, near, axes=(1, 2))
+    both = (cross + cross.swapaxes(0, 1)).reshape(-1, n_lags)
+    taken -= cross.reshape(-1, n_lags).T @ both
+    taken[:, 0] *= 0.5
+    taken[:, 0] += 0.5 * ends[:, 0] - far[:n_lags]
+    seen = np.diag(m - lags.astype(float)) - taken
     left_over = max(freedom, 1) / max(m - len(basis), 1)
-    return seen * left_over
+    return np.asarray(seen * left_over)
 
 
-def _product(a: np.ndarray, b: np.ndarray, lag: int) -> np.ndarray:
-    return np.einsum("ij,ij->i", a[:, : a.shape[1] - lag], b[:, lag:])
+def _moved(basis: np.ndarray, n_lags: int) -> np.ndarray:
+    """Return curves (p, m) from each of the lags on, with zeros behind their end."""
+    p, m = basis.shape
+    padded = np.concatenate([basis, np.zeros((p, n_lags - 1))], axis=1)
+    return np.lib.stride_tricks.sliding_window_view(padded, m, axis=1)
 
 
-def _window(share: np.ndarray, m: int) -> np.ndarray:
+def _product(a: np.ndarray, lag: int) -> np.ndarray:
+    first = a[..., : a.shape[-1] - lag]
+    return np.asarray(np.einsum("...j,...j->...", first, a[..., lag:]))
+
+
+def _window(share: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return the weight of each lag: all up to the last significant one."""
     n_lags = share.shape[1]
-    limit = 2.0 * np.sqrt(np.log10(max(m, 10)) / m)
-    loud = np.abs(share) >= limit
+    limit = 2.0 * np.sqrt(np.log10(np.maximum(count, 10)) / count)
+    loud = np.abs(share) >= limit[:, None]
     loud[:, 0] = True
     # Find the last significant lag before a run of insignificant ones.
     padded = np.concatenate([loud, np.zeros((len(loud), _QUIET), bool)], axis=1)
