@@ -137,9 +137,11 @@ def load_hvplot() -> Holoviews:
 
 def filling(image: Any) -> Any:
     """Return a picture that fills its axes in matplotlib too, whatever their units."""
+    import importlib
+
     try:
         with unchanged_process():
-            import holoviews.plotting.mpl  # noqa: F401
+            importlib.import_module("holoviews.plotting.mpl")
     except ImportError:  # without matplotlib nothing is drawn by it
         return image
     # As high as the curves beside it, which are square there.
