@@ -135,6 +135,19 @@ def load_hvplot() -> Holoviews:
     return hv
 
 
+def filling(image: Any) -> Any:
+    """Return a picture that fills its axes in matplotlib too, whatever their units."""
+    import importlib
+
+    try:
+        with unchanged_process():
+            importlib.import_module("holoviews.plotting.mpl")
+    except ImportError:  # without matplotlib nothing is drawn by it
+        return image
+    # As high as the curves beside it, which are square there.
+    return image.opts(aspect="square", backend="matplotlib")
+
+
 #: Elements that take a colour of their own.
 _COLOURED = ("Curve", "Scatter", "Spread", "Area", "ErrorBars", "VLine", "Points")
 #: Discharges are dashed where charges of the same sample are drawn beside them.

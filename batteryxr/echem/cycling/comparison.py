@@ -155,7 +155,8 @@ def compare(
     >>> compared["utilisation"].round(2).values.tolist()
     [0.51, 0.94]
     """
-    columns = _columns(data)
+    frame = _frame(data)
+    columns = _columns(frame, data)
     q, energy = columns["capacity"], columns["energy"]
     given = columns["voltage"]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -195,6 +196,7 @@ def compare(
             ),
         },
         coords={
+            **_further(frame, data),
             "check": ("check", list(_CHECKS), {"units": "1", "long_name": "Check"}),
             **{
                 name: _values(columns[name], "1", name.capitalize())
@@ -213,9 +215,19 @@ def _values(values: np.ndarray, units: str, long_name: str) -> Any:
     return "material", values, {"units": units, "long_name": long_name}
 
 
-def _columns(data: Any) -> dict[str, np.ndarray]:
+def _further(frame: pd.DataFrame, data: Any) -> dict[str, Any]:
+    """Return what tells rows of one material apart: its cycle and other dimensions."""
+    dims = data.dims if isinstance(data, xr.Dataset) else ()
+    names = [str(d) for d in dims if d not in ("material", "sample", *COLUMNS)]
+    return {
+        name: _values(frame[name].to_numpy(), "1", name.replace("_", " ").capitalize())
+        for name in dict.fromkeys([*names, "cycle"])
+        if name in frame
+    }
+
+
+def _columns(frame: pd.DataFrame, data: Any) -> dict[str, np.ndarray]:
     """Return every column of the schema, with missing ones empty."""
-    frame = _frame(data)
     missing = [n for n, c in COLUMNS.items() if c.required and n not in frame]
     if missing:
         mend = "`comparison_template()` writes an empty table."

@@ -12,7 +12,8 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kernels.monitors import lit
-from batteryxr.io.series.roles import LAYOUTS, UNKNOWN, layout_of, role_of
+from batteryxr.io.series.chambers import by_units, in_order, mapped
+from batteryxr.io.series.roles import BEHIND, LAYOUTS, UNKNOWN, layout_of, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ _TWICE = re.compile(
 )
 #: Names of counts in a detector's window, of its rates and times, of dark counts.
 _WINDOW = re.compile(
-    r"(?<![a-z])(?:roi|sca|mca|sdd|xmap|fluo|ge(?![a-z]))", re.IGNORECASE
+    r"(?<![a-z])(?:roi|sca(?!l)|mca|sdd|xmap|fluo|ge(?![a-z]))", re.IGNORECASE
 )
 _RATE = re.compile(
     r"[io]cr|dead|live|clock|time|outputcounts|(?<![a-z])i0", re.IGNORECASE
@@ -145,7 +146,24 @@ class FileColumns:
 
     def roles(self, axis: str = "") -> tuple[Role, ...]:
         """Return the role of each column: by the layout, else by its name."""
-        return _roles(self.names, self.layout.name if self.layout else "", axis)
+        known = _roles(self.names, self.layout.name if self.layout else "", axis)
+        if axis not in ("", "energy"):
+            return known
+        told = self.counted | self.mapped
+        told |= by_units(self.names, known, self.header.units) if known else {}
+        return tuple(told.get(i, role) for i, role in enumerate(known))
+
+    @functools.cached_property
+    def mapped(self) -> dict[int, Role]:
+        """Return the roles of channels that other lines of the header describe."""
+        known = _roles(self.names, self.layout.name if self.layout else "", "energy")
+        return mapped(self.names, known, self.text.splitlines())
+
+    @functools.cached_property
+    def counted(self) -> dict[int, Role]:
+        """Return the roles of ion chambers that are told by their order alone."""
+        known = _roles(self.names, self.layout.name if self.layout else "", "energy")
+        return {} if self.mapped else in_order(self.names, known)
 
     def units(self, column: int, axis: str) -> str:
         """Return the units of the axis, from its column, the layout or the header."""
@@ -406,6 +424,18 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
         notes.append(
             f"{first} is read ({pick.column!r}), and {_some(seen)} may be "
             "fluorescence: if that was measured, pass columns= with the one you mean."
+        )
+    if file.counted and used.intersection(file.counted):
+        beams = ", ".join(f"{file.names[i]!r}" for i in file.counted)
+        notes.append(
+            f"{beams} are taken for the incident, transmitted and reference beam by "
+            "their order: nothing in the file says so."
+        )
+    roles = file.roles(axis)
+    if behind := [file.names[i] for i in sorted(used) if roles[i].rank >= BEHIND]:
+        notes.append(
+            f"{_some(behind)}: what stands before the known name is taken for that of "
+            "a device."
         )
     dark = [n for n in left.values() if _DARK.search(n)]
     if pick.formula and (given := _OFFSETS.search(file.text)):

@@ -12,6 +12,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.io import clock
+from batteryxr.io.series.roles import axis_of, role_of
 from batteryxr.io.series.titles import BRACKETS, NUMBERED, read_titles, spelled
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ _ELEMENT = ("element_symbol", "element", "edge_element")
 _SPACING = ("mono_d_spacing", "d_spacing", "crystal_d_spacing", "mono_dspacing")
 _CRYSTAL = re.compile(r"\b(Si|Ge)\W*(\d)\W*(\d)\W*(\d)\b", re.IGNORECASE)
 _CONSTANTS = {"si": 5.43102, "ge": 5.6579}  # Angstrom, at room temperature
+_MONO = re.compile(r"mono(?!i)|crystal|(?<![a-z])dcm", re.IGNORECASE)
 _D_EQUALS = re.compile(
     r"\b(2?)d\s*=\s*(\d+[.,]\d+)\s*(a|å|nm)(?![a-z]*\d)", re.IGNORECASE
 )
@@ -143,7 +145,7 @@ class Header:
                 return in_angstrom / 2 if match[1] else in_angstrom
         for name, entry in self.entries.items():
             crystal = _CRYSTAL.search(entry.text)
-            if crystal and re.search("mono|crystal", name):
+            if crystal and _MONO.search(name):
                 order = math.hypot(*map(int, crystal.group(2, 3, 4)))
                 return _CONSTANTS[crystal[1].lower()] / order
         return 0.0
@@ -240,8 +242,13 @@ def read_header(file: ColumnFile | Decoded) -> Header:
         for key, text in pairs:
             if not NUMBERED.match(bare):
                 _enter(entries, key, text)
+        listed = re.split(r"[,;\s]+", pairs[0][1]) if len(pairs) == 1 else []
+        if len(listed) == file.n_columns > 1 and axis_of(listed[0]):
+            plain.append(pairs[0][1])  # "columns: energy, i0, it"
         if any(c.isalnum() for c in bare) and not pairs:
             plain.append(bare)
+            if _MONO.search(bare) and (_CRYSTAL.search(bare) or _D_EQUALS.search(bare)):
+                entries.setdefault("mono_crystal", Entry("mono crystal", bare))
     titles = read_titles(file.header, plain, file.n_columns)
     return Header(entries, titles.names, titles.units, titles.first, titles.misfit)
 
@@ -283,6 +290,13 @@ def _has_clock(text: str) -> bool:
 
 
 def _pairs(line: str) -> list[tuple[str, str]]:
+    words = line.split()
+    by_colon = len(words) > 1 and all(":" in w[1:-1] for w in words)
+    if by_colon and any(map(axis_of, words)):
+        return []  # names of EPICS: "20ID:mono:energy 20ID:scaler1:I0"
+    known = len(words) > 2 and all(role_of(w).name for w in words[1:3])
+    if known and axis_of(words[0]):
+        return []  # names of columns: "energy I0 It mu=ln(I0/It)"
     equal, colon = line.find("="), re.search(r":(?!/)", line)
     if equal > 0 and (colon is None or equal < colon.start()):
         return [(k.strip(), v) for k, v in _PAIR.findall(line) if _is_key(k)]

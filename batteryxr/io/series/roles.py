@@ -33,7 +33,17 @@ AXES: dict[str, re.Pattern[str]] = {
 }
 #: Among several columns of one axis, read values are better than set values.
 _SET = re.compile(r"req|set|demand|nominal|target|theor|calc|comm?and|goal|\(c\)")
-_READ = re.compile(r"rbv|readback|achieved|actual|attained|meas|feedback|enc|obs|\(o\)")
+_READ = re.compile(
+    r"rbv|readback|achieved|actual|attained|meas|feedback|enc|obs|obtain|\(o\)"
+)
+#: What may follow an energy in brackets, in place of units.
+READ_OR_SET = re.compile(
+    r"(?i)requested|set(point)?|demand|nominal|target|actual|achieved|obtained|read(back)?"
+    r"|rbv|measured|feedback|encoder|calibrated|corrected"
+)
+_OF_MONO = re.compile(
+    r"mono|dcm|monochromator|photon|beam|x ?ray|xray|incident|eh\d|oh\d"
+)
 #: An energy whose name is one letter, read or set: "Actual E", "E_set".
 _READ_OR_SET = re.compile(
     r"(?:(?:requested|set|demand|actual|achieved|read)[\s_]+)?"
@@ -45,17 +55,18 @@ _READ_OR_SET = re.compile(
 WORDS: dict[str, tuple[str, ...]] = {
     # monitors of absorption
     "i0": (
-        r"i0|io|izero|ic0|ik0|(au|gold)?mesh(current)?|ion0|ionchamber0|iinc|incident(intensity|flux)?|i0det(ector)?",
+        r"i0|io|izero|ic0|ik0|(au|gold)?mesh(current)?|ion0|iono0"
+        r"|ionchamber0|iinc|incident(intensity|flux)?|incoming(intensity|flux)?|i0det(ector)?",
         r"mon(itor)?|imon|i0(eh)?[12]",
     ),
     "it": (
-        r"it|itrans|itr|itransmission|itransmitted|ittrans",
-        r"i1|ic1|ik1|ion1|ionchamber1|i1det(ector)?",
-        "i",
+        r"it|itrans|itr|itransmission|itransmitted|ittrans|transmitted(intensity|flux)?",
+        r"i1|ic1|ik1|ion1|iono1|ionchamber1|i1det(ector)?",
+        r"i|trans",
     ),
     "ir": (
         r"ir|iref|irefer|ireference|itref",
-        r"i2|ic2|ik2|ion2|ionchamber2|i2det(ector)?",
+        r"i2|ic2|ik2|ion2|iono2|ionchamber2|i2det(ector)?",
     ),
     "fluo": (
         r"if|iff|ifl|iflu|ifluo|ifluor|ifluorescence|fluo|fluor|fluorescence|tfy|pfy"
@@ -64,7 +75,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "tey": (r"tey|itey|ey|idrain|drain(current)?|samplecurrent|isample|cey",),
     # absorption that is ready
     "mu": (
-        r"mu|xmu|mue|mux|mut|mus(ample)?|mutrans(mission)?|mutr|mu0|μ|μt|μ\(?e\)?|abs|absorption"
+        r"mu|xmu|mue|mux|mut|mus(ample)?|mutrans(mission)?|mutr|mu0|μx?|μt|μex?|muex|abs|absorption"
         r"|absorbance|xas|xanes|absorptioncoefficient|xasabsorption"
         r"|(ln|log)(i0i[t1]|i0itrans)|od|opticaldensity|i0itln",
         r"normtrans|normtransmission",
@@ -102,7 +113,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "y": (r"y|ypos|yposition|positiony|samy|sy|yum",),
     "z": (r"z|zpos|zposition|positionz|samz|sz|zum",),
     "time": (
-        r"\w*time\w*|dwell\w*|sec(s|ond|onds)?|epoch|timestamp|counttime|ts|live"
+        r"\w*time(?!r)\w*|dwell\w*|sec(s|ond|onds)?|epoch|timestamp|counttime|ts|live"
         r"|\w*(dwell|seconds)",
     ),
     "temperature": (r"temp|temperature|\w*temperature",),
@@ -123,91 +134,19 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 #: Words that do not change what a column holds.
 _NEUTRAL = re.compile(
-    r"det(ector)?s?|counts?|cts|corr?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
+    r"cps|hz|[munpµ]a|det(ector)?s?|counts?|cts|corr?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
     r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
     r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|mesh|kev|ev|p\d\d|bl\w?\d*"
+    r"|keithley\d*|k\d{3,4}|albaem\d*|femto\d*|sr570|(pico|electro|am)\w*meter|adc\d*|vfc\d*"
+    r"|amplifier|(photo)?diode|sample|beam|scan|reading|measured|data|values?|entry\d*"
 )
-_ELEMENTS = [
-    "li",
-    "be",
-    "b",
-    "c",
-    "n",
-    "o",
-    "f",
-    "na",
-    "mg",
-    "al",
-    "si",
-    "p",
-    "s",
-    "cl",
-    "k",
-    "ca",
-    "sc",
-    "ti",
-    "v",
-    "cr",
-    "mn",
-    "fe",
-    "co",
-    "ni",
-    "cu",
-    "zn",
-    "ga",
-    "ge",
-    "as",
-    "se",
-    "br",
-    "rb",
-    "sr",
-    "y",
-    "zr",
-    "nb",
-    "mo",
-    "tc",
-    "ru",
-    "rh",
-    "pd",
-    "ag",
-    "cd",
-    "in",
-    "sn",
-    "sb",
-    "te",
-    "i",
-    "cs",
-    "ba",
-    "la",
-    "ce",
-    "pr",
-    "nd",
-    "sm",
-    "eu",
-    "gd",
-    "tb",
-    "dy",
-    "ho",
-    "er",
-    "tm",
-    "yb",
-    "lu",
-    "hf",
-    "ta",
-    "w",
-    "re",
-    "os",
-    "ir",
-    "pt",
-    "au",
-    "hg",
-    "tl",
-    "pb",
-    "bi",
-    "th",
-    "u",
-]
-_OF = "|".join(_ELEMENTS)
+_OF = (
+    "li|be|b|c|n|o|f|na|mg|al|si|p|s|cl|k|ca|sc|ti|v|cr|mn|fe|co|ni|cu|zn|"
+    "ga|ge|as|se|br|rb|sr|y|zr|nb|mo|tc|ru|rh|pd|ag|cd|in|sn|sb|te|i|cs|ba|"
+    "la|ce|pr|nd|sm|eu|gd|tb|dy|ho|er|tm|yb|lu|hf|ta|w|re|os|ir|pt|au|hg|tl|"
+    "pb|bi|th|u"
+)
+_ELEMENTS = _OF.split("|")
 _K = rf"({_OF})(?:[_ ]?[klm][αβab]\d?|[_ ][klm]\d?)"
 #: Fluorescence of an element: fluo_ni, SDD_Ni.
 _DETECTED = rf"(?:fluo?|fluor|fluorescence|ifluor?|sdd|vortex)[_ -]({_OF})"
@@ -344,7 +283,7 @@ def role_of(name: str, prefer: str = "") -> Role:
         Axis of the file, since "abs" along energies differs from "abs" along
         wavenumbers. Empty while the axis is unknown.
     """
-    lower = name.strip().lower()
+    lower = name.strip().lower().replace("\N{MICRO SIGN}", "μ")
     whole = _squash(lower)
     if not whole:
         return UNKNOWN
@@ -370,15 +309,61 @@ def role_of(name: str, prefer: str = "") -> Role:
             return role
     if not telling:
         return next(filter(None, (_in_table(w, prefer) for w in words)), UNKNOWN)
+    return _element(words) or _of_device(name, prefer)
+
+
+def _element(words: list[str]) -> Role | None:
+    """Return the role of a detector element's window: sdd1_roi_fe."""
+    parts = [m for w in words if (m := _PART.fullmatch(w))]
+    rest = {w for w in words if not (_PART.fullmatch(w) or _NEUTRAL.fullmatch(w))}
+    about = rest - {"roi"}
+    if len(parts) != 1 or len(about) > 1 or not about <= {*_ELEMENTS}:
+        return None
+    return Role("fluo", 0, True, "".join(about))
+
+
+def _of_device(name: str, prefer: str) -> Role:
+    """Return the role of a channel behind the name of its device: Keithley_I0.
+
+    All words with a role have the same, and the last of them has one. What follows
+    the names of its device and itself would change what it is.
+    """
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.strip())
+    for text in dict.fromkeys((name, parted)):
+        words = [w for w in re.split(r"[^a-z0-9μ]+", text.lower()) if w]
+        if role := _last(words, prefer):
+            return role
     return UNKNOWN
+
+
+def changes(name: str) -> bool:
+    """Tell whether a word of a name makes something else of a channel."""
+    return any(map(_CHANGED.fullmatch, re.split(r"[^a-z0-9]+", name.lower())))
+
+
+def _last(words: list[str], prefer: str) -> Role | None:
+    """Return the role of the last word that is not neutral, if no other differs."""
+    while words and (_NEUTRAL.fullmatch(words[-1]) or words[-1].isdigit()):
+        words.pop()
+    if any(map(_CHANGED.fullmatch, words)) or not words or len(words[-1]) < _SHORTEST:
+        return None
+    found = [r for w in words if len(w) >= _SHORTEST and (r := _in_table(w, prefer))]
+    last = _in_table(words[-1], prefer)
+    if last and last.name in _OF_BEAMS and {r.name for r in found} == {last.name}:
+        return Role(last.name, last.rank + BEHIND)
+    return None
 
 
 def axis_of(name: str) -> Role | None:
     """Return which axis a column is by its name, or None if it is no axis."""
     lower = name.strip().lower()
-    whole = _squash(lower)
+    whole = _squash(lower.replace("\N{MICRO SIGN}", "μ"))
     if short := _READ_OR_SET.fullmatch(lower):
         whole = short["name"]  # "Actual E"
+    words = re.findall(r"[^\W_]+", lower)
+    left = [w for w in words if not (READ_OR_SET.fullmatch(w) or _OF_MONO.fullmatch(w))]
+    if left == ["e"] != words:
+        whole = "e"  # "mono_e_rbv"
     for axis, pattern in AXES.items():
         if pattern.fullmatch(whole):
             if axis == "energy":
@@ -408,6 +393,20 @@ def _in_table(word: str, prefer: str) -> Role | None:
 _TABLE = {role: tuple(map(re.compile, words)) for role, words in WORDS.items()}
 #: Roles that a file may have several times, with a number after the name.
 _REPEATED = ("intensity", "absorbance", "transmittance", "reflectance")
+#: Roles of which a name may begin with that of a device.
+_OF_BEAMS = ("i0", "it", "ir", "fluo", "tey", "mu", "mu_fluo", "mu_tey", "mu_ref")
+#: Words that make something else of a channel.
+_CHANGED = re.compile(
+    r"background|bg|bias|bkg|by|center|dark|dead|delay|der|deriv|derivative"
+    r"|diff|div|err|error|filter|first|fit|flux|gain|height|icr|live|ln|log"
+    r"|max|min|monitor|norm|normalized|ocr|offset|over|pos|position|pressure"
+    r"|range|rate|ratio|residual|rms|second|set|setpoint|sigma|smooth|status"
+    r"|std|temp|time|total|valve|width"
+)
+#: Fewest letters of a channel behind the name of its device.
+_SHORTEST = 2
+#: A name behind that of a device is less plain than the name alone.
+BEHIND = 4
 #: Axis -> roles of the values measured along it.
 _LIKELY = {
     "energy": ("i0", "it", "ir", "fluo", "tey", "mu", "mu_fluo", "mu_ref", "mu_tey"),

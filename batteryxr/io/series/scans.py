@@ -19,6 +19,7 @@ from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
 from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
 from batteryxr.io.door.marks import marks_in
+from batteryxr.io.series.chambers import ALONG_BEAM
 from batteryxr.io.series.choice import FORMULAS, Choice, FileColumns, Pick, choose
 from batteryxr.io.series.headers import Header, read_header
 from batteryxr.io.series.tables import (
@@ -35,12 +36,15 @@ if TYPE_CHECKING:
 
 #: Energies below this are probably keV, unless units say otherwise.
 _SOFTEST = 50.0  # eV: the Li K edge is at 55 eV
+#: Energies without units between these are keV, if monitors say that it is a beam that
+#: went through a sample and the scan is one over an edge.
+_KILO = (1.5, _SOFTEST)
+_ONE_EDGE = 1.4
+_THROUGH = ("transmission", "fluorescence")
 #: Two columns of energies that differ by more are not one axis, read and set.
 _APART = 0.3  # eV
 #: Axes that differ by less than this fraction of a step are equal up to rounding.
 _SAME = 1e-6
-#: Monitors that see the beam itself: without it nothing follows from them.
-_BEAMS = ("i0", "it", "ir")
 _HC = 12398.419843320026  # eV Angstrom
 
 
@@ -240,7 +244,8 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
     columns = _columns(table, path)
     choice = choose(columns, wanted.axis, wanted.column)
     scale = _scale(choice, columns, wanted.units, path)
-    said = (choice.note, _other_energies(table, columns, choice, scale))
+    scale, kilo = _kilo(table, choice, scale, wanted.units)
+    said = (choice.note, kilo, _other_energies(table, columns, choice, scale))
     found = []
     for pick in choice.picks:
         source = ScanSource(
@@ -266,7 +271,8 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
             asked = repr((pick.groups, pick.formula)).encode()
             digest = hashlib.blake2b(table.raw + asked, digest_size=16).digest()
             found.append(replace(_ends(first, table), digest=digest))
-    if choice.axis == "energy" and not (wanted.units or choice.units or scale.spacing):
+    told = wanted.units or choice.units or scale.spacing or kilo
+    if choice.axis == "energy" and not told:
         found = [_doubted(scan) for scan in found]
     return found
 
@@ -290,6 +296,26 @@ def _other_energies(
                 "gives them."
             )
     return ""
+
+
+def _kilo(
+    table: Table, choice: Choice, scale: Scale, given: str | None
+) -> tuple[Scale, str]:
+    """Return the scale of energies without units that can only be keV, and a note.
+
+    Beams that are measured on both sides of a sample have no energy of a few eV.
+    """
+    seen = any(pick.formula in _THROUGH for pick in choice.picks)
+    if choice.axis != "energy" or given or choice.units or scale.spacing or not seen:
+        return scale, ""
+    low, high = sorted(table.ends(choice.position))
+    if not (_KILO[0] <= low < high <= _KILO[1] and high < _ONE_EDGE * low):
+        return scale, ""
+    note = (
+        f"energies without units run from {low:g} to {high:g}: taken as keV. If they "
+        "are eV, pass axis='energy (eV)'."
+    )
+    return Scale(1000.0), note
 
 
 def _doubted(scan: Scan) -> Scan:
@@ -370,7 +396,7 @@ def _doubts(scan: Scan, numbers: np.ndarray) -> dict[tuple[str, str], str]:
         for role, column, values in zip(
             roles, source.columns[1:], numbers[1:], strict=True
         )
-        for kind, seen in monitors.doubts(values, beam=role in _BEAMS).items()
+        for kind, seen in monitors.doubts(values, beam=role in ALONG_BEAM).items()
     }
 
 

@@ -7,14 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from batteryxr.io.series.roles import axis_of, role_of
+from batteryxr.io.series.roles import READ_OR_SET, axis_of, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BRACKETS = re.compile(r"(?P<name>.*?)\s*[(\[](?P<units>[^)\]]*)[)\]]?\s*")
 _SUFFIXED = re.compile(
-    r"(?P<name>2th|tth|q|r|e|energy|(?:[\w -]*\S)?)(?:_|\s*/\s*|:|, )(?P<units>\S+)",
+    r"(?P<name>2th|tth|q|r|e|energy|(?:[\w -]*\S)?)"
+    r"(?:_|\s*/\s*|:|, | in )(?P<units>\S+)",
     re.IGNORECASE,
 )
 #: "Column.1: energy eV", "Col 2 I0 DOUBLE", "(3) It".
@@ -26,11 +27,18 @@ NUMBERED = re.compile(
 #: "1) Mono Energy    11) It", "(1) Energy (2) I0", "1: Energy  2: I0" in one line or
 #: several, and "P1 = {Energy}" or "D2 = {i0}" of EPICS.
 _LISTED = re.compile(
-    r"(?<!\S)[(\[]?(\d+)(?:[)\]]|:(?!\d))\s*(.+?)"
+    r"(?<![^\s#%!;*])[(\[]?(\d+)(?:[)\]]|:(?!\d))\s*(.+?)"
     r"(?=\s*[,;|]?\s+[(\[]?\d+(?:[)\]]|:(?!\d))|\s*$)"
 )
 #: "2  [1-D Detector 1]  pv, description, mode, unit" of EPICS's MDA.
 _MDA = re.compile(r"[#\s]*(\d+)\s+\[([^\]]*)\]\s*(.*)")
+#: "column 1 = energy in eV, column 2 = I0", "1 = energy, 2 = I0", in one line.
+_NUMBERED_IN_LINE = re.compile(
+    r"(?<![\w.])(?:col(?:umn)?[ ._]*)?(\d+)\s*(?:[:=](?!\d)|is\b|-\s)\s*(.+?)"
+    r"(?=\s*[,;|.]?\s*(?:and\s+)?(?:(?:col(?:umn)?[ ._]*)\d|(?<!\S)\d+\s*=)"
+    r"|\s*[,;.]?\s*$)",
+    re.IGNORECASE,
+)
 _BRACED = re.compile(r"\b[PD]\d+\s*=\s*\{([^}]*)\}")
 _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
@@ -144,9 +152,10 @@ def title(word: str) -> tuple[str, str]:
     units = spelled(match["units"]) if match and match["name"] else ""
     if match and units and (units not in _CONDITIONS or ":" in word):
         return match["name"], units
-    name, slash, rest = word.partition(" / ")
-    if slash and name and _COUNTED.fullmatch(rest.strip()):
-        return name.strip(), ""
+    for sign in (" / ", ","):
+        name, there, rest = word.partition(sign)
+        if there and name and rest.strip() and _COUNTED.fullmatch(rest.strip()):
+            return name.strip(), ""
     match = BRACKETS.fullmatch(word)
     if match is None or not match["name"]:
         return word, ""
@@ -157,7 +166,17 @@ def title(word: str) -> tuple[str, str]:
         and (not short.name or not whole.rank)
     ):
         return word, ""  # ln(I0/It), G(r): the brackets are part of the name
+    if not spelled(match["units"]) and _tells(match["name"], match["units"]):
+        return f"{match['name']} {match['units']}", ""
     return match["name"], spelled(match["units"]) or match["units"]
+
+
+def _tells(name: str, inside: str) -> bool:
+    """Tell whether brackets hold no units, but what the name alone does not say."""
+    if axis_of(name):
+        return bool(READ_OR_SET.fullmatch(inside))
+    long = len(inside) > 1 and not _COUNTED.fullmatch(inside)
+    return long and not role_of(name).name and bool(role_of(inside).name)
 
 
 def _letters(word: str) -> str:
@@ -195,9 +214,9 @@ def _xdi(text: str) -> tuple[str, str]:
     """Return name and units of "energy eV || PV" or "ENERGY DOUBLE"."""
     text = _FIO_TYPE.sub("", text.split("||")[0]).strip()
     name, _, units = text.partition(" ")
-    if units and not spelled(units) and role_of(text).name and not role_of(name).name:
-        return title(text)
     known = spelled(units) or (units and spelled(units.split()[0]))
+    if units and not known and not role_of(name).name:
+        return title(text)
     return (name, known or units.strip()) if units else title(name)
 
 
@@ -229,9 +248,10 @@ def _photon_factory(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 
 def _legend(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return titles of a list such as "1) Energy    11) I0", or "D1 = {i0}"."""
-    texts = {int(k): text for line in header for k, text in _LISTED.findall(line)}
-    if set(texts) == set(range(1, n + 1)):
-        return [title(texts[k].strip()) for k in sorted(texts)]
+    for listed in (_LISTED, _NUMBERED_IN_LINE):
+        texts = {int(k): text for line in header for k, text in listed.findall(line)}
+        if set(texts) == set(range(1, n + 1)):
+            return [title(texts[k].strip()) for k in sorted(texts)]
     names = [text for line in header for text in _BRACED.findall(line)]
     if len(names) == n:
         return [title(name) for name in names]
@@ -274,7 +294,9 @@ def _in_one_line(plain: Sequence[str], n: int) -> list[tuple[str, str]]:
     for line in reversed(plain[-60:]):
         words = _words(line, n)
         titles = [title(w) for w in words]
-        known = sum(bool(role_of(name).name) for name, _ in titles)
+        known = sum(
+            bool(role_of(name).name) or of in ("eV", "keV") for name, of in titles
+        )
         units = [spelled(w.strip("()[]")) for w in words]
         if any(units) and not any(below):
             below = units  # the line above may hold the names

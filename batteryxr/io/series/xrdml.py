@@ -12,12 +12,23 @@ from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
 _TAGS = {
     "startTimeStamp": "start_time = {}",
     "commonCountingTime": "count_time = {} s",
     "kAlpha1": "wavelength_alpha1{} = {}",
 }
+
+
+#: Elements that give the step, or the number of points, of a scan.
+_STEP = re.compile(r"(?i)(scan)?(axis)?(step(size|width)?|increment)")
+_POINTS = re.compile(r"(?i)(number|num|no|n)_?(of)?_?(points|steps)|(point|step)count")
+_DECIMAL = re.compile(r"[+-]?\d+\.?\d*(?:[eE][+-]?\d+)?")
+#: Ends that are planned are multiples of this (deg); steps between them of that.
+_ROUND, _EVEN = 0.005, 1e-4
+#: Share of these by which written numbers may miss them.
+_OFF = 0.02
 
 
 def read(path: Path, raw: bytes) -> list[Decoded]:
@@ -57,8 +68,6 @@ def read(path: Path, raw: bytes) -> list[Decoded]:
 
 
 def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decoded:
-    from typing import Any
-
     node: Any = scan
     counts = node.find(".//intensities")
     counts = node.find(".//counts") if counts is None else counts
@@ -96,4 +105,42 @@ def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decode
             f"stretched: its {axis.size} counts make steps of "
             f"{axis[1] - axis[0]:.5g} deg. Compare them with those of a whole scan."
         )
+    elif listed is None:
+        _hold_against_steps(path, node, axis, f"scan {i}")
     return decoded(path, columns, [*own, *header], f"scan {i}" if n > 1 else "")
+
+
+def _hold_against_steps(path: Path, node: Any, axis: np.ndarray, scan: str) -> None:
+    """Refuse a scan with fewer counts than its steps; warn of steps that none plans.
+
+    Raises
+    ------
+    FileFormatError
+        If a step or a number of points is given and the counts are not as many.
+    """
+    step = float(axis[-1] - axis[0]) / (axis.size - 1)
+    for each in node.iter():
+        name, number = str(each.tag), (each.text or "").strip()
+        if not _DECIMAL.fullmatch(number):
+            continue
+        planned = 0.0
+        if _STEP.fullmatch(name) and float(number):
+            planned = abs(axis[-1] - axis[0]) / abs(float(number)) + 1
+        elif _POINTS.fullmatch(name):
+            planned = float(number)
+        if planned and abs(planned - axis.size) > 1:
+            raise FileFormatError(
+                path,
+                f"{scan} has {axis.size} counts, and {name} {number} makes "
+                f"{planned:.0f}: it was stopped or is damaged, and where its counts "
+                "stand is not told. Leave it out.",
+            )
+    ends = axis[[0, -1]] / _ROUND
+    even = step / _EVEN
+    planned_ends = np.abs(ends - ends.round()).max() < _OFF
+    if planned_ends and abs(even - round(even)) > _OFF:
+        warn_quality(
+            f"{path.name}: {scan} runs from {axis[0]:g} to {axis[-1]:g} deg, and its "
+            f"{axis.size} counts make uneven steps of {step:.7g} deg. If it was "
+            "stopped, this end was only planned, and all angles are stretched."
+        )

@@ -27,12 +27,12 @@ FLAGS = {
     ],
     "flag_meanings": (
         "too_few_reflections reflections_disagree hardly_above_noise "
-        "foreign_lines_left_out few_reflections_to_check error_above_100_ppm "
+        "foreign_lines_left_out few_reflections_to_check error_may_exceed_100_ppm "
         "another_lattice_is_seen reflections_lean_to_one_side"
     ),
 }
-#: Relative error of a length above which it is flagged.
-_PRECISE = 1e-4
+#: Relative error of a length above which it is flagged, and by how many errors.
+_PRECISE, _SURELY = 1e-4, 1.5
 #: Change of a spacing, relative and in errors, by which a reflection leans; reflections
 #: from which the asymmetry of the instrument is told.
 _LEANS, _CLEARLY, _SEVERAL = 1e-4, 5.0, 4
@@ -71,9 +71,9 @@ class Solved(NamedTuple):
 
 
 def uncertain(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Return the flag of lattices (N, 7) one of whose lengths is not precise."""
+    """Return the flag of lattices (N, 7) one of whose lengths may not be precise."""
     with np.errstate(invalid="ignore"):
-        wide = errors[:, :3] > _PRECISE * values[:, :3]
+        wide = _SURELY * errors[:, :3] > _PRECISE * values[:, :3]
     return np.where(wide.any(axis=1), UNCERTAIN, 0).astype(np.int16)
 
 
@@ -142,18 +142,20 @@ def other_offset(
     own, rival = solve(asked, none), solve(replace(asked, offset=other), none)
     usual = float(np.median([1.0, *own.misfit[np.isfinite(own.misfit)] ** 2]))
     usual = max(usual, 1.0)
-    moved, both = _change(own, rival), _beside(asked, other, solve, at, usual)
-    if both > max(moved, _PRECISE):
+    moved = _change(own, rival)
+    both, at_most = _beside(asked, other, solve, at, usual)
+    if both > _PRECISE:
         warn_quality(
             f"positions of all scans together suggest offset={other!r} beside "
             f"{asked.offset!r}: lengths may be off by {1e6 * both:.0f} ppm "
             "(offset_doubt); changes along the series hardly are. Pass reference=, an "
             "internal standard."
         )
-    if chosen or not moved > _PRECISE:
+    if chosen:
         return max(moved, both)
     lead = _lead(own, rival, usual)
-    if lead < _PREFERRED:
+    doubt = max(moved, both, at_most)
+    if moved > _PRECISE and lead < _PREFERRED:
         fits = "better than" if lead < -_PREFERRED else "as well as"
         warn_quality(
             f"positions fit offset={other!r} {fits} {asked.offset!r}, by which lengths "
@@ -161,7 +163,14 @@ def other_offset(
             "hardly do. Pass offset= as your instrument is aligned, or reference=, an "
             "internal standard."
         )
-    return max(moved, both)
+    elif doubt > _PRECISE >= both:
+        warn_quality(
+            f"positions do not exclude offset={other!r} beside {asked.offset!r}: "
+            f"lengths of all scans may be off by {1e6 * doubt:.0f} ppm (offset_doubt); "
+            "changes along the series hardly are. Pass offset= as your instrument is "
+            "aligned, or reference=, an internal standard."
+        )
+    return doubt
 
 
 def _change(own: Solved, rival: Solved) -> float:
@@ -187,20 +196,21 @@ def _beside(
     solve: Callable[[Asked, np.ndarray], Solved],
     at: np.ndarray,
     usual: float,
-) -> float:
+) -> tuple[float, float]:
     """Return by how much lengths change if all patterns share the other offset too.
 
     One scan hardly tells two offsets apart. Many do, if one of them stays the same:
-    chi2 of all is a parabola along it. 0 if its vertex is within two errors.
+    chi2 of all is a parabola along it. The first number is 0 if its vertex is within
+    two errors, the second holds for two errors beyond it, up to the shift tried.
     """
     shift = offset_slope(np.nan_to_num(at, nan=40.0), replace(asked, offset=other))
     shift = shift * (_TRIED / np.abs(shift).max())
     here, up, down = (solve(asked, k * shift) for k in (0, 1, -1))
     more, less = _lead(here, up, usual), _lead(here, down, usual)
-    curvature = more + less
+    curvature, change = more + less, _change(down, up) / 2
     if not curvature > 0:
-        return 0.0
-    vertex, error = (less - more) / (2 * curvature), np.sqrt(2 / curvature)
-    if abs(vertex) < _SEEN * error:
-        return 0.0
-    return abs(vertex) * _change(down, up) / 2
+        return 0.0, change
+    vertex, error = (less - more) / (2 * curvature), float(np.sqrt(2 / curvature))
+    seen = abs(vertex) >= _SEEN * error
+    most = min(abs(vertex) + _SEEN * error, 1.0)
+    return (abs(vertex) * change if seen else 0.0), most * change

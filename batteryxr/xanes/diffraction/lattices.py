@@ -147,8 +147,9 @@ def fit_lattice(
     all scans, and their changes by a few ppm. Only `reference` tells.
 
     Errors are those of counting, raised by what the positions leave: in weak patterns
-    noise alone exceeds 100 ppm, which is flagged. ``another_lattice_is_seen`` marks
-    scans that also show a lattice found in other scans, as while two phases coexist;
+    noise alone exceeds 100 ppm, which is flagged from 1.5 errors on.
+    ``another_lattice_is_seen`` marks scans that also show a lattice found in other
+    scans, as while two phases coexist;
     ``reflections_lean_to_one_side`` those whose reflections are no symmetric lines: a
     second lattice that is not resolved may lie under them, and move all lengths.
 

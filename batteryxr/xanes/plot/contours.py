@@ -10,7 +10,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import NEUTRAL, axis_label, load_hvplot
+from batteryxr.core.plotting import NEUTRAL, axis_label, filling, load_hvplot
 from batteryxr.xanes.plot.ticks import ticks
 from batteryxr.xanes.preparing.inputs import signal
 
@@ -131,6 +131,7 @@ def plot_contour(
         **colours,
         **labels,
     )
+    image = filling(image)
     if candidates is not None:
         image = image * ticks(hv, candidates, array[along], instrument, (y[0], y[-1]))
     if record is not None:

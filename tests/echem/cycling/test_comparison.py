@@ -154,3 +154,32 @@ def test_plot_has_a_panel_each_with_both_classes(path):
         assert [p.label for p in panel] == ["metastable", "stable"]
         assert panel.get(0).vdims[0].name == "material"
         assert panel.get(0).kdims[1].name == name
+
+
+def test_rows_keep_the_number_of_their_cycle():
+    along = ("sample", "cycle")
+    capacity = xr.DataArray(
+        [[140.0, 130.0], [160.0, 150.0]], dims=along, attrs={"units": "mA h g-1"}
+    )
+    voltage = xr.DataArray([[3.9, 3.8], [3.4, 3.39]], dims=along, attrs={"units": "V"})
+    table = xr.Dataset(
+        {
+            "discharge_specific_capacity": capacity,
+            "discharge_mean_voltage": voltage,
+            "formula": ("sample", ["LiCoO2", "LiFePO4"]),
+        },
+        coords={"sample": ["A", "B"], "cycle": [1, 50]},
+    )
+    compared = batteryxr.echem.compare(table)
+    rows = zip(
+        compared["material"].values.tolist(),
+        compared["cycle"].values.tolist(),
+        compared["specific_capacity"].values.tolist(),
+        strict=True,
+    )
+    assert set(rows) == {
+        ("A", 1, 140.0),
+        ("A", 50, 130.0),
+        ("B", 1, 160.0),
+        ("B", 50, 150.0),
+    }

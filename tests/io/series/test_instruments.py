@@ -185,6 +185,39 @@ def test_a_scan_that_was_stopped_is_told(tmp_path, status, told):
     assert sum("all angles are stretched" in str(w.message) for w in said) == told
 
 
+def _stopped(text, mark=""):
+    """Return a scan of even steps, a third of its counts, and what else it says."""
+    counts = re.search(r"<(intensities|counts)[^>]*>([^<]*)<", text)[2].split()
+    n = len(counts)
+    for end, at in (("start", 10.0), ("end", 10.0 + 0.02 * (n - 1))):
+        text = re.sub(f"(<{end}Position>)[^<]*", rf"\g<1>{at:.4f}", text)
+    whole = text.replace("</positions>", f"</positions>{mark}")
+    return whole, whole.replace(" ".join(counts), " ".join(counts[: n // 3]))
+
+
+MARKS = ("<stepSize>0.02</stepSize>", "<numberOfPoints>{}</numberOfPoints>", "")
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_completed_scan_with_fewer_counts_than_steps_is_told(tmp_path, mark):
+    text = series_files.diffraction()["xrdml"].text
+    n = len(re.search(r"<(intensities|counts)[^>]*>([^<]*)<", text)[2].split())
+    whole, stopped = _stopped(text, mark.format(n))
+    path = tmp_path / "a.xrdml"
+    path.write_text(whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        scan = batteryxr.read_series(path, timezone="UTC")
+    np.testing.assert_allclose(np.diff(scan.two_theta), 0.02, rtol=1e-6)
+    path.write_text(stopped)
+    if mark:
+        with pytest.raises(FileFormatError, match=f"makes {n}: it was stopped"):
+            batteryxr.read_series(path)
+    else:
+        with pytest.warns(DataQualityWarning, match="uneven steps"):
+            batteryxr.read_series(path)
+
+
 @pytest.mark.parametrize("start", [b"\1\0\0LS6", b"PK\3\4\0\0"])
 def test_binaries_of_labspec_are_named_by_their_ending(tmp_path, start):
     path = tmp_path / "map.l6s"

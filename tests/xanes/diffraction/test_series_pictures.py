@@ -148,3 +148,25 @@ def test_a_record_is_drawn_beside_times_alone():
             turned.xanes.plot.contour(record=record, by=by)
     with pytest.raises(ArgumentError, match="record="):
         scans.drop_vars("time").xanes.plot.contour(record=record)
+
+
+def test_a_contour_fills_its_axes_in_matplotlib():
+    """In equal units of both axes it was a sliver beside the voltage."""
+    import holoviews as hv
+
+    pytest.importorskip("matplotlib")
+    values = np.random.default_rng(0).random((5, 40))
+    scans = xr.DataArray(
+        values,
+        dims=("scan", "energy"),
+        coords={
+            "energy": ("energy", np.linspace(8300.0, 8400.0, 40), {"units": "eV"}),
+            "voltage": ("scan", np.linspace(3.0, 4.0, 5), {"units": "V"}),
+        },
+        name="absorption",
+    )
+    figure = hv.render(xanes.plot_contour(scans), backend="matplotlib")
+    wide = [a.get_position() for a in figure.axes if len(a.images)]
+    assert len(wide) == 1
+    width, height = figure.get_size_inches()
+    assert 0.7 < (wide[0].height * height) / (wide[0].width * width) < 1.4
