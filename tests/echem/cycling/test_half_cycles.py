@@ -327,7 +327,7 @@ def test_no_warning_on_a_good_record(make_cycled):
 
 
 def test_a_longest_gap_below_the_pace_of_the_rows_is_told():
-    """Every other interval lasts 40 s, and is not counted: 4/5 of the charge is gone."""
+    """Every other interval lasts 40 s and is not counted: a fifth remains."""
     time = np.cumsum(np.tile([10.0, 40.0], 100))
     record = xr.Dataset(
         {
