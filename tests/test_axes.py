@@ -303,7 +303,7 @@ case("cdi.crop", rocked, *ROCKING, shape=(4, 8, 8))
 case("cdi.sum_repeats", repeats, "repeat", *ROCKING)
 case("cdi.geometry", rocked, *ROCKING, **GENERAL)
 case("cdi.retrieve", volume, *ROCKING, n_starts=1, schedule="2 ER")
-case("cdi.fsc", crystal, *SPACE, other=lambda: crystal() * 1.1)
+case("cdi.fsc", crystal, *SPACE, other=lambda: crystal() + crystal() ** 2)
 case("cdi.misfit", lambda: bragg()[1], "state", volume=lambda: bragg()[0])
 case(
     "cdi.prtf",

@@ -145,20 +145,31 @@ class Titration:
         return under, after
 
 
-def _tell_slips(protocol: Titration, tau: float, moved: float) -> None:
-    """Warn of pulses that titrate nothing: too long for diffusion, or too weak."""
-    if tau < protocol.pulse:
+def _tell_slips(protocol: Titration, electrode: Electrode, moved: float) -> None:
+    """Warn of pulses that titrate nothing: too long, too weak, or with no drop."""
+    tau, drop = electrode.tau, abs(protocol.current) * electrode.resistance * 1e-3
+    if tau < _PULSES * protocol.pulse:
         warn_quality(
-            f"tau={tau:g} s is shorter than a pulse, {protocol.pulse:g} s: no pulse "
-            f"would tell it. Was it min? Pass {60 * tau:g}. Or h? Pass {3600 * tau:g}."
+            f"tau={tau:g} s is shorter than {_PULSES:g} pulses of {protocol.pulse:g} s:"
+            " diffusion ends within each, which hardly tells it. "
+            f"Was it min? Pass {60 * tau:g}. Or h? Pass {3600 * tau:g}."
         )
     if 0 < moved < _LEAST_MOVED:
         warn_quality(
             f"current={protocol.current:g} mA moves {moved:.1g} Li in a pulse, as no "
             f"titration does. Was it A? Pass {1e3 * protocol.current:g}."
         )
+    elif 0 < drop < _DROP[0] or drop > _DROP[1]:
+        likely, factor = ("kOhm", 1e3) if drop < _DROP[0] else ("mOhm", 1e-3)
+        warn_quality(
+            f"resistance={electrode.resistance:g} ohm drops {drop:.1g} V under "
+            f"{protocol.current:g} mA, as hardly any cell does. Was it {likely}? Pass "
+            f"{factor * electrode.resistance:g}."
+        )
 
 
+_PULSES = 2.0  # in which diffusion has long ended
+_DROP = 1e-4, 2.0  # V over the resistance of a cell
 _LEAST_MOVED = 1e-4  # Li per formula unit; pulses of a titration move more
 _ELECTRODE = Electrode()
 _PROTOCOL = Titration()
@@ -215,13 +226,15 @@ def gitt(
     rate = current / 3600.0 / electrode.capacity_per_li  # Li per second, taken out
     content = x0 - rate * pulse * np.arange(n_pulses + 1)
     if content.min() < 0:
+        slip = f"Was current={current:g} in uA? Pass {current * 1e-3:g}."
         raise ArgumentError(
             "n_pulses",
             n_pulses,
             "pulses that leave Li in the material",
-            f"Li content would end at {content[-1]:.3g}: take fewer or shorter ones.",
+            f"Li content would end at {content[-1]:.3g}: take fewer or shorter ones."
+            + (f" {slip}" if abs(rate * pulse) > 1 else ""),
         )
-    _tell_slips(protocol, tau, abs(rate * pulse))
+    _tell_slips(protocol, electrode, abs(rate * pulse))
     under, after = protocol.grids()
     random = generators(seed, n_pulses)
     period, open_circuit = protocol.period, protocol.open_circuit

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import dask
 import numpy as np
 import pytest
 
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataQualityWarning
 from batteryxr.simulate import Electrode, Titration, titration
 
 SHORT = {
@@ -101,3 +102,33 @@ def test_protocols_that_cannot_be_are_refused(fields, name):
 def test_electrodes_that_cannot_be_are_refused(fields, name):
     with pytest.raises(ArgumentError, match=f"^{name}="):
         Electrode(**fields)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "electrode", "told"),
+    [
+        ({}, {"tau": 667.0}, "min.*40020"),
+        ({}, {"resistance": 0.4}, "kOhm.*400"),
+        ({}, {"resistance": 9e4}, "mOhm.*90"),
+        ({}, {"resistance": 0.0}, None),
+    ],
+)
+def test_slips_that_only_the_protocol_shows_are_told(protocol, electrode, told):
+    def run():
+        chosen = Titration(n_pulses=1, rest_rows=5, interval=60.0, **protocol)
+        return titration.gitt(
+            protocol=chosen, electrode=Electrode(**electrode), chunks=1
+        )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if told is None:
+            run()
+        else:
+            with pytest.raises(DataQualityWarning, match=told):
+                run()
+
+
+def test_a_current_in_microamperes_is_named():
+    with pytest.raises(ArgumentError, match="current=50 in uA"):
+        titration.gitt(protocol=Titration(current=50.0))

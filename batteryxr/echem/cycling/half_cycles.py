@@ -30,6 +30,7 @@ _FLAGS = {
 _DIFFERS = 2e-3
 #: Fraction of a half cycle's charge that may be missing before it is warned of.
 _MUCH = 0.01
+_APART, _HOUR = 0.1, 3600.0  # of its time that is not integrated; s
 #: A second half cycle of less than this, relative to the first, has just begun.
 _BEGUN = 0.2
 #: Half cycles of a drive profile: least number in a row, largest fraction of the
@@ -168,7 +169,18 @@ def tell_short(flag: np.ndarray) -> None:
 
 
 def tell_missing(halves: xr.Dataset) -> None:
-    """Warn of half cycles of which much charge is unknown."""
+    """Warn of half cycles of which much charge is unknown, or much time not counted."""
+    gaps, within = halves["gap_time"].values, halves["duration"].values
+    if (apart := np.flatnonzero(gaps > _APART * (gaps + within))).size:
+        most = halves.attrs["max_gap"]
+        share = (gaps[apart] / (gaps + within)[apart]).max()
+        slip = f" Was it min? Pass {60 * most:g}." if most < _HOUR else ""
+        warn_quality(
+            f"up to {share:.0%} of a half cycle's time ({apart.size} of {gaps.size} "
+            f"lack more than {_APART:.0%}) lies between rows further apart than "
+            f"max_gap={most:g} s, and its charge is not counted. If the cell went on, "
+            f"pass a larger counting=Counting(max_gap=...).{slip}"
+        )
     share = halves["missing_charge"].values / halves["capacity"].values
     if (much := np.flatnonzero(share > _MUCH)).size:
         warn_quality(

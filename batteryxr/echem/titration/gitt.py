@@ -177,6 +177,8 @@ def gitt(
             f"gitt: {lost} of {len(found)} pulses have no time constant; "
             "`flag` says why"
         )
+    if radius is not None and radius < _TINY:
+        _tell_slow(radius, float(np.nanmedian(table["tau"])))
     result = _label(table, mass, clock="time" in rows.arrays)
     if formula is not None:
         content = content_after(result["capacity"], formula, mass=mass, caller="gitt")
@@ -184,6 +186,19 @@ def gitt(
     settings = method.to_attrs() | {"geometry": geometry, "tmin": tmin, "i_zero": least}
     about = {k: v for k, v in record.attrs.items() if k != "header"}
     return bounds.told(result.assign_attrs(about | settings))
+
+
+def _tell_slow(radius: float, tau: float) -> None:
+    """Warn of particles of a few nm that lithium takes long to cross."""
+    if tau > _CROSSED:
+        warn_quality(
+            f"gitt: lithium takes tau={tau:.3g} s to cross radius={radius:g} nm, as in "
+            f"hardly any material. Was it um? Pass {1e3 * radius:g}."
+        )
+
+
+#: nm, and s in which lithium crosses particles as small.
+_TINY, _CROSSED = 30.0, 300.0
 
 
 def cut_pulses(rows: Columns, *, i_zero: float, memory: int) -> Iterator[Pulse]:

@@ -181,12 +181,17 @@ def _kinds(
 ) -> np.ndarray:
     """Return what each of some rows is of those above: 0 nothing, else see `_HELD`."""
     own, before = values[:, rows], values[:, rows - 1]
+    after = values[:, np.minimum(rows + 1, values.shape[1] - 1)]
     usual = np.array([[np.inf], *([_usual(x)] for x in values[1:])])
     sums = np.abs(own - above.sums) <= _SAME * np.abs(above.sums)
     late = anywhere | (own[0] <= before[0]) | sums[0]
     sums &= np.abs(above.sums) > _OUT * usual
     fit = np.abs(own - above.sums / np.maximum(above.rows, 1)) <= _rounding(own)
-    news = (np.abs(own - before) > _rounding(own))[1:].any(axis=0)
+    news, ends = (
+        (np.abs(own - beside) > _rounding(own))[1:].any(axis=0)
+        for beside in (before, after)
+    )
+    news &= ends | (rows + 1 == values.shape[1])  # the first of rows alike is none
     late &= above.rows >= _FEWEST
     blank = (own[1:] == 0).all(axis=0) & (usual[1] > _NO_CELL)
     kinds = [sums.any(axis=0), fit[1] & fit[2] & news, blank]

@@ -324,3 +324,21 @@ def test_no_warning_on_a_good_record(make_cycled):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         half_cycles(make_cycled(2))
+
+
+def test_a_longest_gap_below_the_pace_of_the_rows_is_told():
+    """Every other interval lasts 40 s and is not counted: a fifth remains."""
+    time = np.cumsum(np.tile([10.0, 40.0], 100))
+    record = xr.Dataset(
+        {
+            "voltage": ("record", 3 + time / time[-1], {"units": "V"}),
+            "current": ("record", np.ones(time.size), {"units": "mA"}),
+        },
+        coords={"test_time": ("record", time, {"units": "s"})},
+    )
+    with pytest.warns(DataQualityWarning, match=r"80% of .* min\? Pass 1800"):
+        found = half_cycles(record, counting=Counting(max_gap=30.0))
+    assert found["capacity"].item() == pytest.approx(99 * 10 / 3600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        half_cycles(record)

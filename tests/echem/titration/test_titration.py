@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 
 import hypothesis
@@ -487,3 +488,14 @@ def test_plots_render():
         assert hv.render(plot, backend="bokeh") is not None
     with pytest.raises(ArgumentError, match="axis='voltage'"):
         charge.echem.plot.gitt(axis="voltage")
+
+
+def test_a_radius_in_micrometres_is_told():
+    chosen = simulate.Titration(n_pulses=2, interval=10.0, rest_rows=40)
+    record, _ = simulate.gitt(protocol=chosen, noise=0.0)
+    method = WeppnerHuggins()
+    with pytest.warns(DataQualityWarning, match=r"radius=5 nm.* um\? Pass 5000"):
+        gitt(record, method=method, radius=5.0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*radius")
+        gitt(record, method=method, radius=5000.0)

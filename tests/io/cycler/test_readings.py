@@ -213,3 +213,37 @@ def test_voltage_and_temperature_exchanged_are_told():
     assert "exchanged_labels" in flags(table)
     pack = raw(RUN, voltage=12 * RUN.voltage, temperature=3 + 0.0 * warm)
     assert "exchanged_labels" not in flags(pack)
+
+
+@pytest.mark.parametrize("digits", [2, 4])
+def test_cells_of_two_equal_electrodes_are_read_as_they_are(tmp_path, digits):
+    """Lithium against lithium: the voltage is a constant that turns, and 0 at rest."""
+    for rests in (0, 10):
+        way = np.repeat([1.0, 0.0, -1.0, 0.0] * 4, [200, rests] * 8)
+        switched = np.concatenate([[0], np.diff(way) != 0])
+        time = 10.0 * (np.arange(way.size) - np.cumsum(switched))
+        rows = zip(time, 0.05 * way, 0.5 * way, strict=True)
+        path = tmp_path / f"rests {rests}.csv"
+        lines = [f"{t:.1f},{v:.{digits}f},{i:.3f}" for t, v, i in rows]
+        path.write_text("\n".join(["Time (s),Voltage (V),Current (mA)", *lines]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            record = read_cycler(path)
+        assert record.attrs["flags"] == []
+        assert record.sizes["record"] == len(lines)
+
+
+def test_two_rows_at_each_switch_of_a_profile_do_not_repeat_a_time(tmp_path):
+    random = np.random.default_rng(0)
+    current = np.round(random.normal(-1, 0.3, 300), 3)
+    time = np.repeat(np.arange(301.0), 2)[1:-1]
+    volts = 3.7 + 0.02 * np.repeat(current, 2) + 1e-4 * random.normal(size=600)
+    rows = zip(time, volts, np.repeat(current, 2), strict=True)
+    path = tmp_path / "drive.csv"
+    path.write_text(
+        "Time (s),Voltage (V),Current (mA)\n"
+        + "\n".join(f"{t},{v:.5f},{i}" for t, v, i in rows)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        assert "duplicate_time" not in read_cycler(path).attrs["flags"]

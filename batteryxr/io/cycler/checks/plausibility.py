@@ -26,6 +26,7 @@ from batteryxr.io.cycler.checks.direction import (
 )
 from batteryxr.io.cycler.checks.readings import (
     charge_course,
+    is_steady,
     spiked,
     stuck,
     without_spikes,
@@ -124,7 +125,11 @@ def _backward_time(table: RawTable) -> str | None:
 
 def _duplicate_time(table: RawTable) -> str | None:
     # A cycler may end a step and begin the next one with a row each, at one time.
-    same = int(((np.diff(table.columns["test_time"]) == 0) & ~turns(table)).sum())
+    alike = np.diff(table.columns["test_time"]) == 0
+    before, after = np.pad(alike, (1, 0))[:-1], np.pad(alike, (0, 1))[1:]
+    changed = ~is_steady(table.columns["current"])
+    switched = turns(table) | (changed & ~before & ~after)
+    same = int((alike & ~switched).sum())
     if same <= max(1.0, _DUPLICATES * table.rows):
         return None
     return f"{same} rows repeat the time of the row before"

@@ -56,7 +56,7 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
     if table.rows < _BEFORE:
         return found
     if name == "voltage":
-        steady = _is_steady(table.columns["current"], _SWITCH)
+        steady = is_steady(table.columns["current"], _SWITCH)
         least = max(_BEYOND, _FAR * float(np.ptp(_known(values))))
         for first, last in _isolated(values, least):
             found[first:last] |= steady[first - 1 : last].all()
@@ -102,7 +102,7 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
     digit = (
         np.inf if flow is None else float(np.min(flow[1][flow[1] > 0], initial=np.inf))
     )
-    moved, steady = np.abs(np.diff(columns["voltage"])), _is_steady(current)
+    moved, steady = np.abs(np.diff(columns["voltage"])), is_steady(current)
     tells = steady.sum() >= _BEFORE
     usual = float(np.nanquantile(moved[steady], _USUAL)) if tells else 0.0
     answers = tells and bool(_answered(columns["voltage"], current).any())
@@ -124,7 +124,7 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
     return judged
 
 
-def _is_steady(current: np.ndarray, most_change: float = _STEADY) -> np.ndarray:
+def is_steady(current: np.ndarray, most_change: float = _STEADY) -> np.ndarray:
     """Return between which rows the current is the same."""
     most = float(np.quantile(np.abs(_known(current)), 1 - _MOST))
     return np.asarray(np.abs(np.diff(current)) <= most_change * most)
@@ -166,7 +166,7 @@ def still(table: RawTable) -> np.ndarray:
     if table.rows < _SHORT:
         return found
     current = np.nan_to_num(current)
-    changed, steady = np.diff(voltage) != 0, _is_steady(current)
+    changed, steady = np.diff(voltage) != 0, is_steady(current)
     edges = np.flatnonzero(np.concatenate([[True], changed, [True]]))
     long = np.flatnonzero(np.diff(edges) >= _SHORT)
     flows = np.abs(current) > _FLOWS * np.max(np.abs(current), initial=0.0)

@@ -29,6 +29,7 @@ _RESTS = 0.01  # of the rows, at least, in which a current rests
 #: Of its range: what a current jumps at a switch, and what a voltage never does.
 _JUMP, _SMOOTH = 0.3, 0.5
 _SWITCH = 0.1  # of its range: a current is switched there
+_VARIES = 0.02  # of its size; a voltage varies more, and a steady current less
 _CELL, _ROOM = (0.5, 5.5), (8.0, 80.0)  # V of one cell, and degC of a room or chamber
 _FAR, _LIKE = 3.0, 2.0  # times the usual change: a response, and none
 _CHARGES = ("charge_capacity", "discharge_capacity"), "capacity"
@@ -266,7 +267,10 @@ def energy_scale(table: RawTable) -> str | None:
 
 def exchanged(table: RawTable) -> str | None:
     """Return a note if voltage and another column seem to be exchanged."""
-    if (evidence := _counted(table) or _behaves(table)) is not None:
+    evidence = _counted(table)
+    if evidence is None:
+        evidence = _behaves(table)
+    if evidence:
         return _said(table, "current", evidence)
     if (evidence := _warm(table)) is not None:
         return _said(table, "temperature", evidence)
@@ -283,7 +287,10 @@ def _said(table: RawTable, other: str, evidence: str) -> str:
 
 
 def _counted(table: RawTable) -> str | None:
-    """Tell whether the charge that was counted follows the voltage instead."""
+    """Tell whether the charge that was counted follows the voltage instead.
+
+    Empty where it follows the current, None where it follows neither.
+    """
     columns = table.columns
     fits = {}
     for name in ("current", "voltage"):
@@ -300,7 +307,7 @@ def _counted(table: RawTable) -> str | None:
         fits[name] = usual, spread
     usual, spread = fits["current"]
     if abs(usual - 1) < _WRONG and spread < _WRONG:
-        return None
+        return ""
     usual, spread = fits["voltage"]
     decades = 10.0 ** round(np.log10(usual))  # V that are A, mA or uA
     if spread > _RIGHT or abs(usual / decades - 1) > _RIGHT:
@@ -324,6 +331,7 @@ def _behaves(table: RawTable) -> str | None:
         not (rests > _RESTS or both_ways)
         or jumps.max() < _JUMP * ranges[0]
         or moves.max() > _SMOOTH * ranges[1]
+        or ranges[1] < _VARIES * current.max()
     ):
         return None
     switches = np.flatnonzero(jumps > _SWITCH * ranges[0])
