@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Mapping
@@ -178,7 +179,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     """
     own = sys._getframe(1)
     main = sys._current_frames().get(threading.main_thread().ident or 0)
-    frame = calling_frame(own) or calling_frame(main) or own
+    frame = calling_frame(own) or _waiting(main) or own
     space = frame.f_globals
     warnings.warn_explicit(
         message,
@@ -195,3 +196,17 @@ def calling_frame(frame: FrameType | None) -> FrameType | None:
     while frame and str(frame.f_globals.get("__name__")).split(".")[0] in _BETWEEN:
         frame = frame.f_back
     return frame
+
+
+def _waiting(frame: FrameType | None) -> FrameType | None:
+    """Return the innermost frame of the main thread's stack that is of no library.
+
+    A thread of a library warns while the main thread may be anywhere.
+    """
+    libraries = tuple(sysconfig.get_paths()[n] for n in ("stdlib", "purelib"))
+    inner = frame
+    while inner := calling_frame(inner):
+        if not inner.f_code.co_filename.startswith(libraries):
+            return inner
+        inner = inner.f_back
+    return calling_frame(frame)

@@ -247,12 +247,11 @@ def _rival(window: np.ndarray) -> float:
     """Return the distance of the highest other maximum if it is as high, else 0."""
     from scipy import ndimage
 
-    tops = (window == ndimage.maximum_filter(window, 3)) & (
-        window > _RIVAL * window.max()
-    )
-    places = np.argwhere(tops)
-    highest = places[np.argmax(window[tops])]
-    return float(np.sqrt(((places - highest) ** 2).sum(axis=1).max()))
+    high = window > _RIVAL * window.max()
+    places = np.argwhere(high & (window == ndimage.maximum_filter(window, 3)))
+    highest = np.unravel_index(int(np.argmax(window)), window.shape)
+    away = ((places - np.array(highest)) ** 2).sum(axis=1)
+    return float(np.sqrt(away.max(initial=0.0)))
 
 
 def _top(
