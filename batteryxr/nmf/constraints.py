@@ -34,8 +34,6 @@ Strength = Annotated[float, Bounds(low=0.0, below=math.inf)]
 OF_FIT = ("presence", "weights", "unimodal", "signed", "robust")
 #: Penalties on the factors: strengths, all 0 by default.
 PENALTIES = ("sparsity", "smoothness", "weight_smoothness")
-#: What a known ratio may be converted to, such as per cent.
-_RATIO = xr.DataArray(1.0, attrs={"units": "1"})
 
 
 @replayable
@@ -282,7 +280,8 @@ def _profile(patterns: Patterns, name: str, profile: xr.DataArray) -> np.ndarray
     (dim,) = patterns.samples
     if profile.dims != (dim,):
         raise ArgumentError(where, profile, f"values along {dim!r}")
-    profile = in_units_of(_RATIO, real(profile, where))
+    ratio = xr.DataArray(1.0, attrs={"units": "1"})  # not, for instance, per cent
+    profile = in_units_of(ratio, real(profile, where))
     values = matched(patterns.data, profile, argument=where).values.astype(np.float64)
     if np.nanmin(values, initial=0.0) < 0 or np.isinf(values).any():
         raise DataError(where, "has negative or infinite values")
