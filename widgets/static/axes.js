@@ -11,23 +11,23 @@ export function size(svg, width, height) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
 }
 
-const WIDE = 6.4; // of a letter, in pixels
+const LETTER = 6.4; // width of a letter, in pixels
 
 // Which of the names have room along an axis: all, every second one, ...
-function named(names, width) {
+function roomFor(names, width) {
   const most = Math.max(...names.map(name => name.length)) + 2;
-  const every = Math.max(1, Math.ceil(names.length * most * WIDE / width));
+  const every = Math.max(1, Math.ceil(names.length * most * LETTER / width));
   return names.map((_, i) => i).filter(i => i % every === 0);
 }
 
 // x: { at, low, high, label, apart, digits, names }; y: { low, high, label, log, wanted };
 // edges of the plot: [left, right, top, bottom].
 export function drawAxes(parent, [l, r, t, b], x, y) {
-  const marks = x.names ? named(x.names, r - l) : ticks(x.low, x.high, Math.max(3, (r - l) / x.apart));
+  const marks = x.names ? roomFor(x.names, r - l) : ticks(x.low, x.high, Math.max(3, (r - l) / x.apart));
   for (const v of marks) {
     const place = x.at(v), text = x.names ? x.names[v] : short(v, x.digits);
     draw(parent, "line", { class: "bx-tick", x1: place, x2: place, y1: b, y2: b + 4 });
-    const over = x.names && place + text.length * WIDE / 2 > r + 14; // out of the picture
+    const over = x.names && place + text.length * LETTER / 2 > r + 14; // out of the picture
     draw(parent, "text", { x: over ? r + 14 : place, y: b + 17, "text-anchor": over ? "end" : "middle", text });
   }
   for (const v of y.log ? logTicks(y.low, y.high) : ticks(y.low, y.high, y.wanted)) {
