@@ -10,7 +10,7 @@ import numpy as np
 from batteryxr.core.seeds import generator
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.models.clusters import Beside, ClusterModel
-from batteryxr.widgets.view import Figure, Panel, control, on_front_end
+from batteryxr.widgets.view import WIDE, Figure, Panel, control, on_front_end
 from batteryxr.widgets.work import Work
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from batteryxr.widgets.work import Job
 
-_WIDE = {"description_width": "initial"}
 #: Number of points in feature space, and of particles with maps.
 _POINTS, _PARTICLES = 4000, 6
 #: Colours of the clusters, equal to those of the label map.
@@ -101,7 +100,7 @@ class ClusterPanel(Panel, of=ClusterModel):
         method = control(model, "method", 210, description="method")
         features = ipywidgets.SelectMultiple(
             options=model.maps, value=tuple(model.features), description="features",
-            rows=min(5, len(model.maps)), style=_WIDE, layout={"width": "280px"},
+            rows=min(5, len(model.maps)), style=WIDE, layout={"width": "280px"},
         )  # fmt: skip
         features.observe(
             lambda change: setattr(model, "features", list(change["new"])), "value"

@@ -8,14 +8,12 @@ import ipywidgets
 
 from batteryxr.widgets.component_figure import abscissas, plots
 from batteryxr.widgets.models.components import SHIFTS, ComponentModel
-from batteryxr.widgets.view import Figure, Panel, control
+from batteryxr.widgets.view import WIDE, Figure, Panel, control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import xarray as xr
-
-_WIDE = {"description_width": "initial"}
 
 
 class ComponentPanel(Panel, of=ComponentModel):
@@ -116,7 +114,7 @@ class ComponentPanel(Panel, of=ComponentModel):
         series = self.model.patterns.series
         scans = [("first scan", 0), ("last scan", -1)] if series else []
         source = ipywidgets.Dropdown(
-            options=[*scans, ("file", "file")], description="fix", style=_WIDE,
+            options=[*scans, ("file", "file")], description="fix", style=WIDE,
             layout=_width(130),
         )  # fmt: skip
         path = ipywidgets.Text(placeholder="path of a file", layout=_width(200))
@@ -141,7 +139,7 @@ class ComponentPanel(Panel, of=ComponentModel):
 
     def _keeping(self) -> ipywidgets.Widget:
         self._component = ipywidgets.Dropdown(
-            description="keep", style=_WIDE, layout=_width(130)
+            description="keep", style=WIDE, layout=_width(130)
         )
         name = ipywidgets.Text(placeholder="name it", layout=_width(140))
         keep = ipywidgets.Button(

@@ -9,14 +9,12 @@ import numpy as np
 
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.models.crystal import CrystalModel
-from batteryxr.widgets.view import Figure, Panel, control, on_front_end
+from batteryxr.widgets.view import WIDE, Figure, Panel, control, on_front_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
-
-_WIDE = {"description_width": "initial"}
 
 
 class CrystalPanel(Panel, of=CrystalModel):
@@ -89,7 +87,7 @@ class CrystalPanel(Panel, of=CrystalModel):
         model, dim = self.model, self.model.axes[k]
         slider = ipywidgets.IntSlider(
             value=model.place[k], max=model.data.sizes[dim] - 1, description=dim,
-            continuous_update=False, style=_WIDE, layout={"width": "240px"},
+            continuous_update=False, style=WIDE, layout={"width": "240px"},
         )  # fmt: skip
 
         def of_slider(change: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.plotting import BRANCH_COLOURS
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.models.states import StateModel, hours_of, names
-from batteryxr.widgets.view import Figure, Panel, control, on_front_end
+from batteryxr.widgets.view import WIDE, Figure, Panel, control, on_front_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ class VoltageStatePanel(Panel, of=StateModel):
         self._draw()
 
     def _controls(self) -> list[ipywidgets.Widget]:
-        model, wide = self.model, {"description_width": "initial"}
+        model = self.model
         tags = ipywidgets.TagsInput(
             value=names(model.states), allow_duplicates=False, tooltip="charge 3.5"
         )
@@ -124,7 +124,7 @@ class VoltageStatePanel(Panel, of=StateModel):
             size = looked.sizes[depth[0]]
             place = ipywidgets.IntSlider(
                 value=size // 2, max=size - 1, description=f"slice {depth[0]}",
-                continuous_update=False, style=wide,
+                continuous_update=False, style=WIDE,
             )  # fmt: skip
             place.observe(lambda c: setattr(model, "slice", c["new"]), "value")
             controls.append(place)

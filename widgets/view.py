@@ -43,7 +43,8 @@ def bundle(name: str, seen: set[str] | None = None) -> str:
 
 
 STYLE = static("panel.css")
-_WIDE = {"description_width": "initial"}
+#: Style of a control whose label is as wide as its words.
+WIDE = {"description_width": "initial"}
 
 
 class Figure(anywidget.AnyWidget):
@@ -176,7 +177,7 @@ def control(model: PanelModel, name: str, width: int = 0, **words: Any) -> Any:
     limits = {k: getattr(trait, k, None) for k in ("min", "max")}
     bounds = {k: v for k, v in limits.items() if v is not None and abs(v) < inf}
     bounds |= {k: words.pop(k) for k in ("min", "max") if k in words}
-    common: dict[str, Any] = {"tooltip": trait.help, "style": _WIDE} | words
+    common: dict[str, Any] = {"tooltip": trait.help, "style": WIDE} | words
     if width:
         common["layout"] = {"width": f"{width}px"}
     made: Any

@@ -133,7 +133,7 @@ def judge(
     known
         Whether the statistical weights come from given errors.
     """
-    rest = left_over(values, samples, points, factors)
+    rest = residuals_of(values, samples, points, factors)
     there = np.ones(rest.shape, dtype=bool) if v is None else v > 0
     count = np.maximum(there.sum(axis=1), 1)
     residual, chi2 = np.full((2, samples.size), np.nan)
@@ -145,13 +145,13 @@ def judge(
         rows = unshifted(values, v, points, shift)
         odd = drifting(rows[whole], np.flatnonzero(samples)[whole], len(factors.used))
         far[odd] = True
-    memory = memory_of(values, v, samples, points, factors=factors, closure=closure)
+    memory = memory_of(rest, v, factors.components[:, points], closure=closure)
     noise = noise_of(v, samples, points) if known else None
     assert factors.weights is not None
     return Facts(factors.weights, residual, chi2, memory, noise, far)
 
 
-def left_over(
+def residuals_of(
     values: np.ndarray, samples: np.ndarray, points: np.ndarray, factors: Factors
 ) -> np.ndarray:
     """Return the data less their factors."""
@@ -160,19 +160,20 @@ def left_over(
 
 
 def memory_of(
-    values: np.ndarray,
-    v: np.ndarray | None,
-    samples: np.ndarray,
-    points: np.ndarray,
-    *,
-    factors: Factors,
-    closure: bool,
+    rest: np.ndarray, v: np.ndarray | None, components: np.ndarray, *, closure: bool
 ) -> float:
-    """Return how much the noise of neighbouring points adds up in a weight."""
+    """Return how much the noise of neighbouring points adds up in a weight.
+
+    Parameters
+    ----------
+    rest, v : (samples, points)
+        What the factors leave over, and the statistical weights of the data.
+    components : (n, points)
+    closure
+        Weights sum to one.
+    """
     from batteryxr.nmf.kernels.correlation import adding_up
 
-    rest = left_over(values, samples, points, factors)
-    components = factors.components[:, points]
     if v is not None:
         rest = rest * np.sqrt(v / v.max())
         components = components * np.sqrt(v.mean(axis=0) / v.max())
@@ -198,7 +199,7 @@ def noise_of(
 
 def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:
     """Return the patterns without values too far off to be noise."""
-    rest = left_over(block.values, block.samples, block.points, factors)
+    rest = residuals_of(block.values, block.samples, block.points, factors)
     scale = np.ones_like(rest) if block.v is None else np.sqrt(block.v)
     far = np.abs(rest * scale)
     here = far[scale > 0]

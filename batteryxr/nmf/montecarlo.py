@@ -20,7 +20,7 @@ from batteryxr.nmf.ambiguity import tell_ranges
 from batteryxr.nmf.beam import flag_dark, lit
 from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
-from batteryxr.nmf.held import memory_of, noise_of
+from batteryxr.nmf.held import memory_of, noise_of, residuals_of
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
 from batteryxr.nmf.results import (
@@ -173,7 +173,9 @@ def metropolis(
     best = index_of_best(runs)
     result = result.assign(label_chains(chains.found, best, labels, closure))
     if patterns.series:
-        memory = memory_of(*block, factors=factors, closure=closure)
+        rest = residuals_of(block.values, block.samples, block.points, factors)
+        components = factors.components[:, block.points]
+        memory = memory_of(rest, block.v, components, closure=closure)
         result = with_knowledge(result, memory, noise_of(*whole[1:]) if told else None)
     noise, units = float(np.sqrt(chains.noise)), "1" if told else patterns.units
     text = "Noise at T = 1 (relative to the errors where these were given)"

@@ -167,7 +167,6 @@ class PanelModel(traitlets.HasTraits):
     def _travel(self, choice: dict[str, Any] | None) -> None:
         if choice is not None:
             self.choose(**choice)
-            self._remember()
 
     def _remember(self) -> None:
         self._history.add(self.choice)

@@ -14,7 +14,7 @@ from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims
 from batteryxr.widgets.models.base import PanelModel, Plan
 from batteryxr.widgets.models.naming import literal
-from batteryxr.widgets.models.states import order_of
+from batteryxr.widgets.models.states import order_of, volts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,7 +145,7 @@ class CrystalModel(PanelModel):
             words = [[str(d)] for d in coords["direction"].values]
         if "voltage" in coords and coords["voltage"].dims == ("state",):
             for word, voltage in zip(words, coords["voltage"].values, strict=True):
-                word.append(f"{voltage:.4g} V")
+                word.append(volts(voltage))
         return [" ".join(w) or str(k + 1) for k, w in enumerate(words)]
 
     def _numbers(self) -> dict[str, xr.DataArray]:

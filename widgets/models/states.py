@@ -310,4 +310,9 @@ def hours_of(data: xr.DataArray | xr.Dataset) -> np.ndarray:
 
 def names(states: Sequence[tuple[str, float]]) -> list[str]:
     """Return readable names of states: ``charge 3.5 V``."""
-    return [f"{d} {f'{v:.4f}'.rstrip('0').rstrip('.')} V" for d, v in states]
+    return [f"{direction} {volts(voltage)}" for direction, voltage in states]
+
+
+def volts(voltage: float) -> str:
+    """Return a voltage as it stands in the name of a state: ``3.5 V``."""
+    return f"{f'{voltage:.4f}'.rstrip('0').rstrip('.')} V"

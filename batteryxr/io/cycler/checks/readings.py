@@ -61,7 +61,7 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
         for first, last in _isolated(values, least):
             found[first:last] |= steady[first - 1 : last].all()
     else:
-        least = _FAR * float(np.quantile(np.abs(_known(values)), 1 - _MOST))
+        least = _FAR * _size(values)
         places = _isolated(values, least)
         silent = _uncounted(table, places) if places else []
         for (first, last), no in zip(places, silent, strict=True):
@@ -73,6 +73,11 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
 def _known(values: np.ndarray) -> np.ndarray:
     known = values[np.isfinite(values)]
     return known if known.size else np.zeros(1)
+
+
+def _size(values: np.ndarray) -> float:
+    """Return the size of the largest values, without those that may be spikes."""
+    return float(np.quantile(np.abs(_known(values)), 1 - _MOST))
 
 
 def _isolated(values: np.ndarray, least: float) -> list[tuple[int, int]]:
@@ -106,7 +111,7 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
     tells = steady.sum() >= _BEFORE
     usual = float(np.nanquantile(moved[steady], _USUAL)) if tells else 0.0
     answers = tells and bool(_answered(columns["voltage"], current).any())
-    most = float(np.quantile(np.abs(current), 1 - _MOST))
+    most = _size(current)
     judged = []
     for first, last in places:
         rows = slice(first - 1, last)
@@ -126,7 +131,7 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
 
 def is_steady(current: np.ndarray, most_change: float = _STEADY) -> np.ndarray:
     """Return between which rows the current is the same."""
-    most = float(np.quantile(np.abs(_known(current)), 1 - _MOST))
+    most = _size(current)
     return np.asarray(np.abs(np.diff(current)) <= most_change * most)
 
 
@@ -185,7 +190,7 @@ def _answered(voltage: np.ndarray, current: np.ndarray) -> np.ndarray:
 
     It is the same for some rows before and after: no cycler holds a voltage so.
     """
-    most = float(np.quantile(np.abs(current), 1 - _MOST))
+    most = _size(current)
     changes, moved = np.abs(np.diff(current)), np.abs(np.diff(voltage))
     near = np.convolve(changes > _STEADY * most, np.ones(2 * _AFTER + 1), "same")
     switched = (changes > _SWITCH * most) & (near < 1.5)
