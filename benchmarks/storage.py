@@ -6,8 +6,7 @@ Simulated ptychography; with ``--measured`` also the Siemens star of APS Velocip
 and the rocking curve of a gold crystal of APS 34-ID-C, from `batteryxr.sample`. One
 thread; wall time, best of several, from files that the system still holds. The line
 marked ``*`` is what `batteryxr.save` takes; it needs a ratio of 3.5 on the star, 25 on
-gold, and 300 MB/s. The cost of checksums is CPU time, also told for a cycler's record
-and for noise, which nothing compresses.
+gold, and 300 MB/s. ``benchmarks/checksums.py`` tells what checksums cost.
 """
 
 from __future__ import annotations
@@ -19,13 +18,10 @@ import os
 import shutil
 import tempfile
 import time
-from unittest.mock import patch
 
-import google_crc32c
 import numpy as np
 import xarray as xr
 import zarr
-from _cycling_table import columns, labelled
 from zarr.codecs import BloscCodec
 
 import batteryxr
@@ -91,33 +87,6 @@ def chosen() -> BloscCodec:
     return codec
 
 
-def checks(data: xr.Dataset, folder: str, repeats: int) -> float:
-    """Return how much longer reading a store with default chunks takes by checks.
-
-    Both are taken from the same reading: files differ more in how fast they are read,
-    by where the system holds them, than checks cost.
-    """
-    path, spent, extend = f"{folder}/checked.zarr", 0.0, google_crc32c.extend
-
-    def timed(found: int, piece: np.ndarray) -> int:
-        nonlocal spent
-        begin = time.thread_time()
-        found = extend(found, piece)
-        spent += time.thread_time() - begin
-        return found
-
-    batteryxr.save(data, path, overwrite=True)
-    shares = []
-    with patch.object(google_crc32c, "extend", timed):
-        for _ in range(repeats):
-            opened = batteryxr.open_store(path)
-            begin, spent = time.process_time(), 0.0
-            opened.load(scheduler="synchronous")
-            whole = time.process_time() - begin
-            shares.append(spent / (whole - spent))
-    return float(np.median(shares))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measured", action="store_true")
@@ -129,14 +98,6 @@ def main() -> None:
     if asked.measured:
         sets |= {"star": star(), "gold": gold()}
     ours = chosen()
-    record, noise = labelled(columns(200)), np.random.default_rng(0).random(8_000_000)
-    for name, data in {
-        "a record of 4 million rows": record,
-        "8 million numbers of noise": xr.Dataset({"noise": ("record", noise)}),
-    }.items():
-        with tempfile.TemporaryDirectory() as folder:
-            cost = checks(data, folder, 3 * asked.repeats)
-        print(f"{name}: checksums: {cost:.1%} of reading (bar 5 %)")
     with tempfile.TemporaryDirectory() as folder:
         for name, counts in sets.items():
             print(f"\n{name}: {counts.shape} {counts.dtype}, {asked.frames} per chunk")
@@ -149,9 +110,6 @@ def main() -> None:
                 )
                 print(f"{mark} {cname:4s} {level} {shuffle:12s}", end="")
                 print("{:9.2f} {:11.0f} {:10.0f}".format(*found))
-            frames = xr.Dataset({"frames": (DIMS, np.concatenate([counts] * 4))})
-            cost = checks(frames, folder, 3 * asked.repeats)
-            print(f"  checksums: {cost:.1%} of reading (bar 5 %)")
             one = measure(counts[:32], ours, 1, f"{folder}/a.zarr", asked.repeats)
             print("  chosen, 1 per chunk ", "{:7.2f} {:11.0f} {:10.0f}".format(*one))
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a chunk that are read and checked at a time.
 _PIECE = 524_288
+#: Bytes of a line of the processor's cache.
+_LINE = 64
 
 #: Largest number of chunks of an array; damaged metadata may give any number.
 _MOST = 10_000_000
@@ -57,7 +59,7 @@ def read_chunk(
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None, cause_of(None)
     with os.fdopen(file, "rb", buffering=0) as opened:
-        content = np.empty(os.fstat(file).st_size, np.uint8)
+        content = _room(os.fstat(file).st_size)
         if len(content) <= 4:
             return content, cause_of(content)
         found, end = 0, len(content) - 4
@@ -67,6 +69,15 @@ def read_chunk(
             found = google_crc32c.extend(found, piece)
         _fill(opened, content[end:])
     return content, _told_off(content, found)
+
+
+def _room(size: int) -> np.ndarray:
+    """Return bytes to read into, which begin where a line of the cache does.
+
+    Some processors copy to other addresses at half the speed.
+    """
+    room = np.empty(size + _LINE, np.uint8)
+    return room[-room.ctypes.data % _LINE :][:size]
 
 
 def _fill(opened: Any, piece: np.ndarray) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from batteryxr.core.store.location import (
     location_of,
     telling,
 )
-from batteryxr.core.store.manifest import Manifest, joined
+from batteryxr.core.store.manifest import Manifest, digest_of, joined
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of
 from batteryxr.core.store.pieces import WHOLE
@@ -93,7 +95,8 @@ def open_store(
             return open_dataset(location, group)
         if held == [""]:
             return open_dataset(location, None)
-        datasets = {f"/{name}": _one_of(location, name, manifest) for name in held}
+        with _all_kept():
+            datasets = {f"/{name}": _one_of(location, name, manifest) for name in held}
     try:
         return xr.DataTree.from_dict(datasets)
     except ValueError as error:
@@ -101,6 +104,18 @@ def open_store(
             f"{location}: groups within one another differ in their coordinates. Open "
             f"them one by one: open_store(path, group), with one of {held}. {error}"
         ) from error
+
+
+@contextmanager
+def _all_kept() -> Iterator[None]:
+    """Look for no garbage among many objects that are made and all stay."""
+    looks = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looks:
+            gc.enable()
 
 
 def groups(path: StoreLike | Location) -> list[str]:
@@ -223,14 +238,19 @@ def open_place(
     DataQualityWarning
         If the manifest tells of other metadata.
     """
-    from batteryxr.core.store.reading import checked_store, told
+    from batteryxr.core.store.reading import checked_store, open_group, told
 
     store = checked_store(location, place, name)
     store.memory.learn_sums(manifest.groups.get(name) if manifest else None)
     try:
-        bare = xr.open_zarr(store, group=place or None, consolidated=False, chunks=None)
+        if _is_old(location):
+            bare = xr.open_zarr(
+                store, group=place or None, consolidated=False, chunks=None
+            )
+        else:
+            bare = open_group(store, location, place)
         odd = _altered(location, name, manifest, store.memory.digests)
-        store.memory.tell_checksums(bare.variables)
+        store.memory.tell_codecs(bare.variables)
         bare = told(_with_text(bare), store.memory, odd)
         small = [n for n, c in bare.coords.items() if c.size <= SMALL]
         for label in small:
@@ -252,7 +272,7 @@ def open_place(
                 f"{problem}."
             )
         chunks |= {str(d): n for d, n in zip(variable.dims, size or (), strict=False)}
-    opened = bare.chunk(chunks)
+    opened = bare.chunk(chunks, token=_token(location, name, manifest))
     if held := {n: bare.variables[n] for n in small if n not in bare.xindexes}:
         # Variables, not arrays with coordinates: merging these would read large ones.
         opened = opened.assign_coords(held)
@@ -263,6 +283,18 @@ def open_place(
         "again with the same arguments what writes it."
     )
     return written_only(opened, location, place)
+
+
+def _token(location: Location, name: str, manifest: Manifest | None) -> str | None:
+    """Return a text that tells the contents of a group from all others, if known.
+
+    dask would look for one in all that each variable holds.
+    """
+    entry = manifest.groups.get(name) if manifest else None
+    if entry is None or not entry.sums:
+        return None
+    said = [location.identity, entry.at, entry.metadata, entry.sums]
+    return digest_of(json.dumps(said).encode())
 
 
 def _altered(

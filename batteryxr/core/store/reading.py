@@ -9,16 +9,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from xarray.backends import BackendArray
+import xarray as xr
+import zarr
+from numcodecs import blosc
+from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
-from zarr.storage import LocalStore, WrapperStore
+from zarr.core.common import concurrent_map
+from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
 from batteryxr.core.store.chunks import array_of, cause_of, checksummed, read_chunk
 from batteryxr.core.store.files import read_inside
-from batteryxr.core.store.location import METADATA, UNFINISHED
+from batteryxr.core.store.location import JOURNAL, METADATA, UNFINISHED, sync
 from batteryxr.core.store.manifest import Manifest, digest_of, joined
 from batteryxr.core.store.ownership import node_in
 from batteryxr.core.store.pieces import sums_of_piece
@@ -27,10 +31,11 @@ from batteryxr.core.store.sums import OTHER, ChunkSums, read_sums
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
 
-    import xarray as xr
-
     from batteryxr.core.store.location import Location
     from batteryxr.core.store.manifest import StoredGroup
+
+#: Number of objects of a server that are asked for at the same time.
+_READERS = 16
 
 
 class _Memory:
@@ -57,7 +62,8 @@ class _Memory:
     ) -> bytes | None:
         """Note arrays and groups from metadata; return it as zarr is to see it.
 
-        A checksum is checked and taken off here, so zarr does not compute it again.
+        A checksum is checked and taken off here, so zarr does not compute it again; and
+        what blosc packed is unpacked, in the thread that read it.
         """
         self.digests[key] = digest_of(content or b"")
         node = node_in(content) or {}
@@ -67,7 +73,8 @@ class _Memory:
         if node.get("node_type") == "array" and checksummed(node):
             self.arrays[place], self.nodes[place] = stamp, node
             self.sums[place] = read_sums(self.told_sums.get(place), node)
-            return json.dumps(node | {"codecs": node["codecs"][:-1]}).encode()
+            taken = 2 if _is_packed(node) else 1
+            return json.dumps(node | {"codecs": node["codecs"][:-taken]}).encode()
         if isinstance(attributes, dict) and attributes.get(UNFINISHED):
             self.unfinished.add(place)
         pieces = sums_of_piece(node).items()
@@ -85,14 +92,17 @@ class _Memory:
             self.told_sums[joined(self.place, name)] = text
 
     def judged(self, place: str, key: str, content: Any, cause: str) -> Any:
-        """Return a chunk without its checksum; raise if it is lost or damaged."""
+        """Return a chunk as zarr is to see it; raise if it is lost or damaged."""
         if content is None and place.rpartition("/")[0] in self.unfinished:
             return None
         if not cause and self._is_other(place, key, content):
             cause = OTHER
         if cause:
             raise StoreError(f"{self.shown}: {self.chunk(place, key)} {cause}.")
-        return content[:-4]
+        bare = content[:-4]
+        if not _is_packed(self.nodes[place]):
+            return bare
+        return np.frombuffer(blosc.decompress(bare), np.uint8)
 
     def _is_other(self, place: str, key: str, content: Any) -> bool:
         """Return whether a chunk is not the one that the newest manifest tells of."""
@@ -111,14 +121,18 @@ class _Memory:
         """Return the name of a chunk, for users."""
         return f"{self.told(place)}, chunk {key[len(place) + 1 :]}"
 
-    def tell_checksums(self, variables: Mapping[Any, xr.Variable]) -> None:
-        """Note in encodings that chunks carry checksums, for those who write copies."""
-        from zarr.codecs import Crc32cCodec
+    def tell_codecs(self, variables: Mapping[Any, xr.Variable]) -> None:
+        """Note in encodings what zarr was not told of, for those who write copies."""
+        from zarr.codecs import BloscCodec, Crc32cCodec
 
         for name, variable in variables.items():
-            if joined(self.place, str(name)) in self.arrays:
-                codecs = variable.encoding.get("compressors") or ()
-                variable.encoding["compressors"] = (*codecs, Crc32cCodec())
+            place = joined(self.place, str(name))
+            if place not in self.arrays:
+                continue
+            codecs, node = variable.encoding.get("compressors") or (), self.nodes[place]
+            if _is_packed(node):
+                codecs = (*codecs, BloscCodec.from_dict(node["codecs"][-2]))
+            variable.encoding["compressors"] = (*codecs, Crc32cCodec())
 
     def told(self, place: str) -> str:
         """Return the name of a place, for users."""
@@ -271,6 +285,64 @@ def checked_store(location: Location, place: str = "", name: str = "") -> Any:
     if location.folder is None:
         return CheckedStore(location.reading, memory)
     return CheckedFolder(location.folder, memory)
+
+
+def _is_packed(node: dict[str, Any]) -> bool:
+    """Return whether the chunks of an array were packed by blosc before their sum."""
+    codecs = node["codecs"][-2:]
+    return len(codecs) == 2 and codecs[0].get("name") == "blosc"
+
+
+class _Listed(zarr.Group):  # type: ignore[misc]
+    """A group whose arrays are known: zarr would look for them one after another."""
+
+    arrays_known: dict[str, zarr.Array]
+
+    def members(self, *_: Any, **__: Any) -> Any:
+        """Return the arrays."""
+        return tuple(self.arrays_known.items())
+
+
+def open_group(store: Any, location: Location, place: str) -> xr.Dataset:
+    """Open a group of zarr format 3 as a dataset, nothing of it in chunks.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no group.
+    ValueError, KeyError, TypeError
+        If its metadata are damaged.
+    """
+    told = _nodes(store, [joined(place, METADATA)])[0]
+    if told is None:
+        raise FileNotFoundError(place)
+    if told["node_type"] != "group":
+        raise ValueError(f"{place} is no group")
+    told.pop("consolidated_metadata", None)
+    names = [n for n in location.names(place) if n not in (METADATA, JOURNAL)]
+    nodes = _nodes(store, [joined(place, name, METADATA) for name in names])
+    arrays = {
+        name: zarr.Array.from_dict(StorePath(store, joined(place, name)), node)
+        for name, node in zip(names, nodes, strict=True)
+        if node and node["node_type"] == "array"
+    }
+    group = _Listed(zarr.AsyncGroup.from_dict(StorePath(store, place), told))
+    object.__setattr__(group, "arrays_known", arrays)
+    return xr.open_dataset(ZarrStore(group, mode="r"))
+
+
+def _nodes(store: Any, keys: list[str]) -> list[dict[str, Any] | None]:
+    """Return metadata as zarr is to see them; those of a server are asked for at once.
+
+    None stands for what does not exist.
+    """
+    buffers = default_buffer_prototype()
+    if isinstance(store, CheckedFolder):
+        found = [store.get_sync(key, prototype=buffers) for key in keys]
+    else:
+        wanted = [(key, buffers) for key in keys]
+        found = sync(concurrent_map(wanted, store.get, _READERS))
+    return [None if text is None else json.loads(text.to_bytes()) for text in found]
 
 
 def _stamp(path: Any) -> tuple[int, int] | None:
