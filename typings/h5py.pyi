@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 # The C library below: numbers of objects, and the links of a group.
 h5l: Any
+h5t: Any
 h5o: Any
 h5s: Any
 

@@ -122,6 +122,17 @@ class Titration:
                 f"less than the current of the pulses, {self.current:g} mA",
                 f"Was it uA? Pass {self.leakage * 1e-3:g}.",
             )
+        if self.open_circuit > 2 * self.rest:
+            warn_quality(
+                f"open_circuit={self.open_circuit:g} s is longer than two rests of "
+                f"{self.rest:g} s. Was it ms? Pass {1e-3 * self.open_circuit:g}."
+            )
+        elif 0 < self.open_circuit < _ONE_ROW:
+            warn_quality(
+                f"open_circuit={self.open_circuit:g} s is a time, too short for a "
+                "second row. Was it a voltage (V)? It is given by equilibrium. Was it "
+                f"min? Pass {60 * self.open_circuit:g}."
+            )
         if self.rest < self.pulse:
             warn_quality(
                 f"rest={self.rest:g} s is shorter than the pulse, {self.pulse:g} s. "
@@ -168,6 +179,7 @@ def _tell_slips(protocol: Titration, electrode: Electrode, moved: float) -> None
         )
 
 
+_ONE_ROW = 10.0  # s between rows at open circuit
 _PULSES = 2.0  # in which diffusion has long ended
 _DROP = 1e-4, 2.0  # V over the resistance of a cell
 _LEAST_MOVED = 1e-4  # Li per formula unit; pulses of a titration move more
@@ -238,7 +250,7 @@ def gitt(
     under, after = protocol.grids()
     random = generators(seed, n_pulses)
     period, open_circuit = protocol.period, protocol.open_circuit
-    before = np.arange(0.0, open_circuit, 10.0) - open_circuit
+    before = np.arange(0.0, open_circuit, _ONE_ROW) - open_circuit
 
     def one(number: int) -> np.ndarray:
         start = number * period

@@ -69,9 +69,10 @@ def scans():
     )
 
 
-def geometry(**given):
+def geometry(step=0.01, **given):
     usual = {"energy": 9000.0, "distance": 800.0, "pixel_size": 55.0}
-    return cdi.geometry(frames(), beamline="general", rocking="theta", **usual | given)
+    volume = frames().assign_coords(rocking=step * np.arange(4))
+    return cdi.geometry(volume, beamline="general", rocking="theta", **usual | given)
 
 
 def scan(**given):
@@ -839,6 +840,36 @@ SLIPS = {
         lambda r: simulate.Titration(current=5e7),
         "current",
         "Was it uA? Pass 50000",
+    ),
+    "wavelength of a tube in nm": (
+        lambda r: xanes.Diffractometer(wavelength=0.15406, tube=None),
+        "wavelength",
+        "Was it nm? Pass 1.5406",
+    ),
+    "pixels of a stack in um": (
+        lambda r: simulate.particles(size=8, pixel_size=0.04),
+        "pixel_size",
+        "Was it um? Pass 40",
+    ),
+    "rocking angles in rad": (
+        lambda r: geometry(np.deg2rad(0.01)),
+        "step of rocking",
+        "Was it rad? Pass 0.01",
+    ),
+    "clock of a record in ms": (
+        lambda r: echem.Clock(offset_s=-37_400),
+        "offset_s",
+        "Was it ms? Pass -37.4",
+    ),
+    "open circuit in ms": (
+        lambda r: simulate.Titration(open_circuit=60_000),
+        "open_circuit",
+        "Was it ms? Pass 60",
+    ),
+    "open circuit in V": (
+        lambda r: simulate.Titration(open_circuit=3.7),
+        "open_circuit",
+        "Was it a voltage (V)?",
     ),
     "angle in mdeg, of two turns": (
         lambda r: geometry(motors={"theta": 7200.0}),

@@ -532,22 +532,56 @@ def test_a_copy_in_a_lazy_series_is_told(tmp_path):
             read_series(tmp_path, axis="two_theta", lazy=lazy)
 
 
+def growing_cxi(path, frames, positions):
+    """Write CXI as a detector does: room for nine frames, some of them written."""
+    file = h5py.File(path, "w", libver="latest")
+    detector = file.create_group("entry_1/instrument_1/detector_1")
+    file["entry_1/instrument_1/beam_1/incident_beam_energy"] = 5480 * 1.602176634e-19
+    detector["distance"] = 0.3
+    detector["x_pixel_size"] = detector["y_pixel_size"] = 75e-6
+    room = (9, *SHAPE[1:])
+    data = detector.create_dataset("data", room, FRAMES.dtype, chunks=(1, 6, 7))
+    data[:frames] = FRAMES[:frames]
+    moves = np.arange(3 * positions).reshape(-1, 3) * 1e-7
+    detector.create_dataset("translation", data=moves, maxshape=(None, 3))
+    file["entry_1/data_1/data"] = h5py.SoftLink(data.name)
+    image = file.create_group("entry_1/image_1")
+    crystal = (2, 4, 4, 4)
+    image.create_dataset("data", crystal, "c8", chunks=(1, 4, 4, 4))[0] = 1 + 1j
+    file.swmr_mode = True
+    file.flush()
+    return file
+
+
 def test_a_file_that_is_written_is_told_by_every_reader(tmp_path):
-    path = tmp_path / "a.h5"
+    path, ahead, behind = (tmp_path / n for n in ("a.h5", "ahead.cxi", "behind.cxi"))
     script = f"""if True:
         import numpy as np, warnings
-        from batteryxr.io import read_frames, read_ptychography, read_stack
+        from batteryxr.io import (
+            read_cxi, read_frames, read_object, read_ptychography, read_stack
+        )
+        frames = "entry_1/instrument_1/detector_1/data"
         for read in (
             lambda: read_stack({str(path)!r}, dataset="entry/data/data"),
             lambda: read_frames({str(path)!r}, rocking=np.arange(5)),
             lambda: read_ptychography({str(path)!r})["frames"],
+            lambda: read_cxi({str(ahead)!r})["frames"],
+            lambda: read_cxi({str(behind)!r})["frames"],
+            lambda: read_frames({str(ahead)!r}, dataset=frames),
+            lambda: abs(read_object({str(ahead)!r}, sign=-1)["object"]) ** 2,
         ):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                found = float(read().sum())
-            print(found, any("is being written" in str(w.message) for w in caught))
+                found = read()
+                total = round(float(found.sum()), 3)
+            told = any("is being written" in str(w.message) for w in caught)
+            print(found.shape[0], total, told)
     """
-    with h5py.File(path, "w", libver="latest") as file:
+    with (
+        growing_cxi(ahead, 3, 9),
+        growing_cxi(behind, 4, 2),
+        h5py.File(path, "w", libver="latest") as file,
+    ):
         data, grows = file.create_group("entry/data"), (None, *SHAPE[1:])
         data.create_dataset("data", data=FRAMES, maxshape=grows, chunks=(1, 6, 7))
         data["energy"] = np.arange(700.0, 705)
@@ -564,4 +598,6 @@ def test_a_file_that_is_written_is_told_by_every_reader(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=False
         )
-    assert done.stdout.splitlines() == [f"{float(FRAMES.sum())} True"] * 3, done.stderr
+    wanted = [FRAMES] * 3 + [FRAMES[:n] for n in (3, 2, 3)] + [np.full((4, 4, 4), 2.0)]
+    told = [f"{len(found)} {float(found.sum())} True" for found in wanted]
+    assert done.stdout.splitlines() == told, done.stderr

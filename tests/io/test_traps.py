@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("h5py")
+import stack_files
 from packed_files import TRAPS
+
+from batteryxr.core.errors import FileFormatError
+from batteryxr.io import read_stack
 
 #: Writes each trap to its path.
 WRITE = """
@@ -112,3 +116,15 @@ def test_a_trap_is_refused(outcomes, name):
     assert not said.startswith(("READ", "OTHER")), said
     assert seconds < 2, said
     assert megabytes < 300, said
+
+
+def test_a_text_whose_type_is_damaged_ends_nothing(tmp_path):
+    path = tmp_path / "a.nxs"
+    stack_files.write_nxstxm(path)
+    raw = bytearray(path.read_bytes())
+    kind = b"axes\0\0\0\0\x19"  # a list of varying length; its next byte: of letters
+    place = raw.index(kind) + len(kind)
+    raw[place] = 28
+    path.write_bytes(raw)
+    with pytest.raises(FileFormatError, match=r"'axes' of .* holds lists"):
+        read_stack(path)

@@ -170,6 +170,8 @@ def step_of(volume: xr.DataArray, dim: str) -> float:
         bounds.check("angle", axis, argument="rocking", data=True)
         span = float(np.ptp(axis)) if axis.size else 0.0
         bounds.check("rocking span", span, argument="span of rocking", data=True)
+        step = span / (axis.size - 1) if span else None
+        bounds.check("rocking step", step, argument="step of rocking", data=True)
         require_angles(volume, caller="geometry")
     if axis.size < 2 or axis[0] == axis[-1]:
         raise DataError("volume", f"the axis {dim!r} does not have several values")

@@ -19,6 +19,8 @@ A = TypeVar("A", xr.DataArray, xr.Dataset)
 
 #: Fewest values that are judged by their neighbours.
 _FEW = 3
+#: Relative difference of a well known number that is rounding.
+_SAME = 1e-4
 #: Quantity of each variable or coordinate of a result.
 RESULTS: dict[str, str] = {
     "specific_capacity": "specific capacity",
@@ -91,6 +93,7 @@ def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> No
     bound = BOUNDS[quantity]
     odd = _odd(value, bound.likely)
     if odd is None:
+        _tell_known(value, bound, argument)
         return
     low, high = bound.likely
     expected = f"{_units(bound)}{low:g} to {high:g}"
@@ -103,6 +106,17 @@ def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> No
     warn_quality(
         f"{argument}={shown!r} is unlikely for a {quantity}: mostly {expected}. {mend}"
     )
+
+
+def _tell_known(value: Any, bound: Bound, argument: str) -> None:
+    """Warn of a number that is well known in another unit."""
+    for units, numbers in bound.known.items():
+        if isinstance(value, float) and np.isclose(value, numbers, _SAME, 0).any():
+            warn_quality(
+                f"{argument}={value!r} is a well known number in {units}; expected "
+                f"{bound.units}. Was it {units}? Pass "
+                f"{_apply(bound.slips[units], value):.6g}."
+            )
 
 
 def within_span(

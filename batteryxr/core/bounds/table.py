@@ -32,6 +32,9 @@ class Bound:
         Number of neighbouring values in results that are judged by their median: a few
         odd ones are no mistake. All are taken where there are fewer; less than three
         are not judged.
+    known
+        Numbers that everybody writes in another unit, by the unit of `slips`: likely in
+        ours, but hardly ever meant.
     """
 
     units: str
@@ -39,12 +42,18 @@ class Bound:
     likely: tuple[float, float]
     slips: Mapping[str, float | tuple[float, float]] = field(default_factory=dict)
     neighbours: int = 1
+    known: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 _LENGTHS_NM = {"um": 1e3, "Angstrom": 0.1, "mm": 1e6, "m": 1e9}
 _LENGTHS_UM = {"mm": 1e3, "m": 1e6, "nm": 1e-3}
 _LENGTHS_MM = {"m": 1e3, "cm": 10.0, "um": 1e-3}
 _TIMES = {"min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6}
+#: Wavelengths of copper, molybdenum, cobalt, iron, chromium and silver tubes.
+_TUBES_NM = (
+    0.154056, 0.15418, 0.154184, 0.154439, 0.0709317, 0.071073, 0.178897, 0.193604,
+    0.19374, 0.228970, 0.22910, 0.0559407, 0.056086
+)  # fmt: skip
 _KELVIN = {"K": (1.0, -273.15)}
 _PER_CENT = {"per cent": 0.01}
 _PARTS = {"per cent": 1e4, "a fraction": 1e6}
@@ -101,12 +110,13 @@ BOUNDS: dict[str, Bound] = {
                            {"keV": 1e3, "MeV": 1e6, "meV": 1e-3, "J": 6.241509e18}),
     "energy shift": Bound("eV", (-1e5, 1e5), (-50.0, 50.0), {}),
     "wavelength": Bound("Angstrom", (1e-2, 1e4), (0.05, 130.0),
-                        {"nm": 10.0, "m": 1e10, "pm": 0.01}),
+                        {"nm": 10.0, "m": 1e10, "pm": 0.01},
+                        known={"nm": _TUBES_NM}),
     "angle": Bound("deg", (-360.0, 360.0), (-180.0, 180.0), {"mdeg": 1e-3}),
     "angle of incidence": Bound("deg", (0.0, 180.0), (1.6, 180.0), {"rad": 57.295780}),
     "detector distance": Bound("mm", (1e-3, 1e6), (5.0, 5e4), _LENGTHS_MM),
     "detector pixel": Bound("um", (1e-3, 1e4), (0.3, 1e3), _LENGTHS_UM),
-    "pixel size": Bound("nm", (1e-4, 1e8), (0.02, 5e5), _LENGTHS_NM),
+    "pixel size": Bound("nm", (1e-4, 1e8), (0.5, 5e5), _LENGTHS_NM),
     "zone plate": Bound("um", (0.1, 1e5), (8.0, 5e3), _LENGTHS_UM),
     "central stop": Bound("um", (0.0, 1e5), (0.5, 1e3), _LENGTHS_UM),
     "outer zone": Bound("nm", (0.1, 1e6), (3.0, 1e3), _LENGTHS_NM),
@@ -117,6 +127,7 @@ BOUNDS: dict[str, Bound] = {
     "span of positions": Bound("nm", (0.0, 1e8), (2.0, 1e7), _LENGTHS_NM),
     "voxel size": Bound("nm", (1e-3, 1e6), (0.05, 1e4), _LENGTHS_NM),
     "rocking span": Bound("deg", (0.0, 360.0), (0.0, 20.0), {"mdeg": 1e-3}),
+    "rocking step": Bound("deg", (0.0, 360.0), (3e-4, 5.0), {"rad": 57.295780}),
     "Bragg peak": Bound("1/Angstrom", (0.0, 100.0), (0.15, 30.0),
                         {"two_theta in rad": 57.295780}),
     "goniometer radius": Bound("mm", (1.0, 1e5), (30.0, 5e3), {"m": 1e3, "cm": 10.0}),

@@ -11,7 +11,7 @@ import numpy as np
 
 from batteryxr.core import bounds
 from batteryxr.core.checks import check_fields
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.provenance import replayable
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import NonNegative
 
 _NS = 1_000_000_000
+#: s: time zones differ by so much, clocks in them by so little; longer offsets are odd.
+_ZONE, _ASTRAY, _LONG = 1800.0, 240.0, 7200.0
 
 
 @replayable
@@ -79,13 +81,23 @@ class Clock:
         _zone(self.timezone)
 
     def _tell_slips(self) -> None:
-        """Warn of an offset of days, and of a drift below what anybody declares."""
+        """Warn of offsets of days, of odd hours, and of drifts that nobody declares."""
         for quantity, name in (
             ("declared clock offset", "offset_s"),
             ("declared clock drift", "drift_ppm"),
         ):
             if size := abs(getattr(self, name)):
                 bounds.check(quantity, size, argument=name)
+        size = abs(self.offset_s)
+        beside = abs(size - _ZONE * round(size / _ZONE))
+        if _LONG < size <= bounds.BOUNDS["declared clock offset"].likely[1] and (
+            beside > _ASTRAY
+        ):
+            warn_quality(
+                f"offset_s={self.offset_s:g} is {size / 3600:.2g} hours and no whole "
+                "time zone, as clocks in a laboratory hardly are apart. Was it ms? "
+                f"Pass {1e-3 * self.offset_s:g}."
+            )
 
     def to_cycler(self, times: np.ndarray) -> np.ndarray:
         """Return the cycler's time (datetime64, UTC) of scan times; NaT stays NaT.

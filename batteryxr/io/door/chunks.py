@@ -13,6 +13,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.files import opened
 
@@ -102,6 +104,33 @@ def check_pieces(node: Any, key: Any = ()) -> None:
                     f"a piece of {node.name} unpacks to {found:,} bytes or more, and "
                     f"not to {piece:,}: it is a trap, or damaged. Copy it again.",
                 )
+
+
+def grows(node: Any) -> bool:
+    """Tell whether the file of a dataset or group is being written."""
+    return bool(node.file.swmr_mode)
+
+
+def rows_there(node: Any) -> int:
+    """Return how many rows along the first axis of a dataset have been written.
+
+    In a file that is still being written, pieces at the end that nobody wrote, and
+    frames of nothing but the fill value in its last piece, are not there. In any other
+    file all rows are.
+    """
+    total = int(node.shape[0])
+    if not grows(node) or not node.chunks or node.is_virtual:
+        return total
+    ends = [0]
+    node.id.chunk_iter(lambda c: ends.append(c.chunk_offset[0] + node.chunks[0]))
+    last = min(total, max(ends))
+    if node.ndim > 2:
+        first = max(0, last - node.chunks[0])
+        check_packing(Path(node.file.filename), node)
+        check_pieces(node, last - 1)
+        while last > first and np.all(node[last - 1] == node.fillvalue):
+            last -= 1
+    return last
 
 
 def _filters(node: Any) -> list[int]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError
-from batteryxr.io.door.chunks import check_pieces
+from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.io.door.chunks import check_pieces, grows, rows_there
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import Stamp, stamp
-from batteryxr.io.door.hdf5 import opened
+from batteryxr.io.door.hdf5 import opened, refuse_lists
 from batteryxr.io.door.limits import ARRAY, FRAME, refuse_larger
 from batteryxr.io.door.links import check_stored, sources_of
 
@@ -31,6 +31,7 @@ def read_all(node: Any) -> Any:
         missing.
     """
     path = Path(node.file.filename)
+    refuse_lists(node.id, node.name)
     refuse_larger(path, (node.size or 0) * node.dtype.itemsize, ARRAY, node.name)
     _check_written(path, node)
     check_pieces(node)
@@ -104,9 +105,11 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
         raise FileFormatError(
             path, f"{node.name} holds {node.dtype}, not numbers: these are no frames."
         )
-    others = _check_written(path, node)
     frame = math.prod(node.shape[-2:]) * node.dtype.itemsize
     refuse_larger(path, frame, FRAME, f"one frame of {node.name}")
+    growing = grows(node)
+    shape = _written(path, node) if growing and node.ndim > 2 else node.shape
+    others = _check_written(path, node, shape[0] if shape else None)
     stored = node.id.get_storage_size()
     if (
         frame > _LARGE
@@ -118,11 +121,63 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
         )
     home = Path(node.file.filename)
     home = path if home.name == path.name and home.samefile(path) else home
-    growing = bool(node.file.swmr_mode)
     stamps = tuple(stamp(p, growing=growing) for p in dict.fromkeys((home, *others)))
     counts = counts and node.dtype.kind in "iuf"
     dtype = counts_type(node.dtype) if counts else node.dtype
-    return FileFrames(home, node.name, node.shape, dtype, stamps, counts)
+    return FileFrames(home, node.name, shape, dtype, stamps, counts)
+
+
+def paired(path: Path, node: Any, n: int, what: str = "positions") -> int:
+    """Return how many frames to take of a file that is being written.
+
+    These are the frames that have a value in another dataset already. Where the file
+    is finished, nothing is cut: all `n` are returned.
+
+    Parameters
+    ----------
+    path
+        The file.
+    node
+        Dataset with one value or row for each frame.
+    n
+        Number of frames that are there.
+    what
+        What the dataset holds, for the warning.
+
+    Warns
+    -----
+    DataQualityWarning
+        If there are frames without such a value.
+    """
+    if not grows(node) or not (rows := rows_there(node)) or rows >= n:
+        return n
+    warn_quality(
+        f"{path.name}: {rows} of {n} frames have {what} so far: these are read"
+    )
+    return rows
+
+
+def _written(path: Path, node: Any) -> tuple[int, ...]:
+    """Return the shape of the frames that a growing file holds so far, and tell it.
+
+    Raises
+    ------
+    FileFormatError
+        If there are none.
+    """
+    rows, wanted = rows_there(node), node.shape[0]
+    if not rows:
+        raise FileFormatError(
+            path,
+            f"is being written, and no frame of {node.name} is there yet. Read it "
+            "again when there are some.",
+        )
+    if rows < wanted:
+        warn_quality(
+            f"{path.name}: {rows} of {wanted} frames of {node.name} have been written "
+            "so far: these are read"
+        )
+    return (rows, *node.shape[1:])
 
 
 def gaps(source: FileFrames) -> np.ndarray:
@@ -138,9 +193,9 @@ def gaps(source: FileFrames) -> np.ndarray:
     return np.asarray(np.isnan(first) & np.isnan(last))
 
 
-def _check_written(path: Path, node: Any) -> list[Path]:
+def _check_written(path: Path, node: Any, rows: int | None = None) -> list[Path]:
     """Raise if HDF5 would make values up; return the other files that hold them."""
     others = sources_of(path, node)
     if not others:
-        check_stored(path, node)
+        check_stored(path, node, rows)
     return others

@@ -147,7 +147,7 @@ def walk(file: Any, deepest: int = 8) -> Iterator[tuple[str, Any]]:
 def _items(group: Any) -> Iterator[tuple[str, Any]]:
     import h5py
 
-    default = text(group.attrs.get("default", ""))
+    default = text(attribute(group, "default"))
     for key in sorted(group, key=lambda k: (k != default, k)):
         try:
             inner = group[key]
@@ -155,6 +155,41 @@ def _items(group: Any) -> Iterator[tuple[str, Any]]:
             continue
         if isinstance(inner, h5py.Group | h5py.Dataset):
             yield key, inner
+
+
+def attribute(node: Any, name: str, default: Any = "") -> Any:
+    """Return an attribute of a group or dataset; the default if it has none.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no number or text: reading a damaged type would end the process.
+    """
+    if name not in node.attrs:
+        return default
+    about = node.attrs.get_id(name)
+    refuse_lists(about, f"attribute {name!r} of {node.name}")
+    return node.attrs[name]
+
+
+def refuse_lists(about: Any, what: str) -> None:
+    """Raise if a dataset or attribute, by its identifier, holds lists or records.
+
+    Nothing that is read holds them, and a text whose type is damaged looks like a
+    list: the library would end the process.
+    """
+    from h5py import h5t
+
+    kind = about.get_type()
+    while isinstance(kind, h5t.TypeArrayID):
+        kind = kind.get_super()
+    record = isinstance(kind, h5t.TypeCompoundID) and kind.dtype.kind != "c"
+    if record or isinstance(kind, h5t.TypeVlenID):
+        raise FileFormatError(
+            None,
+            f"{what} holds lists or records, not numbers or text. Is it damaged? Copy "
+            "it again.",
+        )
 
 
 def text(value: Any) -> str:

@@ -172,8 +172,15 @@ def _inner(
             file.close()
 
 
-def check_stored(path: Path, node: Any) -> None:
+def check_stored(path: Path, node: Any, rows: int | None = None) -> None:
     """Raise if a dataset that stores its own values was never written.
+
+    Parameters
+    ----------
+    path, node
+        The file, and the dataset.
+    rows
+        How many of its first rows are wanted; None: all.
 
     Raises
     ------
@@ -197,7 +204,7 @@ def check_stored(path: Path, node: Any) -> None:
     if node.chunks:
         check_packing(path, node)
         there = node.id.get_num_chunks()
-        sides = zip(node.shape, node.chunks, strict=True)
+        sides = zip((rows or node.shape[0], *node.shape[1:]), node.chunks, strict=True)
         every = math.prod(-(-size // chunk) for size, chunk in sides)
         piece = math.prod(node.chunks) * node.dtype.itemsize
         if every > _PIECES and piece < _SMALL:

@@ -16,9 +16,10 @@ from batteryxr.core.model import attributes
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC
+from batteryxr.io.door.chunks import grows
 from batteryxr.io.door.counts import FLAG
-from batteryxr.io.door.datasets import frames_of, gaps, read_all
-from batteryxr.io.door.hdf5 import opened, text
+from batteryxr.io.door.datasets import frames_of, gaps, paired, read_all
+from batteryxr.io.door.hdf5 import attribute, opened, text
 
 if TYPE_CHECKING:
     import h5py
@@ -85,10 +86,11 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     with opened(path) as file:
         group = _group(file, path, dataset)
         data = _found(group, path, "frames", "data_1/data", *_detector("data"))
-        shape = data.shape
-        if len(shape) != 3:
-            raise FileFormatError(path, f"{data.name} is {shape}, not (frame, y, x)")
+        if len(data.shape) != 3:
+            told = f"{data.name} is {data.shape}, not (frame, y, x)"
+            raise FileFormatError(path, told)
         source = frames_of(path, data, counts=True)
+        shape = source.shape
         missing = gaps(source)
         chunks = (data.chunks or (_CHUNK,))[0]
         detector = group["instrument_1/detector_1"]
@@ -96,7 +98,7 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
         extra = _extras(group, detector, missing)
     frames = blocks.from_source(
         source, (max(chunks, _CHUNK), *shape[1:]), asarray=False
-    )
+    )[: len(coords["position_y"][1])]
     counts = attributes("frames", units="1", long_name="Counts", flag=FLAG)
     dims = ("position", "detector_y", "detector_x")
     scan = xr.Dataset({"frames": (dims, frames, counts), **extra}, coords=coords)
@@ -144,6 +146,9 @@ def _coordinates(
         "instrument_1/detector_1/translation", "sample_1/transformations/translation",
     )  # fmt: skip
     moves = np.asarray(read_all(translations), float)
+    if grows(translations):
+        n = paired(path, translations, n)
+        moves = moves[:n]
     if moves.ndim != 2 or len(moves) != n or moves.shape[1] < 2:
         raise FileFormatError(path, f"translations are {moves.shape} for {n} frames")
     along_y, along_x = _axes(detector)
@@ -180,7 +185,7 @@ def _energy(group: h5py.Group, path: Path) -> float:
     for name in _ENERGIES:
         if name in group:
             value = _number(group[name])
-            units = text(group[name].attrs.get("units", "")).lower()
+            units = text(attribute(group[name], "units")).lower()
             scale = {"ev": 1.0, "kev": 1e3, "j": 1 / _JOULE}.get(units)
             if scale is None:  # one joule is no photon energy
                 scale = 1.0 if value > 1.0 else 1 / _JOULE

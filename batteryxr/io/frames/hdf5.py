@@ -12,12 +12,18 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.bounds import BOUNDS
-from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
+from batteryxr.core.errors import (
+    ArgumentError,
+    FileFormatError,
+    UnitsError,
+    warn_quality,
+)
 from batteryxr.core.units import affine
 from batteryxr.core.xray import HC
+from batteryxr.io.door.chunks import grows
 from batteryxr.io.door.datasets import frames_of, read_all
 from batteryxr.io.door.files import head
-from batteryxr.io.door.hdf5 import opened, text, walk
+from batteryxr.io.door.hdf5 import attribute, opened, text, walk
 from batteryxr.io.door.signatures import kind_of
 from batteryxr.io.frames.scan_layouts import find_scan
 
@@ -135,14 +141,16 @@ def open_hdf5(
         known = find_scan(file, path, scan, dataset)
         names = [known.frames] if known else _frames(file, path, dataset)
         parts = [file[name] for name in names]
-        shapes = [part.shape for part in parts]
+        sources = [frames_of(path, part, counts=True) for part in parts]
+        shapes = [source.shape for source in sources]
         if len({shape[1:] for shape in shapes}) > 1:
             raise FileFormatError(path, f"joins frames of {shapes}, not of one size.")
-        sources = [frames_of(path, part, counts=True) for part in parts]
         total = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         held = _beside(file, path, names[0], rocking, total)
         if known is not None:
             _take(file, path, known, held)
+        if grows(file):
+            total = _growing(path, total, held)
         # Use whole chunks of the file, so that none is decompressed twice.
         stored = parts[0].chunks[0] if parts[0].chunks else 1
     data = []
@@ -153,7 +161,32 @@ def open_hdf5(
         data.append(
             blocks.from_source(source, (step, *frame), asarray=True, lock=False)
         )
-    return Held(data[0] if len(data) == 1 else blocks.concatenate(data), **held)
+    frames = data[0] if len(data) == 1 else blocks.concatenate(data)
+    return Held(frames[: total[0]], **held)
+
+
+def _growing(
+    path: Path, total: tuple[int, ...], held: dict[str, Any]
+) -> tuple[int, ...]:
+    """Cut what a file holds so far to the frames that have all of it.
+
+    Warns
+    -----
+    DataQualityWarning
+        If some frames have no angle or value yet.
+    """
+    angles, columns = held.get("rocking"), held.get("columns", {})
+    each = [len(v) for v in (angles, *columns.values()) if v is not None]
+    n = min([total[0], *each])
+    if n < total[0]:
+        warn_quality(
+            f"{path.name}: {n} of {total[0]} frames have all of their values so far: "
+            "these are read"
+        )
+    if angles is not None:
+        held["rocking"] = angles[:n]
+    held["columns"] = {name: values[:n] for name, values in columns.items()}
+    return (n, *total[1:])
 
 
 def _frames(file: h5py.Group, path: Path, dataset: str | None) -> list[str]:
@@ -233,8 +266,8 @@ def _default(file: h5py.Group) -> str:
     group, path = file, list[str]()
     for _ in range(4):
         if "signal" in group.attrs:
-            return "/".join([*path, text(group.attrs["signal"])])
-        name = text(group.attrs.get("default", ""))
+            return "/".join([*path, text(attribute(group, "signal"))])
+        name = text(attribute(group, "default"))
         if not name or name not in group:
             return ""
         path.append(name)
@@ -312,7 +345,7 @@ def _angles(
         angles = np.asarray(read_all(place[rocking]), dtype=float).ravel()
         factor = _factor(path, place[rocking], "deg", "deg")
         return angles * factor, rocking.rsplit("/", 1)[-1]
-    axes = group.attrs.get("axes", ())
+    axes = attribute(group, "axes", ())
     axes = [axes] if isinstance(axes, str | bytes) else list(axes)
     key, *others = [text(axis) for axis in axes] or [""]
     if _PIXELS.fullmatch(key):
@@ -321,9 +354,11 @@ def _angles(
             told += "is not its first axis: write them with that axis first."
             raise FileFormatError(path, told)
         return None, ""
-    if key in group and getattr(group[key], "shape", None) == (n,):
-        factor = _factor(path, group[key], "deg", "deg")
-        return np.asarray(read_all(group[key]), float) * factor, key
+    if key in group and getattr(group[key], "ndim", 0) == 1:
+        node = group[key]
+        if len(node) == n or grows(node):
+            factor = _factor(path, node, "deg", "deg")
+            return np.asarray(read_all(node), float) * factor, key
     return None, ""
 
 
@@ -332,7 +367,7 @@ def _nodes(entry: h5py.Group, what: str) -> list[h5py.Group]:
     found = []
     for _, item in _groups(entry):
         for name, inner in [*_groups(item), ("", item)]:
-            kind = text(inner.attrs.get("NX_class", ""))
+            kind = text(attribute(inner, "NX_class"))
             if kind == f"NX{what}" or name.split("_")[0] == what:
                 found.append(inner)
     return found
@@ -353,7 +388,7 @@ def _scalar(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
 
 
 def _factor(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
-    units = text(node.attrs.get("units", "")) or theirs
+    units = text(attribute(node, "units")) or theirs
     if units == "J" and ours == "eV":
         return 1 / _JOULE
     try:

@@ -13,7 +13,7 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.io.door.archives import arrays_in, unpacked
 from batteryxr.io.door.datasets import read_all
-from batteryxr.io.door.hdf5 import opened, text
+from batteryxr.io.door.hdf5 import attribute, opened, text
 from batteryxr.io.door.images import npy
 from batteryxr.io.frames.hdf5 import is_hdf5
 
@@ -170,12 +170,11 @@ def _of_cxi(path: Path, dataset: str) -> _Found:
         values = np.asarray(read_all(group[names[0]]))
         held = next((n for n in _SUPPORTS if n in group), None)
         support = None if held is None else np.asarray(read_all(group[held]))
-        noted = dict(group[names[0]].attrs)
         notes = tuple(
             {
-                k: np.asarray(noted[f"{d}_{k}"]).item()
+                k: np.asarray(value).item()
                 for k in NOTES
-                if f"{d}_{k}" in noted
+                if (value := attribute(group[names[0]], f"{d}_{k}", None)) is not None
             }
             for d in _DIMS
         )
@@ -184,9 +183,9 @@ def _of_cxi(path: Path, dataset: str) -> _Found:
 
 def _program(file: h5py.Group, group: h5py.Group) -> str:
     """Return the file's text about the program that wrote it."""
-    told = [text(file.attrs[n]) for n in ("creator", "program_name") if n in file.attrs]
+    told = [text(attribute(file, n)) for n in ("creator", "program_name")]
     told += [
-        text(np.ravel(group[name][()])[0])
+        text(np.ravel(read_all(group[name]))[0])
         for name in _PROGRAMS
         if name in group and group[name].shape in ((), (1,))
     ]

@@ -13,9 +13,10 @@ from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.model import attributes
 from batteryxr.core.units import affine
 from batteryxr.core.xray import HC
+from batteryxr.io.door.chunks import grows
 from batteryxr.io.door.counts import FLAG
-from batteryxr.io.door.datasets import FileFrames, frames_of, gaps, read_all
-from batteryxr.io.door.hdf5 import text
+from batteryxr.io.door.datasets import FileFrames, frames_of, gaps, paired, read_all
+from batteryxr.io.door.hdf5 import attribute, text
 from batteryxr.io.frames.ptychography_layouts import QUANTITIES, Layout, matching
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class LayoutSearch:
     def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:
         self.path, self.held, self.layout = path, held, layout
         self.gaps = np.zeros((1, 1), bool)
+        self.growing = any(grows(item) for item in held.values())
 
     def frames(self) -> tuple[Any, tuple[int, ...]]:
         """Return lazy frames (position, y, x), and the shape as stored."""
@@ -78,15 +80,14 @@ class LayoutSearch:
         sources = [frames_of(self.path, self.held[n], counts=True) for n in names]
         self.gaps = np.any([gaps(source) for source in sources], axis=0)
         parts = [self._lazy(*pair) for pair in zip(names, sources, strict=True)]
-        shape = self.held[name].shape
+        shape = sources[0].shape
         if len(shape) == 3:
             shape = (sum(len(p) for p in parts), *shape[1:])
         return blocks.concatenate(parts), shape
 
     def _lazy(self, name: str, source: FileFrames) -> Any:
         item = self.held[name]
-        shape = item.shape
-        stored = (item.chunks or (1,))[0]
+        shape, stored = source.shape, (item.chunks or (1,))[0]
         wanted = _CHUNK if len(shape) == 3 else max(1, _CHUNK // shape[1])
         step = min(shape[0], max(stored, -(-wanted // stored) * stored))
         lazy = blocks.from_source(source, (step, *shape[1:]), asarray=False)
@@ -99,7 +100,7 @@ class LayoutSearch:
             return None
         item = self.held[path]
         theirs, ours = QUANTITIES[name]
-        units = text(item.attrs.get("units", "")).strip()
+        units = text(attribute(item, "units")).strip()
         units = units or self.layout.units.get(name, theirs)
         if units == "?":
             raise FileFormatError(
@@ -137,6 +138,8 @@ class LayoutSearch:
             raise ArgumentError("position_y, position_x", "one of them", "both")
         if given:
             return np.stack([checked(k, v, n) for k, v in at.items()])
+        if self.growing and len(scan) == 1:
+            return self._so_far(n)
         both = [self.quantity(axis, sizes) for axis in "yx"]
         if both[0] is not None and both[1] is not None:
             y, x = (np.ravel(v) for v in both)
@@ -151,6 +154,21 @@ class LayoutSearch:
                 order = [self.layout.columns.index(axis) for axis in "yx"]
                 return columns[:, order].T
         return None
+
+    def _so_far(self, n: int) -> np.ndarray | None:
+        """Return the positions of the frames that have one, in a growing file."""
+        patterns = [self.layout.paths.get(axis, ()) for axis in "yx"]
+        nodes = [self.held.get(first(self.held, p, axes=(1,)) or "") for p in patterns]
+        if all(node is not None for node in nodes):
+            for node in nodes:
+                n = paired(self.path, node, n)
+            return np.stack([np.ravel(self.quantity(axis))[:n] for axis in "yx"])
+        columns = self.quantity("positions")
+        if columns is None or columns.ndim != 2:
+            return None
+        node = self.held[first(self.held, self.layout.paths["positions"]) or ""]
+        order = [self.layout.columns.index(axis) for axis in "yx"]
+        return columns[: paired(self.path, node, n), order].T
 
     def scan(
         self,
@@ -171,6 +189,7 @@ class LayoutSearch:
                 "positions_from=..., or pass position_y and position_x.",
             )
         y, x = turned(where, signs, self.layout.signs)
+        frames = frames[: where.shape[1]]
         found = {name: self._geometry(name, value) for name, value in told.items()}
         coords: dict[str, Any] = {
             "position_y": ("position", y, attributes("position_y")),

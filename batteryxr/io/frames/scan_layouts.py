@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.io.door.chunks import grows
 from batteryxr.io.door.datasets import read_all
 from batteryxr.io.door.hdf5 import text, walk
 
@@ -205,17 +206,18 @@ def _read(
     if dataset is None and len(stacks) > 1:
         raise ArgumentError("dataset", None, f"one of {stacks}", "It has several.")
     out = FoundScan(entry, dataset or stacks[0])
-    n = int(file[out.frames].shape[0])
+    n, growing = int(file[out.frames].shape[0]), grows(file)
     moving: dict[str, np.ndarray] = {}
     for name, node in held.items():
-        if node.dtype.kind not in "iuf" or node.size not in (1, n):
+        along = node.shape == (n,) or (growing and node.ndim == 1 and node.size > 1)
+        if node.dtype.kind not in "iuf" or not (along or node.size in (1, n)):
             continue
         values = np.ravel(read_all(node)).astype(float)
         if motor := _name(layout.motors, name):
             out.motors.setdefault(motor, float(values[0]))
-            if node.size == n > 1:
+            if node.size > 1:
                 moving.setdefault(motor, values)
-        elif node.shape == (n,) and (column := _name((layout.measured,), name)):
+        elif along and (column := _name((layout.measured,), name)):
             out.columns[column] = values
     _moved(file[entry], layout, out, moving)
     for name, units in layout.energy:
@@ -231,7 +233,7 @@ def _moved(
     """Note the motor that moved and its angles, where one alone is told."""
     if layout.angles:
         words = (
-            text(np.ravel(entry[layout.scanned][()])[0])
+            text(np.ravel(read_all(entry[layout.scanned]))[0])
             if layout.scanned in entry
             else ""
         )

@@ -13,9 +13,10 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.kernels.monitors import doubts
 from batteryxr.core.units import affine
+from batteryxr.io.door.chunks import grows, rows_there
 from batteryxr.io.door.counts import only_counts
 from batteryxr.io.door.datasets import frames_of, read_all
-from batteryxr.io.door.hdf5 import opened, text, walk
+from batteryxr.io.door.hdf5 import attribute, opened, text, walk
 from batteryxr.io.stacks.assembly import RawStack, check_energies, check_shape
 from batteryxr.io.stacks.fields import read_fields
 
@@ -172,7 +173,7 @@ def _signals(
         energy = _energy(group)
         if energy is None:
             continue
-        named = text(group.attrs.get("signal", ""))
+        named = text(attribute(group, "signal"))
         cubes = [
             values.name.rpartition("/")[2]
             for values in every
@@ -184,12 +185,18 @@ def _signals(
             if not name or name not in group or not hasattr(group[name], "shape"):
                 continue
             values = group[name]
-            if values.dtype.kind in "iuf" and energy.size in values.shape:
-                plain = text(group.attrs.get("NX_class", "")) != "NXdata"
+            fits = energy.size in values.shape or _grows(values)
+            if values.dtype.kind in "iuf" and fits:
+                plain = text(attribute(group, "NX_class")) != "NXdata"
                 found.append((plain, -values.ndim, len(found), group, values))
                 break
     for *_, group, values in sorted(found, key=lambda f: f[:3]):
         yield group, values
+
+
+def _grows(values: h5py.Dataset) -> bool:
+    """Tell whether frames are being written, one for each energy that is reached."""
+    return grows(values) and values.ndim == 3
 
 
 def _energy(group: h5py.Group) -> Any:
@@ -209,10 +216,12 @@ def _along_energy(
         )
     energy = None if node is None else np.ravel(read_all(node)).astype(float)
     if energy is not None:
-        energy = energy * _energy_factor(path, node)
+        energy = energy[: rows_there(node)] * _energy_factor(path, node)
         check_energies(path, energy)
     notes: list[str] = []
     n = n_energies if energy is None else energy.size
+    if _grows(values):
+        n = n if n in values.shape else values.shape[0]
     dims = _dims(path, group, values, n, notes)
     positions = {
         axis: _positions(path, group, axis, size, notes)
@@ -236,7 +245,7 @@ def _along_energy(
     told = read_fields(
         path, group, values, sizes, lambda v: _lazy(path, v, counts=True)
     )
-    return RawStack(
+    raw = RawStack(
         data=_lazy(path, values, counts=counts and not absorbed),
         energy=energy,
         dims=dims,
@@ -249,12 +258,24 @@ def _along_energy(
         notes=(*notes, *told.notes),
         **positions,
     )
+    return _so_far(raw) if _grows(values) and dims[0] == "energy" else raw
+
+
+def _so_far(raw: RawStack) -> RawStack:
+    """Cut a growing stack to the frames that are there and have an energy."""
+    along = {
+        name: values
+        for name in ("data", "energy", "i0", "flat", "dark")
+        if (values := getattr(raw, name)) is not None and values.ndim != 2
+    }
+    n = min(len(values) for values in along.values())
+    return replace(raw, **{name: values[:n] for name, values in along.items()})
 
 
 def _dims(
     path: Path, group: h5py.Group, values: h5py.Dataset, n: int, notes: list[str]
 ) -> tuple[str, ...]:
-    axes = group.attrs.get("axes", values.attrs.get("axes", ()))
+    axes = attribute(group, "axes", attribute(values, "axes", ()))
     if isinstance(axes, str | bytes):
         axes = text(axes).split(":")
     told = tuple(_dim(text(name)) for name in axes)
@@ -302,7 +323,7 @@ def _positions(
     for name in _POSITIONS[axis]:
         if name in group and group[name].shape == (size,):
             node = group[name]
-            units = text(node.attrs.get("units", ""))
+            units = text(attribute(node, "units"))
             if not units:
                 notes.append(
                     f"{path.name}: {name} has no units and is taken as um. If it is "
@@ -321,7 +342,7 @@ def _positions(
             return float(length[1]) * np.arange(size)
     node = group.get(f"{axis}_pixel_size")
     if node is not None and hasattr(node, "size") and node.size:
-        units = text(node.attrs.get("units", "")) or "um"  # the unit at ALBA
+        units = text(attribute(node, "units")) or "um"  # the unit at ALBA
         pixel = float(np.ravel(read_all(node))[0]) * _factor(
             path, node.name, units, "nm"
         )
@@ -360,7 +381,7 @@ def _object(file: h5py.Group, path: Path, values: h5py.Dataset) -> RawStack:
 def _object_energy(file: h5py.Group, path: Path) -> np.ndarray | None:
     for node in _walk(file):
         if node.name.rsplit("/", 1)[-1] in _ENERGIES and node.size >= 1:
-            units = text(node.attrs.get("units", ""))
+            units = text(attribute(node, "units"))
             values = np.ravel(read_all(node)).astype(float)
             # CXI writes joules, usually without the unit.
             if not units and (values < 1e-10).all():
@@ -382,7 +403,7 @@ def _pixel(file: h5py.Group, path: Path, values: h5py.Dataset) -> float | None:
             units = "m"
         else:
             continue
-        units = text(node.attrs.get("units", "")) or units
+        units = text(attribute(node, "units")) or units
         size = float(np.ravel(read_all(node))[0]) * _factor(
             path, node.name, units, "nm"
         )
@@ -418,7 +439,7 @@ def _chunks(
 
 def _energy_factor(path: Path, node: h5py.Dataset) -> float:
     usual = "keV" if node.name.rsplit("/", 1)[-1] in _KEV else "eV"
-    units = text(node.attrs.get("units", "")) or usual
+    units = text(attribute(node, "units")) or usual
     return _factor(path, node.name, units, "eV")
 
 

@@ -215,6 +215,46 @@ def test_voltage_and_temperature_exchanged_are_told():
     assert "exchanged_labels" not in flags(pack)
 
 
+@pytest.mark.parametrize("way", ["charge", "discharge", "both"])
+@pytest.mark.parametrize("unit", [1.0, 1e3])
+def test_labels_exchanged_on_a_plateau_are_told(way, unit):
+    """A flat voltage under current, and the current under voltage: no counter, rest."""
+    random = np.random.default_rng(0)
+    share = np.concatenate([np.linspace(0, 1, 150), np.linspace(1, 0, 150)])
+    up = np.arange(300) < 150
+    volts = 3.4 + 0.04 * share + np.where(up, 0.03, -0.03)
+    volts += random.normal(0, 1e-4, 300)
+    flows = np.where(up, 1.5, -1.5) * (1 + random.normal(0, 1e-4, 300))
+    rows = {"charge": up, "discharge": ~up, "both": up | True}[way]
+    columns = {"test_time": 30.0 * np.arange(300)[rows]}
+    sound = columns | {"voltage": volts[rows], "current": flows[rows]}
+    wrong = columns | {"voltage": flows[rows], "current": unit * volts[rows]}
+    assert "exchanged_labels" in flags(RawTable(wrong, "x"))
+    assert flags(RawTable(sound, "x")) == set()
+
+
+@pytest.mark.parametrize("what", ["current", "time"])
+def test_a_part_in_other_units_is_told_without_a_counter(what):
+    current, time = RUN.current.copy(), RUN.time.astype(float)
+    first = CHARGING + 50
+    if what == "current":
+        current[first : first + 40] *= 1e-3
+    else:
+        time[first:] = time[first - 1] + (time[first:] - time[first - 1]) / 60
+    assert "part_scale" in flags(raw(RUN, test_time=time, current=current))
+
+
+def test_a_faster_pace_within_a_step_is_taken():
+    """The cycler writes each half second for a while: the voltage moves less."""
+    pace = np.repeat([30.0, 0.5, 30.0], [60, 60, 60])
+    time = np.cumsum(pace)
+    table = RawTable(
+        {"test_time": time, "voltage": 3 + time / 4e3, "current": np.full(180, 1.0)},
+        "x",
+    )
+    assert "part_scale" not in flags(table)
+
+
 @pytest.mark.parametrize("digits", [2, 4])
 def test_cells_of_two_equal_electrodes_are_read_as_they_are(tmp_path, digits):
     """Lithium against lithium: the voltage is a constant that turns, and 0 at rest."""

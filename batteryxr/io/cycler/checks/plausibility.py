@@ -24,9 +24,11 @@ from batteryxr.io.cycler.checks.direction import (
     signed_by_counters,
     undirected,
 )
+from batteryxr.io.cycler.checks.exchange import exchanged
 from batteryxr.io.cycler.checks.readings import (
     charge_course,
     is_steady,
+    part_scale,
     spiked,
     stuck,
     without_spikes,
@@ -36,7 +38,6 @@ from batteryxr.io.cycler.checks.scales import (
     charge_scale,
     clock_of,
     energy_scale,
-    exchanged,
     mend_time_scale,
     step_time_scale,
     time_scale,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 _DUPLICATES = 0.05  # fraction of rows; step changes explain no more
 _HIGHEST, _LOWEST = 1000.0, 5e-3  # V
+_MOSTLY = 0.9  # of the rows under current
 _FEW_ROWS = 3  # fewest rows before the last that show what is usual
 _JUMP = 0.3  # V beyond all others that a last row may hold
 _KNEE = 2.0  # V that a cell's voltage may move up to the cut-off, in one interval
@@ -158,9 +160,21 @@ def _voltage(table: RawTable) -> str | None:
 
 def _low_voltage(table: RawTable) -> str | None:
     most = float(np.nanmax(np.abs(table.columns["voltage"]), initial=0.0))
-    if not 0 < most < _LOWEST:
+    if not 0 < most < _LOWEST or _is_symmetric(table):
         return None
     return f"the voltage stays within {most:.3g} V: is it in V, as its label says?"
+
+
+def _is_symmetric(table: RawTable) -> bool:
+    """Tell whether the voltage has the sign of the current, as of two like electrodes.
+
+    It is then a few millivolts; the voltage of any other cell keeps its sign.
+    """
+    voltage, current = table.columns["voltage"], table.columns["current"]
+    flows = np.abs(current) > 0.1 * np.nanmax(np.abs(current), initial=0.0)
+    if not ((current[flows] > 0).any() and (current[flows] < 0).any()):
+        return False
+    return bool(np.mean(np.sign(voltage[flows]) == np.sign(current[flows])) > _MOSTLY)
 
 
 def _last_row(table: RawTable) -> str | None:
@@ -350,6 +364,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "spikes": spiked,
     "stuck_voltage": stuck,
     "charge_course": charge_course,
+    "part_scale": part_scale,
     "cycle_counts": _cycle_counts,
     "possible_pause": _possible_pause,
     "voltage": _voltage,

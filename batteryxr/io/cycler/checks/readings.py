@@ -30,6 +30,8 @@ _BLOCK = 20  # rows over which current and counter are compared
 #: fraction, and most of them agree; blocks of a smaller sum so small are apart.
 _TELLING, _AGREE, _MOSTLY, _APART = 0.3, 0.1, 0.8, 0.5
 _AFTER = 3  # rows before and after a switch, of one current each
+_MINUTES, _BESIDE = (60.0, 1e3, 3600.0), 10  # between the units of a time; rows
+_THOUSANDS = 1e3, 1e6  # between the units of a current
 _PLAIN = 3.0  # times the largest other current: no cell that answers nothing gave it
 #: How columns take negative numbers; others hold no readings.
 _NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
@@ -276,6 +278,68 @@ def charge_course(table: RawTable) -> str | None:
         f"{sums[0][worst]:.3g} mA h and {sums[1][worst]:.3g} were counted. Are rows "
         "missing there, or is the current no reading?"
     )
+
+
+def part_scale(table: RawTable) -> str | None:
+    """Return a note where a part of the rows came in other units.
+
+    The current changes a thousandfold, which any cell would answer, and the voltage
+    does not; or the pace of the rows changes sixtyfold, and that of the voltage not.
+    """
+    if (note := _time_part(table)) is not None:
+        return note
+    current, voltage = table.columns["current"], table.columns["voltage"]
+    size, moved = np.abs(current), np.abs(np.diff(voltage))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.maximum(size[1:] / size[:-1], size[:-1] / size[1:])
+        same = np.sign(current[1:]) == np.sign(current[:-1])
+        units = [np.abs(ratio / factor - 1) < _STEADY for factor in _THOUSANDS]
+    places = np.flatnonzero(same & np.any(units, axis=0))
+    if not places.size or table.rows < _BEFORE or places.size > _MOST * table.rows:
+        return None
+    beside = np.ones(moved.size, bool)
+    beside[places] = False
+    usual = float(np.nanquantile(moved[beside], _USUAL))
+    calm = places[moved[places] <= usual]
+    if not calm.size:
+        return None
+    row = int(calm[0]) + 1
+    return (
+        f"the current goes from {current[row - 1]:.4g} to {current[row]:.4g} mA before "
+        f"row {row}, and the voltage does not answer: is a part of the file in other "
+        "units?"
+    )
+
+
+def _time_part(table: RawTable) -> str | None:
+    """Return a note where intervals change sixtyfold, but not what the voltage moves.
+
+    A cycler that records more often within a step sees the voltage move less in each
+    interval.
+    """
+    time, voltage = table.columns["test_time"], table.columns["voltage"]
+    steps, current = np.diff(time), table.columns["current"]
+    if table.rows < _BEFORE or not (steps > 0).all():
+        return None
+    ratio = np.maximum(steps[1:] / steps[:-1], steps[:-1] / steps[1:])
+    steady = is_steady(current)
+    odd = np.any([np.abs(ratio / f - 1) < _STEADY for f in _MINUTES], axis=0)
+    for k in np.flatnonzero(odd & steady[1:] & steady[:-1]).tolist():
+        before, after = slice(k + 1 - _BESIDE, k + 1), slice(k + 1, k + 1 + _BESIDE)
+        if k + 1 < _BESIDE or k + 1 + _BESIDE > steps.size:
+            continue
+        even = all(np.ptp(steps[s]) < _STEADY * steps[s].max() for s in (before, after))
+        if not (even and steady[before].all() and steady[after].all()):
+            continue
+        moved = np.diff(voltage[[before.start, before.stop, after.stop]])
+        noise = float(np.std(np.diff(voltage[before.start : after.stop + 1])))
+        if np.abs(moved).min() > _FELL * noise and 0.5 < moved[0] / moved[1] < 2.0:
+            return (
+                f"the time between rows goes from {steps[k]:.4g} to {steps[k + 1]:.4g} "
+                f"s before row {k + 2}, and the voltage moves from row to row as "
+                "before: is a part of the times in other units?"
+            )
+    return None
 
 
 def without_marks(table: RawTable) -> RawTable:
