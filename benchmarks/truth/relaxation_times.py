@@ -3,7 +3,8 @@
     python benchmarks/truth/relaxation_times.py [--spectra 20] [--noise 0.001 0.005]
 
 Spectra of one to three arcs, depressed or of a Gerischer element (b = 1/2), whose
-distributions are known in closed form, 71 frequencies. Tells the root mean square of
+distributions are known in closed form, and of an arc beside a Warburg element of finite
+length, 71 frequencies. Tells the root mean square of
 relative errors of positions and areas, how often their own errors cover them, and the
 share of the truth that lies in the credible band: all over, and at the tops (above half
 of the largest).
@@ -37,10 +38,38 @@ CELLS = {
 def spectra(parts: list[tuple[float, ...]], noise: float, n: int):
     s = 2j * np.pi * F
     z = 2.0 + sum(r / (1 + (s * tau) ** n) ** b for r, tau, n, b in parts)
+    return labelled(z, noise, n)
+
+
+def labelled(z: np.ndarray, noise: float, n: int) -> xr.DataArray:
     scatter = np.random.default_rng(1).standard_normal((2, n, F.size))
     z = z * (1 + noise * (scatter[0] + 1j * scatter[1]))
     coords = {"frequency": ("frequency", F, {"units": "Hz"})}
     return xr.DataArray(z, coords, ("spectrum", "frequency"), attrs={"units": "ohm"})
+
+
+def with_warburg(noise: float, n: int) -> None:
+    """Tell what is found of an arc beside a Warburg element of finite length."""
+    s = 2j * np.pi * F
+    x = np.sqrt(s)
+    arc = 2.0 + 10.0 / (1 + (s * 1e-3) ** 0.9)
+    for name, z, tau, area in (
+        ("arc and short Warburg", 6 * np.tanh(x) / x, 4 / np.pi**2, 6.0),
+        ("arc and open Warburg", 6 / np.tanh(x) / x, 1 / np.pi**2, 2.0),
+    ):
+        peaks = drt_peaks(drt(labelled(arc + z, noise, n)))
+        two = peaks.where(peaks["n_peaks"] == 2, drop=True)
+        places = two["position"].values / [1e-3, tau] - 1
+        areas = two["area"].values / [10.0, area] - 1
+        off = [
+            np.abs(two[what].values - true) < 1.96 * two[f"{what}_error"].values
+            for what, true in (("position", [1e-3, tau]), ("area", [10.0, area]))
+        ]
+        print(
+            f"{noise:6.3f} {name:22} positions {rms(places):.4f} areas "
+            f"{rms(areas):.4f} errors cover {np.mean(off):.2f} two peaks "
+            f"in {len(places)} of {n}"
+        )
 
 
 def distribution(
@@ -87,6 +116,7 @@ def main() -> None:
                 f"{rms(areas):.4f} errors cover {np.mean(covered):.2f} band "
                 f"{inside.mean():.3f} at tops {top.mean():.2f}"
             )
+        with_warburg(noise, asked.spectra)
 
 
 if __name__ == "__main__":

@@ -13,26 +13,52 @@ from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.echem.impedance import spectra as reading
-from batteryxr.echem.impedance.kernels import arcs, distribution, relaxation_peaks
+from batteryxr.echem.impedance.kernels import (
+    arc_fits,
+    arcs,
+    distribution,
+    relaxation_peaks,
+)
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Part, Positive
 
 #: Relaxation times per decade, and decades beyond those of the frequencies.
 _PER_DECADE, _BEYOND = 12, 0.7
-_UNFINISHED = 8
 _FLAGS = {
-    "flag_masks": [1, 2, 4, _UNFINISHED],
+    "flag_masks": [1, 2, 4, 8],
     "flag_meanings": "not_converged too_few_points misfit unfinished",
 }
-#: Share of the polarisation that may be slower than the lowest frequency.
-_SLOWER = 0.05
+#: Exponents of the term for processes slower than the range; the first one is
+#: preferred, 0 is none.
+_KINDS = {
+    "auto": (0.0, *distribution.EXPONENTS),
+    "conducting": (0.0,),
+    "blocking": (1.0,),
+    "diffusing": (0.5,),
+}
+#: Exponents of slower processes (0: any), and forms of the slowest one, that are tried.
+_SLOWEST = {
+    "auto": ((0.5, 1.0, 0.0), (arcs.SHORT, arcs.OPEN)),
+    "conducting": ((), (arcs.SHORT,)),
+    "blocking": ((1.0,), (arcs.OPEN,)),
+    "diffusing": ((0.5,), ()),
+}
+#: Types of flag, exponent and whether a peak is sharp.
+_TOLD = np.int8, float, np.int8
 _TAU = {"units": "s", "long_name": "Relaxation time"}
 _NO_ARCS = {
     "units": "1",
     "long_name": "What is odd about the peaks",
-    "flag_masks": [1],
-    "flag_meanings": "of_the_smoothed_distribution",
+    "flag_masks": [1, 2],
+    "flag_meanings": "of_the_smoothed_distribution ambiguous",
+}
+_AMBIGUOUS = 2
+_SHAPES = {
+    "units": "1",
+    "long_name": "Shape of the peak",
+    "flag_values": [0, 1, 2, 3, 4, 5],
+    "flag_meanings": "none arc skewed gerischer_like warburg_short warburg_open",
 }
 
 
@@ -44,13 +70,13 @@ def drt(
         "l_curve", "discrepancy", "cross_validation", "evidence"
     ] = "l_curve",
     smoothing: Positive | None = None,
-    kind: Literal["conducting", "blocking"] = "conducting",
+    kind: Literal["auto", "conducting", "blocking", "diffusing"] = "auto",
 ) -> xr.Dataset:
     """Return the distribution of relaxation times of every spectrum.
 
     *Lazy*. Tikhonov's method finds the smoothest distribution (second differences over
     ln τ) that fits and is nowhere negative. A resistance and an inductance are fitted
-    too.
+    too, and what is slower than the range: 1/(Q (jω)ⁿ).
 
     Parameters
     ----------
@@ -66,7 +92,11 @@ def drt(
         The regularisation itself, in place of `method`: a number such as the result
         has under this name.
     kind
-        "blocking" adds a capacitor, for spectra that rise at low frequencies.
+        What the lowest frequencies lead to: "conducting", a resistance (no term beside
+        the distribution); "blocking", a capacitor (n = 1), as behind diffusion into
+        particles; "diffusing", an infinite Warburg element (n = 1/2). "auto":
+        conducting where that fits and little is slower than the range, else what is
+        most likely, with any n from 1/2 to 1.
 
     Returns
     -------
@@ -74,15 +104,16 @@ def drt(
         ``gamma`` (ohm per unit of ln τ) on ``tau`` (s); ``gamma_low`` and
         ``gamma_high``, the 95 % credible band. The band is widened by what smoothing
         takes from tops and adds beside them, and by the height of depressed arcs where
-        these fit the spectrum to its noise. Further ``resistance`` and
-        ``inductance``, ``capacitance`` if blocking; ``polarisation`` (ohm), the
-        integral; ``impedance`` (as given), ``fitted``, ``residual`` (relative to the
-        modulus), ``smoothing`` and ``drt_flag``: not converged, too few points, misfit
-        (residuals above twice the noise, as for a spectrum that is inductive at low
-        frequencies), unfinished (more than 5 % of the polarisation is slower than the
-        lowest frequency, as diffusion into a large particle: its share, and peaks
-        near the end, are of the range and not of the cell; `fit_circuit` has a
-        Warburg element for it).
+        these fit the spectrum to its noise. Further ``resistance``, ``inductance``,
+        ``slow_Q`` and ``slow_n`` (NaN where there is no such term), ``capacitance`` if
+        blocking; ``polarisation`` (ohm), the integral; ``impedance`` (as given),
+        ``fitted``, ``residual`` (relative to the modulus), ``smoothing``, ``sharp`` (1
+        where "evidence" was taken in place of `method`) and ``drt_flag``: not
+        converged, too few points, misfit (residuals above twice the noise, as for a
+        spectrum that is inductive at low frequencies), unfinished (what is below the
+        lowest frequency decides: more than 5 % of the polarisation is slower, or two
+        kinds fit, as with diffusion into a large particle; shares, and peaks near the
+        end, are of the range and not of the cell).
 
     Raises
     ------
@@ -111,7 +142,7 @@ def drt(
     beyond, step = _BEYOND * np.log(10), np.log(10) / _PER_DECADE
     first, last = -np.log(omega.max()) - beyond, -np.log(omega.min()) + beyond
     log_tau = np.arange(first, last + step, step)
-    grid = distribution.basis(omega, log_tau, blocking=kind == "blocking")
+    grids = distribution.bases(omega, log_tau, _KINDS[kind])
     search = distribution.Regularisation(
         "given" if smoothing else method, smoothing or 0.0
     )
@@ -120,21 +151,19 @@ def drt(
         distribution.distributions,
         array,
         core_dims=[["frequency"]],
-        output_dims=[over, over, over, ["beside"], ["frequency"], [], [], []],
+        output_dims=[over, over, over, ["beside"], ["frequency"], [], [], [], [], []],
         output_sizes={"tau": log_tau.size, "beside": distribution.EXTRA},
-        dtypes=[float, float, float, float, complex, float, float, np.int8],
+        dtypes=[float, float, float, float, complex, float, float, *_TOLD],
         caller="drt",
-        grid=grid,
+        grids=grids,
         search=search,
         omega=omega,
     )
-    gamma, low, high, beside, fitted, strength, rms, flag = found
+    gamma, low, high, beside, fitted, strength, rms, flag, slow, sharp = found
     resistance, inductance, inverse = (beside.isel(beside=k) for k in range(3))
     words = "Distribution of relaxation times"
     whole = gamma.sum("tau", skipna=False) * step
-    slower = gamma.isel(tau=log_tau > -np.log(omega.min())).sum("tau") * step
-    unfinished = (flag == 0) & (slower > _SLOWER * whole)
-    flag = flag + unfinished.astype(np.int8) * np.int8(_UNFINISHED)
+    slow = slow.where(inverse > 0)
     variables = {
         "gamma": reading.named(gamma, "ohm", words),
         "gamma_low": reading.named(low, "ohm", f"{words}, lower bound"),
@@ -142,12 +171,17 @@ def drt(
         "polarisation": reading.named(whole, "ohm", "Polarisation"),
         "resistance": reading.named(resistance, "ohm", "Resistance at high frequency"),
         "inductance": reading.named(inductance, "H", "Inductance"),
+        "slow_Q": reading.named(
+            (1.0 / inverse).where(inverse > 0), "ohm-1 s^n", "Slower processes, Q"
+        ),
+        "slow_n": reading.named(slow, "1", "Slower processes, exponent"),
         "impedance": reading.measured_in(array),
         "fitted": reading.named(
             fitted.transpose(*array.dims), "ohm", "Fitted impedance"
         ),
         "residual": reading.named(rms, "1", "What is left, of the modulus, rms"),
         "smoothing": reading.named(strength, "1", "Regularisation"),
+        "sharp": reading.named(sharp, "1", "Least smoothing taken for a sharp peak"),
         "drt_flag": reading.named(
             flag, "1", "What is odd about the distribution", **_FLAGS
         ),
@@ -169,11 +203,11 @@ def _warn(flags: np.ndarray) -> None:
     words = "leave more than twice the noise: no distribution is like them"
     if odd := int((flags & distribution.MISFIT > 0).sum()):
         warn_quality(f"drt: {odd} of {flags.size} spectra {words}. See drt_flag.")
-    if odd := int((flags & _UNFINISHED > 0).sum()):
+    if odd := int((flags & distribution.UNFINISHED > 0).sum()):
         warn_quality(
-            f"drt: {odd} of {flags.size} spectra go on below their lowest frequency: "
-            "the slow end of the distribution is cut there. kind='blocking' or "
-            "fit_circuit with a Warburg element has a term for it. See drt_flag."
+            f"drt: {odd} of {flags.size} spectra go on below their lowest frequency, "
+            "and do not tell how: the slow end of the distribution is that of the "
+            "range. kind='blocking' or 'diffusing' names what follows. See drt_flag."
         )
 
 
@@ -181,13 +215,18 @@ def _warn(flags: np.ndarray) -> None:
 def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     """Return the peaks of distributions of relaxation times, followed along a series.
 
-    The data are read once. The peaks give the number of processes, and one arc for each
-    is fitted to the spectrum: R/(1 + (jωτ)ⁿ)ᵇ, depressed (b = 1) or skewed, as of a
-    Gerischer element (n = 1, b = 1/2). Where arcs fit it to its noise, they give place
-    and area, with errors. Elsewhere (Warburg) the distribution gives them: its peaks
-    are separated by shapes of arcs, and each takes the share of its shape where two
-    overlap. A peak of another shape is placed at its top. In the next spectrum the
-    same peak is the nearest one, within a factor of 4.5 in time.
+    The data are read once. The peaks tell where to begin, and one arc for each is
+    fitted to the spectrum: R/(1 + (jωτ)ⁿ)ᵇ, depressed (b = 1) or skewed, as of a
+    Gerischer element (n = 1, b = 1/2). The slowest may be a Warburg element of finite
+    length instead: the ladder of peaks of one is one process here, placed at its
+    largest (0.405 τ short, 0.101 τ open), with all of its resistance (open: R/3, that
+    in series with its capacitor). The Bayesian criterion chooses their number and
+    shapes. Where they fit the spectrum to its noise, they give place and area, with
+    errors, which hold how far others that are as likely differ. Elsewhere the
+    distribution gives them: its peaks are separated by shapes of arcs, and each takes
+    the share of its shape where two overlap. A peak of another shape is placed at its
+    top. In the next spectrum the same peak is the nearest one, within a factor of 4.5
+    in time.
 
     The top of a Gerischer element is its τ, where its distribution is infinite. A
     smooth distribution has its top at a shorter time, by up to a half: take the place
@@ -206,9 +245,11 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         On (``spectrum``, ``peak``), from fast to slow: ``position`` (s, of the top),
         ``centre`` (s, the mean of ln τ), ``area`` (ohm) and ``height`` (ohm, of the
         distribution); NaN where a spectrum has no such peak. ``position_error`` and
-        ``area_error``, one standard deviation, for arcs; NaN for other peaks.
-        On ``spectrum``: ``n_peaks``, and ``peak_flag``, 1 where no arcs fit: places
-        and areas are then those of a smoothed distribution, off by some per cent.
+        ``area_error``, one standard deviation; NaN where nothing fits.
+        ``peak_shape``: arc, skewed, gerischer_like (skewed with n = 1), warburg_short,
+        warburg_open, or none. On ``spectrum``: ``n_peaks``, and ``peak_flag``: of the
+        smoothed distribution (nothing fits: places and areas are off by some per cent),
+        or ambiguous (another number or other shapes fit as well).
 
     Raises
     ------
@@ -218,7 +259,7 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     Warns
     -----
     DataQualityWarning
-        If no arcs fit some of the spectra.
+        If no arcs fit some of the spectra, or two numbers of them fit.
 
     Examples
     --------
@@ -236,19 +277,17 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     series = [
         relaxation_peaks.peaks_of(g, log_tau, prominence)
         if one is None
-        else arcs.peaks_of(one, g, relaxation_peaks.tops_of(g, prominence), log_tau)
+        else arcs.peaks_of(one, g, log_tau)
         for g, one in zip(gamma.values, found, strict=True)
     ]
-    smoothed = np.array(
-        [one is None and len(p) > 0 for one, p in zip(found, series, strict=True)]
+    flag = np.array(
+        [
+            _AMBIGUOUS * one.ambiguous if one is not None else int(len(peaks) > 0)
+            for one, peaks in zip(found, series, strict=True)
+        ],
+        np.int8,
     )
-    if smoothed.any():
-        warn_quality(
-            f"drt_peaks: no arcs fit {int(smoothed.sum())} of {smoothed.size} spectra, "
-            "as with diffusion into a layer: places and areas are those of a smoothed "
-            "distribution, off by some per cent. fit_circuit has Warburg elements. See "
-            "peak_flag."
-        )
+    _warn_of_peaks(flag)
     table = relaxation_peaks.followed(series)
     on = ("spectrum", "peak")
     variables: dict[str, Any] = {
@@ -279,29 +318,42 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
             np.array([len(peaks) for peaks in series]),
             {"units": "1", "long_name": "Number of peaks"},
         ),
-        "peak_flag": ("spectrum", smoothed.astype(np.int8), _NO_ARCS),
+        "peak_shape": (on, np.nan_to_num(table[..., 6]).astype(np.int8), _SHAPES),
+        "peak_flag": ("spectrum", flag, _NO_ARCS),
     }
     coords = {n: c for n, c in reading.kept_coords(result).items() if n != "tau"}
     coords["peak"] = xr.Variable("peak", np.arange(1, table.shape[1] + 1))
     return xr.Dataset(variables, coords).assign_attrs(prominence=prominence)
 
 
+def _warn_of_peaks(flag: np.ndarray) -> None:
+    if smoothed := int((flag == 1).sum()):
+        warn_quality(
+            f"drt_peaks: no arcs fit {smoothed} of {flag.size} spectra: places "
+            "and areas are those of a smoothed distribution, off by some per cent. "
+            "fit_circuit fits a circuit that you name. See peak_flag."
+        )
+    if unsure := int((flag == _AMBIGUOUS).sum()):
+        warn_quality(
+            f"drt_peaks: in {unsure} of {flag.size} spectra another number or "
+            "other shapes of processes fit as well. See peak_flag."
+        )
+
+
 def _arcs(
     result: xr.Dataset, gamma: np.ndarray, log_tau: np.ndarray, least: float
 ) -> list[arcs.Arcs | None]:
     """Return the arcs of each spectrum; None where arcs do not fit it."""
-    wanted = ("impedance", "resistance", "inductance")
+    wanted = ("impedance", "resistance", "inductance", "slow_Q", "slow_n")
     if any(name not in result for name in wanted):
         return [None] * len(gamma)
     array = reading.as_impedance(result, caller="drt_peaks")
     (z,) = blocks.compute(array.transpose("spectrum", "frequency"))
-    inverse = 1.0 / result["capacitance"] if "capacitance" in result else 0.0
-    beside = blocks.compute(
-        result["resistance"], result["inductance"], inverse + 0.0 * result["resistance"]
-    )
+    resistance, inductance, q, n = blocks.compute(*(result[k] for k in wanted[1:]))
+    columns = resistance, inductance, 1.0 / q, n
+    terms = np.nan_to_num(np.column_stack([one.values for one in columns]))
     omega = reading.omega_of(array)
-    terms = np.column_stack([one.values for one in beside])
-    noise = arcs.noise_of(z.values, omega)
-    starts = arcs.starts(gamma, log_tau, least)
-    plain = arcs.fitted(z.values, omega, starts, terms, noise)
-    return arcs.skewed(z.values, omega, (gamma, log_tau, least), terms, plain)
+    data = arc_fits.NoisySpectra(z.values, omega, arc_fits.noise_of(z.values, omega))
+    tails, finite = _SLOWEST[result.attrs.get("kind", "auto")]
+    beside = arc_fits.BesideArcs(terms, tails, finite)
+    return arc_fits.likeliest(data, (gamma, log_tau, least), beside)

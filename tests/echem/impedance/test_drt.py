@@ -188,18 +188,62 @@ def test_three_arcs_their_errors_and_the_band_at_their_tops():
     assert inside[:, true > 0.5 * true.max()].mean() > 0.85
 
 
-def test_a_warburg_of_finite_length_is_not_taken_for_an_arc():
-    x = np.sqrt(s(F) * 1.0)
-    found = drt(labelled(noisy(np.stack([2 + 10 * np.tanh(x) / x] * 4), 0.01, 1), F))
-    peaks = drt_peaks(found, prominence=0.05)
-    odd = peaks["area_error"].isnull() | (abs(peaks["area"] - 10.0) > 1.0)
-    assert odd.any("peak").all()  # one arc of 11 ohm would leave more than noise
-    np.testing.assert_allclose(found["polarisation"], 10.0, rtol=0.05)
+@pytest.mark.parametrize(
+    ("end", "tau", "area", "noise"),
+    [
+        (lambda x: 6 * np.tanh(x) / x, 4 / np.pi**2, 6.0, 0.01),
+        (lambda x: 6 / np.tanh(x) / x, 1 / np.pi**2, 2.0, 0.001),
+    ],
+    ids=["short", "open"],
+)
+def test_an_arc_and_a_warburg_of_finite_length_without_arguments(end, tau, area, noise):
+    z = 2 + zarc(10.0, 1e-3, 0.9) + end(np.sqrt(s(F)))
+    found = drt(labelled(noisy(np.stack([z] * 3), noise, 1), F))
+    assert found["drt_flag"].values.tolist() == [0] * 3
+    peaks = drt_peaks(found)
+    assert peaks["n_peaks"].values.tolist() == [2] * 3
+    assert peaks["peak_flag"].values.tolist() == [0] * 3
+    for k, (place, size, limit) in enumerate([(1e-3, 10.0, 0.02), (tau, area, 0.04)]):
+        for name, true in (("position", place), ("area", size)):
+            off = peaks[name][:, k] - true
+            assert abs(off / true).mean() < limit
+            assert (abs(off) < 3.5 * peaks[f"{name}_error"][:, k]).all()
+    shape = peaks["peak_shape"].attrs["flag_meanings"].split()
+    words = [shape[k] for k in peaks["peak_shape"][0].values]
+    assert words == ["arc", f"warburg_{'short' if area == 6 else 'open'}"]
+
+
+def test_what_is_below_the_range_is_named_or_told():
+    z = 2 + zarc(10.0, 1e-3, 0.9) + 3 / np.sqrt(s(F))
+    data = labelled(noisy(np.stack([z] * 3), 1e-3, 1), F)
+    with pytest.warns(DataQualityWarning, match="do not tell how"):
+        found = drt(data)
+    assert found["drt_flag"].values.tolist() == [8] * 3
+    named = drt(data, kind="diffusing")
+    assert named["drt_flag"].values.tolist() == [0] * 3
+    np.testing.assert_allclose(named["slow_Q"], 1 / 3, rtol=0.03)
+    assert named["slow_n"].values.tolist() == [0.5] * 3
+    np.testing.assert_allclose(named["polarisation"], 10.0, rtol=0.05)
+    for one in (found, named):
+        peaks = drt_peaks(one)
+        assert peaks["n_peaks"].values.tolist() == [1] * 3
+        np.testing.assert_allclose(peaks["position"], 1e-3, rtol=0.01)
+        np.testing.assert_allclose(peaks["area"], 10.0, rtol=0.01)
+
+
+def test_two_arcs_under_one_top_have_errors_that_tell():
+    z = 2 + zarc(10.0, 1e-3, 0.9) + zarc(6.0, 1e-2, 0.85)
+    peaks = drt_peaks(drt(labelled(noisy(np.stack([z] * 5), 0.01, 5), F)))
+    assert peaks["n_peaks"].values.tolist() == [2] * 5
+    for k, (tau, r) in enumerate([(1e-3, 10.0), (1e-2, 6.0)]):
+        for name, true in (("position", tau), ("area", r)):
+            off = (peaks[name][:, k] - true) / peaks[f"{name}_error"][:, k]
+            assert np.sqrt((off**2).mean()) < 2.5  # one top of 10 % at this noise
 
 
 def test_places_of_a_smoothed_distribution_are_told():
-    x = np.sqrt(s(F))
-    both = np.stack([2 + 10 * np.tanh(x) / x, 2 + zarc(10.0, 1e-3, 0.9)])
+    bent = np.sqrt(s(F) + 10 / s(F) ** 0.4)
+    both = np.stack([2 + 10 * np.tanh(bent) / bent, 2 + zarc(10.0, 1e-3, 0.9)])
     found = drt(labelled(noisy(both, 1e-4, 1), F))
     with pytest.warns(DataQualityWarning, match="no arcs fit 1 of 2 spectra"):
         peaks = drt_peaks(found)
@@ -217,7 +261,7 @@ def test_a_spectrum_that_goes_on_below_its_lowest_frequency_is_told():
 def test_what_no_distribution_is_like_is_told():
     z = 2 + zarc(10.0, 1e-2, 0.9) + 1 / (0.05 * s(F))
     with pytest.warns(DataQualityWarning, match="twice the noise"):
-        found = drt(labelled(noisy(np.stack([z] * 2), 1e-3, 4), F))
+        found = drt(labelled(noisy(np.stack([z] * 2), 1e-3, 4), F), kind="conducting")
     assert found["drt_flag"].values.tolist() == [4, 4]
     sound = drt(labelled(noisy(np.stack([z] * 2), 1e-3, 4), F), kind="blocking")
     assert sound["drt_flag"].values.tolist() == [0, 0]

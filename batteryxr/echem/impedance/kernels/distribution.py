@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batteryxr.echem.impedance.kernels import arcs, linear
+from batteryxr.echem.impedance.kernels import arc_fits, arcs, linear
 
 #: Trial regularisations, and integration points per step of the grid.
 _TRIALS = np.logspace(-8, 3, 34)
 _WITHIN = 24
-#: Terms beside the distribution: resistance, inductance, and 1/capacitance.
+#: Terms beside the distribution: resistance, inductance, and 1/(Q (jω)ⁿ) of what is
+#: slower than the range; exponents n among which the data choose.
 EXTRA = 3
+EXPONENTS = tuple(np.linspace(0.5, 1.0, 11).tolist())
 #: Effect of smoothing relative to a second smoothing; its reach in hats.
 _FIRST, _NEAR = 4.0, 2
 #: Standard deviations of a normal distribution that hold 95 %.
@@ -22,8 +24,10 @@ _TOP = 0.1
 #: Largest squares of the L-curve, relative to those of the noise.
 _CORNER = 1.5
 #: Bits of ``drt_flag``, and least number of points of a spectrum.
-NOT_CONVERGED, TOO_FEW, MISFIT = 1, 2, 4
+NOT_CONVERGED, TOO_FEW, MISFIT, UNFINISHED = 1, 2, 4, 8
 _LEAST = 6
+#: Share of the polarisation that may be slower than the lowest frequency.
+_SLOWER = 0.05
 #: Variance relative to the noise, and residual, above which there is a misfit.
 _LEFT, _LARGE = 4.0, 0.01
 
@@ -39,11 +43,14 @@ class Basis(NamedTuple):
         (differences, extra and hats).
     log_tau
         (hats,) where they stand.
+    exponent
+        n of the term for slower processes; 0: there is no such term.
     """
 
     impedance: np.ndarray
     rough: np.ndarray
     log_tau: np.ndarray
+    exponent: float
 
 
 class Regularisation(NamedTuple):
@@ -53,8 +60,10 @@ class Regularisation(NamedTuple):
     given: float
 
 
-def basis(omega: np.ndarray, log_tau: np.ndarray, *, blocking: bool) -> Basis:
-    """Return the basis on an even grid of ln(tau)."""
+def bases(
+    omega: np.ndarray, log_tau: np.ndarray, exponents: tuple[float, ...]
+) -> tuple[Basis, ...]:
+    """Return bases on an even grid of ln(tau), one for each exponent."""
     step = log_tau[1] - log_tau[0]
     # A hat of area `step`, integrated by the midpoint rule.
     u = (np.arange(2 * _WITHIN) + 0.5) / _WITHIN - 1.0
@@ -62,64 +71,109 @@ def basis(omega: np.ndarray, log_tau: np.ndarray, *, blocking: bool) -> Basis:
     at = np.exp(log_tau[:, None] + step * u)
     hats = np.einsum("w,fkw->fk", weight, 1.0 / (1.0 + 1j * omega[:, None, None] * at))
     s = 1j * omega[:, None]
-    capacitor = (omega.min() / s) if blocking else 0.0 * s
-    z = np.concatenate([np.ones_like(s), s / omega.max(), capacitor, hats], axis=1)
     n = log_tau.size
     # Second differences; the distribution is zero beyond the grid.
     second = np.diff(np.eye(n + 2), 2, axis=0)[:, 1:-1] / step**1.5
     rough = np.concatenate([np.zeros((len(second), EXTRA)), second], axis=1)
-    return Basis(z, rough, log_tau)
+    found = []
+    for power in exponents:
+        slow = (omega.min() / s) ** power if power else 0.0 * s
+        z = np.concatenate([np.ones_like(s), s / omega.max(), slow, hats], axis=1)
+        found.append(Basis(z, rough, log_tau, power))
+    return tuple(found)
 
 
 def distributions(
-    measured: np.ndarray, *, grid: Basis, search: Regularisation, omega: np.ndarray
+    measured: np.ndarray,
+    *,
+    grids: tuple[Basis, ...],
+    search: Regularisation,
+    omega: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
     """Return distributions of spectra (..., frequencies).
+
+    The first basis is taken where it fits, and little is slower than the range.
+    Elsewhere the evidence chooses between all.
 
     Returns
     -------
     tuple of numpy.ndarray
-        gamma, its lower and upper bound (..., hats); resistance, inductance, inverse
-        capacitance beside it (..., 3); fitted impedance (..., frequencies);
-        regularisation, relative residual and flag (...).
+        gamma, its lower and upper bound (..., hats); resistance, inductance, and 1/Q
+        beside it (..., 3); fitted impedance (..., frequencies); regularisation,
+        relative residual, flag, exponent of the term of 1/Q, and whether the most
+        likely regularisation had to be taken (...).
     """
     lead = measured.shape[:-1]
     flat = measured.reshape(-1, measured.shape[-1])
-    rows = [_one(z, grid, search, omega) for z in flat]
-    if not rows:
-        n, none = grid.log_tau.size, np.empty(measured.shape)
-        over, one = np.empty((*lead, n)), np.empty(lead)
-        beside, flag = np.empty((*lead, EXTRA)), np.empty(lead, np.int8)
-        return over, over, over, beside, none.astype(complex), one, one, flag
-    columns = [np.array(c) for c in zip(*rows, strict=True)]
-    noise = arcs.noise_of(flat, omega)
-    odd = _misfitted(flat, columns, omega, noise)
+    if not len(flat):
+        over, one = np.empty((*lead, grids[0].log_tau.size)), np.empty(lead)
+        fitted = np.empty(measured.shape, complex)
+        flags = one, one, one.astype(np.int8), one, one.astype(np.int8)
+        return over, over, over, np.empty((*lead, EXTRA)), fitted, *flags
+    columns = _table([_one(z, grids[0], search, omega) for z in flat])
+    noise = arc_fits.noise_of(flat, omega)
+    odd, open_ = _odd(flat, columns, omega, noise)
+    rows = np.flatnonzero(odd | open_) if len(grids) > 1 else np.empty(0, np.int64)
+    if rows.size:
+        best = [_likeliest(flat[k], grids) for k in rows.tolist()]
+        _put(
+            columns,
+            rows,
+            [_one(flat[k], g, search, omega) for k, g in zip(rows, best, strict=True)],
+        )
+        # Where the first basis fits too, the range does not tell what is below it.
+        unsure = ~odd & open_
+        odd, open_ = _odd(flat, columns, omega, noise)
+        open_ |= unsure
+    sharp = np.zeros(len(flat), np.int8)
     if odd.any() and search.method not in ("given", "evidence"):
         # A sharp peak (a capacitor beside a resistor) needs less smoothing.
-        least = Regularisation("evidence", 0.0)
-        again = [_one(z, grid, least, omega) for z in flat[odd]]
-        sharp = [np.array(c) for c in zip(*again, strict=True)]
-        mended = ~_misfitted(flat[odd], sharp, omega, noise[odd])
-        for column, other in zip(columns, sharp, strict=True):
-            column[np.flatnonzero(odd)[mended]] = other[mended]
-        odd[odd] = ~mended
-    columns[1:3] = _widened(columns, flat, (omega, noise), grid)
-    columns[7] = (columns[7] | np.where(odd, MISFIT, 0)).astype(np.int8)
+        rows = np.flatnonzero(odd)
+        grid_of = {grid.exponent: grid for grid in grids}
+        again = [
+            _one(
+                flat[k], grid_of[columns[8][k]], Regularisation("evidence", 0.0), omega
+            )
+            for k in rows.tolist()
+        ]
+        worse, slow = _odd(flat[rows], _table(again), omega, noise[rows])
+        sharp[rows] = ~worse
+        _put(columns, rows[~worse], [again[k] for k in np.flatnonzero(~worse)])
+        odd[rows], open_[rows] = worse, np.where(worse, open_[rows], slow)
+    columns[1:3] = _widened(columns, flat, (omega, noise), grids[0])
+    bits = np.where(odd, MISFIT, 0) | np.where(open_ & ~odd, UNFINISHED, 0)
+    columns[7] = (columns[7] | bits).astype(np.int8)
+    columns[9] = sharp
     return tuple(c.reshape((*lead, *c.shape[1:])) for c in columns)
 
 
-def _misfitted(
+def _table(rows: list[tuple[np.ndarray | float, ...]]) -> list[np.ndarray]:
+    return [np.array(column) for column in zip(*rows, strict=True)]
+
+
+def _put(
+    columns: list[np.ndarray],
+    rows: np.ndarray,
+    new: list[tuple[np.ndarray | float, ...]],
+) -> None:
+    """Replace rows of the columns."""
+    for column, other in zip(columns, _table(new), strict=bool(new)):
+        column[rows] = other
+
+
+def _odd(
     measured: np.ndarray,
     columns: list[np.ndarray],
     omega: np.ndarray,
     noise: np.ndarray,
-) -> np.ndarray:
-    """Tell where residuals are above twice the noise, or systematic."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tell where distributions do not fit, and where much is slower than the range."""
     fitted, rms = columns[4], columns[6]
     with np.errstate(invalid="ignore"):
         relative = (measured - fitted) / np.abs(measured)
-    large: np.ndarray = (rms > _LARGE) & (rms**2 / 2 > _LEFT * noise)
-    return large | linear.systematic(relative, omega=omega)  # no chain fits it either
+        large: np.ndarray = (rms > _LARGE) & (rms**2 / 2 > _LEFT * noise)
+    # No chain fits it either.
+    return large | linear.systematic(relative, omega=omega), columns[9] > _SLOWER
 
 
 def _widened(
@@ -135,8 +189,11 @@ def _widened(
     """
     gamma, low, high, beside = columns[:4]
     omega, noise = known
+    data = arc_fits.NoisySpectra(measured, omega, noise)
     starts = arcs.starts(gamma, grid.log_tau, _TOP)
-    for row, one in enumerate(arcs.fitted(measured, omega, starts, beside, noise)):
+    terms = np.column_stack([beside, columns[8]])
+    slow = arc_fits.BesideArcs(np.nan_to_num(terms), (0.0,), ())
+    for row, one in enumerate(arc_fits.fitted(data, starts, slow)):
         if one is not None:
             value, sd = arcs.distribution(one, grid.log_tau)
             low[row] = np.minimum(low[row], value * np.exp(-_SD * sd))
@@ -152,17 +209,12 @@ def _one(
     lost, none = np.full(n, np.nan), np.full(z.size, np.nan + 0j)
     nothing = lost, lost, lost, np.full(EXTRA, np.nan), none, np.nan, np.nan
     if there.sum() < _LEAST:
-        return *nothing, TOO_FEW
-    w = 1.0 / np.abs(z[there])
-    a = grid.impedance[there] * w[:, None]
-    a = np.concatenate([a.real, a.imag])
-    b = z[there] * w
-    b = np.concatenate([b.real, b.imag])
-    scale = np.abs(z[there]).max()
-    strength, loose = _strength(a, b, grid, search, scale)
+        return *nothing, TOO_FEW, grid.exponent, 0.0
+    a, b, scale = _weighed(z, grid)
+    strength, loose, _ = _strength(a, b, grid, search, scale)
     x = _positive(a, b, grid.rough, strength)
     if np.isnan(x).any():
-        return *nothing, NOT_CONVERGED
+        return *nothing, NOT_CONVERGED, grid.exponent, 0.0
     left = b - a @ x
     free = max(b.size - _effective(a, grid.rough, strength), 1.0)
     variance = float(left @ left) / free
@@ -172,11 +224,35 @@ def _one(
     sd = _SD * np.sqrt(np.maximum(np.diag(spread)[EXTRA:] * variance, 0.0))
     sd = sd + _smoothed_away(a, grid.rough, strength, x)
     gamma = x[EXTRA:]
-    beside = np.array([x[0], x[1] / omega.max(), x[2] * omega.min()])
+    size = omega.min() ** grid.exponent
+    beside = np.array([x[0], x[1] / omega.max(), x[2] * size])
     fitted = np.where(there, grid.impedance @ x, np.nan)
     rms = float(np.sqrt(left @ left / there.sum()))
     low, high = np.maximum(gamma - sd, 0.0), gamma + sd
-    return gamma, low, high, beside, fitted, strength * scale**2, rms, 0
+    late = gamma[grid.log_tau > -np.log(omega[there].min())].sum()
+    slower = float(late / max(gamma.sum(), 1e-300))
+    told = strength * scale**2, rms, 0, grid.exponent, slower
+    return gamma, low, high, beside, fitted, *told
+
+
+def _weighed(z: np.ndarray, grid: Basis) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return real equations relative to the modulus, and the largest modulus."""
+    there = np.isfinite(z)
+    size = np.abs(z[there])
+    a, b = grid.impedance[there] / size[:, None], z[there] / size
+    real = np.concatenate([a.real, a.imag]), np.concatenate([b.real, b.imag])
+    return *real, float(size.max())
+
+
+def _likeliest(z: np.ndarray, grids: tuple[Basis, ...]) -> Basis:
+    """Return the basis with the largest evidence; a term more costs as by BIC."""
+    scores = []
+    for grid in grids:
+        a, b, scale = _weighed(z, grid)
+        none = Regularisation("evidence", 0.0)
+        evidence = _strength(a, b, grid, none, scale)[2]
+        scores.append(evidence - np.log(b.size) * bool(grid.exponent))
+    return grids[int(np.argmax(scores))]
 
 
 def _smoothed_away(
@@ -220,8 +296,8 @@ def _effective(a: np.ndarray, rough: np.ndarray, strength: float) -> float:
 
 def _strength(
     a: np.ndarray, b: np.ndarray, grid: Basis, search: Regularisation, scale: float
-) -> tuple[float, float]:
-    """Return the regularisation by the given method, and the most likely one."""
+) -> tuple[float, float, float]:
+    """Return the regularisation by a method, the most likely one, and its evidence."""
     trials = _TRIALS / scale**2
     # Project out resistance, inductance and capacitance first. In units of roughness
     # all trials are then diagonal.
@@ -240,18 +316,19 @@ def _strength(
     free = n_data - (1.0 - filtered).sum(axis=1)
     evidence = np.log(filtered).sum(axis=1) - n_data * np.log(whole)
     likely = float(trials[int(np.argmax(evidence))])
+    most = float((evidence - beside.shape[1] * np.log(whole)).max())
     if search.method == "given":
-        return search.given / scale**2, likely
+        return search.given / scale**2, likely, most
     if search.method == "evidence":
-        return likely, likely
+        return likely, likely, most
     if search.method == "cross_validation":
         score = misfit / np.maximum(2 * free - n_data, 1e-3) ** 2
-        return float(trials[int(np.argmin(score))]), likely
+        return float(trials[int(np.argmin(score))]), likely, most
     if search.method == "discrepancy":
         # The noise is that of the least regularised fit with freedom left.
         noise = float(np.min(misfit / np.maximum(free, 1.0)))
         enough = np.flatnonzero(misfit <= 1.05 * noise * n_data)
-        return float(trials[enough[-1] if enough.size else 0]), likely
+        return float(trials[enough[-1] if enough.size else 0]), likely, most
     # A corner far above the noise belongs to another part of the curve.
     noise = float(np.min(misfit / np.maximum(free, 1.0)))
     near = max(int((misfit <= _CORNER * noise * n_data).sum()), 6)
@@ -260,4 +337,5 @@ def _strength(
     bend = (dx * np.gradient(dy) - dy * np.gradient(dx)) / (
         dx**2 + dy**2 + 1e-12
     ) ** 1.5
-    return float(trials[2 + int(np.argmax(bend[2 : min(near, bend.size - 2)]))]), likely
+    corner = 2 + int(np.argmax(bend[2 : min(near, bend.size - 2)]))
+    return float(trials[corner]), likely, most

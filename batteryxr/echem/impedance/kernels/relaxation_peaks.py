@@ -13,9 +13,10 @@ _STEPS, _HALF, _ALIKE = 60, 6, 0.2
 
 
 class RelaxationPeak(NamedTuple):
-    """Hold one peak: place and centre in ln(tau), area, height, and two errors.
+    """Hold one peak: place and centre in ln(tau), area, height, errors, and form.
 
-    Errors of place and area are NaN where they are unknown.
+    Errors of place and area are NaN where they are unknown. The form is 0 for a peak of
+    the distribution itself.
     """
 
     place: float
@@ -24,6 +25,7 @@ class RelaxationPeak(NamedTuple):
     height: float
     place_error: float = np.nan
     area_error: float = np.nan
+    form: float = 0.0
 
 
 def peaks_of(
