@@ -233,6 +233,13 @@ def _factorise(_: Path) -> tuple[Any, ...]:
     return (lambda: series.nmf.fit(3), series)
 
 
+def _factorise_known(_: Path) -> tuple[Any, ...]:
+    _record, scans = _operando("xanes")
+    series = scans["absorption"]
+    known = {"fixed": {"first": series[0].copy(), "last": -1}, "errors": 0.01}
+    return (lambda: series.nmf.fit(3, **known), series)
+
+
 def _edge(_: Path) -> tuple[Any, ...]:
     from batteryxr import simulate
 
@@ -265,6 +272,7 @@ WAYS: dict[str, Callable[[Path], tuple[Any, ...]]] = {
     "record -> .echem.cycles": _cycles,
     "scans -> .echem.join": _join,
     "series -> .nmf.fit": _factorise,
+    "series -> .nmf.fit(fixed=, errors=)": _factorise_known,
     "stack -> .xanes.fit_edge": _edge,
     "frames -> .cdi.retrieve": _retrieve,
     "scan -> .cdi.ptycho": _ptycho,

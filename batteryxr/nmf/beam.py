@@ -25,36 +25,28 @@ _CLEARLY, _SLIGHT = 5.0, 3e-3
 _SPARE = 5
 
 
-def lit(
-    values: np.ndarray,
-    v: np.ndarray | None,
-    samples: np.ndarray,
-    points: np.ndarray,
-    *,
-    shift: np.ndarray | None,
-    starts: Starts,
-) -> Block:
+def lit(block: Block, starts: Starts, shift: np.ndarray | None) -> Block:
     """Return the block without the scans of a series that had no beam.
 
     Parameters
     ----------
-    values, v, samples, points
-        The parts of the `Block`.
-    shift
-        (all points,) the curve that was subtracted, or None.
+    block
+        All measured scans.
     starts
         The components, of which fixed scans need beam.
+    shift
+        (all points,) the curve that was subtracted, or None.
 
     Raises
     ------
     DataError
         If a scan without beam is fixed.
     """
-    block = Block(values, v, samples, points)
+    values, v, samples, points = block
     if len(values) < 3:
         return block
     share = 1.0 if v is None else (v > 0).mean(axis=1)
-    dark = without_beam(unshifted(values, v, points, shift), starts.n, share)
+    dark = without_beam(unshifted(block, shift), starts.n, share)
     if not dark.any():
         return block
     gone = np.flatnonzero(samples)[dark]
@@ -261,17 +253,12 @@ def _constant(scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def unshifted(
-    values: np.ndarray,
-    v: np.ndarray | None,
-    points: np.ndarray,
-    shift: np.ndarray | None,
-) -> np.ndarray:
+def unshifted(block: Block, shift: np.ndarray | None) -> np.ndarray:
     """Return the patterns before a shift was subtracted; gaps stay zero."""
     if shift is None:
-        return values
-    x = values + shift[points]
-    return x if v is None else np.where(v > 0, x, 0.0)
+        return block.values
+    x = block.values + shift[block.points]
+    return x if block.v is None else np.where(block.v > 0, x, 0.0)
 
 
 def _scores(x: np.ndarray, n: int) -> np.ndarray:

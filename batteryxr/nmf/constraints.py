@@ -263,7 +263,7 @@ def _outside(patterns: Patterns, where: str, first: int, last: int) -> np.ndarra
         expected = f"two scans between 0 and {patterns.n_samples - 1}"
         raise ArgumentError(where, (first, last), expected)
     for number in (first, last):
-        tell_place(patterns.data, patterns.samples[0], number, where)
+        tell_place(patterns.data[patterns.samples[0]], number, where)
     outside = np.ones(patterns.n_samples, dtype=bool)
     outside[first : last + 1] = False
     return outside

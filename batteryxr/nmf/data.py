@@ -38,6 +38,9 @@ class Patterns:
         Sample dimensions first, the signal last; scaled, masked and shifted.
     whole
         The data before a shift was subtracted.
+    blank
+        One pattern of zeros, with the labels and units of the data: what a pattern
+        from elsewhere is brought to.
     samples, signal
         Names of the dimensions.
     n_samples, n_points
@@ -61,6 +64,7 @@ class Patterns:
 
     data: xr.DataArray
     whole: xr.DataArray
+    blank: xr.DataArray
     samples: tuple[str, ...]
     signal: str
     n_samples: int
@@ -120,9 +124,11 @@ def lay_out(data: Several, signal: str | None = None) -> Patterns:
     n_points = int(array.sizes[signal])
     n_samples = int(np.prod([array.sizes[d] for d in samples]))
     array = array.transpose(*samples, signal)
+    axis = {signal: array[signal]} if signal in array.coords else {}
     return Patterns(
         data=array,
         whole=array,
+        blank=xr.DataArray(np.zeros(n_points), axis, signal, attrs=array.attrs),
         samples=samples,
         signal=signal,
         n_samples=n_samples,
@@ -254,34 +260,26 @@ def weigh(
         array = array.where(~left_out)
     array = array.transpose(*patterns.samples, patterns.signal)
     array.attrs = patterns.data.attrs
-    deviations = None
-    if errors is not None:
-        deviations = _deviations(patterns, errors, levels)
-    return replace(patterns, data=array, whole=array, errors=deviations, levels=levels)
+    sigma = None
+    if isinstance(errors, xr.DataArray):
+        sigma = select_rows(array, _deviations(errors, patterns.blank), "errors")
+    elif errors is not None:
+        sigma = patterns.blank + float(errors)
+    if sigma is not None and levels is not None:
+        sigma = (sigma / levels).transpose(*array.dims)
+    if sigma is not None and is_lazy(sigma):
+        sigma = sigma.chunk({patterns.signal: -1})
+    return replace(patterns, data=array, whole=array, errors=sigma, levels=levels)
 
 
-def _deviations(
-    patterns: Patterns, errors: Positive | xr.DataArray, levels: xr.DataArray | None
-) -> xr.DataArray:
-    """Return the errors, with the dimension of a pattern at least."""
-    if not isinstance(errors, xr.DataArray):
-        errors = xr.full_like(
-            patterns.data.isel(dict.fromkeys(patterns.samples, 0), drop=True),
-            float(errors),
-            dtype=np.float64,
-        )
-    errors = in_units_of(patterns.data, real(errors, "errors"))
-    selected = select_rows(patterns.data, errors, "errors")
-    assert selected is not None
-    signal = patterns.signal
-    if signal not in selected.dims:
-        selected = selected.drop_vars(signal, errors="ignore")
-        selected = selected.expand_dims({signal: patterns.n_points}, axis=-1)
-    if levels is not None:
-        selected = (selected / levels).transpose(*patterns.data.dims)
-    if is_lazy(selected):
-        selected = selected.chunk({signal: -1})
-    return selected
+def _deviations(errors: xr.DataArray, blank: xr.DataArray) -> xr.DataArray:
+    """Return the errors in units of the data, with the dimension of a pattern."""
+    errors = in_units_of(blank, real(errors, "errors"))
+    signal = str(blank.dims[0])
+    if signal in errors.dims:
+        return errors
+    errors = errors.drop_vars(signal, errors="ignore")
+    return errors.expand_dims({signal: blank.size}, axis=-1)
 
 
 def refuse_errors(sigma: np.ndarray | None, x: np.ndarray) -> None:

@@ -207,12 +207,13 @@ def fit(
         factors = pick_pure(patterns, starts, rules)
     elif patterns.held:
         signed = rules.signed is not None
-        find = partial(solve, shift=shift, starts=starts, rules=rules, series=series)
+        find = partial(solve, starts=starts, rules=rules, shift=shift, series=series)
         whole = gapless(patterns, signed=signed)
-        block, factors = find(*whole)
+        block, factors = find(whole)
         if constraints.robust:
             patterns = without_spikes(patterns, block, factors)
-            block, factors = find(*(whole := gapless(patterns, signed=signed)))
+            whole = gapless(patterns, signed=signed)
+            block, factors = find(whole)
     else:
         factors = solve_in_passes(
             patterns, starts, rules, passes=how.passes, progress=progress
@@ -226,7 +227,7 @@ def fit(
     result = with_signs(result, rules, order)
     if block is not None and series:
         told = errors is not None
-        facts = judge(*block, shift=shift, factors=factors, closure=closure, known=told)
+        facts = judge(block, factors, shift=shift, closure=closure, known=told)
         dark = whole.samples & ~block.samples
         result = _with_facts(result, facts, rules, order, dark=dark)
     if block is not None and closure and "found" in starts.origins:

@@ -1,7 +1,4 @@
-"""Factorise data held in memory, and judge the factors by what they leave over.
-
-What is judged are plain arrays: those of a `Block`, which `gapless` lays out once.
-"""
+"""Factorise data held in memory, and judge the factors by what they leave over."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ import xarray as xr
 
 from batteryxr.core.errors import warn_quality
 from batteryxr.nmf.beam import drifting, lit, unshifted
-from batteryxr.nmf.solving import Block, run_starts, spread_out
+from batteryxr.nmf.solving import run_starts, spread_out
 
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.kernels.alternate import Rules
-    from batteryxr.nmf.solving import Factors
+    from batteryxr.nmf.solving import Block, Factors
     from batteryxr.nmf.starting import Starts
 
 #: Constraints contradict the data where they raise the squared residual by this factor
@@ -57,13 +54,10 @@ class Facts(NamedTuple):
 
 
 def solve(
-    values: np.ndarray,
-    v: np.ndarray | None,
-    samples: np.ndarray,
-    points: np.ndarray,
-    *,
+    block: Block,
     starts: Starts,
     rules: Rules,
+    *,
     shift: np.ndarray | None,
     series: bool,
 ) -> tuple[Block, Factors]:
@@ -71,8 +65,8 @@ def solve(
 
     Parameters
     ----------
-    values, v, samples, points
-        All measured data: the parts of a `Block`.
+    block
+        All measured data.
     starts, rules
         Initial guesses at all points, and constraints of the factors.
     shift
@@ -80,9 +74,8 @@ def solve(
     series
         Whether the samples have an order.
     """
-    block = Block(values, v, samples, points)
     if rules.closure and series:
-        block = lit(values, v, samples, points, shift=shift, starts=starts)
+        block = lit(block, starts, shift)
     if rules.given is not None:
         rules = replace(rules, given=rules.given[:, block.samples])
     here = starts.at(block.points)
@@ -108,24 +101,19 @@ def _tell_contradiction(
 
 
 def judge(
-    values: np.ndarray,
-    v: np.ndarray | None,
-    samples: np.ndarray,
-    points: np.ndarray,
-    *,
-    known: bool,
+    block: Block,
     factors: Factors,
+    *,
     shift: np.ndarray | None,
     closure: bool,
+    known: bool,
 ) -> Facts:
     """Return what a series tells of its factors; warn where its intensity varies.
 
     Parameters
     ----------
-    values, v, samples, points
-        The data that were factorised: the parts of a `Block`.
-    factors
-        Their factors.
+    block, factors
+        The data that were factorised, and their factors.
     shift
         (all points,) the curve that was subtracted, or None.
     closure
@@ -133,7 +121,8 @@ def judge(
     known
         Whether the statistical weights come from given errors.
     """
-    rest = residuals_of(values, samples, points, factors)
+    v, samples = block.v, block.samples
+    rest = residuals_of(block, factors)
     there = np.ones(rest.shape, dtype=bool) if v is None else v > 0
     count = np.maximum(there.sum(axis=1), 1)
     residual, chi2 = np.full((2, samples.size), np.nan)
@@ -142,21 +131,20 @@ def judge(
     far = np.zeros(samples.size, dtype=bool)
     if closure:
         whole = there.all(axis=1)
-        rows = unshifted(values, v, points, shift)
+        rows = unshifted(block, shift)
         odd = drifting(rows[whole], np.flatnonzero(samples)[whole], len(factors.used))
         far[odd] = True
-    memory = memory_of(rest, v, factors.components[:, points], closure=closure)
-    noise = noise_of(v, samples, points) if known else None
+    components = factors.components[:, block.points]
+    memory = memory_of(rest, v, components, closure=closure)
+    noise = noise_of(block) if known else None
     assert factors.weights is not None
     return Facts(factors.weights, residual, chi2, memory, noise, far)
 
 
-def residuals_of(
-    values: np.ndarray, samples: np.ndarray, points: np.ndarray, factors: Factors
-) -> np.ndarray:
+def residuals_of(block: Block, factors: Factors) -> np.ndarray:
     """Return the data less their factors."""
-    weights = np.asarray(factors.weights)[:, samples]
-    return np.asarray(values - weights.T @ factors.components[:, points])
+    weights = np.asarray(factors.weights)[:, block.samples]
+    return np.asarray(block.values - weights.T @ factors.components[:, block.points])
 
 
 def memory_of(
@@ -180,10 +168,9 @@ def memory_of(
     return adding_up(rest, components, closure=closure)
 
 
-def noise_of(
-    v: np.ndarray | None, samples: np.ndarray, points: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
+def noise_of(block: Block) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the noise of each sample, and of each point, over the usual."""
+    _, v, samples, points = block
     if v is None:
         return None
     log = np.full((samples.size, points.size), np.nan)
@@ -199,7 +186,7 @@ def noise_of(
 
 def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:
     """Return the patterns without values too far off to be noise."""
-    rest = residuals_of(block.values, block.samples, block.points, factors)
+    rest = residuals_of(block, factors)
     scale = np.ones_like(rest) if block.v is None else np.sqrt(block.v)
     far = np.abs(rest * scale)
     here = far[scale > 0]

@@ -153,7 +153,7 @@ def metropolis(
     whole = gapless(patterns)
     block, told = whole, errors is not None
     if closure and patterns.series:
-        block = lit(*whole, shift=patterns.shift, starts=starts)
+        block = lit(whole, starts, patterns.shift)
     chains = _sample(block, starts, rules, sampling, known=told, progress=progress)
     unit, axis = constraints.scale or "area", patterns.data[patterns.signal]
     if not closure:
@@ -173,10 +173,10 @@ def metropolis(
     best = index_of_best(runs)
     result = result.assign(label_chains(chains.found, best, labels, closure))
     if patterns.series:
-        rest = residuals_of(block.values, block.samples, block.points, factors)
+        rest = residuals_of(block, factors)
         components = factors.components[:, block.points]
         memory = memory_of(rest, block.v, components, closure=closure)
-        result = with_knowledge(result, memory, noise_of(*whole[1:]) if told else None)
+        result = with_knowledge(result, memory, noise_of(whole) if told else None)
     noise, units = float(np.sqrt(chains.noise)), "1" if told else patterns.units
     text = "Noise at T = 1 (relative to the errors where these were given)"
     result["noise"] = labelled("noise", (), noise, units, text)

@@ -42,7 +42,7 @@ _PIXELS = 16_384
 
 
 class Block(NamedTuple):
-    """Hold patterns without gaps, as plain arrays.
+    """Hold patterns without gaps, as plain arrays of its own.
 
     Parameters
     ----------
@@ -96,12 +96,15 @@ def gapless(patterns: Patterns, *, signed: bool = False) -> Block:
     Samples and points without data are left out; other gaps are zero and have zero
     weight. Data that may be signed need no shift.
     """
+    from batteryxr.nmf.kernels.normal import square_sum
     from batteryxr.nmf.kernels.passes import weigh
 
     errors = patterns.errors
     array = patterns.data.compute()
-    # Use one memory layout, so that rounding does not depend on chunks.
-    x = np.ascontiguousarray(array.values, dtype=np.float64)
+    # A copy: what the user changes later changes no factors. One memory layout, so
+    # that rounding does not depend on chunks.
+    own = None if patterns.data.chunks else True
+    x = np.array(array.values, np.float64, order="C", copy=own)
     x = x.reshape(-1, patterns.n_points)
     sigma = None
     if errors is not None:
@@ -120,9 +123,8 @@ def gapless(patterns: Patterns, *, signed: bool = False) -> Block:
         raise DataError("data", "no finite value")
     if not values.any():
         raise DataError("data", "zero everywhere; expected patterns", "Look at them.")
-    negative = 0.0 if signed else float((np.minimum(values, 0) ** 2).sum())
-    shifted = patterns.shift is not None
-    refuse_negative(negative, float((values**2).sum()), shifted)
+    negative = 0.0 if signed else square_sum(np.minimum(values, 0))
+    refuse_negative(negative, square_sum(values), patterns.shift is not None)
     return Block(values, v, samples, points)
 
 

@@ -119,16 +119,16 @@ def begin(
     origins: tuple[str, ...] = ()
     scans: tuple[int, ...] = ()
     if fixed is not None:
-        names, raw = resolve_fixed(patterns, fixed)
-        origins = _origins(fixed, len(names))
-        scans = _scans(patterns, fixed, raw)
+        known = _named(fixed, patterns.signal)
+        names, raw = tuple(known), _rows(patterns, known)
+        origins, scans = _origins(fixed, len(names)), (-1,) * len(names)
+        if patterns.series and not isinstance(fixed, xr.Dataset | xr.DataArray):
+            scans = _scans(patterns, known, raw)
         # A scan selected by its label still counts as a scan.
         origins = tuple(
             "scan" if scan >= 0 else origin
             for scan, origin in zip(scans, origins, strict=True)
         )
-    if len(set(names)) < len(names):
-        raise DataError("fixed", f"has names that are alike: {list(names)}")
     n = _number(n_components, len(names), (patterns.n_samples, patterns.n_points))
     starts = Starts(
         n=n,
@@ -182,7 +182,8 @@ def refuse_rank(n: int, rank: int, what: str) -> None:
 
 def _given_start(patterns: Patterns, start: Any, starts: Starts) -> np.ndarray:
     """Return the initial components (n, points), in the order of the components."""
-    names, raw = resolve_fixed(patterns, start)
+    known = _named(start, patterns.signal)
+    names, raw = list(known), _rows(patterns, known)
     if len(names) != starts.n:
         raise DataError(
             "start",
@@ -204,24 +205,22 @@ def _shifted(given: Any, raw: np.ndarray, shift: np.ndarray | None) -> np.ndarra
     return raw if ready or shift is None else raw - shift
 
 
-def resolve_fixed(
-    patterns: Patterns, fixed: Known
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return names and patterns (components, points) on the grid of the data.
+def _named(fixed: Known, signal: str) -> dict[str, Any]:
+    """Return known patterns by name.
 
     Parameters
     ----------
-    patterns
-        The data, from which fixed scans are read.
     fixed
         An earlier fit, or some of its components (``fit.sel(component=["CP1"])``); or
         a mapping of names to patterns. A pattern is the number of a scan (-1 for the
         last), or a DataArray along the signal.
+    signal
+        Dimension of a pattern.
 
     Raises
     ------
-    ArgumentError, DataError, DimensionError
-        If a pattern is not usable, has gaps, or lies on another grid.
+    DataError, DimensionError
+        If they are no components, or have names that are alike.
     """
     if isinstance(fixed, xr.Dataset):
         if "components" not in fixed:
@@ -235,13 +234,46 @@ def resolve_fixed(
         if "component" not in fixed.dims:
             raise DimensionError(
                 f"fixed has the dimensions {fixed.dims}; expected 'component' and "
-                f"{patterns.signal!r}, or a mapping: fixed={{'name': pattern}}."
+                f"{signal!r}, or a mapping: fixed={{'name': pattern}}."
             )
-        names = fixed["component"].values
-        fixed = {str(n): fixed.isel(component=i) for i, n in enumerate(names)}
-    rows = [_pattern(patterns, str(n), p) for n, p in fixed.items()]
-    _refuse_impossible(patterns, [str(n) for n in fixed], rows)
-    return tuple(str(n) for n in fixed), np.reshape(rows, (-1, patterns.n_points))
+        names = [str(n) for n in fixed["component"].values]
+        patterns: list[Any] = [fixed.isel(component=i) for i in range(len(names))]
+    else:
+        names, patterns = [str(n) for n in fixed], list(fixed.values())
+    if len(set(names)) < len(names):
+        raise DataError("fixed", f"has names that are alike: {names}")
+    return dict(zip(names, patterns, strict=True))
+
+
+def _rows(patterns: Patterns, known: dict[str, Any]) -> np.ndarray:
+    """Return known patterns (components, points) on the grid of the data.
+
+    Scans that are known by their number are read.
+
+    Raises
+    ------
+    ArgumentError, DataError, DimensionError
+        If a pattern is not usable, has gaps, or lies on another grid.
+    """
+    rows = []
+    for name, pattern in known.items():
+        where, unit = f"fixed[{name!r}]", patterns.unit
+        if not isinstance(pattern, xr.DataArray):
+            if not patterns.series:
+                raise ArgumentError(
+                    where, pattern, "a pattern: images have no numbered scans"
+                )
+            (dim,) = patterns.samples
+            number, size = int(pattern), patterns.n_samples
+            if not -size <= number < size:
+                raise ArgumentError(
+                    where, pattern, f"a scan from {-size} to {size - 1}"
+                )
+            tell_place(patterns.whole[dim], number, where)
+            pattern, unit = patterns.whole.isel({dim: number}).astype(np.float64), 1.0
+        rows.append(_pattern(patterns.blank, pattern, where) / unit)
+    _refuse_impossible(tuple(known), rows, signed=patterns.shift is None)
+    return np.reshape(rows, (-1, patterns.n_points))
 
 
 def _origins(fixed: Known, n: int) -> tuple[str, ...]:
@@ -263,13 +295,13 @@ def _origin(pattern: int | xr.DataArray) -> str:
     return told if told in ORIGINS else "pattern"
 
 
-def _scans(patterns: Patterns, fixed: Known, raw: np.ndarray) -> tuple[int, ...]:
-    """Return the scan number of each fixed pattern, -1 if it is no scan."""
-    if isinstance(fixed, xr.Dataset | xr.DataArray) or not patterns.series:
-        return (-1,) * len(raw)
+def _scans(
+    patterns: Patterns, known: dict[str, Any], raw: np.ndarray
+) -> tuple[int, ...]:
+    """Return the scan number of each known pattern, -1 if it is no scan."""
     (dim,) = patterns.samples
     data, found = patterns.whole, []
-    for pattern, row in zip(fixed.values(), raw, strict=True):
+    for pattern, row in zip(known.values(), raw, strict=True):
         if not isinstance(pattern, xr.DataArray):
             found.append(int(pattern) % patterns.n_samples)
             continue
@@ -287,7 +319,7 @@ def _scans(patterns: Patterns, fixed: Known, raw: np.ndarray) -> tuple[int, ...]
 
 
 def _refuse_impossible(
-    patterns: Patterns, names: list[str], rows: list[np.ndarray]
+    names: tuple[str, ...], rows: list[np.ndarray], *, signed: bool
 ) -> None:
     """Raise if a pattern is impossible for a phase, or appears under two names."""
     for i, (name, row) in enumerate(zip(names, rows, strict=True)):
@@ -300,7 +332,7 @@ def _refuse_impossible(
                 "Choose another scan or pattern.",
             )
         below = float((np.minimum(row, 0.0) ** 2).sum())
-        if patterns.shift is None and below > NOISE * power:
+        if signed and below > NOISE * power:
             raise DataError(
                 where,
                 f"a pattern with negative values ({below / power:.1%} of its squared "
@@ -318,11 +350,11 @@ def _refuse_impossible(
                 )
 
 
-def tell_place(data: xr.DataArray, dim: str, number: int, where: str) -> None:
+def tell_place(scans: xr.DataArray, number: int, where: str) -> None:
     """Warn if a number is the position of one scan and the label of another."""
-    if dim not in data.indexes or number < 0:
+    dim, labels = scans.name, scans.values
+    if dim not in scans.indexes or number < 0:
         return
-    labels = data[dim].values
     if labels.dtype.kind in "iuf" and labels[number] != number and number in labels:
         warn_quality(
             f"{where}={number} counts scans from 0 and is the one labelled "
@@ -331,27 +363,15 @@ def tell_place(data: xr.DataArray, dim: str, number: int, where: str) -> None:
         )
 
 
-def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
-    where = f"fixed[{name!r}]"
-    data, signal, unit = patterns.whole, patterns.signal, 1.0 / patterns.unit
-    if not isinstance(pattern, xr.DataArray):
-        if not patterns.series:
-            raise ArgumentError(
-                where, pattern, "a pattern: images have no numbered scans"
-            )
-        (dim,) = patterns.samples
-        size = patterns.n_samples
-        if not -size <= pattern < size:
-            raise ArgumentError(where, pattern, f"a scan from {-size} to {size - 1}")
-        tell_place(data, dim, int(pattern), where)
-        pattern, unit = data.isel({dim: int(pattern)}), 1.0
-    if pattern.dims != (signal,):
+def _pattern(blank: xr.DataArray, pattern: xr.DataArray, where: str) -> np.ndarray:
+    """Return a known pattern on the points, and in the units, of a blank one."""
+    if pattern.dims != blank.dims:
         raise DimensionError(
             f"{where} has the dimensions {pattern.dims}; expected "
-            f"{(signal,)}, a single pattern."
+            f"{blank.dims}, a single pattern."
         )
-    pattern = in_units_of(data, real(pattern, where))
-    pattern = matched(data, pattern, argument=where)
+    pattern = in_units_of(blank, real(pattern, where))
+    pattern = matched(blank, pattern, argument=where)
     values = pattern.values.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(
@@ -359,4 +379,4 @@ def _pattern(patterns: Patterns, name: str, pattern: Any) -> np.ndarray:
             f"a pattern with {int((~np.isfinite(values)).sum())} gaps",
             "Choose another scan, or interpolate over the gaps.",
         )
-    return values * unit
+    return values

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.blocks import is_lazy
 from batteryxr.core.errors import DataError
 from batteryxr.core.kernels.cores import allowed, single
 from batteryxr.core.progress import bar
@@ -27,6 +26,8 @@ from batteryxr.nmf.solving import Block, run_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import xarray as xr
 
     from batteryxr.nmf.data import Patterns
     from batteryxr.nmf.kernels.alternate import Rules
@@ -188,10 +189,12 @@ def over_tiles(patterns: Patterns, task: Callable[..., Any]) -> Iterator[Any]:
     `x` is (samples, points); `sigma` is None, (points,) or (samples, points).
     """
     workers = min(allowed(), 4)
+    errors = patterns.errors
 
     def job(tile: Tile) -> Any:
-        x = np.asarray(patterns.data.isel(tile).data).reshape(-1, patterns.n_points)
-        sigma = _errors(patterns, tile)
+        part = patterns.data.isel(tile)
+        x = np.asarray(part.data).reshape(-1, patterns.n_points)
+        sigma = None if errors is None else _of_tile(errors, tile, dict(part.sizes))
         refuse_errors(sigma, x)
         return task(x, sigma, tile)
 
@@ -205,27 +208,22 @@ def over_tiles(patterns: Patterns, task: Callable[..., Any]) -> Iterator[Any]:
             yield waiting.popleft().result()
 
 
-def _errors(patterns: Patterns, tile: Tile) -> np.ndarray | None:
-    errors = patterns.errors
-    if errors is None:
-        return None
-    if errors.dims == (patterns.signal,):
+def _of_tile(errors: xr.DataArray, tile: Tile, sizes: dict[Any, int]) -> np.ndarray:
+    """Return the errors of a tile of these sizes: (samples, points), or (points,)."""
+    if errors.ndim == 1:
         return np.asarray(errors.data)
-    part = errors.isel({d: s for d, s in tile.items() if d in errors.dims})
-    like = patterns.data.isel(tile)
-    return np.asarray(part.broadcast_like(like).transpose(*like.dims).data).reshape(
-        -1, patterns.n_points
-    )
+    part = errors.variable.isel({d: s for d, s in tile.items() if d in errors.dims})
+    whole = part.set_dims(sizes).transpose(*sizes)
+    return np.asarray(whole.data).reshape(-1, [*sizes.values()][-1])
 
 
 def tiles(patterns: Patterns) -> list[Tile]:
     """Return the tiles of the sample dimensions: dask's chunks, or slabs of rows."""
-    edges = []
+    edges, chunks = [], patterns.data.chunksizes
     for number, dim in enumerate(patterns.samples):
         size = patterns.data.sizes[dim]
-        if is_lazy(patterns.data):
-            chunks = patterns.data.chunksizes.get(dim, (size,))
-            cuts = [0, *np.cumsum(chunks).tolist()]
+        if dim in chunks:
+            cuts = [0, *np.cumsum(chunks[dim]).tolist()]
         elif number == 0:
             across = patterns.data.size // max(size, 1)
             step = max(1, math.floor(_TILE / max(across, 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,6 +17,8 @@ from batteryxr.core.progress import bar
 
 #: Joules in an electronvolt.
 _JOULE = 1.602176634e-19
+#: Pixels that are held at a time.
+_HELD = 16_000_000
 
 if TYPE_CHECKING:
     import datetime
@@ -85,8 +88,8 @@ def write_cell_experiment(
 def write_particles(data: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     """Write a simulated study of particles as reconstructions come from a beamtime.
 
-    Reads once, energy by energy. As codes of ptychography write them: CXI, one file for
-    each particle and energy, in SI units, without the truth.
+    Reads once, some energies at a time. As codes of ptychography write them: CXI, one
+    file for each particle and energy, in SI units, without the truth.
 
     Parameters
     ----------
@@ -117,16 +120,19 @@ def write_particles(data: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     folder = new_folder(path)
     objects = data["objects"].to_dataset()["transmission"]
     step = [float(objects[d][1] - objects[d][0]) * 1e-9 for d in ("x", "y")]
+    sides = (objects.sizes["x"], objects.sizes["y"])
+    together = max(_HELD // (sides[0] * sides[1]), 1)
     for particle in objects["particle"].values:
         (folder / str(particle)).mkdir(parents=True)
-        for energy in objects["energy"].values:
-            frame = objects.sel(particle=particle, energy=energy)
+        stack = objects.sel(particle=particle)
+        blocks = (b for (b,) in stream(stack, dim="energy", block=together))
+        frames = itertools.chain.from_iterable(blocks)
+        for energy, frame in zip(objects["energy"].values, frames, strict=True):
             name = folder / str(particle) / f"{particle}_{energy:.1f}eV.cxi"
             with h5py.File(name, "w") as file:
                 file["cxi_version"] = 160
                 image = file.create_group("entry_1/image_1")
-                image["data"] = frame.values.astype(np.complex64)
-                sides = (frame.sizes["x"], frame.sizes["y"])
+                image["data"] = frame.astype(np.complex64)
                 image["image_size"] = np.multiply(sides, step)
                 source = file.create_group("entry_1/instrument_1/source_1")
                 source["energy"] = energy * _JOULE

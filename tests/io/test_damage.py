@@ -61,10 +61,10 @@ def test_databases(tmp_path, measured):
 )
 def test_endless_lines_do_not_hang(tmp_path, name, piece):
     path = tmp_path / name
-    path.write_bytes(b"time,voltage,current\n" + piece * (10**6 // len(piece)))
+    path.write_bytes(b"time,voltage,current\n" + piece * (400_000 // len(piece)))
     began = time.process_time()
     assert damage.judge(path, read_cycler, name, 1) == "refused"
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 5
 
 
 def separator(line):

@@ -161,6 +161,9 @@ def test_patterns_that_cannot_be_fixed():
         nmf.fit(data, 2, fixed={"a": 0 * data[0]})
     with pytest.raises(DataError, match="negative values"):
         nmf.fit(data, 2, fixed={"a": -data[0]})
+    pair = data[[0, -1]].drop_vars("scan", errors="ignore").rename(scan="component")
+    with pytest.raises(DataError, match=r"names that are alike: \['a', 'a'\]"):
+        nmf.fit(data, 3, fixed=pair.assign_coords(component=["a", "a"]))
 
 
 def test_nothing_but_zeros_is_named():

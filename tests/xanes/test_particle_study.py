@@ -197,3 +197,22 @@ def test_files_of_objects_are_read_back_as_they_were(tmp_path):
         np.testing.assert_array_equal(found[dim], expected[dim])
     with pytest.raises(ArgumentError, match="an empty or new folder"):
         batteryxr.simulate.write_particles(study, folder)
+
+
+def test_files_of_objects_read_each_chunk_once(tmp_path):
+    import batteryxr
+
+    read = []
+
+    def count(block):
+        read.append(block.shape)
+        return block
+
+    study = particles(size=16, seed=3, chunks=8)
+    objects = study["objects"].to_dataset()
+    lazy = objects["transmission"].data
+    counted = lazy.map_blocks(count, meta=np.empty((0,) * 4, lazy.dtype))
+    objects["transmission"] = (objects["transmission"].dims, counted)
+    study["objects"] = xr.DataTree(objects)
+    batteryxr.simulate.write_particles(study, tmp_path / "beamtime")
+    assert len(read) == counted.npartitions

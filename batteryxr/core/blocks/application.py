@@ -78,16 +78,16 @@ def apply(
             join="exact",
             kwargs=kwargs,
         )
+    known = [a.coords.variables for a in arrays if isinstance(a, xr.DataArray)]
     if isinstance(found, tuple):
-        return tuple(_with_units(out, arrays) for out in found)
-    return _with_units(found, arrays)
+        return tuple(_with_units(out, known) for out in found)
+    return _with_units(found, known)
 
 
-def _with_units(out: Any, arrays: Sequence[Any]) -> Any:
+def _with_units(out: Any, known: Sequence[Mapping[Any, xr.Variable]]) -> Any:
     """Return a result whose coordinates have the attributes of the first with some."""
     if not isinstance(out, xr.DataArray):
         return out
-    known = [a.coords.variables for a in arrays if isinstance(a, xr.DataArray)]
     bare = [name for name, own in out.coords.variables.items() if not own.attrs]
     found: dict[Any, dict[str, Any]] = {
         n: next((k[n].attrs for k in known if n in k and k[n].attrs), {}) for n in bare

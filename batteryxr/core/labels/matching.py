@@ -89,7 +89,7 @@ def _along(
             f"the data {data.sizes[dim]}",
             f"Give both the coordinate {dim!r}, so that they are matched by label.",
         )
-    own = _labels(data, other, dim, argument)
+    own = _labels(data[dim], other, dim, argument)
     same = own is None and data.indexes[dim].equals(other.indexes[dim])
     if same:
         return other
@@ -123,10 +123,10 @@ def _along(
 
 
 def _labels(
-    data: xr.DataArray | xr.Dataset, other: Any, dim: Hashable, argument: str
+    wished: xr.DataArray, other: Any, dim: Hashable, argument: str
 ) -> np.ndarray | None:
-    """Return labels in the units of the data; None if they have these units."""
-    wanted, given = (a[dim].attrs.get("units") for a in (data, other))
+    """Return labels in the units of those wished for; None if they have these units."""
+    wanted, given = (axis.attrs.get("units") for axis in (wished, other[dim]))
     if wanted is None or given is None or wanted == given:
         return None
     try:

@@ -96,7 +96,7 @@ def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
 
 
 def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
-    scan = scan.isel(energy=slice(3))
+    scan = scan.isel(energy=slice(2))
     call = {"progress": False, "iterations": 5, "resources": Resources(checkpoint=5)}
     alone, after = (
         call | {"schedule": Schedule(probe_from=0, lead=n)} for n in (0, 20)
@@ -113,7 +113,7 @@ def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
     # The states that were lost are made again from the one ahead, which is kept.
     import shutil
 
-    for name in ("ptycho", "_journal/finished.0", "_journal/states/2.0"):
+    for name in ("ptycho", "_journal/finished.0", "_journal/states/1.0"):
         shutil.rmtree(path / name)
     same(ptycho_energies(scan, store=path, **after), led)
     with pytest.raises(StoreError, match="lead"):

@@ -303,7 +303,7 @@ def test_cycles_of_the_cycler_are_followed():
         record, electrode="full", first="charge", counting=Counting(by="cycle")
     )
     assert paired.charge_half_cycle.values.tolist() == [1, 3, 5]
-    chunked = half_cycles(record.chunk(record=7), counting=Counting(by="cycle"))
+    chunked = half_cycles(record.chunk(record=31), counting=Counting(by="cycle"))
     np.testing.assert_array_equal(chunked.capacity, found.capacity)
 
 

@@ -303,7 +303,7 @@ def test_of_a_cycler_record_the_current_is_integrated():
     assert set(x.coords) == {"test_time", "file"}
 
 
-@pytest.mark.parametrize("chunk", [1, 37, 250, 500])
+@pytest.mark.parametrize("chunk", [7, 37, 250, 500])
 def test_lazy_equals_eager(chunk, no_compute):
     ds = _record()
     eager = li_content(ds, formula="LiNiO2", mass=7.0)

@@ -383,7 +383,7 @@ def test_sparse_rows_leave_no_wild_extrapolation():
         assert (off < 2.5 * found["resistance_error"].values).all()
 
 
-@pytest.mark.parametrize("chunk", [None, 5, 601])
+@pytest.mark.parametrize("chunk", [None, 31, 601])
 def test_a_row_that_holds_a_mean_dates_the_switch(chunk):
     t = np.arange(0.5, 1200, 1.0)
     record, i = sampled(t, PULSE)
