@@ -9,7 +9,7 @@ import xarray as xr
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import attributes, label
+from batteryxr.core.model import attributes, label, together
 from batteryxr.xanes.fit.terms import columns
 
 if TYPE_CHECKING:
@@ -124,15 +124,14 @@ def label_fit(
         flag_masks=list(FLAGS),
         flag_meanings=" ".join(FLAGS.values()),
     )
-    result = xr.Dataset(out)
+    coords: dict[str, Any] = {}
     if terms.peaks:
         attrs = {"units": "1", "long_name": "Peak"}
-        result = result.assign_coords(peak=("peak", terms.labels(), attrs))
-    if "order" in result.dims:
+        coords["peak"] = ("peak", terms.labels(), attrs)
+    if "baseline" in out:
         attrs = {"units": "1", "long_name": "Power of the scaled axis"}
-        powers = np.arange(terms.baseline + 1)
-        result = result.assign_coords(order=("order", powers, attrs))
-    return result
+        coords["order"] = ("order", np.arange(terms.baseline + 1), attrs)
+    return together(out, xr.Coordinates(coords))
 
 
 def start_values(
