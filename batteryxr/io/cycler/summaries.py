@@ -33,6 +33,8 @@ _WORDS = frozenset({
 })  # fmt: skip
 #: One of them inside a cell: one pass, as quick as the body is read.
 _ANYWHERE = re.compile(b"|".join(re.escape(word.encode()) for word in _WORDS))
+#: Bytes of cells that hold numbers alone.
+_NUMBERS = b'0123456789+-.,;:/ \t\r\n"eE'
 _AROUND = " \t\"'.:=*-()#\r"  # letters around a word that do not count
 _FEWEST = 3  # rows that are worth a sum
 _MOST = 0.5  # of all rows; a word in more of them is no sum's
@@ -63,6 +65,8 @@ def lines_with_words(body: bytes, separator: bytes) -> np.ndarray:
     separator
         Separator between cells.
     """
+    if not body.translate(None, _NUMBERS):
+        return np.zeros(0, np.int64)
     lower = body.lower()  # of ASCII letters
     begins, end = [], 0
     while found := _ANYWHERE.search(lower, end):
