@@ -15,7 +15,7 @@ import xarray as xr
 from batteryxr.core.errors import ChunkingError, DimensionError, VariableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 #: Meaning of each dimension, for messages and accessor summaries.
 DIMENSIONS: dict[str, str] = {
@@ -138,6 +138,25 @@ def label(array: xr.DataArray, name: str, **attrs: Any) -> xr.DataArray:
     labelled.name = name
     labelled.attrs = attributes(name, **attrs)
     return labelled
+
+
+def together(
+    arrays: Mapping[str, xr.DataArray], coords: xr.Coordinates | None = None
+) -> xr.Dataset:
+    """Join results of one call, which have the same labels, without comparing them.
+
+    Parameters
+    ----------
+    arrays
+        Arrays by the names of their variables.
+    coords
+        Further coordinates, for dimensions without labels.
+    """
+    widest = max(arrays.values(), key=lambda array: len(array.coords)).coords
+    if any(not {*array.coords} <= {*widest} for array in arrays.values()):
+        return xr.Dataset(arrays, coords)
+    variables = {name: array.variable for name, array in arrays.items()}
+    return xr.Dataset(variables, widest | (coords or {}))
 
 
 def attributes(name: str, **attrs: Any) -> dict[str, Any]:

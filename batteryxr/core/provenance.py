@@ -172,9 +172,11 @@ def holds_place(encoded: Any, kind: Any) -> bool:
             return True
         if "$object" in encoded or "$data" in encoded:
             return False
-        return any(holds_place(v, _item_kind(kind, Mapping)) for v in encoded.values())
+        item = _item_kind(kind, Mapping)
+        return any(holds_place(value, item) for value in encoded.values())
     if isinstance(encoded, list):
-        return any(holds_place(v, _item_kind(kind, Iterable)) for v in encoded)
+        item = _item_kind(kind, Iterable)
+        return any(holds_place(value, item) for value in encoded)
     return isinstance(encoded, str) and _takes_place(encoded, kind)
 
 
@@ -278,5 +280,6 @@ def _encode_container(value: Any, kind: Any) -> Any:
         return {str(k): encode(v, item) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         items = sorted(value) if isinstance(value, set | frozenset) else list(value)
-        return [encode(v, _item_kind(kind, Iterable)) for v in items]
+        item = _item_kind(kind, Iterable)
+        return [encode(v, item) for v in items]
     return {"$data": type(value).__name__}

@@ -265,7 +265,7 @@ def normal_equations(
     if v is not None:
         return one, normal.Weighted(values, v), None, np.nan
     total = normal.square_sum(values)
-    scores, axes = leading(values, min(n + 3, *values.shape))
+    scores, axes = leading(values, min(n + 3, *values.shape), n)
     power = (scores**2).sum(axis=0)
     left = max(total - float(power[:n].sum()), 0.0)
     rank = int((power > 1e-15 * max(values.shape) * power[0]).sum())

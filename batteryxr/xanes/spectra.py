@@ -95,8 +95,9 @@ def as_spectra(
         bounds.check("photon energy", values[[0, -1]], argument="energy", data=True)
     own = array[dim]
     attrs = attributes(dim) | own.attrs | {"units": _UNITS[dim]}
-    if own.dtype == values.dtype and own.attrs == attrs:  # as it should be already
+    if own.dtype == values.dtype and own.attrs == axis.attrs:  # not converted
         array = array.copy(deep=False)
+        array.coords.variables[dim].attrs = attrs
     else:
         array = array.assign_coords({dim: (dim, values, attrs)})
     return blocks.whole(array, dim) if whole else array

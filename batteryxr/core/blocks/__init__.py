@@ -13,6 +13,7 @@ from batteryxr.core.blocks.arrays import (
     stack,
 )
 from batteryxr.core.blocks.inputs import of_inputs
+from batteryxr.core.blocks.layers import pick
 from batteryxr.core.blocks.laziness import compute, is_lazy
 from batteryxr.core.blocks.operations import of_operations
 from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
@@ -42,6 +43,7 @@ __all__ = [
     "of_inputs",
     "of_operations",
     "on_cluster",
+    "pick",
     "running_sum",
     "stack",
     "stream",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
+from batteryxr.core.blocks.layers import layered
 from batteryxr.core.model import require_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
 
 
 def apply(
@@ -62,22 +64,25 @@ def apply(
         if isinstance(array, xr.DataArray):
             for dim in dims:
                 require_whole(array, dim, caller=caller)
-    with warnings.catch_warnings():
-        # Dask casts empty samples of its inputs to the outputs' dtypes.
-        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        found = xr.apply_ufunc(
-            kernel,
-            *arrays,
-            input_core_dims=[list(d) for d in core_dims],
-            output_core_dims=[list(d) for d in output_dims],
-            exclude_dims=set(),
-            dask="parallelized",
-            output_dtypes=list(dtypes),
-            dask_gufunc_kwargs={"output_sizes": dict(output_sizes or {})},
-            keep_attrs=False,
-            join="exact",
-            kwargs=kwargs,
+    function = partial(kernel, **kwargs) if kwargs else kernel
+    if any(isinstance(a, xr.DataArray) and a.chunks is not None for a in arrays):
+        function = partial(
+            layered,
+            function,
+            core_dims=core_dims,
+            output_dims=output_dims,
+            output_sizes=output_sizes or {},
+            dtypes=dtypes,
         )
+    found = xr.apply_ufunc(
+        function,
+        *arrays,
+        input_core_dims=[list(d) for d in core_dims],
+        output_core_dims=[list(d) for d in output_dims],
+        dask="allowed",
+        keep_attrs=False,
+        join="exact",
+    )
     known = [a.coords.variables for a in arrays if isinstance(a, xr.DataArray)]
     if isinstance(found, tuple):
         return tuple(_with_units(out, known) for out in found)

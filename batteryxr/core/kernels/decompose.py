@@ -242,16 +242,21 @@ def indicator(
     return out
 
 
-def leading(x: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+def leading(
+    x: np.ndarray, rank: int, sure: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return scores (rows, rank) on orthonormal axes (points, rank), not centred.
 
-    Both are zero where a matrix with fewer rows than points has no component.
+    The first `sure` (default: all) are the leading ones; those after them, often noise,
+    lead nearly. Both are zero where a matrix with fewer rows than points has no
+    component.
     """
     rows, points = x.shape
+    sure = rank if sure is None else sure
     if points <= rows:
-        _, axes = _largest(x.T, x, rank, rank)
+        axes = _largest(x.T, x, sure, rank)[1][:, :rank]
         return x @ axes, axes
-    power, left = _largest(x, x.T, rank, rank)
+    power, left = _largest(x, x.T, sure, rank)
     there = power > _ROUNDING * points * power.max(initial=0.0)
     lengths = np.sqrt(np.where(there, power, 0.0))
     back = np.where(there, 1.0 / np.where(there, lengths, 1.0), 0.0)

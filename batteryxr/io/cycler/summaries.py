@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from batteryxr.io.cycler.table import filled
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,6 +33,8 @@ _WORDS = frozenset({
 })  # fmt: skip
 #: One of them inside a cell: one pass, as quick as the body is read.
 _ANYWHERE = re.compile(b"|".join(re.escape(word.encode()) for word in _WORDS))
+#: Bytes of cells that hold numbers alone.
+_NUMBERS = b'0123456789+-.,;:/ \t\r\n"eE'
 _AROUND = " \t\"'.:=*-()#\r"  # letters around a word that do not count
 _FEWEST = 3  # rows that are worth a sum
 _MOST = 0.5  # of all rows; a word in more of them is no sum's
@@ -61,6 +65,8 @@ def lines_with_words(body: bytes, separator: bytes) -> np.ndarray:
     separator
         Separator between cells.
     """
+    if not body.translate(None, _NUMBERS):
+        return np.zeros(0, np.int64)
     lower = body.lower()  # of ASCII letters
     begins, end = [], 0
     while found := _ANYWHERE.search(lower, end):
@@ -130,15 +136,19 @@ def _found(t: np.ndarray, v: np.ndarray, i: np.ndarray) -> dict[int, str]:
     step = np.diff(t)
     odd = np.flatnonzero((step <= 0) | (step > _FAR * _usual(step))) + 1
     odd = odd[odd >= _FEWEST]
-    values = np.nan_to_num(np.stack([t, v, i]))
-    total = np.cumsum(np.pad(values, [(0, 0), (1, 0)]), axis=1)
+    values = filled(np.stack([t, v, i]))
+    # Sums of the rows above are needed beside odd rows alone, and at the last one.
+    asked = np.unique(np.concatenate([[0, t.size - 1, t.size], odd, odd + 1]))
+    total = np.cumsum(np.add.reduceat(values, asked[:-1], axis=1), axis=1)
+    total = np.pad(total, [(0, 0), (1, 0)])
     found: dict[int, str] = {}
     begin, skipped = 0, np.zeros((3, 1))
 
     def above(rows: np.ndarray) -> tuple[_Above, _Above]:
         """Return the sums of all rows above, and of those since the last summary."""
-        block = _Above(total[:, rows] - total[:, [begin]], rows - begin)
-        return _Above(total[:, rows] - skipped, rows - len(found)), block
+        sums, first = (total[:, np.searchsorted(asked, k)] for k in (rows, [begin]))
+        block = _Above(sums - first, rows - begin)
+        return _Above(sums - skipped, rows - len(found)), block
 
     while odd.size and len(found) < _COPIES:
         kinds = np.maximum(*(_kinds(values, odd, one) for one in above(odd)))
@@ -161,11 +171,11 @@ def _found(t: np.ndarray, v: np.ndarray, i: np.ndarray) -> dict[int, str]:
         }
     last = np.array([t.size - 1])
     whole = _kinds(values, last, above(last)[0], anywhere=True)
+    if whole != 2 or i[-1] == 0:
+        return found
     jumps = np.abs(np.diff(values[1:]))  # a mean amid a plateau is a measurement
     far = (jumps[:, -1] > _OUT * np.quantile(jumps, _USUALLY, axis=1)).any()
-    return found | (
-        {int(last[0]): _HELD[2]} if whole == 2 and i[-1] != 0 and far else {}
-    )
+    return found | ({int(last[0]): _HELD[2]} if far else {})
 
 
 def _end(t: np.ndarray, kept: np.ndarray) -> int:

@@ -42,6 +42,11 @@ _YEARS = (1970, 2100)  # years of a clock that was set
 _LATEST = 4.1e9  # s since 1970: the year 2099
 
 
+def filled(values: np.ndarray) -> np.ndarray:
+    """Return values with 0 for what is missing; themselves if nothing is."""
+    return values if np.isfinite(values).all() else np.nan_to_num(values)
+
+
 @dataclass(frozen=True)
 class Options:
     """Options of `read_cycler` about the files.

@@ -114,7 +114,8 @@ class TextTable:
 
     def parted(self, index: int) -> bool:
         """Tell whether the first cell of a column has colons, such as ``0:10:00``."""
-        cells = self.body.partition(b"\n")[0].split(self.separator.encode())
+        first = self.body[: self.body.find(b"\n") + 1 or None]
+        cells = first.split(self.separator.encode())
         return b":" in cells[index]
 
     def read(
@@ -206,8 +207,12 @@ class TextTable:
         if not self.body.endswith(b"\n"):
             ends = np.append(ends, data.size)
         marks = np.flatnonzero(data == ord(self.separator))
-        per_line = np.diff(np.searchsorted(marks, ends), prepend=0)
-        usual = int(per_line[0])
+        usual = int(np.searchsorted(marks, ends[0]))
+        per_line = np.full(ends.size, usual)
+        table = marks.reshape(ends.size, -1) if marks.size == per_line.sum() else marks
+        even = table.ndim == 2 and (table[:, -1:] < ends[:, None]).all()
+        if not even or not (table[1:, :1] > ends[:-1, None]).all():
+            per_line = np.diff(np.searchsorted(marks, ends), prepend=0)
         wrong = per_line != (usual if usual in (self.named - 1, self.named) else -1)
         if not wrong.any() and usual > 0:
             last = ends - 1 - marks[usual - 1 :: usual]
@@ -353,7 +358,9 @@ def _footer(body: bytes) -> tuple[int, str] | None:
     """Return where the lines of words below a table begin, and a note; or None."""
     if not _NUMBER_FIRST.match(body):
         return None
-    end, found = len(body.rstrip()), list[bytes]()
+    tail = body[-_TAIL:].rstrip()
+    end = len(body.rstrip()) if not tail else max(len(body) - _TAIL, 0) + len(tail)
+    found = list[bytes]()
     start = end
     while len(found) < _FOOTERS:
         begin = body.rfind(b"\n", 0, end) + 1

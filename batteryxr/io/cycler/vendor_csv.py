@@ -139,9 +139,9 @@ def _read(
     below = below._replace(body=rows, first_line=below.first_line + skipped)
     below, own = _without_summaries(below)
     rows, labels = below.body, layout.labels
-    if (extra := layout.vendor.unlabelled) and rows.partition(b"\n")[0].count(
-        mark
-    ) == named(labels) - 1 + extra:
+    extra = layout.vendor.unlabelled
+    first = rows[: rows.find(b"\n") + 1 or None]
+    if extra and first.count(mark) == named(labels) - 1 + extra:
         labels = (*labels[: named(labels)], *["(no label)"] * extra)
         own["unlabelled"] = f"{extra} column without a label is left out"
     body, notes = finish(rows, named(labels) - 1, mark)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import counts_type, only_counts
-from batteryxr.io.door.files import stamp
+from batteryxr.io.door.files import Stamp, stamp
 from batteryxr.io.door.images import (
     check_page,
     page_at,
@@ -24,8 +25,6 @@ from batteryxr.io.frames.hdf5 import Held
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from batteryxr.io.door.files import Stamp
 
 
 def open_tiff(
@@ -44,73 +43,94 @@ def open_tiff(
         page = file.pages[0]
         check_page(paths[0], page)
         places, shape, stored = page_places(paths[0], file), page.shape, page.dtype
-    if len(paths) > 1 and (len(places) > 1 or planes(page) > 1):
-        each = [open_tiff([path], chunk=chunk, counts=counts) for path in paths]
-        return Held(blocks.concatenate([held.data for held in each]))
-    if planes(page) > 1:
-        return _in_planes(paths[0], places, page, counts)
-    n = len(places) if len(paths) == 1 else len(paths)
-    dtype = counts_type(stored) if counts else np.dtype(stored)
-    step = chunk(int(np.prod(shape)) * dtype.itemsize, n)
-    stamps = [stamp(path) for path in paths]
-    parts = []
-    for a, b in itertools.pairwise([*range(0, n, step), n]):
-        if len(paths) == 1:
-            part, pick = stamps, places[a:b]
-        else:
-            part, pick = stamps[a:b], [0]
-        block = blocks.from_call(
-            _load, part, pick, shape, stored, counts, shape=(b - a, *shape), dtype=dtype
-        )
-        parts.append(block)
-    return Held(blocks.concatenate(parts))
+    each = planes(page)
+    if len(paths) > 1 and (len(places) > 1 or each > 1):
+        apart = [open_tiff([path], chunk=chunk, counts=counts) for path in paths]
+        return Held(blocks.concatenate([held.data for held in apart]))
+    pages = places if len(paths) == 1 else [0]
+    stamps = tuple(stamp(path) for path in paths)
+    source = TiffFrames(stamps, tuple(pages), shape, np.dtype(stored), counts, each)
+    n, *frame = source.shape
+    step = each if each > 1 else chunk(math.prod(frame) * source.dtype.itemsize, n)
+    return Held(blocks.from_source(source, (step, *frame), asarray=True, lock=False))
 
 
-def _in_planes(path: Path, places: list[int], page: Any, counts: bool) -> Held:
-    """Return the frames of pages that hold several frames each."""
-    stored = page.dtype
-    dtype = counts_type(stored) if counts else np.dtype(stored)
-    parts = [
-        blocks.from_call(
-            _load_planes, stamp(path), place, counts, shape=page.shape, dtype=dtype
-        )
-        for place in places
-    ]
-    return Held(blocks.concatenate(parts))
+@dataclass(frozen=True)
+class TiffFrames:
+    """Array source for dask: frames (frame, y, x), read from their pages.
 
+    Parameters
+    ----------
+    stamps
+        Stamps of the files, taken when they were found.
+    places
+        Bytes where the pages of a file begin; 0 for its first.
+    page, stored
+        Shape and type of a page.
+    counts
+        Whether integers are counts of a detector: see `only_counts`.
+    planes
+        Number of frames in a page.
+    """
 
-def _load_planes(about: Stamp, place: int, counts: bool) -> np.ndarray:
-    with tiff(about.path, about) as file:
-        page = page_at(file, place)
-        check_page(about.path, page, known=True)
-        image = pixels(about.path, page)
-    return only_counts(image, about.path.name) if counts else image
+    stamps: tuple[Stamp, ...]
+    places: tuple[int, ...]
+    page: tuple[int, ...]
+    stored: np.dtype[Any]
+    counts: bool
+    planes: int = 1
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the numbers of frames and of pixels."""
+        n = len(self.stamps) * len(self.places) * self.planes
+        return n, *self.page[-2:]
 
-def _load(
-    stamps: list[Stamp],
-    places: list[int],
-    shape: tuple[int, int],
-    dtype: np.dtype[Any],
-    counts: bool,
-) -> np.ndarray:
-    size = max(len(stamps), len(places)), *shape
-    frames = np.empty(size, counts_type(dtype) if counts else dtype)
-    at = 0
-    for each in stamps:
-        path = each.path
-        with tiff(path, each) as file:
-            for place in places:
-                page = page_at(file, place) if place else file.pages[0]
-                if page.shape != shape or page.dtype != dtype:
-                    raise FileFormatError(
-                        path,
-                        f"this frame is {page.shape} {page.dtype}, the first {shape} "
-                        f"{dtype}. Files of several scans lie together: pass a "
-                        "pattern.",
-                    )
-                check_page(path, page, known=True)
-                image = pixels(path, page)
-                frames[at] = only_counts(image, path.name) if counts else image
-                at += 1
-    return frames
+    @property
+    def ndim(self) -> int:
+        """Return the number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return the type of the frames that are read."""
+        return counts_type(self.stored) if self.counts else self.stored
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Return some frames, or parts of them; each page is read once."""
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        wanted = np.arange(self.shape[0])[first]
+        numbers, within = np.divmod(wanted.ravel(), self.planes)
+        images = self._images(sorted({int(n) for n in numbers}))
+        parts = [images[int(n)][k] for n, k in zip(numbers, within, strict=True)]
+        if not parts:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        parts = [part[tuple(rest)] for part in parts]
+        if not wanted.ndim:
+            return parts[0]
+        return parts[0][None] if len(parts) == 1 else np.stack(parts)
+
+    def _images(self, numbers: list[int]) -> dict[int, np.ndarray]:
+        """Return pages as (plane, y, x) by their numbers."""
+        found = {}
+        count = len(self.places)
+        for at in sorted({n // count for n in numbers}):
+            about = self.stamps[at]
+            with tiff(about.path, about) as file:
+                for number in (n for n in numbers if n // count == at):
+                    place = self.places[number % count]
+                    found[number] = self._image(about.path, file, place)
+        return found
+
+    def _image(self, path: Path, file: Any, place: int) -> np.ndarray:
+        page = page_at(file, place) if place else file.pages[0]
+        if page.shape != self.page or page.dtype != self.stored:
+            raise FileFormatError(
+                path,
+                f"this frame is {page.shape} {page.dtype}, the first {self.page} "
+                f"{self.stored}. Files of several scans lie together: pass a pattern.",
+            )
+        check_page(path, page, known=True)
+        image = pixels(path, page)
+        held = only_counts(image, path.name) if self.counts else image
+        return held.reshape(self.planes, *self.page[-2:])

@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
-from batteryxr.core.model import label
+from batteryxr.core.model import label, together
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import (
     NAMES,
@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 _OF_THICKNESS = ("absorption", "optical_density")
 #: Bits of the variable `flag`.
 _FLAGS = {1: "no_data", 2: "sum_not_one", 4: "energy_shifted", 8: "shift_at_limit"}
+
+#: Results that are one number for each spectrum, by their place among the statistics.
+_STATISTICS = {
+    6: ("weight_sum", "Sum of weights"),
+    0: ("chi2", "Sum of squared residuals"),
+    5: ("residual_sd", "Standard deviation of the residuals"),
+    2: ("r_factor_free", "R factor, free sum"),
+    3: ("r_factor_sum_to_one", "R factor, weights sum to one"),
+    4: ("n_independent", "Independent values"),
+}
 
 
 @recorded
@@ -193,7 +203,7 @@ def _apply(
         array,
         core_dims=[["energy"]],
         output_dims=dims,
-        output_sizes={"standard": n, "order": n_back, "statistic": 5},
+        output_sizes={"standard": n, "order": n_back, "statistic": 7},
         dtypes=[float] * 4 + [np.uint8] + [float] * (len(dims) - 5),
         caller="lcf",
         design=design,
@@ -206,24 +216,13 @@ def _apply(
 def _labelled(
     parts: dict[str, xr.DataArray], names: list[str], moved: bool
 ) -> xr.Dataset:
-    quality = parts["quality"]
     weight, error = (parts[k].transpose("standard", ...) for k in ("weight", "error"))
-    r_factors = "R factor, free sum", "R factor, weights sum to one"
     named: list[tuple[str, xr.DataArray, str, str]] = [
         ("weight", weight, "1", "Weight"),
         ("weight_error", error, "1", "Weight, standard error"),
-        ("weight_sum", weight.sum("standard", skipna=False), "1", "Sum of weights"),
-        ("chi2", quality[..., 0], "1", "Sum of squared residuals"),
-        (
-            "residual_sd",
-            (quality[..., 0] / quality[..., 1]) ** 0.5,
-            "1",
-            "Standard deviation of the residuals",
-        ),
-        ("r_factor_free", quality[..., 2], "1", r_factors[0]),
-        ("r_factor_sum_to_one", quality[..., 3], "1", r_factors[1]),
-        ("n_independent", quality[..., 4], "1", "Independent values"),
     ]
+    for k, (name, text) in _STATISTICS.items():
+        named.append((name, blocks.pick(parts["quality"], k), "1", text))
     if moved:
         shift, its = (
             parts[k].transpose("standard", ...) for k in ("shift", "shift_error")
@@ -248,7 +247,7 @@ def _labelled(
     if n_back:
         attrs = {"units": "1", "long_name": "Power of the scaled energy"}
         coords["order"] = ("order", np.arange(n_back), attrs)
-    return xr.Dataset(found, coords)
+    return together(found, xr.Coordinates(coords))
 
 
 def _warn(flag: xr.DataArray) -> None:
@@ -272,7 +271,13 @@ def _combine(data: np.ndarray, *, design: Design, moving: Any) -> Any:
     from batteryxr.xanes.kernels.combining.fixed import combine
 
     if moving is None:
-        return combine(data, design=design)
-    from batteryxr.xanes.kernels.combining.shifted import Movable, combine_shifted
+        found = combine(data, design=design)
+    else:
+        from batteryxr.xanes.kernels.combining.shifted import Movable, combine_shifted
 
-    return combine_shifted(data, design=design, movable=Movable(*moving))
+        found = combine_shifted(data, design=design, movable=Movable(*moving))
+    weights, errors, background, quality, *rest = found
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residual = np.sqrt(quality[..., 0] / quality[..., 1])
+    more = np.stack([residual, weights.sum(axis=-1)], axis=-1)
+    return weights, errors, background, np.concatenate([quality, more], -1), *rest

@@ -13,7 +13,7 @@ from batteryxr.core.errors import (
     VariableError,
     warn_quality,
 )
-from batteryxr.core.model import label
+from batteryxr.core.model import label, together
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.fit.preparation import FitOptions, prepare
 from batteryxr.xanes.fit.terms import Terms, as_edge, as_peaks
@@ -147,7 +147,7 @@ def edge_energy(
         out["white_line_height"] = label(
             height, "white_line_height", units="1", long_name="White-line height"
         )
-    result = inherit(xr.Dataset(out), array)
+    result = inherit(together(out), array)
     if not blocks.is_lazy(result):
         _warn(result, method)
     return result
@@ -160,26 +160,27 @@ def _meanings(spectra: xr.Dataset) -> str:
 
 
 def _warn(result: xr.Dataset, method: str) -> None:
-    wrong = (result.flag & 2) > 0
+    bits = result["flag"].values
+    wrong = (bits & 2) > 0
     count = int(wrong.sum())
     if count:
-        mean = float(result.edge_energy.where(wrong).mean())
+        mean = float(np.nanmean(result["edge_energy"].values[wrong]))
         warn_quality(
             f"edge_energy: by {method!r}, {count} of {wrong.size} edge energies "
             f"(mean {mean:.2f} eV) sit on the pre-edge peak, before the edge rises. "
             "Pass window=(low, high) that starts above the peak, or method='fit'."
         )
-    lost = int(((result.flag & 4) > 0).sum())
+    lost = int(np.count_nonzero(bits & 4))
     if lost:
         warn_quality(
-            f"edge_energy: in {lost} of {result.flag.size} spectra other energies are "
+            f"edge_energy: in {lost} of {bits.size} spectra other energies are "
             "as high as the white line within noise. Pass a narrower window, average "
             "spectra or pixels (`rebin`), or fit the white line (`fit_edge`)."
         )
-    gaps = int(((result.flag & 8) > 0).sum())
+    gaps = int(np.count_nonzero(bits & 8))
     if gaps:
         warn_quality(
-            f"edge_energy: {gaps} of {result.flag.size} edge energies lie where values "
+            f"edge_energy: {gaps} of {bits.size} edge energies lie where values "
             "are missing, and are not known (flag in_gap)."
         )
 

@@ -13,7 +13,7 @@ from batteryxr.core import blocks, bounds
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
-from batteryxr.core.model import label
+from batteryxr.core.model import label, together
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
@@ -178,7 +178,7 @@ def normalise(
         "flag_masks": list(_FLAGS),
         "flag_meanings": " ".join(_FLAGS.values()),
     }
-    result = inherit(xr.Dataset(out), array)
+    result = inherit(together(out), array)
     if not blocks.is_lazy(result):
         _warn(result.flag)
     return result

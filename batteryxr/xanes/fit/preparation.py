@@ -12,7 +12,7 @@ from batteryxr.core import blocks, bounds
 from batteryxr.core.errors import DataError
 from batteryxr.core.kernels.cores import allowed
 from batteryxr.xanes.fit.noise import survey
-from batteryxr.xanes.fit.result import Fitted, label_fit, start_values
+from batteryxr.xanes.fit.result import Columns, as_columns, label_fit, start_values
 from batteryxr.xanes.fit.terms import Multistart, compile_model
 from batteryxr.xanes.kernels.problem import Noise, Problem
 from batteryxr.xanes.results import inherit
@@ -52,20 +52,15 @@ class PixelFit:
         wide = array.dtype.itemsize > 4 or array.dtype.kind != "f"
         dtype = np.float64 if wide else np.float32
         inputs, dims = zip((array, [dim]), *self.pixels.values(), strict=True)
-        sizes = {"parameter": self.problem.model.low.size, "derived": 4, "statistic": 4}
+        axis, model, _, noise = self.problem
+        columns = Columns(model.low.size, len(model.peak_offsets))
         fitted = blocks.apply(
             _fit_block,
             *inputs,
             core_dims=dims,
-            output_dims=[
-                ["parameter"],
-                ["parameter"],
-                ["peak", "derived"],
-                ["statistic"],
-                [],
-            ],
-            output_sizes=sizes | {"peak": len(self.problem.model.peak_offsets)},
-            dtypes=[dtype, dtype, dtype, dtype, np.uint8],
+            output_dims=[["column"]],
+            output_sizes={"column": columns.size},
+            dtypes=[dtype],
             caller=caller,
             names=tuple(self.pixels),
             problem=self.problem,
@@ -73,9 +68,8 @@ class PixelFit:
             threads=1 if array.chunks is not None else allowed(),
             dtype=dtype,
         )
-        axis, model, _, noise = self.problem
         scaled = "weights" in self.pixels
-        result = label_fit(Fitted(*fitted), model, self.terms, units, scaled=scaled)
+        result = label_fit(fitted, model, self.terms, units, scaled=scaled)
         known = {"noise_sd": float(noise.sd)} if noise.sd else {}
         described = self.terms.describe(axis.x, units)
         return inherit(result, array, model=described, **known)
@@ -86,7 +80,8 @@ def _fit_block(
 ) -> Any:
     from batteryxr.xanes.kernels.block import fit_block
 
-    return fit_block(data, **dict(zip(names, pixels, strict=True)), **options)
+    out = fit_block(data, **dict(zip(names, pixels, strict=True)), **options)
+    return as_columns(out)
 
 
 @dataclass(frozen=True, kw_only=True)

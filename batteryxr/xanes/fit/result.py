@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import attributes, label
+from batteryxr.core.model import attributes, label, together
 from batteryxr.xanes.fit.terms import columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from batteryxr.xanes.fit.terms import Terms
-    from batteryxr.xanes.kernels.problem import Model
+    from batteryxr.xanes.kernels.problem import Model, Out
 
 #: Bits of the variable `flag`.
 FLAGS = {
@@ -38,72 +39,99 @@ _NAMES = {
     "peak_width": ("peak", "axis", "Half width at half maximum"),
     "lorentzian_share": ("peak", "1", "Lorentzian share"),
 }
+_OTHER = "Edge energy of the other solution, where two are ambiguous"
 
 
-class Fitted(NamedTuple):
-    """Hold the kernel's results for every pixel; see `Out` of the kernel."""
+class Columns(NamedTuple):
+    """Tell where one array of all results of a pixel holds which.
 
-    values: xr.DataArray
-    errors: xr.DataArray
-    peaks: xr.DataArray
-    quality: xr.DataArray
-    flags: xr.DataArray
+    Parameters
+    ----------
+    parameters, peaks
+        Numbers of parameters and of peaks.
+    """
+
+    parameters: int
+    peaks: int
+
+    @property
+    def quality(self) -> int:
+        """First column of chi2, R factor, residuals, rival's energy and flags."""
+        return 2 * self.parameters + 4 * self.peaks
+
+    @property
+    def size(self) -> int:
+        """Number of columns."""
+        return self.quality + 5
+
+    def parameter(self, at: list[int]) -> tuple[list[int], list[int]]:
+        """Return the columns of parameters, and of their errors; -1 stays."""
+        return at, [k + self.parameters if k >= 0 else k for k in at]
+
+    def area(self, kind: int) -> list[int]:
+        """Return the columns of one of the four areas, for each peak."""
+        return [2 * self.parameters + 4 * k + kind for k in range(self.peaks)]
+
+
+def as_columns(out: Out) -> np.ndarray:
+    """Join the kernel's results for every pixel, in the order of `Columns`."""
+    chi2, freedom, r_factor, other = np.moveaxis(out.quality, -1, 0)
+    areas = out.peaks.reshape(*out.flags.shape, -1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residual = np.sqrt(chi2 / freedom)
+    single = [chi2, r_factor, residual, other, out.flags]
+    parts = [out.values, out.errors, areas, np.stack(single, axis=-1)]
+    return np.concatenate(parts, axis=-1, dtype=out.values.dtype)
 
 
 def label_fit(
-    fitted: Fitted, model: Model, terms: Terms, units: str, *, scaled: bool
+    fitted: xr.DataArray, model: Model, terms: Terms, units: str, *, scaled: bool
 ) -> xr.Dataset:
-    """Label the kernel's results; `scaled` tells if residuals are over errors."""
-    quality = fitted.quality
+    """Label the results of pixels; `scaled` tells if residuals are over errors."""
+    held = Columns(model.low.size, len(model.peak_offsets))
     axis_unit = attributes(terms.dim)["units"]
     area_unit = axis_unit if units == "1" else f"{units} {axis_unit}"
     units_of = {"data": units, "axis": axis_unit, "1": "1"}
     out: dict[str, xr.DataArray] = {}
     for name, at in columns(model).items():
         along, kind, long_name = _NAMES[name]
-        pair = _take(fitted.values, at, along), _take(fitted.errors, at, along)
+        pair = _picked(fitted, held.parameter(at), along)
         out |= _with_error(name, pair, units_of[kind], long_name)
     if terms.peaks:
-        pair = fitted.peaks[..., 0], fitted.peaks[..., 1]
+        pair = _picked(fitted, (held.area(0), held.area(1)), "peak")
         out |= _with_error("peak_area", pair, area_unit, "Peak area")
         if terms.edge is not None:
-            pair, text = (
-                (fitted.peaks[..., 2], fitted.peaks[..., 3]),
-                "Peak area / edge jump",
-            )
+            pair = _picked(fitted, (held.area(2), held.area(3)), "peak")
+            text = "Peak area / edge jump"
             out |= _with_error("normalised_peak_area", pair, axis_unit, text)
     left = "1" if scaled else units
     squared = "1" if left == "1" else f"({left})2"
-    residual = (quality[..., 0] / quality[..., 1]) ** 0.5
-    for name, value, unit, long_name in (
-        ("chi2", quality[..., 0], squared, "Sum of squared residuals"),
-        ("r_factor", quality[..., 2], "1", "R factor"),
-        ("residual_sd", residual, left, "Standard deviation of the residuals"),
-    ):
-        out[name] = label(value, name, units=unit, long_name=long_name)
-    if terms.edge is not None:
-        text = "Edge energy of the other solution, where two are ambiguous"
-        other = "edge_energy_other"
-        out[other] = label(quality[..., 3], other, units=axis_unit, long_name=text)
+    about = [
+        ("chi2", squared, "Sum of squared residuals"),
+        ("r_factor", "1", "R factor"),
+        ("residual_sd", left, "Standard deviation of the residuals"),
+        ("edge_energy_other", axis_unit, _OTHER),
+    ]
+    for k, (name, unit, long_name) in enumerate(about, held.quality):
+        if name != "edge_energy_other" or terms.edge is not None:
+            value = blocks.pick(fitted, k)
+            out[name] = label(value, name, units=unit, long_name=long_name)
     out["flag"] = label(
-        fitted.flags,
+        blocks.pick(fitted, held.quality + 4, dtype=np.uint8),
         "flag",
         units="1",
         long_name="Quality of the fit",
         flag_masks=list(FLAGS),
         flag_meanings=" ".join(FLAGS.values()),
     )
-    result = xr.Dataset(out)
+    coords: dict[str, Any] = {}
     if terms.peaks:
         attrs = {"units": "1", "long_name": "Peak"}
-        result = result.assign_coords(peak=("peak", terms.labels(), attrs))
-        result = result.transpose("peak", ...)
-    if "order" in result.dims:
+        coords["peak"] = ("peak", terms.labels(), attrs)
+    if "baseline" in out:
         attrs = {"units": "1", "long_name": "Power of the scaled axis"}
-        powers = np.arange(terms.baseline + 1)
-        result = result.assign_coords(order=("order", powers, attrs))
-        result = result.transpose("order", ...)
-    return result
+        coords["order"] = ("order", np.arange(terms.baseline + 1), attrs)
+    return together(out, xr.Coordinates(coords))
 
 
 def start_values(
@@ -166,15 +194,12 @@ def with_half_widths(
     return {k: v for k, v in values.items() if k != "peak_fwhm"} | {"peak_width": half}
 
 
-def _take(source: xr.DataArray, at: list[int], along: str) -> xr.DataArray:
-    """Select parameters; NaN where a peak lacks one."""
-    if not along:
-        return source.isel(parameter=at[0])
-    picked = source.isel(parameter=[max(k, 0) for k in at])
-    if min(at) < 0:
-        has = xr.DataArray([k >= 0 for k in at], dims="parameter")
-        picked = picked.where(has)
-    return picked.rename(parameter=along)
+def _picked(
+    fitted: xr.DataArray, at: tuple[list[int], list[int]], along: str
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return parameters and their errors; NaN where a peak lacks one."""
+    value, error = (blocks.pick(fitted, k if along else k[0], along) for k in at)
+    return value, error
 
 
 def _with_error(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.io.cycler.table import filled
+
 if TYPE_CHECKING:
     from batteryxr.io.cycler.table import RawTable
 
@@ -74,6 +76,8 @@ def doubled(table: RawTable) -> np.ndarray:
     if table.stamps is not None:
         same &= np.diff(table.stamps) == 0
     for values in table.columns.values():
+        if not same.any():
+            return found
         one, other = np.asarray(values[:-1], float), np.asarray(values[1:], float)
         same &= (one == other) | (np.isnan(one) & np.isnan(other))
     ends = np.append((turns(table) | switches(table))[1:], True)
@@ -151,7 +155,7 @@ def _counts(table: RawTable) -> np.ndarray | None:
 def turns(table: RawTable) -> np.ndarray:
     """Return between which rows the cycler may have begun another step."""
     columns = table.columns
-    current = np.nan_to_num(columns["current"])
+    current = filled(columns["current"])
     least = _REST * np.max(np.abs(current), initial=0.0)
     signs = np.sign(np.where(np.abs(current) <= least, 0.0, current))
     turned = (np.diff(signs) != 0) | (np.diff(columns["test_time"]) < 0)
@@ -165,7 +169,7 @@ def turns(table: RawTable) -> np.ndarray:
 
 def switches(table: RawTable) -> np.ndarray:
     """Return between which rows the current changes far more than it usually does."""
-    current = np.nan_to_num(table.columns["current"])
+    current = filled(table.columns["current"])
     change = np.abs(np.diff(current))
     least = _REST * np.max(np.abs(current), initial=0.0)
     usual = np.quantile(change, _LONG) if change.size else 0.0
@@ -175,11 +179,13 @@ def switches(table: RawTable) -> np.ndarray:
 def _tick(times: np.ndarray) -> float:
     """Return the step (s) to which all times are rounded; 0 if it is fine."""
     passed = times - times[0]
-    for tick in _TICKS:
-        parts = passed / tick
-        if (np.abs(parts - np.rint(parts)) < _EXACT).all():
-            return tick
-    return 0.0
+
+    def is_one(tick: float, values: np.ndarray) -> bool:
+        parts = values / tick
+        return bool((np.abs(parts - np.rint(parts)) < _EXACT).all())
+
+    ticks = (tick for tick in _TICKS if is_one(tick, passed[:_FEW]))
+    return next((tick for tick in ticks if is_one(tick, passed)), 0.0)
 
 
 def _lost(table: RawTable) -> np.ndarray:
@@ -196,14 +202,19 @@ def _lost(table: RawTable) -> np.ndarray:
         np.convolve(there, np.ones(5), "same") > 0
         for there in (turned, turned | switches(table))
     )
-    apart = np.diff(np.unique(np.abs(voltage)))
-    digit = np.min(apart[apart > _FINE], initial=np.inf)
-    for steps, least, more, inside in (
-        (time, 0.0, tick, ~near | turned),
-        (np.abs(voltage), _DIGITS * digit, 0.0, ~jumps),
+    for steps, more, inside in (
+        (time, tick, ~near | turned),
+        (np.abs(voltage), 0.0, ~jumps),
     ):
-        longest = _longest(steps, turned, least)
+        longest = _longest(steps, turned, 0.0)
         ratios = steps / longest
+        if not ((ratios > _GAP) & inside).any():
+            continue
+        if steps is not time:
+            apart = np.diff(np.unique(steps))
+            digit = np.min(apart[apart > _FINE], initial=np.inf)
+            longest = _longest(steps, turned, _DIGITS * digit)
+            ratios = steps / longest
         usual = np.concatenate([[True], ~(ratios > _USUAL), [True]])
         gaps = (ratios > _GAP) & usual[:-2] & usual[2:] & inside
         gaps &= steps - longest > (1 + _EXACT) * more  # rounding may add one tick

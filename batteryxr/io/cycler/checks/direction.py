@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from batteryxr.io.cycler.table import filled
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -216,7 +218,7 @@ def _passed(table: RawTable) -> np.ndarray:
     """Return |charge| (mA h) of each interval between rows."""
     size = np.abs(table.columns["current"])
     steps = np.clip(np.diff(table.columns["test_time"]), 0, None)
-    return np.nan_to_num(0.5 * (size[1:] + size[:-1]) * steps / 3600)
+    return filled(0.5 * (size[1:] + size[:-1]) * steps / 3600)
 
 
 def _mean(
@@ -246,7 +248,7 @@ def _growth(table: RawTable) -> tuple[np.ndarray, np.ndarray] | None:
     if not any(name in table.columns for name in names):
         return None
     nothing = np.zeros(table.rows)
-    counters = [np.nan_to_num(table.columns.get(name, nothing)) for name in names]
+    counters = [filled(table.columns.get(name, nothing)) for name in names]
     grown = [np.clip(np.diff(np.abs(counter)), 0, None) for counter in counters]
     return grown[0], grown[1]
 
@@ -288,12 +290,12 @@ def _by_voltage(table: RawTable) -> tuple[float, float] | None:
     current, voltage = table.columns["current"], table.columns["voltage"]
     if not np.isfinite(voltage).any() or _swept(table):
         return None
-    sign = np.sign(np.where(_flows(current), np.nan_to_num(current), 0))
+    sign = np.sign(np.where(_flows(current), filled(current), 0))
     parts = [sign]
     if table.states is not None:
         parts.append(table.states)
     if "step" in table.columns:
-        parts.append(np.nan_to_num(table.columns["step"]))
+        parts.append(filled(table.columns["step"]))
     new = np.zeros(sign.size, bool)
     for part in parts:
         new[1:] |= np.diff(part) != 0
@@ -310,7 +312,7 @@ def _by_voltage(table: RawTable) -> tuple[float, float] | None:
     if charge[telling].sum() < 0.2 * charge[sign[starts] != 0].sum():
         return None
     votes = sign[starts] * np.sign(rises)
-    return _mean(np.nan_to_num(votes), charge * telling, charge)
+    return _mean(filled(votes), charge * telling, charge)
 
 
 def _swept(table: RawTable) -> bool:
@@ -323,11 +325,13 @@ def _swept(table: RawTable) -> bool:
     known = (steps > 0) & np.isfinite(moved)
     if not known.any():
         return False
-    even, steady = (
-        float(np.mean(np.abs(values - np.median(values)) < _EVEN * np.median(values)))
-        for values in (moved[known] / steps[known], np.abs(np.nan_to_num(current)))
-    )
-    return even > _MOSTLY and steady < 1 - _MOSTLY
+
+    def share(values: np.ndarray) -> float:
+        usual = np.median(values)
+        return float(np.mean(np.abs(values - usual) < _EVEN * usual))
+
+    varies = share(np.abs(filled(current))) < 1 - _MOSTLY
+    return varies and share(moved[known] / steps[known]) > _MOSTLY
 
 
 def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:

@@ -42,6 +42,7 @@ from batteryxr.io.cycler.checks.scales import (
     step_time_scale,
     time_scale,
 )
+from batteryxr.io.cycler.table import filled
 from batteryxr.io.timing.course import resolution
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ def _backward_time(table: RawTable) -> str | None:
 def _duplicate_time(table: RawTable) -> str | None:
     # A cycler may end a step and begin the next one with a row each, at one time.
     alike = np.diff(table.columns["test_time"]) == 0
+    if not alike.any():
+        return None
     before, after = np.pad(alike, (1, 0))[:-1], np.pad(alike, (0, 1))[1:]
     changed = ~is_steady(table.columns["current"])
     switched = turns(table) | (changed & ~before & ~after)
@@ -151,7 +154,7 @@ def _voltage(table: RawTable) -> str | None:
     voltage = table.columns["voltage"]
     if np.isnan(voltage).all():
         return "no row has a voltage"
-    if not np.nan_to_num(voltage).any():
+    if not filled(voltage).any():
         return "all voltages are zero"
     if (most := float(np.nanmax(np.abs(voltage)))) > _HIGHEST:
         return f"the voltage reaches {most:.3g} V"

@@ -9,6 +9,7 @@ import numpy as np
 
 from batteryxr.io.cycler.checks.completeness import switches
 from batteryxr.io.cycler.checks.scales import charge_flow
+from batteryxr.io.cycler.table import filled
 from batteryxr.io.door.marks import marks_in
 
 if TYPE_CHECKING:
@@ -85,18 +86,17 @@ def _size(values: np.ndarray) -> float:
 def _isolated(values: np.ndarray, least: float) -> list[tuple[int, int]]:
     """Return rows that are far from both neighbours, on one side, which are alike."""
     found: list[tuple[int, int]] = []
-    low = high = values[1:]  # of as many rows as are wide, from the second on
+    begin = np.flatnonzero(np.abs(np.diff(values)) > max(least, 0))
     for wide in range(1, _WIDEST + 1):
-        if values.size < wide + 2:
-            break
-        before, after = values[: -wide - 1], values[wide + 1 :]
-        low = np.minimum(low[:-1], values[wide:-1])
-        high = np.maximum(high[:-1], values[wide:-1])
+        begin = begin[begin < values.size - wide - 1]
+        inside = values[begin[:, None] + np.arange(1, wide + 1)]
+        low, high = inside.min(axis=1), inside.max(axis=1)
+        before, after = values[begin], values[begin + wide + 1]
         above = low - np.maximum(before, after)
         below = np.minimum(before, after) - high
         far = np.maximum(above, below)
         alike = np.abs(before - after) < _NEAR * far
-        places = np.flatnonzero((far > max(least, 0)) & alike)
+        places = begin[(far > max(least, 0)) & alike]
         found += [(k + 1, k + 1 + wide) for k in places.tolist()]
     return found[:_JUDGED]
 
@@ -104,7 +104,7 @@ def _isolated(values: np.ndarray, least: float) -> list[tuple[int, int]]:
 def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
     """Tell by the counters, or else by the voltage, which currents did not flow."""
     columns = table.columns
-    current = np.nan_to_num(columns["current"])
+    current = filled(columns["current"])
     flow, time = charge_flow(columns), columns["test_time"]
     digit = (
         np.inf if flow is None else float(np.min(flow[1][flow[1] > 0], initial=np.inf))
@@ -172,7 +172,7 @@ def still(table: RawTable) -> np.ndarray:
     found = np.zeros(table.rows, bool)
     if table.rows < _SHORT:
         return found
-    current = np.nan_to_num(current)
+    current = filled(current)
     changed, steady = np.diff(voltage) != 0, is_steady(current)
     edges = np.flatnonzero(np.concatenate([[True], changed, [True]]))
     long = np.flatnonzero(np.diff(edges) >= _SHORT)
