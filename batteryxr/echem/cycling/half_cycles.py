@@ -178,8 +178,8 @@ def tell_missing(halves: xr.Dataset) -> None:
         warn_quality(
             f"up to {share:.0%} of a half cycle's time ({apart.size} of {gaps.size} "
             f"lack more than {_APART:.0%}) lies between rows further apart than "
-            f"max_gap={most:g} s: its charge is counted where the cycler's counter goes "
-            f"on, else not at all. If the cell went on, pass a larger "
+            f"max_gap={most:g} s: its charge is counted where the cycler's counter "
+            f"goes on, else not at all. If the cell went on, pass a larger "
             f"counting=Counting(max_gap=...).{slip}"
         )
     share = halves["missing_charge"].values / halves["capacity"].values

@@ -188,7 +188,7 @@ def _dated(labels: Sequence[str], below: Sequence[Sequence[str]]) -> dict[str, S
         cells = [row[index].strip() for row in full]
         if len(set(cells)) > 1 and all(map(_DATED.fullmatch, cells)):
             found[index] = Source(index, label, 1.0, 0.0, "")
-    return {CLOCK: source for source in found.values() if len(found) == 1}
+    return {CLOCK: found.popitem()[1]} if len(found) == 1 else {}
 
 
 def _unread(layout: TableLayout) -> dict[str, str]:
