@@ -129,12 +129,12 @@ def recognise(
             continue
         if not explicit and not any(map(_TELLING.search, cells)):
             continue
-        labels, first = list(cells), number + 1
+        labels, first = tuple(cells), number + 1
         while first < len(rows) and not any(cell.strip() for cell in rows[first]):
             first += 1
         if first < len(rows) and (units := units_row(rows[first])) is not None:
             pairs = zip(cells, units + [""] * len(cells), strict=False)
-            labels = [f"{c} [{u}]" if u else c for c, u in pairs]
+            labels = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
             first += 1
         labels = _with_durations(labels, rows[first] if first < len(rows) else ())
         wanted = {

@@ -320,7 +320,8 @@ GENERIC = Vendor(
         Column("step", r"step([ _](number|index|count|id))?|step#"),
         Column("step_time", r"step[ _]?time"),
         Column("temperature", r"(cell[ _]|ambient[ _])?temp(erature)?|t1"),
-        Column(STATE, r"state|status|step[ _](type|name)|mode|command"),
+        Column(STATE, r"state|status|step[ _](type|name)|mode|command|zustand"),
+        Column(STATE, r"工步(类型|名称|状态)|状态|工作模式|状態|모드|상태"),
         Column(
             CLOCK,
             r"date(( and |[ _/])?time)?|time[ _]?stamp|clock"
