@@ -15,7 +15,7 @@ from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
 from batteryxr.io.cycler.turns import (
     RESOLUTION,
     TECHNIQUE,
-    Placed,
+    ClockedFile,
     by_time,
     examined,
     interleaved,
@@ -84,7 +84,7 @@ def join(
     return dataset, messages
 
 
-def _notes(placed: Sequence[Placed]) -> dict[str, str]:
+def _notes(placed: Sequence[ClockedFile]) -> dict[str, str]:
     """Return the messages for each flag with their files, each message once."""
     said: dict[str, dict[str, list[str]]] = {}
     for p in placed:
@@ -97,7 +97,9 @@ def _notes(placed: Sequence[Placed]) -> dict[str, str]:
 
 
 def _left_out(
-    every: Sequence[Placed], placed: Sequence[Placed], times: Sequence[np.ndarray]
+    every: Sequence[ClockedFile],
+    placed: Sequence[ClockedFile],
+    times: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Return times of all rows that are no cycling, on the clock of the record."""
     first = placed[0].table
@@ -134,7 +136,7 @@ def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
     return dataset.assign_coords(file=("record", piece, about))
 
 
-def _strangers(placed: Sequence[Placed], gaps: Sequence[float]) -> dict[str, str]:
+def _strangers(placed: Sequence[ClockedFile], gaps: Sequence[float]) -> dict[str, str]:
     """Return notes where the files may belong to several cells."""
     notes = {}
     if twice := _copies(placed):
@@ -162,7 +164,7 @@ def _strangers(placed: Sequence[Placed], gaps: Sequence[float]) -> dict[str, str
     return notes
 
 
-def _programs(placed: Sequence[Placed]) -> tuple[str, str] | None:
+def _programs(placed: Sequence[ClockedFile]) -> tuple[str, str] | None:
     """Return two EC-Lab files with one start, from programs of different names."""
     begun: dict[datetime, tuple[tuple[str, str], str]] = {}
     for p in placed:
@@ -176,7 +178,7 @@ def _programs(placed: Sequence[Placed]) -> tuple[str, str] | None:
     return None
 
 
-def _copies(placed: Sequence[Placed]) -> tuple[str, str] | None:
+def _copies(placed: Sequence[ClockedFile]) -> tuple[str, str] | None:
     """Return two files of which one repeats all rows of the other, or None."""
     for k, later in enumerate(placed):
         mine = later.table.columns
@@ -193,16 +195,16 @@ def _copies(placed: Sequence[Placed]) -> tuple[str, str] | None:
     return None
 
 
-def _place(table: RawTable, name: str, where: tzinfo | None) -> Placed:
+def _place(table: RawTable, name: str, where: tzinfo | None) -> ClockedFile:
     if not table.rows:
         nothing = np.empty(0, np.int64)
-        return Placed(table, name, Clocked(None, None, Course(nothing), ""))
+        return ClockedFile(table, name, Clocked(None, None, Course(nothing), ""))
     timed = clocked(table, where)
     table = replace(table, notes={**table.notes, **timed.course.notes})
-    return Placed(table, name, timed)
+    return ClockedFile(table, name, timed)
 
 
-def _common_clock(placed: Sequence[Placed]) -> str | None:
+def _common_clock(placed: Sequence[ClockedFile]) -> str | None:
     for kind in ("utc", "local"):
         if all(p.ends(kind) is not None for p in placed):
             return kind
@@ -210,7 +212,7 @@ def _common_clock(placed: Sequence[Placed]) -> str | None:
 
 
 def _running_time(
-    placed: Sequence[Placed], kind: str | None
+    placed: Sequence[ClockedFile], kind: str | None
 ) -> tuple[list[np.ndarray], list[float]]:
     """Return test time of each file from the first row on, and known gaps."""
     times: list[np.ndarray] = []
@@ -236,7 +238,7 @@ def _running_time(
     return times, gaps
 
 
-def _labelled(placed: Sequence[Placed], times: Sequence[np.ndarray]) -> xr.Dataset:
+def _labelled(placed: Sequence[ClockedFile], times: Sequence[np.ndarray]) -> xr.Dataset:
     coords = {
         "test_time": ("record", np.concatenate(times), COLUMNS["test_time"]),
         "time": (
@@ -266,7 +268,7 @@ def _labelled(placed: Sequence[Placed], times: Sequence[np.ndarray]) -> xr.Datas
     return xr.Dataset(variables, coords)
 
 
-def _counted(placed: Sequence[Placed]) -> dict[str, str]:
+def _counted(placed: Sequence[ClockedFile]) -> dict[str, str]:
     """Return what to say of times that only a start and test time give."""
     unseen = [p.name for p in placed if p.clocked.source == "start"]
     if not unseen:
@@ -275,7 +277,7 @@ def _counted(placed: Sequence[Placed]) -> dict[str, str]:
     return {"comment": said}
 
 
-def _source_label(name: str, placed: Sequence[Placed]) -> str:
+def _source_label(name: str, placed: Sequence[ClockedFile]) -> str:
     """Return the label of most rows, ignoring labels that begin with 'none'."""
     rows: dict[str, int] = {}
     for p in placed:
@@ -290,7 +292,7 @@ def _column(table: RawTable, name: str) -> np.ndarray:
     return np.full(table.rows, np.nan) if values is None else np.asarray(values)
 
 
-def _extra(name: str, placed: Sequence[Placed]) -> dict[str, Any]:
+def _extra(name: str, placed: Sequence[ClockedFile]) -> dict[str, Any]:
     units = next((p.table.units[name] for p in placed if name in p.table.units), "1")
     return {"units": units, "long_name": name.replace("_", " ").capitalize()}
 
@@ -303,13 +305,13 @@ def _narrow(name: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.int32) if whole.all() else values.astype(np.float64)
 
 
-def _absolute(p: Placed) -> np.ndarray:
+def _absolute(p: ClockedFile) -> np.ndarray:
     if p.utc is None:
         return np.full(p.table.rows, _NEVER)
     return p.utc.astype("datetime64[ns]")
 
 
-def _pauses(placed: Sequence[Placed]) -> dict[str, Any]:
+def _pauses(placed: Sequence[ClockedFile]) -> dict[str, Any]:
     """Return how long test time stood still before each row, if it ever did."""
     if not any(p.clocked.course.rows.size for p in placed):
         return {}
@@ -322,7 +324,7 @@ def _pauses(placed: Sequence[Placed]) -> dict[str, Any]:
 
 
 def _attributes(
-    placed: Sequence[Placed], gaps: Sequence[float], zone: str
+    placed: Sequence[ClockedFile], gaps: Sequence[float], zone: str
 ) -> dict[str, Any]:
     tables = [p.table for p in placed]
     starts = [_iso(t.start_local) if t.start_local else "" for t in tables]

@@ -26,7 +26,7 @@ _FEW = 12
 
 
 @dataclass(frozen=True)
-class Placed:
+class ClockedFile:
     """A table with the clock of its rows."""
 
     table: RawTable
@@ -51,7 +51,7 @@ class Placed:
         return int(readings[0]), int(readings[-1])
 
 
-def take_turns(placed: Sequence[Placed], kind: str) -> bool:
+def take_turns(placed: Sequence[ClockedFile], kind: str) -> bool:
     """Tell whether files interleave because they are techniques of one program.
 
     This holds if files overlap by more than clocks resolve, and all overlapping files
@@ -75,7 +75,7 @@ def take_turns(placed: Sequence[Placed], kind: str) -> bool:
 
 
 def on_one_clock(
-    placed: Sequence[Placed], kind: str | None
+    placed: Sequence[ClockedFile], kind: str | None
 ) -> tuple[list[np.ndarray], list[float]]:
     """Return times of files that take turns, and the unrecorded gaps between them."""
     spans = [p.ends(kind) or (0, 0) for p in placed]
@@ -105,7 +105,9 @@ def by_time(times: Sequence[np.ndarray]) -> np.ndarray:
     return np.lexsort((np.concatenate(since), np.concatenate(times)))
 
 
-def examined(placed: Sequence[Placed], times: Sequence[np.ndarray]) -> list[Placed]:
+def examined(
+    placed: Sequence[ClockedFile], times: Sequence[np.ndarray]
+) -> list[ClockedFile]:
     """Return files that take turns, without flags for what other files hold.
 
     Where another technique ran, no rows are missing and no pause is hidden: what was
@@ -132,7 +134,7 @@ def interleaved(file: np.ndarray) -> bool:
     return bool(lengths[lengths <= 2].sum() > 0.8 * file.size)
 
 
-def _one_program(one: Placed, other: Placed) -> bool:
+def _one_program(one: ClockedFile, other: ClockedFile) -> bool:
     """Tell whether two files are of one program by their names, and timed by clock."""
     match, theirs = map(TECHNIQUE.fullmatch, (one.name, other.name))
     if match is None or theirs is None or match.groups() != theirs.groups():
