@@ -162,7 +162,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         counting,
         backward=int(found.noise["backward"]),
         missing=int(found.noise["missing"]),
-        has_counter="counter" in rows.arrays,
+        has_counter=bool({"counter", "charged"} & set(rows.arrays)),
         flags=rows.flags,
     )
 
@@ -215,7 +215,7 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
     odd = np.concatenate([rows for rows, _ in each])
     sums = switching.summed([sums for _, sums in each])
     found = switching.gather(whole, odd, 0, rule)
-    return switching.resolve(switching.believed(found, sums, size), rule)
+    return switching.resolve(switching.believed(found, sums, size, rule), rule)
 
 
 class _Streamed:
@@ -275,7 +275,7 @@ class _Streamed:
         found = switching.Intervals(*(np.concatenate(column) for column in columns))
         if self._sums:
             sums = switching.summed(self._sums)
-            found = switching.believed(found, sums, self._row)
+            found = switching.believed(found, sums, self._row, self._rule)
         return switching.resolve(found, self._rule)
 
 

@@ -44,12 +44,16 @@ _COLUMNS = {
     "file": "file",
     "time": "clock",
     "counter": "counter",
+    "charged": "charged",
+    "discharged": "discharged",
     "step_time": "step_time",
 }
 #: Number of rows streamed at once.
 _BLOCK = 4_000_000
 #: Units that may be mistaken for seconds, by their length in s.
 _UNITS = {60.0: "min", 3600.0: "h", 1e-3: "ms", 1e-6: "us", 86400.0: "days"}
+#: Fraction of its last reading below which a counter of one direction began anew.
+_FALLS = 0.999
 #: Relative difference of two clocks that is ignored.
 _SAME = 0.02
 #: Rows used to guess the units of test time, and the least number of usable ones.
@@ -76,8 +80,12 @@ class Columns:
         else:
             # One block of views: the kernel splits the rows itself.
             blocks = iter([tuple(a.values for a in present.values())])
+        charged, discharged = Restarts(), Restarts()
         for values in blocks:
             block = {_COLUMNS[n]: v for n, v in zip(present, values, strict=True)}
+            if "charged" in block:
+                up = charged.joined(block.pop("charged"))
+                block["counter"] = up - discharged.joined(block.pop("discharged"))
             if "clock" in block:
                 block["clock"] = nanoseconds(block["clock"])
             yield of_rows(**block)
@@ -86,6 +94,31 @@ class Columns:
         """Return a slice of the rows without reading any."""
         some = {n: a.isel(record=rows) for n, a in self.arrays.items()}
         return replace(self, arrays=some)
+
+
+class Restarts:
+    """Join the readings of a counter of one direction over its restarts.
+
+    Such a counter only rises: where it falls, it began anew. Once the two directions
+    are one net charge, a restart of both may pass for a charge that flowed.
+    """
+
+    def __init__(self) -> None:
+        self._last, self._passed = np.nan, 0.0
+
+    def joined(self, readings: np.ndarray) -> np.ndarray:
+        """Return the next block of readings, with what was counted before added."""
+        size = np.abs(readings)
+        before = np.append(abs(self._last), size[:-1])
+        fell = np.flatnonzero(size < _FALLS * before)
+        start, self._last = self._last, readings[-1] if size.size else self._last
+        if not fell.size:
+            return readings + self._passed if self._passed else readings
+        ends = np.where(fell > 0, readings[fell - 1], start)
+        passed = self._passed + np.append(0.0, np.cumsum(ends))
+        self._passed = passed[-1]
+        rows = np.diff(fell, prepend=0, append=size.size)
+        return np.asarray(readings + np.repeat(passed, rows))
 
 
 def nanoseconds(times: np.ndarray) -> np.ndarray:
@@ -133,11 +166,11 @@ def columns(
     if not found["voltage"].chunks:
         extremes = found["voltage"].values
         bounds.check("voltage", extremes, argument="voltage", data=True)
-    one_way = found.pop("charge_capacity", None), found.pop("discharge_capacity", None)
+    up, down = found.pop("charge_capacity", None), found.pop("discharge_capacity", None)
     if "capacity" in found:
         found["counter"] = found.pop("capacity")
-    elif one_way[0] is not None and one_way[1] is not None:
-        found["counter"] = one_way[0] - one_way[1]
+    elif up is not None and down is not None:
+        found["charged"], found["discharged"] = up, down
     for name in ("file", *also, *(("time",) if clock else ())):
         if name in record.variables:
             found[name] = record[name]
@@ -330,11 +363,13 @@ def _tell_other_units(arrays: Mapping[str, xr.DataArray], *, caller: str) -> Non
     DataQualityWarning
         If so; the message names the units.
     """
-    names = ("test_time", "current", "time", "counter")
+    names = ("test_time", "current", "time", "counter", "charged", "discharged")
     there = {n: arrays[n] for n in names if n in arrays}
     if any(a.chunks is not None for a in there.values()):
         return
     rows = {n: a.values[:_ROWS] for n, a in there.items()}
+    if "charged" in rows:
+        rows["counter"] = rows["charged"] - rows["discharged"]
     passed = np.diff(rows["test_time"])
     ratio = np.nan
     if "time" in rows:

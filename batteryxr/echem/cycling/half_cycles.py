@@ -54,7 +54,7 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
     "test_time_end": ("s", "Test time at the last row under current"),
     "duration": ("s", "Time under current"),
     "rest_time": ("s", "Time at rest afterwards and in between"),
-    "gap_time": ("s", "Time that no row covers, not integrated"),
+    "gap_time": ("s", "Time that no row covers; a sound counter tells its charge"),
     "counter_capacity": ("mA h", "Capacity by the cycler's own counter"),
     "q_consistency": ("1", "Capacity relative to the cycler's counter, minus 1"),
     "pulse_charge": ("mA h", "Charge of the pulses against the direction"),
@@ -97,7 +97,7 @@ def half_cycles(
     counting
         Where a half cycle ends, below which current the cell rests, and over which
         intervals it is integrated. Default: ``Counting()``. A longer interval under
-        current is a gap: reported, not integrated.
+        current is a gap: reported, and counted only by a sound counter.
 
     Returns
     -------
@@ -178,8 +178,9 @@ def tell_missing(halves: xr.Dataset) -> None:
         warn_quality(
             f"up to {share:.0%} of a half cycle's time ({apart.size} of {gaps.size} "
             f"lack more than {_APART:.0%}) lies between rows further apart than "
-            f"max_gap={most:g} s, and its charge is not counted. If the cell went on, "
-            f"pass a larger counting=Counting(max_gap=...).{slip}"
+            f"max_gap={most:g} s: its charge is counted where the cycler's counter "
+            f"goes on, else not at all. If the cell went on, pass a larger "
+            f"counting=Counting(max_gap=...).{slip}"
         )
     share = halves["missing_charge"].values / halves["capacity"].values
     if (much := np.flatnonzero(share > _MUCH)).size:

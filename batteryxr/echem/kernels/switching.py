@@ -208,6 +208,13 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
     return np.clip(told, 0.0, x.d)
 
 
+def _carried_on(x: Intervals, added: np.ndarray) -> np.ndarray:
+    """Tell where the counter grew by a charge that the current could have passed."""
+    grew = (added * x.i > 0) | (np.abs(x.reading) > np.abs(x.reading_before))
+    most = np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600.0
+    return grew & (np.abs(added) <= (1 + _STEEP) * most)
+
+
 def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
     """Return how long (s) current flowed in addition to the clock's time."""
     most = np.maximum(np.abs(x.i), np.abs(x.i_before))
@@ -223,7 +230,7 @@ def summed(each: Sequence[np.ndarray]) -> np.ndarray:
     return np.append(together[:, :_SUMS].sum(0), together[:, _SUMS].min())
 
 
-def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
+def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals:
     """Return the intervals without readings of an unsound or coarse counter."""
     line, counted = sums[2:4] if sums[2] > _FEW * sums[0] else sums[:2]
     if not abs(counted - line) <= _SOUND * line:
@@ -235,7 +242,7 @@ def believed(x: Intervals, sums: np.ndarray, rows: int) -> Intervals:
     change = np.abs(x.i - x.i_before)
     steady = same & (change <= _STEADY * np.maximum(np.abs(x.i), np.abs(x.i_before)))
     passed = np.abs(x.i + x.i_before) * x.d / 7200.0
-    still = np.abs(_counted(x)[0]) < _STILL * passed
+    still = (np.abs(_counted(x)[0]) < _STILL * passed) & (x.d <= rule.max_gap)
     kept = ~(steady & still & (passed > _STEPS * sums[_SUMS]))
     return Intervals(*(column[kept] for column in x))
 
@@ -255,13 +262,16 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
     before, after = x.i_before * left / 3600, x.i * s / 3600
     line = 0.5 * (x.i + x.i_before) * x.d / 3600
+    # No line is drawn over a gap: what was counted there is all that is known of it.
+    gap = same & (x.d > rule.max_gap)
+    line, known = np.where(gap, 0.0, line), known | (gap & _carried_on(x, added))
     differs = np.nan_to_num(np.sign(x.i) * np.abs(added) - line)
     after = np.where(same, differs, after)
     before = np.where(same, 0.0, before)
     flows = known & (x.d > 0)
     switched = flows & ~same
     # Others are already counted where there is a line.
-    counted = np.where((x.d >= 0) & ~(same & known), np.abs(added), 0.0)
+    counted = np.where((x.d >= 0) & (gap | ~(same & known)), np.abs(added), 0.0)
     counted = np.nan_to_num(counted)
     reverses = x.i * x.i_before < 0
     ns = np.round(x.d * 1e9).astype(np.int64)

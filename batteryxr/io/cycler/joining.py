@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.kernels.times import NAT
 from batteryxr.core.model import attributes
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
+from batteryxr.io.cycler.turns import (
+    RESOLUTION,
+    TECHNIQUE,
+    ClockedFile,
+    by_time,
+    examined,
+    interleaved,
+    on_one_clock,
+    take_turns,
+)
 from batteryxr.io.timing.course import Course
 from batteryxr.io.timing.rows import Clocked, clocked
 
@@ -21,41 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, tzinfo
 
-_RESOLUTION = 1.0  # s: starts in whole seconds are early by less than this
 _APART = 7 * 86_400.0  # s between files of one run
-#: File name of EC-Lab: name of the program, number and kind of the technique, channel.
-_TECHNIQUE = re.compile(r"(.+)_\d{2}_[A-Z][A-Za-z0-9]*(_C[A-Z]?\d+)?\.mp[rt]")
 _NEVER = np.datetime64("NaT", "ns")
 #: Numbers available to the coordinate of files (int16); neighbours always differ.
 _NUMBERS = 30_000
-#: With fewer rows, it is not decided whether files take turns.
-_FEW = 12
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A table with the clock of its rows."""
-
-    table: RawTable
-    name: str
-    clocked: Clocked
-
-    @property
-    def local(self) -> np.ndarray | None:
-        """Return the time of each row on the cycler's own clock, in ns."""
-        return self.clocked.local
-
-    @property
-    def utc(self) -> np.ndarray | None:
-        """Return the UTC of each row, in ns."""
-        return self.clocked.utc
-
-    def ends(self, kind: str | None) -> tuple[int, int] | None:
-        """Return the clock reading at the first and the last row, in ns."""
-        readings = {"utc": self.utc, "local": self.local}.get(kind or "")
-        if readings is None or NAT in (readings[0], readings[-1]):
-            return None
-        return int(readings[0]), int(readings[-1])
 
 
 def join(
@@ -75,19 +52,19 @@ def join(
     kind = _common_clock(placed)
     if kind is not None:
         placed.sort(key=lambda p: (p.ends(kind) or (0, 0))[0])
-    turns = kind is not None and _take_turns(placed, kind)
-    times, gaps = (_on_one_clock if turns else _running_time)(placed, kind)
+    turns = kind is not None and take_turns(placed, kind)
+    times, gaps = (on_one_clock if turns else _running_time)(placed, kind)
     dataset = _labelled(placed, times)
     if turns:
-        order = np.argsort(dataset["test_time"].values, kind="stable")
-        dataset = dataset.isel(record=order)
-    notes = _notes(every)
+        dataset = dataset.isel(record=by_time(times))
+    empty = [p for p in every if not p.table.rows]
+    notes = _notes([*examined(placed, times), *empty] if turns else every)
     if len(gaps) < len(placed) - 1:
         notes["unknown_gap"] = (
             "not every file has a start on one clock: joined in the order given, "
             "without a gap between them"
         )
-    if turns and _interleaved(dataset["file"].values):
+    if turns and interleaved(dataset["file"].values):
         notes["overlap"] = (
             "rows of several files alternate one by one: techniques of one program "
             "never run at once. Are they of several cells, or each timed from its own "
@@ -107,7 +84,7 @@ def join(
     return dataset, messages
 
 
-def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
+def _notes(placed: Sequence[ClockedFile]) -> dict[str, str]:
     """Return the messages for each flag with their files, each message once."""
     said: dict[str, dict[str, list[str]]] = {}
     for p in placed:
@@ -119,46 +96,10 @@ def _notes(placed: Sequence[_Placed]) -> dict[str, str]:
     }
 
 
-def _take_turns(placed: Sequence[_Placed], kind: str) -> bool:
-    """Tell whether files interleave because they are techniques of one program.
-
-    This holds if files overlap by more than clocks resolve, and all overlapping files
-    give the same start of acquisition.
-    """
-    spans = [p.ends(kind) or (0, 0) for p in placed]
-    starts = [p.table.start_local for p in placed]
-    found = False
-    for k, (begin, end) in enumerate(spans):
-        for other in range(k):
-            first, last = spans[other]
-            shared = min(end, last) - max(begin, first)
-            if shared <= _RESOLUTION * 1e9:
-                continue
-            if starts[k] is None or starts[k] != starts[other]:
-                return False
-            found = True
-    return found
-
-
-def _on_one_clock(
-    placed: Sequence[_Placed], kind: str | None
-) -> tuple[list[np.ndarray], list[float]]:
-    """Return times of files that take turns, and the unrecorded gaps between them."""
-    spans = [p.ends(kind) or (0, 0) for p in placed]
-    times = []
-    for p, (begin, _) in zip(placed, spans, strict=True):
-        own = p.table.columns["test_time"]
-        times.append(own - own[0] + (begin - spans[0][0]) * 1e-9)
-    ended = np.maximum.accumulate([end for _, end in spans])
-    gaps = [
-        max(0.0, (begin - end) * 1e-9)
-        for (begin, _), end in zip(spans[1:], ended, strict=False)
-    ]
-    return times, gaps
-
-
 def _left_out(
-    every: Sequence[_Placed], placed: Sequence[_Placed], times: Sequence[np.ndarray]
+    every: Sequence[ClockedFile],
+    placed: Sequence[ClockedFile],
+    times: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Return times of all rows that are no cycling, on the clock of the record."""
     first = placed[0].table
@@ -195,7 +136,7 @@ def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
     return dataset.assign_coords(file=("record", piece, about))
 
 
-def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, str]:
+def _strangers(placed: Sequence[ClockedFile], gaps: Sequence[float]) -> dict[str, str]:
     """Return notes where the files may belong to several cells."""
     notes = {}
     if twice := _copies(placed):
@@ -223,11 +164,11 @@ def _strangers(placed: Sequence[_Placed], gaps: Sequence[float]) -> dict[str, st
     return notes
 
 
-def _programs(placed: Sequence[_Placed]) -> tuple[str, str] | None:
+def _programs(placed: Sequence[ClockedFile]) -> tuple[str, str] | None:
     """Return two EC-Lab files with one start, from programs of different names."""
     begun: dict[datetime, tuple[tuple[str, str], str]] = {}
     for p in placed:
-        match = _TECHNIQUE.fullmatch(p.name)
+        match = TECHNIQUE.fullmatch(p.name)
         if match is None or p.table.start_local is None:
             continue
         mine = match[1], match[2]
@@ -237,7 +178,7 @@ def _programs(placed: Sequence[_Placed]) -> tuple[str, str] | None:
     return None
 
 
-def _copies(placed: Sequence[_Placed]) -> tuple[str, str] | None:
+def _copies(placed: Sequence[ClockedFile]) -> tuple[str, str] | None:
     """Return two files of which one repeats all rows of the other, or None."""
     for k, later in enumerate(placed):
         mine = later.table.columns
@@ -254,16 +195,16 @@ def _copies(placed: Sequence[_Placed]) -> tuple[str, str] | None:
     return None
 
 
-def _place(table: RawTable, name: str, where: tzinfo | None) -> _Placed:
+def _place(table: RawTable, name: str, where: tzinfo | None) -> ClockedFile:
     if not table.rows:
         nothing = np.empty(0, np.int64)
-        return _Placed(table, name, Clocked(None, None, Course(nothing), ""))
+        return ClockedFile(table, name, Clocked(None, None, Course(nothing), ""))
     timed = clocked(table, where)
     table = replace(table, notes={**table.notes, **timed.course.notes})
-    return _Placed(table, name, timed)
+    return ClockedFile(table, name, timed)
 
 
-def _common_clock(placed: Sequence[_Placed]) -> str | None:
+def _common_clock(placed: Sequence[ClockedFile]) -> str | None:
     for kind in ("utc", "local"):
         if all(p.ends(kind) is not None for p in placed):
             return kind
@@ -271,7 +212,7 @@ def _common_clock(placed: Sequence[_Placed]) -> str | None:
 
 
 def _running_time(
-    placed: Sequence[_Placed], kind: str | None
+    placed: Sequence[ClockedFile], kind: str | None
 ) -> tuple[list[np.ndarray], list[float]]:
     """Return test time of each file from the first row on, and known gaps."""
     times: list[np.ndarray] = []
@@ -288,7 +229,7 @@ def _running_time(
             else:
                 gap = (ends[0] - ended) * 1e-9
                 # A start is early by less than the resolution of its clock.
-                if -max(_RESOLUTION, p.clocked.course.resolution) < gap < 0:
+                if -max(RESOLUTION, p.clocked.course.resolution) < gap < 0:
                     gap = 0.0
                 gaps.append(gap)
                 own = own + (end + gap)
@@ -297,7 +238,7 @@ def _running_time(
     return times, gaps
 
 
-def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Dataset:
+def _labelled(placed: Sequence[ClockedFile], times: Sequence[np.ndarray]) -> xr.Dataset:
     coords = {
         "test_time": ("record", np.concatenate(times), COLUMNS["test_time"]),
         "time": (
@@ -327,7 +268,7 @@ def _labelled(placed: Sequence[_Placed], times: Sequence[np.ndarray]) -> xr.Data
     return xr.Dataset(variables, coords)
 
 
-def _counted(placed: Sequence[_Placed]) -> dict[str, str]:
+def _counted(placed: Sequence[ClockedFile]) -> dict[str, str]:
     """Return what to say of times that only a start and test time give."""
     unseen = [p.name for p in placed if p.clocked.source == "start"]
     if not unseen:
@@ -336,7 +277,7 @@ def _counted(placed: Sequence[_Placed]) -> dict[str, str]:
     return {"comment": said}
 
 
-def _source_label(name: str, placed: Sequence[_Placed]) -> str:
+def _source_label(name: str, placed: Sequence[ClockedFile]) -> str:
     """Return the label of most rows, ignoring labels that begin with 'none'."""
     rows: dict[str, int] = {}
     for p in placed:
@@ -351,7 +292,7 @@ def _column(table: RawTable, name: str) -> np.ndarray:
     return np.full(table.rows, np.nan) if values is None else np.asarray(values)
 
 
-def _extra(name: str, placed: Sequence[_Placed]) -> dict[str, Any]:
+def _extra(name: str, placed: Sequence[ClockedFile]) -> dict[str, Any]:
     units = next((p.table.units[name] for p in placed if name in p.table.units), "1")
     return {"units": units, "long_name": name.replace("_", " ").capitalize()}
 
@@ -364,13 +305,13 @@ def _narrow(name: str, values: np.ndarray) -> np.ndarray:
     return values.astype(np.int32) if whole.all() else values.astype(np.float64)
 
 
-def _absolute(p: _Placed) -> np.ndarray:
+def _absolute(p: ClockedFile) -> np.ndarray:
     if p.utc is None:
         return np.full(p.table.rows, _NEVER)
     return p.utc.astype("datetime64[ns]")
 
 
-def _pauses(placed: Sequence[_Placed]) -> dict[str, Any]:
+def _pauses(placed: Sequence[ClockedFile]) -> dict[str, Any]:
     """Return how long test time stood still before each row, if it ever did."""
     if not any(p.clocked.course.rows.size for p in placed):
         return {}
@@ -383,7 +324,7 @@ def _pauses(placed: Sequence[_Placed]) -> dict[str, Any]:
 
 
 def _attributes(
-    placed: Sequence[_Placed], gaps: Sequence[float], zone: str
+    placed: Sequence[ClockedFile], gaps: Sequence[float], zone: str
 ) -> dict[str, Any]:
     tables = [p.table for p in placed]
     starts = [_iso(t.start_local) if t.start_local else "" for t in tables]
@@ -403,15 +344,6 @@ def _attributes(
 def _iso(moment: datetime) -> str:
     whole = moment.microsecond % 1000 == 0
     return moment.isoformat(timespec="milliseconds" if whole else "microseconds")
-
-
-def _interleaved(file: np.ndarray) -> bool:
-    """Tell whether rows of several files alternate more often than techniques do."""
-    if file.size < _FEW:
-        return False
-    edges = np.flatnonzero(np.diff(file, prepend=-1, append=-1))
-    lengths = np.diff(edges)
-    return bool(lengths[lengths <= 2].sum() > 0.8 * file.size)
 
 
 def _pieces(file: np.ndarray, time: np.ndarray, left_out: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ _NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s
 _UNITS = {
     "s": "s", "sec": "s", "second": "s", "seconds": "s", "ms": "ms",
     "min": "min", "minutes": "min", "h": "h", "hr": "h", "hour": "h", "hours": "h",
+    "decimal hours": "h",
     "v": "V", "volt": "V", "volts": "V", "mv": "mV", "uv": "uV",
     "a": "A", "ampere": "A", "amp": "A", "amps": "A",
     "ma": "mA", "ua": "uA", "na": "nA",

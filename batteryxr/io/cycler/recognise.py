@@ -40,6 +40,11 @@ _TELLING = re.compile(
 _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
 _WORD, _DIGIT = re.compile(r"[^\W\d]"), re.compile(r"\s*[-+]?\d")
 _COLDEST = -273.15  # degC
+_TIMES = ("test_time", "step_time")
+#: Cell that lasts so long, or shows a time of day.
+_LASTS = re.compile(r"(\d+d\s+)?\d+:\d\d:\d\d([.,:]\d+)?")
+#: Date with a time of day, and the number of rows in which one is looked for.
+_DATED, _SHOWN = re.compile(r"(\d{1,4}[-/.]){2}\d{1,4}[ T]+\d\d?:\d\d(:\d\d.*)?"), 50
 #: Units and words of a column of current.
 _AMPERES = ("A", "mA", "uA", "nA")
 _FLOWS = r"current|cur\b|amp|strom|courant|corr|电流|電流|전류"
@@ -124,18 +129,19 @@ def recognise(
             continue
         if not explicit and not any(map(_TELLING.search, cells)):
             continue
-        labels, first, wanted = tuple(cells), number + 1, explicit
+        labels, first = tuple(cells), number + 1
         while first < len(rows) and not any(cell.strip() for cell in rows[first]):
             first += 1
         if first < len(rows) and (units := units_row(rows[first])) is not None:
             pairs = zip(cells, units + [""] * len(cells), strict=False)
             labels = tuple(f"{c} [{u}]" if u else c for c, u in pairs)
-            wanted = {
-                label: explicit[cell.strip()]
-                for cell, label in zip(cells, labels, strict=True)
-                if cell.strip() in explicit
-            }
             first += 1
+        labels = _with_durations(labels, rows[first] if first < len(rows) else ())
+        wanted = {
+            label: explicit[cell.strip()]
+            for cell, label in zip(cells, labels, strict=True)
+            if cell.strip() in explicit
+        }
         text = "\n".join(head[: number + 1])
         for vendor in TEXT:
             if not re.search(vendor.mark, text):
@@ -147,8 +153,10 @@ def recognise(
             ]:
                 more = (c for c in GENERIC.columns if c.name in missing)
                 found = choose(labels, (*known, *more), wanted)
+            if CLOCK not in found and not found.keys().isdisjoint(_TIMES):
+                found |= _dated(labels, rows[first : first + _SHOWN])
             if {"voltage", "current"} <= found.keys() and not found.keys().isdisjoint(
-                ("test_time", "step_time", CLOCK)
+                (*_TIMES, CLOCK)
             ):
                 own = found.pop(NUMBER, None)
                 place = None if own is None else own.index
@@ -160,6 +168,41 @@ def recognise(
                 }
                 return TableLayout(vendor, labels, number, first, found, place)
     return None
+
+
+def _with_durations(labels: Sequence[str], below: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels; those above a duration such as 26:03:12.5 say so."""
+    told = list(labels)
+    for index, cell in enumerate(below[: len(told)]):
+        bare, units = split(told[index])
+        if units in (None, "min", "h", "ms") and _LASTS.fullmatch(cell.strip()):
+            told[index] = f"{bare if units else told[index].strip()} [h:m:s]"
+    return tuple(told)
+
+
+def _dated(labels: Sequence[str], below: Sequence[Sequence[str]]) -> dict[str, Source]:
+    """Return the one column of dates with times that go on, whatever it is called."""
+    full = [row for row in below if len(row) >= len(labels)]
+    found = {}
+    for index, label in enumerate(labels):
+        cells = [row[index].strip() for row in full]
+        if len(set(cells)) > 1 and all(map(_DATED.fullmatch, cells)):
+            found[index] = Source(index, label, 1.0, 0.0, "")
+    return {CLOCK: found.popitem()[1]} if len(found) == 1 else {}
+
+
+def _unread(layout: TableLayout) -> dict[str, str]:
+    """Return a note of a column of times that is left out, since it has no units."""
+    known = [c.pattern for c in layout.vendor.columns if c.name == "test_time"]
+    for label in layout.labels:
+        bare, units = split(label)
+        if not units and any(re.fullmatch(one, bare) for one in known):
+            return {
+                "time_units": f"the label {label.strip()!r} says no units: not read. "
+                "Test time is the clock's, which goes on in pauses. "
+                f"columns={{{label.strip()!r}: 'test_time (s)'}} says them"
+            }
+    return {}
 
 
 def unknown(path: Path, rows: Sequence[Sequence[str]]) -> FileFormatError:
@@ -249,7 +292,9 @@ def assemble(
     if STATE in words:
         table = replace(table, states=states_of(words[STATE]))
     try:
-        return _started(table, words.get(CLOCK), layout.vendor, head, options)
+        table = _started(table, words.get(CLOCK), layout.vendor, head, options)
+        told = _unread(layout) if table.timed_by_clock else {}
+        return replace(table, notes={**table.notes, **told})
     except ArgumentError as error:
         if options.dayfirst is not None:
             raise

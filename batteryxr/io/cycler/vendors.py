@@ -186,10 +186,11 @@ DIGATRON = Vendor(
 
 PEC = Vendor(
     "PEC",
-    r"(?i)(#TESTREGIME|\bTotal[ _]Time[ _](\(?Seconds|\(?hours))",
+    r"(?i)(#TESTREGIME|\bTotal[ _]Time[ _]\(?(Seconds|hours|decimal))",
     (
         Column("test_time", r"total[ _]time[ _]seconds|total[ _]time", "s"),
-        Column("test_time", r"total[ _]time[ _]\(hours.*", "s"),
+        Column("test_time", r"total[ _]time[ _]\(?hours[ _]in.*", "s"),
+        Column("test_time", r"total[ _]time[ _]decimal"),
         Column("voltage", r"voltage", "V"),
         Column("current", r"current", "A"),
         Column("charge_capacity", r"charge[ _]capacity", "A h"),
@@ -198,6 +199,9 @@ PEC = Vendor(
         Column("discharge_energy", r"discharge[ _]energy", "W h"),
         Column("cycle", r"cycle"),
         Column("step", r"step"),
+        Column("step_time", r"step[ _]time[ _]seconds|step[ _]time", "s"),
+        Column("step_time", r"step[ _]time[ _]\(?hours[ _]in.*", "s"),
+        Column("step_time", r"step[ _]time[ _]decimal"),
         Column("temperature", r"temperature.*", "degC"),
         Column(CLOCK, r"real[ _]time"),
     ),
@@ -301,7 +305,7 @@ GENERIC = Vendor(
     "",
     r"",
     (
-        Column("test_time", r"test[ _]?time|total[ _]?time|elapsed[ _]?time", "s"),
+        Column("test_time", r"(test|total|elapsed|run)[ _]?time", "s"),
         Column("test_time", r"time|t", "s"),
         Column("voltage", r"(cell[ _])?(voltage|potential|volts?)|u|v|e|ewe", "V"),
         Column("voltage", r"working[ _]electrode([ _](voltage|potential))?"),
@@ -316,11 +320,12 @@ GENERIC = Vendor(
         Column("step", r"step([ _](number|index|count|id))?|step#"),
         Column("step_time", r"step[ _]?time"),
         Column("temperature", r"(cell[ _]|ambient[ _])?temp(erature)?|t1"),
-        Column(STATE, r"state|status|step[ _](type|name)|mode|command"),
+        Column(STATE, r"state|status|step[ _](type|name)|mode|command|zustand"),
+        Column(STATE, r"工步(类型|名称|状态)|状态|工作模式|状態|모드|상태"),
         Column(
             CLOCK,
             r"date(( and |[ _/])?time)?|time[ _]?stamp|clock"
-            r"|(unix|epoch|absolute|wall[ _]?clock|system)[ _]?time",
+            r"|(unix|epoch|absolute|wall[ _]?clock|system|real)[ _]?time",
         ),
         Column(
             NUMBER,

@@ -9,7 +9,7 @@ import xarray as xr
 from batteryxr.core.errors import DataQualityWarning
 from batteryxr.echem import Counting, dqdv, half_cycles, join
 
-UNKNOWN, DIFFERS = 128, 256
+GAP, UNKNOWN, DIFFERS = 8, 128, 256
 
 
 def instrument(steps, *, every=37.0, habit="step", late=13.0, ends=False):
@@ -124,8 +124,37 @@ def test_the_counter_is_read_at_the_ends_across_what_no_row_covers():
     record = record.sel(record=~((t > 7000) & (t < 7600)))
     found = half_cycles(record, counting=Counting(max_gap=300.0))
     np.testing.assert_allclose(found.counter_capacity[1], -truth[4], rtol=1e-3)
-    assert found.q_consistency[1] < -0.1
-    assert found.flag[1] & DIFFERS
+    np.testing.assert_allclose(found.capacity[1], -truth[4], rtol=1e-3)
+    assert found.flag[1] & GAP
+    # A counter that began anew within them tells nothing of them.
+    after = record.test_time > 7300
+    anew = record.capacity - record.capacity[int(after.argmax())] * after
+    with pytest.warns(DataQualityWarning, match="not at all"):
+        lost = half_cycles(
+            record.assign(capacity=anew.assign_attrs(units="mA h")),
+            counting=Counting(max_gap=300.0),
+        )
+    assert lost.capacity[1] < -0.9 * truth[4]
+
+
+def test_restarts_of_both_counters_are_not_taken_for_charge():
+    """Two counters restart in one interval: what was left of them was subtracted."""
+    flows = [(1.0, 3000.0), (0.0, 300.0), (-1.0, 2970.0), (0.0, 200.0)]
+    steps = [(constant(i), seconds) for i, seconds in [(0.0, 200.0), *flows, *flows]]
+    record, truth = instrument(steps, habit="ways", late=37.0, ends=True)
+    rise = np.diff(record.capacity.values, prepend=0.0)
+    second = record.test_time.values > 200 + sum(s for _, s in flows)
+    counted = {}
+    for name, sign in (("charge_capacity", 1.0), ("discharge_capacity", -1.0)):
+        passed = np.cumsum(np.maximum(sign * rise, 0.0))
+        passed -= second * passed[~second][-1]
+        counted[name] = ("record", passed, {"units": "mA h"})
+    record = record.drop_vars(["capacity", "step_time"]).assign(counted)
+    found = half_cycles(record)
+    wanted = np.abs([q for q in truth if q])
+    np.testing.assert_allclose(found.capacity, wanted, rtol=2e-4)
+    lazy = half_cycles(record.chunk(record=101))
+    np.testing.assert_allclose(lazy.capacity, found.capacity, rtol=1e-12)
 
 
 @pytest.mark.parametrize("habit", ["net", "step", "ways"])

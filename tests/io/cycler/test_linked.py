@@ -129,6 +129,42 @@ def test_techniques_that_take_turns_stand_in_order_of_time(put):
     assert ds["voltage"].values[at] == pytest.approx(3.1 + 1e-4 * 300, abs=1e-6)
 
 
+@pytest.mark.parametrize("dated", [False, True])
+def test_a_technique_ends_in_the_moment_in_which_the_next_begins(tmp_path, dated):
+    """The last row of one pass and the first of the next share a time."""
+    charge = both(charging(0, 600, 1.0), charging(1200, 1800, 1.0))
+    discharge = both(charging(600, 1200, -0.9), charging(1800, 2400, -0.9))
+    every = {"a_01_GCPL_C01": (4, charge), "a_02_CP_C01": (25, discharge)}
+    for name, (technique, columns) in every.items():
+        path = tmp_path / f"{name}.mpt"
+        labels = [LABELS[number] for (number, _), _ in columns]
+        lab.mpt(path, labels, [v for _, v in columns], WORDS[technique])
+        if dated:  # as EC-Lab exports absolute times
+            path.write_bytes(b"\r\n".join(map(_dated, path.read_bytes().splitlines())))
+    ds = read_cycler(tmp_path / "a_*.mpt", timezone="Europe/Zurich")
+    assert ds.attrs["flags"] == []
+    time = np.concatenate([np.arange(a, a + 601.0, 10) for a in (0, 600, 1200, 1800)])
+    np.testing.assert_allclose(ds["test_time"], time, atol=1e-3)
+    flows = half_cycles(ds).capacity
+    np.testing.assert_allclose(flows, [1 / 6, 0.15, 1 / 6, 0.15], rtol=1e-4)
+
+
+def _dated(line):
+    """Return a row with its first number as a date."""
+    first, tab, rest = line.partition(b"\t")
+    try:
+        moment = lab.BEGUN + timedelta(seconds=float(first))
+    except ValueError:
+        return line
+    return f"{moment:%m/%d/%Y %H:%M:%S.%f}"[:-2].encode() + tab + rest
+
+
+def test_a_technique_without_labels_recorded_nothing(tmp_path):
+    lab.mpt(tmp_path / "a_01_WAIT.mpt", [""], [], "Wait")
+    with pytest.raises(FileFormatError, match="Wait recorded no data rows"):
+        read_cycler(tmp_path / "a_01_WAIT.mpt")
+
+
 def test_files_of_other_starts_still_overlap(put):
     put("a", 4, charging(0, 600, 1.0))
     put("b", 4, charging(0, 600, 1.0), begun=lab.BEGUN + timedelta(seconds=300))

@@ -273,3 +273,54 @@ def test_labels_in_any_language_are_told(tmp_path, labels, encoding):
     with pytest.raises(FileFormatError, match="test_time and voltage") as caught:
         quiet(path)
     assert all(label in str(caught.value) for label in labels.split(";"))
+
+
+def _hms(seconds):
+    return f"{int(seconds) // 3600:02d}:{int(seconds) % 3600 // 60:02d}:00.0"
+
+
+@pytest.mark.parametrize(
+    ("label", "written", "clock"),
+    [
+        ("Total Time (Decimal Hours)", lambda t: f"{t / 3600:.9f}", "Real Time"),
+        ("Total_Time_Decimal_Hours", lambda t: f"{t / 3600:.9f}", "Real_Time"),
+        ("Total_Time_Hours_in_hh_mm_ss_xxx", _hms, "Real_Time"),
+        ("Total Time (h)", _hms, "Zeitstempel"),
+        ("Run Time (min)", lambda t: f"{t / 60:.9f}", "Logged at"),
+    ],
+)
+def test_units_of_a_time_and_its_clock_by_what_the_cells_hold(
+    tmp_path, label, written, clock
+):
+    rows = [
+        f"{written(t)},{v},{i},{s:%Y-%m-%d %H:%M:%S},2024-03-05 14:00:00"
+        for t, v, i, s in zip(
+            RUN.time, RUN.voltage, RUN.current, RUN.stamps, strict=True
+        )
+    ]
+    head = f"{label},Potential (V),Current (mA),{clock},Position_Start_Time"
+    path = tmp_path / "run.csv"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    ds = read_cycler(path, timezone="UTC")
+    np.testing.assert_allclose(ds["test_time"], RUN.time, atol=1e-4)
+    assert ds["time"].values[-1] == np.datetime64(RUN.stamps[-1], "ns")
+    assert ds.attrs["flags"] == []
+
+
+def test_a_time_without_units_is_not_dropped_untold(tmp_path):
+    rows = [
+        f"{t / 60},1,0,{v},{i},{s:%Y-%m-%d %H:%M:%S}"
+        for t, v, i, s in zip(
+            RUN.time, RUN.voltage, RUN.current, RUN.stamps, strict=True
+        )
+    ]
+    head = "Total Time,Cycle,Loop Counter #1,Voltage (V),Current (mA),Date/Time"
+    path = tmp_path / "run.csv"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    with pytest.warns(DataQualityWarning, match="'Total Time' says no units"):
+        ds = read_cycler(path, timezone="UTC")
+    assert "time_units" in ds.attrs["flags"]
+    said = {"Total Time": "test_time (min)"}
+    ds = read_cycler(path, timezone="UTC", columns=said)
+    np.testing.assert_allclose(ds["test_time"], RUN.time, atol=1e-4)
+    assert ds.attrs["flags"] == []

@@ -118,6 +118,26 @@ def examine(table: RawTable, wanted: Sequence[str], name: str = "") -> RawTable:
     return table
 
 
+def in_pieces(table: RawTable, pieces: Sequence[np.ndarray]) -> RawTable:
+    """Return the table without notes that are true of none of its pieces.
+
+    Parameters
+    ----------
+    table
+        Table with notes.
+    pieces
+        Rows of each piece. What happened between two pieces lies in another file.
+    """
+    doubts = [flag for flag in _BETWEEN if flag in table.notes]
+    notes = {f: said for f, said in table.notes.items() if f not in doubts}
+    apart = [replace(table.chosen(rows), notes={}) for rows in pieces if doubts]
+    for flag in doubts:
+        said = [one for piece in apart if (one := _CHECKS[flag](piece)) is not None]
+        if said:
+            notes[flag] = said[0]
+    return replace(table, notes=notes)
+
+
 def _backward_time(table: RawTable) -> str | None:
     steps = np.diff(table.columns["test_time"])
     back = steps[steps < 0]
@@ -377,6 +397,14 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "unsigned_current": undirected,
     "current_sign": doubt,
 }
+#: Checks that what lies between two rows may mislead.
+_BETWEEN = (
+    "charge_scale",
+    "energy_scale",
+    "missing_rows",
+    "charge_course",
+    "possible_pause",
+)
 _REPAIRS: dict[str, Callable[[RawTable], RawTable]] = {
     "repeated_rows": lambda table: without(table, copied(table)),
     "doubled_rows": lambda table: without(table, doubled(table)),

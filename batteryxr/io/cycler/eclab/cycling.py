@@ -103,6 +103,9 @@ def cycling(table: LabelledTable, about: About, options: Options) -> RawTable:
         If there is no column for time, voltage or current.
     """
     labels, notes = list(table.labels), dict(about.notes)
+    nothing = f"{about.technique or 'the technique'} recorded no data rows"
+    if len(labels) < 2:
+        return _empty(about, {**notes, NOTHING: nothing}, None)
     found = choose(labels, BIOLOGIC.columns, options.columns)
     taken = {source.index for source in found.values()}
     unknown = {n: k for n, k in about.unknown.items() if k not in taken}
@@ -124,7 +127,7 @@ def cycling(table: LabelledTable, about: About, options: Options) -> RawTable:
     used = {name: source.label for name, source in found.items()}
     used |= _complete(columns, labels, found, about)
     if not len(columns["test_time"]):
-        notes[NOTHING] = f"{about.technique or 'the technique'} recorded no data rows"
+        notes[NOTHING] = nothing
         return _empty(about, notes, None)
     if _is_template(about.header):
         notes["template_mass"] = _TOLD

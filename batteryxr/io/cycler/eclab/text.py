@@ -93,7 +93,7 @@ def contents(path: Path, options: Options) -> tuple[LabelledTable, About]:
     lines, body = _split(raw, path)
     header = _header(lines[:-1])
     labels = tuple(label.strip() for label in lines[-1].split("\t"))
-    if len(labels) < 2:
+    if len(labels) < 2 and body.strip():
         raise FileFormatError(
             path, f"a line of labels was expected, found {lines[-1][:60]!r}", len(lines)
         )
