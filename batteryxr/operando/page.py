@@ -139,11 +139,14 @@ def require_page(
     Raises
     ------
     ArgumentError
-        If its folder does not exist, or the file would be in the store.
+        If its name does not end in .html, its folder does not exist, or the file would
+        be in the store.
     StoreError
         If the file exists and is not to be replaced, or is not a report.
     """
     path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError("report", str(path), "a name that ends in .html")
     if not path.parent.is_dir():
         raise ArgumentError("report", str(path), "a file in a folder that is there")
     if beside is not None and path.resolve().is_relative_to(beside.resolve()):
@@ -151,14 +154,14 @@ def require_page(
     if not path.exists() and not path.is_symlink():
         require_writable(path)
         return
-    if not overwrite:
-        raise StoreError(
-            f"{path} is there already. Pass overwrite=True (--overwrite) to replace it."
-        )
     if path.is_symlink() or not path.is_file() or not _is_report(path):
         raise StoreError(
             f"{path} is no report of batteryxr, so it is not replaced. Choose another "
             "file."
+        )
+    if not overwrite:
+        raise StoreError(
+            f"{path} is there already. Pass overwrite=True (--overwrite) to replace it."
         )
     require_writable(path)
 
