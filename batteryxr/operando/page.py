@@ -34,6 +34,7 @@ th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
 thead th { border-bottom: 1px solid var(--rule); font-weight: 600;
            overflow-wrap: normal; }
 td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; overflow-wrap: normal; }
 .note { background: var(--note); border-left: 4px solid #e0a100; padding: .5rem .9rem;
         margin: .5rem 0; overflow-wrap: anywhere; }
 pre { background: var(--code); padding: .8rem 1rem; overflow-x: auto;
@@ -174,6 +175,8 @@ def _is_report(path: Path) -> bool:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"<td class='number'>{'–' if value != value else f'{value:.5g}'}</td>"
+    if isinstance(value, bool):
+        return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, int):
         return f"<td class='number'>{value}</td>"
     return f"<td>{html.escape(str(value))}</td>"
