@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import holoviews
 
     class Holoviews(Protocol):
-        """Parts of holoviews that plots use."""
+        """Hold parts of holoviews that plots use."""
 
         Area: type[holoviews.core.ViewableElement]
         Bars: type[holoviews.core.ViewableElement]

@@ -53,7 +53,7 @@ _MADE = "<meta name='generator' content='batteryxr'>"
 
 
 class Report:
-    """A page that is filled from top to bottom and written once.
+    """Hold a page that is filled from top to bottom and written once.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ _ROWS, _DRAWN = 40, 20
 
 
 class Results(Protocol):
-    """Groups of results for a report, wherever they are stored.
+    """Hold groups of results for a report, wherever they are stored.
 
     Parameters
     ----------

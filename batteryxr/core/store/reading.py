@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Memory:
-    """Arrays and groups that a store for reading has met so far."""
+    """Hold arrays and groups that a store for reading has met so far."""
 
     def __init__(
         self, location: Location | None = None, place: str = "", name: str = ""
@@ -135,7 +135,7 @@ class _Memory:
 
 
 class _ForReading:
-    """What stores for reading share: all that is read passes `get`."""
+    """Pass all that is read through `get`, for any kind of store."""
 
     def with_read_only(self, read_only: bool = False) -> Any:
         """Return the store itself, which is only read anyway."""
@@ -152,7 +152,7 @@ class _ForReading:
 
 
 class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
-    """A folder whose chunks are checked in the threads that read them."""
+    """Hold a folder whose chunks are checked in the threads that read them."""
 
     def __init__(self, root: Any, memory: _Memory | None = None, **_: Any) -> None:
         super().__init__(root, read_only=True)
@@ -202,7 +202,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
 
 
 class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
-    """A store of any other kind, with checks of its chunks."""
+    """Hold a store of any other kind, with checks of its chunks."""
 
     def __init__(self, store: Any, memory: _Memory | None = None) -> None:
         super().__init__(store)
@@ -229,7 +229,7 @@ class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
 
 
 class _Told(BackendArray):
-    """A variable whose reading ends in our error, whatever its decoding raises."""
+    """End the reading of a variable in our error, whatever its decoding raises."""
 
     def __init__(self, variable: xr.Variable, name: str, altered: bool) -> None:
         self.variable, self.name, self.altered = variable, name, altered

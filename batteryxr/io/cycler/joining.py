@@ -34,7 +34,7 @@ _FEW = 12
 
 @dataclass(frozen=True)
 class _Placed:
-    """A table with the clock of its rows."""
+    """Hold a table with the clock of its rows."""
 
     table: RawTable
     name: str

@@ -44,7 +44,7 @@ _LATEST = 4.1e9  # s since 1970: the year 2099
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `read_cycler` about the files.
+    """Describe options of `read_cycler` about the files.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Options:
 
 @dataclass(frozen=True)
 class RawTable:
-    """One file, as read: columns in units of the data model, without repairs.
+    """Hold one file, as read: columns in units of the data model, without repairs.
 
     Parameters
     ----------

@@ -358,7 +358,7 @@ def unpacked(path: Path, name: str) -> np.ndarray:
 
 
 class _Pages(NamedTuple):
-    """What the pages of a column tell: how many values, and bytes when unpacked."""
+    """Tell of the pages of a column: how many values, and bytes when unpacked."""
 
     values: int
     size: int
@@ -405,7 +405,7 @@ def _header(file: BinaryIO, place: int) -> tuple[dict[int, Any], int]:
 
 
 class _Thrift:
-    """Bytes of a header, read from front to back."""
+    """Hold bytes of a header, read from front to back."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw, self.place = raw, 0
