@@ -78,6 +78,7 @@ html_theme = "furo"
 html_title = "batteryxr"
 html_static_path = ["_static", str(BOKEH / "server/static/js/bokeh.min.js")]
 html_css_files = ["site.css"]
+html_js_files = ["sections.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

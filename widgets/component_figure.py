@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.plotting import colours_of
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.frames import every_nth
 
@@ -49,15 +50,15 @@ def components(found: xr.Dataset, likeness: dict[str, Any]) -> dict[str, Any]:
     values = patterns.values
     axis = found[str(patterns.dims[1])]
     gap = 1.08 * float(np.nanmax(np.nanmax(values, 1) - np.nanmin(values, 1)))
-    series = []
+    series, colours = [], colours_of(found)
     for k, name in enumerate(found["component"].values):
         held = bool(found["fixed"].values[k])
         like = likeness.get(str(name))
         words = f"{name}{' (fixed)' if held else ''}"
         words += f" ≈ {like[0]}, r = {like[1]:.2f}" if like else ""
         series.append(
-            curve(axis.values, values[k] + gap * k, name=words, colour=k, dotted=held,
-                  offset=gap * k)
+            curve(axis.values, values[k] + gap * k, name=words, colour=colours[k],
+                  dotted=held, offset=gap * k)
         )  # fmt: skip
     return lines_plot(
         "components", "Components, one above the other", title_of(axis),
@@ -84,9 +85,9 @@ def _principal(principal: xr.Dataset) -> dict[str, Any]:
 def ratios(found: xr.Dataset, along: np.ndarray, label: str) -> dict[str, Any]:
     """Return the ratios along the series, with their range over equally good starts."""
     weights = found["weights"].transpose(..., "component")
-    spread = found.get("weights_spread")
+    spread, colours = found.get("weights_spread"), colours_of(found)
     series = [
-        curve(along, weights.values[:, k], name=str(name), colour=k,
+        curve(along, weights.values[:, k], name=str(name), colour=colours[k],
               dotted=bool(found["fixed"].values[k]),
               spread=None if spread is None
               else spread.transpose(..., "component").values[:, k] / 2)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.core.units import written
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import xarray as xr
@@ -63,7 +65,7 @@ def image_plot(
         "values": values.astype(np.float32).tobytes(),
         "low": float(low),
         "high": float(high),
-        "units": "" if units == "1" else units,
+        "units": "" if units == "1" else written(units),
         "palette": palette,
     }
 
@@ -72,4 +74,4 @@ def title_of(array: xr.DataArray) -> str:
     """Return the long name of an array with its units, for an axis."""
     text = str(array.attrs.get("long_name", array.name or ""))
     units = str(array.attrs.get("units", "1"))
-    return text if units in ("1", "") else f"{text} ({units})"
+    return text if units in ("1", "") else f"{text} ({written(units)})"

@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 
 from batteryxr.core.model import DIMENSIONS
+from batteryxr.core.units import written
 from batteryxr.widgets.drawing import title_of
 from batteryxr.widgets.frames import frames, thinning, tile
 from batteryxr.widgets.models.stack import StackModel
@@ -203,7 +204,7 @@ def _about(model: StackModel) -> dict[str, Any]:
             {
                 "dim": name,
                 "label": label or DIMENSIONS.get(name, name),
-                "units": units,
+                "units": written(units),
                 "values": values.astype(np.float64).tobytes(),
             }
         )

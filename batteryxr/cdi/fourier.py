@@ -30,7 +30,7 @@ _PLANNING = threading.Lock()
 
 
 class Fourier:
-    """Forward and backward transform of complex64 arrays of one shape.
+    """Transform complex64 arrays of one shape, forward and backward.
 
     Neither direction is scaled: ``backward(forward(x))`` is ``size * x``. The factor
     is free where it is folded into a step that touches every voxel anyway.

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 #: Option for each argument that it fills.
 OPTIONS = {
     "paths": "FILE",
-    "path": "OUT",
+    "path": "FILE",
+    "out": "OUT",
     "store": "OUT",
     "kind": "--kind",
     "timezone": "--timezone",
@@ -55,13 +56,13 @@ def run(arguments: argparse.Namespace) -> None:
     if ending not in _FORMATS[kind]:
         wanted = ", ".join(_FORMATS[kind])
         raise ArgumentError(
-            "path", out, f"a name that ends in {wanted} for {kind} files"
+            "out", out, f"a name that ends in {wanted} for {kind} files"
         )
     _require_used(kind, arguments)
     if ending != ".zarr" and not Path(out).parent.is_dir():
-        raise ArgumentError("path", out, "a file in a folder that is there")
+        raise ArgumentError("out", out, "a file in a folder that is there")
     if any(Path(out).resolve() == Path(f).resolve() for f in arguments.source):
-        raise ArgumentError("path", out, "another file than those that are read")
+        raise ArgumentError("out", out, "another file than those that are read")
     if ending != ".zarr" and Path(out).exists() and not arguments.overwrite:
         raise StoreError(f"{out} exists. Pass overwrite=True to replace it.")
     with _held(out, ending, arguments.overwrite):

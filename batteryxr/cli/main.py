@@ -156,7 +156,7 @@ def _parser(only: str | None = None) -> Parser:
     info = commands.add_parser(
         "info", help="tell what a store holds", description="Tell what a store holds."
     )
-    info.add_argument("store", help="a zarr store: a path or a URL")
+    info.add_argument("store", metavar="STORE", help="a zarr store: a path or a URL")
     info.set_defaults(run=_info, options={"path": "STORE"})
     check = commands.add_parser(
         "check",
@@ -164,7 +164,7 @@ def _parser(only: str | None = None) -> Parser:
         description="Read all of a store, and tell what is lost or damaged: one line "
         "each, and exit status 1. Status 0: it is whole.",
     )
-    check.add_argument("store", help="a zarr store: a path or a URL")
+    check.add_argument("store", metavar="STORE", help="a zarr store: a path or a URL")
     check.set_defaults(run=_check, options={"path": "STORE"})
     completion = commands.add_parser(
         "completion",

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 #: Messages of argparse on an unknown option, and on a wrong choice.
 _UNKNOWN = re.compile(r"unrecognized arguments: (.*)")
 _CHOICE = re.compile(r"invalid choice: '(.*?)' \(choose from (.*)\)")
+#: Other messages of argparse, and plainer words.
+_WORDS = (
+    (re.compile(r"the following arguments are required: ([^,]*)$"), r"\1 is missing"),
+    (re.compile(r"the following arguments are required: "), "these are missing: "),
+    (re.compile(r"expected one argument"), "its value is missing"),
+    (re.compile(r"expected at least one argument"), "its value is missing"),
+    (re.compile(r"expected (\d+) arguments"), r"it takes \1 values"),
+)
 #: Options that `add_cell` declares.
 CELL_OPTIONS = {"electrode": "--electrode", "first": "--first", "mass": "--mass"}
 
@@ -29,9 +37,10 @@ class Parser(argparse.ArgumentParser):
         """Print in one sentence what is wrong, and exit with status 2."""
         asked = self._deepest()
         text = message
-        if found := _UNKNOWN.search(message):
-            word = found[1].split()[0]
+        if word := self._unknown(message, asked):
             text = f"{word} is no option of this command{_meant(word, asked.options)}"
+        elif found := _UNKNOWN.search(message):
+            text = f"{found[1].split()[0]} is one word too many"
         elif found := _CHOICE.search(message):
             choices = re.findall(r"[\w.-]+", found[2])
             before = message[: found.start()].removeprefix("argument ")
@@ -41,6 +50,8 @@ class Parser(argparse.ArgumentParser):
                 f"It takes {', '.join(choices)}."
             )
         text = text.removeprefix("argument ")
+        for pattern, words in _WORDS:
+            text = pattern.sub(words, text)
         end = "" if text.endswith((".", "?")) else "."
         print(f"{asked.prog}: {text}{end}", file=sys.stderr)
         print(f"See {asked.prog} --help.", file=sys.stderr)
@@ -51,29 +62,48 @@ class Parser(argparse.ArgumentParser):
         """Return the declared options."""
         return [word for action in self._actions for word in action.option_strings]
 
+    @property
+    def given(self) -> list[str]:
+        """Return the words of the command line."""
+        return sys.argv[1:] if self._given is None else self._given
+
+    def _unknown(self, message: str, asked: Parser) -> str:
+        """Return the first option that is none; it may be why another is missing."""
+        found = _UNKNOWN.search(message)
+        if not found and "are required" not in message:
+            return ""
+        words = found[1].split() if found else self.given
+        known = [*asked.options, *self.options]
+        odd = [w for w in words if w[:1] == "-" and w.split("=")[0] not in known]
+        return next((w for w in odd if not re.fullmatch(r"-[\d.].*|--?", w)), "")
+
     def _deepest(self) -> Parser:
         """Return the parser of the command in use, or this one."""
-        given = sys.argv[1:] if self._given is None else self._given
+        known = self._commands
+        return next((known[word] for word in self.given if word in known), self)
+
+    @property
+    def _commands(self) -> dict[str, Parser]:
+        """Return the parsers of commands."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for word in given:
-                    if word in action.choices:
-                        chosen = action.choices[word]
-                        assert isinstance(chosen, Parser)
-                        return chosen
-        return self
+                return dict(action.choices)
+        return {}
 
     _given: list[str] | None = None
 
     def parse(self, given: list[str]) -> argparse.Namespace:
         """Return the values given on the command line."""
-        self._given = given
+        for parser in (self, *self._commands.values()):
+            parser._given = given
         return self.parse_args(given)
 
 
 def _meant(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word.split("=")[0], list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else "."
+    bare = {name.lstrip("-"): name for name in known}
+    asked = word.split("=")[0].lstrip("-")
+    close = difflib.get_close_matches(asked, bare, n=1, cutoff=0.6)
+    return f"; did you mean {bare[close[0]]}?" if close else "."
 
 
 def show_examples(parser: argparse.ArgumentParser, examples: str) -> None:

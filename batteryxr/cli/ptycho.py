@@ -82,7 +82,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the plan, reconstruct, and report each energy's progress."""
-    scan = open_dataset(arguments.stack, arguments.group)
     engine = engine_named(arguments.engine, poisson=arguments.poisson)
     resources = Resources(
         memory=None if arguments.memory is None else arguments.memory * 1e9,
@@ -90,6 +89,12 @@ def run(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         device=arguments.device,
     )
+    constraint = None
+    if arguments.kramers_kronig:
+        constraint = KramersKronig(
+            arguments.kramers_kronig, arguments.kk_start, arguments.kk_every
+        )
+    scan = open_dataset(arguments.stack, arguments.group)
     plan = ptycho_plan(
         scan, engine=engine, n_modes=arguments.modes, resources=resources
     )
@@ -99,11 +104,6 @@ def run(arguments: argparse.Namespace) -> None:
     out = arguments.out or _beside(arguments.stack)
     if not location_of(out).is_empty() and not arguments.resume:
         raise StoreError(f"{out} exists already. Pass --resume to go on with it.")
-    constraint = None
-    if arguments.kramers_kronig:
-        constraint = KramersKronig(
-            arguments.kramers_kronig, arguments.kk_start, arguments.kk_every
-        )
     energy = scan["energy"].values
     with _Watch(out, energy, arguments.iterations, lambda t: print(t, flush=True)):
         result = ptycho_energies(

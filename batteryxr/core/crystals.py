@@ -39,7 +39,7 @@ _HEAD = 4096
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
-    """A crystal structure.
+    """Hold a crystal structure.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Crystal:
 
     @property
     def volume(self) -> float:
-        """Volume of the cell (Angstrom3)."""
+        """Return the volume of the cell (Angstrom3)."""
         return abs(float(np.linalg.det(self.cell)))
 
 
@@ -198,7 +198,7 @@ def scattering_power(elements: tuple[str, ...], radiation: str) -> np.ndarray:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class PdfInstrument:
-    """Instrument with which G(r) was measured.
+    """Describe the instrument with which G(r) was measured.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ class PdfInstrument:
 
 
 class PairDistribution:
-    """G(r) of one crystal, quick to recalculate with other parameters.
+    """Hold G(r) of one crystal, quick to recalculate with other parameters.
 
     Distances are summed once; a change of lattice, widths or size costs one Gaussian
     per distance. Atoms are points of constant scattering power, peaks are

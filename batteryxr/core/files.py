@@ -155,7 +155,7 @@ def whole_hdf5(
 
 
 class _Sink(io.FileIO):
-    """A file that keeps the first failure to write, and takes no more after it.
+    """Write a file; keep the first failure, and take no more after it.
 
     HDF5 would try again as it closes each of its objects, and print each failure.
     """

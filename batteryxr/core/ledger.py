@@ -41,7 +41,7 @@ _TRIES = 5
 
 
 class Piece(NamedTuple):
-    """Content of a piece: arrays by name, and attributes."""
+    """Hold the content of a piece: arrays by name, and attributes."""
 
     arrays: dict[str, np.ndarray]
     attrs: dict[str, Any]
@@ -49,7 +49,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Ledger:
-    """Pieces of a long calculation, each kept whole in a zarr store once it is done.
+    """Keep pieces of a long calculation in a zarr store, each whole once it is done.
 
     If the process is killed at any moment, the store holds each piece as it was put
     last. A piece lies in one of two slots; the mark that it is complete is written
@@ -210,7 +210,7 @@ class Ledger:
 
     @property
     def location(self) -> Location:
-        """Location of the store."""
+        """Return the location of the store."""
         return location_of(self.path)
 
     def __str__(self) -> str:

@@ -70,7 +70,7 @@ DIMENSIONS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Quantity:
-    """Units (UDUNITS spelling) and plot label of a named quantity."""
+    """Describe units (UDUNITS spelling) and plot label of a named quantity."""
 
     units: str
     long_name: str

@@ -123,7 +123,7 @@ def _functions() -> dict[tuple[str, str], Any]:
 
 
 class _Hiding:
-    """Finder that hides some modules from the thread that made it."""
+    """Hide some modules from the thread that made it."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names, self._thread = frozenset(names), threading.get_ident()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     import holoviews
 
     class Holoviews(Protocol):
-        """Parts of holoviews that plots use."""
+        """Hold parts of holoviews that plots use."""
 
         Area: type[holoviews.core.ViewableElement]
         Bars: type[holoviews.core.ViewableElement]
@@ -148,6 +150,8 @@ def filling(image: Any) -> Any:
     return image.opts(aspect="square", backend="matplotlib")
 
 
+#: Attribute with the colours that components have from the step before.
+_HELD = "colours"
 #: Elements that take a colour of their own.
 _COLOURED = ("Curve", "Scatter", "Spread", "Area", "ErrorBars", "VLine", "Points")
 #: Discharges are dashed where charges of the same sample are drawn beside them.
@@ -271,3 +275,44 @@ def joined(results: Mapping[str, Any]) -> Any:
     )
     out["sample"].attrs = {"units": "1", "long_name": "Sample"}
     return out
+
+
+def colours_of(result: xr.Dataset) -> list[int]:
+    """Return the number of each component's colour in the palette."""
+    names = [str(name) for name in result["component"].values]
+    held = _held(result)
+    free = (number for number in count() if number not in held.values())
+    return [held[name] if name in held else next(free) for name in names]
+
+
+def keep_colours(
+    result: xr.Dataset, before: xr.Dataset, renamed: Mapping[str, str]
+) -> xr.Dataset:
+    """Give the components that are known from the step before their colours in it.
+
+    Parameters
+    ----------
+    result
+        The new step; its attributes are changed.
+    before
+        The step before.
+    renamed
+        New names of components, and their names in the step before.
+    """
+    names = [str(name) for name in before["component"].values]
+    colour = dict(zip(names, colours_of(before), strict=True))
+    fixed = before["fixed"].values
+    known = {name: name for name, held in zip(names, fixed, strict=True) if held}
+    known = {n: o for n, o in known.items() if o not in renamed.values()}
+    held = {n: colour[o] for n, o in (known | dict(renamed)).items()}
+    result.attrs[_HELD] = json.dumps(held)
+    return result
+
+
+def _held(result: xr.Dataset) -> dict[str, int]:
+    """Return the colours of the step before; none where the text is not ours."""
+    try:
+        held = json.loads(str(result.attrs.get(_HELD, "{}")))
+        return {str(name): int(number) for name, number in held.items()}
+    except (AttributeError, RecursionError, TypeError, ValueError):
+        return {}

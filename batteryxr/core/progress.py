@@ -99,7 +99,7 @@ def shell() -> Any:
 
 
 class _Watched:
-    """Replacement of tqdm's bar that reports to a watcher."""
+    """Report to a watcher, in place of tqdm's bar."""
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ class Counting:
 
     @property
     def number(self) -> str | None:
-        """Name of the record's column that is followed; None for the current."""
+        """Return the column of the record that is followed; None for the current."""
         return None if self.by == "current" else self.by
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its marks and its reader.
+    """Describe a file format: its marks and its reader.
 
     Parameters
     ----------

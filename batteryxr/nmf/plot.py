@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
+from batteryxr.core.plotting import COLOURS, axis_label, colours_of, load_hvplot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,6 +57,7 @@ def plot_components(
     if step is None:
         step = 1.05 * float(np.nanmax(np.ptp(patterns.values, axis=1)))
     curves = []
+    colours = colours_of(result)
     for i, name in enumerate(_names(result)):
         held = "fixed" in result and bool(result["fixed"].values[i])
         y = patterns.values[i] + step * i
@@ -64,7 +65,9 @@ def plot_components(
             (x, y), _axis(patterns, axis), axis_label(patterns), label=name
         )
         curves.append(
-            curve.opts(color=_colour(i), line_dash="dotted" if held else "solid")
+            curve.opts(
+                color=_colour(colours[i]), line_dash="dotted" if held else "solid"
+            )
         )
     return hv.Overlay(curves).opts(
         hv.opts.Overlay(legend_position="right", title="Components", **_SIZE)
@@ -123,7 +126,9 @@ def plot_weights(
     runs = list(_runs(weights, name, dim))
     closed = bool(np.allclose(weights.sum("component"), 1, atol=1e-3))
     shapes: list[Any] = []
+    colours = colours_of(result)
     for i, component in enumerate(_names(result)):
+        colour = _colour(colours[i])
         held = "fixed" in result and bool(result["fixed"].values[i])
         y = weights.values[:, i]
         edges = _edges(result.isel(component=i), y)
@@ -132,21 +137,19 @@ def plot_weights(
         for run, dash in runs:
             curve = hv.Curve((at[run], y[run]), along, ratio, label=component)
             shapes.append(
-                curve.opts(color=_colour(i), line_dash="dotted" if held else dash)
+                curve.opts(color=colour, line_dash="dotted" if held else dash)
             )
             if edges is not None:
                 band = (at[run], edges[0][run], edges[1][run])
                 area = hv.Area(band, along, [ratio, "upper"])
-                shapes.append(area.opts(color=_colour(i), alpha=0.15, line_alpha=0))
+                shapes.append(area.opts(color=colour, alpha=0.15, line_alpha=0))
     for i, (word, parts) in enumerate((sums or {}).items()):
         if wrong := [p for p in parts if p not in _names(result)]:
             raise ArgumentError("sums", wrong, f"components among {_names(result)}")
         total = weights.sel(component=list(parts)).sum("component").values
         points = hv.Scatter((at, total), along, ratio, label=word)
         shapes.append(
-            points.opts(
-                fill_alpha=0, line_color=_colour(len(_names(result)) + i), size=6
-            )
+            points.opts(fill_alpha=0, line_color=_colour(max(colours) + 1 + i), size=6)
         )
     shade = _shade(hv, at, theoretical)
     lower = hv.Overlay(shapes + shade).opts(

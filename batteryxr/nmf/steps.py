@@ -12,6 +12,7 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.labels import OwnLabels, matched
 from batteryxr.core.model import label, require_variables
+from batteryxr.core.plotting import keep_colours
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import fit
@@ -117,7 +118,8 @@ def raise_n(
         "closure": closure,
         "constraints": (constraints or Constraints()).over(before),
     }
-    return fit(data, len(names) + by, **(given | options))
+    found = fit(data, len(names) + by, **(given | options))
+    return keep_colours(found, result, renamed)
 
 
 def _as_it_was(result: xr.Dataset, i: int) -> xr.DataArray:

@@ -56,7 +56,7 @@ _ALIKE = 0.8
 
 @dataclass(frozen=True)
 class _Way:
-    """Settings for reading each cell and finding its cycles."""
+    """Describe settings for reading each cell and finding its cycles."""
 
     electrode: Literal["cathode", "anode", "full"]
     first: Literal["charge", "discharge"]
@@ -314,7 +314,7 @@ def _told(lost: list[str], notes: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class _CellRow:
-    """One cell of the table."""
+    """Hold one cell of the table."""
 
     name: str
     source: Any  # path for `read_cycler`, or a record

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conventions:
-    """Facts about the cell and its files that only the user knows.
+    """State facts about the cell and its files that only the user knows.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def cycling_results(
 
 @dataclass(frozen=True)
 class Unmixing:
-    """Settings for unmixing a series of scans.
+    """Set how a series of scans is unmixed.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Unmixing:
 
 @dataclass
 class Findings:
-    """Results of the analysis of an experiment so far.
+    """Hold results of the analysis of an experiment so far.
 
     Parameters
     ----------

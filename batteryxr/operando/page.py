@@ -34,6 +34,7 @@ th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
 thead th { border-bottom: 1px solid var(--rule); font-weight: 600;
            overflow-wrap: normal; }
 td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; overflow-wrap: normal; }
 .note { background: var(--note); border-left: 4px solid #e0a100; padding: .5rem .9rem;
         margin: .5rem 0; overflow-wrap: anywhere; }
 pre { background: var(--code); padding: .8rem 1rem; overflow-x: auto;
@@ -52,7 +53,7 @@ _MADE = "<meta name='generator' content='batteryxr'>"
 
 
 class Report:
-    """A page that is filled from top to bottom and written once.
+    """Hold a page that is filled from top to bottom and written once.
 
     Parameters
     ----------
@@ -139,11 +140,14 @@ def require_page(
     Raises
     ------
     ArgumentError
-        If its folder does not exist, or the file would be in the store.
+        If its name does not end in .html, its folder does not exist, or the file would
+        be in the store.
     StoreError
         If the file exists and is not to be replaced, or is not a report.
     """
     path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError("report", str(path), "a name that ends in .html")
     if not path.parent.is_dir():
         raise ArgumentError("report", str(path), "a file in a folder that is there")
     if beside is not None and path.resolve().is_relative_to(beside.resolve()):
@@ -151,14 +155,14 @@ def require_page(
     if not path.exists() and not path.is_symlink():
         require_writable(path)
         return
-    if not overwrite:
-        raise StoreError(
-            f"{path} is there already. Pass overwrite=True (--overwrite) to replace it."
-        )
     if path.is_symlink() or not path.is_file() or not _is_report(path):
         raise StoreError(
             f"{path} is no report of batteryxr, so it is not replaced. Choose another "
             "file."
+        )
+    if not overwrite:
+        raise StoreError(
+            f"{path} is there already. Pass overwrite=True (--overwrite) to replace it."
         )
     require_writable(path)
 
@@ -171,6 +175,8 @@ def _is_report(path: Path) -> bool:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"<td class='number'>{'–' if value != value else f'{value:.5g}'}</td>"
+    if isinstance(value, bool):
+        return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, int):
         return f"<td class='number'>{value}</td>"
     return f"<td>{html.escape(str(value))}</td>"

@@ -1,12 +1,8 @@
-"""Write reports on cycling alone, and on an operando experiment.
-
-Results are described in sentences made from their numbers.
-"""
+"""Write reports on cycling alone, and on an operando experiment."""
 
 from __future__ import annotations
 
 import json
-from itertools import permutations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +12,15 @@ from batteryxr.core.plotting import load_hvplot, plain, plainly_labelled
 from batteryxr.core.units import written
 from batteryxr.export import cite
 from batteryxr.operando.page import Report
+from batteryxr.operando.sentences import (
+    say_cycles,
+    say_dqdv,
+    say_half_cycles,
+    say_phases,
+    say_record,
+    say_scans,
+    say_truth,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,12 +50,12 @@ _CYCLES = {
 }
 #: Fractions that are shown in per cent.
 _PERCENT = ("coulombic_efficiency", "energy_efficiency", "capacity_retention")
-#: Most components that are matched with a truth, since all their orders are tried.
-_MATCHED = 6
+#: Rows of a table, and half cycles of a figure, where there are more of them.
+_ROWS, _DRAWN = 40, 20
 
 
 class Results(Protocol):
-    """Groups of results for a report, wherever they are stored.
+    """Hold groups of results for a report, wherever they are stored.
 
     Parameters
     ----------
@@ -104,8 +109,12 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
         page.facts(_facts(record, store))
         page.heading("Voltage")
         page.text(say_record(record))
-        if run.read("echem/half_cycles").sizes["half_cycle"] and _known(record.voltage):
-            page.figure(record.echem.plot.voltage_profile().opts(width=_WIDTH))
+        n = run.read("echem/half_cycles").sizes["half_cycle"]
+        if n and _known(record.voltage):
+            some = [int(place) + 1 for place in _drawn(page, n)]
+            mass = run.read("echem/dqdv").attrs.get("mass")
+            profile = record.echem.plot.voltage_profile(half_cycles=some, mass=mass)
+            page.figure(profile.opts(width=_WIDTH))
     _cycling(page, run)
     if with_scans:
         page.heading("Scans")
@@ -177,7 +186,8 @@ def _clock(scans: xr.DataArray) -> str:
 
 
 def _cycling(page: Report, run: Results) -> None:
-    halves = run.read("echem/half_cycles").load()
+    dqdv = run.read("echem/dqdv").load()
+    halves = _per_mass(run.read("echem/half_cycles").load(), dqdv.attrs.get("mass"))
     cycles = run.read("echem/cycles").load() if run.has("echem/cycles") else None
     page.heading("Half cycles and cycles")
     page.text(say_half_cycles(halves) if cycles is None
@@ -188,10 +198,35 @@ def _cycling(page: Report, run: Results) -> None:
         if cycles.sizes["cycle"]:
             page.figure(_wide(cycles.echem.plot.cycles()))
     page.heading("Differential capacity")
-    dqdv = run.read("echem/dqdv").load()
     page.text(say_dqdv(dqdv))
     if _known(dqdv["dqdv"]):
+        dqdv = dqdv.isel(half_cycle=_drawn(page, dqdv.sizes["half_cycle"]))
         page.figure(dqdv.echem.plot.dqdv().opts(width=_WIDTH))
+
+
+def _per_mass(halves: xr.Dataset, mass: float | None) -> xr.Dataset:
+    """Add specific capacities if the active mass (mg) is known."""
+    if mass is None:
+        return halves
+    specific = 1000.0 * halves["capacity"] / mass
+    words = {"units": "mA h g-1", "long_name": "Specific capacity"}
+    return halves.assign(specific_capacity=specific.assign_attrs(words))
+
+
+def _drawn(page: Report, n: int) -> np.ndarray:
+    """Return the places of the half cycles to draw, and tell if some are left out."""
+    places = _spread(n, _DRAWN, 2)
+    if places.size < n:
+        page.text(f"Drawn are {places.size} of {n} half cycles, evenly spread.")
+    return places
+
+
+def _spread(n: int, most: int, together: int = 1) -> np.ndarray:
+    """Return at most so many of n places, by ones or pairs, from first to last."""
+    groups = -(-n // together)
+    some = np.unique(np.linspace(0, groups - 1, min(groups, most // together)).round())
+    places = (some[:, None] * together + np.arange(together)).ravel().astype(int)
+    return places[places < n]
 
 
 def _known(array: xr.DataArray) -> bool:
@@ -206,10 +241,14 @@ def _table(page: Report, table: xr.Dataset, dim: str, columns: dict[str, str]) -
         for k, words in columns.items()
         if k in table and _specific(k) not in table
     }
+    n = table.sizes[dim]
     rows = [
-        [int(number), *(_shown(table[k], i) for k in present)]
-        for i, number in enumerate(table[dim].values)
+        [int(table[dim][i]), *(_shown(table[k], i) for k in present)]
+        for i in _spread(n, _ROWS, 2 if "half" in dim else 1)
     ]
+    if len(rows) < n:
+        every = f"{dim.replace('_', ' ')}s"
+        page.text(f"The table shows {len(rows)} of {n} {every}, evenly spread.")
     heads = [_head(table[k], words) for k, words in present.items()]
     page.table([dim.replace("_", " ").capitalize(), *heads], rows)
 
@@ -297,117 +336,3 @@ def _phases(page: Report, run: Results) -> None:
     ratios = unmixed["weights"].echem.plot.with_voltage(x=axis)
     page.figure(_wide(ratios))
     page.figure(unmixed.nmf.plot.residual(x=axis).opts(width=_WIDTH))
-
-
-def say_record(record: xr.Dataset) -> str:
-    """Describe how long a cell was cycled, and between which voltages."""
-    time, volts = record["test_time"], record["voltage"]
-    hours = float(time.max() - time.min()) / 3600
-    low, high = float(volts.min()), float(volts.max())
-    if low != low:
-        return f"The record spans {hours:.3g} h; no voltage in it is known."
-    text = f"In {hours:.3g} h the voltage went between {low:.3f} and {high:.3f} V"
-    unknown = int(volts.isnull().sum())
-    return f"{text}; that of {unknown} rows is not known." if unknown else f"{text}."
-
-
-def say_scans(scans: xr.DataArray) -> str:
-    """Describe the voltages of the scans, and reversals of current within scans."""
-    volts = scans["voltage"].values
-    known = volts[np.isfinite(volts)]
-    if not known.size:
-        return "No scan lies within the cycler's record."
-    odd = int(scans["crosses_reversal"].sum())
-    ends = f"{known.min():.3f} and {known.max():.3f} V"
-    inside = {0: "none spans", 1: "one spans"}.get(odd, f"{odd} span")
-    return (
-        f"{known.size} of {volts.size} scans were taken between {ends}; {inside} a "
-        "reversal of the current."
-    )
-
-
-def say_half_cycles(table: xr.Dataset) -> str:
-    """Describe the first half cycle, and give the number of half cycles."""
-    number = table.sizes["half_cycle"]
-    if not number:
-        return "No half cycle was found in the record."
-    name = "specific_capacity" if "specific_capacity" in table else "capacity"
-    units = written(str(table[name].attrs.get("units", "")))
-    first = table.isel(half_cycle=0)
-    passed = f"a {first['direction'].item()}, passed {float(first[name]):.4g} {units}."
-    if number == 1:
-        return f"One half cycle, {passed}"
-    return f"{number} half cycles; the first, {passed}"
-
-
-def say_cycles(table: xr.Dataset) -> str:
-    """Describe the first whole cycle, and the capacity that the last one retains."""
-    whole = table.isel(cycle=table["complete"].values.astype(bool))
-    if not whole.sizes["cycle"]:
-        return "No cycle is whole, so there is no efficiency."
-    specific = "discharge_specific_capacity" in whole
-    name = f"{'specific_' if specific else ''}capacity"
-    units = written(str(whole[f"discharge_{name}"].attrs.get("units", "")))
-    first, last = whole.isel(cycle=0), whole.isel(cycle=-1)
-    number = int(first["cycle"])
-    text = (
-        f"Cycle {number} charges {float(first[f'charge_{name}']):.4g} and discharges "
-        f"{float(first[f'discharge_{name}']):.4g} {units}, a Coulombic efficiency of "
-        f"{100 * float(first['coulombic_efficiency']):.1f} %"
-    )
-    if whole.sizes["cycle"] == 1:
-        return f"{text}."
-    left = 100 * float(last["capacity_retention"])
-    return (
-        f"{text}; cycle {int(last['cycle'])}, the last whole one, retains {left:.1f} % "
-        "of the capacity."
-    )
-
-
-def say_dqdv(result: xr.Dataset) -> str:
-    """Describe the largest dQ/dV peaks of the first charge and discharge."""
-    places = {}
-    for row in range(result.sizes["half_cycle"]):
-        one = result.isel(half_cycle=row)
-        side = str(one["direction"].item())
-        values = one["dqdv"].values
-        if side not in places and np.isfinite(values).any():
-            places[side] = float(one["voltage"].values[np.nanargmax(values)])
-    if not places:
-        return "No half cycle is long enough for a dQ/dV."
-    told = " and ".join(f"{v:.3f} V on {side}" for side, v in places.items())
-    if len(places) == 1:
-        return f"dQ/dV is largest at {told}."
-    apart = abs(places["charge"] - places["discharge"]) * 1e3
-    return f"dQ/dV is largest at {told}, {apart:.0f} mV apart."
-
-
-def say_phases(result: xr.Dataset) -> str:
-    """Describe how the ratios change from the first scan that has some to the last."""
-    weights = result["weights"].transpose("scan", "component").dropna("scan")
-    if not weights.sizes["scan"]:
-        return "The ratios of no scan are known."
-    told = [
-        f"{name} from {weights.values[0, i]:.2f} to {weights.values[-1, i]:.2f}"
-        for i, name in enumerate(map(str, result["component"].values))
-    ]
-    return f"From the first scan to the last the ratios go: {'; '.join(told)}."
-
-
-def say_truth(result: xr.Dataset, truth: xr.Dataset) -> str:
-    """Describe the error of the ratios against the truth, in the best-fitting order."""
-    if "ratios" not in truth:
-        return "The truth of this simulation lies in the group /truth."
-    true = truth["ratios"].transpose("scan", ...).values
-    found = result["weights"].transpose("scan", "component").values
-    if true.shape[1] > _MATCHED or found.shape != true.shape:
-        return (
-            f"In truth there are {true.shape[1]} phases, so these "
-            f"{found.shape[1]} components cannot all be right."
-        )
-    orders = permutations(range(true.shape[1]))
-    error = min(float(np.sqrt(np.nanmean((found[:, o] - true) ** 2))) for o in orders)
-    return (
-        f"This experiment is simulated: the ratios differ from its truth by "
-        f"{error:.3f} on average (root mean square)."
-    )

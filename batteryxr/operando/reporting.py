@@ -27,7 +27,7 @@ _NEEDED = ("scans", "pca", "nmf")
 
 @dataclass
 class Groups:
-    """Results in memory, by group."""
+    """Hold results in memory, by group."""
 
     held: dict[str, xr.Dataset]
     kind: str = ""

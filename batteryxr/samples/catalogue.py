@@ -23,7 +23,7 @@ HOST = "https://raw.githubusercontent.com"
 
 @dataclass(frozen=True)
 class Origin:
-    """A folder of a public repository at one commit.
+    """Hold a folder of a public repository at one commit.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class MeasuredSample:
-    """A set of measured files that can be fetched.
+    """Hold a set of measured files that can be fetched.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class MeasuredSample:
 
 
 class Samples(Mapping[str, MeasuredSample]):
-    """Samples by name; printed as a list with size, licence and origin."""
+    """List samples by name, with size, licence and origin when printed."""
 
     def __init__(self, samples: Mapping[str, MeasuredSample]) -> None:
         self._samples = dict(samples)

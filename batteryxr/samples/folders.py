@@ -35,7 +35,7 @@ _DAMAGE = (EOFError, gzip.BadGzipFile, lzma.LZMAError, tarfile.TarError, zlib.er
 
 @dataclass(frozen=True)
 class Places:
-    """Places from which samples come, and where they are kept.
+    """Describe places from which samples come, and where they are kept.
 
     Parameters
     ----------

@@ -31,6 +31,7 @@ def test_draw(notebook: Any, code: str, picture: str) -> None:
     from PIL import Image
 
     page = notebook(code)
+    page.set_viewport_size({"width": 1280, "height": 2200})  # all of it is in view
     page.wait_for_timeout(25_000)  # until all is calculated and drawn
     shown = page.locator(".bx-panel").first
     drawn = Image.open(io.BytesIO(shown.screenshot())).convert("RGB")

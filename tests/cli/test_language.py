@@ -18,7 +18,11 @@ OPERANDO = ["operando", "--out", "new.zarr"]
 FILES = ["--cycler", "cell.mpt", "--scans", "scans"]
 WRONG = [
     (["opernado"], "did you mean operando"),
-    (["operando"], "--out"),
+    (["--versoin"], "did you mean --version"),
+    (["operando"], "--out is missing"),
+    (["operando", "--cyclr", "cell.mpt"], "did you mean --cycler"),
+    ([*OPERANDO, "cell.mpt"], "cell.mpt is one word too many"),
+    ([*OPERANDO, "--report", "page.pdf"], "a name that ends in .html"),
     ([*OPERANDO, "--cylcer", "cell.mpt"], "did you mean --cycler"),
     ([*OPERANDO, "--time", "Europe/Paris"], "--time is no option"),
     ([*OPERANDO, "--timezone", "Europe/Pariss"], "did you mean Europe/Paris"),
@@ -51,18 +55,21 @@ WRONG = [
     (["report", "cell.mpt", "--mas", "2"], "did you mean --mass"),
     (["report", "scans", "--out", "page.html"], "scans"),
     (["convert", "cell.mpt"], "OUT"),
+    (["convert", "gone.mpt", "cell.csv"], "FILE gone.mpt"),
     (["convert", "cell.mpt", "cell.doc"], "a name that ends in"),
     (["convert", "cell.mpt", "mine.csv"], "--overwrite"),
     (["convert", "scans", "s.parquet", "--kind", "series"], "a name that ends in"),
     (["convert", "cell.mpt", "a.csv", "--kind", "cyclers"], "did you mean cycler"),
-    (["info"], "store"),
+    (["info"], "STORE"),
     (["info", "gone.zarr"], "gone.zarr"),
     (["check", "gone.zarr"], "gone.zarr"),
     (["ptycho", "gone.zarr"], "gone.zarr"),
+    (["ptycho", "gone.zarr", "--engine", "LSQM"], "--engine"),
     (["ptycho", "gone.zarr", "--iterations", "many"], "--iterations"),
     (["ptycho", "gone.zarr", "--memory", "2GB"], "--memory"),
     (["completion", "fish"], "fish"),
     (["lab", "cell.mpt/in"], "cell.mpt"),
+    (["lab", "--port", "8889"], "--port is no option of this command."),
 ]
 
 

@@ -34,8 +34,14 @@ QUESTIONS = {
     "reference foil": ("foil",),
     "clock offset": ("clock",),
     "waterfall": ("stack-the-curves",),
+    # Words in another order, in another form, or beside others.
+    "export to excel": ("spreadsheet",),
+    "smooth dqdv": ("calculate-dq-dv",),
+    "save figure for paper": ("save-a-figure",),
+    "normalize xanes": ("normalis",),
+    "google colab": ("colab",),
 }
-ENOUGH = 18
+ENOUGH = 23
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from batteryxr.core.errors import (
     DataQualityWarning,
     DimensionError,
 )
+from batteryxr.core.plotting import colours_of
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,12 @@ def test_raise_n_keeps_shift_and_what_is_known(series, steps):
     assert third["fixed"].all()
     kept = third["components"].sel(component="middle").values
     assert kept.tobytes() == fine["components"].sel(component="CP1").values.tobytes()
+    before, now = (
+        dict(zip(f["component"].values, colours_of(f), strict=True))
+        for f in (fine, third)
+    )
+    assert now["middle"] == before["CP1"]
+    assert (now["start"], now["end"]) == (before["start"], before["end"])
     again = batteryxr.replay(fine, series.data, result=coarse)
     xr.testing.assert_equal(again, fine)
 

@@ -36,7 +36,8 @@ export function drawAxes(parent, [l, r, t, b], x, y) {
     draw(parent, "text", { x: l - 7, y: place + 4, "text-anchor": "end", text: short(y.log ? 10 ** v : v, 3) });
   }
   draw(parent, "line", { class: "bx-axis", x1: l, x2: r, y1: b, y2: b });
-  draw(parent, "text", { class: "bx-label", x: (l + r) / 2, y: b + 35, "text-anchor": "middle", text: x.label });
+  draw(parent, "text", { class: "bx-label", x: (l + r) / 2, y: b + 35, "text-anchor": "middle",
+    text: cut(x.label, r - l) });
   draw(parent, "text", { class: "bx-label", x: -(t + b) / 2, y: 13, "text-anchor": "middle",
     transform: "rotate(-90)", text: cut(y.label, b - t) });
 }

@@ -47,7 +47,7 @@ export class Curves {
 
   paint() {
     const { plot, svg } = this;
-    this.width = Math.max(220, this.card.clientWidth - 20);
+    this.width = Math.max(150, this.card.clientWidth - 20);
     this.height = plot.height ?? 230;
     svg.replaceChildren();
     size(svg, this.width, this.height);

@@ -64,7 +64,7 @@ export class StackView {
   to(index) { if (this.look.to(index)) { this.later(PICTURE); this.tell(); } }
   turn(axis) { this.look.turn(axis); this.profiles.forget(); this.layout(); this.later(PICTURE | PROFILE); }
   resized() {
-    this.spectrum.width = Math.max(240, this.spectrum.card.clientWidth - 20);
+    this.spectrum.width = Math.max(180, this.spectrum.card.clientWidth - 20);
     this.layout();
     this.later(PICTURE | PROFILE);
   }

@@ -41,7 +41,7 @@ _UNITS = {"energy": "eV", "distance": "mm", "pixel_size": "um"}
 
 
 class _Measurement(NamedTuple):
-    """Circles, and numbers that replace coordinates (None: read the coordinate)."""
+    """Hold circles, and numbers that replace coordinates; None: read them."""
 
     beamline: Beamline
     rocking: int

@@ -22,7 +22,7 @@ _FOLDER = Path(__file__).parent / "beamlines"
 @replayable
 @dataclass(frozen=True)
 class Circle:
-    """A rotation of the sample or of the detector arm.
+    """Describe a rotation of the sample or of the detector arm.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Circle:
 @replayable
 @dataclass(frozen=True)
 class Beamline:
-    """A diffractometer with its detector.
+    """Describe a diffractometer with its detector.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class ShrinkWrap:
-    """Settings of the support, which follows the object during retrieval.
+    """Set how the support follows the object during retrieval.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class ShrinkWrap:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Choice of the starts that make the answer.
+    """Choose the starts that make the answer.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalSettings:
-    """One call of phase retrieval: plain values that travel to workers.
+    """Hold one call of phase retrieval: plain values that travel to workers.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ def _on_grid(vacuum: xr.DataArray, grid: CommonGrid) -> np.ndarray:
 
 
 class Change(NamedTuple):
-    """Factors (energy, y, x) for the objects, and the misfit before (y, x)."""
+    """Hold factors (energy, y, x) for the objects, and the misfit before (y, x)."""
 
     factor: ImageFile
     misfit: np.ndarray
@@ -116,7 +116,7 @@ def apply_change(found: Registered, change: Change) -> Registered:
 
 
 class ImageFile:
-    """A stack (energy, y, x) of complex64 on disk, with few rows in memory.
+    """Hold a stack (energy, y, x) of complex64 on disk, with few rows in memory.
 
     The file has no name where the system allows it, and disappears once it is closed,
     also after a kill. It is read in parts: a memory map would count as memory of the

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """Interface of an engine, as a reconstruction uses it."""
+    """Define what a reconstruction needs of an engine."""
 
     def __hash__(self) -> int:
         """Return a hash that equal engines share."""
@@ -51,14 +51,14 @@ class Engine(Protocol):
 
 
 class _Checked:
-    """Checks the fields of an engine when it is made."""
+    """Check the fields of an engine when it is made."""
 
     def __post_init__(self) -> None:
         check_fields(self)
 
 
 class _AllWaves(_Checked):
-    """Engines that update the exit waves of all frames at once."""
+    """Update the exit waves of all frames at once."""
 
     beta: float
     inner: int
@@ -79,7 +79,7 @@ class _AllWaves(_Checked):
 
 
 class _FrameByFrame(_Checked):
-    """Engines that update object and probe after each frame."""
+    """Update object and probe after each frame."""
 
     holds_all_waves: ClassVar[bool] = False
 
@@ -94,7 +94,7 @@ class _FrameByFrame(_Checked):
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class LSQML(_Checked):
-    """Mini-batch least squares, the fastest per iteration.
+    """Fit by least squares in mini-batches, the fastest per iteration.
 
     Odstrčil, Menzel & Guizar-Sicairos, Opt. Express 26, 3108 (2018).
 
@@ -133,7 +133,7 @@ class LSQML(_Checked):
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class EPIE(_FrameByFrame):
-    """Extended ptychographic iterative engine, frame after frame.
+    """Update frame after frame by the extended ptychographic iterative engine.
 
     Maiden & Rodenburg, Ultramicroscopy 109, 1256 (2009).
 
@@ -166,7 +166,7 @@ class EPIE(_FrameByFrame):
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class RPIE(_FrameByFrame):
-    """Regularised ptychographic iterative engine, with momentum.
+    """Update by the regularised ptychographic iterative engine, with momentum.
 
     Maiden, Johnson & Li, Optica 4, 736 (2017).
 
@@ -193,7 +193,7 @@ class RPIE(_FrameByFrame):
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class DM(_AllWaves):
-    """Difference map: all exit waves at once, whole-pixel positions.
+    """Update all exit waves at once by the difference map, at whole pixels.
 
     Thibault et al., Ultramicroscopy 109, 338 (2009).
 
@@ -219,7 +219,7 @@ class DM(_AllWaves):
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class RAAR(_AllWaves):
-    """Relaxed averaged alternating reflections: all exit waves at once.
+    """Update all exit waves by relaxed averaged alternating reflections.
 
     Luke, Inverse Problems 21, 37 (2005). Positions are whole pixels.
 

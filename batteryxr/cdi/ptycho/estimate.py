@@ -34,7 +34,7 @@ STREAM_BLOCK = 128
 
 
 class Sizes(NamedTuple):
-    """Sizes of a scan.
+    """Hold sizes of a scan.
 
     Numbers of energies, frames, detector pixels along a side and probe modes; bytes
     per count; and pixels of the largest object.
@@ -90,7 +90,7 @@ def _area(corners: np.ndarray, n: int) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Needs of a reconstruction, in bytes, and the resulting plan; ``print`` it.
+    """Tell the needs of a reconstruction, in bytes, and the plan; ``print`` it.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ class Estimate:
 
     @property
     def stack(self) -> float:
-        """Counts of all energies."""
+        """Return the counts of all energies."""
         return self.frames * self.sizes.energies
 
     @property
     def frames(self) -> float:
-        """Counts of one energy."""
+        """Return the counts of one energy."""
         s = self.sizes
         return float(s.positions * s.pixels**2 * s.count_bytes)
 
@@ -140,7 +140,7 @@ class Estimate:
 
     @property
     def shared(self) -> float:
-        """Object, probe and working arrays of one energy."""
+        """Return the object, probe and working arrays of one energy."""
         s = self.sizes
         # Other engines need less; LSQML replaces those that do not fit.
         batch = getattr(self.engine, "batch", LSQML.batch)
@@ -149,7 +149,7 @@ class Estimate:
 
     @property
     def peak(self) -> float:
-        """Largest memory of one energy."""
+        """Return the largest memory of one energy."""
         held = self.frames
         if self.streamed:
             held *= 3 * (self.block or self.sizes.positions) / self.sizes.positions
@@ -157,12 +157,12 @@ class Estimate:
 
     @property
     def room(self) -> float:
-        """Memory that is left for energies."""
+        """Return the memory that is left for energies."""
         return self.available - self.own
 
     @property
     def pass_seconds(self) -> float:
-        """CPU time of one pass over one energy, in s, within a factor of two.
+        """Return the CPU time (s) of one pass over one energy, within a factor of two.
 
         A few frames of this size are timed on this machine, with this engine. With
         ``halves`` a stack takes about twice as long.

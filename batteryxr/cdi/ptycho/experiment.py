@@ -25,7 +25,7 @@ _REGRID = "or cut or pad yours to the same pixels."
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Experiment:
-    """Input of a reconstruction; it travels to a worker as it is.
+    """Hold the input of a reconstruction; it travels to a worker as it is.
 
     Shapes and types of all arrays that enter the compiled loops are checked when the
     experiment is made.
@@ -278,7 +278,7 @@ def _modes(probe: xr.Variable, *, stacked: bool, caller: str) -> xr.Variable:
 
 
 class _Masks:
-    """Masks of a scan: for all frames, for one energy, or for each frame."""
+    """Hold masks of a scan: for all frames, for one energy, or for each frame."""
 
     def __init__(
         self, mask: xr.Variable | None, n: int, along: tuple[Any, ...], *, caller: str

@@ -28,7 +28,7 @@ _FRAMES, _SAME = 32, 0.05
 
 
 class Former(NamedTuple):
-    """A former result: object (y, x) with its axes, and probe on this scan's pixels.
+    """Hold a former result: object (y, x) with axes, probe on this scan's pixels.
 
     `shifts` (position, 2) are corrections of positions in pixels of this scan's frames.
     `light` (position,) is the intensity of each frame, NaN if unknown. `background` (n,

@@ -28,7 +28,7 @@ def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 class Cleaned(NamedTuple):
-    """Frames as the engines use them, and the faults found in them.
+    """Hold frames as the engines use them, and the faults found in them.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def load_all(experiment: Experiment, step: int = 64) -> np.ndarray:
 
 
 class HeldFrames:
-    """An array filled block by block; it becomes float once a block needs it."""
+    """Hold an array filled block by block; it becomes float once a block needs it."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.values = np.empty(shape, counts_type(dtype))
@@ -157,7 +157,7 @@ def read(part: Any) -> np.ndarray:
 
 
 class Streamed:
-    """Frames read block by block in every iteration, one block ahead.
+    """Hold frames read block by block in every iteration, one block ahead.
 
     Yields the same blocks in the same order as `InMemory`.
     """

@@ -30,14 +30,14 @@ _CAPTURED = 2.0
 
 
 class Way(NamedTuple):
-    """Sources of y and x: which of both, and its sign."""
+    """Hold sources of y and x: which of both, and its sign."""
 
     axes: tuple[int, int]
     signs: tuple[int, int]
 
     @property
     def names(self) -> tuple[str, str]:
-        """Names as `read_ptychography` takes them for `sign`."""
+        """Return the names as `read_ptychography` takes them for `sign`."""
         y, x = ("-" * (s < 0) + "yx"[a] for a, s in zip(*self, strict=True))
         return y, x
 

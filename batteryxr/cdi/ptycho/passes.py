@@ -108,7 +108,7 @@ def check_finite(state: State) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """An energy of a stack, and the place of its states.
+    """Hold an energy of a stack, and the place of its states.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class Energy:
 
     @property
     def name(self) -> str:
-        """Under which name its states are kept."""
+        """Return the name under which its states are kept."""
         return f"{self.part}{self.key}"
 
 
@@ -183,7 +183,7 @@ def _first(energy: Energy) -> State:
 
 
 class Known(NamedTuple):
-    """Object (y, x) and probe (mode, n, n) of another energy; y and x in nm."""
+    """Hold object (y, x) and probe (mode, n, n) of another energy; y and x in nm."""
 
     obj: np.ndarray
     probe: np.ndarray

@@ -36,7 +36,7 @@ _FOCUS = 0.443
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Mirrors:
-    """Crossed mirrors (Kirkpatrick-Baez): a rectangular pupil.
+    """Describe crossed mirrors (Kirkpatrick-Baez): a rectangular pupil.
 
     Give one of the two: one number, or (vertical, horizontal).
 
@@ -80,7 +80,7 @@ class Mirrors:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class ZonePlate:
-    """A zone plate with its central stop: a ring.
+    """Describe a zone plate with its central stop: a ring.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ _NOISE = f"{RESIDUAL} of counting noise, at most"
 
 
 class Labelled(NamedTuple):
-    """A variable of a result, before its name is known."""
+    """Hold a variable of a result, before its name is known."""
 
     dims: str | tuple[str, ...]
     values: Any
@@ -296,7 +296,7 @@ def _images(found: Registered, energy: np.ndarray) -> dict[str, Labelled]:
 
 
 class _Lazy:
-    """Images (energy, ...) that are computed on demand."""
+    """Hold images (energy, ...) that are computed on demand."""
 
     def __init__(
         self,

@@ -128,7 +128,7 @@ def _minimum(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 class _ShortRuns:
-    """Short runs at steps of stretch and defocus, and their free deviance."""
+    """Hold short runs at steps of stretch and defocus, and their free deviance."""
 
     def __init__(self, few: Experiment, settings: Settings) -> None:
         assert few.held is not None, "a trial holds its frames"

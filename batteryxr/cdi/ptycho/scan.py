@@ -181,7 +181,7 @@ def _coordinate(name: str, value: Any, sizes: dict[str, int]) -> Any:
 
 
 class Geometry(NamedTuple):
-    """Geometry of a scan as plain numbers.
+    """Hold the geometry of a scan as plain numbers.
 
     With several energies, all but `n` have a first axis for them where they differ.
 
@@ -208,7 +208,7 @@ class Geometry(NamedTuple):
 
     @property
     def wavelength(self) -> np.ndarray:
-        """Wavelength in nm."""
+        """Return the wavelength in nm."""
         return np.asarray(HC * 1e9 / self.energy)
 
     def at(self, k: int) -> Geometry:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Iterations from which each part is updated.
+    """Set the iterations from which each part is updated.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Schedule:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Resources of a reconstruction, and the division of its work.
+    """Set the resources of a reconstruction, and the division of its work.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Resources:
 @replayable
 @dataclass(frozen=True)
 class KramersKronig:
-    """Coupling of absorption and phase over all energies by Kramers-Kronig.
+    """Couple absorption and phase over all energies by Kramers-Kronig.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class KramersKronig:
 @replayable
 @dataclass(frozen=True, kw_only=True, eq=False)  # arrays have no single truth
 class Registration:
-    """Alignment of the objects of many energies.
+    """Set how the objects of many energies are aligned.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class Registration:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Parts of the frames besides the pattern of object and probe.
+    """Describe what frames hold besides the pattern of object and probe.
 
     Frame j is expected to be s_j (|F|² + b). Put a known background into the scan as
     ``background`` (detector_y, detector_x), in counts; it is used unchanged unless it
@@ -199,7 +199,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of a reconstruction; a worker needs these and the experiment.
+    """Describe settings of a reconstruction; a worker needs these and the experiment.
 
     Parameters
     ----------
@@ -240,6 +240,6 @@ class Settings:
 
     @property
     def calm_from(self) -> int:
-        """First pass of smaller steps."""
+        """Return the first pass of smaller steps."""
         chosen = self.schedule.calm_from
         return self.iterations - self.iterations // 5 if chosen is None else chosen

@@ -246,7 +246,7 @@ def ptycho_energies(
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Experiments of all energies, and settings for their common result.
+    """Hold experiments of all energies, and settings for their common result.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ class Stack:
 
     @property
     def objects(self) -> StoredObjects:
-        """Objects of all energies."""
+        """Return the objects of all energies."""
         return StoredObjects(self.experiments, self.ledger, self.part)
 
     def seed(self, k: int) -> tuple[int, ...]:
@@ -304,12 +304,12 @@ class Stack:
 
     @property
     def energy(self) -> np.ndarray:
-        """Energies in eV."""
+        """Return the energies in eV."""
         return np.array([e.energy for e in self.experiments])
 
     @property
     def store(self) -> Location:
-        """Location of states and result."""
+        """Return the location of states and result."""
         return self.ledger.location
 
 

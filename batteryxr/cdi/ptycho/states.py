@@ -81,7 +81,7 @@ def load_state(
 
 
 class Look(NamedTuple):
-    """Iterations done for an energy, residuals of each, and arrays of its state."""
+    """Hold the iterations of an energy, their residuals, and arrays of its state."""
 
     iteration: int
     residuals: np.ndarray
@@ -105,7 +105,7 @@ def passes_done(ledger: Ledger, k: int | str) -> int:
 
 
 class StoredObjects:
-    """The objects of all energies in a ledger, read on demand.
+    """Hold the objects of all energies in a ledger, read on demand.
 
     Parameters
     ----------

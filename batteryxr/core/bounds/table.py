@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bound:
-    """Bounds of a quantity.
+    """Describe bounds of a quantity.
 
     Parameters
     ----------

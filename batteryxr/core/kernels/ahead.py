@@ -25,7 +25,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "compiled"
 
 
 class SealedFiles(IndexDataCacheFile):
-    """numba's files of compiled code, each with a digest of what is in it.
+    """Hold numba's files of compiled code, each with a digest of what is in it.
 
     A file that is damaged, of another version or that cannot be read is as good as
     absent. numba would fail at it, or run what a changed byte makes of the code.

@@ -28,7 +28,7 @@ _DONE = 1e-7
 
 
 class Principal(NamedTuple):
-    """Principal components.
+    """Hold principal components.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Principal(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Number, sum (points,) and Gram matrix (points, points) of complete rows."""
+    """Hold number, sum (points,) and Gram matrix (points, points) of complete rows."""
 
     n_rows: float
     total: np.ndarray
@@ -184,7 +184,7 @@ def _beside(
 
 
 class _Whole(NamedTuple):
-    """Rows without gaps, whether centred, sum of squares, and most components."""
+    """Hold rows without gaps, whether centred, sum of squares, and most components."""
 
     rows: int
     centre: bool

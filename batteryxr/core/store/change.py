@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Revision:
-    """Groups that are written beside a store and take their places together.
+    """Hold groups that are written beside a store and take their places together.
 
     Until they do, the former content is complete, and readers see it.
 

@@ -18,7 +18,7 @@ _PATIENCE = 60.0
 
 
 class Fence:
-    """Gate that threads pass to write; closed once the change has failed or is made.
+    """Let threads pass to write until the change has failed or is made.
 
     dask reports a failure at once, while other threads still compute. Another process
     gets its own open fence.
@@ -56,7 +56,7 @@ class Fence:
 
 
 class FencedStore(WrapperStore):  # type: ignore[misc]
-    """A zarr store whose writes pass a fence."""
+    """Hold a zarr store whose writes pass a fence."""
 
     def __init__(self, store: Any, fence: Fence | None = None) -> None:
         super().__init__(store)

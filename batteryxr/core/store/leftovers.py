@@ -36,7 +36,7 @@ _SPOILED = "spoiled-"
 
 @dataclass(frozen=True)
 class Remains:
-    """Pieces under the name of a group that do not count.
+    """Hold pieces under the name of a group that do not count.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ _BENT_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 @runtime_checkable
 class ZarrStore(Protocol):
-    """A store object of zarr."""
+    """Hold a store object of zarr."""
 
     supports_listing: bool
 
@@ -56,7 +56,7 @@ class ZarrStore(Protocol):
 
 @runtime_checkable
 class RemotePath(Protocol):
-    """A path of universal-pathlib."""
+    """Hold a path of universal-pathlib."""
 
     path: str
     protocol: str
@@ -65,7 +65,7 @@ class RemotePath(Protocol):
 
 @runtime_checkable
 class Repository(Protocol):
-    """A repository of icechunk: a store, and its snapshots."""
+    """Hold a repository of icechunk: a store, and its snapshots."""
 
     def readonly_session(self, branch: str) -> Any:
         """Return a session that reads the newest snapshot of a branch."""
@@ -79,7 +79,7 @@ StoreLike: TypeAlias = str | os.PathLike[str] | ZarrStore | RemotePath | Reposit
 
 @dataclass(frozen=True)
 class Location:
-    """Location of a store, of any kind.
+    """Describe the location of a store, of any kind.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """A text that is the same for each way to name this store."""
+        """Return a text that is the same for each way to name this store."""
         if self.folder is not None:
             return str(self.folder)
         held = getattr(self.store, "_store_dict", None)  # of zarr's, or obstore's
@@ -113,7 +113,7 @@ class Location:
 
     @property
     def reading(self) -> Any:
-        """The zarr store for reading only, if it supports this."""
+        """Return the zarr store for reading only, if it supports this."""
         if self.store.read_only:
             return self.store
         try:

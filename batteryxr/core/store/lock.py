@@ -50,7 +50,7 @@ _seen: dict[str, tuple[bytes | None, float]] = {}
 
 @dataclass(frozen=True)
 class Holder:
-    """Process that writes to a store.
+    """Hold the process that writes to a store.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Whether the process runs, or ran, on this machine."""
+        """Tell whether the process runs, or ran, on this machine."""
         return (self.host, self.machine) == (socket.gethostname(), _machine())
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ PLAIN_GROUP = json.dumps(
 
 @dataclass(frozen=True)
 class StoredGroup:
-    """A group that counts.
+    """Hold a group that counts.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class StoredGroup:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Groups and ledgers that count in a store.
+    """Hold groups and ledgers that count in a store.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Note:
-    """The steps of a change.
+    """Hold the steps of a change.
 
     Parameters
     ----------

@@ -256,7 +256,8 @@ def open_place(
         for label in small:
             bare.variables[label].load()
     except FileNotFoundError as error:
-        raise StoreError(f"{location}: no group {name!r}.") from error
+        what = f"no group {name!r}" if name else "no zarr store there"
+        raise StoreError(f"{location}: {what}.") from error
     except _UNREADABLE as error:
         raise _unreadable(location, name, error) from error
     if not bare.sizes:

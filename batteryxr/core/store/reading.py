@@ -39,7 +39,7 @@ _READERS = 16
 
 
 class _Memory:
-    """Arrays and groups that a store for reading has met so far."""
+    """Hold arrays and groups that a store for reading has met so far."""
 
     def __init__(
         self, location: Location | None = None, place: str = "", name: str = ""
@@ -149,7 +149,7 @@ class _Memory:
 
 
 class _ForReading:
-    """What stores for reading share: all that is read passes `get`."""
+    """Pass all that is read through `get`, for any kind of store."""
 
     def with_read_only(self, read_only: bool = False) -> Any:
         """Return the store itself, which is only read anyway."""
@@ -166,7 +166,7 @@ class _ForReading:
 
 
 class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
-    """A folder whose chunks are checked in the threads that read them."""
+    """Hold a folder whose chunks are checked in the threads that read them."""
 
     def __init__(self, root: Any, memory: _Memory | None = None, **_: Any) -> None:
         super().__init__(root, read_only=True)
@@ -216,7 +216,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
 
 
 class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
-    """A store of any other kind, with checks of its chunks."""
+    """Hold a store of any other kind, with checks of its chunks."""
 
     def __init__(self, store: Any, memory: _Memory | None = None) -> None:
         super().__init__(store)
@@ -243,7 +243,7 @@ class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]
 
 
 class _Told(BackendArray):
-    """A variable whose reading ends in our error, whatever its decoding raises."""
+    """End the reading of a variable in our error, whatever its decoding raises."""
 
     def __init__(self, variable: xr.Variable, name: str, altered: bool) -> None:
         self.variable, self.name, self.altered = variable, name, altered

@@ -72,7 +72,7 @@ def _ends(location: Location, keys: list[str]) -> list[bytes]:
 
 
 class ChunkSums(NamedTuple):
-    """Checksums of the chunks of an array, as they were written.
+    """Hold checksums of the chunks of an array, as they were written.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ _READERS = 8
 
 
 class Damage(NamedTuple):
-    """A lost or damaged part of a store.
+    """Describe a lost or damaged part of a store.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def _require_begun(location: Location) -> None:
 
 
 class _Metadata(dict[str, bytes | None]):
-    """Metadata files of a store, each read once."""
+    """Hold metadata files of a store, each read once."""
 
     def __init__(self, location: Location) -> None:
         super().__init__()

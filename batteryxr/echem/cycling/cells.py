@@ -44,7 +44,7 @@ class Life:
 
     @property
     def side(self) -> str:
-        """Half cycle whose capacity is compared."""
+        """Return the half cycle whose capacity is compared."""
         return "charge" if self.electrode == "anode" else "discharge"
 
 

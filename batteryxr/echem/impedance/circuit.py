@@ -62,7 +62,7 @@ class Circuit:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the parameters in order, such as ``"R0"``, ``"CPE1_Q"``."""
+        """Return the names of the parameters in order: ``"R0"``, ``"CPE1_Q"``."""
         return tuple(
             f"{e.name}_{name}" if name else e.name
             for e in self.elements
@@ -71,7 +71,7 @@ class Circuit:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Units of the parameters."""
+        """Return the units of the parameters."""
         return tuple(u for e in self.elements for _, u in KINDS[e.kind].parameters)
 
 

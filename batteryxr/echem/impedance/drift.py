@@ -114,7 +114,8 @@ def correct_drift(
 def changes(spectra: xr.DataArray | xr.Dataset) -> xr.DataArray | None:
     """Return the largest relative change of each spectrum while it was taken.
 
-    Changes are relative to the modulus. None if times or neighbours are unknown.
+    Changes are relative to the modulus. Give None if times
+    or neighbours are unknown.
     """
     wanted = {"impedance", "point_time", "time"}
     if not isinstance(spectra, xr.Dataset) or not wanted <= set(spectra.variables):

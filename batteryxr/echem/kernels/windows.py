@@ -161,7 +161,7 @@ class WindowWalk:
 
     @property
     def backward(self) -> tuple[int, int]:
-        """Number of rows that step back in time, and the first of them (from 0)."""
+        """Return how many rows step back in time, and the first of them (from 0)."""
         counts = self._tally.counts
         return int(counts[_BACKWARD]), int(counts[_FIRST_BACKWARD])
 

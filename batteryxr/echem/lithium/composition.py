@@ -82,7 +82,7 @@ class Composition:
 
     @property
     def molar_mass(self) -> float:
-        """Mass of one mole of formula units (g mol-1)."""
+        """Return the mass of one mole of formula units (g mol-1)."""
         from periodictable import elements
 
         pairs = zip(self.elements, self.amounts, strict=True)
@@ -90,22 +90,22 @@ class Composition:
 
     @property
     def anions(self) -> float:
-        """Anions per formula unit; sulphur with oxygen is none (a sulphate)."""
+        """Return anions per formula unit; sulphur with oxygen is none (a sulphate)."""
         return self._sum(e for e in self.elements if self._is_anion(e))
 
     @property
     def cations(self) -> float:
-        """Cations per formula unit."""
+        """Return the cations per formula unit."""
         return self._sum(e for e in self.elements if not self._is_anion(e))
 
     @property
     def metals(self) -> float:
-        """Metal centres per formula unit: all metals but the alkali ones."""
+        """Return metal centres per formula unit: all metals but the alkali ones."""
         return self._sum(e for e in self.elements if e not in ANIONS | _NO_CENTRE)
 
     @property
     def over_stoichiometric(self) -> bool:
-        """Whether a rock salt of this formula has more cations than anions.
+        """Tell whether a rock salt of this formula has more cations than anions.
 
         An excess below 0.01 per two anions counts as rounding of the formula.
         """

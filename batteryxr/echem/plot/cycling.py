@@ -23,6 +23,7 @@ from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     import holoviews
     import xarray as xr
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
     from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.record import Columns
 
+    #: Branch and opacity, and the numbers of a line.
+    Look: TypeAlias = tuple[str, float]
+    Line: TypeAlias = tuple[np.ndarray, np.ndarray]
+
 #: Columns of a record that a profile needs.
 _NEEDED = ("test_time", "voltage", "current", "file")
-#: Points per curve of a voltage profile: more than a screen shows.
-_POINTS = 2000
+#: Points per curve of a voltage profile: more than a screen shows; and points of many
+#: curves together, and the fewest of each of them.
+_POINTS, _TOGETHER, _FEWEST = 2000, 100_000, 50
 _SIZE = {"width": 600, "height": 380}
 #: Markers and dashes that distinguish overlapping branches without their colours.
 _MARKERS = {"charge": "circle", "discharge": "square"}
@@ -80,7 +86,8 @@ def plot_voltage_profile(
     -------
     holoviews.Overlay
         One curve for each half cycle, with one colour for charges and one for
-        discharges; later curves are paler.
+        discharges; later curves are paler. Of more than 20, those of one look are
+        joined.
 
     Raises
     ------
@@ -105,30 +112,38 @@ def plot_voltage_profile(
     numbers = range(1, there + 1) if half_cycles is None else half_cycles
     x = axis("capacity" if mass is None else "specific_capacity")
     y = dimension(rows.arrays["voltage"])
-    curves: list[holoviews.Curve] = []
-    looks: dict[tuple[str, float], int] = {}
-    for number in numbers:
+    looks: dict[Look, list[Line]] = {}
+    most = min(_POINTS, max(_FEWEST, _TOGETHER // max(1, len(numbers))))
+    for place, number in enumerate(numbers):
         if not 1 <= number <= there:
             raise ArgumentError("half_cycles", number, f"numbers from 1 to {there}")
         of = table.integers[number - 1]
         some = slice(of[parts.FIRST], of[parts.LAST_ACTIVE] + 1)
-        q, v = _profile(rows.isel(some), table, of[parts.FIRST])
+        q, v = _profile(rows.isel(some), table, of[parts.FIRST], most)
         q = q * of[parts.DIRECTION]
         if mass is not None:
             q = q * 1000.0 / mass
         side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
-        strength = _strength(len(curves), len(numbers))
-        curve: Any = hv.Curve((q, v), x, y, label=side)
-        if (side, strength) in looks:  # each look of its own costs a pass over all
-            curve = curve.clone(id=looks[side, strength])
-        else:
-            look = {"color": BRANCH_COLOURS[side], "line_dash": _DASHES[side]}
-            curve = curve.opts(alpha=strength, **look)
-            looks[side, strength] = curve.id
-        curves.append(curve)
-    overlay = hv.Overlay(curves) if curves else hv.Overlay([hv.Curve([])])
+        look = side, _strength(place, len(numbers))
+        looks.setdefault(look, []).append((q, v))
+    overlay = hv.Overlay(_curves(looks, x, y) or [hv.Curve([])])
     title = as_title(str(record.attrs.get("title", "")))
     return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
+
+
+def _curves(looks: dict[Look, list[Line]], x: Any, y: Any) -> list[holoviews.Curve]:
+    """Return a curve for each look, with gaps between its lines."""
+    hv = load_hvplot()
+    gap = np.full((2, 1), np.nan)
+    curves = []
+    for (side, strength), lines in looks.items():
+        joined = np.concatenate(
+            [part for line in lines for part in (gap, np.stack(line))][1:], axis=1
+        )
+        curve = hv.Curve((joined[0], joined[1]), x, y, label=side)
+        colour, dash = BRANCH_COLOURS[side], _DASHES[side]
+        curves.append(curve.opts(alpha=strength, color=colour, line_dash=dash))
+    return curves
 
 
 def _strength(number: int, of: int) -> float:
@@ -140,9 +155,9 @@ def _strength(number: int, of: int) -> float:
 
 
 def _profile(
-    rows: Columns, table: HalfCycleTable, first: int
+    rows: Columns, table: HalfCycleTable, first: int, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return charge (mA h) and voltage from row `first` on, thinned."""
+    """Return charge (mA h) and voltage from row `first` on, thinned to `most`."""
     rule, s = table.rule, table.switches
     blocks = [(b.t, b.v, b.i, b.file) for b in rows.blocks(_NEEDED)]
     t, v, i, file = (np.concatenate(column) for column in zip(*blocks, strict=True))
@@ -158,7 +173,7 @@ def _profile(
         mine = (row >= first) & (row < first + t.size)
         np.add.at(passed, row[mine] - first, charge[mine])
     q = np.cumsum(passed)
-    every = max(1, int(flows.sum()) // _POINTS)
+    every = max(1, int(flows.sum()) // most)
     return q[flows][::every], v[flows][::every]
 
 
@@ -247,18 +262,18 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
         return overlay_samples(plot_dqdv, result, errors=errors)
     voltage = result["voltage"].values
     x, y = dimension(result["voltage"]), dimension(result["dqdv"])
-    items = []
-    for row in range(result.sizes["half_cycle"]):
-        one = result.isel(half_cycle=row)
-        side = str(one["direction"].item())
-        colour = BRANCH_COLOURS[side]
-        drawn = one["dqdv"].values if side == "charge" else -one["dqdv"].values
+    slopes = result["dqdv"].transpose("half_cycle", "voltage").values
+    spreads = result["dqdv_error"].transpose("half_cycle", "voltage").values
+    bands: list[Any] = []
+    looks: dict[Look, list[Line]] = {}
+    for row, side in enumerate(map(str, result["direction"].values)):
+        drawn = slopes[row] if side == "charge" else -slopes[row]
         if errors:
-            band = hv.Spread((voltage, drawn, one["dqdv_error"].values), x, [y, "sd"])
-            items.append(band.opts(color=colour, alpha=0.3))
-        strength = _strength(row, result.sizes["half_cycle"])
-        curve = hv.Curve((voltage, drawn), x, y, label=side)
-        items.append(curve.opts(color=colour, line_dash=_DASHES[side], alpha=strength))
+            band = hv.Spread((voltage, drawn, spreads[row]), x, [y, "sd"])
+            bands.append(band.opts(color=BRANCH_COLOURS[side], alpha=0.3))
+        look = side, _strength(row, len(slopes))
+        looks.setdefault(look, []).append((voltage, drawn))
+    items = bands + (_curves(looks, x, y) or [hv.Curve([])])
     return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
 
 

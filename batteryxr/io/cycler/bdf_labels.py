@@ -78,7 +78,7 @@ _SMALL = {"mA": "A", "mA h": "A h", "mW h": "W h"}
 
 @dataclass(frozen=True)
 class Term:
-    """One quantity of the format.
+    """Hold one quantity of the format.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Place:
-    """Column of a quantity in a file, and its conversion to the data model.
+    """Describe a quantity's column in a file, and its conversion to the data model.
 
     Attributes
     ----------

@@ -83,7 +83,7 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class Column:
-    """One possible label of a quantity.
+    """Hold one possible label of a quantity.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Source:
-    """Column of a quantity in a file, and its conversion to the data model.
+    """Describe where a file has a quantity, and its conversion to the data model.
 
     Parameters
     ----------

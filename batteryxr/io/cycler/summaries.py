@@ -125,7 +125,7 @@ def without_summaries(table: RawTable) -> RawTable:
 
 
 class _Above(NamedTuple):
-    """Sums of time, voltage and current over the rows above some others."""
+    """Hold sums of time, voltage and current over the rows above some others."""
 
     sums: np.ndarray  # (3, others)
     rows: np.ndarray  # (others,)

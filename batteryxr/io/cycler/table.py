@@ -49,7 +49,7 @@ def filled(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `read_cycler` about the files.
+    """Describe options of `read_cycler` about the files.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Options:
 
 @dataclass(frozen=True)
 class RawTable:
-    """One file, as read: columns in units of the data model, without repairs.
+    """Hold one file, as read: columns in units of the data model, without repairs.
 
     Parameters
     ----------

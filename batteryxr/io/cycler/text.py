@@ -55,7 +55,7 @@ _MISSING = ("XXX", "-", "--", "---")  # missing values, beside pandas' own words
 
 @dataclass(frozen=True)
 class TextTable:
-    """Rows of text under a line of labels.
+    """Hold rows of text under a line of labels.
 
     Parameters
     ----------

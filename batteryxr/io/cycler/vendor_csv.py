@@ -91,7 +91,7 @@ def holds_table(start: bytes) -> bool:
 
 
 class Below(NamedTuple):
-    """Rows below the labels, with their place in the file."""
+    """Hold rows below the labels, with their place in the file."""
 
     body: bytes
     separator: str

@@ -9,7 +9,7 @@ from batteryxr.io.cycler.labels import CLOCK, NUMBER, STATE, Column
 
 @dataclass(frozen=True)
 class Vendor:
-    """Layout of one maker's tables.
+    """Describe the layout of one maker's tables.
 
     Parameters
     ----------

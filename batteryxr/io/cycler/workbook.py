@@ -81,7 +81,7 @@ def read(path: Path, options: Options) -> RawTable:
 
 
 class _Table(NamedTuple):
-    """A sheet of rows, with its layout."""
+    """Hold a sheet of rows, with its layout."""
 
     layout: TableLayout
     rows: list[Sequence[Any]]

@@ -40,7 +40,7 @@ def read_all(node: Any) -> Any:
 
 @dataclass(frozen=True)
 class FileFrames:
-    """Array source for dask, which opens the file anew in each process.
+    """Give dask frames from a file, which each process opens anew.
 
     Parameters
     ----------

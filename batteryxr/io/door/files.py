@@ -46,7 +46,7 @@ _NUL = "holds NUL bytes: it is binary, of no kind that is known here, or damaged
 
 @dataclass(frozen=True)
 class Stamp:
-    """Identity of a file, to check later that it is unchanged.
+    """Describe the identity of a file, to check later that it is unchanged.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ def _parquet(path: Path, **options: Any) -> Iterator[Any]:
 
 
 class _Pages(NamedTuple):
-    """What the pages of a column tell: how many values, and bytes when unpacked."""
+    """Hold what the pages of a column tell: how many values, and bytes unpacked."""
 
     values: int
     size: int
@@ -179,7 +179,7 @@ def _header(file: BinaryIO, place: int) -> tuple[dict[int, Any], int]:
 
 
 class _Thrift:
-    """Bytes of a header, read from front to back."""
+    """Hold bytes of a header, read from front to back."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw, self.place = raw, 0

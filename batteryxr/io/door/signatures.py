@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file, recognised by its first bytes.
+    """Describe a kind of file, recognised by its first bytes.
 
     Parameters
     ----------

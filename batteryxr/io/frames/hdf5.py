@@ -66,7 +66,7 @@ _JOULE = 1.602176634e-19
 
 @dataclass(frozen=True)
 class Held:
-    """Frames of one or several files, with angles, instrument and mask.
+    """Hold frames of one or several files, with angles, instrument and mask.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ NOTES = ("first", "points", "box_centre")
 
 
 class _Found(NamedTuple):
-    """Content of a file: objects, their support, the program's name, and the axes."""
+    """Hold a file's content: objects, their support, the program's name, the axes."""
 
     values: np.ndarray
     support: np.ndarray | None

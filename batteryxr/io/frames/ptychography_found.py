@@ -53,7 +53,7 @@ def first(
 
 
 class LayoutSearch:
-    """Search for the quantities of a layout in a file."""
+    """Search a file for the quantities of a layout."""
 
     def __init__(self, path: Path, held: Mapping[str, Any], layout: Layout) -> None:
         self.path, self.held, self.layout = path, held, layout

@@ -35,7 +35,7 @@ ARRAYS = ("frames", "mask", "probe")
 
 @dataclass(frozen=True)
 class Layout:
-    """Places of the quantities in one kind of file.
+    """Describe places of the quantities in one kind of file.
 
     Parameters
     ----------

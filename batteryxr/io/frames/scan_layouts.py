@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScanLayout:
-    """Where one beamline keeps a scan, by patterns of whole paths in its entry.
+    """Tell where one beamline keeps a scan, by patterns of paths in its entry.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ LAYOUTS = (
 
 @dataclass
 class FoundScan:
-    """One scan found in a file: paths in its entry, and values.
+    """Hold one scan found in a file: paths in its entry, and values.
 
     Parameters
     ----------

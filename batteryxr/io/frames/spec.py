@@ -35,7 +35,7 @@ _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class SpecScan:
-    """One scan of a SPEC file.
+    """Hold one scan of a SPEC file.
 
     Parameters
     ----------

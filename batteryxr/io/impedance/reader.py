@@ -54,7 +54,7 @@ _ELECTRODES = {
 
 
 class _Taken(NamedTuple):
-    """One spectrum, with its start (ns, UTC) and the number of its file."""
+    """Hold one spectrum, with its start (ns, UTC) and the number of its file."""
 
     points: Mapping[str, np.ndarray]
     began: int

@@ -34,7 +34,7 @@ _MOSTLY = 0.6
 
 @dataclass(frozen=True)
 class Readings:
-    """Readings of one file, in order, without repairs or omissions.
+    """Hold readings of one file, in order, without repairs or omissions.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ _COORDINATES = (
 
 @dataclass(frozen=True)
 class Pick:
-    """One spectrum of a file: column groups, their formula, quantity and name."""
+    """Hold one spectrum of a file: column groups, their formula, quantity and name."""
 
     groups: tuple[tuple[int, ...], ...]
     formula: str
@@ -102,7 +102,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class Choice:
-    """The columns that are read from a file.
+    """Hold the columns that are read from a file.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class FileColumns:
-    """The columns of one file, and the header that describes them."""
+    """Hold the columns of one file, and the header that describes them."""
 
     path: Path
     suffix: str

@@ -30,7 +30,7 @@ _FORTRAN = re.compile(rb"(?<=[\d.])[dD](?=[-+]\d{1,3}\b)")
 
 @dataclass(frozen=True)
 class ColumnFile:
-    """A file split into its header and its block of numbers, not yet parsed.
+    """Hold a file split into its header and its block of numbers, not yet parsed.
 
     Attributes
     ----------

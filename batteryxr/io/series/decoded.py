@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Columns made from packed or implied numbers, used like a `ColumnFile`.
+    """Hold columns made from packed or implied numbers, used like a `ColumnFile`.
 
     Attributes
     ----------

@@ -89,7 +89,7 @@ _TEMPERATURE = ("temperature", "sample_temperature", "temp", "sample_temp")
 
 @dataclass(frozen=True)
 class Header:
-    """The header of one file, as written and not yet checked.
+    """Hold the header of one file, as written and not yet checked.
 
     Attributes
     ----------
@@ -200,7 +200,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a header: ``key (units) = text``."""
+    """Hold one line of a header: ``key (units) = text``."""
 
     key: str
     text: str

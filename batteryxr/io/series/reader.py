@@ -181,7 +181,7 @@ def read_series(
 
 
 class Labelling(NamedTuple):
-    """Settings for ordering and labelling scans; see `read_series`."""
+    """Describe settings for ordering and labelling scans; see `read_series`."""
 
     order: str
     time_from: str | None

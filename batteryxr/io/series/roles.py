@@ -163,7 +163,7 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """Column names of one beamline or program that differ from the usual words.
+    """Hold column names of one beamline or program that differ from the usual words.
 
     Attributes
     ----------
@@ -241,7 +241,7 @@ _ANY_SIGN = re.compile(
 
 @dataclass(frozen=True)
 class Role:
-    """Role of a column, how clearly its name says so, and its detector element.
+    """Describe the role of a column, how clearly its name says so, its element.
 
     Attributes
     ----------
@@ -325,7 +325,7 @@ def _element(words: list[str]) -> Role | None:
 def _of_device(name: str, prefer: str) -> Role:
     """Return the role of a channel behind the name of its device: Keithley_I0.
 
-    All words with a role have the same, and the last of them has one. What follows
+    All words with a role have the same, and the last of them has one. Words after
     the names of its device and itself would change what it is.
     """
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.strip())

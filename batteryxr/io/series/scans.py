@@ -50,7 +50,7 @@ _HC = 12398.419843320026  # eV Angstrom
 
 @dataclass(frozen=True)
 class Scale:
-    """Conversion of the numbers of an axis to the units of the data model.
+    """Describe the conversion of the numbers of an axis to the units of the data model.
 
     Attributes
     ----------
@@ -156,7 +156,7 @@ class ScanSource:
 
 @dataclass(frozen=True)
 class Scan:
-    """One spectrum after its header was read: source, labels and range of its axis."""
+    """Hold one spectrum whose header was read: source, labels, range of its axis."""
 
     source: ScanSource
     header: Header

@@ -21,7 +21,7 @@ _N = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)"
 
 @dataclass(frozen=True)
 class Stepped:
-    """Layout of one program that writes patterns without their angles.
+    """Describe the layout of one program that writes patterns without their angles.
 
     Attributes
     ----------

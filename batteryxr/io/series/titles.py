@@ -84,7 +84,7 @@ _NEVER_NAMED = (
 
 @dataclass(frozen=True)
 class Titles:
-    """Names and units of columns; empty if the header does not name all of them.
+    """Hold names and units of columns; empty if the header lacks some of them.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ _ENERGIES = (1.0, 1e6)
 
 @dataclass(frozen=True)
 class RawStack:
-    """Frames or spectra of one scan, in eV and nm, not yet labelled.
+    """Hold frames or spectra of one scan, in eV and nm, not yet labelled.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 class _HeaderParser:
-    """Recursive descent parser of ``Name = value;`` with { groups } and ( lists )."""
+    """Parse ``Name = value;`` with { groups } and ( lists ) by recursive descent."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path

@@ -45,7 +45,7 @@ _LOOKED_AT = 1000  # cells that are searched for AM or PM
 
 @dataclass(frozen=True)
 class Stamps:
-    """Clock readings of the rows of a file.
+    """Hold clock readings of the rows of a file.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Stamps:
 
 @dataclass(frozen=True)
 class Style:
-    """Style in which a column of dates is written.
+    """Describe the style in which a column of dates is written.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ _MOST = 0.1  # with more pauses per row, the two clocks simply disagree
 
 @dataclass(frozen=True)
 class Course:
-    """Time of each row, with pauses and drift, from the clock readings of a file.
+    """Hold the time of each row, with pauses and drift, from a file's clock readings.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _first_impossible(t: np.ndarray, offset: np.ndarray, step: float) -> int | N
 
 @dataclass(frozen=True)
 class _Knots:
-    """Points where the offset is known: test time, offset, number of the stretch."""
+    """Hold points of known offset: test time, offset, number of the stretch."""
 
     t: np.ndarray
     offset: np.ndarray

@@ -129,7 +129,7 @@ def zoned(table: RawTable, where: tzinfo | None) -> RawTable:
 
 @dataclass(frozen=True)
 class Clocked:
-    """Time of every row of one file, and its source.
+    """Hold the time of every row of one file, and its source.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def _standing(
 
 
 class _Offsets(NamedTuple):
-    """Two offsets (ns) that each reading can have, and whether the reading exists."""
+    """Hold two possible offsets (ns) of each reading, and whether it exists."""
 
     first: np.ndarray
     second: np.ndarray

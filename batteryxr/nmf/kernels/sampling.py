@@ -317,7 +317,7 @@ def potential_scale(draws: np.ndarray) -> np.ndarray:
 
 
 def effective_size(draws: np.ndarray) -> np.ndarray:
-    """Return the effective number of independent `draws` (chains, draws, ...), (...).
+    """Return how many independent values `draws` (chains, draws, ...) are worth.
 
     The initial monotone sequence of summed autocorrelations (Geyer, Stat. Sci. 7, 473,
     1992) is taken over all chains together, including the variance between chains.

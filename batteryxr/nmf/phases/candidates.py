@@ -72,7 +72,8 @@ def _mixed(crystal: Crystal, element: str) -> tuple[str, float] | None:
     """Return the element that fills sites together with another, and the other's share.
 
     There occupancies are linked: one gains what the other loses. Sites that the other,
-    or the element, has for itself stay as they are. None where nothing is mixed.
+    or the element, has for itself stay as they are. Give None where
+    nothing is mixed.
     """
     places: dict[tuple[float, ...], dict[str, float]] = {}
     for name, site, share in zip(

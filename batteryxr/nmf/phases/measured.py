@@ -71,8 +71,8 @@ def told(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def of_scans(data: xr.DataArray) -> dict[str, Any]:
     """Return the facts on the instrument in coordinates; warn if scans differ in them.
 
-    Headers that agree are attributes. What differs is a coordinate, of which the median
-    counts, or the most frequent word.
+    Headers that agree are attributes. A header that differs is a coordinate, of
+    which the median counts, or the most frequent word.
     """
     out: dict[str, Any] = {}
     for name, coord in data.coords.items():

@@ -106,12 +106,12 @@ class Cell:
 
     @property
     def hexagonal(self) -> bool:
-        """Whether two axes are 120 degrees apart."""
+        """Tell whether two axes are 120 degrees apart."""
         return self.system == "hexagonal"
 
     @property
     def vectors(self) -> np.ndarray:
-        """(3, 3) lattice vectors as rows (Angstrom)."""
+        """Return (3, 3) lattice vectors as rows (Angstrom)."""
         gamma = 120.0 if self.hexagonal else self.gamma
         return lattice(self.a, self.b, self.c, self.alpha, self.beta, gamma)
 
@@ -146,7 +146,7 @@ class Reflections(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Names such as "003" and "1 0 10"."""
+        """Return names such as "003" and "1 0 10"."""
         return [
             "".join(map(str, t))
             if (abs(t) < 10).all() and (t >= 0).all()

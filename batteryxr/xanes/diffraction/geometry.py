@@ -43,12 +43,12 @@ class Asked:
 
     @property
     def shifts(self) -> int:
-        """Number of parameters of the offset."""
+        """Return the number of parameters of the offset."""
         return 0 if self.offset == "none" else 1
 
     @property
     def doublet(self) -> tuple[float, float] | None:
-        """K-alpha doublet, if it is visible on the axis."""
+        """Return the K-alpha doublet, if it is visible on the axis."""
         return self.instrument.doublet if self.axis == "two_theta" else None
 
 

@@ -102,7 +102,7 @@ class Diffractometer:
 
     @property
     def doublet(self) -> tuple[float, float] | None:
-        """Wavelength of the second line relative to the first, and its intensity."""
+        """Return wavelength and intensity of the second line relative to the first."""
         if self.tube is None or self.ratio == 0:
             return None
         first, second = TUBES[self.tube]

@@ -99,7 +99,7 @@ class FitOptions:
 
     @property
     def rule(self) -> str | None:
-        """Rule by which pixels are masked; None if there is none."""
+        """Return the rule by which pixels are masked; None if there is none."""
         return self.mask if isinstance(self.mask, str) else None
 
 
@@ -186,7 +186,7 @@ def _level_windows(
 ) -> np.ndarray | None:
     """Return the energies before and after the edge; by default outside all ranges.
 
-    None if there is no edge, or there are too few energies and none are required.
+    Give None if there is no edge, or there are too few energies and none is needed.
     """
     if terms.edge is None:
         return None

@@ -46,7 +46,7 @@ class Ranges(NamedTuple):
     flag: np.ndarray
 
     def of(self, some: np.ndarray) -> Ranges:
-        """Return the ranges of some rows; of all where they share one."""
+        """Return the ranges of some rows, or the one that all rows share."""
         return self if len(self.degree) == 1 else Ranges(*(v[some] for v in self))
 
 
@@ -180,7 +180,7 @@ def normalise(
 
 
 class _Group(NamedTuple):
-    """Rows that are normalised together: of one E0, or with gaps and as many values."""
+    """Hold rows that are normalised together: of one E0, or with gaps alike."""
 
     chosen: np.ndarray
     at: np.ndarray | None = None

@@ -66,7 +66,7 @@ class Model(NamedTuple):
 
     @property
     def n_free(self) -> int:
-        """Number of parameters that are not fixed."""
+        """Return the number of parameters that are not fixed."""
         return int((self.low < self.high).sum())
 
 

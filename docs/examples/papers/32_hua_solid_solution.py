@@ -2,9 +2,9 @@
 A solid solution, rebuilt
 =========================
 
-After Hua et al. (2021): two components that change into one another are one phase of
-changing composition. The series is rebuilt from the reacted ones, without the pristine
-oxide, and peaks shift and fade along the discharge.
+Hua et al. (2021), Figure 2: two components that change into one another are one phase
+of changing composition. The series is rebuilt from the reacted ones, without the
+pristine oxide, and peaks shift and fade along the discharge.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/32_hua_solid_solution.png"

@@ -2,8 +2,8 @@
 What principal components say
 =============================
 
-After Hua et al. (2021): principal components of the same series are orthogonal and turn
-negative. Their variances suggest three, and miss the phases of low scattering.
+Hua et al. (2021), Figure 6: principal components of the same series are orthogonal and
+turn negative. Their variances suggest three, and miss the phases of low scattering.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/33_hua_principal_components.png"

@@ -2,8 +2,8 @@
 An oxide that breaks up
 =======================
 
-After Hua et al. (2021): MnO gains a component whose peaks fade at large distances. It
-is no new phase but smaller pieces of the same structure: in the simulation, 25 Å.
+Hua et al. (2021), Figure 4: MnO gains a component whose peaks fade at large distances.
+It is no new phase but smaller pieces of the same structure: in the simulation, 25 Å.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/34_hua_pulverisation.png"

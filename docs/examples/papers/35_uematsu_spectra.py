@@ -2,9 +2,9 @@
 Absorption and phase of a particle
 ==================================
 
-After Uematsu et al. (2023): at each of 40 energies a complex image; its modulus is the
-absorption, and its angle the phase. Mean spectra of the whole particle, and the phase
-that the Kramers-Kronig relation expects from its absorption.
+Uematsu et al. (2023), Figure 1: at each of 40 energies a complex image; its modulus is
+the absorption, and its angle the phase. Mean spectra of the whole particle, and the
+phase that the Kramers-Kronig relation expects from its absorption.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/35_uematsu_spectra.png"

@@ -2,9 +2,9 @@
 Edge energy, pre-edge peak and amount of vanadium
 =================================================
 
-After Uematsu et al. (2023): per pixel the edge energy (valence), the normalised area of
-the pre-edge peak (tetrahedral vanadium) and the edge jump (amount), before and after
-delithiation. Pixels whose jump is below the noise are left out.
+Uematsu et al. (2023), Figure 2: per pixel the edge energy (valence), the normalised
+area of the pre-edge peak (tetrahedral vanadium) and the edge jump (amount), before and
+after delithiation. Pixels whose jump is below the noise are left out.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/36_uematsu_maps.png"

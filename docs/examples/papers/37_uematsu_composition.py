@@ -2,9 +2,9 @@
 Composition from absorption and phase
 =====================================
 
-After Uematsu et al. (2023): effective electrons, from the phase, over vanadium atoms,
-from the edge jump, tell the composition. The truth is beside; what compounds would have
-is printed.
+Uematsu et al. (2023), Figure 2: effective electrons, from the phase, over vanadium
+atoms, from the edge jump, tell the composition. The truth is beside; what compounds
+would have is printed.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/37_uematsu_composition.png"

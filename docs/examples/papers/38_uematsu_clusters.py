@@ -2,7 +2,7 @@
 Clusters before and after delithiation
 ======================================
 
-After Uematsu et al. (2023): pixels of all particles are clustered together by edge
+Uematsu et al. (2023), Figure 3: pixels of all particles are clustered together by edge
 energy and pre-edge peak. Bars are the share of each cluster in each particle, weighted
 by vanadium.
 """

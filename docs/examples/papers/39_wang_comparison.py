@@ -2,8 +2,8 @@
 Energy and utilisation of materials
 ===================================
 
-After Wang et al. (2023): stable rock salts and those milled with lithia, by the numbers
-of the paper. Utilisation is the share of all lithium that a discharge moves.
+Wang et al. (2023), Figure 8: stable rock salts and those milled with lithia, by the
+numbers of the paper. Utilisation is the share of all lithium that a discharge moves.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/39_wang_comparison.png"

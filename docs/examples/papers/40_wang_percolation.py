@@ -2,9 +2,9 @@
 Paths for lithium in a disordered rock salt
 ===========================================
 
-After Wang et al. (2023): the share of lithium that is connected by channels without a
-transition metal. It sets in at about 1.09 lithium per formula unit (Lee et al., 2014);
-lithium on tetrahedral sites opens further paths.
+Wang et al. (2023), Figure 3: the share of lithium that is connected by channels without
+a transition metal. It sets in at about 1.09 lithium per formula unit (Lee et al.,
+2014); lithium on tetrahedral sites opens further paths.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/40_wang_percolation.png"

@@ -2,8 +2,8 @@
 A crystal at 4 V
 ================
 
-After Serban et al. (2024): modulus and phase of one crystal in three planes, at the end
-of the charge.
+Serban et al. (2024), Figure 2: modulus and phase of one crystal in three planes, at the
+end of the charge.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/41_serban_slices.png"

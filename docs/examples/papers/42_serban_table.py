@@ -2,9 +2,9 @@
 Mean phase difference and strain of each state
 ==============================================
 
-After Serban et al. (2024): one call gives the table: the mean difference of phase to
-the first state, the mean displacement along Q, and the largest. The displacement is the
-phase over Q; the paper lists twice that.
+Serban et al. (2024), Table 1 and Figure 3: one call gives the table: the mean
+difference of phase to the first state, the mean displacement along Q, and the largest.
+The displacement is the phase over Q; the paper lists twice that.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/42_serban_table.png"

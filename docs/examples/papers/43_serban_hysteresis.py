@@ -2,8 +2,8 @@
 Order parameter against voltage
 ===============================
 
-After Serban et al. (2024): the differences of phase share one pattern; its amount in
-each state, against the voltage, shows the hysteresis. The reaction in the truth is
+Serban et al. (2024), Figure 4: the differences of phase share one pattern; its amount
+in each state, against the voltage, shows the hysteresis. The reaction in the truth is
 printed.
 """
 

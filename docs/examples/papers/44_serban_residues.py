@@ -2,7 +2,7 @@
 Where the order parameter comes from
 ====================================
 
-After Serban et al. (2024): each difference of phase without its part of the common
+Serban et al. (2024), Figure 5: each difference of phase without its part of the common
 pattern: what moves in its own way, in the state of 4 V.
 """
 

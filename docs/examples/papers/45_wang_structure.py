@@ -2,9 +2,10 @@
 X-rays and neutrons of a rock salt with vacancies
 =================================================
 
-After Wang et al. (2023): relative intensities of a disordered rock salt for X-rays and
-neutrons, with all cation sites filled and with 10 % of them empty. The two radiations
-together tell what is on a site. Refining a structure is left to programs made for it.
+Wang et al. (2023), Figure 2: relative intensities of a disordered rock salt for X-rays
+and neutrons, with all cation sites filled and with 10 % of them empty. The two
+radiations together tell what is on a site. Refining a structure is left to programs
+made for it.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/45_wang_structure.png"

@@ -2,9 +2,9 @@
 Cycling, dQ/dV and titration of three rock salts
 ================================================
 
-After Wang et al. (2023): the first cycle of a stable rock salt and of two milled with
-lithia, their dQ/dV, and 1/τ along a titration, a curve for each. The truth of τ is 9e4,
-5e4 and 3e4 s.
+Wang et al. (2023), Figure 3: the first cycle of a stable rock salt and of two milled
+with lithia, their dQ/dV, and 1/τ along a titration, a curve for each. The truth of τ is
+9e4, 5e4 and 3e4 s.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/46_wang_cycling.png"

@@ -2,9 +2,9 @@
 Cycles and rates of three rock salts
 ====================================
 
-After Wang et al. (2023): capacity and efficiency of each cycle, and capacity against
-the current. Masses differ by sample. Nominal capacities of the simulation are 0.8, 1.1
-and 1.3 mA h.
+Wang et al. (2023), Figure 4: capacity and efficiency of each cycle, and capacity
+against the current. Masses differ by sample. Nominal capacities of the simulation are
+0.8, 1.1 and 1.3 mA h.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/47_wang_rates.png"

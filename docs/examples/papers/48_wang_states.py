@@ -2,9 +2,9 @@
 Lattice and Raman bands of states
 =================================
 
-After Wang et al. (2023): the lattice while a cell runs, Raman spectra of ex situ states
-in the order of their charge, and the positions of two bands. Truth: a goes from 4.14 Å
-to 4.08 Å and back; the sample lies 0.12 mm too high.
+Wang et al. (2023), Figure 5: the lattice while a cell runs, Raman spectra of ex situ
+states in the order of their charge, and the positions of two bands. Truth: a goes from
+4.14 Å to 4.08 Å and back; the sample lies 0.12 mm too high.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/48_wang_states.png"

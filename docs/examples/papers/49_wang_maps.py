@@ -2,8 +2,9 @@
 Maps of two bands, in nanometres
 ================================
 
-After Wang et al. (2023): a scanning probe maps two infrared bands of a particle. The
-maps are read with their lengths, drawn on one scale, and their correlation is printed.
+Wang et al. (2023), Figure 6: a scanning probe maps two infrared bands of a particle.
+The maps are read with their lengths, drawn on one scale, and their correlation is
+printed.
 """
 
 # sphinx_gallery_thumbnail_path = "examples/thumbnails/49_wang_maps.png"

@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Aligned:
-    """An object aligned to another.
+    """Hold an object aligned to another.
 
     Parameters
     ----------

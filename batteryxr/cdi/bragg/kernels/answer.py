@@ -44,7 +44,7 @@ _LEAST, _PER_PHOTON, _LEFT, _WRONG, _MOST = 3.0, 3e-5, 5e-4, 70.0, 0.5
 
 @dataclass
 class Start:
-    """Result of one start, stored as the box around its support.
+    """Hold the result of one start, stored as the box around its support.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _HALF = 1.349
 
 
 class Patches(NamedTuple):
-    """Patches of one volume.
+    """Hold patches of one volume.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ class Coherence:
 
 
 class _RealFourier:
-    """Transforms of real arrays; NumPy arrays use scipy, which keeps float32."""
+    """Transform real arrays; NumPy arrays use scipy, which keeps float32."""
 
     def __init__(self, like: Array, workers: int) -> None:
         self._shape = tuple(like.shape)

@@ -44,7 +44,7 @@ _TINY = np.float32(1e-24)
 
 @dataclass
 class Outcome:
-    """Result of the iterations; arrays have their origin in the corner.
+    """Hold the result of the iterations; arrays have their origin in the corner.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def iterate(
 
 
 class _Step:
-    """One iteration: returns new iterate, object with measured modulus, and misfit.
+    """Run one iteration; return iterate, object with measured modulus, misfit.
 
     The second result shares the buffer of the transform.
     """

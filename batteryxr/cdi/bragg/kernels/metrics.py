@@ -79,7 +79,7 @@ def matched_scale(
 
 
 class Shells:
-    """Shells of equal distance from zero frequency, up to the Nyquist frequency.
+    """Hold shells of equal distance from zero frequency, up to the Nyquist frequency.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def crossing(frequency: np.ndarray, values: np.ndarray, threshold: np.ndarray) -
 
 
 class Falls(NamedTuple):
-    """Curves on shells, along each direction, and the half periods where they end."""
+    """Hold curves on shells in each direction, and half periods where they end."""
 
     prtf: np.ndarray
     fsc: np.ndarray

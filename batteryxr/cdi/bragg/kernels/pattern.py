@@ -16,7 +16,7 @@ from batteryxr.cdi.fourier import Fourier
 
 @dataclass(frozen=True)
 class Pattern:
-    """A pattern prepared for phase retrieval; arrays have their origin in the corner.
+    """Hold a pattern prepared for phase retrieval, with the origin in the corner.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ def replicas(
 
 @dataclass(frozen=True)
 class Crystals:
-    """Crystals that could have given the counts, and their mean counts.
+    """Hold crystals that could have given the counts, and their mean counts.
 
     Parameters
     ----------

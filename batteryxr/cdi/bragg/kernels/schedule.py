@@ -15,7 +15,7 @@ _BETA = re.compile(r"\(\s*(\d*\.\d+|\d+)\s*\)")
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of iterations of one algorithm."""
+    """Hold a run of iterations of one algorithm."""
 
     algorithm: str
     iterations: int

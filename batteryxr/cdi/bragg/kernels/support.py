@@ -87,7 +87,7 @@ def gaps(missing: np.ndarray, minimum: int) -> np.ndarray:
 
 
 class Shrinking:
-    """Shrink-wrap: updates a support from the smoothed modulus of the object.
+    """Update a support from the smoothed modulus of the object: shrink-wrap.
 
     Marchesini et al., Phys. Rev. B 68, 140101 (2003), with the threshold relative to
     the rms inside the current support, which does not follow a single bright voxel.

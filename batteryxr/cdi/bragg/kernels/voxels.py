@@ -21,7 +21,7 @@ _UNIT = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 @dataclass(frozen=True)
 class Setup:
-    """A diffractometer at the centre of a rocking curve.
+    """Hold a diffractometer at the centre of a rocking curve.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def voxels(reciprocal: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class SpaceGrid(NamedTuple):
-    """A right-angled grid around the origin of a volume.
+    """Hold a right-angled grid around the origin of a volume.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def _moved(values: np.ndarray, away: int, axis: int) -> np.ndarray:
 
 
 class Detector(NamedTuple):
-    """Pixels of a detector, as the circles of its arm carry it.
+    """Hold pixels of a detector, as the circles of its arm carry it.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ class Detector(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Distance (mm), centre (row, column), tilt (deg about x, y, z) and their errors.
+    """Hold distance (mm), centre (row, column), tilt (deg about x, y, z) and errors.
 
     The error of a tilt that the frames do not tell is NaN, and the tilt zero.
     """

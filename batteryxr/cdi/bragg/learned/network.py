@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @replayable
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Choice of the network that guesses the object, and of its refinement.
+    """Choose the network that guesses the object, and its refinement.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ _ABOUT = "about"
 
 @dataclass(frozen=True)
 class Weights:
-    """Arrays by name, float32, with notes on their training.
+    """Hold arrays by name, float32, with notes on their training.
 
     Parameters
     ----------

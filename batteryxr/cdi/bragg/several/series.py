@@ -36,7 +36,7 @@ _JUDGED = ("amp_residual", "chi2", "llk", "llk_free")
 
 
 class _One(NamedTuple):
-    """A retrieved state: its best start, and the state that it continued from."""
+    """Hold a retrieved state: its best start, and the state that it continued from."""
 
     object: xr.DataArray
     support: xr.DataArray

@@ -39,7 +39,7 @@ def subpixel_shift(
 
 
 class Drift:
-    """Finds shifts between images of different contrast.
+    """Find shifts between images of different contrast.
 
     Across an absorption edge the phase of each part of a sample changes by itself, and
     the peak of a correlation moves with it. Here the difference to the reference is

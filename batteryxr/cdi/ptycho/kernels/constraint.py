@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Constraint:
-    """Brings absorption and phase spectra to agree, by least squares.
+    """Bring absorption and phase spectra to agree, by least squares.
 
     With a = N f'' and p = N f' (N atoms per area times r_e λ) it minimises the sum
     ``|a' - a|² + |C (K a' + k s - p)|²``. K is the Kramers-Kronig transform of f'',
@@ -102,7 +102,7 @@ class Constraint:
 
 
 class Spectra:
-    """-ln|T| and -φ of registered objects, unwrapped and free of the wavelength.
+    """Hold -ln|T| and -φ of registered objects, unwrapped and free of the wavelength.
 
     Both are divided by wavelength over mean wavelength, so that they follow f'' and f'.
     """

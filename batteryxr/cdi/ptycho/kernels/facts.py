@@ -23,7 +23,7 @@ _APART = 2.0
 
 
 class FrameFacts(NamedTuple):
-    """Findings in the frames of one energy.
+    """Hold findings in the frames of one energy.
 
     Parameters
     ----------
@@ -59,19 +59,19 @@ class FrameFacts(NamedTuple):
 
     @property
     def left_out(self) -> np.ndarray:
-        """Frames (j,) without information on the sample."""
+        """Return the frames (j,) without information on the sample."""
         return (self.counts <= 0) | (self.usable == 0) | self.flat
 
     @property
     def noise_residual(self) -> float:
-        """The residual that counting noise leaves, at most."""
+        """Return the residual that counting noise leaves, at most."""
         left = noise_left(self.mean[self.top >= 0])
         photons = float(self.counts.sum())
         return left * len(self.counts) / max(photons, 1e-30)
 
     @property
     def repeated(self) -> np.ndarray:
-        """Frames (j,) that are equal to one before."""
+        """Return the frames (j,) that are equal to one before."""
         _, first = np.unique(self.marks, return_index=True)
         again = np.ones(len(self.marks), bool)
         again[first] = False
@@ -79,12 +79,12 @@ class FrameFacts(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Digest of all frames."""
+        """Return the digest of all frames."""
         return hashlib.sha256(self.marks.tobytes()).hexdigest()[:16]
 
 
 class Shadows:
-    """Pairs of frames, to see whether a shadow moves with the positions.
+    """Hold pairs of frames, to see whether a shadow moves with the positions.
 
     In the near field, and behind a beam far out of focus, frames show a shadow of the
     sample that moves by a number of pixels per nm. This scale and the lit pixels give

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Images(Protocol):
-    """A stack (energy, y, x) of complex images, kept mostly outside memory."""
+    """Hold a stack (energy, y, x) of complex images, kept mostly outside memory."""
 
     shape: tuple[int, int, int]
 
@@ -32,7 +32,7 @@ class Images(Protocol):
 
 
 class Objects(Protocol):
-    """Objects of all energies, each on its own grid, read on demand."""
+    """Hold objects of all energies, each on its own grid, read on demand."""
 
     def __len__(self) -> int:
         """Return the number of energies."""

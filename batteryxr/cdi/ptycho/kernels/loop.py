@@ -26,7 +26,7 @@ FARTHEST = 1.0
 
 
 class FrameBlocks(Protocol):
-    """Frames in blocks, from memory or from a store, origin in the corner."""
+    """Hold frames in blocks, from memory or from a store, origin in the corner."""
 
     def blocks(self, order: np.random.Generator) -> Iterator[tuple[np.ndarray, Any]]:
         """Yield the numbers of the frames of a block, and its counts."""
@@ -144,7 +144,7 @@ def learn(state: State, found: Recorded, recording: Recording) -> None:
 
 
 class InMemory:
-    """Frames that are all in memory; blocks in random order.
+    """Hold frames that are all in memory; blocks in random order.
 
     Parameters
     ----------

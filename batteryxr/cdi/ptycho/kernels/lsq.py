@@ -29,7 +29,7 @@ class BatchSteps(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Frames visited together: numbers, whole corners, subpixel shifts, counts."""
+    """Hold frames visited together: numbers, whole corners, subpixel shifts, counts."""
 
     numbers: np.ndarray
     corners: np.ndarray
@@ -38,7 +38,7 @@ class _Batch(NamedTuple):
 
 
 class LeastSquares:
-    """One iteration of mini-batch LSQ-ML: Odstrčil, Menzel & Guizar-Sicairos (2018).
+    """Run one iteration of mini-batch LSQ-ML (Odstrčil et al., 2018).
 
     Opt. Express 26, 3108. Object and probe move along preconditioned gradients, by the
     two step sizes that best fit the changes of all exit waves of the batch. The
@@ -139,7 +139,7 @@ def _scale(light: Array, damping: float) -> Array:
 
 
 class _Sums:
-    """Sums over the changes of exit waves, for updates of object and probe.
+    """Hold sums over the changes of exit waves, for updates of object and probe.
 
     `waves` holds exit waves with measured modulus, and afterwards their change.
     """

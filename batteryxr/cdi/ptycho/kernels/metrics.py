@@ -109,7 +109,7 @@ def ring_mean(values: np.ndarray) -> np.ndarray:
 
 
 class TwoHalves(NamedTuple):
-    """Differences of two halves of each energy, and the remaining error of their mean.
+    """Hold how two halves of each energy differ, and the error of their mean.
 
     Standard deviations of absorption and phase are ``sqrt(map * share[k])``: `maps` (2,
     y, x) are variances of the error that each energy has by itself, `shares` (2,

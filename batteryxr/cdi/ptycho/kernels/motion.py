@@ -58,11 +58,11 @@ def move(state: State, steps: np.ndarray, limit: float) -> None:
 
 
 class Stretch(NamedTuple):
-    """A linear fit to the motions of positions.
+    """Hold a linear fit to the motions of positions.
 
-    `matrix` (2, 2) gives the motion of a place relative to the middle, `chance` the
-    standard deviation of its least certain part, and `rest` that of what is left of
-    each coordinate.
+    `matrix` (2, 2) gives the motion of a place relative to the middle, and `chance` the
+    standard deviation of its least certain part. `rest` is the standard deviation of
+    the motion that the fit leaves in each coordinate.
     """
 
     matrix: np.ndarray
@@ -71,12 +71,12 @@ class Stretch(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """Mean stretch of both axes."""
+        """Return the mean stretch of both axes."""
         return float(np.trace(self.matrix)) / 2
 
     @property
     def clear(self) -> bool:
-        """Whether it is more than chance."""
+        """Tell whether it is more than chance."""
         return float(np.abs(self.matrix).max()) > 5 * self.chance
 
 
@@ -129,7 +129,7 @@ def searched(
 
 
 class _Search:
-    """Places of all frames, their exit waves, and the sums that make the object."""
+    """Hold places of all frames, their exit waves, and sums that make the object."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class PieSteps(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """One frame: its number, the corner of its patch, and its counts."""
+    """Hold one frame: its number, the corner of its patch, and its counts."""
 
     number: int
     corner: tuple[int, int]
@@ -45,7 +45,7 @@ class _Frame(NamedTuple):
 
 
 class Pie:
-    """One iteration of ePIE or rPIE over frames, block by block.
+    """Run one iteration of ePIE or rPIE over frames, block by block.
 
     Momentum as in mPIE: Maiden, Johnson & Li, Optica 4, 736 (2017).
     """
@@ -114,7 +114,7 @@ class Pie:
 
 
 class _Momentum:
-    """Pushes the object along its last motion, every `every` frames."""
+    """Push the object along its last motion, every `every` frames."""
 
     def __init__(self, state: State, options: PieSteps) -> None:
         self._xp = array_namespace(state.obj)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Relaxation(NamedTuple):
-    """Weights with which exit waves follow their projections.
+    """Hold weights with which exit waves follow their projections.
 
     `own`, `view` and `both` weigh the wave as it is, its view, and both together. `mix`
     is how much of the view enters the modulus projection; `inner` counts the rounds of
@@ -35,7 +35,7 @@ class Relaxation(NamedTuple):
 
 
 class Projections:
-    """Iterations of ψ <- (1 - a - b) ψ + a Oψ + b F(2 Oψ - ψ) on exit waves.
+    """Iterate ψ <- (1 - a - b) ψ + a Oψ + b F(2 Oψ - ψ) on exit waves.
 
     O is the overlap and F the modulus projection. DM has a = -β, b = 1 and its own
     reflection (1 + β) Oψ - β ψ; RAAR has a = 1 - 2β, b = β. Corners are whole pixels.

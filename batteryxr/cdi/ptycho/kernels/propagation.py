@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Propagation:
-    """Propagates exit waves (..., n, n) to the detector, with origin in the corner.
+    """Propagate exit waves (..., n, n) to the detector, with origin in the corner.
 
     Neither direction is scaled: ``backward(forward(x))`` is ``size * x``. In the near
     field the wave passes a Fresnel propagator of the same sampling (Paganin, Coherent
@@ -64,7 +64,7 @@ def near_kernel(n: int, near: float) -> np.ndarray:
 
 
 class Predicted:
-    """Counts that a state in NumPy predicts, frame by frame, origin in the corner."""
+    """Hold counts that a state predicts, frame by frame, origin in the corner."""
 
     def __init__(self, state: State, near: float = 0.0) -> None:
         self._corners, self._shifts = state.corners(), state.shifts()

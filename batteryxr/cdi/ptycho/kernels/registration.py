@@ -35,7 +35,7 @@ _TURNS = 3
 
 @dataclass(frozen=True)
 class CommonGrid:
-    """The grid that all energies share, in nm."""
+    """Hold the grid that all energies share, in nm."""
 
     y: np.ndarray
     x: np.ndarray
@@ -44,13 +44,13 @@ class CommonGrid:
 
     @property
     def pixel(self) -> float:
-        """Size of a pixel."""
+        """Return the size of a pixel."""
         return float(self.y[1] - self.y[0])
 
 
 @dataclass(frozen=True)
 class Registered:
-    """Objects of all energies on the common grid."""
+    """Hold objects of all energies on the common grid."""
 
     fields: Images  # (energy, y, x), 1 in vacuum
     mean: np.ndarray  # (y, x), of the fields

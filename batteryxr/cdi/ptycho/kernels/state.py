@@ -23,7 +23,7 @@ NO_SHIFT = 1e-3
 
 @dataclass
 class State:
-    """Changing parts of a reconstruction: object, probe and positions.
+    """Hold changing parts of a reconstruction: object, probe and positions.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class State:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions of one iteration over the frames, for any engine.
+    """Hold conditions of one iteration over the frames, for any engine.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Conditions:
 
 
 class Sweep(Protocol):
-    """The kernel of an engine."""
+    """Define the kernel of an engine."""
 
     def sweep(
         self, state: State, index: np.ndarray, frames: Array, now: Conditions
@@ -152,7 +152,7 @@ def frame_of(
 
 
 class Shifter:
-    """Shifts probes by fractions of a pixel, through their Fourier transforms.
+    """Shift probes by fractions of a pixel, through their Fourier transforms.
 
     A patch taken at whole pixels is δ too early. Moving the probe by δ corrects this,
     since a frame does not change under a common shift.

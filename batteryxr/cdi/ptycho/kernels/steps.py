@@ -37,7 +37,7 @@ def exit_waves(probe: Array, obj: Array, corner: tuple[int, int], out: Array) ->
 
 
 class Recorded(NamedTuple):
-    """Background and intensities of frames, and what an iteration finds about them.
+    """Hold background and intensities of frames, and what is found about them.
 
     Frame j is expected to be ``intensity[j] * (pattern + background)``.
 

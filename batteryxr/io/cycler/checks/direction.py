@@ -40,7 +40,7 @@ _NEAR = 5  # fewest rows of a run with a trend of voltage
 
 
 class Witness(NamedTuple):
-    """Evidence in a file on the direction of its current.
+    """Hold the evidence in a file on the direction of its current.
 
     Parameters
     ----------

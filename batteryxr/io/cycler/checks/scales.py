@@ -127,7 +127,7 @@ def charge_flow(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the charge (mA h) that passed and that was counted between rows.
 
-    What was counted is at most 0 where a counter was reset.
+    The counted charge is at most 0 where a counter was reset.
 
     Parameters
     ----------

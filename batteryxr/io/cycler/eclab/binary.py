@@ -28,7 +28,7 @@ _EXPORT = "Export it as text (.mpt) in EC-Lab."
 
 @dataclass(frozen=True)
 class MprRows:
-    """Rows of a file, read one column at a time.
+    """Hold rows of a file, read one column at a time.
 
     Parameters
     ----------

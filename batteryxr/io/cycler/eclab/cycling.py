@@ -43,7 +43,7 @@ _TOLD = (
 
 
 class LabelledTable(Protocol):
-    """Labelled columns that are read when needed."""
+    """Hold labelled columns that are read when needed."""
 
     @property
     def labels(self) -> Sequence[str]:
@@ -57,7 +57,7 @@ class LabelledTable(Protocol):
 
 @dataclass(frozen=True)
 class About:
-    """Description of a file beside its rows.
+    """Hold the description of a file beside its rows.
 
     Parameters
     ----------

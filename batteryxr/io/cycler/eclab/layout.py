@@ -105,7 +105,7 @@ _LATEST = 3e9  # s
 
 
 class Field(NamedTuple):
-    """One column of the rows."""
+    """Hold one column of the rows."""
 
     label: str
     type: str
@@ -115,7 +115,7 @@ class Field(NamedTuple):
 
 
 class RowLayout(NamedTuple):
-    """Columns of the rows, and the numbers of unknown ones."""
+    """Hold columns of the rows, and the numbers of unknown ones."""
 
     fields: tuple[Field, ...]
     unknown: tuple[int, ...]
@@ -123,7 +123,7 @@ class RowLayout(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Unknown columns side by side."""
+    """Hold unknown columns side by side."""
 
     numbers: tuple[int, ...]
     least: int  # bytes

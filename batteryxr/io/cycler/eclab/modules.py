@@ -54,7 +54,7 @@ _LOG_TEXTS = {"File": 593, "Host": 849, "Address": 900, "EC-Lab": 951, "Firmware
 
 @dataclass(frozen=True)
 class Module:
-    """One module of a file.
+    """Hold one module of a file.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Module:
 
 
 class EclabSettings(NamedTuple):
-    """Settings and log of a file."""
+    """Describe settings and log of a file."""
 
     technique: str
     start: datetime | None

@@ -34,7 +34,7 @@ _PAIR = re.compile(r"([^:\t]+?) ?: *(.*)")
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of text, in which times exported as dates become seconds."""
+    """Hold rows of text, in which times exported as dates become seconds."""
 
     table: TextTable
     stamps: np.ndarray | None = None  # ns, from the column of dates

@@ -38,7 +38,7 @@ _WORDS = {"PWR800_CHARGE": "charge", "PWR800_DISCHARGE": "discharge"}
 
 @dataclass(frozen=True)
 class GamryTable:
-    """One table of a file.
+    """Hold one table of a file.
 
     Parameters
     ----------

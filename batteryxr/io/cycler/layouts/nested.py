@@ -23,7 +23,7 @@ _CELLS = 3  # fewest cells in a line of labels for records
 
 @dataclass(frozen=True)
 class Nested:
-    """Places of the lines of labels in a nested report.
+    """Describe places of the lines of labels in a nested report.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Nested:
 
 
 class RowParts(NamedTuple):
-    """Functions that work on the cells of a row, whatever its type."""
+    """Hold functions that work on the cells of a row, whatever its type."""
 
     depth: Callable[[Any], int]  # empty cells at its beginning
     cells: Callable[[Any], Sequence[Any]]

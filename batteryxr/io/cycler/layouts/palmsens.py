@@ -44,7 +44,7 @@ _MORE = (
 
 @dataclass(frozen=True)
 class _Recording:
-    """One measurement of a file.
+    """Hold one measurement of a file.
 
     Parameters
     ----------

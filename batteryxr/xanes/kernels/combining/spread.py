@@ -224,7 +224,7 @@ def _product(a: np.ndarray, lag: int) -> np.ndarray:
 
 
 def _window(share: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return the weight of each lag: all up to the last significant one."""
+    """Return the weight of each lag: 1 to the last significant one, 0 from twice it."""
     n_lags = share.shape[1]
     limit = 2.0 * np.sqrt(np.log10(np.maximum(count, 10)) / count)
     loud = np.abs(share) >= limit[:, None]

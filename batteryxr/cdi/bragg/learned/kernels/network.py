@@ -230,7 +230,7 @@ def refine(
 
 
 class _Layer:
-    """A convolution, its normalisation over groups of channels, a leaky rectifier."""
+    """Convolve, normalise over groups of channels, and rectify, leaking."""
 
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
         self._weights = weights

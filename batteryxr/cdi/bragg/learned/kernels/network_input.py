@@ -25,7 +25,7 @@ _REACHES = 0.76
 
 @dataclass(frozen=True)
 class Scene:
-    """A pattern on the network's grid, and the way back.
+    """Hold a pattern on the network's grid, and the way back.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def _extents(power: np.ndarray) -> list[float]:
 
 @dataclass(frozen=True)
 class Orientation:
-    """Axes exchanged and reversed; a pattern and its object turn alike.
+    """Hold axes exchanged and reversed; a pattern and its object turn alike.
 
     Parameters
     ----------
