@@ -466,7 +466,7 @@ def made(file: FileColumns, axis: str) -> list[str]:
 
 def _of_athena(file: FileColumns) -> bool:
     """Tell whether the columns are spectra under their own names, as Athena exports."""
-    exported = re.search(r"athena|demeter|larch", file.text, re.IGNORECASE)
+    exported = re.search(r"athena|demeter|larch|larix", file.text, re.IGNORECASE)
     return bool(exported) or file.suffix in (".nor", ".flat", ".norm")
 
 
