@@ -68,7 +68,7 @@ _UNITS = {
         *("invangstrom", "inverseangstrom", "inverseangstroms"),
     ),
     "1/nm": ("nm^-1", "nm-1", "1/nm", "inversenm"),
-    "1/cm": ("cm^-1", "cm-1", "1/cm"),
+    "1/cm": ("cm^-1", "cm-1", "1/cm", "rel.1/cm"),
     "eV": ("ev",),
     "keV": ("kev",),
     "deg": ("deg", "degree", "degrees", "°"),

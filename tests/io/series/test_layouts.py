@@ -157,6 +157,7 @@ COUNTS = {
     "two emission lines": "# energy i0 fe_ka ni_ka\n" + rows(E, I0, FL, FL),
     "the reference alone": "# energy reference i0\n" + rows(E, MU, I0),
     "a logarithm the other way": "# energy ln(it/i0)\n" + rows(E, -MU),
+    "two traces": "Raman shift\tIntensity_A\tIntensity_B\n" + rows(S, RAMAN, RAMAN),
     "intensity or counts": "Raman shift\tIntensity\tCounts\n" + rows(S, RAMAN, RAMAN),
     "absorbance or %T": "wavenumber\tAbsorbance\t%T\n" + rows(S, RAMAN, RAMAN),
     "I(Q) or S(Q)": "# Q I(Q) S(Q)\n" + rows(TT, XRD, XRD),
@@ -349,9 +350,12 @@ def test_packed_lines_of_jcamp(tmp_path):
     with pytest.raises(FileFormatError, match="does not go on"):
         read_series(path)
     path.write_text(jcamp(lines, 9, 400, 392))
-    with pytest.raises(FileFormatError, match=r"cut|go on"):
+    with pytest.raises(FileFormatError, match=r"cut|go on|stands at"):
         read_series(path)
     assert expected.size == 8
+    path.write_text(jcamp("400 1 2 3 4\n392 9 10 11 12\n396 5 6 7 8", 12, 400, 389))
+    with pytest.raises(FileFormatError, match="another order"):
+        read_series(path)
 
 
 @pytest.mark.parametrize("units", ["ABSORBANCE", "%TRANSMITTANCE", "TRANSMITTANCE"])
