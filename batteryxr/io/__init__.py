@@ -12,7 +12,7 @@ from batteryxr.io.frames.ptychography import read_ptychography as read_ptychogra
 from batteryxr.io.frames.reader import read_frames as read_frames
 from batteryxr.io.impedance.reader import read_impedance as read_impedance
 from batteryxr.io.run import read_run as read_run
-from batteryxr.io.series.athena import read_athena as read_athena
-from batteryxr.io.series.athena_writer import write_athena as write_athena
+from batteryxr.io.series.athena.reader import read_athena as read_athena
+from batteryxr.io.series.athena.writer import write_athena as write_athena
 from batteryxr.io.series.reader import read_series as read_series
 from batteryxr.io.stacks.reader import read_stack as read_stack

@@ -72,6 +72,34 @@ def beamlines() -> dict[str, Dialect]:
             "# Column Headings:\n# Mono Energy (eV)\tScaler preset time\tI0\tIt\tIref\n"
             + rows(E, T, I0, IT, IR, sep="\t"),
         ),
+        "APS 20-BM, names parted by stars": of(
+            "fe.0003",
+            "# Comments: in situ\n# -----\n# Mono Energy * Scaler preset time * I0 * It\n"
+            + rows(E, T, I0, IT),
+        ),
+        "Australian Synchrotron, a column a line": of(
+            "fe.asc",
+            "# Column   Description\n#   1      mono:Energy setpoint (eV)\n#   2      I0\n"
+            "#   3      I1\n#   4      Count time (s)\n# Data\n" + rows(E, I0, IT, T),
+        ),
+        "ALS 6.3.1, clock first": of(
+            "fe.txt",
+            "Beamline 6.3.1.2\nTime of Day\tMono Energy\tIzero\tI1\n"
+            + "".join(
+                f"10:{i // 60:02d}:{i % 60:02d}\t{row}"
+                for i, row in enumerate(rows(E, I0, IT, sep="\t").splitlines(True))
+            ),
+        ),
+        "NSLS-II TES, elements in counts": of(
+            "fe.xdi",
+            "# XDI/1.0\n# Column.1: energy eV\n# Column.2: I0 counts\n"
+            "# Column.3: fluor_ch1 counts\n# Column.4: fluor_ch2 counts\n#----\n"
+            + rows(E, I0, FL / 4, FL * 3 / 4),
+            fl,
+        ),
+        "SLS SuperXAS, averaged": of(
+            "fe.dat", "#energy\ttransmission_mu\treference_mu\n" + rows(E, MU, MU / 2)
+        ),
         "APS 12-BM SPEC": of(
             "scan.dat",
             "#F scan\n#E 1234\n#D Tue Jul 26 23:01:58 2022\n\n#S 1  zapscan Energy\n"

@@ -40,7 +40,7 @@ OPENERS = re.compile(
 )
 #: What is opened by a library of its own: the line before has been through the door.
 OTHERS = re.compile(r"load_workbook\(|ParquetFile\(|fastnda\.read\(|subprocess\.Popen")
-WRITERS = ("bdf_writer.py", "athena_writer.py")
+WRITERS = ("bdf_writer.py", "writer.py")
 
 
 def test_no_reader_opens_a_file_by_itself():

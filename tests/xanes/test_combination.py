@@ -279,7 +279,7 @@ def test_spectra_with_gaps_of_their_own_are_least_squares_on_the_rest(choice):
             both = together[name].isel(scan=k), alone[name]
             np.testing.assert_allclose(*both, rtol=1e-9, atol=1e-12)
         both = together.weight_error.isel(scan=k), alone.weight_error
-        close += np.allclose(*both, rtol=0.05)
+        close += np.allclose(*both, rtol=0.15)
     assert close >= 3  # where noise that is white is taken for white
 
 

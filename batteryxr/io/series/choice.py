@@ -466,8 +466,18 @@ def made(file: FileColumns, axis: str) -> list[str]:
 
 def _of_athena(file: FileColumns) -> bool:
     """Tell whether the columns are spectra under their own names, as Athena exports."""
-    exported = re.search(r"athena|demeter|larch", file.text, re.IGNORECASE)
+    exported = re.search(r"athena|demeter|larch|larix", file.text, re.IGNORECASE)
     return bool(exported) or file.suffix in (".nor", ".flat", ".norm")
+
+
+def _alike(name: str, role: Role) -> bool:
+    """Tell whether a column without a role has part of its name from one that is read.
+
+    Beside "Intensity A", "Intensity B" is not known to be anything else.
+    """
+    words = re.findall(r"[^\W\d_]{3,}", name) if not role.name else []
+    beside = {role_of(word).name for word in words} - {""}
+    return bool(beside & {"intensity", "absorbance", "transmittance", "reflectance"})
 
 
 def _values(file: FileColumns, axis: str, position: int) -> tuple[Pick, ...]:
@@ -483,6 +493,8 @@ def _values(file: FileColumns, axis: str, position: int) -> tuple[Pick, ...]:
         found = [(r, i) for r, i in found if r.rank == 0]
     elif len(kinds) > 1 or len(ranks) > 1:
         raise _unknown(file, axis, None)
+    if any(_alike(n, r) for n, r in zip(file.names, roles, strict=True)):
+        return ()
     if axis == "energy" and any(
         r.name in ("i0", "it", "fluo", "tey", "")
         for i, r in enumerate(roles)

@@ -6,6 +6,7 @@ import functools
 import itertools
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,11 @@ _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 _REGIONS = 20
 #: In numbers with a decimal comma, a point is damage, not another spelling.
 _COMMA_FOR_POINT = bytes.maketrans(b",.", b".?")
+#: A clock time at the beginning of a line of numbers, after a date or without.
+_CLOCK = re.compile(
+    rb"(?m)^[ \t\"]*(?:(\d{4}[-/]\d\d[-/]\d\d)[T ])?(\d\d?):(\d\d):(\d\d(?:\.\d+)?)\"?"
+    rb"(?=[ \t,;]+[-+]?[.\d])"
+)
 #: The exponent of a double in Fortran: 1.5D+03.
 _FORTRAN = re.compile(rb"(?<=[\d.])[dD](?=[-+]\d{1,3}\b)")
 
@@ -217,11 +223,26 @@ def columns_of(
         start += len(line)
     if (plain := _FORTRAN.sub(b"E", raw)) != raw:
         return columns_of(path, plain, skip_rows=skip_rows, above=above)
+    if (plain := _CLOCK.sub(_seconds, raw)) != raw:
+        return columns_of(path, plain, skip_rows=skip_rows, above=above)
     raise FileFormatError(
         path,
         "no block of numbers in at least two columns. Is it a pattern or spectrum? "
         "If its numbers hide below numeric header lines, pass skip_rows=.",
     )
+
+
+def _seconds(clock: re.Match[bytes]) -> bytes:
+    """Return a clock time as seconds: of its day, or of 1970 if it has a date."""
+    days = 0
+    if clock[1]:
+        try:
+            date = datetime.fromisoformat(clock[1].decode().replace("/", "-"))
+        except ValueError:  # no such day
+            return clock[0]
+        days = date.toordinal() - datetime(1970, 1, 1).toordinal()
+    hours, minutes, seconds = map(float, clock.group(2, 3, 4))
+    return b"%.6f" % (86400 * days + 3600 * hours + 60 * minutes + seconds)
 
 
 @functools.lru_cache(maxsize=4)

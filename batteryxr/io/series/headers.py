@@ -72,7 +72,14 @@ _SECONDS = {"ms": 1e-3, "min": 60.0}
 #: Seconds from the start of an average to its middle.
 _MIDDLE = "time_from_start"
 #: Keys that give the axis and its units apart from the column's name.
-_AXIS_UNITS = ("axisunit_1", "axisunit", "xunits", "x_units", "meas_cond_xunit")
+_AXIS_UNITS = (
+    "axisunit_1",
+    "axisunit",
+    "xunits",
+    "xunit",
+    "x_units",
+    "meas_cond_xunit",
+)
 _BY_UNITS = {"1/cm": "shift", "eV": "energy", "keV": "energy", "deg": "two_theta"}
 #: Keys that name the diffractometer axis that moved.
 _SCANNED = ("scan_axis", "meas_scan_axis_x", "drive")

@@ -37,6 +37,8 @@ _ORDINATE = {
 _ABSCISSA = {"1/CM": "wavenumber 1/cm", "EV": "energy eV", "KEV": "energy keV"}
 #: Relative difference allowed between a value and the header's check value.
 _CLOSE = 2e-3
+#: Most that a line's abscissa is off by rounding, in units of its factor, and of it.
+_ROUNDED, _DIGITS = 0.6, 1e-4
 
 
 def read(path: Path, text: str) -> list[Decoded]:
@@ -122,6 +124,7 @@ def _unpacked(
     path: Path, block: dict[str, list[str]], lines: list[str], xfactor: float
 ) -> tuple[np.ndarray, np.ndarray]:
     values: list[float] = []
+    starts: list[tuple[float, int]] = []
     checked = False  # after differences, a line repeats the last value
     for line in lines:
         x, cells, differs = _line(path, line)
@@ -131,6 +134,7 @@ def _unpacked(
                     path, f"the line at {x:g} does not go on where the last ends."
                 )
             values.pop()
+        starts.append((x * xfactor, len(values)))
         values += cells
         checked = differs
     if not values:
@@ -144,11 +148,15 @@ def _unpacked(
     if np.isnan(first) or np.isnan(last):
         raise FileFormatError(path, "lacks FIRSTX, LASTX or DELTAX.")
     axis = np.linspace(first, last, n)
-    start = _line(path, lines[0])[0] * xfactor
-    if abs(start - first) > abs(last - first) / n + _CLOSE * abs(first):
-        raise FileFormatError(
-            path, f"its first line stands at {start:g}, not {first:g}."
-        )
+    step = abs(last - first) / max(n - 1, 1)
+    for written, k in starts:  # abscissae may be rounded to integers
+        there = axis[min(k, n - 1)]
+        if abs(written - there) > step + _ROUNDED * abs(xfactor) + _DIGITS * abs(there):
+            raise FileFormatError(
+                path,
+                f"a line stands at {written:g} where {there:g} is due: lines are lost, "
+                "doubled or in another order.",
+            )
     return axis, np.array(values)
 
 

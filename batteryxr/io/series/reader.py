@@ -80,7 +80,8 @@ def read_series(
     Text columns under any header are read, plain or gzipped: ``.gr``, ``.chi``,
     ``.xy``, XDI and what beamlines, Athena, Larch, Renishaw, LabSpec, WITec, OPUS
     (``.dpt``), pyFAI, GSAS, Rigaku and Bruker write as text; SPEC and ``.fio``;
-    JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``; with the
+    JCAMP-DX; PANalytical ``.xrdml``, Bruker ``.brml``, Rigaku ``.rasx``; point scans
+    in HDF5 (BLISS, NeXus), each entry a scan; with the
     extra `spectra` OPUS binaries (``.0``) and Renishaw ``.wdf``. Axis and values are
     chosen by their names in the header, never by their place.
 

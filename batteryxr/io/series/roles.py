@@ -55,7 +55,7 @@ _READ_OR_SET = re.compile(
 WORDS: dict[str, tuple[str, ...]] = {
     # monitors of absorption
     "i0": (
-        r"i0|io|izero|ic0|ik0|(au|gold)?mesh(current)?|ion0|iono0"
+        r"i0|io|izero|ic0|ik0|(i|au|gold)?mesh(current)?|ion0|iono0"
         r"|ionchamber0|iinc|incident(intensity|flux)?|incoming(intensity|flux)?|i0det(ector)?",
         r"mon(itor)?|imon|i0(eh)?[12]",
     ),
@@ -70,26 +70,26 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     "fluo": (
         r"if|iff|ifl|iflu|ifluo|ifluor|ifluorescence|fluo|fluor|fluorescence|tfy|pfy"
-        r"|pips|lytle|ipips|vortex|canberra|sdd|xmap|fluosum|fluorsum|itfy|ipfy",
+        r"|pips|lytle|ipips|vortex|canberra|sdd|xmap|apd|fluosum|fluorsum|itfy|ipfy",
     ),
     "tey": (r"tey|itey|ey|idrain|drain(current)?|samplecurrent|isample|cey",),
     # absorption that is ready
     "mu": (
         r"mu|xmu|mue|mux|mut|mus(ample)?|mutrans(mission)?|mutr|mu0|μx?|μt|μex?|muex|abs|absorption"
         r"|absorbance|xas|xanes|absorptioncoefficient|xasabsorption"
-        r"|(ln|log)(i0i[t1]|i0itrans)|od|opticaldensity|i0itln",
+        r"|(sample|trans(mission)?)mu|(ln|log)(i0i[t1]|i0itrans)|od|opticaldensity|i0itln",
         r"normtrans|normtransmission",
         r"norm|normali[sz]ed(mu|absorption|absorbance|xmu|xas)?|normmu|munorm|xanesnorm",
         r"flat|flattened(mu)?|fnorm",
     ),
     "mu_fluo": (
-        r"muf|mufluo?r?|muflu|mufluorescence|muif|ffi0|iffi0|ifi0|ifluori0|fluoi0"
+        r"muf|fluo(r|rescence)?mu|mufluo?r?|muflu|mufluorescence|muif|ffi0|iffi0|ifi0|ifluori0|fluoi0"
         r"|qexafsffi0|tfyi0|pfyi0",
         r"normfluor?",
     ),
     "mu_tey": (r"teyi0|mutey|itei0",),
     "mu_ref": (
-        r"muref(erence)?|mur|(ln|log)(iti(r|ref|refer)|i1i2)|ref(erence)?|refnorm",
+        r"muref(erence)?|mur|ref(erence)?mu|(ln|log)(iti(r|ref|refer)|i1i2)|ref(erence)?|refnorm",
     ),
     # patterns and vibrational spectra
     "pdf": (r"g|gr|gofr|pdf|gobs",),
@@ -155,7 +155,8 @@ _LINE = re.compile(rf"{_K}(?:[_ ]?(?:sum|dtc|tot\w*))?|{_DETECTED}")
 #: One element of a detector: fe_ka_mca3, mca7, ge12, vortex_2, mn4.
 _PART = re.compile(
     rf"(?:{_K}[_ ]?(?:mca|ch|det|el)[_ ]?\d+"
-    r"|(?:mca|ge|sdd|vortex|iff?|fluo|ifluor|canberra|xmap|fl|pips|element)[_ ]?\d+"
+    r"|(?:mca|ge|sdd|vortex|iff?|i?fluor?|canberra|xmap|xspress3?|fl|pips|element)[_ ]?"
+    r"(?:ch(?:an(?:nel)?)?|el(?:em(?:ent)?)?|det)?[_ ]?\d+"
     r"|(sca\d*)[._]\d+"
     rf"|({'|'.join(e for e in _ELEMENTS if len(e) == 2 and e != 'ge')})\d)"
 )
@@ -209,7 +210,7 @@ LAYOUTS: tuple[Dialect, ...] = (
     ),
     _row(
         "ESRF, BLISS",
-        r"energy_enc\s+mu_trans",
+        r"energy_enc\s+mu_trans|creator = bliss",
         "keV",
         energy_enc="energy",
         mu_trans="mu",

@@ -387,7 +387,7 @@ def _doubts(scan: Scan, numbers: np.ndarray) -> dict[tuple[str, str], str]:
     Keys are a column's name and the kind, values what is seen.
     """
     source, names = scan.source, scan.header.names
-    if not source.formula:
+    if source.formula in ("", "attenuated"):  # an attenuator may stand still
         return {}
     beams = FORMULAS[source.formula][0]
     roles = [r for r, g in zip(beams, source.groups, strict=True) for _ in g]

@@ -76,6 +76,7 @@ PROGRAMS = (
         rf"(?m)^\*STEP\s*=\s*{_N}",
         r"(?m)^\*COUNT\s*=\s*(?P<n>\d+)[^\n]*\n",
         r"(?m)^\*",
+        last=r"(?m)^\*STOP\s*=\s*(?P<angle>[-+.\d]+)",
         closed=True,
     ),
     Stepped(
@@ -100,6 +101,8 @@ PROGRAMS = (
         last=rf"SIETRONICS XRD SCAN\s*\n\s*{_N}[^\n]*\n\s*(?P<angle>[-+.\d]+)",
     ),
 )
+#: Points beyond those between start and stop: both ends, and rounding.
+_SPARE = 2.5
 _BANK = re.compile(
     r"(?m)^BANK\s+(?P<bank>\d+)\s+(?P<n>\d+)\s+\d+\s+(?P<bin>\w+)"
     r"(?P<rest>(?:[ \t]+[-+.\d][-+.\deE]*)*)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
@@ -148,19 +151,26 @@ def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
         columns = {"two_theta deg": axis, row.column: counts}
         table = decoded(path, columns, header, label)
         ended = end is not None if row.closed else part.endswith("\n")
-        few = counts.size < _promised(row, part, axis)
+        few = counts.size < _promised(row, path, part, axis)
         tables.append(replace(table, seems_cut=few or not ended))
     return tables
 
 
-def _promised(row: Stepped, part: str, axis: np.ndarray) -> float:
+def _promised(row: Stepped, path: Path, part: str, axis: np.ndarray) -> float:
     """Return how many points a scan promises, to one less; 0 if it does not."""
     told = re.search(row.last, part)
     if told is None:
         return 0.0
     if (points := told.groupdict().get("n")) is not None:
         return float(points)
-    return float((float(told["angle"]) - axis[0]) / (axis[1] - axis[0]))
+    steps = float((float(told["angle"]) - axis[0]) / (axis[1] - axis[0]))
+    if axis.size > steps + _SPARE:
+        raise FileFormatError(
+            path,
+            f"{axis.size} points by its step end at {axis[-1]:g}, and it says that it "
+            f"stops at {told['angle']}: one of start, step and stop is wrong.",
+        )
+    return steps
 
 
 def _holds(row: Stepped, part: str) -> bool:

@@ -35,6 +35,7 @@ FORMATS = {
         re.compile(rb"(?i)\s*## *T *I *T *L *E *="),
     ),
     "packed": Format("series.packed", (".brml", ".rasx")),
+    "hdf5": Format("series.hdf5", (), re.compile(rb"\x89HDF\r\n\x1a\n")),
     "binary": Format("series.spectrometers", (), re.compile(rb"\n\n\xfe\xfe|WDF1")),
     "stepped": Format("series.stepped"),
 }
@@ -72,6 +73,9 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
     start = head(path, 16)
     if FORMATS["binary"].matches(start):
         tables = FORMATS["binary"].read(path, start)
+        return tables
+    if FORMATS["hdf5"].matches(start):
+        tables = FORMATS["hdf5"].read(path)
         return tables
     raw = load(path, "xml")
     if FORMATS["xrdml"].matches(raw):

@@ -39,12 +39,23 @@ _NUMBERED_IN_LINE = re.compile(
     r"|\s*[,;.]?\s*$)",
     re.IGNORECASE,
 )
+#: "1   Energy (eV)" under "Column   Description", one in a line.
+_NUMBERED_LINES = re.compile(r"^[#%!;*\s]*(\d+)[.\s]\s*([^\W\d].*?)\s*$")
 _BRACED = re.compile(r"\b[PD]\d+\s*=\s*\{([^}]*)\}")
 _FIO_TYPE = re.compile(r"\s+(DOUBLE|FLOAT|INTEGER|LONG)\s*$")
 _SPEC_NAMES = re.compile(r"[#%!;*/\s]*#L\s+(?P<names>.*)")
 #: A unit in brackets belongs to the word before it: "q (Angstrom^{-1})".
 _UNIT_ALONE = re.compile(r"[(\[][^)\]]+[)\]]")
-_SEPARATORS = (r"\t", r"\t+", r"\s*,\s*", r"\s*;\s*", r"\s{2,}", r"\s*\|\s*", r"\s+")
+_SEPARATORS = (
+    r"\t",
+    r"\t+",
+    r"\s*,\s*",
+    r"\s*;\s*",
+    r"\s{2,}",
+    r"\s*\|\s*",
+    r"\s+\*\s+",
+    r"\s+",
+)
 
 #: What stands for units of counts, and of none.
 _COUNTED = re.compile(r"cps|cts|counts?(/s)?|arb\w*\.?|a\.?u\.?|-|1|", re.IGNORECASE)
@@ -57,7 +68,7 @@ _UNITS = {
         *("invangstrom", "inverseangstrom", "inverseangstroms"),
     ),
     "1/nm": ("nm^-1", "nm-1", "1/nm", "inversenm"),
-    "1/cm": ("cm^-1", "cm-1", "1/cm"),
+    "1/cm": ("cm^-1", "cm-1", "1/cm", "rel.1/cm"),
     "eV": ("ev",),
     "keV": ("kev",),
     "deg": ("deg", "degree", "degrees", "°"),
@@ -215,6 +226,8 @@ def _xdi(text: str) -> tuple[str, str]:
     text = _FIO_TYPE.sub("", text.split("||")[0]).strip()
     name, _, units = text.partition(" ")
     known = spelled(units) or (units and spelled(units.split()[0]))
+    if units and _COUNTED.fullmatch(units):
+        return name, ""
     if units and not known and not role_of(name).name:
         return title(text)
     return (name, known or units.strip()) if units else title(name)
@@ -248,10 +261,12 @@ def _photon_factory(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 
 def _legend(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return titles of a list such as "1) Energy    11) I0", or "D1 = {i0}"."""
-    for listed in (_LISTED, _NUMBERED_IN_LINE):
+    for listed in (_LISTED, _NUMBERED_IN_LINE, _NUMBERED_LINES):
         texts = {int(k): text for line in header for k, text in listed.findall(line)}
         if set(texts) == set(range(1, n + 1)):
-            return [title(texts[k].strip()) for k in sorted(texts)]
+            titles = [title(texts[k].strip()) for k in sorted(texts)]
+            if listed is not _NUMBERED_LINES or any(axis_of(t[0]) for t in titles):
+                return titles
     names = [text for line in header for text in _BRACED.findall(line)]
     if len(names) == n:
         return [title(name) for name in names]

@@ -159,6 +159,17 @@ def test_a_promise_of_points_is_held_against_a_pattern(tmp_path):
         assert bool(caught) == bool(more)
 
 
+def test_a_step_that_contradicts_the_stop_is_refused(tmp_path):
+    """A doubled step gave angles up to 149 degrees, and no word."""
+    path = tmp_path / "a.asc"
+    path.write_text(asc().replace("STEP = 0.02", "STEP = 0.04"))
+    with pytest.raises(FileFormatError, match=r"stops at 11\.18.*is wrong"):
+        batteryxr.read_series(path)
+    path.write_text(asc().replace("STOP = 11.18", "STOP = 12.18"))
+    with pytest.warns(DataQualityWarning, match="end"):  # stopped before its end
+        batteryxr.read_series(path)
+
+
 def test_a_copy_of_a_scan_is_told(tmp_path):
     rng = np.random.default_rng(1)
     energy = np.arange(7050.0, 7190.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 import series_files as dialects
@@ -40,6 +41,47 @@ def test_a_known_layout_is_read_right_without_arguments(tmp_path, name):
     near = known.tolerance
     np.testing.assert_allclose(scan[scan.dims[1]], known.axis, rtol=near)
     np.testing.assert_allclose(scan[0], known.values, rtol=max(near, 1e-5), atol=1e-6)
+
+
+def in_hdf5(path, scans, **attributes):
+    with h5py.File(path, "w") as file:
+        file.attrs.update(attributes)
+        for name, values in scans.items():
+            file[name] = values[0] if isinstance(values, tuple) else values
+            if isinstance(values, tuple):
+                file[name].attrs["units"] = values[1]
+    return path
+
+
+def test_point_scans_of_bliss_are_scans(tmp_path):
+    held = {}
+    for k in (1, 2):
+        at = f"{k}.1/measurement"
+        held |= {f"{at}/energy_enc": E / 1000, f"{at}/mu_trans": MU * k}
+        held |= {f"{at}/I0": I0, f"{at}/xmap_mca": np.ones((E.size, 9))}
+        held[f"{k}.1/instrument/I0/data"] = I0  # a second way to the same counter
+        held[f"{k}.1/start_time"] = f"2023-03-02T10:1{k}:00+01:00"
+    held["3.1/measurement/samx"] = np.arange(9.0)  # a scan of a motor
+    scans = read_series(in_hdf5(tmp_path / "a.h5", held, creator="Bliss"))
+    np.testing.assert_allclose(scans["energy"], E)  # keV, as BLISS counts
+    np.testing.assert_allclose(scans, np.stack([MU, 2 * MU]))
+    assert [str(t)[:16] for t in scans["time"].values] == [
+        "2023-03-02T09:11",
+        "2023-03-02T09:12",
+    ]
+
+
+def test_point_scans_of_nexus_name_their_columns(tmp_path):
+    at = "entry1/qexafs_counterTimer01"
+    held = {f"{at}/qexafs_energy": (E, "eV"), f"{at}/I0": I0, f"{at}/It": IT}
+    path = in_hdf5(tmp_path / "a.nxs", held)
+    np.testing.assert_allclose(read_series(path)[0], MU, atol=1e-9)
+    held.pop(f"{at}/It")
+    with pytest.raises(ArgumentError, match=r"'I0'.*'qexafs_energy'"):
+        read_series(in_hdf5(tmp_path / "b.nxs", held))
+    images = {"exchange/data": np.ones((9, 8, 7)), "exchange/theta": np.arange(9.0)}
+    with pytest.raises(FileFormatError, match="Read it with read_stack"):
+        read_series(in_hdf5(tmp_path / "c.h5", images))
 
 
 XDI = "# XDI/1.0\n# Column.1: energy eV\n# Column.2: itrans\n# Column.3: i0\n"
@@ -115,6 +157,7 @@ COUNTS = {
     "two emission lines": "# energy i0 fe_ka ni_ka\n" + rows(E, I0, FL, FL),
     "the reference alone": "# energy reference i0\n" + rows(E, MU, I0),
     "a logarithm the other way": "# energy ln(it/i0)\n" + rows(E, -MU),
+    "two traces": "Raman shift\tIntensity_A\tIntensity_B\n" + rows(S, RAMAN, RAMAN),
     "intensity or counts": "Raman shift\tIntensity\tCounts\n" + rows(S, RAMAN, RAMAN),
     "absorbance or %T": "wavenumber\tAbsorbance\t%T\n" + rows(S, RAMAN, RAMAN),
     "I(Q) or S(Q)": "# Q I(Q) S(Q)\n" + rows(TT, XRD, XRD),
@@ -307,9 +350,12 @@ def test_packed_lines_of_jcamp(tmp_path):
     with pytest.raises(FileFormatError, match="does not go on"):
         read_series(path)
     path.write_text(jcamp(lines, 9, 400, 392))
-    with pytest.raises(FileFormatError, match=r"cut|go on"):
+    with pytest.raises(FileFormatError, match=r"cut|go on|stands at"):
         read_series(path)
     assert expected.size == 8
+    path.write_text(jcamp("400 1 2 3 4\n392 9 10 11 12\n396 5 6 7 8", 12, 400, 389))
+    with pytest.raises(FileFormatError, match="another order"):
+        read_series(path)
 
 
 @pytest.mark.parametrize("units", ["ABSORBANCE", "%TRANSMITTANCE", "TRANSMITTANCE"])
@@ -325,7 +371,9 @@ def test_kinds_of_ordinate_are_not_mixed(tmp_path, units):
 def test_an_attenuator_is_counted_in(tmp_path):
     path = tmp_path / "a.ras"
     path.write_text("*RAS_INT_START\n" + rows(TT, XRD, TT * 0 + 9) + "*RAS_INT_END\n")
-    np.testing.assert_allclose(read_series(path)[0], XRD * 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that an attenuator stands still is no doubt
+        np.testing.assert_allclose(read_series(path)[0], XRD * 9)
 
 
 def test_what_is_read_of_a_diffractometer_beside_the_counts(tmp_path):

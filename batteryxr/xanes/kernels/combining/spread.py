@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.xanes.kernels.combining.likelihood import modelled_errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _LONGEST = 40
 #: Least singular value of a parameter, as a share of the largest.
 _RANK = 1e-10
+#: Up to so many energies, models of the noise have a say in its errors.
+_FEW = 100
 #: Number of insignificant lags in a row after which correlations end.
 _QUIET = 5
 
@@ -32,8 +36,10 @@ def correlated_errors(
     The covariance over energies is averaged along each row, and cut where it is no
     longer significant (D. N. Politis, J. Nonparametric Statistics 15, 453 (2003), with
     a flat-topped window). White residuals give the usual errors. Alternating residuals
-    do too: they occur by chance in a fit, and do not make it more precise. The rows of
-    a rest in GITT are too few and uneven for it: there one number stands for all lags.
+    do too: they occur by chance in a fit, and do not make it more precise. Of up to 100
+    energies, variances are the means of this estimate and of `modelled_errors`: it is
+    at times far too small, those where no model has the noise's shape. The rows of a
+    rest in GITT are too few and uneven for it: there one number stands for all lags.
 
     Parameters
     ----------
@@ -60,7 +66,13 @@ def correlated_errors(
     seen = correlation(own, plain, undone(inverse, freedom, background), count)
     spread = lag_sums(inverse)
     errors = seen.errors(spread[:, 0], lambda _: spread, np.full(len(left), freedom))
-    return errors, seen.length
+    if m > _FEW:
+        return errors, seen.length
+    basis = _fitted(inverse, background)
+    others, modelled = modelled_errors(inverse, left, freedom, basis)
+    sound = np.isfinite(others).all(axis=1)  # no residual at all tells of no noise
+    errors[sound] = np.sqrt(0.5 * (errors[sound] ** 2 + others[sound] ** 2))
+    return errors, np.where(sound, 0.5 * (seen.length + modelled), seen.length)
 
 
 class Correlation(NamedTuple):
@@ -188,10 +200,7 @@ def _seen(
     at lag j alone, with a covariance of 1.
     """
     m = inverse.shape[1]
-    _, size, basis = np.linalg.svd(inverse, full_matrices=False)
-    basis = basis[size > _RANK * size[0]]
-    if background is not None:
-        basis = np.concatenate([basis, background.T])
+    basis = _fitted(inverse, background)
     ahead = _moved(basis, 2 * n_lags)
     behind = _moved(basis[:, ::-1], n_lags)
     near = ahead[:, :n_lags]
@@ -209,6 +218,15 @@ def _seen(
     seen = np.diag(m - lags.astype(float)) - taken
     left_over = max(freedom, 1) / max(m - len(basis), 1)
     return np.asarray(seen * left_over)
+
+
+def _fitted(inverse: np.ndarray, background: np.ndarray | None) -> np.ndarray:
+    """Return orthonormal curves (p, m) of all that a fit can follow."""
+    _, size, basis = np.linalg.svd(inverse, full_matrices=False)
+    basis = basis[size > _RANK * size[0]]
+    if background is None:
+        return basis
+    return np.concatenate([basis, background.T])
 
 
 def _moved(basis: np.ndarray, n_lags: int) -> np.ndarray:

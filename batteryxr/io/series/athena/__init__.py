@@ -1,0 +1,1 @@
+"""Projects of Athena: read and write them."""
