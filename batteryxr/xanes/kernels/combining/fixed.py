@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 SLAB = 8192
 #: Fraction of the longest curve below which a combination of curves counts as zero.
 _TAIL = 1e-6
-#: Share of the energies up to which gaps are few, and up to which they are where so many
-#: energies are left; the least share of any combination of curves that is left then.
+#: Share of the energies up to which gaps are few, and up to which they are where so
+#: many energies are left; least share of any combination of curves that is left then.
 _FEW, _MORE, _ENOUGH, _LEFT = 1.0 / 3.0, 2.0 / 3.0, 24, 1e-2
 #: Spectra that are solved at a time.
 _SLAB = 2048
