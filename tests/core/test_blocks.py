@@ -12,7 +12,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batteryxr.core.blocks import apply, running_sum, stream
+from batteryxr.core.blocks import apply, pick, running_sum, stream
 from batteryxr.core.errors import ChunkingError, DataQualityWarning, warn_quality
 
 
@@ -55,6 +55,25 @@ def test_lazy_equals_eager(stack, chunks, no_compute):
         assert a.chunks is not None
         xr.testing.assert_identical(a.compute(), b)
         assert "voltage" in a.coords
+
+
+def test_a_lazy_call_writes_no_tasks_down(stack):
+    lazy = _run(stack.chunk(energy=-1, y=1, x=1))
+    layers = {name: each for a in lazy for name, each in a.data.dask.layers.items()}
+    source = max(layers, key=lambda name: name.startswith("xarray"))
+    del layers[source]
+    assert len(layers) == 4  # axes exchanged, kernel, and two results
+    assert all(type(each).__name__ == "Blockwise" for each in layers.values())
+
+
+def test_entries_are_picked_with_gaps(stack):
+    columns = stack.rename(energy="column").transpose("y", "x", "column")
+    for array in (columns, columns.chunk(y=2, x=3)):
+        found = pick(array, [2, -1, 0], "peak")
+        assert found.dims == ("peak", "y", "x")
+        np.testing.assert_array_equal(found[2], columns[..., 0])
+        assert np.isnan(found[1]).all()
+        assert pick(array, 3, dtype=np.float32).dtype == np.float32
 
 
 def test_split_core_dimension_is_refused(stack):

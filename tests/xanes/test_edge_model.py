@@ -119,6 +119,14 @@ def test_lazy_with_start_and_noise(phantom, model, no_compute):
     assert curve.dims == ("energy", "y", "x")
 
 
+def test_tasks_are_one_for_each_result(phantom, model):
+    stack, _ = phantom()
+    start = {"edge_energy": 5478}
+    fit = xanes.fit_edge(stack.chunk(y=12), start=start, noise=0.006, **model)
+    # The data, their axes exchanged and the fit, which run as one.
+    assert len(fit.__dask_graph__()) == 4 * (3 + len(fit.data_vars))
+
+
 def test_bad_starts_are_mended(phantom, model):
     stack, truth = phantom()
     best = xanes.fit_edge(stack, **model, multistart="always")

@@ -270,6 +270,7 @@ def _warn(flag: xr.DataArray) -> None:
 def _combine(data: np.ndarray, *, design: Design, moving: Any) -> Any:
     from batteryxr.xanes.kernels.combining.fixed import combine
 
+    found: tuple[np.ndarray, ...]
     if moving is None:
         found = combine(data, design=design)
     else:

@@ -90,6 +90,9 @@ def test_one_file_of_many_pages(tmp_path):
     tifffile.imwrite(tmp_path / "all.tif", COUNTS, photometric="minisblack")
     frames = read_frames(tmp_path / "all.tif", rocking=np.arange(7.0), chunks=4)
     np.testing.assert_array_equal(frames, COUNTS)
+    np.testing.assert_array_equal(frames[[5, 0], 1:, ::2], COUNTS[[5, 0], 1:, ::2])
+    np.testing.assert_array_equal(frames[3, 2], COUNTS[3, 2])
+    assert frames[:0].values.shape == (0, *COUNTS.shape[1:])
 
 
 def test_frames_and_angles_must_agree(folder):

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 SLAB = 8192
 #: Fraction of the longest curve below which a combination of curves counts as zero.
 _TAIL = 1e-6
-#: Share of the energies up to which gaps are few; and the least share of any
-#: combination of curves that is left beside them.
-_FEW, _LEFT = 1.0 / 3.0, 1e-2
+#: Share of the energies up to which gaps are few, and up to which they are where so
+#: many energies are left; least share of any combination of curves that is left then.
+_FEW, _MORE, _ENOUGH, _LEFT = 1.0 / 3.0, 2.0 / 3.0, 24, 1e-2
 #: Spectra that are solved at a time.
 _SLAB = 2048
 
@@ -156,7 +156,8 @@ def _combine_gapped(
     m = rows.shape[1]
     gaps = m - np.isfinite(rows).sum(axis=1)
     curves = np.concatenate([design.background, design.standards])
-    few = np.flatnonzero((gaps > 0) & (gaps <= min(_FEW * m, m - len(curves) - 1)))
+    most = max(_FEW * m, min(_MORE * m, m - _ENOUGH))
+    few = np.flatnonzero((gaps > 0) & (gaps <= min(most, m - len(curves) - 1)))
     if few.size:
         basis, triangle = np.linalg.qr(curves.T)
         pairs = (basis[:, :, None] * basis[:, None]).reshape(m, -1)
@@ -168,6 +169,7 @@ def _combine_gapped(
             -1, *2 * (len(curves),)
         )
         sound = (np.linalg.eigvalsh(left)[:, 0] > _LEFT) & y.any(axis=1)
+        sound &= lag_sums(there).min(axis=1) > 0  # pairs of energies at each lag
         if sound.any():
             spectra = y[sound], there[sound], left[sound]
             yield chosen[sound], _solve_gapped(spectra, basis, triangle, design)
