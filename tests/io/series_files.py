@@ -97,6 +97,23 @@ def beamlines() -> dict[str, Dialect]:
             + rows(E, I0, FL / 4, FL * 3 / 4),
             fl,
         ),
+        "minus logarithms": of(
+            "fe.dat", "# energy  -ln(I1/I0)  -ln(I2/I1)\n" + rows(E, MU, MU / 2)
+        ),
+        "FEFF": of(
+            "xmu.dat",
+            "# FEFF 8.4\n#  omega    e    k    mu    mu0     chi     @#\n"
+            + rows(E, E - 7120, T, MU, MU * 0.9, MU * 0.1),
+        ),
+        "columns parted by bars": of(
+            "fe.dat",
+            "# Energy (eV) | I_0 (A) | I_TEY (A)\n" + rows(E, I0, FL, sep=" | "),
+            fl,
+        ),
+        "APS 2-ID-E": of(
+            "fe.dat",
+            "# energy(keV)  US_IC  DS_IC\n" + rows(E / 1000, I0, IT),
+        ),
         "SLS SuperXAS, averaged": of(
             "fe.dat", "#energy\ttransmission_mu\treference_mu\n" + rows(E, MU, MU / 2)
         ),

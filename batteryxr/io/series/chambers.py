@@ -64,9 +64,16 @@ def mapped(
             found.setdefault(keys[slug(key)], set()).update(_described(text))
         elif slug(text) in keys and (own := role_of(key, "energy").name) in _MONITORS:
             found.setdefault(keys[slug(text)], set()).add(own)
-    for i, name in enumerate(names):
-        if not (found.get(i) or roles[i].name or changes(name)):
-            found[i] = _matched(_PLACED, name)
+    left = [
+        i
+        for i, name in enumerate(names)
+        if not (found.get(i) or roles[i].name or changes(name))
+    ]
+    for i in left:
+        placed = _matched(_PLACED, names[i])
+        beside = (re.split(r"[\W_]+", names[j]) for j in left if j != i)
+        rivals = {role_of(word, "energy").name for words in beside for word in words}
+        found[i] = placed - rivals  # "I0_upstream" beside "I0_downstream"
     return {i: Role(next(iter(of))) for i, of in found.items() if len(of) == 1}
 
 

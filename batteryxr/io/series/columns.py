@@ -271,7 +271,7 @@ def _layout(line: bytes) -> tuple[int, bytes, bool] | None:
     words = line.replace(b";", b" ").split()
     if len(words) >= 2 and all(map(_is_comma_number, words)):
         return len(words), b";" if b";" in line else b"", b"," in line
-    for delimiter in (b",", b";"):
+    for delimiter in (b",", b";", b"|"):
         words = line.replace(delimiter, b" ").split()
         if len(words) >= 2 and all(map(_is_number, words)):
             return len(words), delimiter, False

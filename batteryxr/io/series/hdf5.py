@@ -11,7 +11,7 @@ from batteryxr.io.door.datasets import read_all
 from batteryxr.io.door.files import refuse_other
 from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.series.decoded import Decoded, decoded
-from batteryxr.io.series.roles import axis_of
+from batteryxr.io.series.roles import axis_of, role_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +61,7 @@ def _table(
         if node.ndim == 1 and node.dtype.kind in "iuf" and node.size >= _FEWEST
     ]
     axes = [(name, node) for name, node in lists if _is_axis(_called(name))]
+    axes = axes or [pair for pair in lists if role_of(_called(pair[0])).name == "angle"]
     if not axes:
         return None
     length = axes[0][1].size

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Axis -> names of its column, letters and digits only, lower case.
 AXES: dict[str, re.Pattern[str]] = {
     "energy": re.compile(
-        r"e|e?k?ev|emono|monoe|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
+        r"e|e?k?ev|emono|monoe|(arr)?(hdh|mono|dcm)ene|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
         r"\w*energ(y|ie|ies)"
         r"(?!loss|transfer|resolution|offset|error|step|gap|width)\w*"
     ),
@@ -55,12 +55,12 @@ _READ_OR_SET = re.compile(
 WORDS: dict[str, tuple[str, ...]] = {
     # monitors of absorption
     "i0": (
-        r"i0|io|izero|ic0|ik0|(i|au|gold)?mesh(current)?|ion0|iono0"
+        r"i0|io|usic|izero|ic0|ik0|(i|au|gold)?mesh(current)?|ion0|iono0"
         r"|ionchamber0|iinc|incident(intensity|flux)?|incoming(intensity|flux)?|i0det(ector)?",
         r"mon(itor)?|imon|i0(eh)?[12]",
     ),
     "it": (
-        r"it|itrans|itr|itransmission|itransmitted|ittrans|transmitted(intensity|flux)?",
+        r"it|dsic|itrans|itr|itransmission|itransmitted|ittrans|transmitted(intensity|flux)?",
         r"i1|ic1|ik1|ion1|iono1|ionchamber1|i1det(ector)?",
         r"i|trans",
     ),
@@ -77,7 +77,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "mu": (
         r"mu|xmu|mue|mux|mut|mus(ample)?|mutrans(mission)?|mutr|mu0|μx?|μt|μex?|muex|abs|absorption"
         r"|absorbance|xas|xanes|absorptioncoefficient|xasabsorption"
-        r"|(sample|trans(mission)?)mu|(ln|log)(i0i[t1]|i0itrans)|od|opticaldensity|i0itln",
+        r"|(sample|trans(mission)?)mu|(ln|log)(i0i[t1]|i0itrans)|minus(ln|log)(i[t1]|itrans)i0|od|opticaldensity|i0itln",
         r"normtrans|normtransmission",
         r"norm|normali[sz]ed(mu|absorption|absorbance|xmu|xas)?|normmu|munorm|xanesnorm",
         r"flat|flattened(mu)?|fnorm",
@@ -89,7 +89,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     ),
     "mu_tey": (r"teyi0|mutey|itei0",),
     "mu_ref": (
-        r"muref(erence)?|mur|ref(erence)?mu|(ln|log)(iti(r|ref|refer)|i1i2)|ref(erence)?|refnorm",
+        r"muref(erence)?|mur|ref(erence)?mu|(ln|log)(iti(r|ref|refer)|i1i2)|minus(ln|log)(i2i1|iref?it)|ref(erence)?|refnorm",
     ),
     # patterns and vibrational spectra
     "pdf": (r"g|gr|gofr|pdf|gobs",),
@@ -288,6 +288,8 @@ def role_of(name: str, prefer: str = "") -> Role:
     whole = _squash(lower)
     if not whole:
         return UNKNOWN
+    if lower.startswith("-") and whole.startswith(("ln", "log")):
+        whole = lower = f"minus{whole}"  # -ln(It/I0)
     if axis := axis_of(lower):
         return axis
     device = lower.rpartition(":")[2]  # XMAP12:FeKa_Sum

@@ -90,6 +90,10 @@ _NARROWEST = 12
 _NEVER_NAMED = (
     ("*RAS_INT_START", ("2theta (deg)", "intensity", "attenuation")),
     ("*  X-ray Absorption Data  *", ("energy (eV)", "absorption")),
+    (
+        "omega e k mu mu0 chi",  # FEFF
+        ("energy (eV)", "e - e0", "k", "mu", "background", "chi"),
+    ),
 )
 
 
@@ -191,7 +195,8 @@ def _tells(name: str, inside: str) -> bool:
 
 
 def _letters(word: str) -> str:
-    return re.sub(r"[^\w%θμ]", "", word)
+    sign = "-" if word.lstrip().startswith("-") else ""
+    return sign + re.sub(r"[^\w%θμ]", "", word)
 
 
 def _numbered(header: Sequence[str], n: int) -> list[tuple[str, str]]:
@@ -296,7 +301,9 @@ def _events(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return the columns of a layout that never names them."""
     for sign, names in _NEVER_NAMED:
-        if len(names) == n and any(sign in line for line in header):
+        if len(names) == n and any(
+            sign in line or sign in " ".join(line.split()) for line in header
+        ):
             return [title(name) for name in names]
     return []
 

@@ -76,6 +76,12 @@ def test_point_scans_of_nexus_name_their_columns(tmp_path):
     held = {f"{at}/qexafs_energy": (E, "eV"), f"{at}/I0": I0, f"{at}/It": IT}
     path = in_hdf5(tmp_path / "a.nxs", held)
     np.testing.assert_allclose(read_series(path)[0], MU, atol=1e-9)
+    angle = np.degrees(np.arcsin(12398.4198 / (2 * 3.13556) / E))
+    held[f"{at}/mono_theta"] = (angle, "deg")
+    crystal = {"entry1/instrument/monochromator/d_spacing": 3.13556}
+    turned = {k: v for k, v in held.items() if "energy" not in k} | crystal
+    scan = read_series(in_hdf5(tmp_path / "turned.nxs", turned))
+    np.testing.assert_allclose(scan["energy"], E, rtol=1e-6)
     held.pop(f"{at}/It")
     with pytest.raises(ArgumentError, match=r"'I0'.*'qexafs_energy'"):
         read_series(in_hdf5(tmp_path / "b.nxs", held))
@@ -155,6 +161,7 @@ COUNTS = {
     "a name nobody knows": "# energy sample7\n" + rows(E, MU),
     "which of two is first": "# energy i1 i2\n" + rows(E, I0, IT),
     "two emission lines": "# energy i0 fe_ka ni_ka\n" + rows(E, I0, FL, FL),
+    "two of one beam": "# energy it I0_upstream I0_downstream\n" + rows(E, IT, I0, I0),
     "the reference alone": "# energy reference i0\n" + rows(E, MU, I0),
     "a logarithm the other way": "# energy ln(it/i0)\n" + rows(E, -MU),
     "two traces": "Raman shift\tIntensity_A\tIntensity_B\n" + rows(S, RAMAN, RAMAN),

@@ -6,11 +6,10 @@ values do. Its sources are a detector's filter, interpolation, or an incomplete 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-
-from batteryxr.xanes.kernels.combining.likelihood import modelled_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +20,12 @@ _LONGEST = 40
 _RANK = 1e-10
 #: Up to so many energies, models of the noise have a say in its errors.
 _FEW = 100
+#: Reach of each shape in energies: exponential, a running mean, a bell.
+_DECAYS = (0.7, 1.7, 4.0, 10.0)
+_MEANS = (3, 5, 9)
+_BELLS = (0.6, 1.1, 1.8, 3.0)
+#: Share of independent noise beside noise that is smooth.
+_BESIDE = 0.03
 #: Number of insignificant lags in a row after which correlations end.
 _QUIET = 5
 
@@ -37,7 +42,7 @@ def correlated_errors(
     longer significant (D. N. Politis, J. Nonparametric Statistics 15, 453 (2003), with
     a flat-topped window). White residuals give the usual errors. Alternating residuals
     do too: they occur by chance in a fit, and do not make it more precise. Of up to 100
-    energies, variances are the means of this estimate and of `modelled_errors`: it is
+    energies, variances are the means of this estimate and of `_modelled_errors`: it is
     at times far too small, those where no model has the noise's shape. The rows of a
     rest in GITT are too few and uneven for it: there one number stands for all lags.
 
@@ -69,7 +74,7 @@ def correlated_errors(
     if m > _FEW:
         return errors, seen.length
     basis = _fitted(inverse, background)
-    others, modelled = modelled_errors(inverse, left, freedom, basis)
+    others, modelled = _modelled_errors(inverse, left, freedom, basis)
     sound = np.isfinite(others).all(axis=1)  # no residual at all tells of no noise
     errors[sound] = np.sqrt(0.5 * (errors[sound] ** 2 + others[sound] ** 2))
     return errors, np.where(sound, 0.5 * (seen.length + modelled), seen.length)
@@ -256,3 +261,50 @@ def _window(share: np.ndarray, count: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         window = np.clip(2.0 - 2.0 * lag / reach, 0.0, 1.0)
     return np.where(reach > 0, window, lag == 0)
+
+
+def _modelled_errors(
+    inverse: np.ndarray, left: np.ndarray, freedom: int, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return standard errors (N, n) and lengths (N,) by models of the noise.
+
+    Of some tens of energies a covariance that is read from residuals has a scatter of
+    its own: at times it is lost altogether. Models of few shapes are known better.
+    Variances and lengths are their means by restricted likelihood (D. A. Harville, J.
+    Am. Stat. Assoc. 72, 320 (1977)), which allows for what the fit of the orthonormal
+    curves `basis` (p, m) has taken.
+    """
+    whiten, root, length = _models(left.shape[1])
+    curves, triangle = np.linalg.qr(whiten @ basis.T)
+    diagonals = (np.diagonal(a, axis1=1, axis2=2) for a in (whiten, triangle))
+    white, volume = (np.log(np.abs(d)).sum(axis=1) for d in diagonals)
+    known = np.repeat((white - volume)[:, None], len(left), axis=1)
+    square = np.empty_like(known)
+    size = np.sqrt(np.mean(left**2, axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = (left / size[:, None]).astype(np.float32)  # enough for a likelihood
+        for k, (rows, own) in enumerate(zip(whiten, curves, strict=True)):
+            taking = (rows - own @ (own.T @ rows)).T.astype(np.float32)
+            rest = scaled @ taking
+            square[k] = np.einsum("ij,ij->i", rest, rest)
+        known -= 0.5 * freedom * np.log(square)
+        weight = np.exp(known - known.max(axis=0))
+        weight /= weight.sum(axis=0)
+    spread = np.square(inverse @ root).sum(axis=2)  # (K, n)
+    variance = (weight * square / max(freedom, 1)).T @ spread
+    return np.sqrt(variance) * size[:, None], weight.T @ length
+
+
+@functools.lru_cache(maxsize=4)
+def _models(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return matrices that make noise white, their inverses, and lengths."""
+    lag = np.abs(np.subtract.outer(np.arange(m), np.arange(m)))
+    white = np.eye(m)
+    shapes = [np.exp(-lag / decay) for decay in _DECAYS]
+    smooth = [np.clip(1.0 - lag / mean, 0.0, None) for mean in _MEANS]
+    smooth += [np.exp(-((lag / (2.0 * bell)) ** 2)) for bell in _BELLS]
+    shapes += [(1.0 - _BESIDE) * a + _BESIDE * white for a in smooth]
+    roots = np.linalg.cholesky(np.stack([white, *shapes]))
+    middle = m // 2
+    length = np.array([1.0, *(shape[middle].sum() for shape in shapes)])
+    return np.linalg.inv(roots), roots, length
