@@ -96,13 +96,15 @@ def read_cycler(
 ) -> xr.Dataset:
     """Read the files of one cell, from any cycler, into one Dataset.
 
-    Reads once. A pause is known by the clock of the rows. In files without one, only a
-    fall of the voltage by more than 5 mV tells of it; a shorter rest leaves no trace,
-    and `time` is then too early, untold. The format is recognised by content and file name: BioLogic ``.mpt``
+    Reads once. The format is recognised by content and file name: BioLogic ``.mpt``
     and ``.mpr``, Arbin ``.res``, ``.xlsx``, ``.xls`` and ``.csv``, Neware ``.nda`` and
     ``.ndax``, Battery Data Format, Gamry ``.DTA``, PalmSens ``.pssession`` and csv,
     and text, workbooks and parquet of Maccor, Landt, Novonix, Basytec, Digatron, PEC,
     Bitrode, Ivium and Neware.
+
+    A pause is known by the clock of the rows. In files without one only a fall of the
+    voltage by more than 5 mV tells of it. After a rest that leaves less, ``time`` is
+    too early, untold.
 
     Parameters
     ----------
