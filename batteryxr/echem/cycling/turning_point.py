@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -10,7 +10,6 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.cycling.curve_shape import (
-    SPAN,
     Differential,
     candidates,
     each,
@@ -23,8 +22,16 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import VoltageWindow
 
-#: Largest valley shift by the smoothing, relative to that by a second smoothing.
+#: Largest shift of a shoulder by the smoothing, relative to that by a second one.
 _FIRST = 2.0
+#: Standard deviation of a place that may be anywhere, relative to the width.
+_EVEN = 12**-0.5
+#: Half span of a cubic, relative to the distance from a valley to its nearer peak.
+_SPAN = 0.38
+#: Shift of a valley by the span of the fit, relative to that by the other half of it.
+_MORE = 1.5
+#: Fits of a valley, each in the middle of the one before.
+_AGAIN = 4
 #: Uncertainty of a turning slope from the bin width, in bins.
 _HIDDEN = 0.5
 #: Standard deviations by which a curve must flatten to have a shoulder.
@@ -42,13 +49,14 @@ def turning_point(
 
     Reads once; the result is small and in memory.
 
-    The turning point is the minimum of dQ/dV between two of its peaks, from a parabola.
+    The turning point is the minimum of dQ/dV between two of its peaks, from a cubic.
     A second way checks it. Robust lines (Theil-Sen) are fitted to the two flat parts
     of the voltage profile V(Q) and to the steep part between them. They cross at two
     knees, and the turning point should lie midway. If one peak is a mere shoulder of
     the other, there is no minimum. The turning point is then where the curve is
-    flattest within the window and its slope turns. The error includes the effect of
-    the smoother and of the parabola's span on an asymmetric valley.
+    flattest within the window and its slope turns. The effect of the smoother on an
+    asymmetric valley is taken out. The error includes half of it, and the effect of the
+    cubic's span; where noise hides the bottom, it is that of the whole flat part.
 
     Parameters
     ----------
@@ -129,25 +137,91 @@ _TURNING = (
 )
 
 
-def _lopsided(curve: Differential, lowest: int, half: int, place: float) -> float:
-    """Return the shift (V) of a valley with the parabola's span and the smoother.
+class _Valley(NamedTuple):
+    """Hold the bottom of a valley, in bins."""
 
-    A symmetric valley does not shift.
+    place: float
+    depth: float
+    error: float  # sd of the place
+
+
+class _Bottom(NamedTuple):
+    """Hold the minimum of a cubic, in bins."""
+
+    place: float
+    depth: float
+    pull: np.ndarray  # how each point of the curve moves the place
+
+
+def _bottom(y: np.ndarray, lowest: int, half: int) -> _Bottom | None:
+    """Return the minimum of a cubic near a bin; None if there is none.
+
+    A parabola's would lie on the side on which the valley is less steep.
     """
-    from batteryxr.echem.kernels.smoothers import extremum
+    for _ in range(_AGAIN):
+        half = int(max(2, min(half, lowest, y.size - 1 - lowest)))
+        if not half <= lowest < y.size - half:
+            return None
+        fit = _cubic(half)
+        value, slope, bend, third = fit @ y[lowest - half : lowest + half + 1]
+        root = bend**2 - 3.0 * slope * third
+        if root <= 0 or bend + np.sqrt(root) <= 0:
+            return None
+        x = float(-slope / (bend + np.sqrt(root)))
+        if abs(x) <= 0.5:
+            break
+        if abs(x) > half:
+            return None
+        lowest += round(x)
+    depth = float(value + x * (slope + x * (bend + x * third)))
+    tilt = fit[1] + x * (2.0 * fit[2] + 3.0 * x * fit[3])
+    return _Bottom(lowest + x, depth, tilt / (2.0 * float(np.sqrt(root))))
 
-    narrow = extremum(curve.y, lowest, max(half // 2, 1))[0]
-    again = curve.smoothed_again()
-    a, b = max(lowest - half, 0), lowest + half + 1
-    other = extremum(again, a + int(np.argmin(again[a:b])), half)[0]
-    return _FIRST * float(np.hypot(narrow - place, other - place)) * curve.width
+
+def _deepest(curve: Differential, lowest: int, half: int) -> _Valley | None:
+    """Return the bottom of a valley without the shift by the smoother.
+
+    What a second smoothing moves it, the first one did. The error has half of that,
+    and what the span of the fit moves beyond the noise.
+    """
+    found = _bottom(curve.y, lowest, half)
+    if found is None:
+        return None
+    middle, pull = round(found.place), np.pad(found.pull, curve.weights.size // 2)
+    again = _bottom(curve.smoothed_again(), middle, half)
+    narrow = _bottom(curve.y, middle, half // 2)
+    by_smoother, by_span = 0.0, 0.0
+    if again is not None:
+        by_smoother = again.place - found.place
+        pull = 2.0 * pull - np.convolve(found.pull, curve.weights)
+    # Noise grows with the height, so the sides of the valley count.
+    reach = found.pull.size // 2
+    sides = curve.y[max(middle - reach, 0) : middle + reach + 1]
+    height = float(np.average(sides, weights=found.pull[: sides.size] ** 2))
+    if narrow is not None:
+        noise = curve.sd(narrow.pull, height)
+        moved = _MORE * (narrow.place - found.place)
+        by_span = max(moved**2 - noise**2, 0.0)
+    noise = curve.sd(pull, height)
+    error = np.sqrt(noise**2 + (0.5 * by_smoother) ** 2 + by_span)
+    if not error < half:
+        return None
+    return _Valley(found.place - by_smoother, found.depth, float(error))
+
+
+def _plain(curve: Differential, first: int, second: int, lowest: int) -> _Valley:
+    """Return the middle of a valley whose bottom noise hides, and half its width."""
+    depth = float(curve.y[lowest])
+    level = depth + _CLEAR * float(curve.error[lowest])
+    within = first + np.flatnonzero(curve.y[first : second + 1] <= level)
+    return _Valley(
+        0.5 * float(within[0] + within[-1]), depth, _EVEN * float(np.ptp(within))
+    )
 
 
 def _turning(
     curve: Differential, between: tuple[float, float], charging: bool
 ) -> tuple[float, ...]:
-    from batteryxr.echem.kernels.smoothers import extremum, parabola
-
     tops, how = candidates(curve, None)
     if tops.size < 2:
         return _shoulder(curve, between, charging)
@@ -156,15 +230,14 @@ def _turning(
     if first >= second:
         return _shoulder(curve, between, charging)
     lowest = first + int(np.argmin(curve.y[first : second + 1]))
-    half = max(curve.fwhm // 2, round(SPAN * min(lowest - first, second - lowest)))
-    place, depth, half, true = extremum(curve.y, lowest, half)
-    if not true:
-        return _shoulder(curve, between, charging)
-    fit = parabola(half)
-    bend = 2.0 * abs(float(fit[2] @ curve.y[lowest - half : lowest + half + 1]))
-    noise = curve.sd(fit[1], depth) / bend * curve.width
-    spread = float(np.hypot(noise, _lopsided(curve, lowest, half, place)))
-    voltage = curve.v[0] + place * curve.width
+    half = max(curve.fwhm // 2, round(_SPAN * min(lowest - first, second - lowest)))
+    flat = _plain(curve, first, second, lowest)
+    found = None
+    if flat.error < _EVEN * half:
+        found = _deepest(curve, lowest, half)
+    found = found or flat
+    depth, spread = found.depth, found.error * curve.width
+    voltage = curve.v[0] + found.place * curve.width
     edges, passed = _passed(curve, charging)
     capacity = float(np.interp(voltage, edges, passed))
     knees = _knees(curve, (first, lowest, second), edges, passed)

@@ -102,6 +102,10 @@ def read_cycler(
     and text, workbooks and parquet of Maccor, Landt, Novonix, Basytec, Digatron, PEC,
     Bitrode, Ivium and Neware.
 
+    A pause is known by the clock of the rows. In files without one only a fall of the
+    voltage by more than 5 mV tells of it. After a rest that leaves less, ``time`` is
+    too early, untold.
+
     Parameters
     ----------
     path

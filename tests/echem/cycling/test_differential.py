@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import dask
 import numpy as np
@@ -99,6 +100,30 @@ def test_area_peaks_and_turning_point_of_exact_data(make_record, noise, resoluti
     assert turn.voltage.item() == pytest.approx(volts, abs=0.003)
     assert turn.capacity.item() == pytest.approx(charge, abs=1.0)
     assert turn.knee_capacity.item() == pytest.approx(charge, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "most"),
+    [
+        ((3.70, 0.09, 1.0), (3.85, 0.10, 2.0), 1.2e-3),  # one side is less steep
+        ((3.55, 0.05, 1.0), (3.95, 0.08, 2.0), 0.1),  # nothing lies between them
+    ],
+)
+def test_the_bottom_of_an_uneven_or_flat_valley(make_record, first, second, most):
+    grid = np.linspace(3.0, 4.4, 20_001)
+    q = 0.5 * grid
+    for at, width, area in (first, second):
+        q = q + 0.5 * area * np.vectorize(math.erf)((grid - at) * 1.6651 / width)
+    slope = np.where((grid > first[0]) & (grid < second[0]), np.gradient(q), np.inf)
+    passed = np.arange(q[0], q[-1], 6e-4)
+    for seed in range(2):
+        v = np.interp(passed, q, grid)
+        v += np.random.default_rng(seed).normal(0, 1e-3, v.size)
+        rows = make_record((passed - q[0]) * 3600, v, np.ones(v.size))
+        found = turning_point(dqdv(rows), window=(first[0], second[0]))
+        off = abs(found.voltage.item() - grid[np.argmin(slope)])
+        assert off < 2 * found.voltage_error.item() < 2 * most
+        assert found.shoulder.item() == 0
 
 
 def test_zig_zag_voltages_keep_the_charge(make_record):
