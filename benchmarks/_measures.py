@@ -127,7 +127,11 @@ def names(library: Library) -> Iterator[Row]:
     classes = library.classes()
     words = (f"{name}: {', '.join(at)}" for name, at in sorted(classes.items()))
     yield at_most("classes", "names that several classes have", len(classes), 4, words)
-    warn = library.calls("warnings.warn", outside="batteryxr.core")
+    warn = [
+        place
+        for name in ("warnings.warn", "warnings.warn_explicit")
+        for place in library.calls(name, outside="batteryxr.core")
+    ]
     yield none_of("warnings", "warnings.warn outside core", warn)
     colours = library.palettes()
     yield at_most("palettes", "palettes for charge and discharge", len(colours), 1,

@@ -126,9 +126,10 @@ class UsersLines:
         return getattr(warnings, name)
 
     def warn_explicit(self, message, category, filename, lineno, **where):
-        """Warn, unless the line is of a library."""
+        """Warn, unless the line is of a library; what a library said is handed on."""
         library = not LIBRARIES.isdisjoint(Path(filename).resolve().parents)
-        assert not library, f"{filename}:{lineno} is blamed: {message}"
+        handed_on = isinstance(message, Warning)
+        assert handed_on or not library, f"{filename}:{lineno} is blamed: {message}"
         warnings.warn_explicit(message, category, filename, lineno, **where)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
 #: Number of an error of the system in a message.
@@ -189,6 +190,20 @@ def warn_caller(message: str, category: type[Warning]) -> None:
         module=str(space.get("__name__", "__main__")),
         registry=space.setdefault("__warningregistry__", {}),
     )
+
+
+def pass_on(
+    told: Iterable[warnings.WarningMessage],
+) -> list[warnings.WarningMessage]:
+    """Issue caught warnings of other libraries where they arose, and return ours."""
+    ours = []
+    for one in told:
+        if issubclass(one.category, BatteryxrWarning):
+            ours.append(one)
+        else:
+            place = (one.filename, one.lineno)
+            warnings.warn_explicit(one.message, one.category, *place)
+    return ours
 
 
 def calling_frame(frame: FrameType | None) -> FrameType | None:

@@ -212,8 +212,7 @@ def fit(
         block, factors = find(whole)
         if constraints.robust:
             patterns = without_spikes(patterns, block, factors)
-            whole = gapless(patterns, signed=signed)
-            block, factors = find(whole)
+            block, factors = find(whole := gapless(patterns, signed=signed))
     else:
         factors = solve_in_passes(
             patterns, starts, rules, passes=how.passes, progress=progress

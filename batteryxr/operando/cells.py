@@ -18,8 +18,8 @@ import xarray as xr
 
 from batteryxr.core.errors import (
     ArgumentError,
-    BatteryxrWarning,
     DataError,
+    pass_on,
     warn_quality,
 )
 from batteryxr.core.files import read_table
@@ -203,12 +203,7 @@ def _read(row: _CellRow, way: _Way) -> tuple[xr.Dataset, str]:
             nominal_capacity=row.nominal_capacity,
             counting=way.counting,
         )
-    for other in said:
-        if not issubclass(other.category, BatteryxrWarning):
-            warnings.warn_explicit(
-                other.message, other.category, other.filename, other.lineno
-            )
-    ours = [w for w in said if issubclass(w.category, BatteryxrWarning)]
+    ours = pass_on(said)
     # Keep only the file names; flags and warnings are in the note.
     result.attrs["source_files"] = list(record.attrs.get("source_files", []))
     return result, "; ".join(dict.fromkeys(str(w.message) for w in ours))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from batteryxr.core.checks import Count, Finite, Positive, Seed, check_fields
-from batteryxr.core.errors import ArgumentError, BatteryxrWarning
+from batteryxr.core.errors import ArgumentError, BatteryxrWarning, pass_on
 from batteryxr.core.store import open_place
 
 if TYPE_CHECKING:
@@ -148,11 +148,7 @@ class Findings:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", BatteryxrWarning)
             yield
-        for warning in caught:
+        for warning in pass_on(caught):
             text = str(warning.message)
-            if not issubclass(warning.category, BatteryxrWarning):
-                warnings.warn_explicit(
-                    warning.message, warning.category, warning.filename, warning.lineno
-                )
-            elif text not in self.notes:
+            if text not in self.notes:
                 self.notes.append(text)

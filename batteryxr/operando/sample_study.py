@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError, BatteryxrWarning, warn_caller
+from batteryxr.core.errors import ArgumentError, pass_on, warn_caller
 from batteryxr.core.plotting import joined, overlaid
 
 
@@ -100,14 +100,8 @@ def _called(method: Any, options: dict[str, Any], name: str) -> Any:
         error.add_note(f"This happened in the sample {name!r}.")
         raise
     finally:
-        for each in told:
-            text = f"{name}: {each.message}"
-            if issubclass(each.category, BatteryxrWarning):
-                warn_caller(text, each.category)
-            else:
-                warnings.warn_explicit(
-                    each.message, each.category, each.filename, each.lineno
-                )
+        for each in pass_on(told):
+            warn_caller(f"{name}: {each.message}", each.category)
     return result
 
 

@@ -16,6 +16,8 @@ import batteryxr
 
 #: Simulators, which many examples call alike: each result is made once.
 SHARED = [n for n in batteryxr.simulate.__all__ if n.islower() and n[:5] != "write"]
+#: Sizes where an example asks for none.
+SMALL = {"cell_experiment": {"n_scans": 40}}
 #: What reads or writes files: a folder is of one example, and its lines are run anew.
 FILES = re.compile(r"write_|read_|save|open_store|store=|report|operando\(")
 #: What examples need beyond the test extra.
@@ -29,10 +31,11 @@ FUNCTIONS = {name: function for function, name in _ONE.items()}
 
 def remembering(simulate):
     """Return a simulator that hands out copies of what it has made before."""
-    made = {}
+    made, small = {}, SMALL.get(simulate.__name__, {})
 
     @functools.wraps(simulate)
     def call(**options):
+        options = small | options
         key = repr(sorted(options.items()))
         if key not in made:
             made[key] = simulate(**options)
