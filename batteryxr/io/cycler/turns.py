@@ -27,7 +27,7 @@ _FEW = 12
 
 @dataclass(frozen=True)
 class ClockedFile:
-    """A table with the clock of its rows."""
+    """Hold a table with the clock of its rows."""
 
     table: RawTable
     name: str
