@@ -26,8 +26,9 @@ _FIRST, _BEFORE = 12, 4
 #: Delay (s) after a switch from which `at` is checked.
 _LATE = 100.0
 _OHM = {"units": "ohm", "long_name": "Resistance"}
-#: Exponentials of a relaxation; largest reach of a polynomial relative to them.
-_TIMES, _TOO_FAR = 10, 1.5
+#: Exponentials of a relaxation; largest reach of a polynomial relative to them, unless
+#: its error is below this share of its reach.
+_TIMES, _TOO_FAR, _CLEAR = 10, 1.5, 0.2
 #: Largest relative error of a resistance that is extrapolated and not flagged.
 _NEAR = 0.005
 UNDATED, _MEAN_ROW, _EXTRAPOLATED = 1, 2, 4
@@ -138,7 +139,8 @@ def further(
 
     `early` tells which of them (switches, delays) lie before the first row.
     """
-    far = (early & (errors > _NEAR * np.abs(values))).any(axis=1)
+    unknown = np.isfinite(values) & ~(errors <= _NEAR * np.abs(values))
+    far = (early & unknown).any(axis=1)
     flag = _MEAN_ROW * (skipped > 0) + _EXTRAPOLATED * far
     return flag.astype(np.int8)
 
@@ -275,10 +277,9 @@ def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
     mean = float(weight @ value)
     error = float(np.sqrt(weight @ (variance + (value - mean) ** 2)))
     relaxed = _relaxed(t, v, sign)
-    if (
-        t[0] > 0
-        and np.abs(mean - v[0]) > _TOO_FAR * np.abs(relaxed - v[0]) + noise.min()
-    ):
+    far = np.abs(mean - v[0]) > _TOO_FAR * np.abs(relaxed - v[0]) + noise.min()
+    # The root of time alone, the first that was tried, is diffusion and may go further.
+    if t[0] > 0 and far and not (weight[0] > 0.5 and error < _CLEAR * abs(mean - v[0])):
         error, mean = float(np.abs(mean - relaxed)), relaxed
     # An extrapolation is good to a tenth, less if the next rows are sparse.
     share = 0.1 if t[1] - t[0] <= GAP * t[0] or t[0] <= 0 else 0.3
