@@ -31,12 +31,12 @@ _OHM = {"units": "ohm", "long_name": "Resistance"}
 _TIMES, _TOO_FAR, _CLEAR = 10, 1.5, 0.2
 #: Largest relative error of a resistance that is extrapolated and not flagged.
 _NEAR = 0.005
-UNDATED, _MEAN_ROW, _EXTRAPOLATED = 1, 2, 4
+UNDATED, _MEAN_ROW, _EXTRAPOLATED, _COARSE = 1, 2, 4, 8
 FLAG = {
     "units": "1",
     "long_name": "What is odd about the switch",
-    "flag_masks": [1, 2, 4],
-    "flag_meanings": "undated mean_row extrapolated",
+    "flag_masks": [1, 2, 4, 8],
+    "flag_meanings": "undated mean_row extrapolated coarse_clock",
 }
 
 
@@ -81,8 +81,9 @@ def resistance(
         times the resistance is extrapolated. ``switch_flag``: undated (the time of the
         switch in a gap is unknown, so times count from the gap's end and the error
         includes the gap), mean row (a row holds a mean over the switch, which dates
-        it) or extrapolated (a time of `at` lies before the first row, and the error
-        there is above 0.5 %: the rows are too sparse). Coordinates, as far as known:
+        it), extrapolated (a time of `at` lies before the first row, and the error there
+        is above 0.5 %, or too few rows tell it) or coarse clock (rows share a time, and
+        errors hold one step of the clock). Coordinates, as far as known:
         ``direction`` (after the switch), ``test_time``, ``time``, ``voltage``
         (before), ``capacity_total``, ``temperature``, ``li_content``.
 
@@ -191,6 +192,12 @@ def dated(
     two rows.
     """
     values, errors = after_switch(before, after, times, step)
+    apart = np.diff(after.t[:_FIRST])
+    if (apart == 0).any():  # rows share a time: it may be off by a step of the clock
+        tick = float(np.min(np.diff(after.t), where=np.diff(after.t) > 0, initial=1e9))
+        later = np.minimum(times + tick, after.t[-1])
+        grown = after_switch(before, after, later, step)[0] - values
+        return values, np.hypot(errors, grown), _COARSE
     clocked, undated = undated_by(before, after)
     if not undated and not clocked:
         return values, errors, 0

@@ -312,7 +312,7 @@ def _slow(
             found, _, squares, _ = _least(a, t, v, course)
             if found[size] > 0:
                 part = found[2] * (1.0 - _counted(fast, window)) if fast else 0.0
-                begun = found[0] - sign * part
+                begun = float(found[0] - sign * part)
                 tried.append((squares, begun, found[1], found[size], x))
     if not tried:
         return None
