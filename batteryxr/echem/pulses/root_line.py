@@ -313,7 +313,7 @@ def _slow(
             if found[size] > 0:
                 part = found[2] * (1.0 - _counted(fast, window)) if fast else 0.0
                 begun = float(found[0] - sign * part)
-                tried.append((squares, begun, found[1], found[size], x))
+                tried.append((squares, begun, *map(float, (found[1], found[size], x))))
     if not tried:
         return None
     squares, intercept, slope, height, x = min(tried)
