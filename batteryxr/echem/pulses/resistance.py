@@ -26,16 +26,17 @@ _FIRST, _BEFORE = 12, 4
 #: Delay (s) after a switch from which `at` is checked.
 _LATE = 100.0
 _OHM = {"units": "ohm", "long_name": "Resistance"}
-#: Exponentials of a relaxation; largest reach of a polynomial relative to them.
-_TIMES, _TOO_FAR = 10, 1.5
+#: Exponentials of a relaxation; largest reach of a polynomial relative to them, unless
+#: its error is below this share of its reach.
+_TIMES, _TOO_FAR, _CLEAR = 10, 1.5, 0.2
 #: Largest relative error of a resistance that is extrapolated and not flagged.
 _NEAR = 0.005
-UNDATED, _MEAN_ROW, _EXTRAPOLATED = 1, 2, 4
+UNDATED, _MEAN_ROW, _EXTRAPOLATED, _COARSE = 1, 2, 4, 8
 FLAG = {
     "units": "1",
     "long_name": "What is odd about the switch",
-    "flag_masks": [1, 2, 4],
-    "flag_meanings": "undated mean_row extrapolated",
+    "flag_masks": [1, 2, 4, 8],
+    "flag_meanings": "undated mean_row extrapolated coarse_clock",
 }
 
 
@@ -80,8 +81,9 @@ def resistance(
         times the resistance is extrapolated. ``switch_flag``: undated (the time of the
         switch in a gap is unknown, so times count from the gap's end and the error
         includes the gap), mean row (a row holds a mean over the switch, which dates
-        it) or extrapolated (a time of `at` lies before the first row, and the error
-        there is above 0.5 %: the rows are too sparse). Coordinates, as far as known:
+        it), extrapolated (a time of `at` lies before the first row, and the error there
+        is above 0.5 %, or too few rows tell it) or coarse clock (rows share a time, and
+        errors hold one step of the clock). Coordinates, as far as known:
         ``direction`` (after the switch), ``test_time``, ``time``, ``voltage``
         (before), ``capacity_total``, ``temperature``, ``li_content``.
 
@@ -138,7 +140,8 @@ def further(
 
     `early` tells which of them (switches, delays) lie before the first row.
     """
-    far = (early & (errors > _NEAR * np.abs(values))).any(axis=1)
+    unknown = np.isfinite(values) & ~(errors <= _NEAR * np.abs(values))
+    far = (early & unknown).any(axis=1)
     flag = _MEAN_ROW * (skipped > 0) + _EXTRAPOLATED * far
     return flag.astype(np.int8)
 
@@ -189,6 +192,12 @@ def dated(
     two rows.
     """
     values, errors = after_switch(before, after, times, step)
+    apart = np.diff(after.t[:_FIRST])
+    if (apart == 0).any():  # rows share a time: it may be off by a step of the clock
+        tick = float(np.min(np.diff(after.t), where=np.diff(after.t) > 0, initial=1e9))
+        later = np.minimum(times + tick, after.t[-1])
+        grown = after_switch(before, after, later, step)[0] - values
+        return values, np.hypot(errors, grown), _COARSE
     clocked, undated = undated_by(before, after)
     if not undated and not clocked:
         return values, errors, 0
@@ -275,10 +284,9 @@ def _beginning(after: Around, sign: float) -> tuple[float, float, float]:
     mean = float(weight @ value)
     error = float(np.sqrt(weight @ (variance + (value - mean) ** 2)))
     relaxed = _relaxed(t, v, sign)
-    if (
-        t[0] > 0
-        and np.abs(mean - v[0]) > _TOO_FAR * np.abs(relaxed - v[0]) + noise.min()
-    ):
+    far = np.abs(mean - v[0]) > _TOO_FAR * np.abs(relaxed - v[0]) + noise.min()
+    # The root of time alone, the first that was tried, is diffusion and may go further.
+    if t[0] > 0 and far and not (weight[0] > 0.5 and error < _CLEAR * abs(mean - v[0])):
         error, mean = float(np.abs(mean - relaxed)), relaxed
     # An extrapolation is good to a tenth, less if the next rows are sparse.
     share = 0.1 if t[1] - t[0] <= GAP * t[0] or t[0] <= 0 else 0.3

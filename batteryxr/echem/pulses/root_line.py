@@ -17,9 +17,9 @@ LEAST = 4
 #: Time span of the rows before that tell the course, as a multiple of the end of the
 #: window.
 _SPAN = 6.0
-#: Times of a relaxation that are tried beside the line; weight of the line below which
-#: there is one.
-_TIMES, _UNLIKELY = 16, 0.05
+#: Times of a relaxation that are tried beside the line, and about the likeliest; weight
+#: of the line below which there is one.
+_TIMES, _ABOUT, _UNLIKELY = 16, 16, 0.05
 #: Times of slower relaxations, as multiples of the window, which are sought in the
 #: whole rest; errors by which one must bend the line (fewer only widen the errors), and
 #: by which it must move k.
@@ -63,6 +63,7 @@ class _Line(NamedTuple):
     noise: float
     relaxed: bool
     score: float  # -2 log(likelihood), corrected for the number of parameters
+    fast: float = 0.0  # time (s) of the likeliest relaxation in the window; 0: none
 
 
 class Particles(NamedTuple):
@@ -216,12 +217,13 @@ def _averaged(
     """
     line = np.column_stack([np.ones(t.size), np.sqrt(t)])
     times = np.geomspace(0.2 * max(t[0], 1e-6), 0.5 * (t[-1] - t[0]), _TIMES)
-    tried = []
-    for x in (0.0, *times.tolist()):
+    tried: list[tuple[float, ...]] = []
+
+    def attempt(x: float, share: float) -> None:
         a = np.column_stack([line, -sign * np.exp(-t / x)]) if x else line
         p, inverse, squares, free = _least(a, t, v, course)
         if free < 1 + bool(x) or (x and p[2] < 0):  # no cell relaxes the other way
-            continue
+            return
         spread = np.diag(inverse) * squares / max(free - 2, 1)
         unsure, n = spread[0], t.size
         if x:
@@ -230,8 +232,16 @@ def _averaged(
             unsure += p[2] ** 2 * counted * (1.0 - counted)
         size = 4 + 2 * bool(x)
         score = n * np.log(squares / n) + 2.0 * size * n / max(n - size - 1, 0.5)
-        tried.append((score, p[0], unsure, p[1], spread[1], squares / free))
-    score, intercept, of_intercept, slope, of_slope, noise = np.array(tried).T
+        score -= 2.0 * np.log(share)
+        tried.append((score, p[0], unsure, p[1], spread[1], squares / free, x))
+
+    for x in (0.0, *times.tolist()):
+        attempt(x, 1.0)
+    if likeliest := min(tried)[-1]:
+        step = float(times[1] / times[0])
+        for x in likeliest * np.geomspace(1.0 / step, step, _ABOUT):
+            attempt(float(x), 2.0 / _ABOUT)
+    score, intercept, of_intercept, slope, of_slope, noise, x = np.array(tried).T
     weight = np.exp(-0.5 * (score - score.min()))
     total = weight.sum()
     weight /= total
@@ -244,6 +254,7 @@ def _averaged(
         float(np.sqrt(weight @ noise)),
         bool(weight[0] < _UNLIKELY),
         float(score.min() - 2.0 * np.log(total)),
+        float(x[score.argmin()]),
     )
 
 
@@ -259,7 +270,7 @@ def _with_slow(
     found = _averaged(t, v, course, sign, window)
     later = after.t >= t[0]
     whole = after.t[later], after.v[later]
-    slow, shown = _slow(*whole, course, sign, window) or (found, 0.0)
+    slow, shown = _slow(whole, course, sign, window, found.fast) or (found, 0.0)
     moved = abs(slow.slope - found.slope)
     if shown > _BENT and moved > _MOVED * found.slope_sd:
         return slow._replace(score=found.score)
@@ -273,17 +284,22 @@ def _with_slow(
 
 
 def _slow(
-    t: np.ndarray,
-    v: np.ndarray,
+    whole: tuple[np.ndarray, np.ndarray],
     course: _Course,
     sign: float,
     window: tuple[float, float],
+    fast: float,
 ) -> tuple[_Line, float] | None:
     """Return the line beside a slow relaxation, and by how many errors that shows.
 
-    None if there is none.
+    A fast one of the time `fast` is beside both. None if there is no slow one.
     """
+    t, v = whole
     line = np.column_stack([np.ones(t.size), np.sqrt(t)])
+    if fast:
+        gone = np.exp(-t / fast)  # and how it changes with its time
+        line = np.column_stack([line, -sign * gone, gone * t / fast])
+    size = line.shape[1]
     straight, free = _least(line, t, v, course)[2:]
     free -= 2
     if free < 2:
@@ -294,8 +310,10 @@ def _slow(
         for x in near * middle:
             a = np.column_stack([line, -sign * np.expm1(-t / x)])
             found, _, squares, _ = _least(a, t, v, course)
-            if found[2] > 0:
-                tried.append((squares, *found[:3], x))
+            if found[size] > 0:
+                part = found[2] * (1.0 - _counted(fast, window)) if fast else 0.0
+                begun = float(found[0] - sign * part)
+                tried.append((squares, begun, *map(float, (found[1], found[size], x))))
     if not tried:
         return None
     squares, intercept, slope, height, x = min(tried)

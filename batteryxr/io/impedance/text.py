@@ -87,6 +87,9 @@ def read_table(path: Path, options: Options) -> Readings:
             continue
         head = "\n".join(decode(one) for one in lines[: number - 1])
         body, first = _body(raw, number + further)
+        # The labels again begin another spectrum, where frequencies turn back.
+        again = rb"(?m)^" + re.escape(line.rstrip()) + rb"[ \t\r]*(\n|\Z)"
+        body = re.sub(again, b"", body)
         if separator == " ":
             body = re.sub(rb",[ \t]", b" ", body) if further else body
             body, separator = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", body), "\t"

@@ -429,3 +429,27 @@ def test_a_delay_as_long_as_the_pulse_has_an_error():
     assert np.isfinite(found["resistance_error"]).all()
     true = R0 + R1 * (1 - np.exp(-np.array([1, 10]) / TAU))
     assert (np.abs(found["resistance"] - true) < 2 * found["resistance_error"]).all()
+
+
+def test_few_rows_and_rows_that_share_a_time_are_told():
+    time = np.concatenate([np.arange(0, 30.05, 0.1), np.arange(30.1, 60.05, 0.1)])
+    since = np.maximum(time - 30.0, 0)
+    volts = 3.7 + np.where(time > 30.01, 0.05 + 0.02 * (1 - np.exp(-since / 2)), 0)
+    amps = np.where(time > 30.01, 1000.0, 0.0)
+
+    def found(rows, clock):
+        columns = {
+            "voltage": ("record", volts[rows], {"units": "V"}),
+            "current": ("record", amps[rows], {"units": "mA"}),
+        }
+        at = {"test_time": ("record", clock(time[rows]), {"units": "s"})}
+        return resistance(xr.Dataset(columns, at), at=(0, 1)).isel(switch=0)
+
+    whole = slice(None)
+    exact, rounded = found(whole, lambda t: t), found(whole, np.round)
+    sparse = found(slice(None, None, 100), lambda t: t)
+    np.testing.assert_allclose(exact["resistance"][0], 0.05, rtol=0.01)
+    assert rounded["switch_flag"] & 8
+    assert sparse["switch_flag"] & 4
+    off = abs(rounded["resistance"] - exact["resistance"])
+    assert (off < 2 * rounded["resistance_error"]).all()

@@ -716,3 +716,22 @@ def test_an_angle_in_other_units_than_its_label_says_is_flagged(tmp_path):
         path.write_text("\n".join(["f (Hz),|Z| (ohm),Phase (deg)", *lines, ""]))
         found = quiet(read_impedance, path)
         assert ("phase_scale" in found.attrs["flags"]) == odd
+
+
+@pytest.mark.parametrize(
+    "labels", ["f (Hz),Z (ohm),theta (\u00b0)", "Freq(Hz),Zmod(Ohm),Zphase(deg)"]
+)
+def test_labels_again_begin_another_spectrum(tmp_path, labels):
+    frequency = np.logspace(4, 0, 9)
+    z = 5 + 20 / (1 + 2j * np.pi * frequency * 1e-2)
+    rows = [
+        f"{f:.6g},{abs(one):.6g},{np.angle(one, deg=True):.6g}"
+        for f, one in zip(frequency, z, strict=True)
+    ]
+    path = tmp_path / "two.csv"
+    path.write_text("\n".join([labels, *rows, labels, *rows]) + "\n", "utf-8")
+    found = read_impedance(path)["impedance"]
+    assert found.shape == (2, 9)
+    np.testing.assert_allclose(
+        found.sel(frequency=frequency, method="nearest"), [z, z], rtol=1e-4
+    )

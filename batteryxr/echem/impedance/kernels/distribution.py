@@ -14,7 +14,7 @@ _WITHIN = 24
 #: Terms beside the distribution: resistance, inductance, and 1/(Q (jω)ⁿ) of what is
 #: slower than the range; exponents n among which the data choose.
 EXTRA = 3
-EXPONENTS = tuple(np.linspace(0.5, 1.0, 11).tolist())
+EXPONENTS = tuple(np.linspace(0.5, 1.0, 6).tolist())
 #: Effect of smoothing relative to a second smoothing; its reach in hats.
 _FIRST, _NEAR = 4.0, 2
 #: Standard deviations of a normal distribution that hold 95 %.
