@@ -246,24 +246,31 @@ class ClusterPanel(Panel, of=ClusterModel):
         return plots
 
     def _shares(self) -> dict[str, Any]:
+        """Return bars of each particle; circles are the shares without weights."""
         answer = self.model.answer
-        names = [str(c) for c in answer.shares["cluster"].values]
-        at = np.arange(len(names), dtype=float)
-        kinds = [("pixels", answer.shares, 0), ("weighted", answer.weighted, 1)]
+        plain, weighted = answer.shares, answer.weighted
+        columns = (plain if weighted is None else weighted).transpose("cluster", ...)
+        heights = columns.values.reshape(columns.sizes["cluster"], -1)
+        bare = plain.transpose("cluster", ...).values.reshape(heights.shape)
+        n, count = heights.shape
+        gap, at = np.full(count, np.nan), np.arange(count, dtype=float)
         series = []
-        for word, shares, colour in kinds:
-            if shares is None:
-                continue
-            columns = shares.transpose("cluster", ...).values.reshape(len(names), -1)
-            for i in range(columns.shape[1]):
-                word_of = word if columns.shape[1] == 1 else f"{word}, particle {i}"
+        for k, name in enumerate(columns["cluster"].values):
+            x = at + (k - (n - 1) / 2) * 0.8 / n
+            bars = np.stack([heights[k], np.zeros(count), gap], axis=1).ravel()
+            series.append(
+                curve(np.repeat(x, 3), bars, name=f"cluster {name}", colour=k,
+                      bars=True, width=float(np.clip(150 / n / count, 3, 18)))
+            )  # fmt: skip
+            if weighted is not None:
                 series.append(
-                    curve(at, columns[:, i], name=word_of, colour=colour, points=True,
-                          dotted=i > 0)
+                    curve(x, bare[k], colour="text", line=False, points=True,
+                          quiet=True, hollow=True)
                 )  # fmt: skip
+        words = "by pixels" if weighted is None else "weighted; circles: by pixels"
         return lines_plot(
-            "shares", "Shares before and after weighting", "Cluster", "Share", series,
-            xticks=names, legend=True, height=200,
+            "shares", f"Shares, {words}", "Particle", "Share", series,
+            xticks=_particles(columns), legend=True, height=200,
         )  # fmt: skip
 
     def _orders(self, order: xr.Dataset) -> list[dict[str, Any]]:
@@ -280,3 +287,13 @@ class ClusterPanel(Panel, of=ClusterModel):
                        height=200, ylog=name == "inertia", **here)
             for name, (title, word) in wanted.items()
         ]  # fmt: skip
+
+
+def _particles(shares: xr.DataArray) -> list[str]:
+    """Return the names of the particles, or their numbers from 1."""
+    others = [dim for dim in shares.dims if dim != "cluster"]
+    if not others:
+        return ["all"]
+    if len(others) == 1 and others[0] in shares.coords:
+        return [str(name) for name in shares[others[0]].values]
+    return [str(k + 1) for k in range(shares.size // shares.sizes["cluster"])]

@@ -12,6 +12,7 @@ from batteryxr.core.store import StoreLike, groups, location_of, open_dataset
 from batteryxr.operando.findings import Conventions, cycling_results
 from batteryxr.operando.page import require_page
 from batteryxr.operando.report import write_page
+from batteryxr.operando.sentences import NO_EFFICIENCIES
 
 if TYPE_CHECKING:
     import os
@@ -93,10 +94,7 @@ def report_cycling(
         held = {"echem/record": record, **dict(cycling_results(record, known))}
     notes = []
     if "echem/cycles" not in held:
-        notes.append(
-            "No efficiencies: they need to know what is cycled (electrode) and "
-            "what a cycle begins with (first)."
-        )
+        notes.append(NO_EFFICIENCIES)
     told = [str(w.message) for w in caught]
     run = Groups(held, notes=list(dict.fromkeys([*notes, *told])))
     return write_page(run, str(report), store="")

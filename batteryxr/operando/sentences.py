@@ -12,6 +12,10 @@ from batteryxr.core.units import written
 if TYPE_CHECKING:
     import xarray as xr
 
+NO_EFFICIENCIES = (
+    "No efficiencies: they need to know what is cycled (electrode) and what a cycle "
+    "begins with (first)."
+)
 #: Most components that are matched with a truth, since all their orders are tried.
 MATCHED = 6
 

@@ -36,13 +36,13 @@ def main(store: str, page: str) -> None:
     nearest = np.abs(hours[:, None] - grid).argmin(0)
     image = hv.Image(
         (grid, even["energy"].values, even.values[nearest].T),
-        ["Time / h", "Photon energy / eV"],
+        ["Time (h)", "Photon energy (eV)"],
         "μt",
     ).opts(cmap="viridis", clim=(0, 1.5), xlim=span, **SIZE)
     ratios = hv.Overlay(
         [
             hv.Curve(
-                (hours, fit["weights"].values[:, i]), "Time / h", "Ratio", label=n
+                (hours, fit["weights"].values[:, i]), "Time (h)", "Ratio", label=n
             ).opts(color=COLOURS[i], line_width=2)
             for i, n in enumerate(["pristine", "charged", "found"])
         ]
@@ -51,7 +51,7 @@ def main(store: str, page: str) -> None:
     voltage = record.echem.plot.operando(scans)
     report.figure(
         voltage.opts(width=None, height=None).opts(
-            xlim=span, xlabel="Time / h", **LEGEND, **SIZE
+            xlim=span, xlabel="Time (h)", **LEGEND, **SIZE
         )
     )
     report.figure(image)

@@ -72,7 +72,7 @@ export class Curves {
     if (s.dots) { // thousands of points in one path
       draw(svg, "path", { class: "bx-dots", d: dotPath(s, px, py, null), stroke: ink });
     } else if (s.line !== false) {
-      draw(svg, "path", { class: "bx-line", d: curvePath(s.x, s.y, px, py), stroke: ink,
+      draw(svg, "path", { class: s.bars ? "bx-bars" : "bx-line", d: curvePath(s.x, s.y, px, py), stroke: ink,
         "stroke-width": s.width ?? 1.8, "stroke-dasharray": s.dotted ? "0.5 4" : null });
     }
     for (let i = 0; s.points && i < s.x.length; i++) {
