@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from batteryxr.io.cycler.checks.completeness import switches
-from batteryxr.io.cycler.checks.scales import charge_flow
+from batteryxr.io.cycler.checks.flows import charge_flow
 from batteryxr.io.door.marks import marks_in
 
 if TYPE_CHECKING:
