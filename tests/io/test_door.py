@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -601,3 +602,20 @@ def test_a_file_that_is_written_is_told_by_every_reader(tmp_path):
     wanted = [FRAMES] * 3 + [FRAMES[:n] for n in (3, 2, 3)] + [np.full((4, 4, 4), 2.0)]
     told = [f"{len(found)} {float(found.sum())} True" for found in wanted]
     assert done.stdout.splitlines() == told, done.stderr
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_block_that_is_cut_out_of_an_even_axis_is_told(tmp_path, lazy):
+    axis, random = np.linspace(10, 20, 201), np.random.default_rng(0)
+    for name, rows in (("sound", range(201)), ("cut", [*range(80), *range(90, 201)])):
+        folder = tmp_path / name
+        folder.mkdir()
+        values = random.random(201)
+        text = "\n".join(f"{axis[k]:.3f} {values[k]:.5f}" for k in rows)
+        (folder / "a.xy").write_text("# two_theta I\n" + text + "\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_series(tmp_path / "sound", axis="two_theta", lazy=lazy)
+    assert not any("seem to be missing" in str(w.message) for w in caught)
+    with pytest.warns(DataQualityWarning, match="10 points seem to be missing"):
+        read_series(tmp_path / "cut", axis="two_theta", lazy=lazy)

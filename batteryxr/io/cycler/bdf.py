@@ -18,8 +18,8 @@ from batteryxr.io.cycler.labels import CLOCK, meant, split, zone_of
 from batteryxr.io.cycler.recognise import assemble, recognise
 from batteryxr.io.cycler.table import RawTable
 from batteryxr.io.cycler.text import TextTable, decode, finish
+from batteryxr.io.door.archives import parquet_columns, parquet_labels
 from batteryxr.io.door.files import head, text
-from batteryxr.io.door.parquet import parquet_columns, parquet_labels
 from batteryxr.io.door.words import first_odd
 from batteryxr.io.timing.cells import Style
 from batteryxr.io.timing.rows import stamped

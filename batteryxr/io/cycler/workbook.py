@@ -23,11 +23,12 @@ from batteryxr.io.cycler.recognise import (
     recognise,
     unknown,
 )
-from batteryxr.io.door.archives import check_workbook
+from batteryxr.io.door.archives import check_zip
 from batteryxr.io.door.files import head, named, opened, whole
 from batteryxr.io.door.signatures import kind_of
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -175,7 +176,7 @@ def _clocks(cells: tuple[Any, ...], day_zero: datetime) -> tuple[Any, ...]:
 def _sheets(path: Path) -> tuple[dict[str, list[Sequence[Any]]], datetime]:
     """Return the rows of each sheet of a workbook, and day 0 of its dates."""
     openpyxl = require("openpyxl", extra="io", purpose="reading .xlsx files")
-    check_workbook(path)
+    _check_workbook(path)
     # openpyxl passes on errors of zip and XML, and judges files by name.
     with named(path, "is not a workbook as a whole"), opened(path) as file:
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
@@ -296,3 +297,62 @@ def _number(cell: Any, day_zero: datetime) -> float:
     if isinstance(cell, datetime):
         raise ValueError("a date")
     return float(str(cell))
+
+
+#: Bytes of a member that are read at once.
+_READ = 1 << 16
+#: Most bytes of one XML tag.
+_TAG = 1 << 18
+#: Most tags within tags, and most tags: a few, or so many for each packed byte.
+_NESTED, _TAGS, _TAGS_RATIO = 1000, 150_000, 3
+
+
+def _check_workbook(path: Path) -> None:
+    """Raise if a zip archive is no workbook, or defines entities of its own.
+
+    Raises
+    ------
+    FileFormatError
+        If it is no workbook, or `check_zip` refuses it; the message says why.
+    """
+    with check_zip(path) as archive, named(path, "is not a whole workbook"):
+        names = archive.namelist()
+        if "[Content_Types].xml" not in names:
+            raise FileFormatError(
+                path, f"is a zip archive of {names[:4]}, and no workbook."
+            )
+        for name in names:
+            with archive.open(name) as member:
+                start = member.read(_READ)
+                if b"<!DOCTYPE" in start:
+                    raise FileFormatError(
+                        path, f"{name!r} in it defines entities, as no workbook does."
+                    )
+                if name.endswith(".xml"):
+                    _refuse_odd_tags(path, archive.getinfo(name), start, member)
+
+
+def _refuse_odd_tags(
+    path: Path, about: zipfile.ZipInfo, start: bytes, member: Any
+) -> None:
+    """Raise on tags over which an XML parser takes long: long, deep, or too many."""
+    since = tags = depth = 0
+    name, piece = about.filename, start
+    while piece:
+        end = piece.rfind(b">")
+        since = since + len(piece) if end < 0 else len(piece) - end
+        odd = f"has a tag or a word of more than {_TAG:,} bytes" if since > _TAG else ""
+        opened = piece.count(b"<")
+        tags += opened
+        depth += opened - 2 * piece.count(b"</") - piece.count(b"/>")
+        if depth > _NESTED:
+            odd = f"nests tags more than {_NESTED:,} deep"
+        if tags > max(_TAGS, _TAGS_RATIO * about.compress_size):
+            odd = f"packs more than {tags:,} tags into {about.compress_size:,} bytes"
+        if odd:
+            raise FileFormatError(path, f"{name!r} in it {odd}, as no table does.")
+        kept = piece[-1:] if piece.endswith((b"<", b"/")) else b""
+        depth -= kept == b"<"
+        tags -= kept == b"<"
+        more = member.read(_READ)
+        piece = kept + more if more else b""

@@ -1,21 +1,21 @@
-"""Open zip archives safely: workbooks, cycler files, arrays of NumPy."""
+"""Open packed tables safely: zip archives (workbooks, cycler files) and parquet."""
 
 from __future__ import annotations
 
-import math
+import contextlib
+import os
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.door.files import named, opened, refuse_other
-from batteryxr.io.door.images import npy_shape
+from batteryxr.core.optional import require
+from batteryxr.io.door.files import head, named, opened, refuse_other
 from batteryxr.io.door.limits import refuse_bomb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _MEMBERS = 4096
@@ -26,10 +26,16 @@ _PIECE = 1 << 16
 _HARMLESS = 1 << 15
 #: Larger XML text in tables is not packed more tightly than this ratio.
 _XML, _XML_RATIO = 4_000_000, 60
-#: Most bytes of one XML tag.
-_TAG = 1 << 18
-#: Most tags within tags, and most tags: a few, or so many for each packed byte.
-_NESTED, _TAGS, _TAGS_RATIO = 1000, 150_000, 3
+#: Bytes of a usual header, and of one whose statistics hold long words.
+_SHORT, _LONG = 256, 1 << 16
+#: Fields of a page's header: kind, sizes, and the parts for each kind of page.
+_KIND, _SIZE, _PACKED, _PARTS = 1, 2, 3, (5, 8)
+_DATA_PAGES = (0, 3)
+#: Deepest nesting of a header, and types of its fields (Thrift's compact protocol).
+_DEEPEST = 8
+_BOOLEANS, _BYTE, _INTEGERS, _DOUBLE, _TEXT, _LISTS, _STRUCT = (
+    (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 12
+)  # fmt: skip
 
 
 def check_zip(path: Path, *takes: str) -> zipfile.ZipFile:
@@ -59,57 +65,6 @@ def check_zip(path: Path, *takes: str) -> zipfile.ZipFile:
         archive.close()
         raise
     return archive
-
-
-def check_workbook(path: Path) -> None:
-    """Raise if a zip archive is no workbook, or defines entities of its own.
-
-    Raises
-    ------
-    FileFormatError
-        If it is no workbook, or `check_zip` refuses it; the message says why.
-    """
-    with check_zip(path) as archive, named(path, "is not a whole workbook"):
-        names = archive.namelist()
-        if "[Content_Types].xml" not in names:
-            raise FileFormatError(
-                path, f"is a zip archive of {names[:4]}, and no workbook."
-            )
-        for name in names:
-            with archive.open(name) as member:
-                start = member.read(_PIECE)
-                if b"<!DOCTYPE" in start:
-                    raise FileFormatError(
-                        path, f"{name!r} in it defines entities, as no workbook does."
-                    )
-                if name.endswith(".xml"):
-                    _refuse_odd_tags(path, archive.getinfo(name), start, member)
-
-
-def _refuse_odd_tags(
-    path: Path, about: zipfile.ZipInfo, start: bytes, member: Any
-) -> None:
-    """Raise on tags over which an XML parser takes long: long, deep, or too many."""
-    since = tags = depth = 0
-    name, piece = about.filename, start
-    while piece:
-        end = piece.rfind(b">")
-        since = since + len(piece) if end < 0 else len(piece) - end
-        odd = f"has a tag or a word of more than {_TAG:,} bytes" if since > _TAG else ""
-        opened = piece.count(b"<")
-        tags += opened
-        depth += opened - 2 * piece.count(b"</") - piece.count(b"/>")
-        if depth > _NESTED:
-            odd = f"nests tags more than {_NESTED:,} deep"
-        if tags > max(_TAGS, _TAGS_RATIO * about.compress_size):
-            odd = f"packs more than {tags:,} tags into {about.compress_size:,} bytes"
-        if odd:
-            raise FileFormatError(path, f"{name!r} in it {odd}, as no table does.")
-        kept = piece[-1:] if piece.endswith((b"<", b"/")) else b""
-        depth -= kept == b"<"
-        tags -= kept == b"<"
-        more = member.read(_PIECE)
-        piece = kept + more if more else b""
 
 
 def _refuse_long_directory(path: Path, file: BinaryIO) -> None:
@@ -194,46 +149,206 @@ def _check_size(path: Path, file: BinaryIO, member: zipfile.ZipInfo) -> None:
         )
 
 
-def arrays_in(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return shape and type of each array in an archive, by name.
+def parquet_labels(path: Path) -> list[str]:
+    """Return the column labels of a parquet table without reading its numbers.
 
     Raises
     ------
     FileFormatError
-        If the archive is damaged, or an array holds more or less than it says.
+        If it is no parquet table, or damaged.
     """
-    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
-        return {
-            part.filename.removesuffix(".npy"): _array_in(path, archive, part)
-            for part in archive.infolist()
-            if part.filename.endswith(".npy")
-        }
+    with _parquet(path) as file:
+        labels: list[str] = file.schema_arrow.names
+        return labels
 
 
-def _array_in(
-    path: Path, archive: zipfile.ZipFile, part: zipfile.ZipInfo
-) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of an array in an archive after checking its size."""
-    with archive.open(part) as file:
-        shape, dtype = npy_shape(path, file)
-        needed = math.prod(shape) * dtype.itemsize
-        held = part.file_size - file.tell()
-    if held != needed:
+def parquet_columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
+    """Return columns of a parquet table as Arrow arrays, text dictionary-encoded.
+
+    Parameters
+    ----------
+    path
+        The file.
+    wanted
+        Labels of the columns to read; no others are read.
+
+    Raises
+    ------
+    FileFormatError
+        If it is damaged, a column unpacks to more than it states or than any
+        measurement, or a column holds neither numbers nor words.
+    """
+    wanted = list(dict.fromkeys(wanted))
+    with _parquet(path) as file:
+        schema, about = file.schema_arrow, file.metadata
+        kinds = {label: schema.field(label).type for label in wanted}
+        for label, kind in kinds.items():
+            if kind.num_fields or str(kind) == "bool":
+                raise FileFormatError(
+                    path, f"column {label!r} does not hold numbers, but {kind}."
+                )
+        unpacked = max(8 * about.num_rows * len(wanted), _unpacked(path, about, wanted))
+        with opened(path) as raw:
+            size = os.fstat(raw.fileno()).st_size
+    refuse_bomb(path, size, unpacked, "the table")
+    words = [n for n, kind in kinds.items() if str(kind).endswith(("string", "binary"))]
+    _refuse_prefixed(path, about, words)
+    with _parquet(path, read_dictionary=words) as file:
+        table = file.read(columns=wanted)
+    return {label: table.column(label) for label in wanted}
+
+
+def _refuse_prefixed(path: Path, about: Any, words: Sequence[str]) -> None:
+    """Raise if words are stored as what they add to the word before.
+
+    A few bytes may then stand for any number of long words.
+    """
+    names = [about.schema.column(k).path for k in range(about.num_columns)]
+    places = [k for k, name in enumerate(names) if name in words]
+    for number in range(about.num_row_groups if places else 0):
+        for k in places:
+            packed = about.row_group(number).column(k).encodings
+            if how := [e for e in packed if e.startswith("DELTA")]:
+                raise FileFormatError(
+                    path,
+                    f"column {names[k]!r} holds words as {how[0]}, which is not read. "
+                    "Write it with a dictionary, or without an encoding.",
+                )
+
+
+def _unpacked(path: Path, about: Any, wanted: Sequence[str]) -> int:
+    """Return to how many bytes columns unpack by what a parquet table says of them.
+
+    Raises
+    ------
+    FileFormatError
+        If it says different numbers of rows in different places.
+    """
+    groups = [about.row_group(k) for k in range(about.num_row_groups)]
+    names = [about.schema.column(k).path for k in range(about.num_columns)]
+    places = [k for k, name in enumerate(names) if name in wanted]
+    parts = [(g.num_rows, g.column(k)) for g in groups for k in places]
+    pages = _pages_of(path, (column for _, column in parts))
+    told = {column.num_values - rows for rows, column in parts}
+    told |= {page.values - rows for (rows, _), page in zip(parts, pages, strict=True)}
+    if sum(group.num_rows for group in groups) != about.num_rows or told - {0}:
         raise FileFormatError(
             path,
-            f"{part.filename!r} in it holds {held:,} of {needed:,} bytes of {shape}.",
+            "tells of different numbers of rows in different places. It is damaged; "
+            "copy or export it again.",
         )
-    return shape, dtype
+    return sum(page.size for page in pages)
 
 
-def unpacked(path: Path, name: str) -> np.ndarray:
-    """Return an array of an archive.
+@contextlib.contextmanager
+def _parquet(path: Path, **options: Any) -> Iterator[Any]:
+    parquet = require(
+        "pyarrow.parquet", extra="io", package="pyarrow", purpose="reading parquet"
+    )
+    refuse_other(path, head(path), "parquet")
+    with (
+        named(path, "is not a whole parquet file"),
+        parquet.ParquetFile(path, **options) as file,
+    ):
+        yield file
 
-    Raises
-    ------
-    FileFormatError
-        If the archive is damaged.
-    """
-    with check_zip(path, "npz") as archive, named(path, "no NumPy archive"):
-        file = archive.open(f"{name}.npy")
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+class _Pages(NamedTuple):
+    """Hold what the pages of a column tell: how many values, and bytes unpacked."""
+
+    values: int
+    size: int
+
+
+def _pages_of(path: Path, parts: Iterable[Any]) -> list[_Pages]:
+    """Return what the pages of column chunks tell, whatever the file's end says."""
+    with opened(path) as file, named(path, "its pages are damaged"):
+        return [_pages(path, file, part) for part in parts]
+
+
+def _pages(path: Path, file: BinaryIO, part: Any) -> _Pages:
+    place = part.data_page_offset
+    if part.has_dictionary_page and part.dictionary_page_offset:
+        place = min(place, part.dictionary_page_offset)
+    end = place + part.total_compressed_size
+    values = size = 0
+    while place < end:
+        told, length = _header(file, place)
+        if min(told[_PACKED], told[_SIZE]) < 0:
+            raise ValueError("a page has a negative size")
+        if told[_KIND] in _DATA_PAGES:
+            values += next(told[k][1] for k in _PARTS if k in told)
+        size += told[_SIZE]
+        place += length + told[_PACKED]
+    if place != end:
+        raise FileFormatError(
+            path,
+            f"the pages of {part.path_in_schema!r} end at byte {place:,}, not "
+            f"{end:,} as it says. It is damaged; copy or export it again.",
+        )
+    return _Pages(values, size)
+
+
+def _header(file: BinaryIO, place: int) -> tuple[dict[int, Any], int]:
+    """Return the fields of the header at a place, and its length."""
+    file.seek(place)
+    header = _Thrift(file.read(_SHORT))
+    try:
+        return header.struct(), header.place
+    except IndexError:  # longer than was read
+        header = _Thrift(header.raw + file.read(_LONG))
+        return header.struct(), header.place
+
+
+class _Thrift:
+    """Hold bytes of a header, read from front to back."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw, self.place = raw, 0
+
+    def byte(self) -> int:
+        self.place += 1
+        return self.raw[self.place - 1]
+
+    def number(self) -> int:
+        """Return an unsigned number of seven bits a byte."""
+        found = shift = 0
+        while True:
+            one = self.byte()
+            found |= (one & 127) << shift
+            shift += 7
+            if one < 128:
+                return found
+            if shift > 63:
+                raise ValueError("a number has no end")
+
+    def integer(self) -> int:
+        found = self.number()
+        return (found >> 1) ^ -(found & 1)
+
+    def struct(self, depth: int = 0) -> dict[int, Any]:
+        """Return the numbers and structs of a struct by their field."""
+        told: dict[int, Any] = {}
+        field = 0
+        while kind := self.byte():
+            field = field + (kind >> 4) if kind >> 4 else self.integer()
+            told[field] = self.value(kind & 15, depth)
+        return told
+
+    def value(self, kind: int, depth: int) -> Any:
+        """Return a number or a struct; step over anything else."""
+        if depth > _DEEPEST:
+            raise ValueError("its header is nested too deep")
+        if kind in _INTEGERS:
+            return self.integer()
+        if kind == _STRUCT:
+            return self.struct(depth + 1)
+        if kind in _LISTS:
+            start = self.byte()
+            n = start >> 4 if start >> 4 < 15 else self.number()
+            for _ in range(n):
+                self.value(start & 15, depth + 1)
+        elif kind not in _BOOLEANS:
+            length = self.number() if kind == _TEXT else {_BYTE: 1, _DOUBLE: 8}[kind]
+            self.place += length
+        return None

@@ -25,6 +25,11 @@ _FAR = 0.5
 _FEWEST = 20
 
 
+#: Fewest steps that show what is usual, most gaps, a gap in usual steps, and how much
+#: the others may differ.
+_MANY_STEPS, _MOST_GAPS, _WIDE, _ALIKE = 20, 3, 1.75, 0.25
+
+
 def marks_in(
     values: np.ndarray, *, negative: Literal["usual", "odd", "never"] = "usual"
 ) -> np.ndarray:
@@ -86,3 +91,16 @@ def _among(size: np.ndarray, marks: np.ndarray) -> np.ndarray:
     place = np.clip(np.searchsorted(marks, size), 1, marks.size - 1)
     near = np.minimum(abs(size - marks[place - 1]), abs(size - marks[place]))
     return np.asarray(near <= _EXACT * size)
+
+
+def gaps_in(axis: np.ndarray) -> int:
+    """Return how many points are missing in an axis whose other steps are alike."""
+    steps = np.abs(np.diff(np.asarray(axis, float)))
+    if steps.size < _MANY_STEPS:
+        return 0
+    usual = float(np.median(steps))
+    wide = steps > _WIDE * usual
+    alike = np.abs(steps[~wide] - usual) <= _ALIKE * usual
+    if not 0 < wide.sum() <= _MOST_GAPS or not alike.all():
+        return 0
+    return int((np.rint(steps[wide] / usual) - 1).sum())

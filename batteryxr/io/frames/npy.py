@@ -10,7 +10,7 @@ import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
-from batteryxr.io.door.archives import arrays_in, unpacked
+from batteryxr.io.door.arrays import arrays_in, unpacked
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import named, stamp
 from batteryxr.io.door.images import npy_header, npy_values

@@ -11,7 +11,7 @@ import xarray as xr
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
-from batteryxr.io.door.archives import arrays_in, unpacked
+from batteryxr.io.door.arrays import arrays_in, unpacked
 from batteryxr.io.door.datasets import read_all
 from batteryxr.io.door.hdf5 import attribute, opened, text
 from batteryxr.io.door.images import npy

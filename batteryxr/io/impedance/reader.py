@@ -23,6 +23,7 @@ from batteryxr.io.formats import Format
 from batteryxr.io.impedance.rows import (
     ONE,
     Readings,
+    order_note,
     phase_note,
     reactance_note,
     spectra_of,
@@ -169,7 +170,7 @@ def _taken(
             mine, said = spectra_of(rows, one)
         read.append(rows)
         if mine:
-            odd = {**reactance_note(mine), **phase_note(mine)}
+            odd = reactance_note(mine) | phase_note(mine) | order_note(mine)
             for flag, words in {**rows.notes, **said, **odd}.items():
                 notes.setdefault(flag, []).append(f"{one.name}: {words}")
         taken += [

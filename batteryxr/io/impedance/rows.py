@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.door.marks import marks_in
+from batteryxr.io.door.marks import gaps_in, marks_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,8 @@ _OTHER_FREQUENCIES = ("angular_frequency", "log10_frequency")
 #: fifth, as a part of what Bode's relation makes of the slope of the modulus; and the
 #: slope (decades per decade), and the points, that tell.
 _FLAT, _UPPER, _BODE, _SLOPING, _TELLING = 0.03, 0.8, 0.1, 0.05, 8
+#: Of the width of a sweep, how far from its begin the next may begin.
+_APART = 0.25
 #: Fraction of points above which a spectrum is more inductive than that of any cell.
 _MOSTLY = 0.6
 
@@ -225,6 +227,43 @@ def _until_repeated(log: np.ndarray) -> tuple[list[np.ndarray], dict[str, str]]:
         return rows, {}
     words = "frequencies are in no order; a spectrum ends where one of them returns"
     return rows, {"frequency_order": words}
+
+
+def order_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:
+    """Return notes where points of a file are copies, out of order, or missing.
+
+    Noise never repeats; a sweep begins where the one before began, and its steps are
+    alike.
+    """
+    notes = {}
+    points = [(one["frequency"], one["impedance"]) for one in spectra]
+    every = [(f, z) for pair in points for f, z in zip(*pair, strict=True) if z]
+    first: dict[tuple[float, complex], int] = {}
+    places = [first.setdefault(point, k) for k, point in enumerate(every)]
+    copies = sum(
+        places[k] < k and places[k] == places[k - 1] + 1 for k in range(1, len(every))
+    )
+    if copies >= _SWEEP:
+        notes["repeated_rows"] = (
+            f"{copies + 1} points are there before, one after another, with the same "
+            "impedance to the last digit: the table was pasted or exported twice"
+        )
+    log = [np.log(f) for f, _ in points if f.size > 1]
+    for before, after in itertools.pairwise(log):
+        same_way = (before[-1] - before[0]) * (after[-1] - after[0]) > 0
+        width = max(np.ptp(before), np.ptp(after))
+        if same_way and abs(after[0] - before[0]) > _APART * width:
+            notes["row_order"] = (
+                f"a sweep breaks off, and another goes on at {np.exp(after[0]):.4g} Hz "
+                "in its middle: rows are exchanged, twice there, or missing"
+            )
+    lost = sum(gaps_in(one) for one in log)
+    if lost:
+        notes["missing_rows"] = (
+            f"{lost} points seem to be missing where all other steps of frequency are "
+            "alike"
+        )
+    return notes
 
 
 def phase_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io.door.files import named, stamp
+from batteryxr.io.door.marks import gaps_in
 from batteryxr.io.series.scans import same_axis
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ def on_one_axis(
     differ = [s for s in scans if not _like(s, own)]
     _refuse_other_units(differ, own, first)
     messages = []
+    if wanted is None and (lost := gaps_in(own)):
+        messages.append(
+            f"{first.source.path.name}: {lost} points seem to be missing where all "
+            "other steps of the axis are alike. Was a part cut out or not measured?"
+        )
     cut = [s for s in differ if _is_part(s, own)] if wanted is None else []
     if cut and _FEW * len(cut) <= len(scans) and interpolate:
         messages.append(

@@ -244,6 +244,30 @@ def test_a_part_in_other_units_is_told_without_a_counter(what):
     assert "part_scale" in flags(raw(RUN, test_time=time, current=current))
 
 
+@pytest.mark.parametrize("counters", [False, True])
+def test_signs_that_are_lost_in_a_part_are_told(counters):
+    half = RUN.time.size // 2
+    current = np.append(RUN.current[:half], np.abs(RUN.current[half:]))
+    told = counted(RUN) if counters else {}
+    assert "current_sign" in flags(raw(RUN, current=current, **told))
+    assert "current_sign" not in flags(raw(RUN, **told))
+
+
+@pytest.mark.parametrize("counters", [False, True])
+@pytest.mark.parametrize("factor", [0.0, -1.0])
+def test_a_single_current_that_the_cell_did_not_answer_is_told(counters, factor):
+    current = RUN.current.copy()
+    current[CHARGING + 60] *= factor
+    told = counted(RUN) if counters else {}
+    assert "spikes" in flags(raw(RUN, current=current, **told))
+
+
+def test_a_digit_that_one_voltage_lost_is_told():
+    voltage = RUN.voltage.copy()
+    voltage[CHARGING + 60] -= 0.07
+    assert "spikes" in flags(raw(RUN, voltage=voltage))
+
+
 def test_a_faster_pace_within_a_step_is_taken():
     """The cycler writes each half second for a while: the voltage moves less."""
     pace = np.repeat([30.0, 0.5, 30.0], [60, 60, 60])

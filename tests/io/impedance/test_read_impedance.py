@@ -735,3 +735,23 @@ def test_labels_again_begin_another_spectrum(tmp_path, labels):
     np.testing.assert_allclose(
         found.sel(frequency=frequency, method="nearest"), [z, z], rtol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "flag"),
+    [
+        ([*range(30), *range(20, 60)], "repeated_rows"),
+        ([*range(20), 30, *range(21, 30), 20, *range(31, 60)], "row_order"),
+        ([*range(20), 21, 20, *range(22, 60)], "row_order"),
+        ([*range(20), *range(26, 60)], "missing_rows"),
+    ],
+)
+def test_rows_of_a_spectrum_that_were_moved_are_told(tmp_path, rows, flag):
+    every = np.geomspace(1e5, 1e-2, 60)
+    noise = np.random.default_rng(0).normal(0, 1e-3, 60)
+    real, minus = cell(every)
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"]
+    for chosen, wanted in ((rows, True), (range(60), False)):
+        columns = [v[list(chosen)] for v in (every, real + noise, minus)]
+        path = table(tmp_path / f"{wanted}.txt", labels, every, columns)
+        assert (flag in quiet(read_impedance, path).attrs["flags"]) == wanted

@@ -28,6 +28,7 @@ _CHARGE = re.compile(
     re.IGNORECASE,
 )
 _REST = 1e-3  # of the largest current; smaller ones have no direction
+_COUNTERS = "the separate counters"
 _VOLTAGE = "the course of the voltage"
 _MOSTLY = 0.8  # of the charge whose voltage moves as a one-way current would
 _SURE = 0.5  # least weight of evidence for or against
@@ -35,6 +36,7 @@ _COUNTED = 0.5  # of the charge of an interval; a slower counter only creeps
 _TOLD = 1e-3  # of all charge; less is no evidence
 _SWING, _LEAST_SWING = 0.1, 0.02  # of the voltage's range, and V
 _LOOKED_AT = 5000  # rows that are searched for turns of the voltage
+_LOST = 0.1  # of the charge, whose direction the voltage contradicts
 _EVEN = 0.2  # relative deviation of an even sweep of voltage
 _NEAR = 5  # fewest rows of a run with a trend of voltage
 
@@ -117,10 +119,26 @@ def doubt(table: RawTable) -> str | None:
     against = [w.name for w in said if w.says < -_SURE]
     agree = [w.name for w in said if w.says > _SURE]
     if not against:
-        return None if _both_signs(table.columns["current"]) else _falls(said)
+        both = _both_signs(table.columns["current"])
+        return _partly(table, said) if both else _falls(said)
     beside = f", where {_list(agree)} agree with it" if agree else ""
     say = "says" if len(against) == 1 else "say"
     return f"the current has another direction than {_list(against)} {say}{beside}"
+
+
+def _partly(table: RawTable, said: Sequence[Witness]) -> str | None:
+    """Return a note if the sign of the current was lost in a part of the rows."""
+    parts = {w.name: 0.5 * (1 - w.says) for w in said if w.name == _COUNTERS}
+    course = _by_voltage(table, parted=True)
+    if course is not None and not parts:
+        parts[_VOLTAGE] = 0.5 * (1 - course[0])
+    for name, share in parts.items():
+        if share > (_LOST if name == _VOLTAGE else 0.5 * _LOST):
+            return (
+                f"{share:.0%} of the charge has another direction than by {name}: "
+                "was the sign of the current lost in a part of the rows?"
+            )
+    return None
 
 
 def _falls(said: Sequence[Witness]) -> str | None:
@@ -198,7 +216,7 @@ def witnesses(table: RawTable) -> list[Witness]:
     """Return the evidence of words, counters and voltage on the current's direction."""
     found = {
         f"the words of {table.labels.get('state', 'the state')!r}": _by_words(table),
-        "the separate counters": _by_counters(table),
+        _COUNTERS: _by_counters(table),
         _VOLTAGE: _by_voltage(table),
     }
     return [Witness(name, *said) for name, said in found.items() if said is not None]
@@ -285,8 +303,11 @@ def _by_counters(table: RawTable) -> tuple[float, float] | None:
     return _mean(votes, weights * one_way, weights)
 
 
-def _by_voltage(table: RawTable) -> tuple[float, float] | None:
-    """Weigh each run of one direction by its charge: charging raises the voltage."""
+def _by_voltage(table: RawTable, *, parted: bool = False) -> tuple[float, float] | None:
+    """Weigh each run of one direction by its charge: charging raises the voltage.
+
+    With `parted`, runs also end where the voltage turns.
+    """
     current, voltage = table.columns["current"], table.columns["voltage"]
     if not np.isfinite(voltage).any() or _swept(table):
         return None
@@ -300,7 +321,7 @@ def _by_voltage(table: RawTable) -> tuple[float, float] | None:
     for part in parts:
         new[1:] |= np.diff(part) != 0
     swing = max(_SWING * float(np.nanmax(voltage) - np.nanmin(voltage)), _LEAST_SWING)
-    if len(parts) == 1 and not _both_signs(current):
+    if len(parts) == 1 and (parted or not _both_signs(current)):
         new[_turns(voltage, 2 * swing)] = True
     starts = np.flatnonzero(np.concatenate([[True], new[1:]]))
     ends = np.append(starts[1:], sign.size) - 1

@@ -24,7 +24,6 @@ from batteryxr.io.cycler.checks.direction import (
     signed_by_counters,
     undirected,
 )
-from batteryxr.io.cycler.checks.exchange import exchanged
 from batteryxr.io.cycler.checks.readings import (
     charge_course,
     is_steady,
@@ -38,6 +37,7 @@ from batteryxr.io.cycler.checks.scales import (
     charge_scale,
     clock_of,
     energy_scale,
+    exchanged,
     mend_time_scale,
     step_time_scale,
     time_scale,

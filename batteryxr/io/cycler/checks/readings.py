@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from batteryxr.io.cycler.checks.completeness import switches
-from batteryxr.io.cycler.checks.scales import charge_flow
+from batteryxr.io.cycler.checks.flows import charge_flow
 from batteryxr.io.cycler.table import filled
 from batteryxr.io.door.marks import marks_in
 
@@ -19,6 +19,8 @@ _WIDEST, _MOST = 3, 0.02  # rows of one spike, and part of all rows that are spi
 _JUDGED = 5000  # most isolated readings that are judged
 _FAR, _NEAR = 0.3, 0.1  # of the others' size beyond them; of a spike, between its sides
 _BEYOND = 0.5  # V of an isolated voltage beyond its neighbours, at least
+#: Or else V, part of its range, and usual changes under a steady current.
+_LEAST, _PART, _TIMES = 0.05, 0.05, 12.0
 _UNCOUNTED = 0.2  # part of a spike's charge that a counter may count
 _USUAL = 0.95  # part of changes of voltage that are usual
 _STEADY = 0.01  # relative change of a current that is none
@@ -60,7 +62,11 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
         return found
     if name == "voltage":
         steady = is_steady(table.columns["current"], _SWITCH)
-        least = max(_BEYOND, _FAR * float(np.ptp(_known(values))))
+        moved = np.abs(np.diff(values))[steady]
+        usual = float(np.nanquantile(moved, _USUAL)) if moved.size else np.inf
+        far = max(_BEYOND, _FAR * float(np.ptp(_known(values))))
+        near = max(_LEAST, _PART * float(np.ptp(_known(values))), _TIMES * usual)
+        least = min(far, near)
         for first, last in _isolated(values, least):
             found[first:last] |= steady[first - 1 : last].all()
     else:
@@ -123,7 +129,7 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
             more = float(flow[0][rows].sum()) - without
             counted = float(np.clip(flow[1][rows], 0, None).sum()) - without
             if (flow[1][rows] >= 0).all() and abs(more) > _DIGITS * digit:
-                judged.append(more > 0 and counted < _UNCOUNTED * more)
+                judged.append(abs(counted) < _UNCOUNTED * abs(more))
                 continue
         unseen = tells and max(moved[first - 1], moved[last - 1]) <= usual
         far = abs(current[first]) > _PLAIN * most
