@@ -1,4 +1,4 @@
-"""What frames tell before anything is fitted to them."""
+"""Find what frames tell before anything is fitted to them."""
 
 from __future__ import annotations
 
