@@ -15,6 +15,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.simulate import cell
 from batteryxr.simulate.scans import KINDS, Kind, measure
+from batteryxr.simulate.sizes import require_modest
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import CRate, Mass, Rest
@@ -104,6 +105,7 @@ def cell_experiment(
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(name, value, "an integer >= 1")
+        require_modest(name, value, value, 1_000_000)
     rng = generator(seed)
     steps = cell.cycle(
         model.material, mass=mass, c_rate=c_rate, n_cycles=n_cycles, rest=rest

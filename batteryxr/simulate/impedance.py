@@ -15,6 +15,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.simulate.experiment import date_of
 from batteryxr.simulate.files import zone_of
+from batteryxr.simulate.sizes import require_modest
 
 if TYPE_CHECKING:
     import os
@@ -90,6 +91,7 @@ def impedance_loop(
     >>> loop["impedance"]["impedance"].dims
     ('spectrum', 'frequency')
     """
+    require_modest("n_scans", n_scans, n_scans, 100_000)
     rng, origin = generator(seed), date_of(start)
     rows, begins, spectra = [], [], []
     time, share, half = 0.0, 0.0, (n_scans + 1) // 2

@@ -22,6 +22,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.simulate import structures
 from batteryxr.simulate.scans import mixed
+from batteryxr.simulate.sizes import require_modest
 from batteryxr.simulate.structures import Phase
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _FARADAY = 26.8015  # A h mol-1
 _NEVER = 9.0  # beyond any discharge
+#: Most distances of a pattern: 0.001 Angstrom apart over 100 Angstrom.
+_MOST_DISTANCES = 100_000
 Times = tuple[float, float, float, float, float]
 
 
@@ -227,7 +230,10 @@ def oxide_series(
         if not 0 <= number < np.inf:
             raise ArgumentError(key, number, "a number >= 0")
     generator(seed)
-    r = r_min + step * np.arange(round((r_max - r_min) / step) + 1)
+    n_r = round((r_max - r_min) / step) + 1
+    require_modest("step", step, n_r, _MOST_DISTANCES)
+    require_modest("n_scans", n_scans, n_scans * (n_r if chunks is None else 1))
+    r = r_min + step * np.arange(n_r)
     content = np.linspace(0.0, model.full * (1 + extra), n_scans)
     truth = _truth(model, r, content, instrument)
     scans = _scans(

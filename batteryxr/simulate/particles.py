@@ -14,6 +14,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
+from batteryxr.simulate.sizes import require_modest
 from batteryxr.simulate.vanadium import EDGE, ENERGY, JUMP, OXIDES, electron_ratio
 from batteryxr.simulate.vanadium import per_atom as spectra_per_atom
 
@@ -97,6 +98,9 @@ def particles(
             raise ArgumentError(name, value, "a number >= 0")
     if not 0 < pixel_size < np.inf:
         raise ArgumentError("pixel_size", pixel_size, "a number > 0 in nm")
+    require_modest("size", size, height * width, 100_000_000)
+    if chunks is None:
+        require_modest("size", size, len(PARTICLES) * ENERGY.size * height * width)
     study = _study(seed, (height, width), drift, phase_offset)
     numbers = _numbers((height, width), chunks)
     noise = 0.0 if photons is None else 0.5 / float(np.sqrt(photons))

@@ -21,6 +21,7 @@ from batteryxr.core.errors import ArgumentError
 from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.core.model import attributes
 from batteryxr.core.xray import ELECTRON_RADIUS, HC, absorptive_factor, electrons
+from batteryxr.simulate.sizes import require_modest
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import CrystalSize, PixelSize, ScanStep
@@ -168,6 +169,11 @@ def ptychography(
     for name, value in sizes.items():
         if not value > 0:
             raise ArgumentError(name, value, "a number > 0")
+    require_modest("size", size, energy.size * size**2)
+    require_modest("positions", positions, energy.size * positions**2)
+    if chunks is None:
+        frames = energy.size * positions**2
+        require_modest("positions", positions, frames * size**2)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     model = _model(
         energy,

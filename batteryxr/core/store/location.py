@@ -386,8 +386,12 @@ def _create(path: Path, content: bytes) -> bool:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(file, "wb") as opened:
-        opened.write(content)
+    try:
+        with os.fdopen(file, "wb") as opened:
+            opened.write(content)
+    except OSError:  # a full disk: half a lock would look like one that is held
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

@@ -90,9 +90,11 @@ def open_store(
             _require_whole(location)
         if group is not None:
             group = group.strip("/")
+            if group not in held:  # or it is being replaced
+                held, manifest = _held(location)
             if group not in held:
                 raise StoreError(f"{location}: no group {group!r}; it holds {held}.")
-            return open_dataset(location, group)
+            return _one_of(location, group, manifest)
         if held == [""]:
             return open_dataset(location, None)
         with _all_kept():
@@ -201,11 +203,11 @@ def open_dataset(path: StoreLike | Location, group: str | None) -> xr.Dataset:
     """Open one group as a dataset, chunked by shard."""
     location = location_of(path)
     settle(location)
-    return _listed(location, (group or "").strip("/"), Manifest.read(location))
+    return _one_of(location, (group or "").strip("/"), Manifest.read(location))
 
 
 def _one_of(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
-    """Open one group of many; look again if it was replaced in the meantime."""
+    """Open a group; look again if it was replaced in the meantime."""
     try:
         return _listed(location, name, manifest)
     except StoreError:
