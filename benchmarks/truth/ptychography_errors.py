@@ -6,7 +6,11 @@ stated one; its spread over pixels that lie 75 nm and more inside the particle i
 where errors hold.
 
     OMP_NUM_THREADS=1 python benchmarks/truth/ptychography_errors.py
-        [--particles 2] [--energies 40] [--scratch DIR]
+        [--particles 2] [--energies 40] [--lead 500] [--free] [--scratch DIR]
+
+After 100 iterations of the leading energy the level of a particle over vacuum is not
+yet found: μt is 0.003 and the phase 0.01 rad off, at all energies, and half scans do
+not see what both have in common. After 500 it is found.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from batteryxr.simulate import ptychography
 PARTICLES = ((1000.0, 640.0), (700.0, 520.0), (850.0, 580.0))
 #: Before the edge, where effective electrons are compared.
 BEFORE = slice(5400, 5461)
-LEAD, PASSES = 100, 30
+PASSES = 30
 
 
 def energies(number: int) -> np.ndarray:
@@ -60,7 +64,9 @@ def spread(error: Any, stated: Any, where: Any) -> float:
     return float(1.4826 * np.median(np.abs(pull)))
 
 
-def judge(number: int, count: int, scratch: str, tied: bool = True) -> dict[str, float]:
+def judge(
+    number: int, count: int, scratch: str, lead: int, tied: bool = True
+) -> dict[str, float]:
     """Return pulls and fractions of one particle."""
     scan, truth = ptychography(
         energy=energies(count), positions=9, size=64, step=90.0, pixel_size=20.0,
@@ -69,10 +75,10 @@ def judge(number: int, count: int, scratch: str, tied: bool = True) -> dict[str,
     begin = time.process_time()
     relation = KramersKronig("VO2", PASSES // 2, PASSES // 6) if tied else None
     stack = scan.cdi.ptycho_energies(
-        store=f"{scratch}/{number}-{count}-{tied}.zarr",
+        store=f"{scratch}/{number}-{count}-{lead}-{tied}.zarr",
         engine=LSQML(poisson=True),
         iterations=PASSES,
-        schedule=Schedule(lead=LEAD),
+        schedule=Schedule(lead=lead),
         kramers_kronig=relation,
         halves=True,
         progress=False,
@@ -129,10 +135,12 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=2)
     parser.add_argument("--energies", type=int, default=40)
     parser.add_argument("--free", action="store_true")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--lead", type=int, default=500)
     parser.add_argument("--scratch", default=tempfile.mkdtemp())
     call = parser.parse_args()
-    for number in range(call.particles):
-        found = judge(number, call.energies, call.scratch, not call.free)
+    for number in range(call.first, call.particles):
+        found = judge(number, call.energies, call.scratch, call.lead, not call.free)
         print(number, {k: round(v, 4) for k, v in found.items()}, flush=True)
 
 

@@ -14,9 +14,11 @@ from batteryxr.cdi.ptycho.frames import HeldFrames, clean
 from batteryxr.cdi.ptycho.kernels.facts import (
     FrameFacts,
     Shadows,
+    beam_off,
     gap_lines,
     hot_pixels,
 )
+from batteryxr.cdi.ptycho.scan import unsquared
 from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
@@ -80,7 +82,20 @@ def settled(
         experiment = experiment.only(kept)
         held = None if held is None else held[kept]
     own = seen._replace(**{name: getattr(seen, name)[kept] for name in _EACH})
+    off = _off(seen, experiment)
+    if off.any():
+        n = len(experiment.weight)
+        ways = [np.exp(2j * np.pi * d * np.arange(n) / n) for d in off]
+        moved = np.asarray(experiment.probe) * np.outer(*ways)
+        experiment = replace(experiment, probe=moved.astype(np.complex64))
     return replace(experiment, seen=own, held=held)
+
+
+def _off(seen: FrameFacts, experiment: Experiment) -> np.ndarray:
+    """Return how far (y, x) frames have the beam of the first probe off the middle."""
+    if experiment.probe is None or experiment.near:
+        return np.zeros(2)
+    return beam_off(seen, np.asarray(experiment.probe))
 
 
 def halves_of(experiment: Experiment) -> tuple[Experiment, Experiment]:
@@ -219,6 +234,14 @@ def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
             "frames may be near field, or of a sample that repeats: if they show a "
             "shadow of the sample, tell ptycho_scan the defocus"
         )
+    off = _off(seen, experiment)
+    if off.any():
+        n = len(experiment.weight)
+        y, x = off + n // 2
+        said.append(
+            f"the beam of the first probe lies at ({y:.1f}, {x:.1f}) in frames, not at "
+            f"({n // 2}, {n // 2}), the middle: the probe is moved there"
+        )
     if numbers is None:
         numbers = np.arange(len(seen.counts))
 
@@ -255,6 +278,15 @@ def _weak(seen: FrameFacts) -> np.ndarray:
     return (seen.counts < _WEAK * usual) & ~seen.left_out
 
 
+def _noise_above(seen: FrameFacts) -> float:
+    """Return how many pixels of counts with these means were above the largest one."""
+    from scipy.special import pdtrc
+
+    kept = ~seen.left_out
+    mean = seen.mean[seen.top >= 0]
+    return float(np.count_nonzero(kept) * pdtrc(seen.piled[0], mean).sum())
+
+
 def _of_pixels(seen: FrameFacts) -> list[str]:
     said = []
     high, at, near = seen.piled
@@ -262,6 +294,11 @@ def _of_pixels(seen: FrameFacts) -> list[str]:
         said.append(
             f"{at:.0f} pixels pile up at {high:.6g}, the largest count: saturated? Set "
             "mask there, (position, detector_y, detector_x)"
+        )
+    elif (higher := _noise_above(seen)) > _PILED:
+        said.append(
+            f"no pixel has more than {high:.6g}, and counting noise would give more in "
+            f"about {higher:.0f}: the frames are clipped, or are no counts"
         )
     hot = hot_pixels(seen)
     if hot.any():
@@ -343,6 +380,7 @@ def check_ptycho(scan: xr.Dataset) -> xr.Dataset:
         },
         coords={k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}},
     )
+    result = unsquared(result, scan.sizes)
     said = findings(seen, experiment)
     if len(numbers) < whole:
         lost = np.setdiff1d(np.arange(whole), numbers)

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from batteryxr.cdi.ptycho.scan import FRAME, geometry_of
+from batteryxr.cdi.ptycho.scan import FRAME, geometry_of, squared
 from batteryxr.core.errors import DataError, DimensionError, warn_quality
 from batteryxr.core.model import require_variables
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from batteryxr.cdi.ptycho.kernels.facts import FrameFacts
     from batteryxr.cdi.ptycho.scan import Geometry
 
@@ -84,7 +83,7 @@ class Experiment:
             raise DataError("frames", "none is left", "Look at positions and frames.")
         if frame != (j, n, n):
             raise DataError("frames", f"of {frame}; expected {(j, n, n)}")
-        if self.frames.dtype.kind not in "biuf":
+        if self.frames.dtype.kind not in "iuf":
             raise DataError("frames", f"numbers of type {self.frames.dtype}, no counts")
         if not self.weight.any():
             raise DataError("mask", "no pixel counts", "Set it to 0 where pixels work.")
@@ -205,9 +204,8 @@ def experiment_of(scan: xr.Dataset, *, caller: str, probe: bool = True) -> Exper
         require_variables(scan, ["probe"], caller=f"{caller} {_PROBE}")
     first, known = (scan.variables.get(name) for name in ("probe", "background"))
     first = None if first is None else _modes(first, stacked=False, caller=caller)
-    mask = scan.variables.get("mask")
-    masks = _Masks(mask, geometry.n, frames.dims, caller=caller)
-    made = _experiment(frames, first, masks.of(None), geometry)
+    masks = _Masks(scan.variables.get("mask"), frames, caller=caller)
+    made = _experiment(squared(frames, 0), first, masks.of(None), geometry)
     return replace(made, background=_background(known, made.weight, caller=caller))
 
 
@@ -226,7 +224,8 @@ def experiments_of(scan: xr.Dataset, *, caller: str) -> list[Experiment]:
     probe = _modes(scan.variables["probe"], stacked=True, caller=caller)
     each = "energy" in probe.dims
     mask, known = (scan.variables.get(name) for name in ("mask", "background"))
-    masks = _Masks(mask, geometry.n, frames.dims, caller=caller)
+    masks = _Masks(mask, frames, caller=caller)
+    frames = squared(frames, 0)
     made = [
         _experiment(
             frames.isel(energy=k),
@@ -251,7 +250,7 @@ def _background(
         raise DimensionError(
             f"{caller} needs background on {FRAME[1:]}; found {told.dims}."
         )
-    values = np.fft.ifftshift(told.transpose(*FRAME[1:]).values)
+    values = np.fft.ifftshift(squared(told.transpose(*FRAME[1:]), 0).values)
     kind, good = values.dtype.kind, values[weight > 0]
     if kind not in "iuf" or not np.all((good >= 0) & np.isfinite(good)):
         raise DataError("background", "below 0, or no number, at some pixels")
@@ -281,19 +280,23 @@ class _Masks:
     """Hold masks of a scan: for all frames, for one energy, or for each frame."""
 
     def __init__(
-        self, mask: xr.Variable | None, n: int, along: tuple[Any, ...], *, caller: str
+        self, mask: xr.Variable | None, frames: xr.Variable, *, caller: str
     ) -> None:
-        self._n, self._mask = n, mask
+        sides = [frames.sizes[d] for d in FRAME[1:]]
+        self._n, self._mask = max(sides), mask
         self._common: np.ndarray | None = None
+        if mask is None and sides[0] != sides[1]:
+            mask = xr.Variable(FRAME[1:], np.zeros(sides, bool))
         if mask is None:
             return
-        allowed = [d for d in ("energy", *FRAME) if d in along]
+        allowed = [d for d in ("energy", *FRAME) if d in frames.dims]
         dims = mask.dims
         if not {*FRAME[1:]} <= {*dims} <= {*allowed}:
             raise DimensionError(
                 f"{caller} needs a mask on (detector_y, detector_x), with "
                 f"{' and '.join(allowed[:-2])} where it differs; found {dims}."
             )
+        mask = squared(mask, 1)
         self._mask = mask.transpose(*(d for d in allowed if d in dims))
         if self._mask.dims == FRAME[1:]:
             self._common = self._weight(self._mask)

@@ -8,6 +8,7 @@ import numpy as np
 
 from batteryxr.cdi.ptycho.experiment import lateral
 from batteryxr.cdi.ptycho.frames import load
+from batteryxr.cdi.ptycho.scan import squared
 from batteryxr.core.device import to_device, to_numpy
 from batteryxr.core.errors import DataError, DimensionError, warn_quality
 from batteryxr.core.labels import require_even
@@ -71,8 +72,8 @@ def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Fo
     moved = [of_frames(start, f"position_shift_{axis}", places) for axis in "yx"]
     background = None
     if "background" in start:
-        told = start["background"].transpose("detector_y", "detector_x").values
-        background = np.fft.ifftshift(told.astype(np.float32))
+        told = start["background"].transpose("detector_y", "detector_x").variable
+        background = np.fft.ifftshift(squared(told, 0).values.astype(np.float32))
     return Former(
         obj=np.nan_to_num(start["transmission"].values, nan=1.0),
         probe=probe.astype(np.complex64),

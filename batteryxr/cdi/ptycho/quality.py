@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.cdi.ptycho.experiment import experiment_of, placed_on
 from batteryxr.cdi.ptycho.former import of_frames, places_of, single
 from batteryxr.cdi.ptycho.frames import load
+from batteryxr.cdi.ptycho.scan import squared
 from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import OwnLabels, even_step, matched, require_even
 from batteryxr.core.model import attributes, require_dims, require_variables
@@ -237,8 +238,8 @@ def _predicted(
     probe = np.ascontiguousarray(result.probe.values)
     memory: dict[str, Any] = {}
     if "background" in result:
-        told = result["background"].transpose("detector_y", "detector_x")
-        memory["background"] = np.fft.ifftshift(told.values)
+        told = result["background"].transpose("detector_y", "detector_x").variable
+        memory["background"] = np.fft.ifftshift(squared(told, 0).values)
     if "light" in result:
         memory["intensity"] = result["light"].values
     places = experiment.corners + moves / experiment.pixel

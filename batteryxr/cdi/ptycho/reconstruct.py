@@ -16,6 +16,7 @@ from batteryxr.cdi.ptycho.orientation import tell_stretch
 from batteryxr.cdi.ptycho.passes import first_state, reconstruct
 from batteryxr.cdi.ptycho.result import labelled_state
 from batteryxr.cdi.ptycho.scale import tell_scale
+from batteryxr.cdi.ptycho.scan import unsquared
 from batteryxr.cdi.ptycho.settings import Recording, Resources, Schedule, Settings
 from batteryxr.cdi.ptycho.trial import sought
 from batteryxr.core.errors import ArgumentError, warn_quality
@@ -185,6 +186,7 @@ def ptycho(
         scale = tell_scale(experiment, settings, state)
     coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
     result = labelled_state(experiment, state, coords, scan.sizes["position"])
+    result = unsquared(result, scan.sizes)
     tell_misfit(result["amp_residual"][-1:], result["noise_residual"], iterations)
     result.attrs.update(scale)
     result.attrs["engine"] = type(settings.engine).__name__

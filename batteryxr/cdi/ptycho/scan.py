@@ -35,6 +35,8 @@ GEOMETRY = {
 #: Coordinates of the near field only.
 NEAR = {"defocus": ("um", "Focus to sample")}
 
+#: Frames that are made square together.
+_TOGETHER = {"position": 64, "energy": 1}
 _QUANTITIES = {
     "energy": "photon energy",
     "distance": "detector distance",
@@ -64,7 +66,8 @@ def ptycho_scan(
     ----------
     frames
         Counts, (position, detector_y, detector_x), or (energy, position, ...); NumPy or
-        dask. The direct beam is at index ``n // 2`` of both detector axes.
+        dask. The direct beam is at index ``n // 2`` of each detector axis. What a
+        rectangular detector lacks of a square counts as masked.
     position_y, position_x
         Position where the beam hits the sample, nm, in object space: (position,), or
         (energy, position). Rows of the object count up with y.
@@ -152,8 +155,46 @@ def ptycho_scan(
             attributes("probe", units="1", long_name="Probe"),
         )
     scan = xr.Dataset(variables, coords=coords)
-    _pixel(scan.variables, data.shape[-1])
+    _pixel(scan.variables, max(data.shape[-2:]))
     return scan
+
+
+def squared(told: xr.Variable, outside: float) -> xr.Variable:
+    """Return frames, or what lies on them, made square; lazy where they have positions.
+
+    The beam stays at ``n // 2``, `n` the longer side.
+
+    Parameters
+    ----------
+    told
+        Variable with the dimensions of the detector, and others.
+    outside
+        Value of the pixels that are added.
+    """
+    rows, columns = (told.sizes[d] for d in FRAME[1:])
+    if rows == columns:
+        return told
+    if "position" in told.dims and told.chunks is None:
+        blocks = {d: _TOGETHER.get(d, told.sizes[d]) for d in told.dims}
+        told = told.chunk(blocks, name=False)
+    return told.pad(_beside(told.sizes), constant_values=outside)
+
+
+def unsquared(result: xr.Dataset, sizes: Mapping[Any, int]) -> xr.Dataset:
+    """Return a result on a detector of the rows and columns of `sizes`."""
+    parts = {
+        d: slice(low, low + sizes[d])
+        for d, (low, _) in _beside(sizes).items()
+        if d in result.dims
+    }
+    return result.isel(parts)
+
+
+def _beside(sizes: Mapping[Any, int]) -> dict[Any, tuple[int, int]]:
+    """Return how many pixels make a detector square, before and behind its own."""
+    n = max(sizes[d] for d in FRAME[1:])
+    low = {d: n // 2 - sizes[d] // 2 for d in FRAME[1:]}
+    return {d: (k, n - sizes[d] - k) for d, k in low.items()}
 
 
 def _in_order(array: Any, dims: tuple[str, ...]) -> Any:
@@ -188,7 +229,7 @@ class Geometry(NamedTuple):
     Parameters
     ----------
     n
-        Detector pixels along a side.
+        Detector pixels along the longer side.
     energy
         Energies in eV.
     pixel
@@ -241,17 +282,12 @@ def geometry_of(scan: xr.Dataset, *, caller: str) -> Geometry:
         for name, (units, _) in (GEOMETRY | NEAR).items()
         if name in GEOMETRY or name in scan.variables
     }
-    rows, columns = scan.sizes["detector_y"], scan.sizes["detector_x"]
-    if rows != columns:
-        raise DimensionError(
-            f"{caller} needs square frames; found {rows} x {columns}. Crop them with "
-            ".isel(detector_y=..., detector_x=...), the direct beam at n // 2."
-        )
+    n = max(scan.sizes[d] for d in FRAME[1:])
     places = [found[f"position_{a}"].transpose(..., "position").values for a in "yx"]
     return Geometry(
-        columns,
+        n,
         found["energy"].values,
-        _pixel(found, columns).values,
+        _pixel(found, n).values,
         np.stack(np.broadcast_arrays(*places), axis=-1),
         _near(found),
     )

@@ -30,6 +30,7 @@ from batteryxr.cdi.ptycho.passes import Energy, advance
 from batteryxr.cdi.ptycho.reconstruct import SETTLED, tell_misfit
 from batteryxr.cdi.ptycho.result import labelled_scatter, labelled_stack
 from batteryxr.cdi.ptycho.scale import tell_scale
+from batteryxr.cdi.ptycho.scan import unsquared
 from batteryxr.cdi.ptycho.settings import (
     KramersKronig,
     Registration,
@@ -234,7 +235,7 @@ def ptycho_energies(
         registration=registration,
         progress=progress,
         coords={k: c.variable for k, c in scan.coords.items() if "position" in c.dims},
-        frames=scan.sizes["position"],
+        sizes=dict(scan.sizes),
         halves=halves,
     )
     with telling(location), locked(location):
@@ -261,8 +262,8 @@ class Stack:
         show a bar.
     kramers_kronig, registration
         Coupling and alignment of the energies.
-    frames
-        Number of frames at each energy, with those that were left out.
+    sizes
+        Sizes of the scan, with frames that were left out.
     coords
         Coordinates of the frames in the scan.
     halves
@@ -279,7 +280,7 @@ class Stack:
     kramers_kronig: KramersKronig | None
     registration: Registration
     progress: bool | None
-    frames: int
+    sizes: dict[Any, int]
     coords: dict[Any, Any]
     halves: bool = False
     part: str = ""
@@ -543,8 +544,9 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
     with registered(stack.objects, stack.store, stack.registration) as found:
         found, misfit = _tied(stack, found)
         result = labelled_stack(
-            stack.objects, found, misfit, stack.energy, stack.frames
-        ).assign_coords(stack.coords)
+            stack.objects, found, misfit, stack.energy, stack.sizes["position"]
+        )
+        result = unsquared(result, stack.sizes).assign_coords(stack.coords)
         if halves:
             result = result.assign(labelled_scatter(_compared(halves, found), found))
         tell_misfit(

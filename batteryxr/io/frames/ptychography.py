@@ -79,8 +79,9 @@ def read_ptychography(
     energy, distance, pixel_pitch
         Values in eV, mm and µm; they replace those in the file.
     centre, size
-        Row and column of the direct beam, and the side of the square to cut out
-        around it. Without `size` whole frames are returned.
+        Row and column of the direct beam, and the side of the square to cut out around
+        it. Without `size` as much is cut off as puts the beam in the middle, and
+        without both nothing.
     sign
         Factors of positions y and x: -1 if the sample moves, or if a motor runs
         against the detector's rows or columns. None: as usual for the layout. Or
@@ -233,21 +234,24 @@ def _adjusted(
 def _cut(
     scan: xr.Dataset, centre: tuple[float, float] | None, size: int | None
 ) -> xr.Dataset:
-    if size is None:
+    if size is None and centre is None:
         return scan
     shape = scan.sizes["detector_y"], scan.sizes["detector_x"]
     middle = centre or (shape[0] // 2, shape[1] // 2)
     cut = {}
     for dim, at, whole in zip(DIMS[1:], middle, shape, strict=True):
-        start = round(at) - size // 2
-        if start < 0 or start + size > whole:
+        if not 0 <= round(at) < whole:
+            raise ArgumentError("centre", centre, f"a pixel of {shape[0]} x {shape[1]}")
+        side = size or min(2 * round(at) + 1, 2 * (whole - round(at)))
+        start = round(at) - side // 2
+        if start < 0 or start + side > whole:
             raise ArgumentError(
                 "size",
                 size,
                 f"a square inside {shape[0]} x {shape[1]} round {middle}",
                 "Take less, or another centre.",
             )
-        cut[dim] = slice(start, start + size)
+        cut[dim] = slice(start, start + side)
     return scan.isel(cut)
 
 

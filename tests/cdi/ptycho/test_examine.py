@@ -10,6 +10,7 @@ from batteryxr.cdi import (
     LSQML,
     RAAR,
     RPIE,
+    Recording,
     Schedule,
     check_ptycho,
     orientation,
@@ -77,6 +78,42 @@ def test_a_mask_per_frame_leaves_free_what_is_saturated(scan, fuzz):
     )
     with pytest.raises(DimensionError, match="mask on"):
         stacked.cdi.ptycho_energies(store="never.zarr")
+
+
+@pytest.mark.parametrize(
+    "engine", [LSQML(), LSQML(poisson=True), EPIE(), RPIE(), DM(), RAAR()]
+)
+def test_a_rectangle_is_a_square_that_is_masked_beyond(scan, engine):
+    rows = slice(4, 21)  # the beam, in row 12 of 24, is in row 8 of 17
+    bad = np.ones((24, 24), bool)
+    bad[rows] = False
+    square = scan.assign(mask=(FRAME[1:], bad))
+    thin = scan.isel(detector_y=rows).chunk(position=7)
+    result = run(square, engine=engine)
+    told = Recording(background="constant")
+    xr.testing.assert_equal(run(thin, engine=engine), result)
+    seen = run(thin, engine=engine, instrument=told)
+    assert seen["background"].shape == (17, 24)
+    again = run(thin.assign(background=seen["background"]), start=seen)
+    assert again["background"].equals(seen["background"])
+    fits = [ptycho_fit(result, scan=s) for s in (thin, square)]
+    xr.testing.assert_equal(*fits)
+    assert check_ptycho(thin)["mean_frame"].shape == (17, 24)
+
+
+@pytest.mark.parametrize("engine", [LSQML(), EPIE(), DM()])
+def test_a_beam_beside_the_middle_is_found(scan, fuzz, engine):
+    values = np.roll(scan.frames.values, (2, -3), axis=(1, 2))
+    with pytest.warns(DataQualityWarning, match=r"lies at \(14\.0, 9\.0\) in frames"):
+        result = run(with_frames(scan, values), 12, engine=engine)
+    assert fuzz.correlation(result) > 0.95
+
+
+def test_frames_that_are_no_counts_are_told(scan):
+    seen = check_ptycho(with_frames(scan, (scan.frames / scan.frames.max()).values))
+    assert "clipped, or are no counts" in seen.attrs["findings"][0]
+    with pytest.raises(DataError, match="numbers of type bool, no counts"):
+        check_ptycho(with_frames(scan, scan.frames.values > 0))
 
 
 def test_one_mask_is_that_mask_for_each_frame(scan):

@@ -266,8 +266,13 @@ def test_the_beam_is_cut_out(truth, tmp_path):
     scan = read_ptychography(path, centre=(10.2, 17.8), size=16)
     expected = truth.frames.values[:, 2:18, 10:26]
     np.testing.assert_array_equal(scan.frames.values, expected)
+    whole = read_ptychography(path, centre=(10, 17))
+    expected = truth.frames.values[:, :21, 2:]
+    np.testing.assert_array_equal(whole.frames.values, expected)
     with pytest.raises(ArgumentError, match="a square inside 32 x 32"):
         read_ptychography(path, centre=(10, 17), size=28)
+    with pytest.raises(ArgumentError, match="a pixel of 32 x 32"):
+        read_ptychography(path, centre=(10, 32))
 
 
 def test_messages_tell_what_the_file_holds(truth, tmp_path, no_compute):

@@ -18,6 +18,9 @@ _FRAMES, _AROUND = 24, 9
 _SMALL = 128
 #: Widths of beams over that of the far field: such that its frames hold, and too wide.
 _HELD, _TOO_WIDE = 1.0, 1.2
+#: Part of the mean frame that a beam in the middle leaves unexplained, and that one
+#: beside it may leave at most.
+_OFF = 0.5
 #: Factor between widths that are two explanations.
 _APART = 2.0
 
@@ -194,6 +197,44 @@ def _mean_at(maps: list[np.ndarray], places: np.ndarray, far: float) -> float:
     chosen = np.flatnonzero(near)
     picked = [maps[i][r, c] for i, r, c in zip(chosen, rows, columns, strict=True)]
     return float(np.mean(picked))
+
+
+def beam_off(seen: FrameFacts, probe: np.ndarray) -> np.ndarray:
+    """Return how far (y, x) the beam lies from the middle of frames, in pixels.
+
+    The mean frame is looked for in the far field of a probe, of whose phase nothing
+    depends here. 0 where this explains frames little better than a beam in the middle.
+
+    Parameters
+    ----------
+    seen
+        Findings in frames of the far field.
+    probe : (mode, n, n)
+        Probe before it was fitted.
+    """
+    n, good = len(seen.mean), seen.top >= 0
+    far = np.sum(np.abs(np.fft.fft2(probe.astype(complex))) ** 2, axis=0)
+    if not (np.isfinite(far).all() and far.any() and seen.mean.any()):
+        return np.zeros(2)
+    amplitude = np.sqrt(np.where(good, np.maximum(seen.mean, 0.0), 0.0))
+    spectra = [np.fft.fft2(a) for a in (amplitude, good.astype(float))]
+    known = [np.conj(np.fft.fft2(np.fft.fftshift(a))) for a in (np.sqrt(far), far)]
+    alike, light = (
+        np.fft.fftshift(np.fft.ifft2(a * b).real)
+        for a, b in zip(spectra, known, strict=True)
+    )
+    light = np.maximum(light, 1e-2 * far.sum()) * np.sum(amplitude**2)
+    score = alike / np.sqrt(light)
+    middle, reach = n // 2, n // 4
+    near = score[middle - reach :, middle - reach :][: 2 * reach + 1, : 2 * reach + 1]
+    place = np.array(np.unravel_index(near.argmax(), near.shape)) - reach + middle
+    y, x = place
+    left = (1 - score[y, x] ** 2) / max(1 - score[middle, middle] ** 2, 1e-12)
+    if left > _OFF or (abs(place - middle) == reach).any():
+        return np.zeros(2)
+    lines = score[y - 1 : y + 2, x], score[y, x - 1 : x + 2]
+    parts = [0.5 * (a - c) / (a - 2 * b + c) for a, b, c in lines]
+    return np.asarray(place - middle + parts)
 
 
 def hot_pixels(seen: FrameFacts) -> np.ndarray:
