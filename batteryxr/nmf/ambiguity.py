@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -228,17 +229,22 @@ def with_width(result: xr.Dataset) -> xr.Dataset:
     bare = result.drop_vars("unimodal", errors="ignore")  # told by `bands`
     ground = _ground(bare, lowest(result, "physics", None), None, 0)
     k = len(ground.patterns)
-    if ground.errors is None or not 1 < k <= _SHORT or not ground.apart:
+    found = None
+    if ground.errors is not None and 1 < k <= _SHORT:
+        with contextlib.suppress(DataError):  # told as components that are alike
+            found = ground.walk(_BRIEF)
+            if _widths(found).max() > 0.5 * _WIDE:
+                found = ground.walk(_CORNERS)
+    if found is None:
         return result.assign(mean_ranges(np.full(k, np.nan), "1"))
-    found = ground.walk(_BRIEF)
-    if (widths := _widths(found)).max() > 0.5 * _WIDE:
-        found = ground.walk(_CORNERS)
-        widths = _widths(found)
+    widths = _widths(found)
     result = result.assign(mean_ranges(widths, "1"))
     labels = Labels(result, np.arange(k), ground.here, ground.points)
-    ends = (labels.factor("weights", w, "weights", "Weight") for w in found.weights)
+    low, high = (
+        labels.factor("weights", w, "weights", "Weight") for w in found.weights
+    )
     weights = result["weights"]
-    range_ = _with_noise(weights, *ends, _scatter(ground, found, weights), top=1.0)
+    range_ = _with_noise(weights, low, high, _scatter(ground, found, weights), top=1.0)
     middle, half = range_["weights_middle"], 0.5 * range_["weights_width"]
     text = "Middle of the range of a weight"
     result["weights_centre"] = label(
@@ -351,27 +357,29 @@ class _Ground:
         """Return the ranges that a walk finds, components in `unit`."""
         from batteryxr.nmf.kernels.feasible import Scatter, explore
 
-        if not self.apart:
-            raise DataError(
-                "result",
-                "has components that are sums of one another, or nothing: their "
-                "ratios can be any",
-                "Fit fewer components.",
-            )
-        return explore(
-            self.weights,
-            np.maximum(self.rows, 0.0),
-            self.held,
-            self.rng,
-            closure=self.closure,
-            noise=Scatter(
-                self.noise / self.unit,
-                self.errors,
-                self.samples,
-                self.given,
-                self.memory,
-            ),
-            steps=steps,
+        noise = Scatter(
+            self.noise / self.unit,
+            self.errors,
+            self.samples,
+            self.given,
+            self.memory,
+        )
+        with contextlib.suppress(np.linalg.LinAlgError):
+            if self.apart:
+                return explore(
+                    self.weights,
+                    np.maximum(self.rows, 0.0),
+                    self.held,
+                    self.rng,
+                    closure=self.closure,
+                    noise=noise,
+                    steps=steps,
+                )
+        raise DataError(
+            "result",
+            "has components that are sums of one another, or nothing: their "
+            "ratios can be any",
+            "Fit fewer components.",
         )
 
     def turned(self, turn: np.ndarray) -> _Ground:

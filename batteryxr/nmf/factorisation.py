@@ -15,7 +15,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.ambiguity import with_width
-from batteryxr.nmf.beam import flag_dark, flag_drift, with_levels
+from batteryxr.nmf.beam import flag_dark, flag_scans, with_levels
 from batteryxr.nmf.constraints import (
     OF_FIT,
     PENALTIES,
@@ -152,15 +152,16 @@ def fit(
         ``components`` (component, signal); ``weights``, with (scan, component) or
         (component, y, x); per pattern ``residual`` (root mean square),
         ``relative_residual`` and ``flag`` (1: no data; 2: no beam; 3: another
-        intensity; 4: a fixed scan with spikes), ``chi2`` where errors were given;
-        ``fixed``, ``origin``, ``shift_curve``; ``on_bound``, the fraction of its
-        points at which a component lies on the shift; ``component_range`` and
-        ``range_width``, how far the ratios of each component, and of all, may differ on
-        average and fit as well, and the middle of their range, ``weights_centre``,
-        which is off by ``weights_centre_error`` at most, three standard deviations of
-        noise included (for a series in memory under closure); ``noise_memory``, how
-        much noise that neighbouring points share adds up in a weight (its variance; 1
-        where each point errs on its own); ``relative_error`` and
+        intensity; 4: a fixed scan with spikes; 5: a scan that holds what no other
+        holds), ``chi2`` where errors were given; ``fixed``, ``origin``,
+        ``shift_curve``; ``on_bound``, the fraction of its points at which a component
+        lies on the shift; ``component_range`` and ``range_width``, how far the ratios
+        of each component, and of all, may differ on average and fit as well, and the
+        middle of their range, ``weights_centre``, which is off by
+        ``weights_centre_error`` at most, three standard deviations of noise included
+        (for a series in memory under closure); ``noise_memory``, how much noise that
+        neighbouring points share adds up in a weight (its variance; 1 where each point
+        errs on its own); ``relative_error`` and
         that of the singular value decomposition, a lower bound for n components;
         and the outcome of each start. Where a component comes from an earlier step,
         ``components_released`` and ``weights_released`` have it free.
@@ -221,7 +222,9 @@ def fit(
     result = with_signs(result, rules, order)
     if held and series:
         told = errors is not None
-        facts = judge(held.block, factors, shift=shift, closure=closure, known=told)
+        facts = judge(
+            held.block, factors, starts, shift=shift, closure=closure, known=told
+        )
         result = _with_facts(result, facts, rules, order, dark=held.dark)
         result = flag_spikes(result, held.spikes, starts)
     if held and closure and "found" in starts.origins:
@@ -259,7 +262,8 @@ def _with_facts(
     result = with_knowledge(result, facts.memory, facts.noise, given)
     if rules.closure:
         result = flag_dark(result, dark)
-        result = flag_drift(result, facts.far)
+        result = flag_scans(result, facts.far, 3)
+        result = flag_scans(result, facts.odd, 5)
     return result
 
 

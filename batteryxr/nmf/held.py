@@ -11,7 +11,14 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import warn_quality
-from batteryxr.nmf.beam import drifting, lit, unshifted
+from batteryxr.nmf.beam import (
+    drifting,
+    flag_scans,
+    lit,
+    strange,
+    tell_levels,
+    unshifted,
+)
 from batteryxr.nmf.solving import gapless, run_starts, spread_out
 
 if TYPE_CHECKING:
@@ -49,8 +56,9 @@ class Facts(NamedTuple):
     noise
         Noise of each sample, and of each point, over the usual; None where it is not
         known.
-    far
-        (all samples,) samples whose intensity is another.
+    far, odd
+        (all samples,) samples whose intensity is another, and that hold what no other
+        sample holds.
     """
 
     weights: np.ndarray
@@ -59,6 +67,7 @@ class Facts(NamedTuple):
     memory: float
     noise: tuple[np.ndarray, np.ndarray] | None
     far: np.ndarray
+    odd: np.ndarray
 
 
 class Factorised(NamedTuple):
@@ -155,6 +164,7 @@ def _tell_contradiction(
 def judge(
     block: Block,
     factors: Factors,
+    starts: Starts,
     *,
     shift: np.ndarray | None,
     closure: bool,
@@ -166,6 +176,8 @@ def judge(
     ----------
     block, factors
         The data that were factorised, and their factors.
+    starts
+        The components that were known.
     shift
         (all points,) the curve that was subtracted, or None.
     closure
@@ -180,17 +192,26 @@ def judge(
     residual, chi2 = np.full((2, samples.size), np.nan)
     residual[samples] = np.sqrt((rest**2 * there).sum(axis=1) / count)
     chi2[samples] = (rest**2 if v is None else rest**2 * v).sum(axis=1) / count
-    far = np.zeros(samples.size, dtype=bool)
+    far, odd = np.zeros((2, samples.size), dtype=bool)
     if closure:
         whole = there.all(axis=1)
-        rows = unshifted(block, shift)
-        odd = drifting(rows[whole], np.flatnonzero(samples)[whole], len(factors.used))
-        far[odd] = True
+        rows, k = unshifted(block, shift)[whole], len(factors.used)
+        here = np.flatnonzero(samples)[whole]
+        odd[strange(rows, here, k)] = True
+        sound = ~odd[here]
+        far[drifting(rows[sound], here[sound], k)] = True
+        raw = starts.raw[:, block.points]
+        given = {
+            name: row
+            for name, row, origin in zip(starts.names, raw, starts.origins, strict=True)
+            if origin == "pattern"
+        }
+        tell_levels(rows[sound], given, k)
     components = factors.components[:, block.points]
     memory = memory_of(rest, v, components, closure=closure)
     noise = noise_of(block) if known else None
     assert factors.weights is not None
-    return Facts(factors.weights, residual, chi2, memory, noise, far)
+    return Facts(factors.weights, residual, chi2, memory, noise, far, odd)
 
 
 def residuals_of(block: Block, factors: Factors) -> np.ndarray:
@@ -304,12 +325,8 @@ def flag_spikes(
 ) -> xr.Dataset:
     """Return the result with flag 4 at fixed scans that have spikes."""
     scans = dict(zip(starts.names, starts.scans, strict=True))
-    odd = [scans[name] for name in spikes if scans[name] >= 0]
-    if not odd:
-        return result
-    flag = result["flag"].copy(data=result["flag"].values.copy())
-    flag[odd] = 4
-    return result.assign(flag=flag)
+    spoilt = [scans[name] for name in spikes if scans[name] >= 0]
+    return flag_scans(result, np.isin(np.arange(result["flag"].size), spoilt), 4)
 
 
 def without_points(patterns: Patterns, spikes: dict[str, np.ndarray]) -> Patterns:
