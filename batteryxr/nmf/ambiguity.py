@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +33,9 @@ _PATTERNS = 4000
 #: Above this many components a short walk does not give the range.
 _SHORT = 8
 #: Mean range of a component's ratios above which a warning is given.
-_WIDE = 0.1
+_WIDE = 0.06
+#: Steps of a brief walk, and of one that also climbs to the corners.
+_BRIEF, _CORNERS = 3000, 10_000
 #: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
 #: Lowest singular value of unit-norm patterns that a walk can rotate.
@@ -219,21 +222,46 @@ def advise(
     return xr.Dataset(out).assign_coords(component=result["component"])
 
 
-def with_width(result: xr.Dataset, steps: int = 3000) -> xr.Dataset:
-    """Add the mean range of the ratios of a series, and tell where it is wide."""
+def with_width(result: xr.Dataset) -> xr.Dataset:
+    """Add the ranges of the ratios of a series, and tell where they are wide."""
     if is_lazy(result["weights"]) or "signed" in result:
         return result  # computing it would read the data once more, or has no bound
     bare = result.drop_vars("unimodal", errors="ignore")  # told by `bands`
     ground = _ground(bare, lowest(result, "physics", None), None, 0)
     k = len(ground.patterns)
-    short = ground.errors is not None and 1 < k <= _SHORT
-    widths = np.full(k, np.nan)
-    if short and ground.apart:
-        low, high = np.clip(ground.walk(steps).weights, 0.0, 1.0)
-        widths = (high - low).mean(axis=1)
+    found = None
+    if ground.errors is not None and 1 < k <= _SHORT:
+        with contextlib.suppress(DataError):  # told as components that are alike
+            found = ground.walk(_BRIEF)
+            if _widths(found).max() > 0.5 * _WIDE:
+                found = ground.walk(_CORNERS)
+    if found is None:
+        return result.assign(mean_ranges(np.full(k, np.nan), "1"))
+    widths = _widths(found)
     result = result.assign(mean_ranges(widths, "1"))
+    labels = Labels(result, np.arange(k), ground.here, ground.points)
+    low, high = (
+        labels.factor("weights", w, "weights", "Weight") for w in found.weights
+    )
+    weights = result["weights"]
+    range_ = _with_noise(weights, low, high, _scatter(ground, found, weights), top=1.0)
+    middle, half = range_["weights_middle"], 0.5 * range_["weights_width"]
+    text = "Middle of the range of a weight"
+    result["weights_centre"] = label(
+        middle, "weights_centre", units="1", long_name=text
+    )
+    text = "Half of the range of a weight"
+    result["weights_centre_error"] = label(
+        half, "weights_centre_error", units="1", long_name=text
+    )
     tell_ranges(result)
     return result
+
+
+def _widths(found: Range) -> np.ndarray:
+    """Return the mean range of the ratios of each component, (k,)."""
+    low, high = np.clip(found.weights, 0.0, 1.0)
+    return np.asarray((high - low).mean(axis=1))
 
 
 def tell_ranges(result: xr.Dataset) -> None:
@@ -244,11 +272,17 @@ def tell_ranges(result: xr.Dataset) -> None:
         for c in result["component"].values[each.values > _WIDE]
     ]
     if wide:
+        better = "`bands` gives the range of each"
+        if "weights_centre" in result:
+            better = (
+                "where none is pure, report `weights_centre`, which is off by "
+                f"`weights_centre_error` at most; {better}"
+            )
         warn_quality(
             f"ratios may differ by {float(each.mean()):.2f} on average and fit as well "
             f"({', '.join(wide)}): of many equal answers this is one near the purest "
-            "scans. `bands` gives the range of each, `advise` says what would narrow "
-            "it; where the crystals are known, `fit_structures` has no such range."
+            f"scans; {better}, `advise` says what would narrow it; where the crystals "
+            "are known, `fit_structures` has no such range."
         )
 
 
@@ -323,27 +357,29 @@ class _Ground:
         """Return the ranges that a walk finds, components in `unit`."""
         from batteryxr.nmf.kernels.feasible import Scatter, explore
 
-        if not self.apart:
-            raise DataError(
-                "result",
-                "has components that are sums of one another, or nothing: their "
-                "ratios can be any",
-                "Fit fewer components.",
-            )
-        return explore(
-            self.weights,
-            np.maximum(self.rows, 0.0),
-            self.held,
-            self.rng,
-            closure=self.closure,
-            noise=Scatter(
-                self.noise / self.unit,
-                self.errors,
-                self.samples,
-                self.given,
-                self.memory,
-            ),
-            steps=steps,
+        noise = Scatter(
+            self.noise / self.unit,
+            self.errors,
+            self.samples,
+            self.given,
+            self.memory,
+        )
+        with contextlib.suppress(np.linalg.LinAlgError):
+            if self.apart:
+                return explore(
+                    self.weights,
+                    np.maximum(self.rows, 0.0),
+                    self.held,
+                    self.rng,
+                    closure=self.closure,
+                    noise=noise,
+                    steps=steps,
+                )
+        raise DataError(
+            "result",
+            "has components that are sums of one another, or nothing: their "
+            "ratios can be any",
+            "Fit fewer components.",
         )
 
     def turned(self, turn: np.ndarray) -> _Ground:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _DARK = 0.05
 #: Standard deviations by which a drift must stand out of the noise, and its least size.
 _CLEARLY, _SLIGHT = 5.0, 3e-3
+#: Share of a pattern that noise may take where its intensity is judged, and by which
+#: intensity may be off; share of a scan above which no other scan explaining it counts.
+_INSIDE, _OFF, _STRANGE = 0.1, 0.05, 0.05
+#: Leverage of a scan from which it may have a component of its own.
+_LEVERAGE = 0.5
 #: Patterns, and points, beyond the components that a judgement of drift needs.
 _SPARE = 5
 
@@ -103,12 +108,12 @@ def flag_dark(result: xr.Dataset, dark: np.ndarray) -> xr.Dataset:
     return result.assign(out | {"flag": flag})
 
 
-def flag_drift(result: xr.Dataset, far: np.ndarray) -> xr.Dataset:
-    """Return the result with flag 3 at scans (scans,) whose intensity is another."""
-    if not far.any():
+def flag_scans(result: xr.Dataset, odd: np.ndarray, value: int) -> xr.Dataset:
+    """Return the result with a flag at odd scans, (scans,) bool."""
+    if not odd.any():
         return result
     flag = result["flag"]
-    told = flag.where(xr.DataArray(~far, dims=flag.dims), 3).astype(flag.dtype)
+    told = flag.where(xr.DataArray(~odd, dims=flag.dims), value).astype(flag.dtype)
     return result.assign(flag=told.assign_attrs(flag.attrs))
 
 
@@ -141,6 +146,59 @@ def drifting(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
         "'estimate' find it, or use closure=False."
     )
     return far
+
+
+def strange(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
+    """Return those of `scans` that hold much that no other scan holds; warn of them."""
+    x = x / (np.abs(x).max(initial=0.0) or 1.0)
+    if len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
+        return scans[:0]
+    scores, axes = _beyond_noise(x, n)
+    size = np.maximum((scores**2).sum(axis=0), 1e-300)
+    lever = (scores**2 / size).sum(axis=1)
+    left = _rms(x - scores @ axes.T)
+    doubted = (lever > _LEVERAGE) | (left > _CLEARLY * np.median(left))
+    found = []
+    for i in np.flatnonzero(doubted)[: len(x) // 5]:
+        others = np.delete(x, i, axis=0)
+        scores, axes = _beyond_noise(others, n)
+        usual = float(np.median(_rms(others - scores @ axes.T)))
+        own = float(_rms(x[i] - axes @ (x[i] @ axes)))
+        if own > max(_CLEARLY * usual, _STRANGE * float(_rms(x[i]))):
+            found.append(i)
+    odd = scans[found]
+    if odd.size:
+        warn_quality(
+            f"{odd.size} scans hold what no other scan holds: a phase that occurs "
+            "once, spikes, damage, or no sample? Components may follow them, and all "
+            f"ratios then err. They get flag 5; look at them, or mask: {_listed(odd)}."
+        )
+    return odd
+
+
+def _rms(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt((rows**2).mean(axis=-1)))
+
+
+def tell_levels(x: np.ndarray, patterns: dict[str, np.ndarray], n: int) -> None:
+    """Warn of known patterns (points,) whose intensity is not that of the scans x."""
+    unit = np.abs(x).max(initial=0.0) or 1.0
+    if not patterns or len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
+        return
+    scores, axes = _beyond_noise(x / unit, n)
+    same = _constant(scores)
+    spread = float(np.median(np.abs(scores @ same - 1.0)))
+    for name, pattern in patterns.items():
+        inside = pattern / unit @ axes
+        left = np.linalg.norm(pattern / unit - axes @ inside)
+        level = float(inside @ same)
+        known = left < _INSIDE * np.linalg.norm(pattern / unit)
+        if known and abs(level - 1.0) > _OFF + _CLEARLY * spread:
+            warn_quality(
+                f"fixed[{name!r}] has {level:.3g} times the intensity of the scans: "
+                f"ratios that sum to one then err. Divide it by {level:.3g}, bring it "
+                "to the unit of the data, or use closure=False."
+            )
 
 
 def _beyond_noise(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,8 @@ _SAMPLES_HELD = 65_536
 _BYTES_HELD = 256e6
 #: Within these limits a square is a normal number, in float32 too.
 _SOUND = (1e-12, 1e12)
+#: Share of the usual error that no error can be below.
+_TINY = 5e-4
 #: Patterns of lazy data that are tried before all data are read.
 _TRIED = 9
 
@@ -295,6 +297,15 @@ def refuse_errors(sigma: np.ndarray | None, x: np.ndarray) -> None:
             f"infinite where there are data, such as {first:g}; expected standard "
             "deviations",
             "Leave such values out with a mask, constraints=nmf.Constraints(mask=...).",
+        )
+    there = np.broadcast_to(sigma, x.shape)[np.isfinite(x)]
+    if there.size and there.min() < _TINY * np.median(there):
+        raise DataError(
+            "errors",
+            f"as low as {there.min():.3g}, where {np.median(there):.3g} is usual: such "
+            "values alone would decide the components; expected errors of one "
+            "measurement, and in one unit",
+            "Raise them to what they can be, np.maximum(errors, lowest).",
         )
 
 

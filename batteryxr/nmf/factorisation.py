@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.nmf.ambiguity import with_width
-from batteryxr.nmf.beam import flag_dark, flag_drift, with_levels
+from batteryxr.nmf.beam import flag_dark, flag_scans, with_levels
 from batteryxr.nmf.constraints import (
     OF_FIT,
     PENALTIES,
@@ -26,7 +25,7 @@ from batteryxr.nmf.constraints import (
     with_profiles,
 )
 from batteryxr.nmf.data import in_unit_of_data
-from batteryxr.nmf.held import judge, solve, without_spikes
+from batteryxr.nmf.held import factorise, flag_spikes, judge
 from batteryxr.nmf.results import (
     arrange,
     as_constrained,
@@ -37,7 +36,7 @@ from batteryxr.nmf.results import (
     with_knowledge,
     with_signs,
 )
-from batteryxr.nmf.solving import gapless, pick_pure, run_starts, spread_out
+from batteryxr.nmf.solving import pick_pure, run_starts, spread_out
 from batteryxr.nmf.starting import begin
 from batteryxr.nmf.streaming import solve_in_passes
 
@@ -153,13 +152,16 @@ def fit(
         ``components`` (component, signal); ``weights``, with (scan, component) or
         (component, y, x); per pattern ``residual`` (root mean square),
         ``relative_residual`` and ``flag`` (1: no data; 2: no beam; 3: another
-        intensity), ``chi2`` where errors were given; ``fixed``, ``origin``,
+        intensity; 4: a fixed scan with spikes; 5: a scan that holds what no other
+        holds), ``chi2`` where errors were given; ``fixed``, ``origin``,
         ``shift_curve``; ``on_bound``, the fraction of its points at which a component
         lies on the shift; ``component_range`` and ``range_width``, how far the ratios
-        of each component, and of all, may differ on average and fit as well (for a
-        series in memory under closure); ``noise_memory``, how much
-        noise that neighbouring points share adds up in a weight (its variance; 1 where
-        each point errs on its own); ``relative_error`` and
+        of each component, and of all, may differ on average and fit as well, and the
+        middle of their range, ``weights_centre``, which is off by
+        ``weights_centre_error`` at most, three standard deviations of noise included
+        (for a series in memory under closure); ``noise_memory``, how much noise that
+        neighbouring points share adds up in a weight (its variance; 1 where each point
+        errs on its own); ``relative_error`` and
         that of the singular value decomposition, a lower bound for n components;
         and the outcome of each start. Where a component comes from an earlier step,
         ``components_released`` and ``weights_released`` have it free.
@@ -202,35 +204,32 @@ def fit(
     shift, series = patterns.shift, patterns.series
     search = {"max_iter": max_iter, "tol": tol} | known._asdict()
     rules = constraints.rules(starts.is_fixed, closure, solver=kind, **search)
-    block = None
+    held, axis = None, patterns.data[patterns.signal]
     if how.kind == "pure":
         factors = pick_pure(patterns, starts, rules)
     elif patterns.held:
-        signed = rules.signed is not None
-        find = partial(solve, starts=starts, rules=rules, shift=shift, series=series)
-        whole = gapless(patterns, signed=signed)
-        block, factors = find(whole)
-        if constraints.robust:
-            patterns = without_spikes(patterns, block, factors)
-            block, factors = find(whole := gapless(patterns, signed=signed))
+        held = factorise(patterns, starts, rules, robust=constraints.robust)
+        patterns, factors = held.patterns, held.factors
     else:
         factors = solve_in_passes(
             patterns, starts, rules, passes=how.passes, progress=progress
         )
     scale = constraints.scale or "norm"
-    axis = patterns.data[patterns.signal]
     order = arrange(factors, rules, scale, axis, series=series)
     legend = legend_of(patterns)
     unmixed = unmix(patterns, factors.components[order], closure)
     result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
     result = with_signs(result, rules, order)
-    if block is not None and series:
+    if held and series:
         told = errors is not None
-        facts = judge(block, factors, shift=shift, closure=closure, known=told)
-        dark = whole.samples & ~block.samples
-        result = _with_facts(result, facts, rules, order, dark=dark)
-    if block is not None and closure and "found" in starts.origins:
-        result = result.assign(_released(result, block, starts, rules, factors, order))
+        facts = judge(
+            held.block, factors, starts, shift=shift, closure=closure, known=told
+        )
+        result = _with_facts(result, facts, rules, order, dark=held.dark)
+        result = flag_spikes(result, held.spikes, starts)
+    if held and closure and "found" in starts.origins:
+        free = _released(result, held.block, starts, rules, factors, order)
+        result = result.assign(free)
     result = in_unit_of_data(result, patterns.unit, closure=closure)
     result.attrs |= {
         "scale": "closure" if closure else scale,
@@ -240,7 +239,7 @@ def fit(
         "seed": int(seed),
         "model": _model(closure, constraints.shift is not None),
     }
-    if closure and series and block is not None:
+    if closure and series and held:
         result = with_width(result)
     _warn_of_starts(factors, max_iter)
     _warn_of_components(result, factors, order)
@@ -263,7 +262,8 @@ def _with_facts(
     result = with_knowledge(result, facts.memory, facts.noise, given)
     if rules.closure:
         result = flag_dark(result, dark)
-        result = flag_drift(result, facts.far)
+        result = flag_scans(result, facts.far, 3)
+        result = flag_scans(result, facts.odd, 5)
     return result
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.errors import warn_quality
-from batteryxr.nmf.beam import drifting, lit, unshifted
-from batteryxr.nmf.solving import run_starts, spread_out
+from batteryxr.nmf.beam import (
+    drifting,
+    flag_scans,
+    lit,
+    strange,
+    tell_levels,
+    unshifted,
+)
+from batteryxr.nmf.solving import gapless, run_starts, spread_out
 
 if TYPE_CHECKING:
     from batteryxr.nmf.data import Patterns
@@ -22,8 +30,15 @@ if TYPE_CHECKING:
 #: Constraints contradict the data where they raise the squared residual by this factor
 #: and the residual by more than this fraction of the signal.
 _WORSE, _EXACT = 1.1, 1e-3
-#: Standard deviations beyond which a value is a spike.
-_SPIKE = 6.0
+#: Standard deviations beyond which a value is a spike, and how many points it may
+#: have; more are a peak. Beside it less than a third is left.
+_SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
+#: What is said of them.
+_INHERITED = "All ratios inherit them. Fix another scan"
+_ROBUST = "constraints=nmf.Constraints(robust=True), which leaves these points out"
+_LEFT_OUT = "These points are left out"
+#: Share of the points that spikes may take. What is more is no spike.
+_FEW = 0.01
 
 
 class Facts(NamedTuple):
@@ -41,8 +56,9 @@ class Facts(NamedTuple):
     noise
         Noise of each sample, and of each point, over the usual; None where it is not
         known.
-    far
-        (all samples,) samples whose intensity is another.
+    far, odd
+        (all samples,) samples whose intensity is another, and that hold what no other
+        sample holds.
     """
 
     weights: np.ndarray
@@ -51,9 +67,54 @@ class Facts(NamedTuple):
     memory: float
     noise: tuple[np.ndarray, np.ndarray] | None
     far: np.ndarray
+    odd: np.ndarray
 
 
-def solve(
+class Factorised(NamedTuple):
+    """Hold what was factorised, less spikes, and its factors.
+
+    Parameters
+    ----------
+    spikes
+        Where fixed patterns have spikes, among all points, by their names.
+    dark
+        (all samples,) samples that had data, and no beam.
+    """
+
+    patterns: Patterns
+    block: Block
+    factors: Factors
+    spikes: dict[str, np.ndarray]
+    dark: np.ndarray
+
+
+def factorise(
+    patterns: Patterns, starts: Starts, rules: Rules, *, robust: bool
+) -> Factorised:
+    """Return the factors of data held in memory; `robust` leaves spikes out.
+
+    Warns of spikes in fixed patterns, which all other patterns inherit.
+    """
+    signed = rules.signed is not None
+    find = partial(
+        _solve, starts=starts, rules=rules, shift=patterns.shift, series=patterns.series
+    )
+    whole = gapless(patterns, signed=signed)
+    if spikes := spikes_of_fixed(whole, starts):
+        done = _LEFT_OUT if robust else f"{_INHERITED}, or use {_ROBUST}"
+        tell_spikes(spikes, patterns, done)
+    if spikes and robust:
+        patterns = without_points(patterns, spikes)
+        whole = gapless(patterns, signed=signed)
+    block, factors = find(whole)
+    if robust:
+        patterns = without_spikes(patterns, block, factors)
+        whole = gapless(patterns, signed=signed)
+        block, factors = find(whole)
+    return Factorised(patterns, block, factors, spikes, whole.samples & ~block.samples)
+
+
+def _solve(
     block: Block,
     starts: Starts,
     rules: Rules,
@@ -103,6 +164,7 @@ def _tell_contradiction(
 def judge(
     block: Block,
     factors: Factors,
+    starts: Starts,
     *,
     shift: np.ndarray | None,
     closure: bool,
@@ -114,6 +176,8 @@ def judge(
     ----------
     block, factors
         The data that were factorised, and their factors.
+    starts
+        The components that were known.
     shift
         (all points,) the curve that was subtracted, or None.
     closure
@@ -128,17 +192,26 @@ def judge(
     residual, chi2 = np.full((2, samples.size), np.nan)
     residual[samples] = np.sqrt((rest**2 * there).sum(axis=1) / count)
     chi2[samples] = (rest**2 if v is None else rest**2 * v).sum(axis=1) / count
-    far = np.zeros(samples.size, dtype=bool)
+    far, odd = np.zeros((2, samples.size), dtype=bool)
     if closure:
         whole = there.all(axis=1)
-        rows = unshifted(block, shift)
-        odd = drifting(rows[whole], np.flatnonzero(samples)[whole], len(factors.used))
-        far[odd] = True
+        rows, k = unshifted(block, shift)[whole], len(factors.used)
+        here = np.flatnonzero(samples)[whole]
+        odd[strange(rows, here, k)] = True
+        sound = ~odd[here]
+        far[drifting(rows[sound], here[sound], k)] = True
+        raw = starts.raw[:, block.points]
+        given = {
+            name: row
+            for name, row, origin in zip(starts.names, raw, starts.origins, strict=True)
+            if origin == "pattern"
+        }
+        tell_levels(rows[sound], given, k)
     components = factors.components[:, block.points]
     memory = memory_of(rest, v, components, closure=closure)
     noise = noise_of(block) if known else None
     assert factors.weights is not None
-    return Facts(factors.weights, residual, chi2, memory, noise, far)
+    return Facts(factors.weights, residual, chi2, memory, noise, far, odd)
 
 
 def residuals_of(block: Block, factors: Factors) -> np.ndarray:
@@ -193,7 +266,95 @@ def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patter
     spread = 1.4826 * float(np.median(here)) if here.size else 0.0
     spikes = np.zeros((block.samples.size, block.points.size), dtype=bool)
     spikes[np.ix_(block.samples, block.points)] = far > _SPIKE * max(spread, 1e-300)
-    keep = xr.DataArray(~spikes, dims=patterns.data.dims)
+    return _only(patterns, xr.DataArray(~spikes, dims=patterns.data.dims))
+
+
+def _only(patterns: Patterns, keep: xr.DataArray) -> Patterns:
+    """Return the patterns with gaps where values are not to be kept."""
     data, whole = patterns.data.where(keep), patterns.whole.where(keep)
     data.attrs = whole.attrs = patterns.data.attrs
     return replace(patterns, data=data, whole=whole)
+
+
+def spikes_of_fixed(block: Block, starts: Starts) -> dict[str, np.ndarray]:
+    """Return at which of all points fixed patterns have spikes, by their names.
+
+    The other scans explain all of a pattern but its spikes. What they do not explain
+    at many points is a phase of its own, or a change of its peaks.
+    """
+    from batteryxr.core.kernels.decompose import leading
+
+    values, v, samples, points = block
+    free = ~np.isin(np.flatnonzero(samples), starts.scans)
+    if v is not None:
+        free &= (v > 0).all(axis=1)
+    x = values[free]
+    if not starts.names or min(x.shape) <= 2 * starts.n:
+        return {}
+    scores, axes = leading(x, starts.n)
+    usual = 1.4826 * np.median(np.abs(x - scores @ axes.T), axis=0)
+    usual = np.maximum(usual, 1e-4 * np.abs(x).max())
+    found = {}
+    fixed = zip(starts.names, starts.fixed[:, points], starts.origins, strict=True)
+    for name, pattern, origin in fixed:
+        if origin != "found":
+            far = np.abs(_unexplained(pattern, axes))
+            own = 1.4826 * float(np.median(far))
+            here = _isolated(far / np.maximum(usual, own))
+            if 0 < here.size <= max(_NARROW, _FEW * far.size):
+                found[name] = np.flatnonzero(points)[here]
+    return found
+
+
+def tell_spikes(
+    spikes: dict[str, np.ndarray], patterns: Patterns, done: str = _INHERITED
+) -> dict[str, np.ndarray]:
+    """Warn of spikes in fixed patterns, say what was done, and return them."""
+    axis = patterns.data[patterns.signal]
+    for name, at in spikes.items():
+        where = ", ".join(f"{float(axis[i]):.6g}" for i in at[:5])
+        warn_quality(
+            f"fixed[{name!r}] has {at.size} values that no other scan bears out, at "
+            f"{axis.name} = {where}{', ...' if at.size > 5 else ''}: spikes? {done}."
+        )
+    return spikes
+
+
+def flag_spikes(
+    result: xr.Dataset, spikes: dict[str, np.ndarray], starts: Starts
+) -> xr.Dataset:
+    """Return the result with flag 4 at fixed scans that have spikes."""
+    scans = dict(zip(starts.names, starts.scans, strict=True))
+    spoilt = [scans[name] for name in spikes if scans[name] >= 0]
+    return flag_scans(result, np.isin(np.arange(result["flag"].size), spoilt), 4)
+
+
+def without_points(patterns: Patterns, spikes: dict[str, np.ndarray]) -> Patterns:
+    """Return the patterns without the points at which a fixed one has a spike."""
+    good = np.ones(patterns.n_points, dtype=bool)
+    good[np.concatenate(list(spikes.values()))] = False
+    return _only(patterns, xr.DataArray(good, dims=patterns.signal))
+
+
+def _unexplained(pattern: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return what is left of a pattern after a fit that outliers do not move."""
+    rest = pattern
+    for _ in range(30):
+        root = np.maximum(np.abs(rest), 1e-6 * np.abs(rest).max() + 1e-300) ** -0.5
+        root /= root.max()
+        share = np.linalg.lstsq(axes * root[:, None], pattern * root, rcond=1e-10)[0]
+        rest = pattern - axes @ share
+    return np.asarray(rest)
+
+
+def _isolated(far: np.ndarray) -> np.ndarray:
+    """Return the points of few that are far off, with none nearly as far beside."""
+    edges = np.flatnonzero(np.diff(np.r_[0, far > _SPIKE, 0]))
+    around = np.r_[0.0, far, 0.0]
+    found = [
+        np.arange(first, last)
+        for first, last in zip(edges[::2], edges[1::2], strict=True)
+        if last - first <= _NARROW
+        and max(around[first], around[last + 1]) < _BESIDE * far[first:last].max()
+    ]
+    return np.concatenate([np.empty(0, dtype=int), *found])

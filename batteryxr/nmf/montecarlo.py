@@ -20,7 +20,14 @@ from batteryxr.nmf.ambiguity import tell_ranges
 from batteryxr.nmf.beam import flag_dark, lit
 from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
 from batteryxr.nmf.data import in_unit_of_data
-from batteryxr.nmf.held import memory_of, noise_of, residuals_of
+from batteryxr.nmf.held import (
+    flag_spikes,
+    memory_of,
+    noise_of,
+    residuals_of,
+    spikes_of_fixed,
+    tell_spikes,
+)
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
 from batteryxr.nmf.results import (
@@ -164,9 +171,8 @@ def metropolis(
     factors = spread_out(factors, block.samples, block.points)
     order = arrange(factors, rules, unit, axis, series=patterns.series)
     unmixed = unmix(patterns, factors.components[order], closure)
-    result = label_result(
-        legend_of(patterns), unmixed, starts, factors, rules=rules, order=order
-    )
+    legend, spikes = legend_of(patterns), spikes_of_fixed(whole, starts)
+    result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
     result = _starts_are_chains(result)
     shift = patterns.shift if closure and patterns.shift is not None else 0.0
     labels = Labels(result, order, block.samples, block.points, shift)
@@ -177,6 +183,7 @@ def metropolis(
         components = factors.components[:, block.points]
         memory = memory_of(rest, block.v, components, closure=closure)
         result = with_knowledge(result, memory, noise_of(whole) if told else None)
+        result = flag_spikes(result, tell_spikes(spikes, patterns), starts)
     noise, units = float(np.sqrt(chains.noise)), "1" if told else patterns.units
     text = "Noise at T = 1 (relative to the errors where these were given)"
     result["noise"] = labelled("noise", (), noise, units, text)

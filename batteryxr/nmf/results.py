@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _FLAGS = {
     "units": "1",
     "long_name": "Quality flag",
-    "flag_values": [0, 1, 2, 3],
-    "flag_meanings": "good no_data no_beam other_intensity",
+    "flag_values": [0, 1, 2, 3, 4, 5],
+    "flag_meanings": "good no_data no_beam other_intensity spikes strange",
 }
 
 

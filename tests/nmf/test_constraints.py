@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -260,3 +262,33 @@ def test_one_component_may_be_negative():
         data.nmf.fit(
             fixed=fixed, closure=False, constraints=nmf.Constraints(signed=["a"])
         )
+
+
+@pytest.mark.parametrize("size", [0.3, 40.0])
+def test_a_spike_in_a_fixed_scan_is_told_flagged_and_left_out(size):
+    data = series()
+    fixed = {"first": 0, "last": -1}
+    spoilt = data.copy(data=data.values.copy())
+    spoilt.values[0, 77] += size
+    with pytest.warns(DataQualityWarning, match=r"fixed\['first'\] has 1 values .*= "):
+        plain = spoilt.nmf.fit(3, fixed=fixed)
+    assert plain["flag"].values.tolist() == [4] + [0] * 39
+    with pytest.warns(DataQualityWarning, match="These points are left out"):
+        robust = spoilt.nmf.fit(
+            3, fixed=fixed, constraints=nmf.Constraints(robust=True)
+        )
+    assert np.isnan(robust["components"].values[:, 77]).all()
+    known = data.nmf.fit(3, fixed=fixed, constraints=nmf.Constraints(robust=True))
+    np.testing.assert_allclose(robust["weights"], known["weights"], atol=0.02)
+
+
+def test_sharp_peaks_of_one_fixed_scan_are_no_spikes():
+    """A phase that only one scan has leaves peaks, not single values."""
+    data = series()
+    peaks = np.exp(-0.5 * ((np.arange(150)[:, None] - [20, 71, 120]) / 1.5) ** 2)
+    data.values[-1] = peaks.sum(axis=1)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = data.nmf.fit(3, fixed={"first": 0, "last": -1}, n_starts=1)
+    assert not any("spikes" in str(one.message) for one in said)
+    assert not (found["flag"] == 4).any()

@@ -104,6 +104,7 @@ def test_intensities_that_differ_are_told_and_estimated():
     level[[3, 5, 14]] = 0.9, 0.1, 1.2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "ratios may differ")
         found = nmf.fit(
             data * level[:, None],
             2,
@@ -117,6 +118,7 @@ def test_intensities_that_differ_are_told_and_estimated():
 def test_what_fits_is_not_called_a_drift():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "ratios may differ")
         nmf.fit(spectra(), 2, n_starts=1)
 
 
@@ -313,3 +315,45 @@ def test_a_fixed_pattern_on_another_scale_is_told(factor):
         warnings.simplefilter("ignore")
         with pytest.warns(DataQualityWarning, match="times as high as the data"):
             nmf.fit(data, 2, fixed={"a": factor * data[0]})
+
+
+def test_errors_that_let_one_scan_decide_are_refused():
+    errors = spectra() * 0 + 0.002
+    errors[12] = 1e-9
+    with pytest.raises(DataError, match=r"errors: as low as 1e-09, where 0.002"):
+        nmf.fit(spectra(), 2, errors=errors)
+
+
+def flat(row: np.ndarray) -> np.ndarray:
+    return np.full_like(row, 0.4)
+
+
+def backwards(row: np.ndarray) -> np.ndarray:
+    return row[::-1]
+
+
+def half(row: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(row.size) < 60, row, 0.0)
+
+
+@pytest.mark.parametrize("spoil", [flat, backwards, half])
+def test_a_scan_that_is_no_mixture_of_the_others_is_told(spoil):
+    data = spectra()
+    data.values[7] = spoil(data.values[7].copy())
+    with pytest.warns(DataQualityWarning, match=r"no other scan holds.*: 7\."):
+        found = nmf.fit(data, 2, n_starts=1)
+    assert found["flag"].values.tolist() == [0] * 7 + [5] + [0] * 17
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 0.02])
+def test_the_intensity_of_a_known_pattern_is_that_of_the_scans(factor):
+    data = spectra(noise=0.0005)
+    known = {"first": data[0] * factor}  # no scan, for its noise is another
+    known["first"] = known["first"] + 0.001 * np.sin(data["energy"])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        nmf.fit(data, 2, fixed=known, n_starts=1)
+    told = [str(one.message) for one in said if "the intensity of" in str(one.message)]
+    assert len(told) == (factor != 1.0)
+    found = [float(one.split(" has ")[1].split(" times")[0]) for one in told]
+    np.testing.assert_allclose(found, factor, rtol=0.02)
