@@ -207,9 +207,10 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
         return switching.none()
     if not whole.counter.size:
         return switching.resolve(switching.gather(whole, turns, 0, rule), rule)
-    share = -(-size // allowed())
+    groups = -(-size // switching.GROUP)
+    share = -(-groups // allowed()) * switching.GROUP
     pieces = [
-        (whole, a, min(a + share, size), rule, size) for a in range(0, size, share)
+        (whole, a, min(a + share, size), rule, size, 0) for a in range(0, size, share)
     ]
     each = segments.in_threads(switching.find, pieces)
     odd = np.concatenate([rows for rows, _ in each])
@@ -219,7 +220,10 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
 
 
 class _Streamed:
-    """Find the switches of a streamed record; the last three rows are held."""
+    """Find the switches of a streamed record, whose last rows are held.
+
+    Whole groups of rows are searched: those that are left wait for the next block.
+    """
 
     def __init__(self, rule: Rule, size: int) -> None:
         self._rule, self._size = rule, size
@@ -231,23 +235,24 @@ class _Streamed:
     def add(self, block: Record, turns: np.ndarray) -> None:
         """Add the intervals of a block; `turns` holds those of all rows so far."""
         from batteryxr.echem.kernels.record import part
+        from batteryxr.echem.kernels.switching import GROUP
 
         size = block.t.size
         if self._rule.mean or not size:
             return
-        start, last = self._row, self._row + size - 1
-        # Judging an interval needs the row before it and the one after it, so the
-        # last interval waits for the next block.
+        start, end = self._row, self._row + size
+        # Judging an interval needs the two rows before it and the one after it.
+        stop, hold = (end - 1) // GROUP * GROUP, GROUP + 3
         if self._held is not None:
-            edge = _joined(self._held, part(block, 0, 3))
-            first = start - self._held.t.size
-            self._look(edge, first, min(start + 2, last), turns)
-        self._look(block, start, last, turns)
-        tail = part(block, max(size - 3, 0), size)
+            edge = _joined(self._held, part(block, 0, hold))
+            near = (start + GROUP) // GROUP * GROUP
+            self._look(edge, start - self._held.t.size, min(near, stop), turns)
+        self._look(block, start, stop, turns)
+        tail = part(block, max(size - hold, 0), size)
         if self._held is not None:
             tail = _joined(self._held, tail)
-        self._held = part(tail, max(tail.t.size - 3, 0), tail.t.size)
-        self._row += size
+        self._held = part(tail, max(tail.t.size - hold, 0), tail.t.size)
+        self._row = end
 
     def _look(self, rows: Record, first: int, stop: int, turns: np.ndarray) -> None:
         """Search the intervals left before row `stop`; `rows` begin at row `first`."""
@@ -258,7 +263,7 @@ class _Streamed:
             return
         if rows.counter.size:
             place = start - first, stop - first
-            odd, sums = switching.find(rows, *place, self._rule, self._size)
+            odd, sums = switching.find(rows, *place, self._rule, self._size, first)
             self._sums.append(sums)
         else:
             odd = turns[slice(*np.searchsorted(turns, [start, stop]))] - first

@@ -52,6 +52,8 @@ _COLUMNS = {
 _BLOCK = 4_000_000
 #: Units that may be mistaken for seconds, by their length in s.
 _UNITS = {60.0: "min", 3600.0: "h", 1e-3: "ms", 1e-6: "us", 86400.0: "days"}
+#: Rows whose intermediate results stay in the processor's cache.
+_CACHED = 1 << 15
 #: Fraction of its last reading below which a counter of one direction began anew.
 _FALLS = 0.999
 #: Relative difference of two clocks that is ignored.
@@ -110,9 +112,8 @@ class Restarts:
         """Return the next block of readings, with what was counted before added."""
         if not readings.size:
             return readings
-        size = readings if readings.min() >= 0.0 else np.abs(readings)
-        fell = np.flatnonzero(size[1:] < _FALLS * size[:-1]) + 1
-        if size[0] < _FALLS * abs(self._last):
+        fell = _falls(readings)
+        if abs(readings[0]) < _FALLS * abs(self._last):
             fell = np.append(0, fell)
         start, self._last = self._last, readings[-1]
         if not fell.size:
@@ -120,8 +121,22 @@ class Restarts:
         ends = np.where(fell > 0, readings[fell - 1], start)
         passed = self._passed + np.append(0.0, np.cumsum(ends))
         self._passed = passed[-1]
-        rows = np.diff(fell, prepend=0, append=size.size)
-        return np.asarray(readings + np.repeat(passed, rows))
+        added = np.repeat(passed, np.diff(fell, prepend=0, append=readings.size))
+        added += readings
+        return added
+
+
+def _falls(readings: np.ndarray) -> np.ndarray:
+    """Return the rows at which a counter of one direction began anew."""
+    found = []
+    for a in range(0, readings.size, _CACHED):
+        size = readings[a : a + _CACHED + 1]
+        if size.min() < 0.0:
+            size = np.abs(size)
+        fell = size[1:] < _FALLS * size[:-1]
+        if fell.any():
+            found.append(np.flatnonzero(fell) + (a + 1))
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def nanoseconds(times: np.ndarray) -> np.ndarray:

@@ -30,8 +30,10 @@ _STEEP, _STEADY = 0.1, 0.01
 _COARSE = 1 / 16
 #: Largest number of rows for which each interval is compared with the counter.
 _LONG = 2_000_000
-#: Charge difference, relative to the line, above which a sound counter is used.
+#: Charge difference, relative to the line, above which a sound counter is used, of a
+#: row and of all rows of a group: what rounding takes from one, it gives to the next.
 _DIFFERS = 1e-4
+GROUP = 64
 #: A counter stands still if it adds less than this fraction of a line of steady
 #: current, unless the line is shorter than this number of counter steps. Steps below
 #: the last fraction, relative to the reading, are roundings of the last digit.
@@ -49,6 +51,10 @@ _CLEAR = 10.0
 _JUMP = 10.0
 #: Number of sums in `find`: lines and counter, of all intervals and of steady ones.
 _SUMS = 4
+#: Where `find` sums the line of a group, and what the counter has more.
+_LINE, _MORE = 5, 6
+#: Whether the charge of an interval is odd, only if its group's is, or not at all.
+_EVEN, _MAYBE, _ODD = 0, 1, 2
 
 
 class Intervals(NamedTuple):
@@ -87,7 +93,7 @@ class Switches(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -> bool:
+def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -> int:
     """Tell whether the counter is better than a line before row `k`; sum both."""
     d = record.t[k] - record.t[k - 1]
     line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
@@ -96,12 +102,12 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
         reading, before = record.counter[k], record.counter[k - 1]
         if goes_on(reading, before, record.i[k], record.i[k - 1]):
-            return True
+            return _ODD
         added = reading
     if d > max_gap:
-        return True
+        return _ODD
     if d <= 0.0 or not abs(added) <= _JUMP * line:
-        return False
+        return _EVEN
     change = abs(record.i[k] - record.i[k - 1]) / largest
     sums[0] += line
     sums[1] += abs(added)
@@ -113,37 +119,84 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     # Counter and clock are read at slightly different moments. In long records this is
     # not worth the memory.
     if change > _STEEP or (k > 1 and record.t[k - 1] == record.t[k - 2]):
-        return True
-    return short and abs(abs(added) - line) > _DIFFERS * line
+        return _ODD
+    sums[_LINE] += line
+    sums[_MORE] += abs(added) - line
+    return _MAYBE if short and abs(abs(added) - line) > _DIFFERS * line else _EVEN
+
+
+@njit(cache=True, nogil=True)
+def _closed(n: int, kept: int, line: float, more: float, sums: Floats) -> int:
+    """End a group; return how many rows are found with it, of `n` that may be."""
+    even = abs(more + sums[_MORE]) <= _DIFFERS * (line + sums[_LINE])
+    sums[_LINE] = sums[_MORE] = 0.0
+    return kept if even else n
 
 
 @njit(cache=True, nogil=True)
 def find(
-    record: Record, start: int, stop: int, rule: Rule, size: int
+    record: Record, start: int, stop: int, rule: Rule, size: int, offset: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows from `start` to `stop` that end an interval of unknown charge.
 
     It is for records with a counter. Switches count, and so do gaps, steep intervals
     and the first one after a switch that is logged twice. In a short record (`size`
-    rows in all) all intervals count whose counter differs from the line. The sums of
-    lines and counter, and its least step (mA h), show whether it can be believed.
+    rows in all) all intervals count whose counter differs from the line, if it still
+    does over their group: groups begin at fixed numbers of rows, of which the first is
+    `offset`, and after odd intervals. The sums of lines and counter, and its least step
+    (mA h), show whether it can be believed.
     """
-    sums = np.zeros(_SUMS + 1)
+    t: Floats
+    i: Floats
+    c: Floats
+    t, i, c = record.t, record.i, record.counter
+    i_zero, max_gap, short = rule.i_zero, rule.max_gap, size <= _LONG
+    sums = np.zeros(_MORE + 1)
     sums[_SUMS] = np.inf
     found: np.ndarray = np.empty(64, np.int64)
-    n = 0
-    for k in range(max(start, 1), stop):
-        one, other = (
-            sign_of(record.i[k - 1], rule.i_zero),
-            sign_of(record.i[k], rule.i_zero),
-        )
-        odd = one != other
-        if one * other > 0.0:
-            odd = _is_odd(record, k, rule.max_gap, size <= _LONG, sums)
-        if odd:
+    n = kept = 0
+    line_of_all = of_all = line_of_steady = of_steady = 0.0
+    least, group, more = np.inf, 0.0, 0.0
+    first = max(start, 1)
+    apart = first < 2 or t[first - 1] != t[first - 2]
+    for k in range(first, stop):
+        if (k + offset) % GROUP == 0:
+            n = kept = _closed(n, kept, group, more, sums)
+            group = more = 0.0
+        d, one, other = t[k] - t[k - 1], i[k - 1], i[k]
+        added, line = abs(c[k] - c[k - 1]), 0.5 * abs(one + other) * d / 3600.0
+        small, change = min(abs(one), abs(other)), abs(other - one)
+        largest = max(abs(one), abs(other))
+        even = (one * other > 0.0) & (small >= i_zero) & (d > 0.0) & (d <= max_gap)
+        even = even & apart & (added <= _JUMP * line) & (change <= _STEEP * largest)
+        apart = t[k] != t[k - 1]
+        if even:  # the common case, kept fast
+            line_of_all, of_all = line_of_all + line, of_all + added
+            if change <= _STEADY * largest:
+                line_of_steady, of_steady = line_of_steady + line, of_steady + added
+            if (added < least) & (added > _LAST_DIGIT * abs(c[k])):
+                least = added
+            group, more = group + line, more + (added - line)
+            if short & (abs(added - line) > _DIFFERS * line):
+                found = note(found, n, k)
+                n += 1
+            continue
+        before, after = sign_of(one, i_zero), sign_of(other, i_zero)
+        odd = _EVEN if before == after else _ODD
+        if before * after > 0.0:
+            odd = _is_odd(record, k, max_gap, short, sums)
+        if odd == _ODD:
+            n = _closed(n, kept, group, more, sums)
+            group = more = 0.0
+        if odd != _EVEN:
             found = note(found, n, k)
             n += 1
-    return found[:n].copy(), sums
+        if odd == _ODD:
+            kept = n
+    n = _closed(n, kept, group, more, sums)
+    sums[:_SUMS] += np.array([line_of_all, of_all, line_of_steady, of_steady])
+    sums[_SUMS] = min(sums[_SUMS], least)
+    return found[:n].copy(), sums[:_LINE].copy()
 
 
 def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Intervals:

@@ -33,6 +33,8 @@ _APART = 7 * 86_400.0  # s between files of one run
 _NEVER = np.datetime64("NaT", "ns")
 #: Numbers available to the coordinate of files (int16); neighbours always differ.
 _NUMBERS = 30_000
+#: Times (s) closer than this are one moment.
+_TIED = 1e-6
 
 
 def join(
@@ -361,8 +363,16 @@ def _pieces(file: np.ndarray, time: np.ndarray, left_out: np.ndarray) -> np.ndar
     left_out
         Times of rows that were left out, on the same clock.
     """
-    before = np.searchsorted(np.sort(left_out), time)
-    new = (np.diff(file, prepend=file[:1]) != 0) | (
-        np.diff(before, prepend=before[:1]) != 0
-    )
-    return (np.cumsum(new) % _NUMBERS).astype(np.int16)
+    left_out = np.sort(left_out)
+    first = np.searchsorted(left_out, time - _TIED)
+    last = np.searchsorted(left_out, time + _TIED, "right")
+    new = np.append(np.diff(file, prepend=file[:1]) != 0, True)
+    new[1:-1] |= first[1:] > last[:-1]
+    # A technique often begins, or ends, at the moment of a row. Its other rows tell on
+    # which side of it; a single one is taken to come after it.
+    tied = last > first
+    again = tied[1:] & tied[:-1] & (first[1:] == first[:-1])
+    begin = np.flatnonzero(tied & ~np.append(False, again))
+    end = np.flatnonzero(tied & ~np.append(again, False)) + 1
+    new[end[~(new[begin] | new[end])]] = True
+    return (np.cumsum(new[:-1]) % _NUMBERS).astype(np.int16)

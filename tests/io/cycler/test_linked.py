@@ -86,12 +86,15 @@ def both(first, second):
 LABELS[76] = "<I>/mA"
 
 
-def test_loop_of_cycling_and_impedance(put):
+@pytest.mark.parametrize(("wait", "n", "step"), [(10, 20, 10.0), (0, 21, 20.0)])
+def test_loop_of_cycling_and_impedance(put, wait, n, step):
+    """Without a wait, spectra begin and end at the moments of rows of cycling."""
     put("cell_01_GCPL", 4, both(charging(0, 600, 1.0), charging(1000, 1600, 1.0)))
-    put("cell_02_PEIS", 29, both(impedance(610), impedance(1610)))
+    one, other = impedance(600 + wait, n, step), impedance(1600 + wait, n)
+    put("cell_02_PEIS", 29, both(one, other))
     put("cell_03_CP", 25, charging(1900, 3100, -1.0))
     with pytest.warns(
-        DataQualityWarning, match=r"cell_02_PEIS\.mp.: 40 of 40 rows are"
+        DataQualityWarning, match=r"cell_02_PEIS\.mp.: (4\d) of \1 rows are"
     ):
         ds = read_cycler(put.pattern, timezone="Europe/Zurich")
     assert ds.sizes["record"] == 61 + 61 + 121
