@@ -122,6 +122,11 @@ def load_hvplot() -> Holoviews:
 
     Panel before 1.10 loads BokehJS from the internet unless it is embedded before
     hvplot is imported. Later versions are served by Jupyter itself.
+
+    Examples
+    --------
+    >>> hv = batteryxr.load_hvplot()
+    >>> plot = hv.Curve([1.0, 2.0, 4.0], label="mine")
     """
     import warnings
     from importlib.metadata import version

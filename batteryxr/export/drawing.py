@@ -98,9 +98,17 @@ class _Brush:
         kind = type(glyph).__name__
         draw: Callable[[Any, Any], Any] | None = getattr(self, f"_{kind.lower()}", None)
         if draw is None:
-            raise DataError("plot", f"a {kind} cannot be saved as a figure yet")
+            raise DataError(
+                "plot",
+                f"a {kind} cannot be saved as a figure yet",
+                "Save it by the tool bar of the plot.",
+            )
         if {renderer.x_range_name, renderer.y_range_name} != {"default"}:
-            raise DataError("plot", "a second axis cannot be saved as a figure yet")
+            raise DataError(
+                "plot",
+                "a second axis cannot be saved as a figure yet",
+                "Save it by the tool bar of the plot.",
+            )
         self.drawn[renderer.id] = draw(glyph, renderer.data_source.data)
         return None
 
@@ -470,7 +478,9 @@ def _factors(figure: Any) -> list[str] | None:
     along, up = (getattr(r, "factors", None) for r in (figure.x_range, figure.y_range))
     if up is not None or not all(isinstance(f, str) for f in along or ()):
         raise DataError(
-            "plot", "texts up an axis, or in groups, cannot be saved as a figure yet"
+            "plot",
+            "texts up an axis, or in groups, cannot be saved as a figure yet",
+            "Save it by the tool bar of the plot.",
         )
     return None if along is None else list(along)
 

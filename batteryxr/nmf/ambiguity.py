@@ -246,9 +246,9 @@ def tell_ranges(result: xr.Dataset) -> None:
     if wide:
         warn_quality(
             f"ratios may differ by {float(each.mean()):.2f} on average and fit as well "
-            f"({', '.join(wide)}): of many equal answers this is one near the purest "
-            "scans. `bands` gives the range of each, `advise` says what would narrow "
-            "it; where the crystals are known, `fit_structures` has no such range."
+            f"({', '.join(wide)}). This answer is the one near the purest scans. "
+            "`bands` gives the range of each, and `advise` says what would narrow it. "
+            "Where the crystals are known, `fit_structures` has no such range."
         )
 
 
@@ -369,7 +369,9 @@ def _ground(
     if "signed" in result:
         names = result["component"].values[result["signed"].values]
         raise DataError(
-            "result", f"{', '.join(names)} may be negative: nothing bounds the range"
+            "result",
+            f"{', '.join(names)} may be negative: nothing bounds the range",
+            "Fit without `signed`.",
         )
     if "unimodal" in result:
         names = result["component"].values[result["unimodal"].values]

@@ -113,7 +113,11 @@ def unwrap(
         crystal = crystal["object"]
     dims = space_axes(crystal, caller="unwrap")
     if crystal.dtype.kind != "c":
-        raise DataError("crystal", f"holds {crystal.dtype}, not a complex object")
+        raise DataError(
+            "crystal",
+            f"holds {crystal.dtype}, not a complex object",
+            "Pass the `object` of a result.",
+        )
     restoration = require(
         "skimage.restoration",
         extra="images",
