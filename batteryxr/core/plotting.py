@@ -54,6 +54,9 @@ COLOURS = (
 #: Colours of the branches of a cycle.
 BRANCH_COLOURS = {"charge": "#D55E00", "discharge": "#0072B2", "rest": "#7f8c8d"}
 
+#: Bars of errors are lines of one colour: Bokeh draws their ends in black.
+BARS: dict[str, Any] = {"upper_head": None, "lower_head": None}
+
 #: Colour of items without a branch, and of frames.
 NEUTRAL = "#555555"
 
