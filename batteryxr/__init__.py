@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from batteryxr import accessors as accessors  # registers .echem
+from batteryxr.core import errors as errors
 from batteryxr.core.replay import replay
 from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import open_store, save
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from batteryxr import samples as samples
     from batteryxr import simulate as simulate
     from batteryxr import xanes as xanes
+    from batteryxr.core.plotting import load_hvplot as load_hvplot
     from batteryxr.export import cite as cite
     from batteryxr.export import quantify as quantify
     from batteryxr.export import save_figure as save_figure
@@ -54,8 +56,10 @@ __all__ = [
     "cdi",
     "cite",
     "echem",
+    "errors",
     "export",
     "io",
+    "load_hvplot",
     "nmf",
     "open_store",
     "quantify",
@@ -111,6 +115,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("batteryxr.io"), name)
     if name == "sample":
         return importlib.import_module("batteryxr.samples").sample
+    if name == "load_hvplot":
+        return importlib.import_module("batteryxr.core.plotting").load_hvplot
     raise AttributeError(f"module 'batteryxr' has no attribute {name!r}")
 
 

@@ -144,6 +144,8 @@ def names(library: Library) -> Iterator[Row]:
                   dangling)  # fmt: skip
     lines = library.generator_lines()
     yield at_most("docs", "lines of the documentation generator", lines, 350)
+    lines = library.script_lines()
+    yield at_most("docs-script", "lines of JavaScript of the documentation", lines, 30)
 
 
 def ways() -> Iterator[Row]:

@@ -248,6 +248,11 @@ class Library:
             and path.name != "conf.py"
         )
 
+    def script_lines(self) -> int:
+        """Count the lines of JavaScript that the documentation's pages load."""
+        scripts = (self.root / "docs" / "_static").glob("*.js")
+        return sum(len(path.read_text().splitlines()) for path in scripts)
+
 
 def _run(tree: ast.Module) -> Iterator[ast.AST]:
     """Yield all nodes but those for type checkers alone."""

@@ -54,6 +54,9 @@ COLOURS = (
 #: Colours of the branches of a cycle.
 BRANCH_COLOURS = {"charge": "#D55E00", "discharge": "#0072B2", "rest": "#7f8c8d"}
 
+#: Bars of errors are lines of one colour: Bokeh draws their ends in black.
+BARS: dict[str, Any] = {"upper_head": None, "lower_head": None}
+
 #: Colour of items without a branch, and of frames.
 NEUTRAL = "#555555"
 
@@ -122,6 +125,11 @@ def load_hvplot() -> Holoviews:
 
     Panel before 1.10 loads BokehJS from the internet unless it is embedded before
     hvplot is imported. Later versions are served by Jupyter itself.
+
+    Examples
+    --------
+    >>> hv = batteryxr.load_hvplot()
+    >>> plot = hv.Curve([1.0, 2.0, 4.0], label="mine")
     """
     import warnings
     from importlib.metadata import version

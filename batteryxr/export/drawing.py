@@ -26,6 +26,8 @@ _MARKERS = {
 }  # fmt: skip
 #: Points of type per screen pixel.
 _POINT = 72 / 96
+#: Screen pixels for the labels beside a frame.
+_MARGIN = 60
 #: Days per millisecond: Bokeh's dates are in milliseconds, Matplotlib's in days.
 _DAY = 1 / 86_400_000
 
@@ -39,12 +41,18 @@ class Axes:
     @property
     def width(self) -> float:
         """Return the width in screen pixels."""
-        return float(self.figure.width or self.figure.frame_width or 600)
+        figure = self.figure
+        beside = _MARGIN + 150 * any(map(_is_legend, figure.right))
+        frame = figure.frame_width
+        return float(figure.width or (frame + beside if frame else 600))
 
     @property
     def height(self) -> float:
         """Return the height in screen pixels."""
-        return float(self.figure.height or self.figure.frame_height or 400)
+        figure = self.figure
+        under = _MARGIN + 60 * any(map(_is_legend, (*figure.below, *figure.above)))
+        frame = figure.frame_height
+        return float(figure.height or (frame + under if frame else 400))
 
     def draw(self, ax: Any, scale: float) -> None:
         """Draw onto Matplotlib's axes, with lines and points scaled."""
@@ -98,9 +106,17 @@ class _Brush:
         kind = type(glyph).__name__
         draw: Callable[[Any, Any], Any] | None = getattr(self, f"_{kind.lower()}", None)
         if draw is None:
-            raise DataError("plot", f"a {kind} cannot be saved as a figure yet")
+            raise DataError(
+                "plot",
+                f"a {kind} cannot be saved as a figure yet",
+                "Save it by the tool bar of the plot.",
+            )
         if {renderer.x_range_name, renderer.y_range_name} != {"default"}:
-            raise DataError("plot", "a second axis cannot be saved as a figure yet")
+            raise DataError(
+                "plot",
+                "a second axis cannot be saved as a figure yet",
+                "Save it by the tool bar of the plot.",
+            )
         self.drawn[renderer.id] = draw(glyph, renderer.data_source.data)
         return None
 
@@ -277,6 +293,13 @@ class _Brush:
         elif images := [d for d in self.drawn.values() if hasattr(d, "cmap")]:
             self.ax.figure.colorbar(images[-1], ax=self.ax, label=model.title or "")
 
+    def _grid(self, model: Any, data: Any) -> None:
+        if model.grid_line_color is not None:
+            paint = _paint(model.grid_line_color, model.grid_line_alpha)
+            width = float(model.grid_line_width) * self.scale
+            self.ax.set_axisbelow(True)
+            self.ax.grid(True, axis="xy"[model.dimension], color=paint, linewidth=width)
+
     def _lines(self, pairs: Any, stroke: dict[str, Any]) -> Any:
         from matplotlib.collections import LineCollection
 
@@ -305,6 +328,10 @@ class _Brush:
             "edgecolor": edge,
             "linewidth": float(_plain(model.line_width)) * self.scale,
         }
+
+    def moment(self, at: Any) -> float:
+        """Return a number or a time of Bokeh's as a number of Matplotlib's."""
+        return float(self._x(at if _is_number(at) else np.datetime64(at)))
 
     def _x(self, values: Any) -> Any:
         if self.factors is not None:
@@ -399,10 +426,12 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
         if which == "x" and brush.factors is not None:
             ax.set_xlim(0, len(brush.factors))
             ax.set_xticks(np.arange(len(brush.factors)) + 0.5, brush.factors)
+        elif which == "x" and brush.dates and start is not None:
+            ax.set_xlim(*(brush.moment(at) for at in (start, end)))
         elif _is_number(start) and _is_number(end):
-            ends = np.array([start, end], float)
-            ends = ends * _DAY if which == "x" and brush.dates else ends
-            getattr(ax, f"set_{which}lim")(*ends)
+            getattr(ax, f"set_{which}lim")(start, end)
+        if type(scale).__name__ == "LogScale":
+            _plain_numbers(getattr(ax, f"{which}axis"))
         for axis in list(axes)[:1]:
             getattr(ax, f"set_{which}label")(_literal(axis.axis_label))
             ticks = getattr(axis.ticker, "ticks", None)
@@ -416,16 +445,68 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
             if not bool(axis.visible):
                 getattr(ax, f"{which}axis").set_visible(False)
     if brush.dates:
+        from matplotlib.dates import ConciseDateFormatter
+
         ax.xaxis_date()
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
     title = _literal(getattr(figure.title, "text", None))
     if title:
         ax.set_title(title)
     named = list(_legend(figure, brush))
     if named:
         handles, texts = zip(*named, strict=True)
-        outside = any("Legend" in type(m).__name__ for m in figure.right)
-        place = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if outside else {}
-        ax.legend(handles, texts, **place)
+        _place_legend(ax, figure, handles, texts)
+
+
+def _place_legend(ax: Any, figure: Any, handles: Any, texts: Any) -> None:
+    """Draw a legend on the side that it has on the screen, else where room is."""
+    spec, room = ax.get_subplotspec(), {}
+    alone = spec.get_gridspec().ncols == 1
+    for side, models, ends in (
+        ("upper", figure.above, spec.is_first_row()),
+        ("lower", figure.below, spec.is_last_row()),
+    ):
+        legend = next(filter(_is_legend, models), None)
+        if legend is not None and alone and ends:
+            columns = legend.ncols if isinstance(legend.ncols, int) else len(texts)
+            columns = min(columns, _fitting(ax, max(map(len, texts))))
+            place = {"loc": f"outside {side} center", "ncols": columns}
+            ax.figure.legend(handles, texts, **place)
+            return
+    if any(map(_is_legend, figure.right)):
+        room = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+    ax.legend(handles, texts, **room)
+
+
+def _fitting(ax: Any, letters: int) -> int:
+    """Return how many columns of a legend are no wider than the figure."""
+    from matplotlib import rcParams
+
+    across = 72 * ax.figure.bbox.width / ax.figure.dpi
+    return max(1, int(across / (float(rcParams["font.size"]) * (0.6 * letters + 4))))
+
+
+def _is_legend(model: Any) -> bool:
+    return type(model).__name__ == "Legend"
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Write the numbers of a logarithmic axis as they are, where it has few powers."""
+    from matplotlib.ticker import (
+        LogFormatter,
+        MaxNLocator,
+        NullLocator,
+        ScalarFormatter,
+    )
+
+    low, high = sorted(axis.get_view_interval())
+    if low > 0 and high < 100 * low:
+        axis.set_major_formatter(LogFormatter(labelOnlyBase=False))
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.6)))
+    if low > 0 and high < 10 * low:
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
 
 
 def _legend(figure: Any, brush: _Brush) -> Iterator[tuple[Any, str]]:
@@ -470,7 +551,9 @@ def _factors(figure: Any) -> list[str] | None:
     along, up = (getattr(r, "factors", None) for r in (figure.x_range, figure.y_range))
     if up is not None or not all(isinstance(f, str) for f in along or ()):
         raise DataError(
-            "plot", "texts up an axis, or in groups, cannot be saved as a figure yet"
+            "plot",
+            "texts up an axis, or in groups, cannot be saved as a figure yet",
+            "Save it by the tool bar of the plot.",
         )
     return None if along is None else list(along)
 

@@ -82,7 +82,11 @@ def groups_of(
         every = [("", _as_dataset(data))]
     groups = [(path, part) for path, part in every if part.data_vars]
     if not groups:
-        raise DataError(caller, "there is nothing to write: no variable at all")
+        raise DataError(
+            caller,
+            "there is nothing to write: no variable at all",
+            "Pass a result with variables.",
+        )
     return groups
 
 
@@ -100,7 +104,11 @@ def tables_of(data: xr.DataArray | xr.Dataset, caller: str) -> list[SheetTable]:
         if array.size:
             kinds.setdefault(_ordered(array), []).append(str(name))
     if not kinds:
-        raise DataError(caller, "there is nothing to write: no variable holds a value")
+        raise DataError(
+            caller,
+            "there is nothing to write: no variable holds a value",
+            "Pass a result that holds values.",
+        )
     for dims, names in kinds.items():
         size = int(np.prod([whole.sizes[d] for d in dims])) if len(dims) > 1 else 0
         if len(dims) > 2 or size > LARGEST:

@@ -1,6 +1,6 @@
 """Unmixing: phases and their ratios from a series of patterns or a stack of images."""
 
-from batteryxr.core.crystals import PdfInstrument, read_crystal
+from batteryxr.core.crystals import Crystal, PdfInstrument, read_crystal
 from batteryxr.nmf.ambiguity import advise, bands
 from batteryxr.nmf.constraints import Constraints
 from batteryxr.nmf.factorisation import Solver, fit
@@ -26,6 +26,7 @@ from batteryxr.nmf.stretching import fit_stretched
 
 __all__ = [
     "Constraints",
+    "Crystal",
     "PdfInstrument",
     "Sampling",
     "Solver",

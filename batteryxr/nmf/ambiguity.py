@@ -276,13 +276,13 @@ def tell_ranges(result: xr.Dataset) -> None:
         if "weights_centre" in result:
             better = (
                 "where none is pure, report `weights_centre`, which is off by "
-                f"`weights_centre_error` at most; {better}"
+                f"`weights_centre_error` at most, and {better}"
             )
         warn_quality(
             f"ratios may differ by {float(each.mean()):.2f} on average and fit as well "
-            f"({', '.join(wide)}): of many equal answers this is one near the purest "
-            f"scans; {better}, `advise` says what would narrow it; where the crystals "
-            "are known, `fit_structures` has no such range."
+            f"({', '.join(wide)}). This answer is the one near the purest scans: {better}. "
+            "`advise` says what would narrow it. Where the crystals are known, "
+            "`fit_structures` has no such range."
         )
 
 
@@ -405,7 +405,9 @@ def _ground(
     if "signed" in result:
         names = result["component"].values[result["signed"].values]
         raise DataError(
-            "result", f"{', '.join(names)} may be negative: nothing bounds the range"
+            "result",
+            f"{', '.join(names)} may be negative: nothing bounds the range",
+            "Fit without `signed`.",
         )
     if "unimodal" in result:
         names = result["component"].values[result["unimodal"].values]

@@ -263,7 +263,11 @@ def with_levels(
     x, finite = x[:, finite.any(axis=0)], finite[:, finite.any(axis=0)]
     good = np.asarray(finite.all(axis=1) & (x.shape[1] > 0))
     if good.sum() <= n:
-        raise DataError("data", f"fewer than {n + 1} patterns without gaps")
+        raise DataError(
+            "data",
+            f"fewer than {n + 1} patterns without gaps",
+            "Fill the gaps, or pass more patterns.",
+        )
     level = _levels(x, finite, good, n)
     # Scans without beam have no intensity: they are left as they are, and flagged.
     level[level < _DARK] = 1.0

@@ -284,5 +284,9 @@ def _profile(patterns: Patterns, name: str, profile: xr.DataArray) -> np.ndarray
     profile = in_units_of(ratio, real(profile, where))
     values = matched(patterns.data, profile, argument=where).values.astype(np.float64)
     if np.nanmin(values, initial=0.0) < 0 or np.isinf(values).any():
-        raise DataError(where, "has negative or infinite values")
+        raise DataError(
+            where,
+            "has negative or infinite values",
+            "Pass finite numbers of 0 and more.",
+        )
     return values

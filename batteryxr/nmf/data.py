@@ -251,7 +251,9 @@ def weigh(
                 f"for each pattern of data of the sizes {dict(array.sizes)}."
             )
         if not bool((levels > 0).all()):
-            raise DataError("pattern_scale", "has values <= 0 or NaN")
+            raise DataError(
+                "pattern_scale", "has values <= 0 or NaN", "Leave these patterns out."
+            )
         array = array / levels
     left_out = select_rows(array, mask, "mask")
     if left_out is not None:

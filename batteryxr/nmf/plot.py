@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, axis_label, colours_of, load_hvplot
+from batteryxr.core.plotting import BARS, COLOURS, axis_label, colours_of, load_hvplot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -286,7 +286,7 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
             if f"{name}_error" in result:
                 spread = result[f"{name}_error"].values
                 bars = hv.ErrorBars((n, y, spread), axes[0], [title, "error"])
-                lines.append(bars.opts(line_color=_colour(i)))
+                lines.append(bars.opts(line_color=_colour(i), **BARS))
         overlay = hv.Overlay(lines).opts(
             hv.opts.Overlay(
                 title=title,

@@ -131,7 +131,9 @@ def envelope(patterns: Patterns, window: float | None) -> np.ndarray:
     values = both["lowest"].values.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.any():
-        raise DataError("data", "no finite value")
+        raise DataError(
+            "data", "no finite value", "Look whether the files were read whole."
+        )
     values = np.where(finite, values, values[finite].min())
     if window is None:
         width = _peak_width(np.nan_to_num(both["mean"].values.astype(np.float64)))
@@ -257,7 +259,11 @@ def _densest(result: xr.Dataset, r: np.ndarray) -> float:
     """Return the highest density that any fitted scan implies."""
     far = r >= _NEAR
     if not far.any():
-        raise DataError("r", f"no distance of {_NEAR} Angstrom and more")
+        raise DataError(
+            "r",
+            f"no distance of {_NEAR} Angstrom and more",
+            "Pass data that reach further.",
+        )
     rows = result["components"].transpose("component", "r").values[:, far]
     rows = -np.nan_to_num(rows) / (4 * np.pi * r[far])
     weights = result["weights"].transpose(..., "component")

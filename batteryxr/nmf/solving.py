@@ -120,7 +120,9 @@ def gapless(patterns: Patterns, *, signed: bool = False) -> Block:
         if errors is None and (v > 0).all():
             v = None
     if not values.size:
-        raise DataError("data", "no finite value")
+        raise DataError(
+            "data", "no finite value", "Look whether the files were read whole."
+        )
     if not values.any():
         raise DataError("data", "zero everywhere; expected patterns", "Look at them.")
     negative = 0.0 if signed else square_sum(np.minimum(values, 0))

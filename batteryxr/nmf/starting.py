@@ -241,7 +241,7 @@ def _named(fixed: Known, signal: str) -> dict[str, Any]:
     else:
         names, patterns = [str(n) for n in fixed], list(fixed.values())
     if len(set(names)) < len(names):
-        raise DataError("fixed", f"has names that are alike: {names}")
+        raise DataError("fixed", f"has names that are alike: {names}", "Rename them.")
     return dict(zip(names, patterns, strict=True))
 
 

@@ -167,7 +167,9 @@ def sample(patterns: Patterns, seed: int) -> Block:
     measured = np.asarray((v > 0).any(axis=1))
     points = np.asarray((v > 0).any(axis=0))
     if not measured.any():
-        raise DataError("data", "no finite value")
+        raise DataError(
+            "data", "no finite value", "Look whether the files were read whole."
+        )
     if not values.any():
         raise DataError("data", "zero everywhere; expected patterns", "Look at them.")
     values, v = values[measured][:, points], v[measured][:, points]

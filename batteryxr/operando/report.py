@@ -153,7 +153,11 @@ def _series(dataset: xr.Dataset) -> xr.DataArray:
 
 def _facts(record: xr.Dataset, store: str | Path) -> list[tuple[str, object]]:
     if not record.sizes["record"]:
-        raise DataError("record", "it holds no row, so there is nothing to report")
+        raise DataError(
+            "record",
+            "it holds no row, so there is nothing to report",
+            "Look whether the file was read whole.",
+        )
     seconds = float(record["test_time"][-1] - record["test_time"][0])
     facts: list[tuple[str, object]] = [
         ("Cycler", f"{record.attrs.get('instrument', '')}".strip() or "not told"),

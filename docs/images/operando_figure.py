@@ -1,63 +1,61 @@
-"""Draw the picture of the README from a store that `batteryxr operando` has written.
+"""Draw the picture of the README: ``python docs/images/operando_figure.py``.
 
-The experiment is the sample ``lno-operando`` of `batteryxr.sample`.
-
-python docs/images/operando_figure.py EXPERIMENT.zarr FIGURE.html
+The experiment is the sample ``lno-operando``, as in the tutorial of the first hour.
 """
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import batteryxr
-from batteryxr.core.plotting import load_hvplot
-from batteryxr.operando import Report
 
+PICTURE = Path(__file__).with_name("operando.png")
+SIZE = {"width": 1000, "height": 240, "xlabel": "Time (h)"}
+NAMES = ("pristine", "charged", "found")
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
-SIZE = {"frame_width": 760, "frame_height": 170, "toolbar": None, "fontscale": 1.15}
-LEGEND = {"legend_position": "right", "legend_cols": 1}
 
 
-def main(store: str, page: str) -> None:
-    """Write an HTML page with voltage, spectra and phase ratios on one time axis."""
-    hv = load_hvplot()
-    record = batteryxr.open_store(store, "echem/record")
-    scans = batteryxr.open_store(store, "xanes/scans")["absorption"]
+def main() -> None:
+    """Draw voltage, spectra and phase ratios on one axis of time."""
+    hv = batteryxr.load_hvplot()
+    folder = batteryxr.sample("lno-operando")
+    zone = "Europe/Paris"
+    record = batteryxr.read_cycler(sorted(folder.glob("cycler/*.mpt")), timezone=zone)
+    spectra = batteryxr.read_series(
+        sorted(folder.glob("xas/norm_*.txt")), timezone=zone, order="time"
+    )
+    scans = record.echem.join(spectra)
     edge = scans.sel(energy=slice(8325, 8400)).compute()
-    charged = int(edge["voltage"].argmax())
-    fit = edge.nmf.fit(3, fixed={"pristine": 0, "charged": charged}, seed=0)
+    known = {"pristine": 0, "charged": int(edge.voltage.argmax())}
+    phases = edge.nmf.fit(3, fixed=known, seed=0)
+
     hours = (edge["time"].values - record["time"].values[0]) / np.timedelta64(1, "h")
     span = (0.0, float(hours.max()) + 0.2)
-
     even = edge.interp(energy=np.linspace(8325, 8400, 300))
     grid = np.linspace(*span, 800)
     nearest = np.abs(hours[:, None] - grid).argmin(0)
-    image = hv.Image(
-        (grid, even["energy"].values, even.values[nearest].T),
-        ["Time (h)", "Photon energy (eV)"],
-        "μt",
-    ).opts(cmap="viridis", clim=(0, 1.5), xlim=span, **SIZE)
-    ratios = hv.Overlay(
-        [
-            hv.Curve(
-                (hours, fit["weights"].values[:, i]), "Time (h)", "Ratio", label=n
-            ).opts(color=COLOURS[i], line_width=2)
-            for i, n in enumerate(["pristine", "charged", "found"])
-        ]
-    ).opts(xlim=span, ylim=(0, 1.02), **LEGEND, **SIZE)
-    report = Report("", "")
-    voltage = record.echem.plot.operando(scans)
-    report.figure(
-        voltage.opts(width=None, height=None).opts(
-            xlim=span, xlabel="Time (h)", **LEGEND, **SIZE
+    axes = ["Time (h)", "Photon energy (eV)"]
+    image = hv.Image((grid, even["energy"].values, even.values[nearest].T), axes, "μt")
+    ratios = [
+        hv.Curve((hours, values), "Time (h)", "Ratio", label=name).opts(color=colour)
+        for name, values, colour in zip(
+            NAMES, phases["weights"].values.T, COLOURS, strict=True
         )
+    ]
+    rows = (
+        record.echem.plot.operando(scans),
+        image.opts(cmap="viridis", clim=(0, 1.5)),
+        hv.Overlay(ratios).opts(ylim=(0, 1.02), legend_position="right"),
     )
-    report.figure(image)
-    report.figure(ratios)
-    report.write(page)
+    figure = hv.Layout([row.opts(xlim=span, **SIZE) for row in rows]).cols(1)
+    batteryxr.save_figure(figure, PICTURE, overwrite=True)
+    drawn = Image.open(PICTURE).convert("RGB")
+    drawn.thumbnail((1400, 1400), Image.Resampling.LANCZOS)
+    drawn.quantize(160).save(PICTURE, optimize=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

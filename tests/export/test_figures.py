@@ -16,9 +16,13 @@ from batteryxr.core.plotting import BRANCH_COLOURS, load_hvplot
 pytest.importorskip("matplotlib")
 
 
-@pytest.fixture(scope="module")
-def plot():
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
     load_hvplot()
+
+
+@pytest.fixture(scope="module")
+def plot(loaded):
     x = np.linspace(0, 1, 50)
     curves = [
         hv.Curve((x, s * x), "Capacity (mA h)", "Voltage (V)", label=name).opts(
@@ -123,7 +127,6 @@ def _near(pixels, colour):
 
 
 def test_bars_of_texts_are_all_there_in_their_order(tmp_path):
-    load_hvplot()
     rows = [("b", "1", 1.0), ("b", "2", 2.0), ("a", "1", 2.0), ("a", "2", 1.0)]
     bars = hv.Bars(rows, ["sample", "cluster"], "Share").opts(
         stacked=True, cmap=["#ff0000", "#0000ff"], width=400, height=300
@@ -141,7 +144,6 @@ def test_bars_of_texts_are_all_there_in_their_order(tmp_path):
 
 
 def test_a_scale_of_colours_and_sizes_are_those_of_the_data(tmp_path):
-    load_hvplot()
     values = np.linspace(20.0, 40.0, 6).reshape(2, 3)
     mesh = hv.QuadMesh((np.arange(4.0), np.arange(3.0), values)).opts(
         colorbar=True, cmap=["#ff0000", "#0000ff"]
@@ -159,7 +161,6 @@ def test_a_scale_of_colours_and_sizes_are_those_of_the_data(tmp_path):
 
 
 def test_what_would_be_drawn_wrong_is_refused(tmp_path):
-    load_hvplot()
     left, right = hv.Curve([1, 2], vdims="u"), hv.Curve([100, 200], vdims="w")
     groups = hv.Bars([("a", "1", 1.0), ("a", "2", 2.0)], ["k", "g"], "v")
     for plot in ((left * right).opts(multi_y=True), groups):
@@ -169,7 +170,44 @@ def test_what_would_be_drawn_wrong_is_refused(tmp_path):
 
 
 def test_a_text_is_never_a_formula(tmp_path):
-    load_hvplot()
     curve = hv.Curve([1, 2]).opts(title="cost $x_5$")
     text = batteryxr.save_figure(curve, tmp_path / "a.svg").read_text()
     assert "cost $x_5$" in text
+
+
+def test_a_legend_beside_the_frame_stays_there_and_whole(tmp_path):
+    x = np.arange(3.0)
+    names = [f"a spectrum with a long name {k}" for k in range(6)]
+    for side in "bottom", "top":
+        curves = [hv.Curve((x, k * x), label=name) for k, name in enumerate(names)]
+        plot = hv.Overlay(curves).opts(legend_position=side, width=500, height=300)
+        text = batteryxr.save_figure(plot, tmp_path / f"{side}.svg").read_text()
+        at = {}
+        for words in ("x", *names):
+            found = re.search(
+                rf"<text[^>]*?([\d.]+)[ ,\"y=]+([\d.]+)[^\d>]*>{words}<", text
+            )
+            at[words] = float(found[1]), float(found[2])
+        assert all(0 < at[name][0] < 375 - 130 for name in names)
+        below = [at[name][1] > at["x"][1] for name in names]
+        assert all(below) if side == "bottom" else not any(below)
+
+
+def test_few_numbers_of_a_logarithmic_axis_are_written_out(tmp_path):
+    curve = hv.Curve(([54.0, 55.0, 56.0], [1, 2, 3])).opts(logx=True, show_grid=True)
+    text = batteryxr.save_figure(curve, tmp_path / "a.svg").read_text()
+    assert ">55.0<" in text
+    assert "10^" not in text
+    assert "times" not in text
+
+
+def test_dates_have_the_range_of_the_screen(tmp_path):
+    days = np.datetime64("2026-03-14T10:00", "ns") + np.arange(4) * 7_200_000_000_000
+    mesh = hv.QuadMesh((days, [1.0, 2.0], np.ones((2, 4))), ["Time (UTC)", "y"], "z")
+    pixels = _pixels(batteryxr.save_figure(mesh.opts(width=500), tmp_path / "a.png"))
+    row = pixels[pixels.shape[0] // 2].sum(1)
+    frame = np.flatnonzero(row < 300)[[0, -1]]
+    assert (row[frame[0] : frame[1]] == 765).mean() < 0.02  # white: beside the data
+    text = batteryxr.save_figure(mesh, tmp_path / "a.svg").read_text()
+    assert "2026-Mar-14" in text
+    assert ">10:00<" in text or ">12:00<" in text

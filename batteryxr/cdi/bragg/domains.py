@@ -254,9 +254,17 @@ def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
         low = min(low, float(values.min(initial=np.inf)))
         high = max(high, float(values.max(initial=-np.inf)))
     if low > high:
-        raise DataError("crystal", "a field without any value has no domains")
+        raise DataError(
+            "crystal",
+            "a field without any value has no domains",
+            "Pass a state that was retrieved.",
+        )
     if not low < high:
-        raise DataError("crystal", f"a field that is {low} everywhere has no domains")
+        raise DataError(
+            "crystal",
+            f"a field that is {low} everywhere has no domains",
+            "Pass the phase or the strain of a crystal.",
+        )
     counts = np.zeros(256)
     for part in parts:
         values = part.values

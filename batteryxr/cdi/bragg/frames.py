@@ -256,7 +256,11 @@ def _flux(frames: xr.DataArray, monitor: str | xr.DataArray) -> xr.DataArray:
         told = "one number for each frame"
         raise ArgumentError("monitor", dict(monitor.sizes), told)
     if monitor.dtype.kind not in "iuf":
-        raise DataError("monitor", f"holds {monitor.dtype}, not real numbers")
+        raise DataError(
+            "monitor",
+            f"holds {monitor.dtype}, not real numbers",
+            "Pass one number for each frame.",
+        )
     flux = monitor.astype(float)
     wrong = ~((flux > 0) & np.isfinite(flux))
     if bad := int(wrong.sum()):

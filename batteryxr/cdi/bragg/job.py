@@ -152,9 +152,17 @@ def _counts(volume: xr.DataArray | xr.Dataset, caller: str) -> xr.DataArray:
     require_dims(intensity, VOLUME, caller=caller)
     sizes = {dim: intensity.sizes[dim] for dim in VOLUME}
     if min(sizes.values()) < 8:
-        raise DataError("volume", f"has {sizes}, not at least 8 voxels along each axis")
+        raise DataError(
+            "volume",
+            f"has {sizes}, not at least 8 voxels along each axis",
+            "Leave more around the peak.",
+        )
     if intensity.dtype.kind not in "iuf":
-        raise DataError("volume", f"holds {intensity.dtype}, not real counts")
+        raise DataError(
+            "volume",
+            f"holds {intensity.dtype}, not real counts",
+            "Pass the counts of the detector.",
+        )
     require_angles(intensity, caller=caller)
     require_even(intensity, VOLUME[:1], caller=caller, tolerance=MOTOR)
     require_even(intensity, VOLUME[1:], caller=caller)
@@ -173,7 +181,9 @@ def _first(
     first = {n: start[n] for n in ("object", "support") if n in start}
     if not first:
         raise DataError(
-            "start", f"holds {list(start)}, but neither `object` nor `support`"
+            "start",
+            f"holds {list(start)}, but neither `object` nor `support`",
+            "Pass a result of `retrieve`.",
         )
     n = settings.n_starts
     if "object" in first and n != 1:

@@ -284,7 +284,9 @@ def crop_to_support(
         others = [d for d in inside.dims if d != dim]
         where = np.flatnonzero(inside.any(others).values)
         if not where.size:
-            raise DataError("crystal", "holds an object that is empty")
+            raise DataError(
+                "crystal", "holds an object that is empty", "Look at its support."
+            )
         stop = int(where[-1]) + 1 + margin
         box[dim] = slice(max(0, int(where[0]) - margin), stop)
     known = {}

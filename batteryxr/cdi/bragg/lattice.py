@@ -113,7 +113,8 @@ def unwrap(
         crystal = crystal["object"]
     dims = space_axes(crystal, caller="unwrap")
     if crystal.dtype.kind != "c":
-        raise DataError("crystal", f"holds {crystal.dtype}, not a complex object")
+        mend = "Pass the `object` of a result."
+        raise DataError("crystal", f"holds {crystal.dtype}, not a complex object", mend)
     restoration = require(
         "skimage.restoration",
         extra="images",

@@ -80,7 +80,11 @@ def order_parameter(
     values = values.transpose("state", *dims)
     gram, voxels = gram_matrix(values)
     if not gram.trace() > 0:
-        raise DataError("states", "hold phase differences that are all zero")
+        raise DataError(
+            "states",
+            "hold phase differences that are all zero",
+            "Pass states that differ.",
+        )
     power, vectors = np.linalg.eigh(gram)
     order = np.argsort(power)[::-1][:n_components]
     power, vectors = np.maximum(power[order], 0.0), vectors[:, order]

@@ -148,7 +148,7 @@ def _peak(volume: xr.DataArray, caller: str) -> _Peak:
         total += float(clean.sum())
         first += len(clean)
     if not total > 0:
-        raise DataError("volume", "holds no counts")
+        raise DataError("volume", "holds no counts", "Look at its mask and its region.")
     left = np.concatenate(alone)
     if len(left):
         warn_quality(

@@ -174,7 +174,11 @@ def step_of(volume: xr.DataArray, dim: str) -> float:
         bounds.check("rocking step", step, argument="step of rocking", data=True)
         require_angles(volume, caller="geometry")
     if axis.size < 2 or axis[0] == axis[-1]:
-        raise DataError("volume", f"the axis {dim!r} does not have several values")
+        raise DataError(
+            "volume",
+            f"the axis {dim!r} does not have several values",
+            "Give it the angle of each frame.",
+        )
     return even_step(volume, dim, caller="geometry", tolerance=MOTOR)
 
 

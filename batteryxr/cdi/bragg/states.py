@@ -311,7 +311,11 @@ def require_states(states: xr.DataArray | xr.Dataset, *, caller: str) -> xr.Data
     known_sign(states, what="states")  # raises unless all have one sign
     require_dims(objects, ["state"], caller=caller)
     if objects.dtype.kind != "c":
-        raise DataError("states", f"hold {objects.dtype}, not complex objects")
+        raise DataError(
+            "states",
+            f"hold {objects.dtype}, not complex objects",
+            "Pass the `object` of a result.",
+        )
     return objects
 
 

@@ -77,7 +77,11 @@ def align(
         require_sign(reference, sign, what="reference")
     for what, array in (("crystal", moving), ("reference", fixed)):
         if array.dtype.kind != "c":
-            raise DataError(what, f"holds {array.dtype}, not a complex object")
+            raise DataError(
+                what,
+                f"holds {array.dtype}, not a complex object",
+                "Pass the `object` of a result.",
+            )
     axes = space_axes(moving, caller="align")
     require_dims(fixed, axes, caller="align")
     if any(moving.sizes[d] != fixed.sizes[d] for d in axes):

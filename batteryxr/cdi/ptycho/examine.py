@@ -75,9 +75,15 @@ def settled(
     """Return an experiment of the usable frames, after their examination."""
     kept = np.flatnonzero(~seen.left_out)
     if kept.size == 0:
-        raise DataError("frames", "no counts where the mask leaves pixels")
+        raise DataError(
+            "frames", "no counts where the mask leaves pixels", "Look at the mask."
+        )
     if kept.size == 1:
-        raise DataError("frames", "one alone has counts: nothing overlaps with it")
+        raise DataError(
+            "frames",
+            "one alone has counts: nothing overlaps with it",
+            "Look whether the file was read whole.",
+        )
     if kept.size < len(seen.counts):
         experiment = experiment.only(kept)
         held = None if held is None else held[kept]
@@ -110,7 +116,7 @@ def halves_of(experiment: Experiment) -> tuple[Experiment, Experiment]:
     j, seen = len(experiment.corners), experiment.seen
     assert seen is not None, "look at the frames first: `examined`"
     if j < 8:
-        raise DataError("frames", f"{j} are too few for two halves")
+        raise DataError("frames", f"{j} are too few for two halves", "Leave fewer out.")
     near = KDTree(experiment.corners).query(experiment.corners, k=5)[1][:, 1:]
     half, sizes = np.full(j, -1), [0, 0]
     for k in range(j):

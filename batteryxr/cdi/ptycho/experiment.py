@@ -84,7 +84,11 @@ class Experiment:
         if frame != (j, n, n):
             raise DataError("frames", f"of {frame}; expected {(j, n, n)}")
         if self.frames.dtype.kind not in "iuf":
-            raise DataError("frames", f"numbers of type {self.frames.dtype}, no counts")
+            raise DataError(
+                "frames",
+                f"numbers of type {self.frames.dtype}, no counts",
+                "Pass the counts of the detector.",
+            )
         if not self.weight.any():
             raise DataError("mask", "no pixel counts", "Set it to 0 where pixels work.")
         if self.ignored is not None and self.ignored.shape != frame:
@@ -98,7 +102,11 @@ class Experiment:
                 f"Make one with .cdi.ptycho_probe(...), {_REGRID}",
             )
         if self.probe is not None and self.probe.dtype.kind not in "biufc":
-            raise DataError("probe", f"numbers of type {self.probe.dtype}, no field")
+            raise DataError(
+                "probe",
+                f"numbers of type {self.probe.dtype}, no field",
+                "Pass a complex probe.",
+            )
         room = np.array([self.y.size, self.x.size]) - n
         inside = (self.corners >= 0) & (self.corners <= room)
         if self.corners.shape != (j, 2) or not inside.all():
@@ -143,7 +151,9 @@ def placed_on(experiment: Experiment, y: np.ndarray, x: np.ndarray) -> Experimen
     step = float(y[-1] - y[0]) / max(y.size - 1, 1)
     if abs(step / pixel - 1) > 1e-3:
         raise DataError(
-            "result: object", f"pixels of {step:.5g} nm; the scan has {pixel:.5g} nm"
+            "result: object",
+            f"pixels of {step:.5g} nm; the scan has {pixel:.5g} nm",
+            "Pass a result of this scan.",
         )
     origin = np.array([experiment.y[0] - y[0], experiment.x[0] - x[0]]) / pixel
     corners = experiment.corners + origin
@@ -253,7 +263,11 @@ def _background(
     values = np.fft.ifftshift(squared(told.transpose(*FRAME[1:]), 0).values)
     kind, good = values.dtype.kind, values[weight > 0]
     if kind not in "iuf" or not np.all((good >= 0) & np.isfinite(good)):
-        raise DataError("background", "below 0, or no number, at some pixels")
+        raise DataError(
+            "background",
+            "below 0, or no number, at some pixels",
+            "Set it to 0 there, or mask these pixels.",
+        )
     return np.where(weight > 0, values, 0).astype(np.float32)
 
 
@@ -331,7 +345,11 @@ def _experiment(
     weight, ignored = masks
     finite = np.isfinite(geometry.positions).all(axis=-1)
     if not finite.any():
-        raise DataError("position_y, position_x", "no frame has a finite position")
+        raise DataError(
+            "position_y, position_x",
+            "no frame has a finite position",
+            "Pass the positions when you read the scan.",
+        )
     if not finite.all():
         kept = np.flatnonzero(finite)
         lost = np.flatnonzero(~finite)
@@ -368,7 +386,9 @@ def _check_overlap(positions: np.ndarray, field: float) -> None:
 
     if not np.ptp(positions, axis=0).any():
         raise DataError(
-            "position_y, position_x", f"all {len(positions)} frames lie at one place"
+            "position_y, position_x",
+            f"all {len(positions)} frames lie at one place",
+            "Pass the positions when you read the scan.",
         )
     step = np.median(KDTree(positions).query(positions, k=2)[0][:, 1])
     if step > field:

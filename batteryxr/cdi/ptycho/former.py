@@ -60,7 +60,9 @@ def former_of(start: xr.Dataset, experiment: Experiment, scan: xr.Dataset) -> Fo
 
     start = single(start, caller="ptycho start")
     if not np.isfinite(start["transmission"].values).any():
-        raise DataError("start: transmission", "not finite at any pixel")
+        raise DataError(
+            "start: transmission", "not finite at any pixel", "Choose another start."
+        )
     modes = start["probe"].values
     y, x = (start[axis].values for axis in "yx")
     theirs = lateral(modes.shape[-1], float(y[1] - y[0]))

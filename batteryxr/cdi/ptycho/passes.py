@@ -207,7 +207,11 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
         positions = np.rint(positions)
     probe = np.asarray(experiment.probe).astype(np.complex64)
     if not np.isfinite(probe).all():
-        raise DataError("probe", "not finite at every pixel")
+        raise DataError(
+            "probe",
+            "not finite at every pixel",
+            "Make one with .cdi.ptycho_probe(...).",
+        )
     if not np.sum(np.abs(probe) ** 2) > 0:
         raise DataError("probe", "no power", "Make one with .cdi.ptycho_probe(...).")
     used = [m for m in probe if np.any(m)]

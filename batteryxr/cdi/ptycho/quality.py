@@ -203,12 +203,20 @@ def _as_fitted(
     moves = np.stack([of_frames(result, name, places) for name in shifts], -1)
     fitted = np.flatnonzero(np.isfinite(moves[numbers]).all(-1))
     if not fitted.size:
-        raise DataError("result", "it was made from none of the frames of the scan")
+        raise DataError(
+            "result",
+            "it was made from none of the frames of the scan",
+            "Pass the scan it was made from.",
+        )
     axes = result["y"].values, result["x"].values
     part = placed_on(whole.only(fitted), *axes)
     n, size = len(part.weight), result["probe"].shape[-2:]
     if size != (n, n):
-        raise DataError("result: probe", f"of {size}; the scan has {(n, n)}")
+        raise DataError(
+            "result: probe",
+            f"of {size}; the scan has {(n, n)}",
+            "Pass the scan it was made from.",
+        )
     light = of_frames(result, "intensity", places)[numbers][fitted]
     known = result.drop_vars("intensity", errors="ignore")
     if np.isfinite(light).all():

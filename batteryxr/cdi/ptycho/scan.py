@@ -310,7 +310,9 @@ def _read(array: xr.DataArray) -> xr.Variable:
     # A frame whose position is unknown can be left out; other unknowns are errors.
     named = str(array.name).startswith("position_")
     if not np.isfinite(values).all() and not named:
-        raise DataError(str(array.name), "not finite for every frame")
+        raise DataError(
+            str(array.name), "not finite for every frame", "Leave the other frames out."
+        )
     return xr.Variable(array.dims, values)
 
 

@@ -372,5 +372,9 @@ def oxidation_state(
 def _anions(composition: Composition) -> float:
     if composition.anions == 0:
         known = ", ".join(sorted(ANIONS))
-        raise DataError(str(composition), f"has no anions, that is none of {known}")
+        raise DataError(
+            str(composition),
+            f"has no anions, that is none of {known}",
+            "Write it whole, such as LiNiO2.",
+        )
     return composition.anions

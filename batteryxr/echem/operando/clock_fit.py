@@ -195,7 +195,11 @@ def _channel(channel: xr.DataArray | xr.Dataset) -> tuple[np.ndarray, np.ndarray
             f"has {good.sum()} samples with time and voltage; at least 20 are needed",
         )
     if np.unique(stamps[good]).size < 20:
-        raise DataError("channel", "has fewer than 20 times that differ")
+        raise DataError(
+            "channel",
+            "has fewer than 20 times that differ",
+            "Pass a channel with more samples.",
+        )
     order = np.argsort(stamps[good], kind="stable")
     return stamps[good][order], volts[good][order]
 
@@ -208,7 +212,11 @@ def _rows(record: xr.Dataset, origin: np.datetime64) -> _Signal:
     volts = in_units(record["voltage"], "V", caller="fit_clock")
     seconds = (record["time"].values.astype("M8[ns]") - origin) / np.timedelta64(1, "s")
     if not (np.diff(seconds) >= 0).all():
-        raise DataError("time", "is missing or steps back in the record")
+        raise DataError(
+            "time",
+            "is missing or steps back in the record",
+            "Sort the record: `.sortby('time')`, after rows without time are left out.",
+        )
     gap = np.zeros(max(seconds.size - 1, 0), dtype=bool)
     if "file" in record.variables:
         gap = np.diff(record["file"].values) != 0

@@ -116,7 +116,9 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
     lasting = np.broadcast_to(known.values.astype(np.float64), (n,))
     if (lasting < 0).any():
         least = float(np.nanmin(lasting))
-        raise DataError("exposure", f"a time of {least:g} s is below 0")
+        raise DataError(
+            "exposure", f"a time of {least:g} s is below 0", "Pass 0 s or more."
+        )
     if np.isnan(lasting).all() and n:
         raise DataError(
             "exposure",

@@ -10,6 +10,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import COLOURS, dimension, load_hvplot
 from batteryxr.echem.cycling.cells import capacity_of_groups
+from batteryxr.echem.plot.axes import per_cent, whole_ticks
 
 if TYPE_CHECKING:
     import holoviews
@@ -54,7 +55,8 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
     capacity = result[name].where(result["complete"]).values
     of, cycle = result["cell_group"].values, result["cycle"].values
     x, y = dimension(result["cycle"]), dimension(result[name])
-    efficiency = dimension(result["coulombic_efficiency"])
+    percent = 100 * result["coulombic_efficiency_mean"]
+    efficiency = per_cent(percent.values)
     above: list[Any] = []
     below: list[Any] = []
     for k, group in enumerate(result["group"].values):
@@ -73,10 +75,11 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
         curve = hv.Curve((cycle, mean), x, y, label=str(group))
         above.append(curve.opts(color=colour, line_width=3))
         above.append(_ends(hv, result, capacity, rows, (x, y)).opts(color=colour))
-        means = (cycle, one["coulombic_efficiency_mean"].values)
+        means = (cycle, percent.sel(group=group).values)
         below.append(hv.Curve(means, x, efficiency).opts(color=colour))
-    top = hv.Overlay(above).opts(width=600, height=380, legend_position="bottom_left")
-    return (top + hv.Overlay(below).opts(width=600, height=220)).cols(1)
+    shared = {"width": 600, "xticks": whole_ticks(cycle)}
+    top = hv.Overlay(above).opts(height=380, legend_position="bottom_left", **shared)
+    return (top + hv.Overlay(below).opts(height=220, **shared)).cols(1)
 
 
 def _ends(

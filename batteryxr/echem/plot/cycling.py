@@ -18,7 +18,7 @@ from batteryxr.core.plotting import (
     overlay_samples,
 )
 from batteryxr.echem.counting import Counting, half_cycle_table
-from batteryxr.echem.plot.axes import axis
+from batteryxr.echem.plot.axes import axis, per_cent, whole_ticks
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
@@ -47,12 +47,6 @@ _MARKERS = {"charge": "circle", "discharge": "square"}
 #: A charge stays visible around the discharge of the same capacity.
 _POINT = {"charge": {"size": 10, "fill_alpha": 0}, "discharge": {"size": 5}}
 _DASHES = {"charge": "solid", "discharge": "dashed"}
-#: Number of ticks of an axis of whole numbers, and steps between them.
-_TICKS = 10
-_STEPS = [m * 10**e for e in range(9) for m in (1, 2, 5)]
-#: Half the narrowest span of an axis of efficiencies, in per cent: equal ones lie on a
-#: line, where an axis as narrow as their rounding would show a cloud.
-_NARROWEST = 0.1
 #: Opacity of the last of many half cycles.
 _FAINTEST = 0.3
 #: Largest number of opacities that differ.
@@ -212,26 +206,13 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
         )
         for side in ("charge", "discharge")
     ]
-    percent = axis("efficiency", units="%", long_name="Coulombic efficiency")
     efficiencies = 100 * result["coulombic_efficiency"].values
-    if np.isfinite(efficiencies).any():
-        middle = float(np.nanmedian(efficiencies))
-        percent.soft_range = (middle - _NARROWEST, middle + _NARROWEST)
+    percent = per_cent(efficiencies)
     efficiency = hv.Scatter((number, efficiencies), x, percent)
     above = hv.Overlay(points).opts(legend_position="top", **_SIZE)
     below = efficiency.opts(color=NEUTRAL, size=6, width=600, height=220)
-    panels = [panel.opts(xticks=_whole_ticks(number)) for panel in (above, below)]
+    panels = [panel.opts(xticks=whole_ticks(number)) for panel in (above, below)]
     return hv.Layout(panels).cols(1)
-
-
-def _whole_ticks(numbers: np.ndarray) -> list[int]:
-    """Return at most about ten ticks at whole numbers."""
-    if not numbers.size:
-        return []
-    first, last = int(numbers.min()), int(numbers.max())
-    every = next(e for e in _STEPS if (last - first) / e <= _TICKS)
-    start = first if every == 1 else -(-first // every) * every
-    return list(range(start, last + 1, every))
 
 
 @checked

@@ -217,7 +217,13 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
         plotting.dimension(result["gamma"]),
     )
     return mesh.opts(
-        logy=True, cmap="viridis", colorbar=True, width=600, height=350, title="DRT"
+        logy=True,
+        cmap="viridis",
+        bgcolor="#440154",  # its darkest colour: nothing white between cells
+        colorbar=True,
+        width=600,
+        height=350,
+        title="DRT",
     )
 
 

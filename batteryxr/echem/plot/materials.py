@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, NEUTRAL, dimension, load_hvplot
+from batteryxr.core.plotting import BARS, COLOURS, NEUTRAL, dimension, load_hvplot
 from batteryxr.core.units import in_units
 from batteryxr.echem.lithium.composition import parse
 from batteryxr.echem.lithium.content import (
@@ -83,7 +83,8 @@ def plot_percolation(result: xr.Dataset) -> holoviews.Overlay:
         label = result[name].attrs["long_name"]
         curve = hv.Curve(points[:2], x, y, label=label)
         curves.append(curve.opts(color=colour))
-        curves.append(hv.ErrorBars(points, x, [y, "error"]))
+        bars = hv.ErrorBars(points, x, [y, "error"])
+        curves.append(bars.opts(line_color=colour, **BARS))
     onset, error = float(result["onset"]), float(result["onset_error"])
     mark = hv.VLine(onset).opts(color=NEUTRAL, line_dash="dashed", line_width=1)
     band = hv.VSpan(onset - error, onset + error).opts(color=NEUTRAL, alpha=0.2)

@@ -74,7 +74,7 @@ def plot_operando(
     seen = np.isfinite(middle)
     layers *= hv.ErrorBars(
         tuple(b[seen] for b in bars), time, [volts, "below", "above"]
-    ).opts(line_width=1, upper_head=None, lower_head=None)
+    ).opts(line_width=1, **plotting.BARS)
     turned = (
         scans["crosses_reversal"].values
         if "crosses_reversal" in scans.coords

@@ -66,7 +66,7 @@ def plot_gitt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.Overl
         parts.append(bars.opts(color=colour))
     return hv.Overlay(parts).opts(
         title="Equilibrium voltage; IR drop (dark) and diffusion (light)",
-        legend_position="bottom_left",
+        legend_position="right",
         width=600,
         height=350,
     )
@@ -210,7 +210,23 @@ def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     ]
     return hv.Overlay(
         [band.opts(color=plotting.NEUTRAL, alpha=0.2, line_alpha=0), *curves]
-    ).opts(title=f"Hysteresis {area:.4g} ± {error:.2g} {units}", width=600, height=350)
+    ).opts(
+        title=f"Hysteresis {_rounded(area, error)} {units}",
+        legend_position="right",
+        width=600,
+        height=350,
+    )
+
+
+def _rounded(value: float, error: float) -> str:
+    """Return a value to the second digit of its error."""
+    if not (np.isfinite(error) and error > 0):
+        return f"{value:.4g}"
+    power = int(np.floor(np.log10(max(abs(value), error))))
+    scale = 10.0**power if abs(power) > 3 else 1.0
+    digits = max(0, 1 - int(np.floor(np.log10(error / scale))))
+    text = f"{value / scale:.{digits}f} ± {error / scale:.{digits}f}"
+    return text if scale == 1 else f"({text}) × 10^{power}"
 
 
 def _dimension(result: xr.Dataset, axis: str | None) -> holoviews.Dimension:
@@ -242,4 +258,4 @@ def _bars(
     # A bar down to zero cannot be drawn on a logarithmic axis.
     below = np.minimum(error, 0.9 * value) if positive else error
     points = (data[x.name].values, value, below, error)
-    return hv.ErrorBars(points, x, [y, "-", "+"])
+    return hv.ErrorBars(points, x, [y, "-", "+"]).opts(**plotting.BARS)

@@ -67,11 +67,17 @@ def pulse_fit(
     found = cut_pulses(source, i_zero=i_zero, memory=method.memory)
     one = next(itertools.islice(found, pulse - 1, None), None)
     if one is None:
-        raise DataError("record", f"has no pulse {pulse}: `result` is of another one")
+        raise DataError(
+            "record",
+            f"has no pulse {pulse}: `result` is of another one",
+            "Pass the result of this record.",
+        )
     particle = shape(str(result.attrs["geometry"]), method.degree)
     rows, fitted, begin, _ = fit_pulse(one, particle, tmin=tmin)
     if fitted is None:
-        raise DataError(f"pulse {pulse}", "has too few rows to be fitted")
+        raise DataError(
+            f"pulse {pulse}", "has too few rows to be fitted", "Choose another pulse."
+        )
     model = fitted[4]
     named = {
         "voltage": (rows.v, "V", "Voltage"),

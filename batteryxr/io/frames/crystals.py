@@ -96,7 +96,11 @@ def _write_cxi(crystal: xr.Dataset, path: Path, overwrite: bool) -> None:
         raise DataError("crystal", f"has {told}, not an object on {_DETECTED}", mend)
     field = crystal["object"].transpose(*_DETECTED)
     if field.dtype.kind != "c":
-        raise DataError("crystal", f"holds {field.dtype}, not a complex object")
+        raise DataError(
+            "crystal",
+            f"holds {field.dtype}, not a complex object",
+            "Pass the `object` of a result.",
+        )
     sign = int(field.coords.get("fourier_sign", xr.DataArray(0)))
     if sign not in (1, -1):
         mend = "Note it: `.assign_coords(fourier_sign=-1)`."
@@ -129,7 +133,11 @@ def _write_vti(crystal: xr.Dataset, path: Path, overwrite: bool) -> None:
         mend = "Pass the fields of one state after to_laboratory."
         raise DataError("crystal", f"has {told}, and no field on {_SPACE}", mend)
     if missing := [d for d in _SPACE if d not in crystal.coords]:
-        raise DataError("crystal", f"has no positions along {missing}")
+        raise DataError(
+            "crystal",
+            f"has no positions along {missing}",
+            "Pass a result of to_laboratory.",
+        )
     axes = [in_units(crystal[d], "nm", caller="write_object") for d in "xyz"]
     placed = crystal.assign_coords({str(a.name): a for a in axes})
     steps = [even_step(placed, d, caller="write_object") for d in "xyz"]

@@ -205,7 +205,9 @@ class _Shape:
         g = reference.values
         own = reference["r"].values.astype(np.float64)
         if not np.isfinite(g).all():
-            raise DataError("reference", "a pattern with gaps")
+            raise DataError(
+                "reference", "a pattern with gaps", "Choose another one, or fill it."
+            )
         if not g.any():
             raise DataError("reference", "zero everywhere; expected a pattern")
         near = 1e-3 * abs(r[1] - r[0])  # float32 rounds

@@ -202,7 +202,7 @@ def _lithium(
     anions = [e for e in whole if e in _VALENCE]
     metals = _metals(whole)
     if not metals or not anions:
-        raise ArgumentError("electrode", whole, "a compound of a metal and an anion")
+        raise ArgumentError("electrode", whole, "a metal and an anion, such as LiNiO2")
     metal = np.array([_metals(unit) for unit in units])
     gained = np.array([unit.get(ion, 0.0) for unit in units])
     for anion in anions:
@@ -240,8 +240,8 @@ def _lithium(
         if not is_lazy(apart) and (off := _most(apart.values)) > _APART:
             warn_quality(
                 f"phases and cycler differ by up to {off:.2f} {ion} per metal in nine "
-                "of ten scans: charge that made no phase, a formula that is another, "
-                "or ratios that are not sure (see `bands`)."
+                "of ten scans. Charge made no phase, the formula is another, or ratios "
+                "are not sure (see `bands`)."
             )
     return {
         key: label(array, key, units="1", long_name=text)

@@ -104,7 +104,7 @@ def patterns_of(
         x = array[axis].values.astype(float)
     if x.size < 30:
         raise ArgumentError(
-            "limits", limits, f"a range with 30 points of {asked.given}"
+            "limits", limits, f"a range that holds 30 points or more of {asked.given}"
         )
     rows = array.transpose(..., axis)
     y = np.asarray(rows.values, np.float64).reshape(-1, x.size)

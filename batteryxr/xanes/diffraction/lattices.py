@@ -250,8 +250,8 @@ def _chosen(
     if used.form.shape[0] < unknown or rank < lines.metric.size:
         raise DataError(
             "reflections",
-            f"{used.form.shape[0]} stand alone ({', '.join(used.names)}) for "
-            f"{unknown} unknowns",
+            f"{used.form.shape[0]} stand alone ({', '.join(used.names)}); "
+            f"{unknown} are needed, as many as unknowns",
             "Use fit_pattern, a wider range, or offset='none' if that is known.",
         )
     return used

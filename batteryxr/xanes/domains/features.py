@@ -235,6 +235,7 @@ def sample(pixels: Pixels, *, most: int, seed: int) -> DrawnPixels:
             "maps",
             f"no pixel counts: all of {list(pixels.features)} must be finite there, "
             "and the mask True",
+            "Widen the mask, or choose other features.",
         )
     drawn = _smallest(pool, most)
     order = np.argsort(drawn.places)

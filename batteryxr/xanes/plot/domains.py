@@ -11,6 +11,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import (
+    BARS,
     COLOURS,
     as_title,
     axis_label,
@@ -311,7 +312,7 @@ def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
         shape *= hv.Scatter((n, y), *axes).opts(color="black", size=6)
         if name == "gap":
             spread = result["gap_error"].values
-            shape *= hv.ErrorBars((n, y, spread), axes[0], [text, "error"])
+            shape *= hv.ErrorBars((n, y, spread), axes[0], [text, "error"]).opts(**BARS)
         best = int(result.attrs[choice])
         shape *= hv.VLine(best).opts(color=COLOURS[1], line_dash="dashed")
         panels.append(

@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import COLOURS, load_hvplot
+from batteryxr.core.plotting import BARS, COLOURS, load_hvplot
 from batteryxr.xanes.plot.figures import WIDE, by_particle, colour, picture
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def plot_combination(result: xr.Dataset) -> holoviews.Layout | holoviews.Overlay
         shapes = [bars.opts(color=COLOURS[0])]
         if error is not None:
             both = names, weight.values, error.values
-            shapes.append(hv.ErrorBars(both, "Standard", ["Weight", "error"]))
+            drawn = hv.ErrorBars(both, "Standard", ["Weight", "error"])
+            shapes.append(drawn.opts(**BARS))
         return hv.Overlay(shapes).opts(hv.opts.Overlay(**title))
     (dim,) = (str(d) for d in weight.dims if d != "standard")
     x = weight[dim].values if dim in weight.coords else np.arange(weight.sizes[dim])

@@ -10,6 +10,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import (
+    BARS,
     COLOURS,
     as_title,
     axis_label,
@@ -142,7 +143,9 @@ def _panel(hv: Holoviews, result: xr.Dataset, name: str, x: str | None) -> Any:
         shape *= hv.Scatter(points, *axes, label=text).opts(color=colour(i), size=4)
         if errors is not None:
             bars = (*points, errors.isel(at).values)
-            shape *= hv.ErrorBars(bars, axes[0], [axes[1], "error"])
+            shape *= hv.ErrorBars(bars, axes[0], [axes[1], "error"]).opts(
+                line_color=colour(i), **BARS
+            )
         shapes.append(shape)
     return hv.Overlay(shapes).opts(
         hv.opts.Overlay(title=as_title(name), legend_position="right", **SMALL)

@@ -190,6 +190,8 @@ def _by_name(
         found = [getattr(fitter, method)(row, **options)[0] for row in rows]
     except (ValueError, np.linalg.LinAlgError) as error:
         raise DataError(
-            "spectra", f"the baseline {method!r} of pybaselines fails ({error})"
+            "spectra",
+            f"the baseline {method!r} of pybaselines fails ({error})",
+            "Choose another method.",
         ) from error
     return np.reshape(found, values.shape)

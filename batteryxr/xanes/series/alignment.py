@@ -293,7 +293,11 @@ def _on_one_grid(
     slack = SLACK * np.abs(np.diff(x)).min(initial=np.inf)
     inside = (x >= low - slack) & (x <= high + slack)
     if not inside.any():
-        raise DataError("spectra", "share no energies once they are shifted")
+        raise DataError(
+            "spectra",
+            "share no energies once they are shifted",
+            "Look at the shifts: they are in eV.",
+        )
     spectra = spectra.assign_coords(energy=("energy", x, dict(axis.attrs)))
     if isinstance(spectra, xr.Dataset):
         result = spectra.copy()

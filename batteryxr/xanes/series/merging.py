@@ -161,7 +161,11 @@ def rebin_energy(
     array = as_spectra(spectra, caller="rebin_energy")
     x = array.energy.values
     if not x[0] < e0 < x[-1]:
-        raise DataError("energy", f"{x[0]:g} to {x[-1]:g} eV do not hold e0={e0:g}")
+        raise DataError(
+            "energy",
+            f"{x[0]:g} to {x[-1]:g} eV do not hold e0={e0:g}",
+            "Pass an e0 between them, in eV.",
+        )
     fine = float(step or max(0.05 * round(e0 / _FINE / 0.05), 0.05))
     grid = _grid(x, float(e0), fine, window)
     values = blocks.apply(
@@ -206,7 +210,7 @@ def _grid(
     over = e0 + fine * np.arange(np.ceil(low / fine), np.floor(high / fine) + 1)
     if not over.size:
         raise ArgumentError(
-            "window", window, f"(low, high) that holds steps of {fine:g}"
+            "window", window, f"(low, high) in eV, with a multiple of {fine:g} between"
         )
     before = over[0] - 10 * fine * np.arange(1, max((over[0] - x[0]) / (10 * fine), 1))
     k = np.sqrt(_K2 * max(over[-1] - e0, 1.0))

@@ -17,10 +17,10 @@ from tempfile import mkdtemp
 import xarray as xr
 from diffpy.structure import Atom, Lattice, Structure
 
-from batteryxr.core.plotting import load_hvplot
+import batteryxr
 from batteryxr.xanes import Diffractometer, powder_lines
 
-load_hvplot()
+batteryxr.load_hvplot()
 centres = [c for c in product((0, 0.5), repeat=3) if sum(c) in (0, 1)]
 metals = {"Li": 0.6, "Ti": 0.1, "Mn": 0.3}
 

@@ -15,9 +15,8 @@ from tempfile import mkdtemp
 import xarray as xr
 
 import batteryxr
-from batteryxr.core.plotting import load_hvplot
 
-load_hvplot()
+batteryxr.load_hvplot()
 folder = batteryxr.simulate.write_samples(Path(mkdtemp()) / "study")
 paths = sorted((folder / "maps").glob("*.gsf"))
 maps = [batteryxr.read_image(path) for path in paths]

@@ -57,7 +57,7 @@ def test_without_torch_it_says_what_to_install(volume, monkeypatch):
     [
         ({"schedule": "20 HOI"}, "one of ER, HIO"),
         ({"n_starts": 49}, "from 1 to 48"),
-        ({"support": ShrinkWrap(twin_break=5)}, "without twin_break"),
+        ({"support": ShrinkWrap(twin_break=5)}, "twin_break=0"),
     ],
 )
 def test_says_what_is_wrong_before_it_works(volume, arguments, message):

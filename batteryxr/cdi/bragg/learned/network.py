@@ -93,6 +93,8 @@ def _weights(path: str | Path | None, checksum: str) -> Weights:
     known = read_weights(path)
     if known.checksum != checksum:
         raise DataError(
-            "weights", f"{path} was changed: its checksum is no longer {checksum}"
+            "weights",
+            f"{path} was changed: its checksum is no longer {checksum}",
+            "Copy the file anew.",
         )
     return known

@@ -143,7 +143,7 @@ def retrieve_learned(
     from batteryxr.cdi.bragg.learned.kernels.network_input import SIZE
 
     if support.twin_break:
-        raise ArgumentError("support", support, "one without twin_break")
+        raise ArgumentError("support", support, "twin_break=0")
     stages = parse(schedule) if schedule is not None else ()
     require("torch", extra="ml", purpose="learned phase retrieval")
     if device == "cupy":

@@ -154,12 +154,18 @@ def _require(
 ) -> int:
     """Return the sign of the object's transform; raise where it cannot be corrected."""
     if objects.dtype.kind != "c":
-        raise DataError("crystal", f"holds {objects.dtype}, not a complex object")
+        raise DataError(
+            "crystal",
+            f"holds {objects.dtype}, not a complex object",
+            "Pass the `object` of a result.",
+        )
     if "corrected" in {
         crystal.attrs.get("refraction"),
         objects.attrs.get("refraction"),
     }:
-        raise DataError("crystal", "was corrected for refraction before")
+        raise DataError(
+            "crystal", "was corrected for refraction before", "Go on with it as it is."
+        )
     frame = crystal.attrs.get("frame", objects.attrs.get("frame", "lab"))
     if dims == SPACE and frame != "lab":
         raise DataError(

@@ -112,7 +112,7 @@ def _lengths(
     total = float(image.sum())
     require_counts(counts)
     if not total > 0:
-        raise DataError("volume", "holds no counts")
+        raise DataError("volume", "holds no counts", "Look at its mask and its region.")
     at = np.unravel_index(int(np.nanargmax(counts)), counts.shape)[1:]
     rows, columns = (np.arange(n) - n // 2 for n in image.shape)
     centre = (

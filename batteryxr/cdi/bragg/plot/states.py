@@ -160,7 +160,9 @@ def plot_field(
         )
     values = crystal.transpose(*dims).values.astype(float)
     if not np.isfinite(values).any():
-        raise DataError("crystal", "holds only NaN in this field")
+        raise DataError(
+            "crystal", "holds only NaN in this field", "Choose another field or state."
+        )
     place = at or tuple(
         int(np.median(axis)) for axis in np.nonzero(np.isfinite(values))
     )
@@ -296,7 +298,11 @@ def _level(values: np.ndarray, quantile: float) -> float:
     """Return the value of a surface: half of the maximum, or a quantile."""
     inside = np.abs(values[values != 0])
     if not inside.size:
-        raise DataError("crystal", "holds only zeros in this field")
+        raise DataError(
+            "crystal",
+            "holds only zeros in this field",
+            "Choose another field or state.",
+        )
     signed = bool((values < 0).any())
     at = np.quantile(inside, quantile) if signed else inside.max() / 2
     # Just below: a plateau at the quantile must not lie on the surface.

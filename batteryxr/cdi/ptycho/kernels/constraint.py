@@ -52,7 +52,9 @@ class Constraint:
         ends = float(table_energy[0]), float(table_energy[-1])
         if ends[0] > 0.5 * energy[0] or ends[1] < 2.0 * energy[-1]:
             raise DataError(
-                "table_energy", f"{ends} does not reach far beyond the window"
+                "table_energy",
+                f"{ends} does not reach far beyond the window",
+                "Pass a table from half to twice these energies.",
             )
         gap = np.diff(energy).min()
         outside = (table_energy < energy[0] - gap) | (table_energy > energy[-1] + gap)
