@@ -228,7 +228,7 @@ def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean, standard deviation (of a sample) and number over the cells."""
     there = np.isfinite(values)
     n = there.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         mean = np.where(there, values, 0.0).sum(0) / n
         squares = (np.where(there, values - mean, 0.0) ** 2).sum(0)
         sd = np.sqrt(squares / (n - 1))

@@ -159,7 +159,7 @@ def compare(
     columns = _columns(frame, data)
     q, energy = columns["capacity"], columns["energy"]
     given = columns["voltage"]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = np.where(q > 0, energy / q, np.nan)
     mass, theory = _theory(columns, ion)
     used = q / theory

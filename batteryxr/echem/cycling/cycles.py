@@ -209,7 +209,7 @@ def _compared(
     out, into = (charge, discharge) if electrode == "anode" else (discharge, charge)
     what = "charge / discharge" if electrode == "anode" else "discharge / charge"
     whole = paired["complete"][1]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         efficiency = np.where(whole, out / into, np.nan)
         energy = np.where(whole, of["discharge_energy"] / of["charge_energy"], np.nan)
     voltage = of["charge_mean_voltage"] - of["discharge_mean_voltage"]

@@ -315,7 +315,7 @@ def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
     counter = np.abs(f[:, parts.COUNTER])
     if not table.has_counter:
         counter[:] = np.nan
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         values = {
             "capacity": charge,
             "energy": energy,

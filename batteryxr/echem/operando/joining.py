@@ -363,7 +363,7 @@ def _labels(
     capacity[running] -= passed.at_begins[k]
     capacity[running] *= np.where(direction[k] == "charge", 1.0, -1.0)
     branch[running] = direction[k]
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         coverage = np.where(ends > starts, sums.covered / ((ends - starts) / _NS), seen)
         slope = sums.voltage_rise / sums.covered
     reversal = (sums.current_min <= -i_zero) & (sums.current_max >= i_zero)

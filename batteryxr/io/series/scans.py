@@ -68,7 +68,7 @@ class Scale:
         scaled = axis * self.factor
         if not self.spacing:
             return scaled
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             return _HC / (2 * self.spacing * np.sin(np.deg2rad(scaled)))
 
 
@@ -136,7 +136,7 @@ class ScanSource:
             chosen = columns[start : start + len(group)]
             parts.append(chosen[0] if len(chosen) == 1 else np.sum(chosen, axis=0))
             start += len(group)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             combine = FORMULAS[self.formula][1] if self.formula else None
             values = combine(*parts) if combine else parts[0]
         values = np.where(np.isfinite(values), values, np.nan)

@@ -5,7 +5,7 @@ import warnings
 import cycler_files
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from batteryxr.core.errors import (
@@ -198,6 +198,15 @@ NUMBER = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: float(f"{x:.9g}"))
     end=st.sampled_from(["\n", "\r\n"]),
     tail=st.booleans(),
     preamble=st.sampled_from(["", "a remark\n\nwith: things, in; it\n"]),
+)
+@example(  # a current so small that it divides as nothing does
+    rows=[(0.0, 1.0), (0.0, 2.2e-309)],
+    separator=",",
+    decimal=".",
+    order=[0, 1, 2, 3],
+    end="\n",
+    tail=False,
+    preamble="",
 )
 def test_numbers_survive_any_layout(
     tmp_path, rows, separator, decimal, order, end, tail, preamble

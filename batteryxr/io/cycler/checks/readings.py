@@ -296,7 +296,7 @@ def part_scale(table: RawTable) -> str | None:
         return note
     current, voltage = table.columns["current"], table.columns["voltage"]
     size, moved = np.abs(current), np.abs(np.diff(voltage))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = np.maximum(size[1:] / size[:-1], size[:-1] / size[1:])
         same = np.sign(current[1:]) == np.sign(current[:-1])
         units = [np.abs(ratio / factor - 1) < _STEADY for factor in _THOUSANDS]
