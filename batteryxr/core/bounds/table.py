@@ -98,6 +98,8 @@ BOUNDS: dict[str, Bound] = {
                                       "a mass in g, passed as if in mg": 1e-3,
                                       "a mass in kg, passed as if in mg": 1e-6}),
     "Li content": Bound("1", (-5.0, 50.0), (-0.2, 25.0), _PER_CENT),
+    "utilisation": Bound("1", (0.0, 1e6), (0.0, 2.5),
+                         {"C g-1 in place of mA h g-1": 1 / 3.6, **_PER_CENT}),
     "coulombic efficiency": Bound("1", (0.0, 1e6), (0.5, 1.5), _PER_CENT, 5),
     "particle radius": Bound("nm", (0.1, 1e8), (1.0, 1e6), _LENGTHS_NM),
     "diffusivity": Bound("m2 s-1", (0.0, 1.0), (0.0, 1e-8), {"cm2 s-1": 1e-4}),

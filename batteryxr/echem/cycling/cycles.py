@@ -33,7 +33,7 @@ _Variables = dict[str, _Column]
 
 _OTHER = {"charge": "discharge", "discharge": "charge"}
 #: Largest charge of a discharge, of the capacity that is named: A h were passed.
-_MOST = 50.0
+_MOST, _LEAST = 50.0, 300.0
 #: Quantities of a half cycle that are copied for each direction.
 _TAKEN = (
     "capacity",
@@ -289,6 +289,11 @@ def _c_rates(paired: _Variables, nominal: float) -> _Variables:
         warn_quality(
             f"nominal_capacity={nominal!r} is in mA h, and a discharge passes "
             f"{passed:.4g} mA h. Was it A h? Pass {1e3 * nominal:g}."
+        )
+    elif 0 < _LEAST * passed < nominal:
+        warn_quality(
+            f"nominal_capacity={nominal!r} is in mA h, and no discharge passes more "
+            f"than {passed:.4g} mA h. Was it uA h? Pass {1e-3 * nominal:g}."
         )
     return {
         f"{side}_c_rate": (

@@ -290,7 +290,7 @@ def utilisation(
     composition = parse(formula)
     theory = theoretical_capacity(composition, ion=ion)
     capacity = abs(specific(data, mass, variable, MOVED, caller="utilisation"))
-    return label(
+    used = label(
         capacity / theory,
         "utilisation",
         units="1",
@@ -298,6 +298,7 @@ def utilisation(
         formula=str(composition),
         theoretical_capacity=theory,
     )
+    return bounds.told(used, names={"utilisation": "utilisation"})
 
 
 @recorded

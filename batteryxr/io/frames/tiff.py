@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core import blocks
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.io.door.copies import Stored, copies
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import Stamp, stamp
 from batteryxr.io.door.images import (
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: Most pages whose places are looked up, and fewest pixels that make an image.
+_LOOKED_AT, _PIXELS = 2000, 50
+
+
 def open_tiff(
     paths: list[Path], *, chunk: Callable[[int, int], int], counts: bool = True
 ) -> Held:
@@ -38,11 +43,17 @@ def open_tiff(
     ------
     FileFormatError
         If the first file is no TIFF, or holds something other than grey images.
+
+    Warns
+    -----
+    DataQualityWarning
+        If images are copies of others.
     """
     with tiff(paths[0]) as file:
         page = file.pages[0]
         check_page(paths[0], page)
         places, shape, stored = page_places(paths[0], file), page.shape, page.dtype
+        images = [_stored(paths[0], file, p) for p in places[:_LOOKED_AT]]
     each = planes(page)
     if len(paths) > 1 and (len(places) > 1 or each > 1):
         apart = [open_tiff([path], chunk=chunk, counts=counts) for path in paths]
@@ -50,9 +61,44 @@ def open_tiff(
     pages = places if len(paths) == 1 else [0]
     stamps = tuple(stamp(path) for path in paths)
     source = TiffFrames(stamps, tuple(pages), shape, np.dtype(stored), counts, each)
+    if len(paths) > 1:
+        images = [Stored(s.path, 0, s.size, s.digest) for s in stamps]
+    _tell_copies(source, images, [p.name for p in paths])
     n, *frame = source.shape
     step = each if each > 1 else chunk(math.prod(frame) * source.dtype.itemsize, n)
     return Held(blocks.from_source(source, (step, *frame), asarray=True, lock=False))
+
+
+def _stored(path: Path, file: Any, place: int) -> Stored:
+    """Return where the pixels of a page are."""
+    page = page_at(file, place)
+    if not page.dataoffsets:
+        return Stored(path, place, 0, str(place))
+    spans = zip(page.dataoffsets, page.databytecounts, strict=False)
+    first = min(page.dataoffsets)
+    return Stored(path, first, max(at + n for at, n in spans) - first)
+
+
+def _tell_copies(source: TiffFrames, images: list[Stored], names: list[str]) -> None:
+    """Warn if images are copies of others, unless they are empty."""
+    full: dict[int, bool] = {}
+
+    def is_full(number: int) -> bool:
+        if number not in full:
+            image = np.asarray(source[number])
+            full[number] = np.count_nonzero(image != np.nanmedian(image)) > _PIXELS
+        return full[number]
+
+    pairs = [pair for pair in copies(images) if is_full(pair[0] * source.planes)]
+    if not pairs:
+        return
+    one, other = (
+        names[k] if names[1:] else f"page {k} of {names[0]}" for k in pairs[0]
+    )
+    warn_quality(
+        f"{len(pairs)} of {len(images)} images hold the same numbers as others, first "
+        f"of all {other} those of {one}: are they copies?"
+    )
 
 
 @dataclass(frozen=True)

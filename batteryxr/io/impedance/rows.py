@@ -28,8 +28,12 @@ _OTHER_FREQUENCIES = ("angular_frequency", "log10_frequency")
 #: fifth, as a part of what Bode's relation makes of the slope of the modulus; and the
 #: slope (decades per decade), and the points, that tell.
 _FLAT, _UPPER, _BODE, _SLOPING, _TELLING = 0.03, 0.8, 0.1, 0.05, 8
+_TURN = 365.0  # deg
 #: Of the width of a sweep, how far from its begin the next may begin.
 _APART = 0.25
+#: Of a step: a point so far from the grid of another sweep is not on it, and one so
+#: near to its end goes on from there.
+_BETWEEN, _NEXT = 0.1, 1.5
 #: Fraction of points above which a spectrum is more inductive than that of any cell.
 _MOSTLY = 0.6
 
@@ -85,8 +89,22 @@ def complex_columns(
         plain["impedance"] = 1.0 / (conductance + 1j * susceptance)
     else:
         angle = phase if phase is not None else -(minus if minus is not None else 0)
+        _refuse_turns(angle)
         plain["impedance"] = modulus * np.exp(1j * np.deg2rad(angle))
     return plain
+
+
+def _refuse_turns(angle: np.ndarray | int) -> None:
+    """Raise if most of the larger phases (deg) are beyond a turn."""
+    known = np.abs(np.asarray(angle, float))
+    known = known[np.isfinite(known)]
+    if known.size and (usual := float(np.quantile(known, _UPPER))) > _TURN:
+        raise FileFormatError(
+            None,
+            f"its phases reach {usual:.4g} deg as they were read, which no impedance "
+            "has: are they in deg, and not in rad? columns={'its label': 'phase "
+            "(deg)'} says what they are in.",
+        )
 
 
 def spectra_of(
@@ -248,11 +266,15 @@ def order_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:
             f"{copies + 1} points are there before, one after another, with the same "
             "impedance to the last digit: the table was pasted or exported twice"
         )
-    log = [np.log(f) for f, _ in points if f.size > 1]
-    for before, after in itertools.pairwise(log):
+    swept = [(np.log(f), z) for f, z in points if f.size > 1]
+    log = [one for one, _ in swept]
+    begins = [float(one[0].round(3)) for one in log]
+    for (before, ended), (after, began) in itertools.pairwise(swept):
         same_way = (before[-1] - before[0]) * (after[-1] - after[0]) > 0
-        width = max(np.ptp(before), np.ptp(after))
-        if same_way and abs(after[0] - before[0]) > _APART * width:
+        apart = abs(after[0] - before[0]) > _APART * max(np.ptp(before), np.ptp(after))
+        by_turns = min(begins.count(float(x[0].round(3))) for x in (before, after)) > 1
+        copied = bool(ended[-1] == began[0])
+        if same_way and apart and not (by_turns or _own(before, after, copied=copied)):
             notes["row_order"] = (
                 f"a sweep breaks off, and another goes on at {np.exp(after[0]):.4g} Hz "
                 "in its middle: rows are exchanged, twice there, or missing"
@@ -264,6 +286,19 @@ def order_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:
             "alike"
         )
     return notes
+
+
+def _own(before: np.ndarray, after: np.ndarray, *, copied: bool) -> bool:
+    """Tell whether a sweep has a range of its own, and is no part of the one before.
+
+    Its steps are not those of the other, or it begins where the other ended.
+    """
+    steps = np.abs(np.diff(before))
+    usual = float(np.median(np.append(steps, np.abs(np.diff(after)))))
+    places = [(log - before[0]) / np.median(steps) for log in (before, after)]
+    apart = [np.mean(np.abs(p - np.rint(p)) > _BETWEEN) for p in places]
+    goes_on = abs(after[0] - before[-1]) < _NEXT * usual and steps[-1] < _NEXT * usual
+    return bool((apart[0] < 0.1 and apart[1] > 0.5) or (goes_on and not copied))
 
 
 def phase_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:

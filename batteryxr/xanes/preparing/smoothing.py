@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _Method = Literal["gaussian", "lorentzian", "savitzky_golay", "median", "whittaker"]
 #: Least number of points of a spectrum, and largest width of "whittaker" in steps.
 _FEWEST, _STIFF = 3, 1000
+_WIDE = 0.2  # of the axis; a wider curve smooths every feature away
 
 
 @recorded
@@ -106,6 +107,12 @@ def _check_width(
         span = f"{np.ptp(x):g} {units} of the axis, of {_FEWEST} points or more"
         thousandth = f"Was it m{units}? Pass {width * 1e-3:g}." if units == "eV" else ""
         raise ArgumentError("width", width, f"no more than the {span}", thousandth)
+    if method not in ("savitzky_golay", "median") and width > _WIDE * np.ptp(x):
+        slip = f" Was it m{units}? Pass {width * 1e-3:g}." if units == "eV" else ""
+        warn_quality(
+            f"width={width!r} is {width / np.ptp(x):.0%} of the axis ({np.ptp(x):g} "
+            f"{units}): hardly a feature is left.{slip}"
+        )
     least = float(np.diff(x).min())
     if method in ("savitzky_golay", "median"):
         needed = degree + 2 if method == "savitzky_golay" else _FEWEST

@@ -738,6 +738,42 @@ def test_labels_again_begin_another_spectrum(tmp_path, labels):
 
 
 @pytest.mark.parametrize(
+    "ranges",
+    [
+        [(1e5, 1, 30), (1e3, 1e-2, 30)],  # no frequency is on the other's grid
+        [(1e5, 1, 31), (1, 1e-2, 13)],
+        [(1e5, 1, 31), (1.2, 1e-2, 13)],
+        [(1e5, 1, 31), (1e3, 1e-2, 31)] * 2,
+    ],
+)
+def test_sweeps_of_several_ranges_are_no_moved_rows(tmp_path, ranges):
+    every = np.concatenate([np.geomspace(*one) for one in ranges])
+    noise = np.random.default_rng(0).normal(0, 1e-3, every.size)
+    real, minus = cell(every)
+    labels = ["Freq/Hz", "Re(Z)/ohm", "-Im(Z)/ohm"]
+    path = table(tmp_path / "ranges.txt", labels, every, [every, real + noise, minus])
+    flags = quiet(read_impedance, path).attrs["flags"]
+    assert not set(flags) & {"row_order", "missing_rows", "repeated_rows"}
+
+
+def test_phases_in_deg_that_are_called_rad_are_refused(tmp_path):
+    every = np.geomspace(1e4, 1e-1, 30)
+    real, minus = cell(every)
+    z = real - 1j * minus
+    for label, angle in (("rad", np.angle(z)), ("deg", np.angle(z, deg=True))):
+        path = table(
+            tmp_path / f"{label}.txt", ["F", "M", "A"], every, [every, abs(z), angle]
+        )
+        columns = {"F": "frequency (Hz)", "M": "modulus (ohm)", "A": "phase (rad)"}
+        if label == "rad":
+            found = quiet(read_impedance, path, columns=columns)["impedance"][0]
+            np.testing.assert_allclose(found.values[::-1], z, rtol=1e-4)
+            continue
+        with pytest.raises(FileFormatError, match="in deg, and not in rad"):
+            read_impedance(path, columns=columns)
+
+
+@pytest.mark.parametrize(
     ("rows", "flag"),
     [
         ([*range(30), *range(20, 60)], "repeated_rows"),

@@ -38,6 +38,7 @@ _SWING, _LEAST_SWING = 0.1, 0.02  # of the voltage's range, and V
 _LOOKED_AT = 5000  # rows that are searched for turns of the voltage
 _LOST = 0.1  # of the charge, whose direction the voltage contradicts
 _EVEN = 0.2  # relative deviation of an even sweep of voltage
+_FOLLOWS = 0.2  # of its size; the voltage follows a current that changes by more
 _NEAR = 5  # fewest rows of a run with a trend of voltage
 
 
@@ -306,7 +307,8 @@ def _by_counters(table: RawTable) -> tuple[float, float] | None:
 def _by_voltage(table: RawTable, *, parted: bool = False) -> tuple[float, float] | None:
     """Weigh each run of one direction by its charge: charging raises the voltage.
 
-    With `parted`, runs also end where the voltage turns.
+    With `parted`, runs also end where the voltage turns, and those do not tell whose
+    voltage may only follow the current.
     """
     current, voltage = table.columns["current"], table.columns["voltage"]
     if not np.isfinite(voltage).any() or _swept(table):
@@ -330,6 +332,11 @@ def _by_voltage(table: RawTable, *, parted: bool = False) -> tuple[float, float]
     total = np.concatenate([[0.0], np.cumsum(_passed(table))])
     charge = total[ends] - total[starts]
     telling = (sign[starts] != 0) & (ends - starts >= _NEAR) & (np.abs(rises) > swing)
+    if parted:  # a voltage that follows a varying current over a resistance
+        after = filled(current)[np.minimum(starts + 1, ends)]
+        change = filled(current)[ends] - after
+        larger = np.maximum(np.abs(filled(current)[ends]), np.abs(after))
+        telling &= (change * rises <= 0) | (np.abs(change) < _FOLLOWS * larger)
     if charge[telling].sum() < 0.2 * charge[sign[starts] != 0].sum():
         return None
     votes = sign[starts] * np.sign(rises)
