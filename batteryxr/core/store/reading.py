@@ -20,7 +20,7 @@ from zarr.core.common import concurrent_map
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
-from batteryxr.core.store.chunks import array_of, cause_of, checksummed, read_chunk
+from batteryxr.core.store.chunks import cause_of, checksummed, read_chunk
 from batteryxr.core.store.files import read_inside
 from batteryxr.core.store.location import JOURNAL, METADATA, UNFINISHED, sync
 from batteryxr.core.store.manifest import Manifest, digest_of, joined
@@ -83,8 +83,11 @@ class _Memory:
 
     def array_of(self, key: str) -> str | None:
         """Return the array of a chunk, if its chunks carry checksums."""
-        place = array_of(key)
-        return place if place in self.arrays else None
+        place = "" if key.endswith(METADATA) else key
+        while place := place.rpartition("/")[0]:
+            if place in self.arrays:
+                return place
+        return None
 
     def learn_sums(self, entry: StoredGroup | None) -> None:
         """Note the checksums that the manifest tells of the group at our place."""
@@ -317,7 +320,7 @@ def open_group(store: Any, location: Location, place: str) -> xr.Dataset:
     if told is None:
         raise FileNotFoundError(place)
     if told["node_type"] != "group":
-        raise ValueError(f"{place} is no group")
+        raise ValueError(f"{place or 'it'} is a variable, no group")
     told.pop("consolidated_metadata", None)
     names = [n for n in location.names(place) if n not in (METADATA, JOURNAL)]
     nodes = _nodes(store, [joined(place, name, METADATA) for name in names])

@@ -9,7 +9,7 @@ import xarray as xr
 import zarr
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store import open_store, save
+from batteryxr.core.store import open_store, save, verify
 
 
 @pytest.fixture
@@ -111,3 +111,40 @@ def test_what_is_returned_opens(result, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for place in (f"file://{tmp_path}/a.zarr", "b.zarr", f"{tmp_path}/c.zarr"):
         assert open_store(save(result, place)).sizes == result.sizes
+
+
+@pytest.mark.parametrize("chunks", [None, {}, {"run": 2, "part": 2}])
+@pytest.mark.parametrize("kind", ["U", "T"])
+def test_text_in_any_order_of_memory(tmp_path, kind, chunks):
+    rows = [[f"é{j}{i}" * (i + 1) for i in range(4)] for j in range(3)]
+    names = np.array(rows, {"U": str, "T": np.dtypes.StringDType()}[kind])
+    data = xr.Dataset({"name": (("part", "run"), names)}).transpose("run", "part")
+    data = data if chunks is None else data.chunk(chunks)
+    back = open_store(save(data, tmp_path / "a.zarr"))["name"]
+    assert back.values.tolist() == [list(column) for column in zip(*rows, strict=True)]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(("kind", "sep"), [("default", "."), ("v2", "/"), ("v2", ".")])
+def test_chunks_with_keys_of_others_are_read_and_checked(tmp_path, kind, sep, packed):
+    values = np.arange(24.0).reshape(6, 4)
+    codecs = (zarr.codecs.BloscCodec(),) * packed + (zarr.codecs.Crc32cCodec(),)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array(
+        "v",
+        data=values,
+        chunks=(3, 4),
+        compressors=codecs,
+        chunk_key_encoding={"name": kind, "separator": sep},
+        dimension_names=("x", "y"),
+    )
+    np.testing.assert_array_equal(open_store(tmp_path / "a.zarr")["v"], values)
+    start = ["c"] if kind == "default" else []
+    key = sep.join([*start, "1", "0"])
+    chunk = tmp_path / "a.zarr" / "v" / key
+    chunk.write_bytes(bytes([chunk.read_bytes()[0] ^ 1]) + chunk.read_bytes()[1:])
+    with pytest.raises(StoreError, match=f"v, chunk {key} is damaged"):
+        open_store(tmp_path / "a.zarr")["v"].load()
+    told = [(d.variable, d.chunk) for d in verify(tmp_path / "a.zarr")]
+    assert ("v", key) in told
+    assert not [v for v, where in told if v != "manifest" and where != key]
