@@ -153,6 +153,20 @@ def storable(dataset: xr.Dataset) -> xr.Dataset:
     ).assign_coords(coords)
 
 
+def with_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose text is numpy's, which all operations know."""
+    texts = {
+        name: v.copy(data=np.array(v.values.tolist(), dtype=str))
+        for name, v in dataset.variables.items()
+        if v.dtype.kind == "T"
+    }
+    if not texts:
+        return dataset
+    coords = {name: v for name, v in texts.items() if name in dataset.coords}
+    data = {name: v for name, v in texts.items() if name not in coords}
+    return dataset.assign(data).assign_coords(coords)
+
+
 def _text(values: Any, name: Any) -> Any:
     """Return text of variable length, row by row in memory; raise if some is missing.
 

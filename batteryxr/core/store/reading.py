@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
 from batteryxr.core.store.chunks import cause_of, checksummed, read_chunk
-from batteryxr.core.store.files import read_inside
+from batteryxr.core.store.files import read_inside, stamp_of
 from batteryxr.core.store.location import JOURNAL, METADATA, UNFINISHED, sync
 from batteryxr.core.store.manifest import Manifest, digest_of, joined
 from batteryxr.core.store.ownership import node_in
@@ -196,7 +195,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
                 self.root, key, self.known, lambda size: _span(byte_range, size)
             )
         elif key.endswith(METADATA):
-            stamp = _stamp(self.root / key)
+            stamp = stamp_of(self.root / key)
             found = read_inside(self.root, key, self.known)
             found = self.memory.learn(key, found, stamp)
         else:
@@ -213,7 +212,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
                 f"{said_by_system(error)}."
             ) from error
         stamp = self.memory.arrays[place]
-        if stamp is not None and stamp != _stamp(self.root / place / METADATA):
+        if stamp is not None and stamp != stamp_of(self.root / place / METADATA):
             raise self.memory.replaced(place)
         return self.memory.judged(place, key, content, cause)
 
@@ -346,14 +345,6 @@ def _nodes(store: Any, keys: list[str]) -> list[dict[str, Any] | None]:
         wanted = [(key, buffers) for key in keys]
         found = sync(concurrent_map(wanted, store.get, _READERS))
     return [None if text is None else json.loads(text.to_bytes()) for text in found]
-
-
-def _stamp(path: Any) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def _span(byte_range: Any, size: int) -> tuple[int, int]:

@@ -9,7 +9,8 @@ import xarray as xr
 import zarr
 
 from batteryxr.core.errors import StoreError
-from batteryxr.core.store import open_store, save, verify
+from batteryxr.core.store import open_store, opening, save, verify
+from batteryxr.core.store.manifest import MANIFEST
 
 
 @pytest.fixture
@@ -148,3 +149,61 @@ def test_chunks_with_keys_of_others_are_read_and_checked(tmp_path, kind, sep, pa
     told = [(d.variable, d.chunk) for d in verify(tmp_path / "a.zarr")]
     assert ("v", key) in told
     assert not [v for v, where in told if v != "manifest" and where != key]
+
+
+@pytest.mark.parametrize("moment", ["between two groups", "without the group"])
+@pytest.mark.parametrize("group", ["m", None])
+def test_groups_replaced_while_they_are_opened(tmp_path, monkeypatch, group, moment):
+    path, changed = tmp_path / "a.zarr", []
+    data = xr.Dataset({"v": ("x", np.ones(3))})
+    groups = {"m": data.assign_attrs(k=1), "n": data.assign_attrs(k=1)}
+    save(xr.DataTree.from_dict(groups), path)
+    listed = opening._listed
+
+    def late(location, name, manifest):
+        if changed:
+            return listed(location, name, manifest)
+        changed.append(name)
+        if moment == "between two groups":
+            found = listed(location, name, manifest)
+        else:
+            (path / "m").rename(tmp_path / "m")
+            found = StoreError
+            with pytest.raises(StoreError, match="no group 'm'") as error:
+                listed(location, name, manifest)
+            (tmp_path / "m").rename(path / "m")
+        newer = {name: (held + 1).assign_attrs(k=2) for name, held in groups.items()}
+        save(xr.DataTree.from_dict(newer), path, overwrite=True)
+        if found is StoreError:
+            raise error.value
+        return found
+
+    monkeypatch.setattr(opening, "_listed", late)
+    found = open_store(path, group)
+    found = [found] if group else [found["m"], found["n"]]
+    assert [(g.attrs["k"], float(g["v"].sum())) for g in found] == [(2, 6)] * len(found)
+    monkeypatch.setattr(opening, "_listed", listed)
+    with pytest.raises(StoreError, match="no group 'q'"):
+        open_store(path, "q")
+
+
+class _Late(zarr.storage.MemoryStore):
+    """Give an object once as it was before."""
+
+    before: dict = {}  # noqa: RUF012
+
+    async def get(self, key, prototype=None, byte_range=None):
+        if key in self.before:
+            return self.before.pop(key)
+        return await super().get(key, prototype, byte_range)
+
+
+def test_an_old_manifest_of_a_server_is_read_again():
+    store, data = _Late(), xr.Dataset({"v": ("x", np.ones(3))})
+    save(data, store, group="m")
+    old = store._store_dict[MANIFEST]
+    save(data + 1, store, group="m", overwrite=True)  # goes under another key
+    save(data + 2, store, group="m", overwrite=True)  # and the first is removed
+    store.before = {MANIFEST: old}
+    assert open_store(store, "m")["v"].values.tolist() == [3.0] * 3
+    assert not store.before
