@@ -365,6 +365,7 @@ def test_a_name_of_a_beamline_is_no_place():
 
 def test_a_call_that_memory_cannot_hold_is_refused(monkeypatch):
     monkeypatch.setattr("batteryxr.core.replay._GROWTH", float("inf"))
+    monkeypatch.setattr("batteryxr.simulate.oxides.require_modest", lambda *_: None)
     wanted = {"name": "FeO", "step": 1e-12}
     with pytest.raises(ArgumentError, match="fits in memory"):
         batteryxr.replay(carrying(own("oxide_series", wanted, "simulate")), show=False)

@@ -122,8 +122,23 @@ def problem_of_grid(shape: Sequence[int], sizes: Sequence[int]) -> str:
 
 def chunks_of(node: dict[str, Any]) -> Iterator[str]:
     """Yield the keys of all chunks of an array, relative to the array."""
+    default, mark = _key_form(node)
+    start = ["c"] if default else []
     for index in itertools.product(*map(range, grid_of(node))):
-        yield "/".join(["c", *map(str, index)])
+        yield mark.join([*start, *map(str, index)]) or "0"
+
+
+def _key_form(node: dict[str, Any]) -> tuple[bool, str]:
+    """Return whether keys of chunks begin with "c", and what is between numbers."""
+    named = node.get("chunk_key_encoding") or {}
+    default = named.get("name", "default") == "default"
+    mark = (named.get("configuration") or {}).get("separator", "/" if default else ".")
+    return default, mark
+
+
+def place_in_grid(chunk: str) -> list[int]:
+    """Return the place of a chunk in the grid, by its key in the array."""
+    return [int(part) for part in re.split("[/.]", chunk) if part != "c"]
 
 
 def is_chunk(node: dict[str, Any], inner: str, *, begun: bool = False) -> bool:
@@ -138,9 +153,7 @@ def is_chunk(node: dict[str, Any], inner: str, *, begun: bool = False) -> bool:
     begun
         The key is that of a folder: return whether the key of a chunk begins with it.
     """
-    named = node.get("chunk_key_encoding") or {}
-    default = named.get("name", "default") == "default"
-    mark = (named.get("configuration") or {}).get("separator", "/" if default else ".")
+    default, mark = _key_form(node)
     parts = inner.split(mark)
     if default and parts.pop(0) != "c":
         return False

@@ -143,14 +143,44 @@ def storable(dataset: xr.Dataset) -> xr.Dataset:
     _require_storable(dataset)
     bare = dataset.drop_encoding()
     texts = {
-        name: v.astype(np.dtypes.StringDType())
+        name: v.copy(data=_text(v.data, name))
         for name, v in bare.variables.items()
-        if v.dtype.kind == "U"
+        if v.dtype.kind in "UTO"
     }
     coords = {name: v for name, v in texts.items() if name in bare.coords}
     return bare.assign(
         {name: v for name, v in texts.items() if name not in coords}
     ).assign_coords(coords)
+
+
+def with_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose text is numpy's, which all operations know."""
+    texts = {
+        name: v.copy(data=np.array(v.values.tolist(), dtype=str))
+        for name, v in dataset.variables.items()
+        if v.dtype.kind == "T"
+    }
+    if not texts:
+        return dataset
+    coords = {name: v for name, v in texts.items() if name in dataset.coords}
+    data = {name: v for name, v in texts.items() if name not in coords}
+    return dataset.assign(data).assign_coords(coords)
+
+
+def _text(values: Any, name: Any) -> Any:
+    """Return text of variable length, row by row in memory; raise if some is missing.
+
+    zarr writes text in the order of memory, and reads it as rows.
+    """
+    if not isinstance(values, np.ndarray):
+        return values.map_blocks(_text, name, dtype=np.dtypes.StringDType())
+    if values.dtype.kind == "O" or hasattr(values.dtype, "na_object"):
+        gaps = [v for v in values.flat if not isinstance(v, str)]
+        if gaps:
+            problem = f"text with gaps ({gaps[0]!r}) would come back as other text"
+            mend = "Fill them first, as with `.fillna`."
+            raise DataError(f"{name!r}", problem, mend)
+    return values.astype(np.dtypes.StringDType(), order="C")
 
 
 def _require_storable(dataset: xr.Dataset) -> None:
@@ -167,11 +197,6 @@ def _require_storable(dataset: xr.Dataset) -> None:
         ):
             kind, mend = variable.dtype, 'Call `.astype("float64")`.'
             raise DataError(what, f"zarr has no numbers of type {kind}", mend)
-        if variable.dtype.kind == "O" and variable.chunks is None:
-            gaps = [v for v in variable.values.flat if not isinstance(v, str | bytes)]
-            if gaps:
-                problem = f"text with gaps ({gaps[0]!r}) would come back as empty text"
-                raise DataError(what, problem, "Fill them first, as with `.fillna`.")
         _require_attributes(what, variable.attrs)
 
 

@@ -89,3 +89,12 @@ def read_inside(
         begin, end = span(os.fstat(file).st_size)
         opened.seek(begin)
         return opened.read(max(0, end - begin))
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from one that takes its place; None if none is there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -15,6 +15,8 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError, warn_quality
 from batteryxr.core.store.chunks import chunks_of, grid_of, problem_of_grid
+from batteryxr.core.store.encoding import with_text
+from batteryxr.core.store.files import stamp_of
 from batteryxr.core.store.leftovers import pending
 from batteryxr.core.store.location import (
     JOURNAL,
@@ -25,7 +27,7 @@ from batteryxr.core.store.location import (
     location_of,
     telling,
 )
-from batteryxr.core.store.manifest import Manifest, digest_of, joined
+from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of
 from batteryxr.core.store.pieces import WHOLE
@@ -43,6 +45,8 @@ _UNREADABLE = (
 )
 #: Number of nodes whose metadata are read, or members listed, at the same time.
 _READERS = 16
+#: How often groups are opened that are replaced each time.
+_LOOKS = 8
 
 
 @checked
@@ -85,26 +89,20 @@ def open_store(
     """
     location = location_of(path)
     with telling(location, reading=True):
-        held, manifest = _held(location)
         if verify:
             _require_whole(location)
         if group is not None:
-            group = group.strip("/")
-            if group not in held:  # or it is being replaced
-                held, manifest = _held(location)
-            if group not in held:
-                raise StoreError(f"{location}: no group {group!r}; it holds {held}.")
-            return _one_of(location, group, manifest)
-        if held == [""]:
-            return open_dataset(location, None)
-        with _all_kept():
-            datasets = {f"/{name}": _one_of(location, name, manifest) for name in held}
+            return _opened(location, group.strip("/"))[group.strip("/")]
+        found = _opened(location)
+    if found.keys() == {""}:
+        return found[""]
+    datasets = {f"/{name}": dataset for name, dataset in found.items()}
     try:
         return xr.DataTree.from_dict(datasets)
     except ValueError as error:
         raise StoreError(
             f"{location}: groups within one another differ in their coordinates. Open "
-            f"them one by one: open_store(path, group), with one of {held}. {error}"
+            f"them one by one: open_store(path, group), with one of {[*found]}. {error}"
         ) from error
 
 
@@ -128,13 +126,14 @@ def groups(path: StoreLike | Location) -> list[str]:
     StoreError
         If there is no store at `path`.
     """
-    return _held(location_of(path))[0]
-
-
-def _held(location: Location) -> tuple[list[str], Manifest]:
-    """Return the groups of a store, as `groups` does, and its manifest."""
+    location = location_of(path)
     settle(location)
-    manifest, old = Manifest.read(location), _is_old(location)
+    return _held(location, Manifest.read(location))
+
+
+def _held(location: Location, manifest: Manifest) -> list[str]:
+    """Return the groups of a store, as `groups` does."""
+    old = _is_old(location)
     try:
         nodes = _nodes_of_zarr(location) if old else _nodes(location)
         found = set()
@@ -148,7 +147,7 @@ def _held(location: Location) -> tuple[list[str], Manifest]:
     except _UNREADABLE as error:
         raise _unreadable(location, "", error) from error
     found = (found | manifest.groups.keys()) - pending(location, manifest)
-    return sorted(found) or [""], manifest
+    return sorted(found) or [""]
 
 
 def _is_old(location: Location) -> bool:
@@ -201,20 +200,64 @@ def _nodes_of_zarr(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def open_dataset(path: StoreLike | Location, group: str | None) -> xr.Dataset:
     """Open one group as a dataset, chunked by shard."""
-    location = location_of(path)
+    name = (group or "").strip("/")
+    return _opened(location_of(path), name, listed=False)[name]
+
+
+def _opened(
+    location: Location, group: str | None = None, *, listed: bool = True
+) -> dict[str, xr.Dataset]:
+    """Open one group or all; look again at what is replaced in the meantime.
+
+    On disk the pieces of a group are exchanged one after another.
+    """
+    found: dict[str, xr.Dataset] = {}
+    known = Manifest()
+    for left in reversed(range(_LOOKS)):
+        settle(location)
+        stamp, manifest = _stamp_of(location), Manifest.read(location)
+        for name in list(found):
+            if manifest.groups.get(name) != known.groups.get(name):
+                del found[name]
+        known = manifest
+        try:
+            names = [group or ""]
+            if listed:
+                held = _held(location, manifest)
+                names = held if group is None else [group]
+                if names[0] not in held:
+                    what = f"no group {group!r}; it holds {held}"
+                    raise StoreError(f"{location}: {what}.")
+            with _all_kept():
+                for name in names:
+                    if name not in found:
+                        found[name] = _listed(location, name, manifest)
+        except StoreError:
+            if not left or not _is_changed(location, manifest, stamp):
+                raise
+        else:
+            if not left or not _is_changed(location, manifest, stamp, failed=False):
+                break
+    return {name: found[name] for name in names}
+
+
+def _stamp_of(location: Location) -> tuple[int, int] | None:
+    """Return what tells a manifest on disk from all others."""
+    return stamp_of(location.folder / MANIFEST) if location.folder else None
+
+
+def _is_changed(
+    location: Location,
+    manifest: Manifest,
+    stamp: tuple[int, int] | None,
+    *,
+    failed: bool = True,
+) -> bool:
+    """Return whether a store was changed; servers are asked if something failed."""
+    if location.folder is None:  # what counts is never written over
+        return failed and Manifest.read(location) != manifest
     settle(location)
-    return _one_of(location, (group or "").strip("/"), Manifest.read(location))
-
-
-def _one_of(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
-    """Open a group; look again if it was replaced in the meantime."""
-    try:
-        return _listed(location, name, manifest)
-    except StoreError:
-        newer = Manifest.read(location)
-        if newer.place(name) == manifest.place(name):
-            raise
-        return _listed(location, name, newer)
+    return _stamp_of(location) != stamp
 
 
 def _listed(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
@@ -253,7 +296,7 @@ def open_place(
             bare = open_group(store, location, place)
         odd = _altered(location, name, manifest, store.memory.digests)
         store.memory.tell_codecs(bare.variables)
-        bare = told(_with_text(bare), store.memory, odd)
+        bare = told(with_text(bare), store.memory, odd)
         small = [n for n, c in bare.coords.items() if c.size <= SMALL]
         for label in small:
             bare.variables[label].load()
@@ -347,20 +390,6 @@ def _unreadable(location: Location, name: str, error: Exception) -> StoreError:
     if found:
         return StoreError(_told(location, found))
     return StoreError(f"{location}, group {name or '/'!r} cannot be read: {error}")
-
-
-def _with_text(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a dataset whose text is numpy's, which all operations know."""
-    texts = {
-        name: v.copy(data=np.array(v.values.tolist(), dtype=str))
-        for name, v in dataset.variables.items()
-        if v.dtype.kind == "T"
-    }
-    if not texts:
-        return dataset
-    coords = {name: v for name, v in texts.items() if name in dataset.coords}
-    data = {name: v for name, v in texts.items() if name not in coords}
-    return dataset.assign(data).assign_coords(coords)
 
 
 def written_only(dataset: xr.Dataset, location: Location, place: str) -> xr.Dataset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,8 @@ from zarr.core.common import concurrent_map
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
-from batteryxr.core.store.chunks import array_of, cause_of, checksummed, read_chunk
-from batteryxr.core.store.files import read_inside
+from batteryxr.core.store.chunks import cause_of, checksummed, read_chunk
+from batteryxr.core.store.files import read_inside, stamp_of
 from batteryxr.core.store.location import JOURNAL, METADATA, UNFINISHED, sync
 from batteryxr.core.store.manifest import Manifest, digest_of, joined
 from batteryxr.core.store.ownership import node_in
@@ -83,8 +82,11 @@ class _Memory:
 
     def array_of(self, key: str) -> str | None:
         """Return the array of a chunk, if its chunks carry checksums."""
-        place = array_of(key)
-        return place if place in self.arrays else None
+        place = "" if key.endswith(METADATA) else key
+        while place := place.rpartition("/")[0]:
+            if place in self.arrays:
+                return place
+        return None
 
     def learn_sums(self, entry: StoredGroup | None) -> None:
         """Note the checksums that the manifest tells of the group at our place."""
@@ -193,7 +195,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
                 self.root, key, self.known, lambda size: _span(byte_range, size)
             )
         elif key.endswith(METADATA):
-            stamp = _stamp(self.root / key)
+            stamp = stamp_of(self.root / key)
             found = read_inside(self.root, key, self.known)
             found = self.memory.learn(key, found, stamp)
         else:
@@ -210,7 +212,7 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
                 f"{said_by_system(error)}."
             ) from error
         stamp = self.memory.arrays[place]
-        if stamp is not None and stamp != _stamp(self.root / place / METADATA):
+        if stamp is not None and stamp != stamp_of(self.root / place / METADATA):
             raise self.memory.replaced(place)
         return self.memory.judged(place, key, content, cause)
 
@@ -317,7 +319,7 @@ def open_group(store: Any, location: Location, place: str) -> xr.Dataset:
     if told is None:
         raise FileNotFoundError(place)
     if told["node_type"] != "group":
-        raise ValueError(f"{place} is no group")
+        raise ValueError(f"{place or 'it'} is a variable, no group")
     told.pop("consolidated_metadata", None)
     names = [n for n in location.names(place) if n not in (METADATA, JOURNAL)]
     nodes = _nodes(store, [joined(place, name, METADATA) for name in names])
@@ -343,14 +345,6 @@ def _nodes(store: Any, keys: list[str]) -> list[dict[str, Any] | None]:
         wanted = [(key, buffers) for key in keys]
         found = sync(concurrent_map(wanted, store.get, _READERS))
     return [None if text is None else json.loads(text.to_bytes()) for text in found]
-
-
-def _stamp(path: Any) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def _span(byte_range: Any, size: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from batteryxr.core.store.chunks import (
     checksummed,
     chunks_of,
     grid_of,
+    place_in_grid,
     problem_of_grid,
 )
 from batteryxr.core.store.files import read_inside
@@ -88,8 +89,8 @@ class ChunkSums(NamedTuple):
     def differ(self, chunk: str, content: Any) -> bool:
         """Return whether a chunk, with its key in the array, ends with another one."""
         at = 0
-        for n, index in zip(self.grid, chunk.split("/")[1:], strict=True):
-            at = at * n + int(index)
+        for n, index in zip(self.grid, place_in_grid(chunk), strict=False):
+            at = at * n + index
         return self.ends[_SIZE * at :][:_SIZE] != bytes(content[-_SIZE:])
 
 

@@ -198,7 +198,7 @@ def _metadata(
             for name in old_copies(place, content, texts.__getitem__):
                 cause = f"its copy of the metadata of {name} is old or damaged"
                 yield Damage(where, "", cause)
-    for place in sorted(_places(keys, texts.location)):
+    for place in sorted(_places(keys, texts)):
         if joined(place, METADATA) not in keys | told.keys():
             yield Damage(place, "", "its metadata is lost")
 
@@ -224,17 +224,22 @@ def _lasting(keys: list[str], apart: tuple[str, ...]) -> Iterator[str]:
             yield key
 
 
-def _places(keys: frozenset[str], location: Location) -> set[str]:
+def _places(keys: frozenset[str], texts: _Metadata) -> set[str]:
     """Return the places of required nodes: above other nodes, and above chunks."""
+    nodes = {_shown(key) for key in keys if key.endswith(METADATA)}
+    arrays = {p for p in nodes if texts.node(p).get("node_type") == "array"}
     places = set()
     for key in keys:
         place, _, name = key.rpartition("/")
         if name != METADATA:
             place = array_of(key) or place
-        while place:
-            places.add(place)
-            place = place.rpartition("/")[0]
-    places |= {f"{place}.{slot}" for place, slot in _empty_slots(location)}
+        above = ""
+        for part in place.split("/"):
+            above = joined(above, part)
+            places.add(above)
+            if above in arrays:  # nothing but chunks is below
+                break
+    places |= {f"{place}.{slot}" for place, slot in _empty_slots(texts.location)}
     return places | {""}
 
 

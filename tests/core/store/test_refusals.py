@@ -131,10 +131,19 @@ def test_chunks_of_a_selection_are_made_alike(tmp_path):
         save(xr.Dataset({"a": ("x", unknown)}), tmp_path / "d.zarr")
 
 
+_GAPS = np.array(["a", np.nan] * 3, np.dtypes.StringDType(na_object=np.nan))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"t": ("x", np.array(["a", None] * 3, object))}, "'t': text with gaps"),
+        (
+            {"t": ("x", da.from_array(_GAPS.astype(object), chunks=3))},
+            "'t': text with gaps",
+        ),
+        ({"t": ("x", _GAPS)}, "'t': text with gaps"),
+        ({"t": ("x", da.from_array(_GAPS, chunks=3))}, "'t': text with gaps"),
         ({"a/b": ("x", np.ones(6))}, "'a/b': this name"),
         ({"a\\b": ("x", np.ones(6))}, r"'a.*b': this name"),
         ({"..": ("x", np.ones(6))}, "'..': this name"),
