@@ -280,9 +280,9 @@ def tell_ranges(result: xr.Dataset) -> None:
             )
         warn_quality(
             f"ratios may differ by {float(each.mean()):.2f} on average and fit as well "
-            f"({', '.join(wide)}). This answer is the one near the purest scans: {better}. "
-            "`advise` says what would narrow it. Where the crystals are known, "
-            "`fit_structures` has no such range."
+            f"({', '.join(wide)}). This answer is the one near the purest scans: "
+            f"{better}. `advise` says what would narrow it. Where the crystals are "
+            "known, `fit_structures` has no such range."
         )
 
 
