@@ -40,14 +40,17 @@ def half_cell(content: np.ndarray, volts: np.ndarray) -> HalfCell:
     """Return the falling curve next to a measured one.
 
     A voltage at equilibrium falls with the content. Where noise makes it rise, the fit
-    would follow the noise, above all on plateaus.
+    would follow the noise, above all on plateaus. Rows that do not fall become one.
     """
     from scipy.optimize import isotonic_regression
 
-    falling = isotonic_regression(volts, increasing=False).x
-    moved = (volts - falling)[volts != falling]
+    found = isotonic_regression(volts, increasing=False)
+    moved = (volts - found.x)[volts != found.x]
     noise = float(np.sqrt(np.mean(moved**2))) if moved.size else 0.0
-    return HalfCell(content, falling, noise)
+    first, rows = found.blocks[:-1], np.diff(found.blocks)
+    middle = np.add.reduceat(content, first) / rows
+    middle[0], middle[-1] = content[0], content[-1]
+    return HalfCell(middle, found.x[first], noise)
 
 
 class Balance(NamedTuple):
