@@ -13,6 +13,11 @@ class OptimizeResult:
     message: str
     nfev: int
 
+class _Isotonic:
+    x: npt.NDArray[np.float64]
+    blocks: npt.NDArray[np.intp]
+
+def isotonic_regression(y: npt.ArrayLike, *, increasing: bool = ...) -> _Isotonic: ...
 def minimize_scalar(
     fun: Callable[[float], float], *, bounds: tuple[float, float], method: str
 ) -> OptimizeResult: ...

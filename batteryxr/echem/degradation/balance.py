@@ -20,16 +20,37 @@ _BEYOND = 50.0
 
 
 class HalfCell(NamedTuple):
-    """Hold the voltage (V) of an electrode against its rising content."""
+    """Hold the voltage (V) of an electrode against its rising content.
+
+    Its `noise` (V) is known of the rows at which a voltage was measured that rises.
+    """
 
     content: np.ndarray
     voltage: np.ndarray
+    noise: float = 0.0
 
     def at(self, content: np.ndarray) -> np.ndarray:
         """Return the voltage; beyond the curve it falls steeply, as in a cell."""
         inside = np.clip(content, self.content[0], self.content[-1])
         over = content - inside
         return np.interp(inside, self.content, self.voltage) - _BEYOND * over
+
+
+def half_cell(content: np.ndarray, volts: np.ndarray) -> HalfCell:
+    """Return the falling curve next to a measured one.
+
+    A voltage at equilibrium falls with the content. Where noise makes it rise, the fit
+    would follow the noise, above all on plateaus. Rows that do not fall become one.
+    """
+    from scipy.optimize import isotonic_regression
+
+    found = isotonic_regression(volts, increasing=False)
+    moved = (volts - found.x)[volts != found.x]
+    noise = float(np.sqrt(np.mean(moved**2))) if moved.size else 0.0
+    first, rows = found.blocks[:-1], np.diff(found.blocks)
+    middle = np.add.reduceat(content, first) / rows
+    middle[0], middle[-1] = content[0], content[-1]
+    return HalfCell(middle, found.x[first], noise)
 
 
 class Balance(NamedTuple):
@@ -80,7 +101,9 @@ def balance(
         for start in _starts(charge, volts, cathode, anode)
     ]
     best = min(results, key=lambda r: float(r.cost))
-    spread = _covariance(best.jac, best.fun)
+    # Noise of the half cells is there in every curve, and need not show as misfit.
+    noise = cathode.noise**2 + anode.noise**2
+    spread = _covariance(best.jac, best.fun, noise)
     scale = np.array([span, span, 1.0, 1.0])
     return Balance(
         best.x * scale,
@@ -105,12 +128,13 @@ def _starts(
     return grid[np.argsort(away)[:_TRIED]]
 
 
-def _covariance(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
+def _covariance(jacobian: np.ndarray, residual: np.ndarray, noise: float) -> np.ndarray:
     """Return the covariance, allowing for correlated neighbouring residuals."""
     r, n = residual, residual.size
     lags = [float(r[k:] @ r[: n - k]) for k in range(1, n // 4)]
     positive = next((k for k, x in enumerate(lags) if x <= 0), len(lags))
     together = 1.0 + 2.0 * sum(lags[:positive]) / max(float(r @ r), 1e-300)
-    variance = float(r @ r) / max(n - len(PARAMETERS), 1) * max(together, 1.0)
+    variance = float(r @ r) / max(n - len(PARAMETERS), 1) + noise
+    variance *= max(together, 1.0)
     found: np.ndarray = np.linalg.pinv(jacobian.T @ jacobian) * variance
     return found

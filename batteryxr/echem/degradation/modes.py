@@ -12,7 +12,7 @@ from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import require_dims
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
-from batteryxr.echem.degradation.balance import PARAMETERS, HalfCell, balance
+from batteryxr.echem.degradation.balance import PARAMETERS, HalfCell, balance, half_cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,8 @@ def degradation_modes(
         the reference. NaN after the end of a curve.
     standards
         "cathode" and "anode" -> voltage (V) along ``li_content`` of a half cell of
-        the electrode, from 0 (no lithium that can move) to 1 (full).
+        the electrode, from 0 (no lithium that can move) to 1 (full). It falls; where
+        noise makes it rise, the falling curve next to it is taken.
 
     Returns
     -------
@@ -230,7 +231,7 @@ def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:
             f"{expected}: the voltage falls as it fills",
             "Turn it round: curve.assign_coords(li_content=1 - curve.li_content).",
         )
-    return HalfCell(x, volts)
+    return half_cell(x, volts)
 
 
 def _summary(

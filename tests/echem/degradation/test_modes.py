@@ -167,3 +167,25 @@ def test_curves_of_windows_that_do_not_overlap_are_told():
     assert found["fit_flag"].values.tolist()[1] & 8
     lost = 1 - CELLS["lithium lost"][2] / CELLS["fresh"][2]
     assert abs(found["lli"][1] - lost) < 3 * found["lli_error"][1]
+
+
+def test_noise_of_the_half_cells_is_not_fitted():
+    """On plateaus it is steeper than the curves, and drew sizes by many errors."""
+    curves, _ = cells(noise=5e-4)
+    pair = curves.isel(cycle=[0, 4], capacity=slice(None, None, 6))
+    size = np.array([CELLS["fresh"], CELLS["all"]])
+    losses = 1 - size[1] / size[0]
+    off = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        noisy = {
+            name: curve[::3] + 2e-3 * rng.standard_normal(curve[::3].size)
+            for name, curve in standards().items()
+        }
+        noisy = {k: c.assign_attrs(units="V") for k, c in noisy.items()}
+        found = degradation_modes(pair, standards=noisy).isel(cycle=1)
+        names = ("lam_cathode", "lam_anode", "lli")
+        away = np.array([float(found[n]) for n in names]) - losses
+        assert np.abs(away).max() < 5e-3
+        off.append(away / [float(found[f"{n}_error"]) for n in names])
+    assert np.sqrt(np.mean(np.square(off))) < 2
