@@ -43,6 +43,7 @@ class Axes:
         """Return the width in screen pixels."""
         figure = self.figure
         beside = _MARGIN + 150 * any(map(_is_legend, figure.right))
+        beside += 120 * any(type(m).__name__ == "ColorBar" for m in figure.right)
         frame = figure.frame_width
         return float(figure.width or (frame + beside if frame else 600))
 
@@ -65,6 +66,8 @@ class Axes:
             if getattr(layer, "visible", True):
                 brush.annotation(layer)
         _axes(ax, figure, brush)
+        if figure.frame_width and figure.frame_height:  # a picture keeps its shape
+            ax.set_box_aspect(figure.frame_height / figure.frame_width)
 
 
 def panels_of(model: Any) -> list[list[Axes]]:
@@ -448,7 +451,8 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
         from matplotlib.dates import ConciseDateFormatter
 
         ax.xaxis_date()
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
+        concise: Any = ConciseDateFormatter
+        ax.xaxis.set_major_formatter(concise(ax.xaxis.get_major_locator()))
     title = _literal(getattr(figure.title, "text", None))
     if title:
         ax.set_title(title)

@@ -177,10 +177,15 @@ def _draw(parts: list[list[list[Axes]]], inches: float | None, letters: bool) ->
     )[:, 0]
     for band, block, high in zip(bands, blocks, heights, strict=True):
         wide = _widths(block[0])
+        if (spare := screen * _SCREEN - sum(wide)) > sum(wide):
+            wide = [*wide, spare]  # few panels are not drawn out to a whole row
         grid = band.subplots(
             len(block), len(wide), width_ratios=wide, height_ratios=high, squeeze=False
         )
-        for ax, panel in zip(grid.flat, chain(*block), strict=True):
+        for ax in grid[:, len(block[0]) :].flat:
+            ax.set_axis_off()
+        drawn = grid[:, : len(block[0])].flat
+        for ax, panel in zip(drawn, chain(*block), strict=True):
             panel.draw(ax, 1.0 if inches is None else min(1.0, scale))
             if letters and id(panel) in firsts:
                 ax.set_title(firsts[id(panel)], loc="left", fontweight="bold")

@@ -291,6 +291,7 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
             hv.opts.Overlay(
                 title=title,
                 ylabel="",
+                xticks=n.tolist(),
                 logy=logy,
                 show_legend=len(there) > 1,
                 legend_position="bottom_left",

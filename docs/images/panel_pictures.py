@@ -19,9 +19,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 WIDTH = 1100
-#: Views of stacks have no line that tells their state.
+#: All is up to date, and no work beside it can be stopped.
 CALCULATED = """() => [...document.querySelectorAll('.bx-word')].every(
-  word => word.textContent === 'up to date')"""
+  word => word.textContent === 'up to date') &&
+  ![...document.querySelectorAll('.bx-panel button')].some(
+    button => button.textContent === 'Stop' && button.offsetParent)"""
 PAIRS = re.findall(
     r"```python\n(.*?)```\s+!\[[^\]]*\]\((images/\S+\.png)\)",
     (DOCS / "panels.md").read_text("utf-8"),

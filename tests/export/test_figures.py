@@ -211,3 +211,11 @@ def test_dates_have_the_range_of_the_screen(tmp_path):
     text = batteryxr.save_figure(mesh, tmp_path / "a.svg").read_text()
     assert "2026-Mar-14" in text
     assert ">10:00<" in text or ">12:00<" in text
+
+
+def test_a_last_row_of_one_plot_is_not_drawn_out(tmp_path):
+    plots = [hv.Curve([1, 2]).opts(width=300, height=200) for _ in range(4)]
+    path = batteryxr.save_figure(hv.Layout(plots).cols(3), tmp_path / "four.png")
+    dark = _pixels(path).sum(2) < 400
+    assert dark[450:, :600].any()
+    assert not dark[450:, 750:].any()
