@@ -148,7 +148,8 @@ def _means(
         return np.zeros(0, bool)
     whole = i[2:] - i[:-2]
     part = i[1:-1] - i[:-2]
-    share = np.divide(part, whole, out=np.zeros(whole.size), where=whole != 0)
+    with np.errstate(over="ignore"):
+        share = np.divide(part, whole, out=np.zeros(whole.size), where=whole != 0)
     found: np.ndarray = told[:-1] & told[1:] & _steps(i[:-2], i[2:], i_zero)
     found &= (share > _BETWEEN) & (share < 1 - _BETWEEN)
     steady = _STEADY * np.minimum(share, 1 - share) * np.abs(whole)

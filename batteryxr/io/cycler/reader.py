@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, NothingFoundError, warn_quality
 from batteryxr.core.provenance import recorded
@@ -183,10 +185,12 @@ def read_cycler(
         with named(one):
             table = FORMATS[identify(one, format)].read(one, options)
             check(table)
-            if table.rows:
-                table = without_marks(without_summaries(table))
-                table = directed(zoned(table, where))
-                table = plausibility.examine(table, wanted, one.name)
+            # Sums and quotients of what no cell has may overflow: it is flagged.
+            with np.errstate(over="ignore", invalid="ignore"):
+                if table.rows:
+                    table = without_marks(without_summaries(table))
+                    table = directed(zoned(table, where))
+                    table = plausibility.examine(table, wanted, one.name)
             tables.append(table)
     if not any(table.rows for table in tables):
         raise NothingFoundError(paths[0], f"no cycling in it: {tables[0].silence}.")

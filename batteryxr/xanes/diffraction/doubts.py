@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.core.errors import warn_quality
 from batteryxr.xanes.diffraction.geometry import offset_slope
+from batteryxr.xanes.diffraction.solved import FLAGS, FOREIGN, LEANING
+from batteryxr.xanes.diffraction.solving import solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from batteryxr.xanes.diffraction.cells import Reflections
     from batteryxr.xanes.diffraction.geometry import Asked
     from batteryxr.xanes.diffraction.profiles import Positions
+    from batteryxr.xanes.diffraction.solved import Solved
 
-#: Bits of ``lattice_flag``.
-MISSING, MISFIT, FAINT, FOREIGN, UNCHECKED, UNCERTAIN, COEXISTING, LEANING = (
-    2**k for k in range(8)
-)
-FLAGS = {
-    "flag_masks": [
-        *(MISSING, MISFIT, FAINT, FOREIGN, UNCHECKED, UNCERTAIN, COEXISTING),
-        LEANING,
-    ],
-    "flag_meanings": (
-        "too_few_reflections reflections_disagree hardly_above_noise "
-        "foreign_lines_left_out few_reflections_to_check error_may_exceed_100_ppm "
-        "another_lattice_is_seen reflections_lean_to_one_side"
-    ),
-}
-#: Relative error of a length above which it is flagged, and by how many errors.
-_PRECISE, _SURELY = 1e-4, 1.5
+#: Relative error of a length above which it is told.
+_PRECISE = 1e-4
 #: Change of a spacing, relative and in errors, by which a reflection leans; reflections
 #: from which the asymmetry of the instrument is told.
 _LEANS, _CLEARLY, _SEVERAL = 1e-4, 5.0, 4
@@ -42,39 +31,6 @@ _TRIED = 0.05
 _SEEN = 2.0
 #: Sum of chi2 by which one kind of offset is preferred.
 _PREFERRED = 12.0
-
-
-class Solved(NamedTuple):
-    """Hold the lattices of N patterns.
-
-    Attributes
-    ----------
-    metric, metric_cov : (N, free), (N, free, free)
-        Reciprocal metric and its covariance.
-    offset, offset_error : (N,)
-        Offset and its error, as fitted.
-    misfit : (N,)
-        Root mean square residual of positions, in standard deviations.
-    flag : (N,) int16
-        Bits.
-    used : (N, reflections) bool, optional
-        Which positions determine the lattice.
-    """
-
-    metric: np.ndarray
-    metric_cov: np.ndarray
-    offset: np.ndarray
-    offset_error: np.ndarray
-    misfit: np.ndarray
-    flag: np.ndarray
-    used: np.ndarray | None = None
-
-
-def uncertain(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Return the flag of lattices (N, 7) one of whose lengths may not be precise."""
-    with np.errstate(invalid="ignore"):
-        wide = _SURELY * errors[:, :3] > _PRECISE * values[:, :3]
-    return np.where(wide.any(axis=1), UNCERTAIN, 0).astype(np.int16)
 
 
 def leaning(found: Positions, used: np.ndarray, asked: Asked) -> np.ndarray:
@@ -126,24 +82,30 @@ def tell(flag: np.ndarray) -> None:
 
 def other_offset(
     asked: Asked,
-    solve: Callable[[Asked, np.ndarray], Solved],
-    at: np.ndarray,
+    lines: Reflections,
+    found: Positions,
+    start: np.ndarray,
     *,
     chosen: bool,
 ) -> float:
     """Return the relative change of lengths with the other kind of offset.
 
     A zero error and a displacement move reflections nearly alike. Unless the kind was
-    `chosen`, this warns if the positions `at` (N, reflections) do not decide. `solve`
-    takes the kind and what is taken off the positions.
+    `chosen`, this warns if the positions found of the lines do not decide.
     """
+
+    def again(kind: Asked, off: np.ndarray) -> Solved:
+        moved = found._replace(position=found.position - off)
+        return solve(lines, moved, start, kind, None)
+
+    at = found.position
     other = "zero" if asked.offset == "displacement" else "displacement"
     none = np.zeros_like(at)
-    own, rival = solve(asked, none), solve(replace(asked, offset=other), none)
+    own, rival = again(asked, none), again(replace(asked, offset=other), none)
     usual = float(np.median([1.0, *own.misfit[np.isfinite(own.misfit)] ** 2]))
     usual = max(usual, 1.0)
     moved = _change(own, rival)
-    both, at_most = _beside(asked, other, solve, at, usual)
+    both, at_most = _beside(asked, other, again, at, usual)
     if both > _PRECISE:
         warn_quality(
             f"positions of all scans together suggest offset={other!r} beside "
@@ -193,7 +155,7 @@ def _lead(own: Solved, rival: Solved, usual: float) -> float:
 def _beside(
     asked: Asked,
     other: str,
-    solve: Callable[[Asked, np.ndarray], Solved],
+    again: Callable[[Asked, np.ndarray], Solved],
     at: np.ndarray,
     usual: float,
 ) -> tuple[float, float]:
@@ -205,7 +167,7 @@ def _beside(
     """
     shift = offset_slope(np.nan_to_num(at, nan=40.0), replace(asked, offset=other))
     shift = shift * (_TRIED / np.abs(shift).max())
-    here, up, down = (solve(asked, k * shift) for k in (0, 1, -1))
+    here, up, down = (again(asked, k * shift) for k in (0, 1, -1))
     more, less = _lead(here, up, usual), _lead(here, down, usual)
     curvature, change = more + less, _change(down, up) / 2
     if not curvature > 0:

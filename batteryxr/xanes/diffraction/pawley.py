@@ -12,8 +12,17 @@ from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.diffraction import doubts, geometry, lattices, profiles
+from batteryxr.xanes.diffraction import geometry, profiles
+from batteryxr.xanes.diffraction.doubts import tell
 from batteryxr.xanes.diffraction.phases import reflections
+from batteryxr.xanes.diffraction.solved import (
+    FOREIGN,
+    MISFIT,
+    MISSING,
+    Solved,
+    lattice_variables,
+    pair,
+)
 from batteryxr.xanes.diffraction.tracking import tracked
 from batteryxr.xanes.results import inherit
 
@@ -130,7 +139,7 @@ def fit_pattern(
     ]
     _from_neighbours(pattern, y, fits)
     result = _labelled(array, rows, pattern, fits, x, roughly.doubt)
-    doubts.tell(result["lattice_flag"].values)
+    tell(result["lattice_flag"].values)
     return result
 
 
@@ -435,16 +444,16 @@ def _labelled(
     errors = np.stack([f.area_errors for f in fits])
     enough = (areas > 4 * errors).sum(axis=1) >= free
     ended = np.array([f.ended for f in fits])
-    flag = np.where(ended & enough, 0, doubts.MISSING) | doubt
-    flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), doubts.MISFIT, 0)
+    flag = np.where(ended & enough, 0, MISSING) | doubt
+    flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), MISFIT, 0)
     foreign = np.stack([f.foreign for f in fits])
-    flag |= np.where(foreign.any(axis=1), doubts.FOREIGN, 0)
-    known = np.where(flag & doubts.MISSING, np.nan, 1.0)
+    flag |= np.where(foreign.any(axis=1), FOREIGN, 0)
+    known = np.where(flag & MISSING, np.nan, 1.0)
     shift, shift_error = np.full((2, len(fits)), np.nan)
     if asked.shifts:
         shift = p[:, free] * known
         shift_error = np.sqrt(np.maximum(covariance[:, free, free], 0)) * known
-    solved = doubts.Solved(
+    solved = Solved(
         p[:, :free] * known[:, None],
         covariance[:, :free, :free],
         shift,
@@ -453,7 +462,7 @@ def _labelled(
         flag.astype(np.int16),
     )
     system = pattern.lines.system
-    out = lattices.lattice_variables(solved, system, shape, dims, asked)
+    out = lattice_variables(solved, system, shape, dims, asked)
     out["lattice_misfit"].attrs["long_name"] = "What the fit leaves, in counting errors"
     units, data_units = (
         attributes(asked.axis)["units"],
@@ -461,7 +470,7 @@ def _labelled(
     )
     area_units = units if data_units == "1" else f"{data_units} {units}"
     along = (*shape, pattern.n_lines), [*dims, "reflection"]
-    out |= lattices.pair("peak_area", areas, errors, area_units, "Area", *along)
+    out |= pair("peak_area", areas, errors, area_units, "Area", *along)
     at = geometry.place(p[:, :free], pattern.lines.form, asked)
     places = xr.DataArray(at.reshape(along[0]), dims=along[1])
     out["peak_position"] = label(

@@ -1,7 +1,4 @@
-"""Follow a lattice along a series, and estimate an offset from neighbouring scans.
-
-Reflections are located approximately, all together.
-"""
+"""Follow a lattice along a series: reflections are located roughly, all together."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.xanes.diffraction.doubts import COEXISTING
 from batteryxr.xanes.diffraction.geometry import place
 from batteryxr.xanes.diffraction.instrument import from_q, to_q
 from batteryxr.xanes.diffraction.profiles import fit_positions, second_line
+from batteryxr.xanes.diffraction.solved import COEXISTING
 
 if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.cells import Reflections
@@ -34,19 +31,9 @@ _ANISOTROPIC = 0.012
 _BLOCK = 3_000_000
 #: Number of reflections that give the width of all.
 _STRONG = 12
-#: Least number of scans for a common offset.
-_SHARED = 5
-#: Trial steps of the offset from scan to scan, in errors of one.
-_STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-#: Log likelihood by which a constant offset is preferred.
-_SIMPLER = 2.0
 #: Another lattice is seen if so many of its reflections exceed the noise so far, and
 #: this share of them; only those this many widths from any of the scan's own count.
 _TELLING, _CLEAR, _SEEN, _APART = 3, 5.0, 0.8, 1.5
-#: Standard deviations above which a scan gets less weight.
-_ODD = 3.0
-#: Standard deviations above which scans before and after disagree.
-_AGREE = 1.5
 
 
 class Track(NamedTuple):
@@ -299,83 +286,3 @@ def _path(score: np.ndarray) -> np.ndarray:
             far[apart <= reach] = cost
         path[k] = int(np.argmax(total[k].ravel() - far))
     return path
-
-
-def drifting(offset: np.ndarray, variance: np.ndarray, usual: float) -> np.ndarray:
-    """Return the offset expected in each scan from the others, and its weight.
-
-    A sample hardly moves during a series. Its offset is modelled as a random walk from
-    scan to scan, with the most likely step. The scans before and after then give it,
-    without the scan itself, so that errors are not counted twice.
-
-    Parameters
-    ----------
-    offset, variance
-        (N,) values found in each scan alone; NaN if unknown.
-    usual
-        Factor that variances were multiplied by; weights are given without it.
-
-    Returns
-    -------
-    numpy.ndarray
-        (2, N) expected offset and its weight.
-
-    Notes
-    -----
-    Kalman, J. Basic Eng. 82, 35 (1960), forward and backward.
-    """
-    known = np.isfinite(offset) & (variance > 0)
-    prior = np.zeros((2, offset.size))
-    if known.sum() < _SHARED:
-        return prior
-    value = np.where(known, offset, 0.0)
-    noise = np.where(known, variance, np.inf)
-    typical = float(np.median(noise[known]))
-    walks = [step**2 * typical for step in _STEPS]
-    _, _, likely = _forward(value, noise, np.array(walks))
-    likely[0] += _SIMPLER
-    walk = np.array([walks[int(np.argmax(likely))]])
-    before, before_var, _ = _forward(value, noise, walk)
-    after, after_var, _ = _forward(value[::-1], noise[::-1], walk)
-    one, other = 1 / before_var[:, 0], 1 / after_var[::-1, 0]
-    total = one + other
-    mean = before[:, 0] * one + after[::-1, 0] * other
-    # If scans before and after disagree, the offset has jumped: reduce the weight.
-    apart = (
-        (before[:, 0] - after[::-1, 0]) ** 2 * one * other / np.maximum(total, 1e-300)
-    )
-    jumped = np.maximum(apart / _AGREE**2, 1.0)
-    prior[0] = np.where(total > 0, mean / np.where(total > 0, total, 1.0), 0.0)
-    prior[1] = usual * total / jumped
-    return prior
-
-
-def _forward(
-    value: np.ndarray, noise: np.ndarray, walk: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the value expected from earlier scans, its variance, and the likelihood.
-
-    The shapes are (N, walks), (N, walks) and (walks,): several walks at once.
-    """
-    expected = np.zeros((value.size, walk.size))
-    spread = np.full((value.size, walk.size), np.inf)
-    likely = np.zeros(walk.size)
-    mean, variance = np.zeros(walk.size), np.full(walk.size, np.inf)
-    for k in range(value.size):
-        expected[k], spread[k] = mean, variance
-        if np.isfinite(noise[k]):
-            if np.isinf(variance[0]):
-                mean, variance = (
-                    np.full(walk.size, value[k]),
-                    np.full_like(walk, noise[k]),
-                )
-            else:
-                whole = variance + noise[k]
-                away = value[k] - mean
-                odd = np.maximum(away**2 / whole / _ODD**2, 1.0)
-                likely -= 0.5 * (np.log(whole) + away**2 / whole / odd + np.log(odd))
-                gain = variance / (variance + noise[k] * odd)
-                mean = mean + gain * away
-                variance = (1 - gain) * variance
-        variance = variance + walk
-    return expected, spread, likely

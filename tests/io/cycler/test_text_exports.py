@@ -333,3 +333,20 @@ def test_a_time_without_units_is_not_dropped_untold(tmp_path):
     ds = read_cycler(path, timezone="UTC", columns=said)
     np.testing.assert_allclose(ds["test_time"], RUN.time, atol=1e-4)
     assert ds.attrs["flags"] == []
+
+
+@pytest.mark.parametrize("current", ["1e300", "1.7e308", "5e-324"])
+def test_no_size_of_a_number_stops_the_reading(tmp_path, current):
+    """Sums and quotients of such numbers overflow inside the checks, unseen."""
+    rows = [f"{k},3.{k % 7},{current if k % 3 else -1.0}" for k in range(20)]
+    rows[9] = f"3,3.5,{current}"  # time runs backward, as where rows are summed up
+    path = table(
+        tmp_path / "x.csv", "\n".join(["time (s),voltage (V),current (mA)", *rows])
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        ds = quiet(path)
+    # What no cell has is the mark of a missing reading, and is said to be.
+    mark = "marks" in ds.attrs["flags"]
+    assert mark == (float(current) > 1)
+    assert np.isnan(ds["current"][1]) if mark else ds["current"][1] == float(current)
