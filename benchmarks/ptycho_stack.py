@@ -142,11 +142,11 @@ def overhead(energies: int) -> None:
     """Print what an energy costs beside its own work, one after another."""
     import batteryxr
     from batteryxr.cdi import Resources
-    from batteryxr.cdi.ptycho import stack as ptycho_stack
+    from batteryxr.cdi.ptycho import passes
     from batteryxr.simulate import ptychography
 
     spent: list[float] = []
-    module: Any = ptycho_stack
+    module: Any = passes
     plain, plain_all = module.advance, module._advance
 
     def timed(*given: Any) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from batteryxr.cdi.ptycho.kernels.registration import CommonGrid, Registered
     from batteryxr.cdi.ptycho.settings import KramersKronig, Registration
-    from batteryxr.cdi.ptycho.states import StoredObjects
+    from batteryxr.cdi.ptycho.states import Stack, StoredObjects
     from batteryxr.core.store import Location
 
 #: Range of the table that the Kramers-Kronig integral uses beyond the window, eV.
@@ -184,3 +184,14 @@ class ImageFile:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def tied(stack: Stack, found: Registered) -> tuple[Registered, np.ndarray | None]:
+    """Return the objects after the last iteration, and the Kramers-Kronig misfit."""
+    relation = stack.kramers_kronig
+    if relation is None:
+        return found, None
+    with constrained(found, stack.energy, relation, stack.store) as change:
+        if relation.is_due(stack.settings.iterations):
+            found = apply_change(found, change)
+        return found, change.misfit

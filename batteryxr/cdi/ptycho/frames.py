@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _KNOWN = ("uint16", "float32")
 #: Value of a pixel that does not count in one frame; below every count.
 UNKNOWN = np.float32(-1.0)
+#: Largest number that the compiled loops hold; beyond it is no count.
+_HIGHEST = np.finfo(np.float32).max
 
 
 def counts_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -124,8 +126,9 @@ def clean(experiment: Experiment, start: int, stop: int) -> Cleaned:
             below = (raw < 0) & ~hidden
             missing, unknown = below.sum(axes), unknown | below
     elif kind == "f":
-        nowhere = ~np.isfinite(raw)
+        nowhere = ~(np.abs(raw) <= _HIGHEST)
         if nowhere.any():
+            raw = np.where(nowhere, raw.dtype.type(0), raw)
             nowhere &= ~hidden
             missing, unknown = nowhere.sum(axes), unknown | nowhere
         if np.fmin.reduce(raw, axis=None, initial=0.0) < 0:

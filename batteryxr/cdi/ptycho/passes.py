@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from batteryxr.cdi.ptycho.coupling import constrained, coupled_objects, registered
 from batteryxr.cdi.ptycho.experiment import lateral
 from batteryxr.cdi.ptycho.frames import frame_blocks
 from batteryxr.cdi.ptycho.settings import Recording, Settings
@@ -14,11 +16,13 @@ from batteryxr.cdi.ptycho.states import (
     LEADER,
     coupled_key,
     load_state,
+    passes_done,
     save_state,
     state_key,
 )
+from batteryxr.core import blocks
 from batteryxr.core.device import to_device, to_numpy
-from batteryxr.core.errors import ConvergenceError, DataError
+from batteryxr.core.errors import BatteryxrError, ConvergenceError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +30,10 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.facts import FrameFacts
     from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.cdi.ptycho.states import Stack
     from batteryxr.core.ledger import Ledger
+
+T = TypeVar("T")
 
 #: Smallest counts per pixel from which a background is refined.
 _FAINT = 1e-3
@@ -275,3 +282,114 @@ def following_state(experiment: Experiment, settings: Settings, other: Known) ->
     state.obj = bring(obj.astype(np.complex64))
     state.probe = bring(modes.astype(np.complex64))
     return state
+
+
+def bring_on(stack: Stack) -> None:
+    """Run all energies of the whole, or of a half, to their last iteration."""
+    leading = _lead(stack) if stack.settings.schedule.lead else None
+    since = 0
+    for until in _ends(stack):
+        if not stack.ledger.has(coupled_key(until, stack.part)):
+            _advance(stack, since, until, leading)
+            if until < stack.settings.iterations:
+                _couple(stack, until)
+        since = until
+
+
+def _ends(stack: Stack) -> list[int]:
+    """Return the iterations after which energies wait for one another."""
+    last, relation = stack.settings.iterations, stack.kramers_kronig
+    if relation is None:
+        return [last]
+    return [*range(relation.start, last, relation.every), last]
+
+
+def _lead(stack: Stack) -> tuple[np.ndarray, np.ndarray]:
+    """Reconstruct the leading energy, the middle one; return its axes in nm."""
+    n = len(stack.experiments)
+    middle = stack.experiments[n // 2]
+    settings = stack.settings
+    lead = settings.schedule.lead
+    unhurried = replace(settings.schedule, calm_from=lead)
+    ahead = Energy(
+        experiment=middle,
+        settings=replace(settings, schedule=unhurried, seed=stack.seed(n)),
+        ledger=stack.ledger,
+        key=LEADER,
+        checkpoint=stack.checkpoint,
+        part=stack.part,
+    )
+    if passes_done(stack.ledger, ahead.name) < lead:
+        _run([ahead], 0, lead, replace(stack, workers=1))
+    return middle.y, middle.x
+
+
+def _advance(
+    stack: Stack,
+    since: int,
+    until: int,
+    leading: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Run each energy from iteration `since` to iteration `until`."""
+    settings = stack.settings
+    each = [
+        Energy(
+            experiment=experiment,
+            settings=replace(settings, seed=stack.seed(k)),
+            ledger=stack.ledger,
+            key=k,
+            checkpoint=stack.checkpoint,
+            leading=leading,
+            part=stack.part,
+        )
+        for k, experiment in enumerate(stack.experiments)
+    ]
+    missing = [e for e in each if passes_done(stack.ledger, e.name) < until]
+    _run(missing, since, until, stack)
+
+
+def _run(energies: list[Energy], since: int, until: int, stack: Stack) -> None:
+    # Opaque to dask, which would otherwise load the frames of all energies first.
+    tasks = [
+        blocks.delayed(
+            partial(tried, partial(advance, energy, since, until)), traverse=False
+        )()
+        for energy in energies
+    ]
+    if tasks:
+        with blocks.workers(stack.workers):
+            label = f"Passes {since} to {until}"
+            ends = blocks.gather(tasks, label, progress=stack.progress)
+        for energy, end in zip(energies, ends, strict=True):
+            if not isinstance(end, Exception):
+                continue
+            at = f"{energy.experiment.energy:g} eV"
+            if isinstance(end, BatteryxrError):
+                end.add_note(f"at {at}; the other energies are done, and kept")
+                raise end
+            raise DataError(
+                f"frames at {at}",
+                f"they cannot be read: {type(end).__name__}: {end}",
+                "The other energies are done, and kept. Mend them, and call again.",
+            ) from end
+
+
+def _couple(stack: Stack, until: int) -> None:
+    """Apply the constraint to the objects after iteration `until`."""
+    relation = stack.kramers_kronig
+    assert relation is not None
+    objects = stack.objects
+    with (
+        registered(objects, stack.store, stack.registration) as found,
+        constrained(found, stack.energy, relation, stack.store) as change,
+    ):
+        key = coupled_key(until, stack.part)
+        stack.ledger.put(key, coupled_objects(objects, found, change))
+
+
+def tried(work: Callable[[], T]) -> T | Exception:
+    """Return the result of work, or its error, so that other work continues."""
+    try:
+        return work()
+    except Exception as error:
+        return error

@@ -36,7 +36,7 @@ GEOMETRY = {
 NEAR = {"defocus": ("um", "Focus to sample")}
 
 #: Frames that are made square together.
-_TOGETHER = {"position": 64, "energy": 1}
+_TOGETHER: dict[Any, int] = {"position": 64, "energy": 1}
 _QUANTITIES = {
     "energy": "photon energy",
     "distance": "detector distance",
@@ -176,7 +176,8 @@ def squared(told: xr.Variable, outside: float) -> xr.Variable:
         return told
     if "position" in told.dims and told.chunks is None:
         blocks = {d: _TOGETHER.get(d, told.sizes[d]) for d in told.dims}
-        told = told.chunk(blocks, name=False)
+        # Any name: that of dask would be a digest of all frames.
+        told = told.chunk(blocks, name=False)  # type: ignore[arg-type]
     return told.pad(_beside(told.sizes), constant_values=outside)
 
 

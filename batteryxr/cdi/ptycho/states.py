@@ -1,22 +1,30 @@
-"""States in a ledger: the newest of each energy, and objects after coupling."""
+"""A stack, and its states in a ledger: of each energy, and objects after coupling."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from batteryxr.cdi.ptycho.examine import halves_of
+from batteryxr.core.blocks.digests import digest
 from batteryxr.core.device import to_numpy
-from batteryxr.core.ledger import Ledger
-from batteryxr.core.store import JOURNAL
+from batteryxr.core.errors import StoreError
+from batteryxr.core.ledger import Ledger, mark_digest
+from batteryxr.core.resume import CLAIM
+from batteryxr.core.store import JOURNAL, Location, holds_data, open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.cdi.ptycho.settings import KramersKronig, Registration, Settings
     from batteryxr.core.store import StoreLike
 
+#: Group of the finished result, and key of the mark that it is complete.
+RESULT, FINISHED = "ptycho", "finished"
 #: The energy that runs ahead of the others.
 LEADER = "leader"
 #: Prefix of the names of arrays that an engine keeps between iterations.
@@ -184,3 +192,133 @@ class StoredObjects:
         part = slice(None) if numbers is None else numbers
         moves[part] = (positions - experiment.corners) * experiment.pixel
         return moves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Hold experiments of all energies, and settings for their common result.
+
+    Parameters
+    ----------
+    experiments
+        One experiment per energy, with rising energies.
+    settings
+        Settings of each energy.
+    ledger
+        Ledger of states and objects.
+    workers, checkpoint, progress
+        Energies at a time, iterations between two states that are kept, and whether to
+        show a bar.
+    kramers_kronig, registration
+        Coupling and alignment of the energies.
+    sizes
+        Sizes of the scan, with frames that were left out.
+    coords
+        Coordinates of the frames in the scan.
+    halves
+        Whether half scans are also reconstructed.
+    part
+        Name of a half scan; empty: the whole.
+    """
+
+    experiments: list[Experiment]
+    settings: Settings
+    ledger: Ledger
+    workers: int
+    checkpoint: int
+    kramers_kronig: KramersKronig | None
+    registration: Registration
+    progress: bool | None
+    sizes: dict[Any, int]
+    coords: dict[Any, Any]
+    halves: bool = False
+    part: str = ""
+
+    @property
+    def objects(self) -> StoredObjects:
+        """Return the objects of all energies."""
+        return StoredObjects(self.experiments, self.ledger, self.part)
+
+    def seed(self, k: int) -> tuple[int, ...]:
+        """Return the seed of energy `k`."""
+        own = (ord(self.part[0]),) if self.part else ()
+        return (*self.settings.seed, k, *own)
+
+    def parts(self) -> list[Stack]:
+        """Return the whole, and its two halves where they are asked for."""
+        if not self.halves:
+            return [self]
+        each = [halves_of(e) for e in self.experiments]
+        pairs = zip("ab", zip(*each, strict=True), strict=True)
+        return [self, *(replace(self, experiments=[*e], part=p) for p, e in pairs)]
+
+    @property
+    def energy(self) -> np.ndarray:
+        """Return the energies in eV."""
+        return np.array([e.energy for e in self.experiments])
+
+    @property
+    def store(self) -> Location:
+        """Return the location of states and result."""
+        return self.ledger.location
+
+
+def mark_of(stack: Stack) -> dict[str, Any]:
+    """Return all that the result depends on, to distinguish calls."""
+    settings, relation = stack.settings, stack.kramers_kronig
+    marked = asdict(settings) | {"engine": repr(settings.engine)}
+    del marked["streamed"]  # which changes nothing
+    weights = {id(e.weight): e.weight for e in stack.experiments}.values()
+    vacuum = stack.registration.vacuum
+    told = [e.background for e in stack.experiments if e.background is not None]
+    probes = {id(e.probe): e.probe for e in stack.experiments}.values()
+    halves: dict[str, Any] = {"halves": True} if stack.halves else {}
+    if any(e.near for e in stack.experiments):
+        halves["near"] = [e.near for e in stack.experiments]
+    return halves | {
+        "settings": marked,
+        "kramers_kronig": asdict(relation) if relation else None,
+        "shifts": stack.registration.shifts,
+        "vacuum": "" if vacuum is None else digest(vacuum.values),
+        "frames": _digests(stack),
+        "energy": stack.energy.tolist(),
+        "pixel": [e.pixel for e in stack.experiments],
+        "positions": digest(
+            *(v for e in stack.experiments for v in (e.corners, e.y, e.x))
+        ),
+        "mask": digest(*weights),
+        "probe": digest(*probes),
+        "background": ",".join(dict.fromkeys(digest(b) for b in told)),
+    }
+
+
+def _digests(stack: Stack) -> dict[str, list[Any]]:
+    """Return type, shape and digest of all frames, energy by energy."""
+    found = {}
+    for energy, experiment in zip(stack.energy, stack.experiments, strict=True):
+        assert experiment.seen is not None
+        frames = experiment.frames
+        text = experiment.seen.digest
+        found[f"{energy} eV"] = [str(frames.dtype), *frames.shape, text]
+    return found
+
+
+def is_finished(stack: Stack, mark: dict[str, Any]) -> bool:
+    """Return whether this result is complete; the ledger may be gone.
+
+    Raises
+    ------
+    StoreError
+        If the store holds a reconstruction of something else.
+    """
+    there = holds_data(stack.store, RESULT)
+    if stack.ledger.mark() is None and there:
+        result = open_dataset(stack.store, RESULT)
+        if result.attrs.get(CLAIM) != mark_digest(mark):
+            raise StoreError(
+                f"{stack.store}, group {RESULT!r} was made from other data or with "
+                "other arguments. Choose another store, or delete it."
+            )
+        return True
+    stack.ledger.claim(mark)
+    return there and stack.ledger.has(FINISHED)

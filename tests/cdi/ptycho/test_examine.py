@@ -116,6 +116,15 @@ def test_frames_that_are_no_counts_are_told(scan):
         check_ptycho(with_frames(scan, scan.frames.values > 0))
 
 
+def test_numbers_beyond_single_precision_are_no_counts(scan):
+    counts = scan.frames.values.astype(float)
+    counts[3, 4, 5] = 1e300
+    with np.errstate(all="raise", under="ignore"):
+        seen = check_ptycho(with_frames(scan, counts))
+    assert int(seen["missing"].sum()) == 1
+    assert "1 counts in 1 frame(s) that are no numbers" in seen.attrs["findings"][0]
+
+
 def test_one_mask_is_that_mask_for_each_frame(scan):
     bad = np.zeros(scan.frames.shape[1:], bool)
     bad[5:7] = True

@@ -406,16 +406,16 @@ def test_damaged_frames_are_named_with_their_energies(scan, tmp_path, monkeypatc
     with pytest.raises(DataError, match=r"frames at 5470, 5500 eV.*blosc"):
         ptycho_energies(damaged, store=tmp_path / "a.zarr", **CALL)
     # In later passes the others go on, and keep what they have.
-    from batteryxr.cdi.ptycho import stack
+    from batteryxr.cdi.ptycho import passes
 
-    right = stack.advance
+    right = passes.advance
 
     def stumble(energy, since, until):
         if energy.key == 0:
             raise OSError("no such chunk")
         return right(energy, since, until)
 
-    monkeypatch.setattr(stack, "advance", stumble)
+    monkeypatch.setattr(passes, "advance", stumble)
     call = {"iterations": 2, "progress": False}
     with pytest.raises(DataError, match=r"frames at 5440 eV.*no such chunk"):
         ptycho_energies(scan, store=tmp_path / "b.zarr", **call)
