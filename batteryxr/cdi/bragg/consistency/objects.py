@@ -136,14 +136,16 @@ def warn_of_wraps(phase: xr.DataArray, *, caller: str) -> xr.DataArray:
 def _wrapped(phase: np.ndarray) -> str | None:
     known = np.isfinite(phase)
     jumps = _jumps(phase)
-    pairs = sum(int(np.isfinite(np.diff(phase, axis=a)).sum()) for a in range(3))
-    if jumps > max(_JUMPY * pairs, _ENOUGH):
+    if not jumps:
+        return None
+    if np.abs(phase[known]).max() > np.pi + 1e-3:
+        pairs = sum(int(np.isfinite(np.diff(phase, axis=a)).sum()) for a in range(3))
+        if jumps <= max(_JUMPY * pairs, _ENOUGH):
+            return None
         return (
             "the phase changes by more than half a turn between "
             f"{jumps / pairs:.0%} of the neighbours. Is it in deg? Note its units."
         )
-    if not jumps or np.abs(phase[known]).max() > np.pi + 1e-3:
-        return None
     try:
         from skimage.restoration import unwrap_phase
     except ImportError:  # the user has none: jumps alone are told
