@@ -403,7 +403,55 @@ EVEN_MORE: dict[str, Callable[[], Any]] = {
     "delta in per cent": lambda: cdi.correct_refraction(
         crystal(), n=1 - 4.6e-3, geometry=geometry()
     ),
+    # of numbers that mean something else
+    "a phase in deg, called rad": lambda: cdi.displacement(
+        cdi.unwrap(crystal()).assign(
+            phase=(cdi.unwrap(skew())["phase"] * 180 / np.pi).assign_attrs(units="rad")
+        ),
+        geometry=geometry(),
+    ),
+    "an amplitude for the support": lambda: cdi.unwrap(
+        skew(), support=abs(skew()) + 0.1
+    ),
+    "a displacement that was changed": lambda: cdi.strain(
+        fields().assign(
+            displacement=fields()["displacement"]
+            * xr.DataArray(GRID[0, :, 0, 0], dims=OBJECT[0])
+        )
+    ),
+    "edges in deg": lambda: cdi.domains(changes(), edges=[20.0], geometry=geometry()),
+    "counts per second": lambda: phased(pattern(skew()) / 7),
+    "counts of which the largest are cut": lambda: phased(
+        pattern(skew()).clip(max=1000)
+    ),
+    "marks of a detector": lambda: phased(
+        pattern(skew()).where(pattern(skew())["detector_x"] != 205, -1)
+    ),
+    "marks of another detector": lambda: cdi.locate_peak(
+        pattern(skew()).where(pattern(skew())["detector_x"] != 205, 2.0**32 - 1)
+    ),
+    "other counts of this crystal, in replicas": lambda: cdi.replicas(
+        skew().assign_coords(photons=1e6).to_dataset(name="object"),
+        volume=pattern(skew(), 1),
+        schedule="9 ER",
+        n_starts=3,
+    ),
+    "other counts of this crystal, in a resolution": lambda: cdi.resolution(
+        skew().assign_coords(photons=1e6),
+        volume=pattern(skew(), 1),
+        geometry=geometry(),
+        n_starts=0,
+    ),
     # of place and geometry
+    "an object of another energy": lambda: cdi.displacement(
+        cdi.unwrap(crystal().assign_coords(energy=8000.0)), geometry=geometry()
+    ),
+    "an object at another angle": lambda: cdi.to_laboratory(
+        crystal().assign_coords(two_theta=25.0), geometry=geometry()
+    ),
+    "a peak of another energy": lambda: cdi.peak_spacings(
+        counts(), geometry=geometry(counts(energy=8990.0))
+    ),
     "states that were not aligned": lambda: cdi.phase_differences(
         apart(), gauge="core"
     ),
@@ -437,6 +485,33 @@ def test_no_mistake_is_silent(name):
     assert any(issubclass(w.category, DataQualityWarning) for w in told), name
 
 
+#: What is said of mistakes that could also be told by a name of something else.
+BY_NAME = {
+    "a phase in deg, called rad": "Is it in deg",
+    "an amplitude for the support": "not only 0 and 1",
+    "a displacement that was changed": "call displacement again",
+    "counts per second": "multiples of 0.142857",
+    "counts of which the largest are cut": "saturated",
+    "marks of a detector": "holds -1 in 20 pixels",
+    "marks of another detector": "holds 4294967296 in 20 pixels",
+    "other counts of this crystal, in replicas": "was phased from 1000000 counts",
+    "other counts of this crystal, in a resolution": "was phased from 1000000 counts",
+}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_mistake_is_told_by_its_name(name):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            MISTAKES[name]()
+        except BatteryxrError as error:
+            said = [str(error)]
+        else:
+            said = [str(w.message) for w in told]
+    assert any(BY_NAME[name] in one for one in said), said
+
+
 #: Mistakes that only values show, so that lazy data tell of them when computed.
 IN_VALUES = (
     "no counts",
@@ -456,6 +531,12 @@ IN_VALUES = (
     "states that were not aligned",
     "their support",
     "their gaps",
+    "a phase in deg, called rad",
+    "an amplitude for the support",
+    "a displacement that was changed",
+    "marks of a detector",
+    "other counts of this crystal, in replicas",
+    "other counts of this crystal, in a resolution",
 )
 
 
@@ -501,6 +582,10 @@ def test_without_a_mistake_nothing_is_said(lazy, monkeypatch):
         cdi.sum_repeats(xr.concat([counts(), counts()], "repeat"))
         cdi.correct_refraction(crystal(), n=1 - 4.6e-5 + 4e-6j, geometry=geometry())
         geometry(centre=(110.0, 210.0), energy=9010.0)
+        cdi.displacement(
+            cdi.unwrap(crystal().assign_coords(energy=9000.5)), geometry=geometry()
+        ).compute()
+        cdi.misfit(crystal(), volume=pattern(skew())).compute()
         cdi.phase_differences(crystal(2), gauge="core", geometry=geometry()).compute()
 
 

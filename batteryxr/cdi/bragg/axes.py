@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.blocks import is_lazy
+from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import (
     DataError,
     DimensionError,
@@ -26,6 +26,8 @@ OBJECT = ("along_rocking", "along_y", "along_x")
 SPACE = ("z", "y", "x")
 #: The scalar coordinate that says which transform made an object; see `fourier_sign`.
 SIGN = "fourier_sign"
+#: The coordinate that tells objects by the sum of the counts that were phased.
+PHOTONS = "photons"
 #: Components of vectors in space.
 VECTOR = ("x", "y", "z")
 
@@ -136,9 +138,38 @@ def bare(array: xr.DataArray, axes: Sequence[str] | None = None) -> xr.DataArray
 
 
 def inside(support: xr.DataArray) -> xr.DataArray:
-    """Return a support as bool; NaN (left by `where`) counts as outside."""
-    known = support.fillna(0) if support.dtype.kind == "f" else support
-    return known.astype(bool)
+    """Return a support as bool; NaN (left by `where`) counts as outside.
+
+    Raises
+    ------
+    DataError
+        If it holds other numbers than 0 and 1: now, or where lazy data are computed.
+    """
+    if support.dtype.kind == "b":
+        return support
+    return support.copy(
+        data=apply(
+            _flags,
+            support,
+            core_dims=[[]],
+            output_dims=[[]],
+            dtypes=[bool],
+            caller="support",
+        ).data
+    )
+
+
+def _flags(values: np.ndarray) -> np.ndarray:
+    """Return 0 and 1 as bool, NaN as outside."""
+    known = np.nan_to_num(values)
+    if not np.isin(known, (0, 1)).all():
+        raise DataError(
+            "support",
+            f"holds numbers from {known.min():.4g} to {known.max():.4g}, not only 0 "
+            "and 1",
+            "Compare them: `amplitude > 0.25 * amplitude.max()`.",
+        )
+    return np.asarray(known != 0)
 
 
 def each_volume(kernel: Callable[..., Any], signature: str) -> Callable[..., Any]:

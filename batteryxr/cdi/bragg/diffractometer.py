@@ -9,6 +9,7 @@ import xarray as xr
 
 from batteryxr.cdi.bragg import instrument
 from batteryxr.cdi.bragg.axes import VECTOR, VOLUME
+from batteryxr.cdi.bragg.consistency.beam import OF_BEAM, numbers_of_file
 from batteryxr.cdi.bragg.consistency.scan import (
     number_of,
     tell_of_centre,
@@ -273,8 +274,20 @@ def _one(
             "axis": ("axis", list(VOLUME), _named("1", "Axis of the volume")),
             "vector": ("vector", list(VECTOR), _named("1", "Laboratory axis")),
             "sample": ("sample", list(VECTOR), _named("1", "Sample axis")),
+            **_of_file(volume, measurement),
         },
     )
+
+
+def _of_file(volume: xr.DataArray, measurement: _Measurement) -> dict[str, Any]:
+    """Return the numbers that the volume told, and no argument replaced."""
+    arrangement, rocking, motors, *given = measurement
+    circles = [c.motor for c in (*arrangement.sample, *arrangement.detector)]
+    rocked = arrangement.sample[rocking].motor
+    units = {m: "deg" for m in circles if m not in motors and m != rocked}
+    for name, number in zip(_UNITS, given, strict=True):
+        units |= {n: u for n, u in OF_BEAM.items() if number is None and name in n}
+    return numbers_of_file(volume, units)
 
 
 def _setup(volume: xr.DataArray, measurement: _Measurement) -> Setup:

@@ -16,9 +16,9 @@ from batteryxr.cdi.bragg.axes import (
     variable,
 )
 from batteryxr.cdi.bragg.space import known_q, scattering_vector, steps_in_space
-from batteryxr.core.blocks import apply
+from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.checks import Rising
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 
@@ -91,6 +91,11 @@ def domains(
     DataError
         If the field is complex, or if it is empty or constant and `edges` is None.
 
+    Warns
+    -----
+    DataQualityWarning
+        If edges lie beyond the values of a field in memory.
+
     Examples
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
@@ -122,6 +127,7 @@ def domains(
         limits = np.asarray(edges, dtype=float)
         if limits.ndim != 1 or not limits.size:
             raise ArgumentError("edges", edges, "one number or several, that rise")
+        _tell_of_edges(crystal, limits)
     from batteryxr.cdi.bragg.kernels.segments import segment
 
     numbers, *table = apply(
@@ -161,6 +167,19 @@ def domains(
         vector=("vector", list(VECTOR), {"units": "1", "long_name": "Axis"}),
         domain_number=("domain_number", np.arange(1, n_domains + 1), count),
     )
+
+
+def _tell_of_edges(field: xr.DataArray, edges: np.ndarray) -> None:
+    """Warn of edges beyond the values of a field in memory."""
+    if is_lazy(field):
+        return
+    low, high = float(field.min()), float(field.max())
+    if beyond := [float(e) for e in edges if not low <= e <= high]:
+        units = field.attrs.get("units", "1")
+        warn_quality(
+            f"domains: the edges {beyond} lie beyond the field, {low:.4g} to "
+            f"{high:.4g} {units}. Are they in its units?"
+        )
 
 
 def _middle(

@@ -13,7 +13,13 @@ import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
 from batteryxr.cdi.bragg.consistency.scan import require_angles
-from batteryxr.cdi.bragg.kernels.counting import dark_lines, require_counts, zero_gaps
+from batteryxr.cdi.bragg.kernels.counting import (
+    dark_lines,
+    odd_counts,
+    photons_of,
+    require_counts,
+    zero_gaps,
+)
 from batteryxr.cdi.bragg.result import label_answers, tell_of_answers
 from batteryxr.core.blocks import (
     delayed,
@@ -251,6 +257,7 @@ def _pattern(
     # One without counts loses its starts, which is told, and leaves the others be.
     if looked is not None and np.nansum(counts) > 0:
         _check_patterns(counts, settings.caller, looked)
+    photons = photons_of(counts)
     if (gaps := zero_gaps(counts)).any():
         counts = np.where(gaps, np.float32(np.nan), counts.astype(np.float32))
     support, initial = arrays.get("support"), arrays.get("object")
@@ -265,7 +272,7 @@ def _pattern(
         support=support,
         initial=initial,
     )
-    return replace(pattern, left_out=int(gaps.sum()))
+    return replace(pattern, left_out=int(gaps.sum()), photons=photons)
 
 
 def _start(
@@ -371,6 +378,8 @@ def _check_patterns(intensity: np.ndarray, caller: str, first: int = 0) -> None:
                 "columns of zeros between bright ones. They are taken as they are, "
                 "minima between fringes; mask them if they are dead."
             )
+        for odd in odd_counts(pattern):
+            warn_quality(f"{caller}: pattern {number} {odd}")
         peak = np.unravel_index(np.nanargmax(pattern), shape)
         away = [abs(int(p) - n // 2) for p, n in zip(peak, shape, strict=True)]
         if any(8 * a > n for a, n in zip(away, shape, strict=True)):

@@ -223,7 +223,7 @@ def displacement(
     Warns
     -----
     DataQualityWarning
-        If the phase was never unwrapped.
+        If the phase was never unwrapped, or jumps as a phase in degrees does.
 
     Examples
     --------

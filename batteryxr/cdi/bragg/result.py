@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, SIGN, VOLUME, sign_note
+from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, SIGN, VOLUME, sign_note
 from batteryxr.cdi.bragg.space import axis_note
 from batteryxr.core.blocks import from_delayed, is_lazy, stack
 from batteryxr.core.errors import ConvergenceError, warn_quality
@@ -81,7 +81,8 @@ def label_answers(
     wanted = {n: v for n, v in VARIABLES.items() if n != "blur" or blurred}
     result = xr.Dataset(
         {name: labelled(name, *spec) for name, spec in wanted.items()},
-        coords={n: labelled(n, ("start",), *spec) for n, spec in ON_START.items()},
+        coords={n: labelled(n, ("start",), *spec) for n, spec in ON_START.items()}
+        | {PHOTONS: labelled(PHOTONS, (), "float64", "Counts that were phased")},
         attrs=_attrs(intensity.attrs),
     )
     result = result.assign_coords(_axes(sizes, blurred, intensity))

@@ -109,7 +109,8 @@ def retrieve(
 
         Coordinates on ``start``: ``amp_residual``, ``chi2``, ``llk``, ``llk_free``,
         ``overlap`` with the best, ``rank`` (1 is the best, 0 a start that
-        lost its support), ``support_voxels``.
+        lost its support), ``support_voxels``. The coordinate ``photons``, the sum of
+        the counts, stays with the object: methods that take both compare it.
 
     Raises
     ------
@@ -119,9 +120,9 @@ def retrieve(
         If all starts of all states lost their support.
     DataError
         If the volume holds no counts, or values that are no counts (logarithms,
-        negative or infinite values); if it does not fit into memory; if rocking angles
-        are missing, repeat or are out of order; or if the initial object does not fit,
-        or has the other ``fourier_sign``.
+        negative or infinite values, marks of pixels that were not read); if it does not
+        fit into memory; if rocking angles are missing, repeat or are out of order; or
+        if the initial object does not fit, or has the other ``fourier_sign``.
     DimensionError
         If the three axes of a rocking curve are missing.
     StoreError
@@ -133,7 +134,8 @@ def retrieve(
         If the peak is off the centre, rows or columns of zeros look like gaps of the
         detector, starts lost their support, oversampling is below 2, the expected
         overlap with the crystal is below 0.95, a blur would explain the pattern better,
-        or memory lets fewer starts run side by side than there are processors.
+        counts are saturated, or multiples of another number than 1, or memory lets
+        fewer starts run side by side than there are processors.
 
     Notes
     -----

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, bare, space_axes
+from batteryxr.cdi.bragg.consistency.beam import require_same_file
 from batteryxr.cdi.bragg.consistency.scan import require_angles
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError, UnitsError
@@ -222,6 +223,7 @@ def geometry_of(
         _require_counted(data, caller)
         if "n_points" in geometry:
             _same_box(data, geometry, caller)
+        require_same_file(data, geometry)
         if (mine := known_q(data)) is not None:
             _require_same("Q", mine, geometry["q"])
         if KEPT[1] in data.coords:

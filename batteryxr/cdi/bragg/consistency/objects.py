@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, bare, inside, space_axes
+from batteryxr.cdi.bragg.axes import (
+    OBJECT,
+    PHOTONS,
+    VOLUME,
+    bare,
+    inside,
+    space_axes,
+)
+from batteryxr.cdi.bragg.kernels.counting import photons_of
 from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import warn_quality
 
@@ -20,6 +28,10 @@ _STEEP = 1.0
 _AWAY = 0.3
 #: Misfit of bright pixels that no retrieval leaves.
 _STRANGE = 0.1
+#: Relative difference of sums of counts that rounding does not make.
+_OTHER = 1e-6
+#: Share of neighbours that jump in a phase that is none.
+_JUMPY = 0.05
 #: Counts of a pixel that is bright, and fewest of them for a judgement.
 _BRIGHT, _ENOUGH = 9.0, 20
 
@@ -116,7 +128,7 @@ def warn_of_corners(amplitude: xr.DataArray, *, caller: str) -> xr.DataArray:
 
 
 def warn_of_wraps(phase: xr.DataArray, *, caller: str) -> xr.DataArray:
-    """Return phases; warn of unwrapped ones. The cut of a dislocation stays."""
+    """Return phases; warn of wrapped or torn ones. The cut of a dislocation stays."""
     dims = space_axes(phase, caller=caller)
     return looked_at(_wrapped, phase, axes=[dims], caller=caller)
 
@@ -124,8 +136,16 @@ def warn_of_wraps(phase: xr.DataArray, *, caller: str) -> xr.DataArray:
 def _wrapped(phase: np.ndarray) -> str | None:
     known = np.isfinite(phase)
     jumps = _jumps(phase)
-    if not jumps or np.abs(phase[known]).max() > np.pi + 1e-3:
+    if not jumps:
         return None
+    if np.abs(phase[known]).max() > np.pi + 1e-3:
+        pairs = sum(int(np.isfinite(np.diff(phase, axis=a)).sum()) for a in range(3))
+        if jumps <= max(_JUMPY * pairs, _ENOUGH):
+            return None
+        return (
+            "the phase changes by more than half a turn between "
+            f"{jumps / pairs:.0%} of the neighbours. Is it in deg? Note its units."
+        )
     try:
         from skimage.restoration import unwrap_phase
     except ImportError:  # the user has none: jumps alone are told
@@ -184,15 +204,23 @@ def warn_of_strangers(
     caller
         Name of the public function.
     """
-    axes = [OBJECT, VOLUME]
-    if is_lazy(objects) or is_lazy(counts):
-        return looked_at(_strange, objects, counts, axes=axes, caller=caller)
-    one = objects.isel({d: 0 for d in objects.dims if d not in OBJECT})
-    looked_at(_strange, one, counts, axes=axes, caller=caller)
-    return objects
+    axes: list[Sequence[str]] = [OBJECT, VOLUME, ()]
+    lazy = is_lazy(objects) or is_lazy(counts)
+    lead = {} if lazy else {d: 0 for d in objects.dims if d not in OBJECT}
+    one = objects.isel(lead)
+    photons = one.coords.get(PHOTONS, xr.DataArray(np.nan))
+    looked = looked_at(_strange, one, counts, photons, axes=axes, caller=caller)
+    return looked if lazy else objects
 
 
-def _strange(one: np.ndarray, counts: np.ndarray) -> str | None:
+def _strange(one: np.ndarray, counts: np.ndarray, photons: np.ndarray) -> str | None:
+    here, phased = photons_of(counts), float(photons)
+    if abs(here - phased) > _OTHER * here:
+        return (
+            f"the object was phased from {phased:.10g} counts, and these are "
+            f"{here:.10g}: of another state, mask or crop. Pass the counts that were "
+            "phased."
+        )
     measured = np.nan_to_num(counts.astype(float))
     bright = measured > _BRIGHT
     if bright.sum() < _ENOUGH or not np.isfinite(one).all():

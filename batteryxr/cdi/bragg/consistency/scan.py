@@ -103,7 +103,7 @@ def require_angles(volume: xr.DataArray, *, caller: str, fill: bool = False) -> 
         )
 
 
-def number_of(volume: xr.DataArray, name: str, units: str) -> float:
+def number_of(volume: xr.DataArray | xr.Dataset, name: str, units: str) -> float:
     """Return the one value of a coordinate, in these units.
 
     Raises

@@ -39,7 +39,7 @@ _RIVAL = 1.25
 _SHARED = 1.25
 #: Counts of a pixel that tells of wrong minima, at least and by photons; power that a
 #: sharp support leaves there; error of an object over what it leaves besides, at most.
-_LEAST, _PER_PHOTON, _LEFT, _WRONG, _MOST = 3.0, 3e-5, 5e-4, 70.0, 0.5
+_LEAST, _PER_PHOTON, _LEFT, _WRONG, _MOST = 3.0, 3e-5, 5e-4, 65.0, 0.5
 
 
 @dataclass
@@ -158,8 +158,9 @@ def combine(
     dict
         For the pattern: ``object``, ``object_error``, ``support``, ``modes``,
         ``mode_weight``, ``oversampling``, ``expected_overlap``, ``blur_gain``,
-        ``prtf``, ``blur``, ``left_out``. For each start: the merits, ``overlap`` with
-        the best, ``rank`` (from 1; 0 is failed), ``support_voxels`` and ``residual``.
+        ``prtf``, ``blur``, ``left_out``, ``photons``. For each start: the merits,
+        ``overlap`` with the best, ``rank`` (from 1; 0 is failed), ``support_voxels``
+        and ``residual``.
         NaN where all starts failed. Origins at ``n // 2``.
     """
     shape = pattern.intensity.shape
@@ -196,6 +197,7 @@ def combine(
         "expected_overlap": np.asarray(_expected(pattern, best, overlap, merit)),
         "blur_gain": np.asarray(_blur_gain(pattern, best, probe)),
         "left_out": np.asarray(pattern.left_out),
+        "photons": np.asarray(pattern.photons),
         "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
         "residual": np.stack([s.residual for s in starts]).astype(np.float32),
     }
@@ -250,13 +252,21 @@ def _missed(pattern: Pattern, best: Start, photons: float) -> float:
 def _bright(
     pattern: Pattern, best: Start, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return amplitudes of pixels above a count, and those of the object, scaled."""
+    """Return amplitudes of pixels above a count, and those of the object, scaled.
+
+    The mean of both must be above: of few counts, those that are bright by chance alone
+    would look missed.
+    """
     rho = np.fft.ifftshift(best.whole(best.box))
     spectrum: Any = Fourier(rho).forward(rho.copy())
     calculated = np.abs(spectrum) ** 2
     if best.blur is not None:
         calculated = blurred(calculated, best.blur)
-    bright = pattern.used & (pattern.intensity > least)
+    sums = [
+        float(a[pattern.used].sum(dtype=float)) for a in (pattern.intensity, calculated)
+    ]
+    scale = np.float32(sums[0] / max(sums[1], 1e-30))
+    bright = pattern.used & (pattern.intensity + scale * calculated > 2 * least)
     there, found = np.sqrt(pattern.intensity[bright]), np.sqrt(calculated[bright])
     return there, found * (float(found @ there) / max(float(found @ found), 1e-30))
 

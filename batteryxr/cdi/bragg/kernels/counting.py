@@ -10,6 +10,12 @@ from batteryxr.core.errors import DataError
 
 #: A zinger exceeds the frames before and after, 3x3 pixels, by this factor and count.
 _TIMES, _COUNTS = 10.0, 50.0
+#: Numbers that mark pixels that were not read.
+_MARKS = (-2, -1, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**32)
+#: Counts, and pixels of one and the same largest count, that are saturated.
+_HIGH, _FLAT = 100.0, 5
+#: Largest multiple of the smallest count that is looked at.
+_SEVERAL = 40
 #: Largest plausible number of photons.
 _MOST = 1e30
 #: Least counts in the rows beside a gap of zeros.
@@ -25,6 +31,13 @@ def not_counts(values: np.ndarray) -> str:
         Real; NaN where nothing was measured.
     """
     low, high = np.nanmin(values, initial=0.0), np.nanmax(values, initial=0.0)
+    for mark in (low, high):
+        if mark in _MARKS and (marked := _marked(values, mark)):
+            return (
+                f"holds {mark:.10g} in {marked} pixels of every frame, as detectors "
+                "mark pixels that were not read: leave them out, "
+                f"`.where(volume {'>' if mark < 0 else '<'} {mark:.10g})`"
+            )
     if np.isinf(low) or np.isinf(high):
         return "holds infinite values, as the logarithm of 0 is"
     if high > _MOST:
@@ -47,6 +60,52 @@ def not_counts(values: np.ndarray) -> str:
             if few.size >= 3 and (off < 1e-4 * np.maximum(raised, 1) + 1e-4).all():
                 return f"holds what looks like {name} of counts"
     return ""
+
+
+def _marked(values: np.ndarray, mark: float) -> int:
+    """Return how many pixels hold a mark; 0 where one holds it in some frames alone."""
+    here = values == mark
+    always = here.all(axis=0)
+    return (
+        int(always.sum())
+        if values.ndim > 2 and (here.any(axis=0) == always).all()
+        else 0
+    )
+
+
+def odd_counts(values: np.ndarray) -> list[str]:
+    """Return what is odd about counts that can still be phased.
+
+    Parameters
+    ----------
+    values
+        Counts of a pattern; NaN where nothing was measured.
+    """
+    found = []
+    high = float(np.nanmax(values, initial=0.0))
+    flat = int((values == high).sum())
+    if high >= _HIGH and flat >= _FLAT:
+        found.append(
+            f"holds its largest value, {high:g}, in {flat} pixels: the detector was "
+            "saturated there. Leave them out, `.where(volume < volume.max())`."
+        )
+    positive = values[values > 0]
+    least = float(positive.min()) if positive.size else 1.0
+    if abs(least - 1) <= 1e-3:
+        return found
+    few = positive[positive < _SEVERAL * least] / least
+    whole = np.round(few)
+    if np.unique(whole).size >= 12 and np.abs(few - whole).max() < 1e-3:
+        found.append(
+            f"holds multiples of {least:.6g}: counts that were scaled. What is said of "
+            f"photons and noise takes them as counts; divide by {least:.6g}."
+        )
+    return found
+
+
+def photons_of(values: np.ndarray) -> float:
+    """Return the sum of counts; NaN counts as none."""
+    return float(np.nansum(values, dtype=float))
 
 
 def require_counts(values: np.ndarray) -> None:

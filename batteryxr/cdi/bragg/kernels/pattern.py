@@ -32,6 +32,8 @@ class Pattern:
         Object to start from, complex64; None for random ones.
     left_out
         Number of pixels in gaps of zeros, taken as not measured.
+    photons
+        Sum of the counts as they were passed.
     """
 
     intensity: np.ndarray
@@ -40,6 +42,7 @@ class Pattern:
     support: np.ndarray
     initial: np.ndarray | None = None
     left_out: int = 0
+    photons: float = 0.0
 
 
 def prepare(

@@ -106,7 +106,7 @@ def resolution(
     -----
     DataQualityWarning
         As `retrieve` does, for the halves; and if object and counts are not of one
-        crystal or one orientation.
+        crystal or one orientation, or the counts are not those that were phased.
 
     Notes
     -----

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME, bare
+from batteryxr.cdi.bragg.consistency.beam import require_same_file
 from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
 from batteryxr.cdi.bragg.space import box_of, of_states, scattering_vector
@@ -16,6 +17,7 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
 
 #: Indices of planes.
 Indices: TypeAlias = tuple[int, int, int]
@@ -156,6 +158,7 @@ def _length(geometry: xr.Dataset, row: float, column: float) -> float:
 def _require_box(volume: xr.DataArray, geometry: xr.Dataset) -> None:
     """Raise where a volume is another box than the geometry's."""
     mend = "Call geometry(...) of this very volume."
+    require_same_file(volume, geometry, mend)
     mine = {name: np.asarray(told[1], float) for name, told in box_of(volume).items()}
     theirs = {name: geometry[name].values.astype(float) for name in mine}
     if not np.array_equal(mine["n_points"], theirs["n_points"]):
@@ -269,7 +272,7 @@ def lattice_spacing(
     of_box = 2 * np.pi / (q**2).sum("vector") ** 0.5
     if reference is not None:
         _require_near(reference, of_box.values)
-    strain = crystal["strain"]
+    strain = in_units(crystal["strain"], "1", caller="lattice_spacing")
     removed = crystal.attrs.get("ramp") == "removed"
     ramp = bare(crystal["mean_strain"]) if removed else 0.0
     spacing = of_box * (1 + bare(strain) + ramp)

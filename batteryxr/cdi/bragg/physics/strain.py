@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import bare, each_volume, space_axes
+from batteryxr.cdi.bragg.consistency.objects import looked_at
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
 from batteryxr.cdi.bragg.space import (
     keep_geometry,
@@ -16,6 +17,10 @@ from batteryxr.core.blocks import apply
 from batteryxr.core.errors import DataError, VariableError
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
+
+#: Differences of a displacement from that of its phase: relative, and in Angstrom.
+_ALIKE, _ROUNDED = 0.02, 1e-4
 
 
 @recorded
@@ -43,8 +48,15 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
         If the geometry is another than that of earlier steps.
     DataError
         If Q or the voxels are not known.
+    UnitsError
+        If the displacement is no length.
     VariableError
         If there is no displacement.
+
+    Warns
+    -----
+    DataQualityWarning
+        If the displacement is not that of the phase, from which the strain follows.
 
     Notes
     -----
@@ -74,6 +86,17 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
     steps = steps_in_space(crystal, geometry, caller="strain")
     sign = float(_sign_of_displacement(crystal))
 
+    length = (q**2).sum("vector") ** 0.5
+    moved = in_units(crystal["displacement"], "Angstrom", caller="strain")
+    phase = looked_at(
+        _changed,
+        crystal["phase"],
+        moved,
+        sign / length,
+        axes=[dims, dims, ()],
+        caller="strain",
+    )
+
     def slope(phase: xr.DataArray) -> xr.DataArray:
         values = apply(
             each_volume(phases.along, "(i,j,k),(i,j,k),(a,b),(b)->(i,j,k)"),
@@ -89,7 +112,7 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
         slopes = (sign * values).astype(phase.dtype)
         return phase.copy(data=slopes.transpose(*phase.dims).data)
 
-    out = slope(crystal["phase"])
+    out = slope(phase)
     result = crystal.assign(
         strain=label(out, "strain", units="1", long_name="Strain along Q")
     )
@@ -99,6 +122,20 @@ def strain(crystal: xr.Dataset, *, geometry: xr.Dataset | None = None) -> xr.Dat
         k: crystal.attrs[k] for k in ("ramp", "sign") if k in crystal.attrs
     }
     return keep_geometry(result, geometry, caller="strain")
+
+
+def _changed(phase: np.ndarray, moved: np.ndarray, factor: np.ndarray) -> str | None:
+    """Tell where a displacement is no longer that of its phase."""
+    away = moved - factor * phase
+    known = np.isfinite(away)
+    if not known.any():
+        return None
+    if np.ptp(away[known]) <= _ALIKE * float(np.abs(moved[known]).max()) + _ROUNDED:
+        return None
+    return (
+        "the displacement was changed after `displacement`, and the strain is that of "
+        "the phase. Change the phase, and call displacement again."
+    )
 
 
 def _sign_of_displacement(crystal: xr.Dataset) -> int:

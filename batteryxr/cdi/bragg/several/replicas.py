@@ -16,7 +16,7 @@ from batteryxr.cdi.bragg.axes import (
     variable,
     volume_numbers,
 )
-from batteryxr.cdi.bragg.consistency.objects import looked_at
+from batteryxr.cdi.bragg.consistency.objects import looked_at, warn_of_strangers
 from batteryxr.cdi.bragg.kernels.counting import require_counts, zero_gaps
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import (
@@ -93,8 +93,9 @@ def replicas(
     Warns
     -----
     DataQualityWarning
-        If replicas lost their support, or ended in another minimum; if the object
-        fits its counts more than 4 times worse, or better, than replicas fit theirs.
+        If the counts are not those that were phased; if replicas lost their support, or
+        ended in another minimum; if the object fits its counts more than 4 times worse,
+        or better, than replicas fit theirs.
 
     Notes
     -----
@@ -128,6 +129,7 @@ def replicas(
             "Align states with ramp='keep'; `displacement` can remove it later.",
         )
     counts = counts_of(volume, field, caller="replicas")
+    field = warn_of_strangers(field, counts, caller="replicas")
     if n_starts < _FEWEST:
         raise ArgumentError("n_starts", n_starts, f"{_FEWEST} or more", "8 do well.")
     lead = [d for d in field.dims if d not in OBJECT]

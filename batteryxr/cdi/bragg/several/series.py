@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, variable
+from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, VOLUME, variable
 from batteryxr.cdi.bragg.job import retrieve_phases
 from batteryxr.cdi.bragg.kernels.counting import not_counts
 from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
@@ -240,6 +240,7 @@ def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Datas
         [one.object for one in found], "state", coords="minimal", compat="override"
     )
     of_state = {k: c for k, c in counts.coords.items() if c.dims == ("state",)}
+    of_state[PHOTONS] = ("state", [float(one.object[PHOTONS]) for one in found])
     objects = objects.drop_vars(set(of_state) & set(objects.coords))
     aligned = align_states(objects.assign_coords(of_state), reference=reference)
     supports = [
