@@ -35,7 +35,7 @@ _SHORT = 8
 #: Mean range of a component's ratios above which a warning is given.
 _WIDE = 0.06
 #: Steps of a brief walk, and of one that also climbs to the corners.
-_BRIEF, _CORNERS = 3000, 10_000
+_BRIEF, _CORNERS = 3000, 20_000
 #: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
 #: Lowest singular value of unit-norm patterns that a walk can rotate.

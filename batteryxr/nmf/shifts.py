@@ -9,6 +9,7 @@ the range of answers that fit equally well.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +24,7 @@ from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import affine, in_units_of
 from batteryxr.nmf.data import lay_out, real
+from batteryxr.nmf.joining import SIGNALS
 from batteryxr.nmf.phases.candidates import crystals_of
 
 if TYPE_CHECKING:
@@ -147,7 +149,18 @@ def envelope(patterns: Patterns, window: float | None) -> np.ndarray:
             slips={"pm": 1e-2, "a thousandth of the unit": 1e-3},
         )
         width = round(window / abs(float(np.median(np.diff(axis)))))
-    return minimum_filter1d(values, 2 * (width // 2) + 1)
+    for part in _parts(patterns):
+        values[part] = minimum_filter1d(values[part], 2 * (width // 2) + 1)
+    return values
+
+
+def _parts(patterns: Patterns) -> list[slice]:
+    """Return the points of each signal, where several were joined."""
+    points, runs = patterns.n_points, patterns.data.coords.get("run")
+    if runs is None or runs.dims != (patterns.signal,):
+        return [slice(0, points)]
+    edges = np.flatnonzero(runs.values[1:] != runs.values[:-1]) + 1
+    return [slice(a, b) for a, b in itertools.pairwise([0, *edges, points])]
 
 
 def _peak_width(pattern: np.ndarray) -> int:
@@ -203,6 +216,7 @@ def lowest(
     density is that of the densest candidate, or 1.15 times that of the densest scan.
     The scan is also used where it dips far below the candidates, because then their
     scale differs. For other signed patterns the bound is the lowest value of the shift.
+    Signals that were joined have a bound each.
     """
     used = result["shift_curve"].values.astype(np.float64)
     (signal,) = result["shift_curve"].dims
@@ -217,6 +231,8 @@ def lowest(
         return shift.values.astype(np.float64)
     if shift == "fit" or not used.any():
         return used
+    if signal == "channel" and "run" in result.coords:
+        return _of_parts(result, candidates)
     if signal != "r" or not _signed(result):
         return np.minimum(used, min(float(used.min()), 0.0))
     near, unit = _units_of(result)
@@ -234,6 +250,23 @@ def lowest(
             )
             density = _DENSER * seen
     return np.minimum(-4 * np.pi * density * r * unit, used)
+
+
+def _of_parts(result: xr.Dataset, candidates: Candidates | None) -> np.ndarray:
+    """Return the bound of signals that were joined, each as of its own kind."""
+    runs = result["run"].values
+    level = result["level"].values.astype(np.float64)
+    bound = np.zeros(runs.size)
+    factors = result[["components", "weights", "shift_curve"]]
+    for name in dict.fromkeys(runs.tolist()):
+        here = runs == name
+        part = factors.isel(channel=here)
+        axis = next(d for d in SIGNALS if d in part and part[d].notnull().any())
+        for kind in ("components", "shift_curve"):
+            part[kind] = part[kind] * part["level"]
+        part = part.swap_dims(channel=axis).drop_vars(["run", "level"])
+        bound[here] = lowest(part, "physics", candidates) / level[here]
+    return bound
 
 
 def _units_of(result: xr.Dataset) -> tuple[float, float]:

@@ -277,3 +277,29 @@ def test_components_that_are_one_are_refused(series):
     rows[1] = rows[0]
     with pytest.raises(DataError, match="sums of one another"):
         nmf.bands(fit.assign(components=fit["components"].copy(data=rows)))
+
+
+def test_spectra_beside_pair_distributions_narrow_their_ranges():
+    """Each signal is bounded by the physics of its own kind."""
+    tree = simulate.oxide_series("MnO", n_scans=24, step=0.08, r_range=(1.0, 12.0))
+    pdf, ratios = tree["scans"]["pdf"], tree["truth"]["ratios"].values
+    energy = np.linspace(6530.0, 6600.0, 60)
+    edges = 6540.0 + 4.0 * np.arange(ratios.shape[1])
+    pure = 0.5 + np.arctan((energy - edges[:, None]) / 2.0) / np.pi
+    noise = np.random.default_rng(0).normal(0, 0.003, (24, 60))
+    spectra = xr.DataArray(
+        ratios @ pure + noise, dims=("scan", "energy"), coords={"energy": energy}
+    )
+    how = {"fixed": {"first": 0, "last": -1}, "n_starts": 1}
+    how["constraints"] = nmf.Constraints(shift="envelope")
+    alone = nmf.bands(nmf.fit(pdf, 3, **how), steps=10_000)
+    joined = nmf.fit({"pdf": pdf, "spectra": spectra}, 3, **how)
+    both = nmf.bands(joined, steps=10_000)
+    curve = both["bound_curve"] * both["level"]
+    here = (both["run"] == "pdf").values
+    np.testing.assert_allclose(curve[~here], 0.0, atol=1e-12)
+    np.testing.assert_allclose(curve[here], alone["bound_curve"], rtol=0.05, atol=0.05)
+    assert both["weights_width"].mean() < alone["weights_width"].mean()
+    for end, sign in (("low", 1), ("high", -1)):
+        far = sign * (both[f"weights_{end}"].values - ratios)
+        assert (far <= 1e-9).mean() > 0.95

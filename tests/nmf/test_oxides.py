@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 from batteryxr import nmf, simulate
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*one pattern", "ignore:ratios may differ"
@@ -94,6 +90,14 @@ def test_the_range_holds_the_truth_whatever_is_fixed(name):
         assert (bands["weights_low"] <= step["weights"]).all()
         assert (bands["weights_high"] >= step["weights"]).all()
         widths.append(float(bands["weights_width"].mean()))
+        centre, error = step["weights_centre"], step["weights_centre_error"] + 1e-9
+        brief = {"weights_low": centre - error, "weights_high": centre + error}
+        assert (covered(xr.Dataset(brief), true) >= 0.9).all()
+    if name in ("FeO", "Fe3O4"):  # the phase that no scan holds alone
+        off = np.abs(tied["weights_centre"] - true["ratios"].sel(component="bcc-FeO"))
+        assert float(np.sqrt((off**2).mean("scan")).min()) < 0.035
+        off = np.abs(tied["weights"] - true["ratios"].sel(component="bcc-FeO"))
+        assert float(np.sqrt((off**2).mean("scan")).min()) > 0.06
     assert widths[1] < 0.9 * widths[0]
     assert widths[2] > 0.8 * widths[1]  # what was found is no fact
     # Only two salts that are nearly one crystal leave more room.
