@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: Most pages whose places are looked up, and fewest pixels that make an image.
-_LOOKED_AT, _PIXELS = 2000, 50
+#: Most pages whose places are looked up, and fewest and most pixels of an image that
+#: is looked at.
+_LOOKED_AT, _PIXELS, _LARGE = 2000, 50, 20_000_000
 
 
 def open_tiff(
@@ -70,26 +72,21 @@ def open_tiff(
 
 
 def _stored(path: Path, file: Any, place: int) -> Stored:
-    """Return where the pixels of a page are."""
-    page = page_at(file, place)
-    if not page.dataoffsets:
-        return Stored(path, place, 0, str(place))
-    spans = zip(page.dataoffsets, page.databytecounts, strict=False)
-    first = min(page.dataoffsets)
-    return Stored(path, first, max(at + n for at, n in spans) - first)
+    """Return where the pixels of a page are; a damaged one is like no other."""
+    with contextlib.suppress(Exception):
+        page = page_at(file, place)
+        spans = zip(page.dataoffsets, page.databytecounts, strict=True)
+        first, last = min(page.dataoffsets), max(at + n for at, n in spans)
+        if 0 < first < last <= int(file.filehandle.size):
+            return Stored(path, first, last - first)
+    return Stored(path, place, 0, str(place))
 
 
 def _tell_copies(source: TiffFrames, images: list[Stored], names: list[str]) -> None:
     """Warn if images are copies of others, unless they are empty."""
-    full: dict[int, bool] = {}
-
-    def is_full(number: int) -> bool:
-        if number not in full:
-            image = np.asarray(source[number])
-            full[number] = np.count_nonzero(image != np.nanmedian(image)) > _PIXELS
-        return full[number]
-
-    pairs = [pair for pair in copies(images) if is_full(pair[0] * source.planes)]
+    found = copies(images)
+    full = {k for k in dict(found) if _is_full(source, k * source.planes)}
+    pairs = [pair for pair in found if pair[0] in full]
     if not pairs:
         return
     one, other = (
@@ -99,6 +96,19 @@ def _tell_copies(source: TiffFrames, images: list[Stored], names: list[str]) -> 
         f"{len(pairs)} of {len(images)} images hold the same numbers as others, first "
         f"of all {other} those of {one}: are they copies?"
     )
+
+
+def _is_full(source: TiffFrames, number: int) -> bool:
+    """Tell whether an image is small enough to look at, sound, and not of one value."""
+    if math.prod(source.shape[1:]) * source.planes > _LARGE:
+        return False
+    try:
+        image = np.asarray(source[number])
+    except FileFormatError:  # is told when it is computed
+        return False
+    known = image[np.isfinite(image)]
+    usual = np.median(known) if known.size else 0
+    return bool(np.count_nonzero(known != usual) > _PIXELS)
 
 
 @dataclass(frozen=True)
