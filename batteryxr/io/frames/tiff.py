@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError, warn_quality
-from batteryxr.io.door.copies import Stored, copies
 from batteryxr.io.door.counts import counts_type, only_counts
-from batteryxr.io.door.files import Stamp, stamp
+from batteryxr.io.door.files import Stamp, opened, stamp
 from batteryxr.io.door.images import (
     check_page,
     page_at,
@@ -25,13 +26,26 @@ from batteryxr.io.door.images import (
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
     from pathlib import Path
 
 
 #: Most pages whose places are looked up, and fewest and most pixels of an image that
 #: is looked at.
 _LOOKED_AT, _PIXELS, _LARGE = 2000, 50, 20_000_000
+
+
+#: Bytes of an image that are compared first, and most that are read to compare whole.
+_PIECE, _BUDGET = 4096, 1 << 26
+
+
+class Stored(NamedTuple):
+    """Hold where the bytes of an image are, and what is known of them."""
+
+    path: Path
+    at: int
+    size: int
+    digest: str = ""
 
 
 def open_tiff(
@@ -190,3 +204,41 @@ class TiffFrames:
         image = pixels(path, page)
         held = only_counts(image, path.name) if self.counts else image
         return held.reshape(self.planes, *self.page[-2:])
+
+
+def copies(images: Sequence[Stored]) -> list[tuple[int, int]]:
+    """Return pairs of numbers: an image, and a later one that has the same bytes.
+
+    Images of one size are compared by a piece in their middle, and those that are
+    alike there whole, up to 64 MB of them.
+    """
+    same = _alike(range(len(images)), lambda k: (images[k].size, images[k].digest))
+    same = _apart(same, lambda k: _digest(images[k], whole=False))
+    left, affordable = _BUDGET, []
+    for group in same:
+        known = group[: left // max(images[group[0]].size, 1)]
+        left -= len(known) * images[group[0]].size
+        affordable.append(known)
+    same = _apart(affordable, lambda k: _digest(images[k], whole=True))
+    return [(group[0], k) for group in same for k in group[1:]]
+
+
+def _alike(numbers: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+    """Return the numbers of one key, where there are several."""
+    groups = defaultdict(list)
+    for k in numbers:
+        groups[key(k)].append(k)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _apart(
+    groups: Iterable[list[int]], key: Callable[[int], Hashable]
+) -> list[list[int]]:
+    return [part for group in groups for part in _alike(group, key)]
+
+
+def _digest(image: Stored, *, whole: bool) -> bytes:
+    size = image.size if whole else min(_PIECE, image.size)
+    with opened(image.path, at_once=True) as file:
+        file.seek(image.at + (image.size - size) // 2)
+        return hashlib.blake2b(file.read(size), digest_size=16).digest()
