@@ -558,6 +558,23 @@ SLIPS = {
         "mass",
         "Was it ug? Pass 7000",
     ),
+    "nominal capacity in uA h": (
+        lambda r: echem.cycles(r, nominal_capacity=1500.0, **CYCLES),
+        "nominal_capacity",
+        "Was it uA h? Pass 1.5",
+    ),
+    "capacity in C g-1 to utilisation": (
+        lambda r: echem.utilisation(540.0, formula="LiFePO4"),
+        "utilisation",
+        "Was it C g-1 in place of mA h g-1?",
+    ),
+    "a quarter of the spectrum as width": (
+        lambda r: xanes.smooth(
+            spectrum(), width=0.25 * float(np.ptp(spectrum().energy.values))
+        ),
+        "width",
+        "25% of the axis",
+    ),
     "mass in g to utilisation": (
         lambda r: echem.utilisation(r, formula="LiNiO2", mass=0.007),
         "mass",

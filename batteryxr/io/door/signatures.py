@@ -91,7 +91,7 @@ _ELSEWHERE = (
     ("matlab", "a MATLAB 4 file",
      _at(rb"[\0\n\x14\x1e]\0\0\0.{8}[\0\1]\0\0\0[\1-\x40]\0\0\0[A-Za-z]"), _NUMBERS),
     ("pickle", "a Python pickle",
-     _at(rb"\((dp|lp)0\n|c(copy_reg|numpy[.\w]*)\n"), _RUNS),
+     _at(rb"\((dp|lp)0\n|c(copy_reg|numpy[.\w]*)\n|[\]}(]q\0"), _RUNS),
     ("notebook", "a Jupyter notebook",
      _at(rb'\s*\{\s*"(cells|nbformat)"\s*:'), _NO_DATA),
     ("program", "a program",
@@ -204,7 +204,8 @@ KINDS = (
         "zip",
         "a zip archive (such as .xlsx, .ndax or .npz)",
         _at(rb"PK(\x03\x04|\x05\x06|\x07\x08)"),
-        "A workbook or .ndax is read by read_cycler under its own name.",
+        "A workbook or .ndax is read by read_cycler under its own name. Unpack any "
+        "other, and read what is inside.",
     ),
     FileKind("bzip2", "a bzip2 file", _at(rb"BZh[1-9]1AY&SY"), _UNPACK),
     FileKind("xz", "an xz file", _at(rb"\xfd7zXZ\0"), _UNPACK),
@@ -238,6 +239,9 @@ _ANY = re.compile(b"|".join(b"(?:%b)" % kind.pattern.pattern for kind in KINDS))
 ENDINGS = {
     ending: FileKind("l6s", f"a LabSpec 6 file ({ending})", _at(rb"\Z.^"), _SPECTRUM)
     for ending in (".l6s", ".l6m", ".l6v")
+} | {
+    ending: FileKind("igor", f"an Igor file ({ending})", _at(rb"\Z.^"), _EXPORT)
+    for ending in (".ibw", ".pxp", ".pxt")
 }
 
 

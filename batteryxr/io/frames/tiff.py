@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from batteryxr.core import blocks
 from batteryxr.core.errors import FileFormatError, warn_quality
-from batteryxr.io.door.copies import Stored, copies
 from batteryxr.io.door.counts import counts_type, only_counts
-from batteryxr.io.door.files import Stamp, stamp
+from batteryxr.io.door.files import Stamp, opened, stamp
 from batteryxr.io.door.images import (
     check_page,
     page_at,
@@ -24,12 +26,26 @@ from batteryxr.io.door.images import (
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
     from pathlib import Path
 
 
-#: Most pages whose places are looked up, and fewest pixels that make an image.
-_LOOKED_AT, _PIXELS = 2000, 50
+#: Most pages whose places are looked up, and fewest and most pixels of an image that
+#: is looked at.
+_LOOKED_AT, _PIXELS, _LARGE = 2000, 50, 20_000_000
+
+
+#: Bytes of an image that are compared first, and most that are read to compare whole.
+_PIECE, _BUDGET = 4096, 1 << 26
+
+
+class Stored(NamedTuple):
+    """Hold where the bytes of an image are, and what is known of them."""
+
+    path: Path
+    at: int
+    size: int
+    digest: str = ""
 
 
 def open_tiff(
@@ -70,26 +86,21 @@ def open_tiff(
 
 
 def _stored(path: Path, file: Any, place: int) -> Stored:
-    """Return where the pixels of a page are."""
-    page = page_at(file, place)
-    if not page.dataoffsets:
-        return Stored(path, place, 0, str(place))
-    spans = zip(page.dataoffsets, page.databytecounts, strict=False)
-    first = min(page.dataoffsets)
-    return Stored(path, first, max(at + n for at, n in spans) - first)
+    """Return where the pixels of a page are; a damaged one is like no other."""
+    with contextlib.suppress(Exception):
+        page = page_at(file, place)
+        spans = zip(page.dataoffsets, page.databytecounts, strict=True)
+        first, last = min(page.dataoffsets), max(at + n for at, n in spans)
+        if 0 < first < last <= int(file.filehandle.size):
+            return Stored(path, first, last - first)
+    return Stored(path, place, 0, str(place))
 
 
 def _tell_copies(source: TiffFrames, images: list[Stored], names: list[str]) -> None:
     """Warn if images are copies of others, unless they are empty."""
-    full: dict[int, bool] = {}
-
-    def is_full(number: int) -> bool:
-        if number not in full:
-            image = np.asarray(source[number])
-            full[number] = np.count_nonzero(image != np.nanmedian(image)) > _PIXELS
-        return full[number]
-
-    pairs = [pair for pair in copies(images) if is_full(pair[0] * source.planes)]
+    found = copies(images)
+    full = {k for k in dict(found) if _is_full(source, k * source.planes)}
+    pairs = [pair for pair in found if pair[0] in full]
     if not pairs:
         return
     one, other = (
@@ -99,6 +110,19 @@ def _tell_copies(source: TiffFrames, images: list[Stored], names: list[str]) -> 
         f"{len(pairs)} of {len(images)} images hold the same numbers as others, first "
         f"of all {other} those of {one}: are they copies?"
     )
+
+
+def _is_full(source: TiffFrames, number: int) -> bool:
+    """Tell whether an image is small enough to look at, sound, and not of one value."""
+    if math.prod(source.shape[1:]) * source.planes > _LARGE:
+        return False
+    try:
+        image = np.asarray(source[number])
+    except FileFormatError:  # is told when it is computed
+        return False
+    known = image[np.isfinite(image)]
+    usual = np.median(known) if known.size else 0
+    return bool(np.count_nonzero(known != usual) > _PIXELS)
 
 
 @dataclass(frozen=True)
@@ -180,3 +204,41 @@ class TiffFrames:
         image = pixels(path, page)
         held = only_counts(image, path.name) if self.counts else image
         return held.reshape(self.planes, *self.page[-2:])
+
+
+def copies(images: Sequence[Stored]) -> list[tuple[int, int]]:
+    """Return pairs of numbers: an image, and a later one that has the same bytes.
+
+    Images of one size are compared by a piece in their middle, and those that are
+    alike there whole, up to 64 MB of them.
+    """
+    same = _alike(range(len(images)), lambda k: (images[k].size, images[k].digest))
+    same = _apart(same, lambda k: _digest(images[k], whole=False))
+    left, affordable = _BUDGET, []
+    for group in same:
+        known = group[: left // max(images[group[0]].size, 1)]
+        left -= len(known) * images[group[0]].size
+        affordable.append(known)
+    same = _apart(affordable, lambda k: _digest(images[k], whole=True))
+    return [(group[0], k) for group in same for k in group[1:]]
+
+
+def _alike(numbers: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+    """Return the numbers of one key, where there are several."""
+    groups = defaultdict(list)
+    for k in numbers:
+        groups[key(k)].append(k)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _apart(
+    groups: Iterable[list[int]], key: Callable[[int], Hashable]
+) -> list[list[int]]:
+    return [part for group in groups for part in _alike(group, key)]
+
+
+def _digest(image: Stored, *, whole: bool) -> bytes:
+    size = image.size if whole else min(_PIECE, image.size)
+    with opened(image.path, at_once=True) as file:
+        file.seek(image.at + (image.size - size) // 2)
+        return hashlib.blake2b(file.read(size), digest_size=16).digest()

@@ -124,6 +124,14 @@ def test_a_rest_is_told_where_the_voltage_climbs_fast_and_no_dip_is_one():
     assert flags(dataclasses.replace(table, columns=dipped)) == {}
 
 
+def test_a_short_circuit_that_ends_at_one_go_is_no_rest():
+    table = steady(0)
+    volts = table.columns["voltage"].copy()
+    volts[100:106] -= 0.05
+    shorted = table.columns | {"voltage": volts}
+    assert flags(dataclasses.replace(table, columns=shorted)) == {}
+
+
 def test_two_rows_of_one_time_at_each_switch_are_no_duplicates():
     t = np.repeat(np.arange(0.0, 900.0, 10.0), 2)[1:-1]
     current = np.repeat(np.where(np.arange(t.size // 2) % 2, 0.0, 1.0), 2)
@@ -371,6 +379,7 @@ def test_what_is_recorded_at_a_pace_of_its_own_lacks_nothing(kind):
 
 
 TICKS = np.arange(900.0)
+WAVE = 300 + 1000 * np.sin(TICKS / 40)
 #: Sound tables, by what is odd about them: time, voltage, current.
 SOUND = {
     "seconds, rounded": (np.round(1.02 * TICKS), 3 + TICKS / 1e3, 1.0),
@@ -396,6 +405,12 @@ SOUND = {
         10 * TICKS,
         4 - np.abs(TICKS - 450) / 450,
         np.exp(-0.5 * ((TICKS - 600) / 90) ** 2),
+    ),
+    "a wave of current": (TICKS, 3.6 + np.cumsum(WAVE) / 2e6 + WAVE / 5e3, WAVE),
+    "a current that fades": (
+        60 * TICKS,
+        4.2 - 0.7 * (TICKS < 300) * (1 - TICKS / 300),
+        np.where(TICKS < 300, 1.0, np.where(TICKS < 600, 1e-7, 1e-10)),
     ),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import h5py
 import numpy as np
 import pytest
@@ -233,3 +235,30 @@ def test_angles_in_thousandths_of_a_degree_are_refused(tmp_path):
     )
     with pytest.raises(ArgumentError, match=r"rocking.*mdeg\? Pass 10\.3"):
         read_frames(tmp_path / "a.tif", rocking=[10100.0, 10200.0, 10300.0])
+
+
+@pytest.mark.parametrize("packed", [{}, {"compression": "zlib"}])
+@pytest.mark.parametrize("pages", [True, False])
+def test_images_that_are_copies_are_told(tmp_path, packed, pages):
+    frames = np.random.default_rng(0).poisson(20, (8, 32, 32)).astype("uint16")
+    frames[[2, 3]] = 0  # dark frames may be alike
+    for copied in (False, True):
+        folder = tmp_path / str(copied)
+        folder.mkdir()
+        if copied:
+            frames[6] = frames[5]
+        if pages:
+            with tifffile.TiffWriter(folder / "all.tif") as file:
+                for frame in frames:
+                    file.write(frame, contiguous=False, **packed)
+        else:
+            for number, frame in enumerate(frames):
+                tifffile.imwrite(folder / f"f_{number}.tif", frame, **packed)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            read_frames(folder, rocking=np.linspace(15, 15.4, 8))
+        said = [str(w.message) for w in caught if "same numbers" in str(w.message)]
+        assert len(said) == copied
+        if copied:
+            assert said[0].startswith("1 of 8 images")
+            assert "6" in said[0].split("those of")[0]

@@ -61,7 +61,7 @@ _SAME_CURRENT = 0.01  # relative change that is none
 #: that it takes to return, and most of them in one test. More are how this cell always
 #: is. Where the rows beside fall back too, by this share, the cell's own course did it.
 _FELL, _FAR, _AFTER, _MOST_PAUSES, _REST = 5e-3, 20.0, 3, 20, 1e-3
-_BESIDE = 0.1
+_BESIDE, _SOON, _AT_ONCE = 0.1, 50, 0.7  # rows, and part that no rest gives back
 #: A clock was set back if it falls behind test time by more than these: seconds, and
 #: fraction of an interval.
 _JITTER, _SAME_RATE = 2.0, 1e-3
@@ -314,11 +314,14 @@ def _possible_pause(table: RawTable) -> str | None:
         near = slice(max(k - _AFTER, 0), k + _AFTER)
         later = way[k] * (voltage[k + 1 : k + 1 + _AFTER] - voltage[k])
         beside = max(back[max(k - 1, 0)], back[min(k + 1, back.size - 1)])
+        # After a rest it returns bit by bit; after a short circuit at one go.
+        returned = -back[k + 1 : k + 1 + _SOON].min(initial=0.0)
         if (
             steady[near].all()
             and later.size == _AFTER
             and (later < -0.1 * back[k]).all()
             and beside < _BESIDE * back[k]
+            and returned < _AT_ONCE * back[k]
         ):
             found.append(k)
     if not found or len(found) > _MOST_PAUSES:

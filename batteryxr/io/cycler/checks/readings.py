@@ -300,7 +300,8 @@ def part_scale(table: RawTable) -> str | None:
         ratio = np.maximum(size[1:] / size[:-1], size[:-1] / size[1:])
         same = np.sign(current[1:]) == np.sign(current[:-1])
         units = [np.abs(ratio / factor - 1) < _STEADY for factor in _THOUSANDS]
-    places = np.flatnonzero(same & np.any(units, axis=0))
+    flows = np.maximum(size[1:], size[:-1]) > _FLOWS * _size(current)
+    places = np.flatnonzero(same & flows & np.any(units, axis=0))
     if not places.size or table.rows < _BEFORE or places.size > _MOST * table.rows:
         return None
     beside = np.ones(moved.size, bool)
