@@ -6,6 +6,7 @@ wrote: the store says when a lock was written, and when an object that is writte
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -255,8 +256,14 @@ def _take_file(lock: _Lock, mine: Holder) -> int:
             os.close(file)
             raise _taken(lock, holder)
         content = mine.content()
-        os.pwrite(file, content, 0)
-        os.ftruncate(file, len(content))
+        try:
+            if os.pwrite(file, content, 0) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.ftruncate(file, len(content))
+        except OSError:  # a full disk: leave nothing
+            path.unlink(missing_ok=True)
+            os.close(file)
+            raise
         return file
 
 

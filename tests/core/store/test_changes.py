@@ -431,10 +431,11 @@ def test_two_writers_at_any_moment(tmp_path, fork):
 
 _FULL = """
 import resource, signal
+limit = argv[1]
 import numpy as np, xarray as xr
 from batteryxr.core.store import save
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 values = np.random.default_rng(0).random((40, 20_000))
 big = xr.Dataset({"small": ("z", np.ones(5)), "a": (("y", "x"), values)})
 try:
@@ -444,10 +445,13 @@ except ValueError as error:
 """
 
 
-def test_a_full_disk(tmp_path, fork):
+@pytest.mark.parametrize("limit", [200_000, 0])
+def test_a_full_disk(tmp_path, fork, limit):
     path = save(dataset(1), tmp_path / "a.zarr", group="m")
     before = content(path)
-    told = fork(_FULL, path)[1].recv()
+    told = fork(_FULL, path, limit)[1].recv()
     assert told.startswith("StoreError")
     assert "File too large" in told
-    assert content(path) == before
+    assert content(path) == before  # not even a lock is left
+    save(dataset(2), path, group="m", overwrite=True)
+    assert verify(path) == []
