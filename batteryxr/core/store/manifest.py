@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from batteryxr.core.store.files import stamp_of
 from batteryxr.core.store.location import JOURNAL, METADATA, leads_out
 
 if TYPE_CHECKING:
@@ -148,3 +149,8 @@ def _is_node(key: str) -> bool:
 
 def _digests(location: Location, keys: Iterable[str]) -> dict[str, str]:
     return {key: digest_of(location.get(key) or b"") for key in sorted(keys)}
+
+
+def stamp_of_manifest(location: Location) -> tuple[int, int] | None:
+    """Return what tells a manifest on disk from all others."""
+    return stamp_of(location.folder / MANIFEST) if location.folder else None

@@ -16,7 +16,6 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError, warn_quality
 from batteryxr.core.store.chunks import chunks_of, grid_of, problem_of_grid
 from batteryxr.core.store.encoding import with_text
-from batteryxr.core.store.files import stamp_of
 from batteryxr.core.store.leftovers import pending
 from batteryxr.core.store.location import (
     JOURNAL,
@@ -27,7 +26,7 @@ from batteryxr.core.store.location import (
     location_of,
     telling,
 )
-from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
+from batteryxr.core.store.manifest import Manifest, digest_of, joined, stamp_of_manifest
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of
 from batteryxr.core.store.pieces import WHOLE
@@ -215,7 +214,7 @@ def _opened(
     known = Manifest()
     for left in reversed(range(_LOOKS)):
         settle(location)
-        stamp, manifest = _stamp_of(location), Manifest.read(location)
+        stamp, manifest = stamp_of_manifest(location), Manifest.read(location)
         for name in list(found):
             if manifest.groups.get(name) != known.groups.get(name):
                 del found[name]
@@ -241,11 +240,6 @@ def _opened(
     return {name: found[name] for name in names}
 
 
-def _stamp_of(location: Location) -> tuple[int, int] | None:
-    """Return what tells a manifest on disk from all others."""
-    return stamp_of(location.folder / MANIFEST) if location.folder else None
-
-
 def _is_changed(
     location: Location,
     manifest: Manifest,
@@ -257,7 +251,7 @@ def _is_changed(
     if location.folder is None:  # what counts is never written over
         return failed and Manifest.read(location) != manifest
     settle(location)
-    return _stamp_of(location) != stamp
+    return stamp_of_manifest(location) != stamp
 
 
 def _listed(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
