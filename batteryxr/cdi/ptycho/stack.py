@@ -287,7 +287,7 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
         )
         result = unsquared(result, stack.sizes).assign_coords(stack.coords)
         if halves:
-            _tell_unfinished(stack.settings)
+            tell_unfinished(stack.settings)
             result = result.assign(labelled_scatter(_compared(halves, found), found))
         tell_misfit(
             result["amp_residual"], result["noise_residual"], stack.settings.iterations
@@ -301,7 +301,7 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
     seal(stack.store, JOURNAL)
 
 
-def _tell_unfinished(settings: Settings) -> None:
+def tell_unfinished(settings: Settings) -> None:
     """Warn where half scans, equally unfinished, cannot see what both lack."""
     done = settings.schedule.lead + settings.iterations
     if SETTLED <= done < _LEVELLED:

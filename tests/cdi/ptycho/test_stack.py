@@ -26,8 +26,16 @@ from batteryxr.cdi import (
 from batteryxr.cdi.ptycho import frames as ptycho_frames
 from batteryxr.cdi.ptycho.frames import load_all
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint
+from batteryxr.cdi.ptycho.settings import Settings
+from batteryxr.cdi.ptycho.stack import tell_unfinished
 from batteryxr.cdi.ptycho.states import ledger_of, passes_done
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError, StoreError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    DimensionError,
+    StoreError,
+)
 from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.simulate import ptychography
 
@@ -365,6 +373,14 @@ def test_halves_change_nothing_of_the_whole(halved, whole):
     assert len(own) == len(whole.variables)
     for name in own:
         xr.testing.assert_equal(halved[name], whole[name])
+
+
+def test_halves_that_are_unfinished_alike_are_told(recwarn):
+    for lead in (500, 100):
+        tell_unfinished(Settings(iterations=30, schedule=Schedule(lead=lead)))
+    (told,) = recwarn
+    assert issubclass(told.category, DataQualityWarning)
+    assert "do not hold what 130 iterations leave unfinished" in str(told.message)
 
 
 def test_halves_tell_errors_and_resolution(scan, halved):
