@@ -123,7 +123,7 @@ def groups(path: StoreLike | Location) -> list[str]:
     Raises
     ------
     StoreError
-        If there is no store at `path`.
+        If there is no store at `path`, or its metadata cannot be read.
     """
     location = location_of(path)
     settle(location)
