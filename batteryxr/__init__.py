@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from batteryxr import accessors as accessors  # registers .echem
-from batteryxr.core import errors as errors
+from batteryxr import errors as errors
 from batteryxr.core.replay import replay
 from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import open_store, save

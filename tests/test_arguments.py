@@ -170,6 +170,13 @@ _CIRCLE = batteryxr.cdi.Circle(motor="eta", axis="x+")
 #: Sound arguments of objects that need some.
 SOUND = {
     "echem.Composition": {"elements": ("Li",), "amounts": (1.0,)},
+    "nmf.Crystal": {
+        "name": "Li",
+        "cell": 3.5 * np.eye(3),
+        "elements": ("Li", "Li"),
+        "sites": np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]),
+        "occupancy": np.ones(2),
+    },
     "xanes.Cell": {"system": "cubic", "a": 5.0},
     "cdi.Circle": {"motor": "eta", "axis": "x+"},
     "cdi.Beamline": {"name": "b", "sample": (_CIRCLE,), "detector": (_CIRCLE,)},

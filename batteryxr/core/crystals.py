@@ -58,6 +58,11 @@ class Crystal:
     delta1, delta2
         Correlated motion of near atoms: peaks are narrower by the root of
         ``1 - delta1 / r - delta2 / r**2`` (Angstrom, Angstrom2).
+
+    Raises
+    ------
+    ArgumentError
+        If an array has another shape, or a number that cannot be.
     """
 
     name: str
@@ -68,6 +73,21 @@ class Crystal:
     u_iso: np.ndarray | None = None
     delta1: float = 0.0
     delta2: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        n = len(self.elements)
+        shapes = {"cell": (3, 3), "sites": (n, 3), "occupancy": (n,), "u_iso": (n,)}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if value.shape != shape or not np.isfinite(value).all():
+                raise ArgumentError(name, value, f"finite numbers of the shape {shape}")
+            if name in {"occupancy", "u_iso"} and (value < 0).any():
+                raise ArgumentError(name, value, "numbers >= 0")
+        if self.volume == 0:
+            raise ArgumentError("cell", self.cell, "three vectors that span a volume")
 
     @property
     def volume(self) -> float:

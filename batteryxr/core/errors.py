@@ -168,7 +168,17 @@ _BETWEEN |= {"functools", "numpy", "queue", "threading", "toolz", "xarray", "zar
 
 
 def warn_quality(message: str) -> None:
-    """Issue a `DataQualityWarning` at the line that called the library."""
+    """Issue a `DataQualityWarning` at the line that called the library.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as told:
+    ...     warnings.simplefilter("always")
+    ...     batteryxr.core.errors.warn_quality("scan 3 has no beam")
+    >>> told[0].category.__name__
+    'DataQualityWarning'
+    """
     warn_caller(message, DataQualityWarning)
 
 

@@ -338,3 +338,21 @@ def test_one_infinite_value_leaves_its_signal_in_place():
     assert np.isfinite(level).all()
     np.testing.assert_allclose(level, whole["level"], rtol=0.02)
     assert float(np.abs(found.where(np.isfinite(found))).min()) > 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("cell", np.zeros((3, 3))),
+        ("cell", np.eye(2)),
+        ("sites", np.zeros((3, 3))),
+        ("occupancy", np.array([1.0, -0.1])),
+        ("u_iso", np.array([0.01, np.nan])),
+    ],
+)
+def test_a_crystal_that_cannot_be_is_refused(name, wrong):
+    sound = {"cell": 3.5 * np.eye(3), "sites": np.array([[0.0] * 3, [0.5] * 3])}
+    sound |= {"occupancy": np.ones(2), "u_iso": None}
+    Crystal("Li", elements=("Li", "Li"), **sound)
+    with pytest.raises(ArgumentError, match=f"^{name}="):
+        Crystal("Li", elements=("Li", "Li"), **(sound | {name: wrong}))

@@ -166,13 +166,16 @@ def test_what_is_not_ours_is_never_emptied(simulated, tmp_path, capsys):
     out = tmp_path / "cell.zarr"
     _refused(tmp_path, "--out", out)
     _refused(tmp_path, "--out", out, "--report", tmp_path / "precious.html")
-    assert "is there already" in capsys.readouterr().err
+    assert "precious.html is no report" in capsys.readouterr().err
     page = ["--report", tmp_path / "precious.html", "--overwrite"]
     _refused(tmp_path, "--out", out, *page)
     assert "no report of batteryxr" in capsys.readouterr().err
     _refused(tmp_path, "--out", out, "--report", tmp_path / "no" / "page.html")
     assert "in a folder that is there" in capsys.readouterr().err
     _refused(tmp_path, "--out", out, "--report", out)
+    assert "ends in .html" in capsys.readouterr().err
+    both = tmp_path / "both.html"
+    _refused(tmp_path, "--out", both, "--report", both)
     assert "beside the store" in capsys.readouterr().err
     assert not out.exists()
     copy = tmp_path / "copy.zarr"

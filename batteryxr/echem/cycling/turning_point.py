@@ -95,7 +95,7 @@ def turning_point(
     >>> curves = cycling.echem.dqdv(mass=7.0)
     >>> turning = curves.echem.turning_point(window=(3.6, 3.9))
     >>> turning["voltage"].round(2).values.tolist()
-    [3.94, 3.85, 3.94, 3.85]
+    [3.95, 3.86, 3.95, 3.86]
     """
     if half_cycles is not None:
         there = result["half_cycle"].values
