@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,18 +101,6 @@ def open_store(
             f"{location}: groups within one another differ in their coordinates. Open "
             f"them one by one: open_store(path, group), with one of {[*found]}. {error}"
         ) from error
-
-
-@contextmanager
-def _all_kept() -> Iterator[None]:
-    """Look for no garbage among many objects that are made and all stay."""
-    looks = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if looks:
-            gc.enable()
 
 
 def groups(path: StoreLike | Location) -> list[str]:
@@ -227,10 +213,9 @@ def _opened(
                 if names[0] not in held:
                     what = f"no group {group!r}; it holds {held}"
                     raise StoreError(f"{location}: {what}.")
-            with _all_kept():
-                for name in names:
-                    if name not in found:
-                        found[name] = _listed(location, name, manifest)
+            for name in names:
+                if name not in found:
+                    found[name] = _listed(location, name, manifest)
         except StoreError:
             if not left or not _is_changed(location, manifest, stamp):
                 raise
