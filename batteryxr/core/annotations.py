@@ -40,7 +40,7 @@ def resolved(owner: Any) -> dict[str, Any]:
 
 
 class _Names(dict[str, Any]):
-    """Hold the names that annotations in a module may use."""
+    """Look up the names that annotations in a module may use."""
 
     def __init__(self, module: str) -> None:
         super().__init__(_ARRAYS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import holoviews
 
     class Holoviews(Protocol):
-        """Hold parts of holoviews that plots use."""
+        """Name the parts of holoviews that plots use."""
 
         Area: type[holoviews.core.ViewableElement]
         Bars: type[holoviews.core.ViewableElement]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Members(Protocol):
-    """Hold members of an array that kernels use, besides its operators."""
+    """Name the members of an array that kernels use, besides its operators."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -45,7 +45,7 @@ class _Members(Protocol):
 
 
 class Array(_Members, Protocol):
-    """Hold an array of NumPy, CuPy or PyTorch."""
+    """Stand for an array of NumPy, CuPy or PyTorch."""
 
     def __abs__(self) -> Array: ...
     def __neg__(self) -> Array: ...

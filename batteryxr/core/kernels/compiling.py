@@ -147,13 +147,13 @@ class _Nowhere:
 
 
 class _Kept(CompileResultCacheImpl):
-    """Hold numba's way to keep compiled code, which goes on where none can be kept."""
+    """Keep compiled code as numba does, and go on where none can be kept."""
 
     _locator_classes: ClassVar = [*CompileResultCacheImpl._locator_classes, _Nowhere]
 
 
 class _Cache(FunctionCache):
-    """Hold numba's cache, with a version made of numba's version and our sources.
+    """Cache as numba does, with a version made of numba's version and our sources.
 
     Files of another version are passed over, and damaged ones. Code that was compiled
     when batteryxr was installed stands in for what is not kept yet.

@@ -16,7 +16,7 @@ _Number = TypeVar("_Number", covariant=True)
 
 
 class _Array(Protocol):
-    """Hold members of arrays with any number of axes."""
+    """Name the members of arrays with any number of axes."""
 
     @property
     def size(self) -> int: ...
@@ -31,7 +31,7 @@ class _Array(Protocol):
 
 
 class Line(_Array, Protocol[_Number]):
-    """Hold an array of one axis."""
+    """Stand for an array of one axis."""
 
     def __iter__(self) -> Iterator[_Number]: ...
     @overload
@@ -41,7 +41,7 @@ class Line(_Array, Protocol[_Number]):
 
 
 class Table(_Array, Protocol[_Number]):
-    """Hold an array of two axes."""
+    """Stand for an array of two axes."""
 
     @overload
     def __getitem__(self, key: int, /) -> Line[_Number]: ...
@@ -56,7 +56,7 @@ class Table(_Array, Protocol[_Number]):
 
 
 class Cube(_Array, Protocol[_Number]):
-    """Hold an array of three axes."""
+    """Stand for an array of three axes."""
 
     @overload
     def __getitem__(self, key: int, /) -> Table[_Number]: ...
@@ -67,7 +67,7 @@ class Cube(_Array, Protocol[_Number]):
 
 
 class Batch(_Array, Protocol[_Number]):
-    """Hold an array of four axes."""
+    """Stand for an array of four axes."""
 
     @overload
     def __getitem__(self, key: tuple[int, int, int], /) -> Line[_Number]: ...

@@ -136,15 +136,19 @@ class Correlation(NamedTuple):
 def lag_sums(rows: np.ndarray) -> np.ndarray:
     """Return the sums of products of the values of rows (..., m) at each lag."""
     m = rows.shape[-1]
-    lags = range(max(min(_LONGEST, m // 4), 0) + 1)
-    return np.stack([_product(rows, k) for k in lags], axis=-1)
+    return np.stack([_product(rows, k) for k in range(_n_lags(m))], axis=-1)
+
+
+def _n_lags(m: int) -> int:
+    """Return over how many lags correlations of m energies are searched."""
+    return min(_LONGEST, m // 4) + 1
 
 
 def undone(
     inverse: np.ndarray, freedom: int, background: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the matrix that undoes what a fit takes from the sums at each lag."""
-    n_lags = max(min(_LONGEST, inverse.shape[1] // 4), 0) + 1
+    n_lags = _n_lags(inverse.shape[1])
     return np.linalg.pinv(_seen(inverse, freedom, n_lags, background))
 
 
