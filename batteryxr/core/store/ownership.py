@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from batteryxr.core.store.location import Location
 
-#: File that an interrupted write leaves beside its target.
-_PARTIAL = re.compile(r"(?P<whole>.+)\.[0-9a-f]{32}\.partial")
+#: File that a write puts beside its target, and leaves there when it is interrupted.
+#: zarr leaves out the last suffix of the target.
+_PARTIAL = re.compile(r".+\.[0-9a-f]{32}\.partial")
 _MEND = "Choose another place, or move it away first."
 
 
@@ -75,9 +76,29 @@ def _require_store(location: Location) -> None:
             f"{location} is a store of zarr format 2, which batteryxr reads and does "
             "not write to. Choose another place."
         )
+    begun = JOURNAL in names and _is_begun(location, "")
+    if begun or METADATA in location.names():  # or written in the meantime
+        return
     raise StoreError(
         f"{location} is not a zarr store and holds {_shown(names)}. {_MEND}"
     )
+
+
+def _is_begun(location: Location, place: str) -> bool:
+    """Return whether a place holds only what the first write to it begins with.
+
+    zarr writes the metadata of a group and of all above it at once: in any order.
+    """
+    return all(
+        holds_more or name.split("/")[0] == JOURNAL or _is_metadata(name)
+        for name, holds_more in _below(location, place)
+    )
+
+
+def _is_metadata(key: str) -> bool:
+    """Return whether a key is that of metadata, whole or interrupted."""
+    name = key.rpartition("/")[2]
+    return name == METADATA or _PARTIAL.fullmatch(name) is not None
 
 
 def _require_group(location: Location) -> None:
@@ -166,11 +187,9 @@ def require_whole_array(location: Location, place: str) -> None:
     """Raise if anything below an array does not belong to the array."""
     node = node_of(location, place) or {}
     for inner, holds_more in _below(location, place):
-        whole = _PARTIAL.fullmatch(inner)
-        part = whole["whole"] if whole and not holds_more else inner
-        if part == METADATA and not holds_more:
+        if not holds_more and (inner == METADATA or _PARTIAL.fullmatch(inner)):
             continue
-        if not is_chunk(node, part, begun=holds_more):
+        if not is_chunk(node, inner, begun=holds_more):
             raise StoreError(
                 f"{location}: {place} holds {inner}, which is not part of the "
                 f"variable, so it is not replaced. {_MEND}"
@@ -180,14 +199,15 @@ def require_whole_array(location: Location, place: str) -> None:
 def _below(location: Location, place: str) -> Iterator[tuple[str, bool]]:
     """Yield everything below a place, and whether it is a folder, which no link is."""
     if location.folder is None:
-        for key in location.keys(f"{place}/"):
-            yield key.removeprefix(f"{place}/"), False
+        start = f"{place}/" if place else ""
+        for key in location.keys(start):
+            yield key.removeprefix(start), False
         return
-    start = location.folder / place
-    for where, folders, files in os.walk(start):
+    folder = location.folder / place
+    for where, folders, files in os.walk(folder):
         for name in [*files, *folders]:
             path = os.path.join(where, name)
-            inner = os.path.relpath(path, start).replace(os.sep, "/")
+            inner = os.path.relpath(path, folder).replace(os.sep, "/")
             linked = os.path.islink(path)
             yield f"link {inner}" if linked else inner, not linked and name in folders
 
@@ -220,6 +240,8 @@ def _kind(location: Location, place: str) -> str:
         held = location.keys(f"{place}/" if place else "")
         own = joined(place, JOURNAL, "")
         return "nothing" if all(k.startswith(own) for k in held) else "stranger"
+    if (location.folder / JOURNAL).is_dir() and _is_begun(location, place):
+        return "nothing"
     return "stranger"
 
 

@@ -76,10 +76,33 @@ def test_chunks_of_any_name_are_the_arrays(tmp_path, kind, sep, shape):
         dimension_names=["x", "y"][: len(shape)],
     )
     array[...] = 7
-    partial = tmp_path / "a.zarr" / "a" / f"zarr.json.{'0' * 32}.partial"
-    partial.write_bytes(b"of a write that was killed")
+    for name in ("zarr.json", "zarr", "0"):  # ours, and zarr's own
+        partial = tmp_path / "a.zarr" / "a" / f"{name}.{'0' * 32}.partial"
+        partial.write_bytes(b"of a write that was killed")
     save(table(), tmp_path / "a.zarr", overwrite=True)
     assert open_store(tmp_path / "a.zarr")["a"].sum() == 6
+
+
+@pytest.mark.parametrize("group", ["m", "m/n"])
+@pytest.mark.parametrize(
+    "left", ["zarr.{}.partial", "m/zarr.{}.partial", "m/zarr.json"]
+)
+def test_a_store_that_is_just_begun_is_written_to(tmp_path, group, left):
+    store = tmp_path / "a.zarr"
+    (store / "_journal").mkdir(parents=True)
+    (store / "m").mkdir()
+    location_of(store).put(left.format("0" * 32), b'{"node_type": "group"}')
+    save(table(), store, group=group)
+    assert open_store(store, group)["a"].sum() == 6
+
+
+def test_a_folder_with_a_journal_and_more_is_no_store(tmp_path):
+    (tmp_path / "_journal").mkdir()
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "chapter.tex").write_text("mine")
+    with pytest.raises(StoreError, match="not a zarr store and holds"):
+        save(table(), tmp_path, group="m", overwrite=True)
+    assert (tmp_path / "m" / "chapter.tex").read_text() == "mine"
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])
