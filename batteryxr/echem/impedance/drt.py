@@ -249,7 +249,8 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         ``peak_shape``: arc, skewed, gerischer_like (skewed with n = 1), warburg_short,
         warburg_open, or none. On ``spectrum``: ``n_peaks``, and ``peak_flag``: of the
         smoothed distribution (nothing fits: places and areas are off by some per cent),
-        or ambiguous (another number or other shapes fit as well).
+        or ambiguous (another number or other shapes fit as well; or an arc is broad, n
+        below 0.7, or skewed with n below 1, as two that overlap look like one).
 
     Raises
     ------
@@ -336,7 +337,7 @@ def _warn_of_peaks(flag: np.ndarray) -> None:
     if unsure := int((flag == _AMBIGUOUS).sum()):
         warn_quality(
             f"drt_peaks: in {unsure} of {flag.size} spectra another number or "
-            "other shapes of processes fit as well. See peak_flag."
+            "other shapes of processes fit as well, or one may be two. See peak_flag."
         )
 
 

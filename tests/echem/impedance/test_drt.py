@@ -305,3 +305,29 @@ def test_a_noisy_dummy_cell_is_no_misfit():
     found = drt(labelled(noisy(np.stack([z] * 6), 0.01, 5), F))
     assert not found["drt_flag"].values.any()
     np.testing.assert_allclose(found["polarisation"], 30, rtol=0.05)
+
+
+def test_a_gerischer_behind_an_arc_is_no_depressed_arc():
+    """At 1 % of noise a depressed arc nearly fits it, with errors that are too small."""
+    parts = [(10.0, 1e-3, 0.85, 1.0), (8.0, 0.1, 1.0, 0.5)]
+    z = 2 + sum(skewed(*part) for part in parts)
+    peaks = drt_peaks(drt(labelled(noisy(np.stack([z] * 6), 0.01, 8), F)))
+    inside = []
+    for r, tau, _, _ in parts:
+        k = abs(np.log(peaks["position"] / tau)).fillna(9.0).argmin("peak")
+        mine = peaks.isel(peak=k)
+        for name, true in (("area", r), ("position", tau)):
+            off = abs(mine[name] - true)
+            inside += (off < 1.96 * mine[f"{name}_error"]).values.tolist()
+    assert np.mean(inside) > 0.75
+
+
+def test_two_processes_that_look_like_one_are_told():
+    near = skewed(10.0, 1e-3, 0.85, 1.0) + skewed(15.0, 5e-3, 1.0, 0.5)
+    apart = skewed(10.0, 1e-3, 0.85, 1.0) + skewed(15.0, 0.2, 0.9, 1.0)
+    both = labelled(noisy(2 + np.stack([near, near, apart]), 0.01, 9), F)
+    with pytest.warns(DataQualityWarning, match="may be two|no arcs fit"):
+        peaks = drt_peaks(drt(both))
+    assert (peaks["peak_flag"][:2] > 0).all()
+    assert peaks["n_peaks"][2] == 2
+    assert peaks["peak_flag"][2] == 0

@@ -32,6 +32,8 @@ _AS_GOOD, _SPREAD = 1.2, 3.0
 #: Smallest arc as a fraction of the largest, and largest error (of ln) of a determined
 #: value.
 _SHARE, _LOOSE = 1e-3, 0.5
+#: Exponent below which a depressed arc may as well be two.
+_BROAD = 0.7
 #: Distance (ln tau) from its top beyond which an arc is another process; distance at
 #: which one top is taken for two.
 _AWAY, _APART = 1.5, 1.2
@@ -130,7 +132,9 @@ def _with_rivals(each: list[_Candidate]) -> Arcs:
     """Return the most likely arcs, with errors that hold what differs from rivals."""
     least, mild, best = min(each, key=lambda one: one.score)
     (place, place_sd), (size, size_sd) = best.tops(), best.sizes()
-    more, ambiguous = best.more, False
+    # Two processes that overlap look like a broad one, or a skewed one with n below 1.
+    broad = (best.form == PLAIN) & (best.values[:, 2] < _BROAD)
+    more, ambiguous = best.more, bool((broad | (best.form == SKEWED)).any())
     for score, milder, other in each:
         if len(other.values) != len(best.values):
             ambiguous |= score - least < _ALIKE
@@ -138,7 +142,8 @@ def _with_rivals(each: list[_Candidate]) -> Arcs:
             share = min(np.exp(-0.25 * (milder - mild)), 1.0)
             moved = np.abs([other.tops()[0] - place, other.sizes()[0] - size])
             more = np.maximum(more, share * moved)
-            ambiguous |= bool((moved > _OTHER * np.stack([place_sd, size_sd])).any())
+            apart = (moved > _OTHER * np.stack([place_sd, size_sd])).any()
+            ambiguous |= bool(apart) and score - least < _ALIKE
     return best._replace(more=more, ambiguous=ambiguous)
 
 
@@ -199,9 +204,10 @@ def likeliest(
 
     for form in _forms(beside.finite):
         finite = bool(form[-1] >= SHORT)
-        tried = finite | (known == 0) | ((known > form.size) & (known <= _FEW))
-        tried &= counts >= form.size
         plain = (form == PLAIN).all()
+        again = plain & (counts == form.size)  # as begun
+        tried = finite | (known == 0) | ((known >= form.size) & (known <= _FEW))
+        tried &= (counts >= form.size) & ~(again & (known > 0))
         for tail in [-1.0] if finite else (-1.0, *beside.tails):
             mine = finite | (tails == tail) | (plain & (tails >= 0) & (tail >= 0))
             rows = np.flatnonzero(tried & mine)
