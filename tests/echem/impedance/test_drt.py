@@ -308,7 +308,7 @@ def test_a_noisy_dummy_cell_is_no_misfit():
 
 
 def test_a_gerischer_behind_an_arc_is_no_depressed_arc():
-    """At 1 % of noise a depressed arc nearly fits it, with errors that are too small."""
+    """At 1 % of noise a depressed arc nearly fits it, with too small errors."""
     parts = [(10.0, 1e-3, 0.85, 1.0), (8.0, 0.1, 1.0, 0.5)]
     z = 2 + sum(skewed(*part) for part in parts)
     peaks = drt_peaks(drt(labelled(noisy(np.stack([z] * 6), 0.01, 8), F)))
