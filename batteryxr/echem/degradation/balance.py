@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 #: Fit parameters: capacities of cathode and anode, and their initial contents.
 PARAMETERS = ("cathode_capacity", "anode_capacity", "cathode_content", "anode_content")
+#: Limits of them, relative to the cell's capacity, and of the overvoltage (V); steps.
+_LOW, _HIGH = (0.7, 0.7, 0.0, -0.05, -0.5), (10.0, 10.0, 1.05, 1.0, 0.5)
+_STEPS = (0.1, 0.1, 0.02, 0.02, 0.01)
 #: Initial guesses: electrode sizes relative to the cell's capacity, and contents.
 _SIZES = (1.0, 1.1, 1.25, 1.45, 1.7, 2.0)
 _FULL = (1.0, 0.95, 0.88, 0.8, 0.7, 0.6)
@@ -56,17 +59,25 @@ def half_cell(content: np.ndarray, volts: np.ndarray) -> HalfCell:
 class Balance(NamedTuple):
     """Hold parameters in the order of `PARAMETERS`, their covariance, and the curve.
 
-    `at_bound` tells whether the search ended at a limit of physical values.
+    `at_bound` tells whether the search ended at a limit of physical values,
+    `overvoltage` by how much (V) the curve lies above that of its electrodes where that
+    is fitted too, and one standard deviation.
     """
 
     values: np.ndarray
     covariance: np.ndarray
     fitted: np.ndarray
     at_bound: bool
+    overvoltage: tuple[float, float]
 
 
 def balance(
-    capacity: np.ndarray, volts: np.ndarray, cathode: HalfCell, anode: HalfCell
+    capacity: np.ndarray,
+    volts: np.ndarray,
+    cathode: HalfCell,
+    anode: HalfCell,
+    *,
+    polarised: bool,
 ) -> Balance:
     """Fit the electrodes of a full cell to one charge curve.
 
@@ -78,6 +89,8 @@ def balance(
         (points,) voltage of the cell.
     cathode, anode
         Half cells.
+    polarised
+        Whether the result is that with an overvoltage.
     """
     from scipy.optimize import least_squares
 
@@ -90,31 +103,46 @@ def balance(
         p = np.asarray(p)
         y = p[..., 2, None] - charge / p[..., 0, None]
         x = p[..., 3, None] + charge / p[..., 1, None]
-        return cathode.at(y) - anode.at(x)
+        over: np.ndarray | float = p[4] if p.size > len(PARAMETERS) else 0.0
+        return cathode.at(y) - anode.at(x) + over
 
     def left(p: np.ndarray) -> np.ndarray:
         return (model(p) - volts) * weight
 
-    low, high = [0.7, 0.7, 0.0, -0.05], [10.0, 10.0, 1.05, 1.0]
-    results = [
-        least_squares(left, start, bounds=(low, high), x_scale=[0.1, 0.1, 0.02, 0.02])
-        for start in _starts(charge, volts, cathode, anode)
-    ]
-    best = min(results, key=lambda r: float(r.cost))
+    def best(starts: np.ndarray) -> Any:
+        n = starts.shape[1]
+        found = [
+            least_squares(left, one, bounds=(_LOW[:n], _HIGH[:n]), x_scale=_STEPS[:n])
+            for one in starts
+        ]
+        return min(found, key=lambda r: float(r.cost))
+
+    begun = _starts(charge, volts, cathode, anode, polarised=polarised)
+    if polarised:
+        fit = lifted = best(np.column_stack([begun, np.zeros(len(begun))]))
+    else:
+        fit = best(begun)
+        lifted = best(np.append(fit.x, 0.0)[None])
     # Noise of the half cells is there in every curve, and need not show as misfit.
     noise = cathode.noise**2 + anode.noise**2
-    spread = _covariance(best.jac, best.fun, noise)
+    spread = _covariance(fit.jac, fit.fun, noise)[:4, :4]
+    unsure = _covariance(lifted.jac, lifted.fun, noise)[4, 4]
     scale = np.array([span, span, 1.0, 1.0])
+    ends = (np.isclose(fit.x[:2], end[:2], atol=1e-6).any() for end in (_LOW, _HIGH))
+    over = float(lifted.x[4]), float(np.sqrt(max(unsure, 0.0)))
+    values = fit.x[:4] * scale
     return Balance(
-        best.x * scale,
-        spread * np.outer(scale, scale),
-        model(best.x),
-        any(np.isclose(best.x, end, atol=1e-6)[:2].any() for end in (low, high)),
+        values, spread * np.outer(scale, scale), model(fit.x), any(ends), over
     )
 
 
 def _starts(
-    charge: np.ndarray, volts: np.ndarray, cathode: HalfCell, anode: HalfCell
+    charge: np.ndarray,
+    volts: np.ndarray,
+    cathode: HalfCell,
+    anode: HalfCell,
+    *,
+    polarised: bool,
 ) -> np.ndarray:
     grid = np.array(list(itertools.product(_SIZES, _SIZES, _FULL, _EMPTY)))
     possible = (grid[:, 2] - 1 / grid[:, 0] > -0.02) & (
@@ -124,8 +152,10 @@ def _starts(
     some = np.unique(np.linspace(0, charge.size - 1, _LOOKED_AT).round().astype(int))
     y = grid[:, [2]] - charge[some] / grid[:, [0]]
     x = grid[:, [3]] + charge[some] / grid[:, [1]]
-    away = ((cathode.at(y) - anode.at(x) - volts[some]) ** 2).sum(axis=1)
-    return grid[np.argsort(away)[:_TRIED]]
+    off = cathode.at(y) - anode.at(x) - volts[some]
+    if polarised:
+        off -= np.clip(np.median(off, axis=1, keepdims=True), *(_LOW[4], _HIGH[4]))
+    return grid[np.argsort((off**2).sum(axis=1))[:_TRIED]]
 
 
 def _covariance(jacobian: np.ndarray, residual: np.ndarray, noise: float) -> np.ndarray:
@@ -134,7 +164,7 @@ def _covariance(jacobian: np.ndarray, residual: np.ndarray, noise: float) -> np.
     lags = [float(r[k:] @ r[: n - k]) for k in range(1, n // 4)]
     positive = next((k for k, x in enumerate(lags) if x <= 0), len(lags))
     together = 1.0 + 2.0 * sum(lags[:positive]) / max(float(r @ r), 1e-300)
-    variance = float(r @ r) / max(n - len(PARAMETERS), 1) + noise
+    variance = float(r @ r) / max(n - jacobian.shape[1], 1) + noise
     variance *= max(together, 1.0)
     found: np.ndarray = np.linalg.pinv(jacobian.T @ jacobian) * variance
     return found

@@ -21,20 +21,26 @@ _ELECTRODES = ("cathode", "anode")
 _LEAST = 20
 #: Largest residual (V), and largest content beyond a curve.
 _LEFT, _OVER = 0.02, 0.01
-_MISFIT, _BEYOND, _LOOSE, _APART = 1, 2, 4, 8
+_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED = 1, 2, 4, 8, 16
+#: Least overvoltage (V) that is told, and errors that it must exceed.
+_LIFTED, _SURE = 0.002, 3.0
 #: Least share of the voltages of two curves that both have.
 _SHARED = 0.5
 _FLAG = {
     "units": "1",
     "long_name": "What is odd about the fit",
-    "flag_masks": [_MISFIT, _BEYOND, _LOOSE, _APART],
-    "flag_meanings": "misfit beyond_half_cell undetermined other_window",
+    "flag_masks": [_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED],
+    "flag_meanings": "misfit beyond_half_cell undetermined other_window polarised",
 }
 _WORDS = {
     _MISFIT: "leave more than 20 mV: are the half cells of these electrodes?",
     _BEYOND: "go beyond a curve of an electrode, where it is not known",
     _LOOSE: "do not determine the electrodes: too little of a charge, or too flat",
     _APART: "share less than half of their voltages with the first curve",
+    _POLARISED: (
+        "lie off the voltage of their electrodes by one overvoltage, as of a charge "
+        "that is not slow enough, which moves the losses: overvoltage=True fits it"
+    ),
 }
 #: Relative error of a capacity above which it is undetermined.
 _VAGUE = 0.05
@@ -58,7 +64,10 @@ _LOSSES = {
 
 @recorded
 def degradation_modes(
-    data: xr.DataArray, *, standards: Mapping[str, xr.DataArray]
+    data: xr.DataArray,
+    *,
+    standards: Mapping[str, xr.DataArray],
+    overvoltage: bool = False,
 ) -> xr.Dataset:
     """Return the losses of a full cell, from slow charges and half-cell curves.
 
@@ -76,6 +85,9 @@ def degradation_modes(
         "cathode" and "anode" -> voltage (V) along ``li_content`` of a half cell of
         the electrode, from 0 (no lithium that can move) to 1 (full). It falls; where
         noise makes it rise, the falling curve next to it is taken.
+    overvoltage
+        Whether an even overvoltage of each curve (current times resistance, of a charge
+        that is not slow enough) is fitted too.
 
     Returns
     -------
@@ -85,9 +97,10 @@ def degradation_modes(
         ``anode_capacity`` and ``lithium`` (mA h); ``cathode_content``,
         ``anode_content`` and ``..._end``, the limits of each electrode; each with
         ``<name>_error``, one standard deviation, widened by the misfit. Further
-        ``fitted`` (V), ``residual`` (V, root mean square) and ``fit_flag`` (misfit;
-        beyond half cell; undetermined; other window, with few voltages in common with
-        the first curve).
+        ``overvoltage`` (V) with its error, of a fit that has one; ``fitted`` (V),
+        ``residual`` (V, root mean square) and ``fit_flag`` (misfit; beyond half cell;
+        undetermined; other window, with few voltages in common with the first curve;
+        polarised, by an overvoltage above 2 mV that was not fitted).
 
     Raises
     ------
@@ -103,7 +116,7 @@ def degradation_modes(
     -----
     DataQualityWarning
         If curves have residuals above 20 mV, go beyond a half cell, do not determine
-        the electrodes, or have other voltages than the first.
+        the electrodes, are polarised, or have other voltages than the first.
 
     Examples
     --------
@@ -164,14 +177,18 @@ def degradation_modes(
                 f"curve {k + 1} falls along 'capacity', as a discharge does",
                 "Give charges, or count the capacity from the discharged state on.",
             )
-        found = balance(capacity[there], curve[there], cathode, anode)
+        mine = capacity[there], curve[there]
+        found = balance(*mine, cathode, anode, polarised=overvoltage)
         fitted[k, there] = found.fitted
         numbers, errors = _summary(
             found.values, found.covariance, np.ptp(capacity[there])
         )
-        rows.append((numbers, errors))
+        rows.append((numbers, errors, found.overvoltage))
+        lifted, unsure = np.abs(found.overvoltage)
+        lifted = not overvoltage and lifted > max(_LIFTED, _SURE * unsure)
         loose = found.at_bound or (errors[:2] > _VAGUE * numbers[:2]).any()
         flag[k] = _LOOSE * loose + _BEYOND * _beyond(numbers, cathode, anode)
+        flag[k] |= _POLARISED * lifted
     residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
     flag |= np.where(residual > _LEFT, _MISFIT, 0).astype(np.int8)
     flag |= flag[0]  # losses are relative to the first
@@ -179,8 +196,12 @@ def degradation_modes(
     for bit, words in _WORDS.items():
         if n := int((flag & bit > 0).sum()):
             warn_quality(f"degradation_modes: {n} of {flag.size} curves {words}")
-    values, errors = (np.array(c) for c in zip(*rows, strict=True))
+    values, errors, lifted = (np.array(c) for c in zip(*rows, strict=True))
     result = _labelled(dim, values, errors)
+    for name, column, words in zip(
+        ("overvoltage", "overvoltage_error"), lifted.T, ("", ", one sd"), strict=True
+    ):
+        result[name] = dim, column, {"units": "V", "long_name": f"Overvoltage{words}"}
     about = {"units": "V", "long_name": "Fitted voltage"}
     result["fitted"] = (dim, "capacity"), fitted, about
     result["residual"] = dim, residual, {"units": "V", "long_name": "What is left, rms"}

@@ -101,6 +101,23 @@ def test_errors_cover():
     assert np.mean(inside) > 0.85
 
 
+def test_an_overvoltage_of_an_aged_cell_is_told_and_fitted():
+    data, _ = cells(5e-4)
+    data = data[:2, ::3].copy(deep=True)
+    data[1] += 0.02  # 2.0 % of lithium that was not lost
+    with pytest.warns(DataQualityWarning, match="1 of 2 curves lie off"):
+        found = degradation_modes(data, standards=standards())
+    assert found["fit_flag"].values.tolist() == [0, 16]
+    found = degradation_modes(data, standards=standards(), overvoltage=True)
+    assert not found["fit_flag"].any()
+    np.testing.assert_allclose(found["overvoltage"], [0, 0.02], atol=1e-3)
+    assert (found["overvoltage_error"] < 1e-3).all()
+    truth = np.array(list(CELLS.values()))[:2]
+    for k, name in enumerate(("lam_cathode", "lam_anode", "lli")):
+        lost = 1 - truth[1, k] / truth[0, k]
+        np.testing.assert_allclose(found[name][1], lost, atol=0.005, err_msg=name)
+
+
 def test_electrodes_of_another_cell_are_told():
     data, _ = cells(0.0)
     other = standards()
