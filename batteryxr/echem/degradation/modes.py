@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -39,7 +39,7 @@ _WORDS = {
     _APART: "share less than half of their voltages with the first curve",
     _POLARISED: (
         "lie off the voltage of their electrodes by one overvoltage, as of a charge "
-        "that is not slow enough, which moves the losses: overvoltage=True fits it"
+        "that is not slow enough, which moves the losses: kind='polarised' fits it"
     ),
 }
 #: Relative error of a capacity above which it is undetermined.
@@ -54,6 +54,7 @@ _OF_EACH = (
     ("anode_content_end", "1", "Content of the anode at the end"),
     ("lithium", "mA h", "Lithium that can move"),
 )
+_OVERVOLTAGE = ("overvoltage", "V", "Overvoltage")
 #: Loss -> the quantity that is lost.
 _LOSSES = {
     "lli": ("lithium", "Loss of lithium"),
@@ -67,7 +68,7 @@ def degradation_modes(
     data: xr.DataArray,
     *,
     standards: Mapping[str, xr.DataArray],
-    overvoltage: bool = False,
+    kind: Literal["equilibrium", "polarised"] = "equilibrium",
 ) -> xr.Dataset:
     """Return the losses of a full cell, from slow charges and half-cell curves.
 
@@ -85,9 +86,9 @@ def degradation_modes(
         "cathode" and "anode" -> voltage (V) along ``li_content`` of a half cell of
         the electrode, from 0 (no lithium that can move) to 1 (full). It falls; where
         noise makes it rise, the falling curve next to it is taken.
-    overvoltage
-        Whether an even overvoltage of each curve (current times resistance, of a charge
-        that is not slow enough) is fitted too.
+    kind
+        "equilibrium", or "polarised": an even overvoltage of each curve (current times
+        resistance, of a charge that is not slow enough) is fitted too.
 
     Returns
     -------
@@ -177,31 +178,26 @@ def degradation_modes(
                 f"curve {k + 1} falls along 'capacity', as a discharge does",
                 "Give charges, or count the capacity from the discharged state on.",
             )
-        mine = capacity[there], curve[there]
-        found = balance(*mine, cathode, anode, polarised=overvoltage)
+        electrodes = capacity[there], curve[there], cathode, anode
+        found = balance(*electrodes, polarised=kind == "polarised")
         fitted[k, there] = found.fitted
         numbers, errors = _summary(
             found.values, found.covariance, np.ptp(capacity[there])
         )
-        rows.append((numbers, errors, found.overvoltage))
-        lifted, unsure = np.abs(found.overvoltage)
-        lifted = not overvoltage and lifted > max(_LIFTED, _SURE * unsure)
+        rows.append(([*numbers, found.overvoltage[0]], [*errors, found.overvoltage[1]]))
         loose = found.at_bound or (errors[:2] > _VAGUE * numbers[:2]).any()
         flag[k] = _LOOSE * loose + _BEYOND * _beyond(numbers, cathode, anode)
-        flag[k] |= _POLARISED * lifted
     residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
     flag |= np.where(residual > _LEFT, _MISFIT, 0).astype(np.int8)
+    values, errors = (np.array(c) for c in zip(*rows, strict=True))
+    told = np.abs(values[:, -1]) > np.maximum(_LIFTED, _SURE * errors[:, -1])
+    flag |= np.where(told & (kind == "equilibrium"), _POLARISED, 0).astype(np.int8)
     flag |= flag[0]  # losses are relative to the first
     flag |= np.where(_apart(volts), _APART, 0).astype(np.int8)
     for bit, words in _WORDS.items():
         if n := int((flag & bit > 0).sum()):
             warn_quality(f"degradation_modes: {n} of {flag.size} curves {words}")
-    values, errors, lifted = (np.array(c) for c in zip(*rows, strict=True))
     result = _labelled(dim, values, errors)
-    for name, column, words in zip(
-        ("overvoltage", "overvoltage_error"), lifted.T, ("", ", one sd"), strict=True
-    ):
-        result[name] = dim, column, {"units": "V", "long_name": f"Overvoltage{words}"}
     about = {"units": "V", "long_name": "Fitted voltage"}
     result["fitted"] = (dim, "capacity"), fitted, about
     result["residual"] = dim, residual, {"units": "V", "long_name": "What is left, rms"}
@@ -286,7 +282,7 @@ def _labelled(dim: str, values: np.ndarray, errors: np.ndarray) -> xr.Dataset:
         error[0] = 0.0  # compared with itself
         about = {"units": "1", "long_name": f"{words}, one sd"}
         variables[f"{loss}_error"] = dim, error, about
-    for k, (name, units, words) in enumerate(_OF_EACH):
+    for k, (name, units, words) in enumerate((*_OF_EACH, _OVERVOLTAGE)):
         variables[name] = dim, values[:, k], {"units": units, "long_name": words}
         about = {"units": units, "long_name": f"{words}, one sd"}
         variables[f"{name}_error"] = dim, errors[:, k], about

@@ -108,7 +108,7 @@ def test_an_overvoltage_of_an_aged_cell_is_told_and_fitted():
     with pytest.warns(DataQualityWarning, match="1 of 2 curves lie off"):
         found = degradation_modes(data, standards=standards())
     assert found["fit_flag"].values.tolist() == [0, 16]
-    found = degradation_modes(data, standards=standards(), overvoltage=True)
+    found = degradation_modes(data, standards=standards(), kind="polarised")
     assert not found["fit_flag"].any()
     np.testing.assert_allclose(found["overvoltage"], [0, 0.02], atol=1e-3)
     assert (found["overvoltage_error"] < 1e-3).all()
