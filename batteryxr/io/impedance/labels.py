@@ -32,7 +32,10 @@ NAMES: dict[str, str] = {
 }
 #: Name and its labels without units, in lower case without blanks; first match taken.
 _KNOWN: tuple[tuple[str, str], ...] = (
-    ("frequency", r"freq(uency|uenz)?\.?|f"),
+    (
+        "frequency",
+        r"(sweep)?freq(uency|uenz)?\.?|f|fr[eé]quence|fre[ck]uencia|frequenza",
+    ),
     ("angular_frequency", r"omega|ω|ω|w|(angular)?freq(uency)?\.?"),
     ("log10_frequency", r"(log_?10|lg)\(?(freq(uency)?|f)"),
     ("conductance", r"re\(y\)|y_?re(al)?|re(al)?_?y|y'"),
@@ -40,7 +43,10 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ("real", r"re\(z(we)?\)|z?re(al)?|re(al)?_?z|z_?re(al)?|z'|z1|real(\(z\)|teil)"),
     ("minus_imaginary", r"-(im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|z''|z2)"),
     ("imaginary", r"im\(z(we)?\)|z?im(ag)?|im(ag)?_?z|z_?im(ag)?|imag\(z\)"),
-    ("imaginary", r"imagin(ä|ae)rteil"),
+    ("real", r"(impedance)?real(part)?(impedance)?"),
+    ("minus_imaginary", r"-(impedance)?imag(inary)?(part)?(impedance)?"),
+    ("imaginary", r"(impedance)?imag(inary)?(part)?(impedance)?|imagin(ä|ae)rteil"),
+    ("modulus", r"(impedance)?(magnitude|modulus)(impedance)?"),
     ("modulus", r"\|z(we)?\||zmod|z_?mod(ulus)?|modulus|impedance|z|(abs|mag)\(z\)"),
     ("modulus", r"magnitude|betrag"),
     ("phase", r"phase\(z(we)?\)|phase(angle)?|z_?phase|zphz|phi|φ|ϕ|theta|θ|arg\(z\)"),
@@ -62,6 +68,7 @@ _FORMS = (
     re.compile(r"(?P<bare>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]"),
     re.compile(r"(?P<bare>.*\S)\s*/\s*(?P<unit>[^/]+)"),
     re.compile(r"(?P<bare>.*[^_])_(?P<unit>[^_]+)"),
+    re.compile(r"(?P<bare>.*\S)\s*,\s*(?P<unit>[^,]+)"),
 )
 #: Cells of a row of units that name none.
 _NO_UNITS = frozenset({"", "#", "-", "none", "1", "%"})
@@ -76,6 +83,8 @@ _BASES = {"ohm": "ohm", "ohms": "ohm", "ω": "ohm", "hz": "Hz", "s": "s", "sec":
           "siemens": "S", "rad/s": "rad/s", "rads-1": "rad/s", "rad s-1": "rad/s",
           "rads^-1": "rad/s", "rad s^-1": "rad/s",
           "°c": "degC", "degc": "degC", "deg c": "degC", "k": "K"}  # fmt: skip
+#: Words before a label that stand for a minus sign.
+_MINUS = re.compile(r"^(minus|neg(ative|\.)?|\(-\)|-1\s?[*x·×])[\s_]*", re.IGNORECASE)
 _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
 
@@ -235,6 +244,7 @@ def _split(label: str) -> tuple[str, str | None]:
     """Return a label in lower case without units and blanks, and the units."""
     text = label.replace('"', "''").replace("′", "'").replace("″", "''")
     text = re.sub("[−–‐]", "-", text).replace("`", "'").strip()
+    text = _MINUS.sub("-", text)
     for form in _FORMS:
         match = form.fullmatch(text)
         if match and (units := _units(match["unit"])) is not None:

@@ -25,6 +25,7 @@ from batteryxr.io.impedance.rows import (
     Readings,
     order_note,
     phase_note,
+    polar_note,
     reactance_note,
     spectra_of,
 )
@@ -171,6 +172,7 @@ def _taken(
         read.append(rows)
         if mine:
             odd = reactance_note(mine) | phase_note(mine) | order_note(mine)
+            odd |= polar_note(mine)
             for flag, words in {**rows.notes, **said, **odd}.items():
                 notes.setdefault(flag, []).append(f"{one.name}: {words}")
         taken += [

@@ -36,6 +36,8 @@ _APART = 0.25
 _BETWEEN, _NEXT = 0.1, 1.5
 #: Fraction of points above which a spectrum is more inductive than that of any cell.
 _MOSTLY = 0.6
+#: Relative difference of columns that contradict each other.
+_CONTRADICTED = 0.05
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,12 @@ def complex_columns(
     if down is not None:
         up = -down
     if real is not None and up is not None:
-        plain["impedance"] = real + 1j * up
+        plain["impedance"] = z = real + 1j * up
+        turned = -minus if phase is None and minus is not None else phase
+        if turned is not None or modulus is not None:
+            seen = np.deg2rad(turned) if turned is not None else np.angle(z)
+            length = modulus if modulus is not None else np.abs(z)
+            plain["polar"] = np.asarray(length * np.exp(1j * seen))
     elif modulus is None and conductance is not None and susceptance is not None:
         plain["impedance"] = 1.0 / (conductance + 1j * susceptance)
     else:
@@ -330,6 +337,27 @@ def phase_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:
             "phase far less than the slope of |Z| asks for: is the phase in rad, or "
             "Im(Z) in other units than Re(Z)? Say so: "
             "columns={'its label': 'phase (rad)'}"
+        )
+    }
+
+
+def polar_note(spectra: list[dict[str, np.ndarray]]) -> dict[str, str]:
+    """Return a note if modulus or phase of a file contradict its Re(Z) and Im(Z)."""
+    odd = []
+    for number, one in enumerate(spectra, 1):
+        if "polar" in one:
+            z = one["impedance"]
+            off = np.abs(one["polar"] - z)[np.isfinite(z) & (z != 0)]
+            size = np.abs(z)[np.isfinite(z) & (z != 0)]
+            if np.mean(off > _CONTRADICTED * size) > 0.5:
+                odd.append(number)
+    if not odd:
+        return {}
+    return {
+        "contradiction": (
+            f"{len(odd)} of {len(spectra)} spectra, first number {odd[0]}, have a "
+            "modulus or phase that is not that of Re(Z) and Im(Z), which were taken: "
+            "is Im(Z) -Im(Z), or one of them in other units than its label says?"
         )
     }
 

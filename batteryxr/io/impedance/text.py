@@ -87,14 +87,13 @@ def read_table(path: Path, options: Options) -> Readings:
             continue
         head = "\n".join(decode(one) for one in lines[: number - 1])
         body, first = _body(raw, number + further)
-        # The labels again begin another spectrum, where frequencies turn back.
-        again = rb"(?m)^" + re.escape(line.rstrip()) + rb"[ \t\r]*(\n|\Z)"
-        body = re.sub(again, b"", body)
+        body, titles = _joined(body, line.rstrip(), separator.encode())
         if separator == " ":
             body = re.sub(rb",[ \t]", b" ", body) if further else body
             body, separator = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", body), "\t"
             body = re.sub(rb"[ \t]+", b"\t", body)
         body, notes = finish(body, named(cells) - 1, separator.encode())
+        notes |= titles
         table = TextTable(cells, body, separator, first)
         low = head.lower()
         maker = next((name for word, name in _MAKERS if word in low), "unknown")
@@ -107,6 +106,29 @@ def read_table(path: Path, options: Options) -> Readings:
             "columns", dict(options.columns), f"labels of a line of {path.name}"
         )
     return _nothing("unknown", _words(lines))
+
+
+def _joined(
+    body: bytes, labels: bytes, separator: bytes
+) -> tuple[bytes, dict[str, str]]:
+    """Return rows without the labels that begin another spectrum, and a note of titles.
+
+    Frequencies turn back there. Empty lines and titles may be above the labels.
+    """
+    between = b"" if separator == b" " else b"[^" + re.escape(separator) + b"\n]*"
+    above = rb"(?m)((?:^" + between + rb"\r?\n){0,3})"
+    again = re.compile(above + rb"^" + re.escape(labels) + rb"[ \t\r]*(\n|\Z)")
+    titles = [
+        decode(title).strip()
+        for found in again.finditer(body)
+        for title in found[1].splitlines()
+        if title.strip()
+    ]
+    notes = {}
+    if titles:
+        words = f"{len(titles)} lines of words above labels were left out"
+        notes["titles"] = f"{words}, the first is {titles[0]!r}"
+    return again.sub(b"", body), notes
 
 
 def _words(lines: list[bytes]) -> str:

@@ -657,7 +657,10 @@ def test_labels_in_another_language_are_told(tmp_path):
     good = table(
         tmp_path / "b.csv", ["Freq (Hz)", "Re(Z)/ohm", "-Im(Z)/ohm"], F, sep=";"
     )
-    assert read_impedance([path, good]).attrs["technique"] == ""
+    with pytest.raises(FileFormatError, match="réelle"):  # it is not passed over
+        read_impedance([path, good])
+    path = table(tmp_path / "a.csv", ["Frekvenssi", *labels[1:]], F, sep=";")
+    assert read_impedance([path, good]).sizes["spectrum"] == 1
 
 
 OMEGA = 2 * np.pi
@@ -704,6 +707,38 @@ def test_an_admittance_is_turned_round_or_named(tmp_path):
         read_impedance(path)
 
 
+@pytest.mark.parametrize(
+    ("labels", "sign"),
+    [
+        ("Fréquence (Hz);Impedance Real (Ohm);Impedance Imaginary (Ohm)", 1),
+        ("Frequency, Hz;Real part, Ohm;neg. Imaginary part, Ohm", -1),
+        ("frecuencia/Hz;Zre/Ohm;minus Zim/Ohm", -1),
+        ("f/Hz;Re(Z)/Ohm;(-)Im(Z)/Ohm", -1),
+    ],
+)
+def test_signs_and_parts_in_words(tmp_path, labels, sign):
+    real, minus = cell(F)
+    path = table(
+        tmp_path / "a.csv", labels.split(";"), F, [F, real, -sign * minus], sep=";"
+    )
+    found = quiet(read_impedance, path)["impedance"][0].sortby("frequency")
+    order = np.argsort(F)
+    np.testing.assert_allclose(found, (real - 1j * minus)[order], rtol=1e-5)
+
+
+@pytest.mark.parametrize("odd", ["", "sign", "units"])
+def test_parts_and_phase_that_contradict_each_other_are_flagged(tmp_path, odd):
+    real, minus = cell(F)
+    z = real - 1j * minus
+    flip, scale = -1 if odd == "sign" else 1, 1e3 if odd == "units" else 1
+    columns = [F, abs(z) * scale, flip * np.angle(z, deg=True), real, minus]
+    labels = ["f/Hz", "|Z|/Ohm", "Phase(Z)/deg", "Re(Z)/Ohm", "-Im(Z)/Ohm"]
+    path = table(tmp_path / "a.csv", labels, F, columns, sep=",")
+    found = quiet(read_impedance, path)
+    assert ("contradiction" in found.attrs["flags"]) == bool(odd)
+    np.testing.assert_allclose(found["impedance"][0].real.max(), real.max(), rtol=1e-5)
+
+
 def test_an_angle_in_other_units_than_its_label_says_is_flagged(tmp_path):
     frequency = np.geomspace(1e4, 0.1, 16)
     real, minus = cell(frequency)
@@ -729,8 +764,11 @@ def test_labels_again_begin_another_spectrum(tmp_path, labels):
         for f, one in zip(frequency, z, strict=True)
     ]
     path = tmp_path / "two.csv"
-    path.write_text("\n".join([labels, *rows, labels, *rows]) + "\n", "utf-8")
-    found = read_impedance(path)["impedance"]
+    lines = [labels, *rows, "", "Second spectrum", labels, *rows]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    found = quiet(read_impedance, path)
+    assert "titles" in found.attrs["flags"]
+    found = found["impedance"]
     assert found.shape == (2, 9)
     np.testing.assert_allclose(
         found.sel(frequency=frequency, method="nearest"), [z, z], rtol=1e-4
