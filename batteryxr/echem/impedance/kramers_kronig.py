@@ -23,8 +23,8 @@ _PLAIN = 0.1
 _SURE = 4.0
 #: Bits of ``kk_flag``.
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8],
-    "flag_meanings": "inconsistent drifted too_few_points noisy",
+    "flag_masks": [1, 2, 4, 8, 16],
+    "flag_meanings": "inconsistent drifted too_few_points noisy undecided",
 }
 
 
@@ -72,7 +72,9 @@ def kramers_kronig(
         impedance while it was taken, from the spectrum itself), ``change`` (largest
         change of the impedance while it was taken, relative to the modulus, from the
         neighbours; where times are known) and ``kk_flag``: inconsistent, drifted, too
-        few points, noisy.
+        few points, noisy, undecided (the residual is above the threshold, and with as
+        many elements as there are points for, or alternates from point to point: a
+        process between sparse points looks like noise or an inconsistency).
 
     Raises
     ------
@@ -117,8 +119,14 @@ def kramers_kronig(
     flag = xr.where(
         misfit > threshold, xr.where(correlation > linear.SYSTEMATIC, 1, 8), 0
     )
+    # With as many elements as points allow, or residuals that alternate, a process may
+    # lie between the points.
+    most = array.notnull().sum("frequency") - linear.LESS
+    short = (count >= most) & (n_components is None)
+    short |= correlation < -2 * linear.SYSTEMATIC
+    flag = xr.where((misfit > threshold) & short, 16, flag)
     plain = (correlation > linear.NO_NOISE) & (misfit > _PLAIN * threshold)
-    flag = xr.where(plain, 1, flag)
+    flag = xr.where(plain & (flag != 16), 1, flag)
     found: dict[str, xr.DataArray] = {
         "residual": reading.named(residual, "1", "Residual, of the modulus"),
         "impedance": reading.measured_in(array),

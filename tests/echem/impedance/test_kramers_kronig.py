@@ -220,3 +220,11 @@ def test_known_times_tell_which_way_a_drift_goes_and_few_points_tell_none():
     data[2] = np.nan
     found = kramers_kronig(data)
     assert np.isnan(found["drift"]).values.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("points", "noise", "flag"), [(7, 0.0, 16), (30, 0.03, 8)])
+def test_sparse_points_are_not_called_noisy(points, noise, flag):
+    f = np.logspace(4, -1, points)
+    z = 5 + 50 / (1 + (s(f) * 0.01) ** 0.85) + 3 / np.sqrt(s(f))
+    found = kramers_kronig(labelled(noisy(np.stack([z] * 3), noise, 1), f))
+    assert found["kk_flag"].values.tolist() == [flag] * 3

@@ -8,6 +8,8 @@ import numpy as np
 
 #: Least and largest number of elements.
 _LEAST, _MOST = 3, 60
+#: How many elements a chain has less than its spectrum has points, at least.
+LESS = 2
 #: Elements that are tried after the best number, and after the last one with
 #: correlated residuals: a sharp process needs many elements to have one close to it.
 _PATIENCE = 6
@@ -74,7 +76,7 @@ def _test(
     count, mu = np.zeros(len(flat), np.int32), np.full(len(flat), np.nan)
     best, patience = np.full(len(flat), np.inf), np.zeros(len(flat), np.int64)
     points = there.sum(axis=1)
-    most = points - 2 if number else np.minimum(points - 2, _MOST)
+    most = points - LESS if number else np.minimum(points - LESS, _MOST)
     m = number or _LEAST
     active = np.flatnonzero(most >= max(m, _LEAST))
     while active.size:
