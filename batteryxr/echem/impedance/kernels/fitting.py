@@ -22,6 +22,8 @@ NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW, OUTLIERS, MISFIT = 1, 2, 4, 8, 1
 _OFF, _MEDIAN, _ROUNDS, _SHARE = 4.0, 1.1774, 8, 0.3
 #: Initial guesses for each spectrum, and the iterations that choose between them.
 _STARTS, _FIRST_STEPS = 8, 12
+#: Difference of parameters (ln) of one minimum and another.
+_OTHER = 0.1
 #: Spectra that are fitted at once: more do not fit the processor's cache.
 _BLOCK = 256
 #: Iterations of the fit of a chain of spectra.
@@ -157,11 +159,29 @@ def _independent(
     )
     theta = space.theta(tries.reshape(keep * n, -1))
     bounded = _opened(space, theta)
-    if keep > 1:
-        theta, value, _ = levenberg.search(whole, bounded, theta, _FIRST_STEPS)
-        pick = np.argmin(value.reshape(keep, n), axis=0)
-        theta = theta.reshape(keep, n, -1)[pick, np.arange(n)]
-    return levenberg.search(problem, bounded, theta, task.max_iter)
+    if keep == 1:
+        return levenberg.search(problem, bounded, theta, task.max_iter)
+    theta, value, done = levenberg.search(whole, bounded, theta, _FIRST_STEPS)
+    theta, value = theta.reshape(keep, n, -1), value.reshape(keep, n)
+    rows = np.arange(n)
+    first = np.argmin(value, axis=0)
+    # A worse minimum may be reached sooner: one that is still on its way goes on too.
+    apart = np.abs(theta - theta[first, rows]).max(axis=2) > _OTHER
+    rest = np.where(apart & ~done.reshape(keep, n), value, np.inf)
+    second = np.argmin(rest, axis=0)
+    best = levenberg.search(problem, bounded, theta[first, rows], task.max_iter)
+    some = np.flatnonzero(np.isfinite(rest[second, rows]))
+    if some.size:
+        part = problem._replace(
+            measured=problem.measured[some], weights=problem.weights[some]
+        )
+        other = levenberg.search(
+            part, bounded, theta[second[some], some], task.max_iter
+        )
+        better = other[1] < best[1][some]
+        for kept, new in zip(best, other, strict=True):
+            kept[some[better]] = new[better]
+    return best
 
 
 def _without_outliers(
