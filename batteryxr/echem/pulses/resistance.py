@@ -82,8 +82,9 @@ def resistance(
         switch in a gap is unknown, so times count from the gap's end and the error
         includes the gap), mean row (a row holds a mean over the switch, which dates
         it), extrapolated (a time of `at` lies before the first row, and the error there
-        is above 0.5 %, or too few rows tell it) or coarse clock (rows share a time, and
-        errors hold one step of the clock). Coordinates, as far as known:
+        is above 0.5 %, or too few rows tell it; a process that is over before that row
+        counts as resistance at 0, and no error holds it) or coarse clock (rows share a
+        time, and errors hold one step of the clock). Coordinates, as far as known:
         ``direction`` (after the switch), ``test_time``, ``time``, ``voltage``
         (before), ``capacity_total``, ``temperature``, ``li_content``.
 
