@@ -10,10 +10,10 @@ import xarray as xr
 from batteryxr.core.blocks import apply, is_lazy, stream_rows
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.kernels import decompose as kernel
-from batteryxr.core.model import label
+from batteryxr.core.model import label, require_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 #: Largest number of components that are returned by default.
 MOST = 10
@@ -85,6 +85,16 @@ def principal_components(
     return result
 
 
+def _sized(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Hand on blocks of data, and refuse what has no squares."""
+    largest = 0.0
+    for block in blocks:
+        largest = max(largest, float(np.fmax.reduce(np.abs(block), None, initial=0.0)))
+        require_size(max(largest, 1.0), "data")
+        yield block
+    require_size(largest, "data")
+
+
 def _computed(
     patterns: xr.DataArray, signal: str, n: int | None, most: int, *, centre: bool
 ) -> dict[str, xr.DataArray]:
@@ -92,10 +102,10 @@ def _computed(
     points = patterns.sizes[signal]
     size = min(most, MOST) if n is None else n
     if patterns.size < points * points:
-        rows = np.concatenate(list(stream_rows(patterns, signal)))
+        rows = np.concatenate(list(_sized(stream_rows(patterns, signal))))
         found = kernel.from_rows(rows, size, centre)
     else:
-        sums = kernel.moments(stream_rows(patterns, signal), points)
+        sums = kernel.moments(_sized(stream_rows(patterns, signal)), points)
         found = kernel.from_moments(sums, size, most, centre)
     count = int(found.n_rows)
     if count < 2:

@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from batteryxr.core.errors import ChunkingError, DimensionError, VariableError
+from batteryxr.core.errors import (
+    ChunkingError,
+    DataError,
+    DimensionError,
+    VariableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+#: Within these limits a value has a square that numbers hold.
+_SQUARES = (1e-140, 1e140)
 #: Meaning of each dimension, for messages and accessor summaries.
 DIMENSIONS: dict[str, str] = {
     "scan": "exposures of an operando series",
@@ -214,6 +221,24 @@ def require_variables(ds: xr.Dataset, names: Iterable[str], *, caller: str) -> N
         f"{caller} needs the variable {' and '.join(map(repr, missing))}; "
         f"found {present}. {mend}"
     )
+
+
+def require_size(largest: float, what: str) -> None:
+    """Require that the largest value has a square that numbers can hold.
+
+    Parameters
+    ----------
+    largest
+        Largest absolute value; 0 and NaN pass.
+    what
+        Name of the data, for the message.
+    """
+    if 0 < largest < _SQUARES[0] or largest > _SQUARES[1]:
+        raise DataError(
+            what,
+            f"its largest value is {largest:.3g}: squares are beyond what numbers hold",
+            "Give it in a unit in which it is near 1.",
+        )
 
 
 def require_whole(obj: xr.DataArray | xr.Dataset, dim: str, *, caller: str) -> None:

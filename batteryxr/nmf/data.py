@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -183,7 +184,7 @@ def _largest(values: np.ndarray) -> float:
 def _over(array: xr.DataArray, unit: float) -> xr.DataArray:
     """Return an array divided by a number, its dtype kept."""
     # Divide in two steps: a unit such as 1e-300 is out of the range of float32.
-    root = 2.0 ** (np.log2(unit) // 2)
+    root = 2.0 ** (math.frexp(unit)[1] // 2)
     dtype = array.dtype.type
     out = array / dtype(root) / dtype(unit / root)
     out.attrs = array.attrs

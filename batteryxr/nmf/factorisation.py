@@ -384,7 +384,8 @@ def _warn_of_components(
     free = ~result["fixed"].values
     if len(names) > 1 and factors.used.sum() > 0:
         rows = np.nan_to_num(result["components"].values)
-        likeness = np.corrcoef(rows / (np.abs(rows).max() or 1.0))
+        with np.errstate(invalid="ignore"):  # a pattern that is flat is like no other
+            likeness = np.corrcoef(rows / (np.abs(rows).max() or 1.0))
         for b, a in itertools.combinations(range(len(names)), 2):
             if likeness[a, b] > (_ALIKE if free[a] or free[b] else _SAME):
                 warn_quality(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 
 import pytest
 
@@ -51,8 +52,18 @@ ASK = """async (code) => {
   await future.done;
   return text.trim();
 }"""
-READY = """() => window.jupyterapp?.shell?.currentWidget?.context?.sessionContext
-  ?.session?.kernel?.status === 'idle'"""
+READY = """name => {
+  const context = window.jupyterapp?.shell?.currentWidget?.context;
+  return context?.path === name
+    && context.sessionContext?.session?.kernel?.status === 'idle';
+}"""
+#: Closes what is open, ends its kernels, and opens a notebook: no script loads again.
+OPEN = """async (path) => {
+  const app = window.jupyterapp;
+  for (const widget of [...app.shell.widgets('main')]) widget.dispose();
+  await app.serviceManager.sessions.shutdownAll();
+  await app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+}"""
 #: No address but that of JupyterLab leads anywhere. (To intercept requests would switch
 #: off the cache, and each page then compiles all scripts anew.)
 OFFLINE = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",)
@@ -85,12 +96,19 @@ def browser():
 
 @pytest.fixture(scope="session")
 def context(lab, browser):
-    """Return a browser that keeps JupyterLab's scripts for the next notebook."""
+    """Return a browser whose page stays for the next notebook: its scripts are run."""
     url, _ = lab
     context = browser.new_context(viewport={"width": 1280, "height": 1500})
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
     yield context
     context.close()
+
+
+def _seldom(page):
+    """Let a page look at what it waits for ten times a second, not at each picture."""
+    often = page.wait_for_function
+    page.wait_for_function = partial(often, polling=100)
+    return page
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +144,10 @@ def lab(browser, tmp_path_factory, forked_kernels):
         *("--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
         *("--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"),
         *(f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"),
-        "--LabApp.extension_manager=readonly",
+        *(
+            "--LabApp.extension_manager=readonly",
+            "--LanguageServerManager.autodetect=0",
+        ),
     ]
     log = home / "server.log"
     with log.open("w") as output:
@@ -160,7 +181,7 @@ def notebook(lab, context, tmp_path):
     """Return ``run(*cells, dark=False) -> page``: executed, live and offline."""
     nbformat = pytest.importorskip("nbformat")
     url, root = lab
-    strange = []
+    strange, listening = [], []
 
     def watch(request):
         if request.url.startswith("http") and not request.url.startswith(url):
@@ -173,13 +194,22 @@ def notebook(lab, context, tmp_path):
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
         nbformat.write(book, root / name)
-        page = context.new_page()
+        there = bool(context.pages)
+        page = context.pages[0] if there else _seldom(context.new_page())
         page.js_errors, page.blocked, page.file = [], strange, root / name
-        page.on("request", watch)
-        page.on("pageerror", lambda error: page.js_errors.append(str(error)))
+        listens = {
+            "request": watch,
+            "pageerror": lambda error: page.js_errors.append(str(error)),
+        }
+        for event, heard in listens.items():
+            page.on(event, heard)
+        listening.append((page, listens))
         page.address = f"{url}/doc/tree/{name}?reset"
-        page.goto(page.address, wait_until="domcontentloaded")
-        page.wait_for_function(READY, timeout=90_000)
+        if there:
+            page.evaluate(OPEN, name)
+        else:
+            page.goto(page.address, wait_until="domcontentloaded")
+        page.wait_for_function(READY, arg=name, timeout=90_000)
         theme = f"JupyterLab {'Dark' if dark else 'Light'}"
         page.evaluate(
             "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })",
@@ -192,9 +222,10 @@ def notebook(lab, context, tmp_path):
         return page
 
     yield run
-    for number, page in enumerate(context.pages):
-        page.screenshot(path=tmp_path / f"page{number}.png")
-        page.close()
+    for page, listens in listening:
+        page.screenshot(path=tmp_path / "page.png")
+        for event, heard in listens.items():
+            page.remove_listener(event, heard)
 
 
 @pytest.fixture
@@ -293,12 +324,12 @@ def reopened():
         page.evaluate("window.jupyterapp.commands.execute('notebook:shutdown-kernel')")
         page.wait_for_timeout(500)
         for _ in range(3):
-            page.goto(page.address, wait_until="domcontentloaded")
+            page.evaluate(OPEN, page.file.name)
             drawn = page.locator(".bx-code, :text('Error displaying widget')").first
             drawn.wait_for(timeout=60_000)
             page.wait_for_timeout(500)
             # While a new kernel starts JupyterLab may draw before it has read the
-            # notebook's widgets: as a user, load the page again.
+            # notebook's widgets: as a user, open it again.
             if page.locator(".bx-code").count():
                 return
 

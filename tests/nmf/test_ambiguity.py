@@ -161,11 +161,11 @@ def test_the_range_is_drawn_around_the_ratios(series):
 
 
 def test_images_stay_lazy(stack, monkeypatch):
-    from batteryxr.nmf import ambiguity
+    from batteryxr.nmf import ground
 
     fit = nmf.fit(stack.data, 3, closure=False)
     whole = nmf.bands(fit, steps=4000)
-    monkeypatch.setattr(ambiguity, "_PATTERNS", 400)
+    monkeypatch.setattr(ground, "_PATTERNS", 400)
     lazy = nmf.bands(fit.chunk({"y": 16}), steps=4000)
     assert lazy["weights_low"].chunks is not None
     assert lazy["weights_low"].dims == ("component", "y", "x")
@@ -241,9 +241,9 @@ def test_noise_that_few_scans_took_is_given_back():
 
 def test_images_are_read_once(stack, monkeypatch):
     from batteryxr.core.blocks import is_lazy
-    from batteryxr.nmf import ambiguity
+    from batteryxr.nmf import ground
 
-    monkeypatch.setattr(ambiguity, "_PATTERNS", 400)
+    monkeypatch.setattr(ground, "_PATTERNS", 400)
     fit = nmf.fit(stack.data, 3, closure=False)
     seen = []
 

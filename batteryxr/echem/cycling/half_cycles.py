@@ -182,7 +182,8 @@ def tell_missing(halves: xr.Dataset) -> None:
             f"goes on, else not at all. If the cell went on, pass a larger "
             f"counting=Counting(max_gap=...).{slip}"
         )
-    share = halves["missing_charge"].values / halves["capacity"].values
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        share = halves["missing_charge"].values / halves["capacity"].values
     if (much := np.flatnonzero(share > _MUCH)).size:
         warn_quality(
             f"up to {share[much].max():.2g} of a half cycle's charge may be missing "
@@ -222,7 +223,8 @@ def tell_merged(table: HalfCycleTable, cycle: xr.DataArray | None) -> None:
         wide |= before != after
     if not wide.any():
         return
-    share = np.abs(pulses[:, parts.PULSE_CHARGE] / floats[of, parts.CHARGE])[wide]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        share = np.abs(pulses[:, parts.PULSE_CHARGE] / floats[of, parts.CHARGE])[wide]
     warn_quality(
         f"{share.size} reversals may be small cycles, by their voltage or the cycler's "
         f"own numbers, and pass {share.min():.2g} or more of the half cycle around "

@@ -159,7 +159,7 @@ def _without_ends(
     after = np.cumsum(size[::-1])[::-1] - size
     last = max(first, int(np.flatnonzero(after < least * size)[0]))
     kept = np.clip(number, first, last)
-    if begun < net.size and net[begun] * net[last] < 0:
+    if begun < net.size and np.sign(net[begun]) * np.sign(net[last]) < 0:
         kept[number == begun] = last + 1
     return kept - first
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: up to which a current is steady. Counters integrate more often than rows are
 #: written, and so are more accurate.
 _STEEP, _STEADY = 0.1, 0.01
+#: Seconds that nanoseconds can count.
+_AGES = 9e9
 #: Fraction of steep rows in a long record above which the lines are used throughout.
 _COARSE = 1 / 16
 #: Largest number of rows for which each interval is compared with the counter.
@@ -205,7 +207,8 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
     if record.file.size:
         rows = rows[record.file[rows] == record.file[rows - 1]]
     v, i = record.v, record.i
-    rows = rows[np.isfinite(v[rows] + v[rows - 1] + i[rows] + i[rows - 1])]
+    known = np.isfinite(v) & np.isfinite(i)
+    rows = rows[known[rows] & known[rows - 1]]
     after = np.minimum(rows + 1, size - 1)
 
     def at(column: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -229,14 +232,19 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
     )
 
 
+def _signs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the sign of a product, which may itself be too large or too small."""
+    return np.sign(a) * np.sign(b)
+
+
 def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """Return the charge that the counter added (NaN if unknown), and its restarts."""
     limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
     added = x.reading - x.reading_before
     one, before = np.maximum(np.abs(x.i), np.abs(x.i_before)), x.reading_before
-    away = (added * x.reading > 0) & (before * x.reading >= 0)
-    back = (added * x.i > 0) & (2 * x.reading * np.sign(before) > np.abs(before))
-    on = (away | back) & (x.i * x.i_before > 0) & (np.abs(added) <= one)
+    away = (_signs(added, x.reading) > 0) & (_signs(before, x.reading) >= 0)
+    back = (_signs(added, x.i) > 0) & (2 * x.reading * np.sign(before) > np.abs(before))
+    on = (away | back) & (_signs(x.i, x.i_before) > 0) & (np.abs(added) <= one)
     restart = (np.abs(added) > limit) & ~(on & (np.abs(x.reading) > limit))
     fresh = np.where(np.abs(x.reading) <= limit, x.reading, np.nan)
     added = np.where(restart, fresh, added)
@@ -263,7 +271,7 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
 
 def _carried_on(x: Intervals, added: np.ndarray) -> np.ndarray:
     """Tell where the counter grew by a charge that the current could have passed."""
-    grew = (added * x.i > 0) | (np.abs(x.reading) > np.abs(x.reading_before))
+    grew = (_signs(added, x.i) > 0) | (np.abs(x.reading) > np.abs(x.reading_before))
     most = np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600.0
     return grew & (np.abs(added) <= (1 + _STEEP) * most)
 
@@ -289,7 +297,7 @@ def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals
     if not abs(counted - line) <= _SOUND * line:
         nothing = np.full(x.row.size, np.nan)
         x = x._replace(reading=nothing, reading_before=nothing)
-    same = x.i * x.i_before > 0
+    same = _signs(x.i, x.i_before) > 0
     if rows > _LONG and same.sum() > _COARSE * rows:
         return Intervals(*(column[~same] for column in x))
     change = np.abs(x.i - x.i_before)
@@ -304,7 +312,7 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     """Return the charge in each interval; zero where time is lost."""
     added, restart = _counted(x)
     known = (x.d >= 0) & (x.d <= rule.max_gap)
-    same = x.i * x.i_before > 0
+    same = _signs(x.i, x.i_before) > 0
     told = _new_current(x, added, restart)
     nothing = np.isnan(told)
     s = np.nan_to_num(told)
@@ -326,8 +334,8 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     # Others are already counted where there is a line.
     counted = np.where((x.d >= 0) & (gap | ~(same & known)), np.abs(added), 0.0)
     counted = np.nan_to_num(counted)
-    reverses = x.i * x.i_before < 0
-    ns = np.round(x.d * 1e9).astype(np.int64)
+    reverses = _signs(x.i, x.i_before) < 0
+    ns = np.round(np.clip(x.d, -_AGES, _AGES) * 1e9).astype(np.int64)
     return Switches(
         x.row,
         np.where(flows, before, 0.0),

@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core import blocks, bounds
 from batteryxr.core.errors import DataError
 from batteryxr.core.kernels.cores import allowed
+from batteryxr.core.model import require_size
 from batteryxr.xanes.fit.noise import survey
 from batteryxr.xanes.fit.result import Columns, as_columns, label_fit, start_values
 from batteryxr.xanes.fit.terms import Multistart, compile_model
@@ -145,15 +146,16 @@ def prepare(
     if options.start is None or (pooled and options.noise is None):
         found, mean = survey(array, windows, dim=terms.dim, caller=caller)
         sd = sd or found
+        require_size(float(np.fmax.reduce(np.abs(mean), None, initial=0.0)), "spectra")
     pixels = _per_pixel(array[terms.dim], options)
     if options.start is not None:
         first, own = start_values(options.start, model)
         if own is not None:
             pixels["own"] = own, ["parameter"]
         values = starts.from_values(model, first)
-    elif mean is not None and np.isfinite(mean).sum() > model.n_free:
+    elif mean is not None and _tells(mean, model.n_free):
         values, misfit = starts.from_spectrum(axis, model, mean)
-    else:  # only missing data: every pixel is flagged
+    else:  # nothing but missing data or zeros: every pixel is flagged
         values = starts.from_values(model, starts.middle(model))
     search = starts.make_search(axis, model, values)._replace(
         multistart=options.multistart.code(array.size // axis.x.size),
@@ -179,6 +181,11 @@ def _per_pixel(
         deviation = options.errors * xr.ones_like(axis, dtype=float)
         pixels["weights"] = 1.0 / deviation, [str(axis.name)]
     return pixels
+
+
+def _tells(mean: np.ndarray, n_free: int) -> bool:
+    """Tell whether a mean spectrum has points and values that a model can follow."""
+    return bool(np.isfinite(mean).sum() > n_free and np.nan_to_num(mean).any())
 
 
 def _level_windows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,6 +186,7 @@ def best_shifts(
     from batteryxr.xanes.kernels.glitches import BESIDE, without_glitches
 
     known = without_glitches(values, x=true)
+    known = known / _unit(known)
     rows = data.reshape(-1, data.shape[-1]).astype(float)
     rows = without_glitches(rows, x=x)
     out = np.full((2, len(rows)), np.nan)
@@ -192,9 +194,16 @@ def best_shifts(
         there = np.isfinite(row)
         there[:BESIDE] = there[-BESIDE:] = False
         if there.sum() >= 8 and np.ptp(row[there]) > 0:
-            out[:, k] = best_shift(x[there], row[there], true, known, reach)
+            y = row[there] / _unit(row[there])
+            out[:, k] = best_shift(x[there], y, true, known, reach)
     shift, error = out.reshape(2, *data.shape[:-1])
     return shift, error
+
+
+def _unit(values: np.ndarray) -> float:
+    """Return the power of two near the largest value: over it, squares are sound."""
+    largest = float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 1.0
 
 
 def interpolate(data: np.ndarray, shift: np.ndarray, *, x: np.ndarray) -> np.ndarray:

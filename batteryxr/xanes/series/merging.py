@@ -73,12 +73,18 @@ def merge(
     array = as_spectra(spectra, caller="merge")
     require_dims(array, [dim], caller="merge")
     middle = array.median(dim)
-    square = (array - middle) ** 2
+    size = np.abs(middle).max()
+    # Squares of what is far from 1 are too large or too small for numbers.
+    unit = xr.where(size > 0, size, 1.0)
+    square = ((array - middle) / unit) ** 2
     others = [d for d in square.dims if d != dim]
     both = xr.Dataset(
-        {"distance": square.mean(others) ** 0.5, "size": np.abs(middle).max()}
+        {"distance": unit * square.mean(others) ** 0.5, "size": size}
     ).compute()
-    distance, usual = both["distance"], float(np.nanmedian(both["distance"]))
+    distance = both["distance"]
+    if not bool(distance.notnull().any()):
+        raise DataError("spectra", "no scan has a value", "Look at them first.")
+    usual = float(np.nanmedian(distance))
     far = distance - usual
     spread = 1.4826 * float(np.nanmedian(np.abs(far)))
     # With few scans the spread may be almost zero by chance.
@@ -88,7 +94,7 @@ def merge(
         raise DataError("spectra", "no scan is like the others", "Look at them first.")
     kept = array.where(~outlier.reset_coords(drop=True))
     count = kept.notnull().sum(dim)
-    error = kept.std(dim, ddof=1) / np.sqrt(count)
+    error = unit * (kept / unit).std(dim, ddof=1) / np.sqrt(count)
     name = str(array.name or "absorption")
     units = str(array.attrs.get("units", "1"))
     text = str(array.attrs.get("long_name", name))

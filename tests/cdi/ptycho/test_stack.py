@@ -40,9 +40,9 @@ from batteryxr.core.kernels.kramers_kronig import transform_matrix
 from batteryxr.simulate import ptychography
 
 ENERGY = np.array([5440.0, 5470.0, 5476.0, 5500.0])
-KK = KramersKronig("VO2", start=6, every=3)
+KK = KramersKronig("VO2", start=4, every=2)
 CALL = {
-    "iterations": 12,
+    "iterations": 8,
     "kramers_kronig": KK,
     "resources": Resources(checkpoint=2),
     "progress": False,
@@ -218,7 +218,7 @@ def test_half_written_state_is_not_used(scan, whole, finished, tmp_path):
     # And while a state was: what it holds already is not the end of it.
     slots = [zarr.open_group(path, path=f"_journal/states/1.{i}") for i in (0, 1)]
     newest = max(slots, key=lambda slot: slot.attrs["iteration"])
-    assert newest.attrs["iteration"] == 12
+    assert newest.attrs["iteration"] == 8
     del newest.attrs["whole"]
     same(ptycho_energies(scan, store=path, **CALL), whole)
 
@@ -227,9 +227,9 @@ _CHILD = """
 import batteryxr
 from batteryxr.cdi import KramersKronig, Resources, ptycho_energies
 scan = batteryxr.open_store(argv[0])
-ptycho_energies(scan, store=argv[1], iterations=12, progress=False,
+ptycho_energies(scan, store=argv[1], iterations=8, progress=False,
                 resources=Resources(workers=1, checkpoint=2),
-                kramers_kronig=KramersKronig("VO2", start=6, every=3))
+                kramers_kronig=KramersKronig("VO2", start=4, every=2))
 """
 
 
@@ -237,7 +237,7 @@ ptycho_energies(scan, store=argv[1], iterations=12, progress=False,
 def test_sigkill_loses_nothing(stored, scan, whole, tmp_path, fork):
     path = tmp_path / "out.zarr"
     # Killed in the first segment, and again after the energies were coupled.
-    for name in ("states/1.0", "coupled/9.0"):
+    for name in ("states/1.0", "coupled/6.0"):
         child, _ = fork(_CHILD, stored, path)
         mark = path / "_journal" / name
         end = time.monotonic() + 600
@@ -247,7 +247,7 @@ def test_sigkill_loses_nothing(stored, scan, whole, tmp_path, fork):
         child.join()
         assert child.exitcode == -signal.SIGKILL
     done = [passes_done(ledger_of(path), k) for k in range(ENERGY.size)]
-    assert min(done) >= 8
+    assert min(done) >= 4
     same(ptycho_energies(scan, store=path, **CALL), whole)
 
 
@@ -279,9 +279,9 @@ def test_dead_worker_costs_its_energies_only(stored, whole, tmp_path, forked_wor
 
 def test_progress_can_be_seen(whole, finished, tmp_path):
     seen = ptycho_progress(finished, energy=2)
-    np.testing.assert_array_equal(seen.iteration, 12)
+    np.testing.assert_array_equal(seen.iteration, 8)
     np.testing.assert_allclose(seen.amp_residual, whole.amp_residual)
-    assert seen.residuals.size == 12
+    assert seen.residuals.size == 8
     assert len(plot_ptycho(seen)) == 4
     with pytest.raises(StoreError, match="no reconstruction"):
         ptycho_progress(tmp_path)
@@ -292,8 +292,8 @@ def test_command(stored, whole, tmp_path, capsys):
 
     out = tmp_path / "out.zarr"
     call = [
-        *("ptycho", str(stored), "--out", str(out), "--iterations", "12"),
-        *("--kramers-kronig", "VO2", "--kk-start", "6", "--kk-every", "3"),
+        *("ptycho", str(stored), "--out", str(out), "--iterations", "8"),
+        *("--kramers-kronig", "VO2", "--kk-start", "4", "--kk-every", "2"),
         *("--checkpoint", "2"),
     ]
     assert main([*call, "--plan"]) == 0
@@ -301,7 +301,7 @@ def test_command(stored, whole, tmp_path, capsys):
     assert main(call) == 0
     said = capsys.readouterr().out
     assert "4 energies x 64 frames" in said
-    assert "5476.00 eV  pass   12 of 12" in said
+    assert "5476.00 eV  pass    8 of 8" in said
     same(batteryxr.open_store(out, "ptycho").load(), whole)
     assert main(call) == 2
     assert "--resume" in capsys.readouterr().err
