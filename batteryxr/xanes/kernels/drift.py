@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.xanes.kernels.overlap import Frame, Target, frame_of, peak, target_of
 
-#: Half width, in pixels, of the part of the correlation searched for its maximum.
-_PATCH = 5
-#: Steps per pixel of that search, before a parabola.
-_FINE = 50
 #: Fraction of a pixel below which a shift needs no interpolation.
 _WHOLE = 1e-9
 #: Deviation (in noise) above which a pixel stands out from all its neighbours.
@@ -20,11 +15,6 @@ _LONE = 6.0
 UNLIKE = 0.6
 #: Least correlation of a match, in units of the largest at shifts that are too large.
 _CHANCE = 1.3
-#: Correlation of another shift, in units of the highest, that is as likely if it also
-#: leaves at most so many times the variance unexplained.
-_RIVAL, _UNEXPLAINED = 0.95, 2.0
-#: Least contrast of an overlap, as a fraction of the whole contrast.
-_LEAST = 0.2
 #: Least side, in bins, of large images whose halves are compared.
 _COARSE = 256
 #: Rows whose surroundings are looked at together, to bound memory.
@@ -73,26 +63,64 @@ def find_shifts(
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
     out = np.full((*lead, 6), np.nan)
-    kept: tuple[np.ndarray, np.ndarray] | None = None
+    kept: tuple[np.ndarray, _Reference] | None = None
     for place in np.ndindex(*lead):
         target, frame = targets[place], frames[place]
         if kept is None or not np.shares_memory(kept[0], target):
-            kept = target, _features(target, gradient, sigma)
-            coarse, bins = _coarse(kept[1])
-            reach = max(most[0] // bins, 1), max(most[1] // bins, 1)
-            known, halves = _target(kept[1], most), _halves(coarse, reach)
+            kept = target, _Reference(_features(target, gradient, sigma), most)
         outlines = _features(frame, gradient, sigma)
-        whole = _frame(outlines, most)
-        *out[place][:3], rival = _peak(whole, known, most)
-        if np.isfinite(out[place][2]):
-            part = whole if bins == 1 else _frame(_coarse(outlines)[0], reach)
-            out[place][[3, 5]] = _disagreement(part, bins, halves, reach)
-            out[place][5] = max(out[place][5], rival / 2)
-        if out[place][2] < UNLIKE:
-            sure = _stands_out(outlines, kept[1], out[place][:2])
-            out[place][3] = out[place][3] if sure else np.inf
+        out[place][[0, 1, 2, 3, 5]] = kept[1].compare(outlines)
         out[place][4] = 1.0 - np.isfinite(frame).mean()
     return out
+
+
+class _Reference:
+    """Hold the features of a reference, prepared to be compared with frames."""
+
+    def __init__(self, features: np.ndarray, most: tuple[int, int]) -> None:
+        self.features, self.most = features, most
+        coarse, self.bins = _coarse(features)
+        self.reach = max(most[0] // self.bins, 1), max(most[1] // self.bins, 1)
+        self.whole = target_of(coarse, self.reach)
+        self.halves = _halves(coarse, self.reach)
+
+    def compare(self, features: np.ndarray) -> tuple[float, ...]:
+        """Return shift and correlation, difference of halves, and error of the shift.
+
+        Large images are found in bins first, and then compared pixel by pixel near.
+        """
+        part = frame_of(_coarse(features)[0], self.reach)
+        y, x, alike, rival = peak(part, self.whole, self.reach)
+        if not np.isfinite(alike):
+            return np.nan, np.nan, np.nan, np.nan, np.nan
+        apart, error = _disagreement(part, self.bins, self.halves, self.reach)
+        if self.bins > 1:
+            rival *= self.bins
+            if alike < UNLIKE:
+                frame, target = frame_of(features, self.most), self.features
+                y, x, alike, rival = peak(
+                    frame, target_of(target, self.most), self.most
+                )
+            else:
+                y, x, alike = self._near(features, y * self.bins, x * self.bins)
+        if alike < UNLIKE and not _stands_out(features, self.features, (y, x)):
+            apart = np.inf
+        return y, x, alike, apart, max(error, rival / 2)
+
+    def _near(
+        self, features: np.ndarray, y: float, x: float
+    ) -> tuple[float, float, float]:
+        """Return shift and correlation near those that are known to a bin."""
+        mine, theirs = [], []
+        shifts = round(y), round(x)
+        for shift, n in zip(shifts, features.shape, strict=True):
+            mine.append(slice(max(shift, 0), n + min(shift, 0)))
+            theirs.append(slice(max(-shift, 0), n - max(shift, 0)))
+        reach = 2 * self.bins, 2 * self.bins
+        target = target_of(self.features[tuple(theirs)], reach)
+        frame = frame_of(features[tuple(mine)], reach)
+        fine_y, fine_x, alike, _ = peak(frame, target, reach)
+        return shifts[0] + fine_y, shifts[1] + fine_x, alike
 
 
 def _features(image: np.ndarray, gradient: bool, sigma: float) -> np.ndarray:
@@ -155,154 +183,6 @@ def _around(band: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (total - low - high) / 6, lower, higher
 
 
-class _Frame(NamedTuple):
-    """Hold features of a frame, ready to be compared at many shifts.
-
-    Attributes
-    ----------
-    spectrum
-        Transform of the features less their mean, with room for shifts.
-    sums, squares
-        Sums of the features and of their squares above and left of each pixel.
-    """
-
-    spectrum: np.ndarray
-    sums: np.ndarray
-    squares: np.ndarray
-
-
-class _Target(NamedTuple):
-    """Hold features of the reference, or of a part of it, at each of `_steps`.
-
-    Attributes
-    ----------
-    spectrum
-        Transform of the features less their mean, zero outside of the part.
-    room
-        Shape that was transformed.
-    bounds
-        First row, row after the last, and columns likewise, of what a frame has of
-        the part.
-    mean, power
-        Mean of the part's features there, and their sum of squares less the mean.
-    pixels
-        Number of pixels there.
-    """
-
-    spectrum: np.ndarray
-    room: tuple[int, ...]
-    bounds: tuple[np.ndarray, ...]
-    mean: np.ndarray
-    power: np.ndarray
-    pixels: np.ndarray
-
-
-def _frame(features: np.ndarray, most: tuple[int, int]) -> _Frame:
-    """Return the features of a frame, prepared."""
-    from scipy import fft
-
-    centred = features - features.mean()
-    spectrum = fft.rfft2(centred, s=_room(features.shape, most))
-    return _Frame(spectrum, _integral(centred), _integral(centred**2))
-
-
-def _target(
-    features: np.ndarray,
-    most: tuple[int, int],
-    rows: tuple[int, int] | None = None,
-    columns: tuple[int, int] | None = None,
-) -> _Target:
-    """Return the features in `rows` and `columns`, all by default, prepared."""
-    from scipy import fft
-
-    height, width = features.shape
-    (top, bottom), (left, right) = rows or (0, height), columns or (0, width)
-    inside = features[top:bottom, left:right]
-    centred = np.zeros_like(features)
-    centred[top:bottom, left:right] = inside - inside.mean()
-    room = _room(features.shape, most)
-    own, bounds = [], []
-    for first, last, n, step in zip(
-        (top, left),
-        (bottom, right),
-        features.shape,
-        _steps(features.shape, most),
-        strict=True,
-    ):
-        end = np.minimum(last, n - step)
-        begin = np.minimum(np.maximum(first, -step), end)
-        own += [np.clip(begin, 0, n), np.clip(end, 0, n)]
-        bounds += [np.clip(begin + step, 0, n), np.clip(end + step, 0, n)]
-    pixels = np.maximum(np.outer(own[1] - own[0], own[3] - own[2]), 1)
-    squares = _integral(centred**2)
-    mean = _within(_integral(centred), *own) / pixels
-    power = _within(squares, *own) - mean**2 * pixels
-    power = np.maximum(power, _LEAST * squares[-1, -1])
-    spectrum = np.conj(fft.rfft2(centred, s=room))
-    return _Target(spectrum, room, tuple(bounds), mean, power, pixels)
-
-
-def _room(shape: tuple[int, ...], most: tuple[int, int]) -> tuple[int, ...]:
-    """Return a shape with room for all shifts, that is transformed fast."""
-    from scipy import fft
-
-    reach = [step[-1] for step in _steps(shape, most)]
-    return tuple(
-        fft.next_fast_len(int(n + far), real=True)
-        for n, far in zip(shape, reach, strict=True)
-    )
-
-
-def _integral(values: np.ndarray) -> np.ndarray:
-    """Return the sums above and left of each pixel, with a row and column of zeros."""
-    height, width = values.shape
-    sums = np.zeros((height + 1, width + 1))
-    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:, 1:])
-    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-    return sums
-
-
-def _steps(shape: tuple[int, ...], most: tuple[int, int]) -> list[np.ndarray]:
-    """Return the shifts along each axis at which images are compared, ascending.
-
-    They reach a little beyond `most`, to find maxima at its edge.
-    """
-    reach = [min(far + _PATCH, n // 2) for far, n in zip(most, shape, strict=True)]
-    return [np.arange(-far, far + 1) for far in reach]
-
-
-def _correlation(frame: _Frame, target: _Target, most: tuple[int, int]) -> np.ndarray:
-    """Return the correlation coefficients where both overlap, at each of `_steps`.
-
-    An object that the edge of the frame cuts has other parts in both: only what both
-    hold is compared (D. Padfield, IEEE Trans. Image Process. 21, 2706 (2012)).
-    """
-    from scipy import fft
-
-    shape = frame.sums.shape[0] - 1, frame.sums.shape[1] - 1
-    steps, room = _steps(shape, most), target.room
-    product = fft.irfft2(frame.spectrum * target.spectrum, s=room)
-    together = product[np.ix_(steps[0] % room[0], steps[1] % room[1])]
-    sums = _within(frame.sums, *target.bounds)
-    power = _within(frame.squares, *target.bounds) - sums**2 / target.pixels
-    power = np.maximum(power, _LEAST * frame.squares[-1, -1])
-    common = together - sums * target.mean
-    return np.asarray(common / np.sqrt(power * target.power))
-
-
-def _within(
-    sums: np.ndarray,
-    top: np.ndarray,
-    bottom: np.ndarray,
-    left: np.ndarray,
-    right: np.ndarray,
-) -> np.ndarray:
-    """Return the sums over rectangles, for each of their rows and of their columns."""
-    low, high = sums[top], sums[bottom]
-    strips = high - low
-    return np.asarray(strips[:, right] - strips[:, left])
-
-
 def _stands_out(
     frame: np.ndarray, target: np.ndarray, shift: tuple[float, float]
 ) -> bool:
@@ -318,7 +198,7 @@ def _stands_out(
     return bool(correlation[round(shift[0]), round(shift[1])] > _CHANCE * far)
 
 
-def _halves(known: np.ndarray, most: tuple[int, int]) -> list[_Target]:
+def _halves(known: np.ndarray, most: tuple[int, int]) -> list[Target]:
     """Return the upper, lower, left and right half of the features.
 
     Halves hold equal shares of the contrast.
@@ -331,7 +211,7 @@ def _halves(known: np.ndarray, most: tuple[int, int]) -> list[_Target]:
         middle = min(max(middle, 1), known.shape[axis] - 1)
         for part in ((0, middle), (middle, known.shape[axis])):
             rows, columns = (part, None) if axis == 0 else (None, part)
-            halves.append(_target(known, most, rows, columns))
+            halves.append(target_of(known, most, rows, columns))
     return halves
 
 
@@ -344,81 +224,15 @@ def _coarse(features: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _disagreement(
-    frame: _Frame, bins: int, halves: list[_Target], reach: tuple[int, int]
+    frame: Frame, bins: int, halves: list[Target], reach: tuple[int, int]
 ) -> tuple[float, float]:
     """Return the largest difference between shifts by halves, and the error by it.
 
     The shift by all is as sure as the mean of two halves.
     """
-    shifts = bins * np.array([_peak(frame, half, reach)[:2] for half in halves])
+    shifts = bins * np.array([peak(frame, half, reach)[:2] for half in halves])
     apart = shifts[::2] - shifts[1::2]
     return float(np.abs(apart).max()), float(0.5 * np.sqrt(np.mean(apart**2)))
-
-
-def _peak(
-    frame: _Frame, target: _Target, most: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    """Return shift and correlation, and how far off another shift is as likely."""
-    if not frame.squares[-1, -1] * target.power.max() > 0:
-        return np.nan, np.nan, np.nan, 0.0
-    correlation = _correlation(frame, target, most)
-    middle = [n // 2 for n in correlation.shape]
-    inner = [min(far, half) for far, half in zip(most, middle, strict=True)]
-    window = correlation[
-        middle[0] - inner[0] : middle[0] + inner[0] + 1,
-        middle[1] - inner[1] : middle[1] + inner[1] + 1,
-    ]
-    top = np.unravel_index(int(np.argmax(window)), window.shape)
-    at = [int(k) + m - i for k, m, i in zip(top, middle, inner, strict=True)]
-    near = [
-        np.arange(max(k - _PATCH, 0), min(k + _PATCH + 1, n))
-        for k, n in zip(at, correlation.shape, strict=True)
-    ]
-    patch = correlation[np.ix_(*near)]
-    fine_y, fine_x, height = _top(patch, near[0] - at[0], near[1] - at[1])
-    return (
-        at[0] - middle[0] + fine_y,
-        at[1] - middle[1] + fine_x,
-        height,
-        _rival(window),
-    )
-
-
-def _rival(window: np.ndarray) -> float:
-    """Return the distance of the highest other maximum if it is as high, else 0."""
-    from scipy import ndimage
-
-    most = float(window.max())
-    limit = np.sqrt(max(1 - _UNEXPLAINED * (1 - min(most, 1.0) ** 2), 0.0))
-    high = window > min(max(_RIVAL * most, limit), most * (1 - 1e-12))
-    places = np.argwhere(high & (window == ndimage.maximum_filter(window, 3)))
-    highest = np.unravel_index(int(np.argmax(window)), window.shape)
-    away = ((places - np.array(highest)) ** 2).sum(axis=1)
-    return float(np.sqrt(away.max(initial=0.0)))
-
-
-def _top(
-    patch: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[float, float, float]:
-    """Return place and height of the maximum between the pixels of a smooth patch."""
-    from scipy.interpolate import RectBivariateSpline
-
-    degree = min(5, min(patch.shape) - 1)
-    spline = RectBivariateSpline(rows, columns, patch, kx=degree, ky=degree)
-    fine = np.arange(-_FINE, _FINE + 1) / _FINE
-    values = spline(fine, fine)
-    i, j = np.unravel_index(int(np.argmax(values)), values.shape)
-    y = fine[i] + _vertex(values[max(i - 1, 0) : i + 2, j]) / _FINE
-    x = fine[j] + _vertex(values[i, max(j - 1, 0) : j + 2]) / _FINE
-    return float(y), float(x), float(values[i, j])
-
-
-def _vertex(three: np.ndarray) -> float:
-    """Return the top of a parabola through three values, from the middle one."""
-    if three.size < 3:
-        return 0.0
-    curvature = three[0] - 2 * three[1] + three[2]
-    return float(0.5 * (three[0] - three[2]) / curvature) if curvature < 0 else 0.0
 
 
 def moved(
