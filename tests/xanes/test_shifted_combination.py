@@ -1,5 +1,7 @@
 """Combinations that shift, correlated noise, noisy standards, subsets of standards."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -289,3 +291,23 @@ def test_a_pixel_that_lacks_the_edge_stops_no_other():
     assert found.flag.values.tolist()[0] == 1
     assert np.isfinite(found.weight[:, 1]).all()
     assert np.isnan(found.weight[:, 0]).all()
+
+
+@pytest.mark.parametrize(("step", "told"), [(1.0, False), (2.5, True)])
+def test_standards_too_coarse_to_be_moved_are_told(step, told):
+    energy = np.arange(6500.0, 6600.0, step)
+
+    def line(at):
+        white = np.exp(-(((energy - at - 4) / 2.2) ** 2))
+        return 0.5 + np.arctan((energy - at) / 2) / np.pi + 0.5 * white
+
+    def labelled(values):
+        return xr.DataArray(values, {"energy": energy}, name="normalised")
+
+    pure = {"a": labelled(line(6540.0)), "b": labelled(line(6546.0))}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        xanes.lcf(
+            labelled(0.5 * (line(6540.5) + line(6546.5))), standards=pure, max_shift=1
+        )
+    assert any("smaller steps" in str(w.message) for w in said) is told
