@@ -129,8 +129,8 @@ def _tell_coarse(name: str, item: xr.DataArray) -> None:
     if off > max(_COARSE * float(np.ptp(y)), noise):
         step = float(np.median(np.diff(own)))
         warn_quality(
-            f"lcf: standards[{name!r}] has one energy in {step:.3g} eV: between them it "
-            f"is off by about {off / np.ptp(y):.1%} of its range, and moved ones "
+            f"lcf: standards[{name!r}] has one energy in {step:.3g} eV: between them "
+            f"it is off by about {off / np.ptp(y):.1%} of its range, and moved ones "
             "give weights wrong by more than their errors. Pass it with smaller steps."
         )
 
