@@ -101,13 +101,15 @@ def target_of(
     power = _sums(squares, *own) - mean**2 * pixels
     power = np.maximum(power, _LEAST * squares.sum(dtype=np.float64))
     spectrum = np.conj(fft.rfft2(centred, s=room))
-    return Target(spectrum, room, *seen, mean, power, pixels)
+    rows_seen, columns_seen = seen
+    return Target(spectrum, room, rows_seen, columns_seen, mean, power, pixels)
 
 
 def _ones(begin: np.ndarray, end: np.ndarray, n: int) -> np.ndarray:
     """Return ones at the places from `begin` to before `end`, one row for each."""
     places = np.arange(n)
-    return np.float32((places >= begin[:, None]) & (places < end[:, None]))
+    inside = (places >= begin[:, None]) & (places < end[:, None])
+    return inside.astype(np.float32)
 
 
 def _sums(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
