@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
-from batteryxr.xanes.kernels.overlap import Frame, Target, frame_of, peak, target_of
+from batteryxr.xanes.kernels.overlap import (
+    FrameFeatures,
+    PartFeatures,
+    frame_of,
+    peak,
+    target_of,
+)
 
 #: Fraction of a pixel below which a shift needs no interpolation.
 _WHOLE = 1e-9
@@ -63,18 +69,18 @@ def find_shifts(
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
     out = np.full((*lead, 6), np.nan)
-    kept: tuple[np.ndarray, _Reference] | None = None
+    kept: tuple[np.ndarray, _ReferenceFeatures] | None = None
     for place in np.ndindex(*lead):
         target, frame = targets[place], frames[place]
         if kept is None or not np.shares_memory(kept[0], target):
-            kept = target, _Reference(_features(target, gradient, sigma), most)
+            kept = target, _ReferenceFeatures(_features(target, gradient, sigma), most)
         outlines = _features(frame, gradient, sigma)
         out[place][[0, 1, 2, 3, 5]] = kept[1].compare(outlines)
         out[place][4] = 1.0 - np.isfinite(frame).mean()
     return out
 
 
-class _Reference:
+class _ReferenceFeatures:
     """Hold the features of a reference, prepared to be compared with frames."""
 
     def __init__(self, features: np.ndarray, most: tuple[int, int]) -> None:
@@ -198,7 +204,7 @@ def _stands_out(
     return bool(correlation[round(shift[0]), round(shift[1])] > _CHANCE * far)
 
 
-def _halves(known: np.ndarray, most: tuple[int, int]) -> list[Target]:
+def _halves(known: np.ndarray, most: tuple[int, int]) -> list[PartFeatures]:
     """Return the upper, lower, left and right half of the features.
 
     Halves hold equal shares of the contrast.
@@ -224,7 +230,7 @@ def _coarse(features: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _disagreement(
-    frame: Frame, bins: int, halves: list[Target], reach: tuple[int, int]
+    frame: FrameFeatures, bins: int, halves: list[PartFeatures], reach: tuple[int, int]
 ) -> tuple[float, float]:
     """Return the largest difference between shifts by halves, and the error by it.
 

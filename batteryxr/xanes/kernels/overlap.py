@@ -17,7 +17,7 @@ _LEAST = 0.2
 _RIVAL, _UNEXPLAINED = 0.95, 2.0
 
 
-class Frame(NamedTuple):
+class FrameFeatures(NamedTuple):
     """Hold features of a frame, ready to be compared at many shifts.
 
     Attributes
@@ -33,7 +33,7 @@ class Frame(NamedTuple):
     squares: np.ndarray
 
 
-class Target(NamedTuple):
+class PartFeatures(NamedTuple):
     """Hold features of the reference, or of a part of it, at each of `_steps`.
 
     Attributes
@@ -59,13 +59,13 @@ class Target(NamedTuple):
     pixels: np.ndarray
 
 
-def frame_of(features: np.ndarray, most: tuple[int, int]) -> Frame:
+def frame_of(features: np.ndarray, most: tuple[int, int]) -> FrameFeatures:
     """Return the features of a frame, prepared."""
     from scipy import fft
 
     centred = features - features.mean()
     spectrum = fft.rfft2(centred, s=_room(features.shape, most))
-    return Frame(spectrum, centred, centred**2)
+    return FrameFeatures(spectrum, centred, centred**2)
 
 
 def target_of(
@@ -73,7 +73,7 @@ def target_of(
     most: tuple[int, int],
     rows: tuple[int, int] | None = None,
     columns: tuple[int, int] | None = None,
-) -> Target:
+) -> PartFeatures:
     """Return the features in `rows` and `columns`, all by default, prepared."""
     from scipy import fft
 
@@ -102,7 +102,7 @@ def target_of(
     power = np.maximum(power, _LEAST * squares.sum(dtype=np.float64))
     spectrum = np.conj(fft.rfft2(centred, s=room))
     rows_seen, columns_seen = seen
-    return Target(spectrum, room, rows_seen, columns_seen, mean, power, pixels)
+    return PartFeatures(spectrum, room, rows_seen, columns_seen, mean, power, pixels)
 
 
 def _ones(begin: np.ndarray, end: np.ndarray, n: int) -> np.ndarray:
@@ -137,7 +137,9 @@ def _steps(shape: tuple[int, ...], most: tuple[int, int]) -> list[np.ndarray]:
     return [np.arange(-far, far + 1) for far in reach]
 
 
-def _correlation(frame: Frame, target: Target, most: tuple[int, int]) -> np.ndarray:
+def _correlation(
+    frame: FrameFeatures, target: PartFeatures, most: tuple[int, int]
+) -> np.ndarray:
     """Return the correlation coefficients where both overlap, at each of `_steps`.
 
     An object that the edge of the frame cuts has other parts in both: only what both
@@ -157,7 +159,7 @@ def _correlation(frame: Frame, target: Target, most: tuple[int, int]) -> np.ndar
 
 
 def peak(
-    frame: Frame, target: Target, most: tuple[int, int]
+    frame: FrameFeatures, target: PartFeatures, most: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """Return shift and correlation, and how far off another shift is as likely."""
     if not frame.squares.any() or not target.power.max() > 0:
