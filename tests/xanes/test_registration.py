@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import ndimage
 
 from batteryxr.core.errors import ArgumentError, ChunkingError, DataQualityWarning
 from batteryxr.xanes import register
@@ -290,3 +291,19 @@ def test_an_object_that_repeats_itself_is_told():
     wrong = ~(np.abs(found - drift).max(axis=1) < 1)
     assert wrong.any()
     assert (np.isnan(found[wrong]).any(axis=1) | (moved.shift_error > 0.7)[wrong]).all()
+
+
+@pytest.mark.parametrize("side", [64, 520])
+def test_an_object_that_the_frame_cuts_is_placed(side):
+    from batteryxr.xanes.kernels.drift import find_shifts
+
+    rng = np.random.default_rng(3)
+    v, u = np.mgrid[: side + 16, : side + 16] / side
+    body = 1.0 * (np.hypot(v - 0.1, u - 0.7) < 0.45)  # a part lies outside
+    body = ndimage.gaussian_filter(body * (1 + 0.3 * np.sin(19 * v + 11 * u * v)), 2)
+    true = np.array([[0, 0], [5, -6], [-7, 4], [6, 7]])
+    frames = np.stack([body[8 - a :, 8 - b :][:side, :side] for a, b in true])
+    frames += 0.02 * rng.standard_normal(frames.shape)
+    how = {"gradient": True, "sigma": 1.5, "most": (side // 4, side // 4)}
+    found = find_shifts(frames, frames[0], **how)
+    np.testing.assert_allclose(found[:, :2], true, atol=0.3)

@@ -1,5 +1,7 @@
 """Combinations that shift, correlated noise, noisy standards, subsets of standards."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -289,3 +291,46 @@ def test_a_pixel_that_lacks_the_edge_stops_no_other():
     assert found.flag.values.tolist()[0] == 1
     assert np.isfinite(found.weight[:, 1]).all()
     assert np.isnan(found.weight[:, 0]).all()
+
+
+@pytest.mark.parametrize(("step", "told"), [(1.0, False), (2.5, True)])
+def test_standards_too_coarse_to_be_moved_are_told(step, told):
+    energy = np.arange(6500.0, 6600.0, step)
+
+    def line(at):
+        white = np.exp(-(((energy - at - 4) / 2.2) ** 2))
+        return 0.5 + np.arctan((energy - at) / 2) / np.pi + 0.5 * white
+
+    def labelled(values):
+        return xr.DataArray(values, {"energy": energy}, name="normalised")
+
+    pure = {"a": labelled(line(6540.0)), "b": labelled(line(6546.0))}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        xanes.lcf(
+            labelled(0.5 * (line(6540.5) + line(6546.5))), standards=pure, max_shift=1
+        )
+    assert any("smaller steps" in str(w.message) for w in said) is told
+
+
+@pytest.mark.parametrize(("n", "most"), [(100, 0.1), (40, 0.35)])
+def test_a_shift_that_the_weights_follow_is_told(n, most):
+    energy = np.linspace(6520.0, 6620.0, n)
+    shares = np.random.default_rng(3).dirichlet([1, 1, 1], 200)
+    noise = 0.005 * np.random.default_rng(4).standard_normal((200, n))
+
+    def series(shift):
+        rows = shares @ np.stack([mn(name, shift, energy) for name in LINES])
+        return xr.DataArray(rows + noise, {"scan": range(200), "energy": energy})
+
+    own = {
+        k: xr.DataArray(mn(k, 0.0, energy), {"energy": energy}, name="normalised")
+        for k in LINES
+    }
+    with pytest.warns(DataQualityWarning, match="max_shift"):
+        fit = xanes.lcf(series(0.5).rename("normalised"), standards=own)
+    beyond = abs(fit.weight.transpose("scan", ...) - shares) > 3 * fit.weight_error
+    untold = beyond.any("standard") & (fit.flag == 0)
+    assert float(untold.mean()) < most
+    right = xanes.lcf(series(0.0).rename("normalised"), standards=own)
+    assert int((right.flag != 0).sum()) == 0

@@ -18,7 +18,8 @@ _STILL, _VARIED = 8, 0.25
 def doubts(values: np.ndarray, *, beam: bool = True) -> dict[str, str]:
     """Return what is wrong with a monitor's readings: kind -> what is seen.
 
-    Kinds are "is stuck", "saturates" and "sees no beam"; none for sound readings.
+    Kinds are "is stuck", "saturates", "sees no beam" and "is inverted"; none for
+    sound readings.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ def doubts(values: np.ndarray, *, beam: bool = True) -> dict[str, str]:
     if seen.min() == seen.max():
         return {"is stuck": f"{seen[0]:g} everywhere"}
     found = {}
+    if not beam and seen.max() < 0:
+        found["is inverted"] = "all readings are below zero: their sign is turned"
     dark = int((seen * np.sign(np.median(seen)) <= 0).sum())
     if dark and beam:
         found["sees no beam"] = f"{dark} readings are zero or of the other sign"
@@ -57,6 +60,12 @@ def lit(values: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         signed = values * np.sign(np.nanmedian(values)) if values.size else values
         return np.where(signed > 0, signed, np.nan)
+
+
+def upright(values: np.ndarray) -> np.ndarray:
+    """Return a signal whose amplifier inverts, all below zero, with its sign turned."""
+    below = values.size and np.nanmax(values, initial=-np.inf) < 0
+    return -values if below else values
 
 
 def _longest_run(values: np.ndarray) -> tuple[int, float]:

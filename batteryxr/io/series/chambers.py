@@ -42,9 +42,9 @@ _PAIR = re.compile(
 _WIDTH = re.compile(
     r"resol|bandw|loss|gap|edge|e0|step|shift|kin|bind|pass", re.IGNORECASE
 )
-#: An ion chamber with a number: "Ion chamber 2", "iono3", "IC_1", "bl_ic2".
+#: An ion chamber with a number: "Ion chamber 2", "iono3", "IC_1", "bl_ic2", "IONCH1".
 _CHAMBER = re.compile(
-    r"(?P<stem>.*?(?:(?<![a-z])i_?c|ion[io]?|(?:ion|ioni[sz]ation)?\W*_?chamber))"
+    r"(?P<stem>.*?(?:(?<![a-z])i_?c|ion[io]?|ion_?ch|(?:ion|ioni[sz]ation)?\W*_?chamber))"
     r"[\s_.#-]*(?P<number>\d)(?P<end>(?:\D.*)?)",
     re.IGNORECASE,
 )

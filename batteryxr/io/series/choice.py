@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.kernels.monitors import lit
+from batteryxr.core.kernels.monitors import lit, upright
 from batteryxr.io.series.chambers import by_units, in_order, mapped
 from batteryxr.io.series.roles import BEHIND, LAYOUTS, UNKNOWN, layout_of, role_of
 
@@ -27,8 +27,8 @@ AXES = ("energy", "r", "q", "two_theta", "shift")
 #: Values computed from several columns: their roles, and the function.
 FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     "transmission": (("i0", "it"), lambda i0, it: np.log(lit(i0) / lit(it))),
-    "fluorescence": (("i0", "fluo"), lambda i0, fl: fl / lit(i0)),
-    "electron_yield": (("i0", "tey"), lambda i0, ey: ey / lit(i0)),
+    "fluorescence": (("i0", "fluo"), lambda i0, fl: upright(fl) / lit(i0)),
+    "electron_yield": (("i0", "tey"), lambda i0, ey: upright(ey) / lit(i0)),
     "reference": (("it", "ir"), lambda it, ir: np.log(lit(it) / lit(ir))),
     "attenuated": (("intensity", "attenuation"), lambda i, factor: i * factor),
 }
@@ -495,6 +495,8 @@ def _values(file: FileColumns, axis: str, position: int) -> tuple[Pick, ...]:
         raise _unknown(file, axis, None)
     if any(_alike(n, r) for n, r in zip(file.names, roles, strict=True)):
         return ()
+    if axis == "energy" and any(re.fullmatch(r"\D+0", file.names[i]) for _, i in found):
+        return ()  # "Int0" beside "Int1": monitors along the beam
     if axis == "energy" and any(
         r.name in ("i0", "it", "fluo", "tey", "")
         for i, r in enumerate(roles)

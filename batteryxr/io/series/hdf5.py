@@ -11,7 +11,7 @@ from batteryxr.io.door.datasets import read_all
 from batteryxr.io.door.files import refuse_other
 from batteryxr.io.door.hdf5 import opened, text, walk
 from batteryxr.io.series.decoded import Decoded, decoded
-from batteryxr.io.series.roles import axis_of, role_of
+from batteryxr.io.series.roles import LAYOUTS, axis_of, role_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,8 @@ _TOLD = re.compile(
     r"title|start_time|end_time|count_time|d_spacing|crystal|creator|scan_axis"
 )
 _FEWEST = 2
+#: Least dimensions of a stack of images.
+_IMAGES = 3
 _DEEPEST = 6
 
 
@@ -45,6 +47,12 @@ def read(path: Path) -> list[Decoded]:
         if all(name == entry for entry, pairs in entries.items() for name, _ in pairs):
             entries = {"": flat}  # columns without an entry around them
         found = [_table(path, name, nodes, top) for name, nodes in entries.items()]
+        if not any(found) and all(node.ndim < _IMAGES for _, node in flat):
+            # the caller lists the columns and asks which is the axis
+            found = [
+                _table(path, name, nodes, top, ask=True)
+                for name, nodes in entries.items()
+            ]
     tables = [table for table in found if table is not None]
     if not tables:
         refuse_other(path, b"\x89HDF\r\n\x1a\n")
@@ -52,9 +60,17 @@ def read(path: Path) -> list[Decoded]:
 
 
 def _table(
-    path: Path, entry: str, nodes: list[tuple[str, Any]], top: list[str]
+    path: Path,
+    entry: str,
+    nodes: list[tuple[str, Any]],
+    top: list[str],
+    *,
+    ask: bool = False,
 ) -> Decoded | None:
-    """Return the columns of an entry, or None if it has no axis with values."""
+    """Return the columns of an entry, or None if it has no axis with values.
+
+    If `ask`, the columns are those of the most frequent length, without an axis.
+    """
     lists = [
         (name, node)
         for name, node in nodes
@@ -62,6 +78,9 @@ def _table(
     ]
     axes = [(name, node) for name, node in lists if _is_axis(_called(name))]
     axes = axes or [pair for pair in lists if role_of(_called(pair[0])).name == "angle"]
+    if ask and lists:
+        lengths = [node.size for _, node in lists]
+        axes = [lists[lengths.index(max(lengths, key=lengths.count))]]
     if not axes:
         return None
     length = axes[0][1].size
@@ -82,6 +101,8 @@ def _table(
 
 
 def _is_axis(name: str) -> bool:
+    if any(row.roles.get(name.lower()) == "energy" for row in LAYOUTS):
+        return True
     axis = axis_of(name)
     plain = axis is not None and (axis.name, axis.rank) != ("two_theta", 1)
     return plain and axis is not None and axis.name in _AXES

@@ -13,7 +13,7 @@ import numpy as np
 from batteryxr.core.errors import ArgumentError
 from batteryxr.io import clock
 from batteryxr.io.series.roles import axis_of, role_of
-from batteryxr.io.series.titles import BRACKETS, NUMBERED, read_titles, spelled
+from batteryxr.io.series.titles import BRACKETS, NUMBERED, read_titles, spelled, title
 
 if TYPE_CHECKING:
     from batteryxr.io.series.columns import ColumnFile
@@ -249,8 +249,7 @@ def read_header(file: ColumnFile | Decoded) -> Header:
         for key, text in pairs:
             if not NUMBERED.match(bare):
                 _enter(entries, key, text)
-        listed = re.split(r"[,;\s]+", pairs[0][1]) if len(pairs) == 1 else []
-        if len(listed) == file.n_columns > 1 and axis_of(listed[0]):
+        if len(pairs) == 1 and _lists_columns(pairs[0][1], file.n_columns):
             plain.append(pairs[0][1])  # "columns: energy, i0, it"
         if any(c.isalnum() for c in bare) and not pairs:
             plain.append(bare)
@@ -258,6 +257,15 @@ def read_header(file: ColumnFile | Decoded) -> Header:
                 entries.setdefault("mono_crystal", Entry("mono crystal", bare))
     titles = read_titles(file.header, plain, file.n_columns)
     return Header(entries, titles.names, titles.units, titles.first, titles.misfit)
+
+
+def _lists_columns(text: str, n: int) -> bool:
+    """Tell whether a value is a list of `n` names of columns, the axis first."""
+    for separator in (r"[,;\s]+", r"\s*[,;]\s*"):
+        words = re.split(separator, text)
+        if len(words) == n > 1 and axis_of(title(words[0])[0]):
+            return True
+    return False
 
 
 def read_time(text: str) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence  # noqa: TC003
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -195,11 +196,42 @@ def _look(paths: Sequence[Path], wanted: Wanted, progress: bool | None) -> list[
     scans: list[Scan] = []
     for one in track(paths, "Reading scans", progress=progress):
         scans += look(one, wanted)
+    seen = scans
     if not wanted.read:  # of many files only the ends are looked at closely
-        for place, path in ((0, paths[0]), (-1, paths[-1])):
-            doubts = look(path, replace(wanted, read=True))[place].doubts
-            scans[place] = replace(scans[place], doubts=doubts)
+        near = replace(wanted, read=True)
+        seen = [look(paths[place], near)[place] for place in (0, -1)]
+        for place, one_end in zip((0, -1), seen, strict=True):
+            scans[place] = replace(scans[place], doubts=one_end.doubts)
+    if wanted.column is None and all(map(_without_beam, seen)):
+        return _other_kind(paths, wanted, progress) or scans
     return scans
+
+
+def _without_beam(scan: Scan) -> bool:
+    """Tell whether a monitor that absorption is computed from measured nothing."""
+    if not scan.source.formula or scan.data is None:
+        return False
+    still = any("everywhere" in seen for seen in scan.doubts.values())
+    return still or bool(np.isnan(scan.data[1]).all())
+
+
+def _other_kind(
+    paths: Sequence[Path], wanted: Wanted, progress: bool | None
+) -> list[Scan]:
+    """Return the scans in another kind of absorption whose monitors did measure."""
+    for kind in ("fluorescence", "electron_yield"):
+        near = replace(wanted, column=kind, read=True)
+        with suppress(ArgumentError):
+            if any(map(_without_beam, look(paths[0], near))):
+                continue
+            scans = _look(paths, replace(wanted, column=kind), progress)
+            note = (
+                f"a monitor of transmission measured nothing in these files: {kind} is "
+                "read. Pass columns='transmission' for the other, or 'all'."
+            )
+            scans[0] = replace(scans[0], notes=(*scans[0].notes, note))
+            return scans
+    return []
 
 
 def _of_monitors(scans: Sequence[Scan]) -> list[str]:

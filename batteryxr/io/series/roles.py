@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 #: Axis -> names of its column, letters and digits only, lower case.
 AXES: dict[str, re.Pattern[str]] = {
     "energy": re.compile(
-        r"e|e?k?ev|emono|monoe|(arr)?(hdh|mono|dcm)ene|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
+        r"en?|e?k?ev|emono|monoe|(arr)?(hdh|mono|dcm)ene|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
         r"\w*energ(y|ie|ies)"
-        r"(?!loss|transfer|resolution|offset|error|step|gap|width)\w*"
+        r"(?!loss|transfer|resolution|offset|error|step|gap|width|id$|undul|ring|source)\w*"
     ),
     "two_theta": re.compile(
         r"2(th(eta)?|θ)(deg|angle)?|two(th|theta)(angle)?|tth(deg|scan)?|ttheta"
@@ -55,24 +55,27 @@ _READ_OR_SET = re.compile(
 WORDS: dict[str, tuple[str, ...]] = {
     # monitors of absorption
     "i0": (
-        r"i0|io|usic|izero|ic0|ik0|(i|au|gold)?mesh(current)?|ion0|iono0"
+        r"i0|io|usic|izero|ic0|ik0|(i|au|gold)?mesh(current)?|gitterstrom|stromgitter|ion0|iono0"
         r"|ionchamber0|iinc|incident(intensity|flux)?|incoming(intensity|flux)?|i0det(ector)?",
         r"mon(itor)?|imon|i0(eh)?[12]",
     ),
     "it": (
-        r"it|dsic|itrans|itr|itransmission|itransmitted|ittrans|transmitted(intensity|flux)?",
+        r"it|dsic|ict(rans)?|itrans|itr|itransmission|itransmitted|ittrans|transmitted(intensity|flux)?",
         r"i1|ic1|ik1|ion1|iono1|ionchamber1|i1det(ector)?",
         r"i|trans",
     ),
     "ir": (
-        r"ir|iref|irefer|ireference|itref",
+        r"ir|iref|irefer|ic(r|ref)|ireference|itref",
         r"i2|ic2|ik2|ion2|iono2|ionchamber2|i2det(ector)?",
     ),
     "fluo": (
         r"if|iff|ifl|iflu|ifluo|ifluor|ifluorescence|fluo|fluor|fluorescence|tfy|pfy"
         r"|pips|lytle|ipips|vortex|canberra|sdd|xmap|apd|fluosum|fluorsum|itfy|ipfy",
     ),
-    "tey": (r"tey|itey|ey|idrain|drain(current)?|samplecurrent|isample|cey",),
+    "tey": (
+        r"tey|itey|ey|idrain|drain(current)?|samplecurrent|isample|cey|probenstrom"
+        r"|stromprobe",
+    ),
     # absorption that is ready
     "mu": (
         r"mu|xmu|mue|mux|mut|mus(ample)?|mutrans(mission)?|mutr|mu0|μx?|μt|μex?|muex|abs|absorption"
@@ -134,7 +137,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 }
 #: Words that do not change what a column holds.
 _NEUTRAL = re.compile(
-    r"cps|hz|[munpµ]a|det(ector)?s?|counts?|cts|corr?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
+    r"cps|hz|[munpµ]a|det(ector)?s?|counts?|cts|corr?|(dark)?correct(ed)?|raw|exp|eh\d?|oh\d?|ch(an(nel)?)?|mean|avg|av"
     r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
     r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|mesh|kev|ev|p\d\d|bl\w?\d*"
     r"|keithley\d*|k\d{3,4}|albaem\d*|femto\d*|sr570|(pico|electro|am)\w*meter|adc\d*|vfc\d*"
@@ -152,9 +155,9 @@ _K = rf"({_OF})(?:[_ ]?[klm][αβab]\d?|[_ ][klm]\d?)"
 _DETECTED = rf"(?:fluo?|fluor|fluorescence|ifluor?|sdd|vortex)[_ -]({_OF})"
 #: An emission line, fe_ka or Fe Kα, over all elements of a detector.
 _LINE = re.compile(rf"{_K}(?:[_ ]?(?:sum|dtc|tot\w*))?|{_DETECTED}")
-#: One element of a detector: fe_ka_mca3, mca7, ge12, vortex_2, mn4.
+#: One element of a detector: fe_ka_mca3, fe_ka_3, mca7, ge12, vortex_2, mn4.
 _PART = re.compile(
-    rf"(?:{_K}[_ ]?(?:mca|ch|det|el)[_ ]?\d+"
+    rf"(?:{_K}(?:[_ ]?(?:mca|ch|det|el)[_ ]?|[_ ])\d+"
     r"|(?:mca|ge|sdd|vortex|iff?|i?fluor?|canberra|xmap|xspress3?|fl|pips|element)[_ ]?"
     r"(?:ch(?:an(?:nel)?)?|el(?:em(?:ent)?)?|det)?[_ ]?\d+"
     r"|(sca\d*)[._]\d+"

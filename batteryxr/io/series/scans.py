@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,14 @@ from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
 from batteryxr.io.door.marks import marks_in
 from batteryxr.io.series.chambers import ALONG_BEAM
-from batteryxr.io.series.choice import FORMULAS, Choice, FileColumns, Pick, choose
+from batteryxr.io.series.choice import (
+    FORMULAS,
+    Choice,
+    FileColumns,
+    Pick,
+    choose,
+    made,
+)
 from batteryxr.io.series.headers import Header, read_header
 from batteryxr.io.series.tables import (
     Table,
@@ -41,6 +49,8 @@ _SOFTEST = 50.0  # eV: the Li K edge is at 55 eV
 _KILO = (1.5, _SOFTEST)
 _ONE_EDGE = 1.4
 _THROUGH = ("transmission", "fluorescence")
+#: Names of absorption of X-rays: light has an absorbance.
+_OF_XRAYS = re.compile(r"(?i)^x?mu|xas|xanes|norm|flat")
 #: Two columns of energies that differ by more are not one axis, read and set.
 _APART = 0.3  # eV
 #: Axes that differ by less than this fraction of a step are equal up to rounding.
@@ -244,7 +254,7 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
     columns = _columns(table, path)
     choice = choose(columns, wanted.axis, wanted.column)
     scale = _scale(choice, columns, wanted.units, path)
-    scale, kilo = _kilo(table, choice, scale, wanted.units)
+    scale, kilo = _kilo(table, columns, choice, scale, wanted.units)
     said = (choice.note, kilo, _other_energies(table, columns, choice, scale))
     found = []
     for pick in choice.picks:
@@ -299,13 +309,15 @@ def _other_energies(
 
 
 def _kilo(
-    table: Table, choice: Choice, scale: Scale, given: str | None
+    table: Table, columns: FileColumns, choice: Choice, scale: Scale, given: str | None
 ) -> tuple[Scale, str]:
     """Return the scale of energies without units that can only be keV, and a note.
 
     Beams that are measured on both sides of a sample have no energy of a few eV.
     """
     seen = any(pick.formula in _THROUGH for pick in choice.picks)
+    seen = seen or "transmission" in made(columns, "energy")
+    seen = seen or any(_OF_XRAYS.search(pick.column) for pick in choice.picks)
     if choice.axis != "energy" or given or choice.units or scale.spacing or not seen:
         return scale, ""
     low, high = sorted(table.ends(choice.position))

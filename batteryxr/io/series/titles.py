@@ -39,6 +39,10 @@ _NUMBERED_IN_LINE = re.compile(
     r"|\s*[,;.]?\s*$)",
     re.IGNORECASE,
 )
+#: "1_Energy (keV) 2_sec 3_i0" in one line.
+_JOINED = re.compile(r"(?<!\S)(\d+)_(.+?)(?=\s+\d+_|\s*$)")
+#: "I0_c4": the number of the column behind its name.
+_COUNTED_NAME = re.compile(r"(?P<name>.*\w)_c(?P<number>\d+)")
 #: "1   Energy (eV)" under "Column   Description", one in a line.
 _NUMBERED_LINES = re.compile(r"^[#%!;*\s]*(\d+)[.\s]\s*([^\W\d].*?)\s*$")
 _BRACED = re.compile(r"\b[PD]\d+\s*=\s*\{([^}]*)\}")
@@ -266,7 +270,7 @@ def _photon_factory(header: Sequence[str], n: int) -> list[tuple[str, str]]:
 
 def _legend(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return titles of a list such as "1) Energy    11) I0", or "D1 = {i0}"."""
-    for listed in (_LISTED, _NUMBERED_IN_LINE, _NUMBERED_LINES):
+    for listed in (_LISTED, _JOINED, _NUMBERED_IN_LINE, _NUMBERED_LINES):
         texts = {int(k): text for line in header for k, text in listed.findall(line)}
         if set(texts) == set(range(1, n + 1)):
             titles = [title(texts[k].strip()) for k in sorted(texts)]
@@ -350,6 +354,7 @@ def _words(line: str, n: int) -> list[str]:
         return quoted
     for separator in _SEPARATORS:
         words = [w.strip("\"'# ") for w in re.split(separator, line.strip("\n"))]
+        words = _uncounted(words)
         named = [w for w in words if re.search(r"[^\W\d_]|^%T|^[12]/", w)]
         if len(words) == n and len(named) >= max(n - 1, 2):
             return [] if any(_UNIT_ALONE.fullmatch(w) for w in words) else words
@@ -358,6 +363,14 @@ def _words(line: str, n: int) -> list[str]:
     if bracketed and together != line and (words := _words(together, n)):
         return words
     return _equally_wide(line, n)
+
+
+def _uncounted(words: list[str]) -> list[str]:
+    """Return names without the number of their column, if each has its own."""
+    found = [_COUNTED_NAME.fullmatch(word) for word in words]
+    if all(m and int(m["number"]) == k for k, m in enumerate(found, 1)):
+        return [m["name"] for m in found if m]
+    return words
 
 
 def _equally_wide(line: str, n: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import ArgumentError, DataError, DimensionError, warn_quality
 from batteryxr.xanes.spectra import as_spectra
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 #: Part of a step by which energies may differ: they are rounded.
 _SLACK = 1e-3
+#: Error between energies, as a fraction of the range, above which a standard is too
+#: coarse to be moved; fewest energies that are judged.
+_COARSE, _FEWEST = 0.0008, 16
 
 #: Names searched in a Dataset, in this order.
 NAMES = ("flattened", "normalised", "absorption", "optical_density")
@@ -102,7 +105,34 @@ def movable(
 ) -> tuple[list[Any], list[Any]]:
     """Return two lists of functions of energy: the standards, and their slopes."""
     splines = [_spline(name, item, x) for name, item in items.items()]
+    for name, item in items.items():
+        _tell_coarse(name, item)
     return splines, [spline.derivative() for spline in splines]
+
+
+def _tell_coarse(name: str, item: xr.DataArray) -> None:
+    """Warn if a standard has too few energies to be known between them.
+
+    The values of every second energy are predicted from the others; with all energies
+    the curve is off by about an eighth of that.
+    """
+    from scipy.interpolate import make_interp_spline
+
+    finite = item.dropna("energy")
+    own, y = finite.energy.values, finite.values.astype(float)
+    if own.size < _FEWEST:
+        return
+    skipped = slice(3, -3, 2)
+    left = make_interp_spline(own[::2], y[::2], k=3)(own[skipped]) - y[skipped]
+    off = float(np.sqrt(np.mean(left**2))) / 8
+    noise = float(own_noise({name: item})[0])
+    if off > max(_COARSE * float(np.ptp(y)), noise):
+        step = float(np.median(np.diff(own)))
+        warn_quality(
+            f"lcf: standards[{name!r}] has one energy in {step:.3g} eV: between them "
+            f"it is off by about {off / np.ptp(y):.1%} of its range, and moved ones "
+            "give weights wrong by more than their errors. Pass it with smaller steps."
+        )
 
 
 def _spline(name: str, item: xr.DataArray, x: np.ndarray) -> Any:

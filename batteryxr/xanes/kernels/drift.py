@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
+from batteryxr.xanes.kernels.overlap import (
+    FrameFeatures,
+    PartFeatures,
+    frame_of,
+    peak,
+    target_of,
+)
 
-#: Half width, in pixels, of the part of the correlation searched for its maximum.
-_PATCH = 5
-#: Steps per pixel of that search, before a parabola.
-_FINE = 50
 #: Fraction of a pixel below which a shift needs no interpolation.
 _WHOLE = 1e-9
 #: Deviation (in noise) above which a pixel stands out from all its neighbours.
@@ -18,8 +21,6 @@ _LONE = 6.0
 UNLIKE = 0.6
 #: Least correlation of a match, in units of the largest at shifts that are too large.
 _CHANCE = 1.3
-#: Correlation of another shift, in units of the highest, that is as likely.
-_RIVAL = 0.95
 #: Least side, in bins, of large images whose halves are compared.
 _COARSE = 256
 #: Rows whose surroundings are looked at together, to bound memory.
@@ -68,23 +69,64 @@ def find_shifts(
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
     out = np.full((*lead, 6), np.nan)
-    kept: tuple[np.ndarray, np.ndarray] | None = None
+    kept: tuple[np.ndarray, _ReferenceFeatures] | None = None
     for place in np.ndindex(*lead):
         target, frame = targets[place], frames[place]
         if kept is None or not np.shares_memory(kept[0], target):
-            kept = target, _features(target, gradient, sigma)
-            known, halves = _transform(kept[1]), _halves(_coarse(kept[1])[0])
+            kept = target, _ReferenceFeatures(_features(target, gradient, sigma), most)
         outlines = _features(frame, gradient, sigma)
-        features = _transform(outlines)
-        *out[place][:3], rival = _peak(features, known, target.shape, most)
-        if np.isfinite(out[place][2]):
-            out[place][[3, 5]] = _disagreement(*_coarse(outlines), halves, most)
-            out[place][5] = max(out[place][5], rival / 2)
-        if out[place][2] < UNLIKE:
-            chance = _CHANCE * _elsewhere(features, known, target.shape)
-            out[place][3] = out[place][3] if out[place][2] > chance else np.inf
+        out[place][[0, 1, 2, 3, 5]] = kept[1].compare(outlines)
         out[place][4] = 1.0 - np.isfinite(frame).mean()
     return out
+
+
+class _ReferenceFeatures:
+    """Hold the features of a reference, prepared to be compared with frames."""
+
+    def __init__(self, features: np.ndarray, most: tuple[int, int]) -> None:
+        self.features, self.most = features, most
+        coarse, self.bins = _coarse(features)
+        self.reach = max(most[0] // self.bins, 1), max(most[1] // self.bins, 1)
+        self.whole = target_of(coarse, self.reach)
+        self.halves = _halves(coarse, self.reach)
+
+    def compare(self, features: np.ndarray) -> tuple[float, ...]:
+        """Return shift and correlation, difference of halves, and error of the shift.
+
+        Large images are found in bins first, and then compared pixel by pixel near.
+        """
+        part = frame_of(_coarse(features)[0], self.reach)
+        y, x, alike, rival = peak(part, self.whole, self.reach)
+        if not np.isfinite(alike):
+            return np.nan, np.nan, np.nan, np.nan, np.nan
+        apart, error = _disagreement(part, self.bins, self.halves, self.reach)
+        if self.bins > 1:
+            rival *= self.bins
+            if alike < UNLIKE:
+                frame, target = frame_of(features, self.most), self.features
+                y, x, alike, rival = peak(
+                    frame, target_of(target, self.most), self.most
+                )
+            else:
+                y, x, alike = self._near(features, y * self.bins, x * self.bins)
+        if alike < UNLIKE and not _stands_out(features, self.features, (y, x)):
+            apart = np.inf
+        return y, x, alike, apart, max(error, rival / 2)
+
+    def _near(
+        self, features: np.ndarray, y: float, x: float
+    ) -> tuple[float, float, float]:
+        """Return shift and correlation near those that are known to a bin."""
+        mine, theirs = [], []
+        shifts = round(y), round(x)
+        for shift, n in zip(shifts, features.shape, strict=True):
+            mine.append(slice(max(shift, 0), n + min(shift, 0)))
+            theirs.append(slice(max(-shift, 0), n - max(shift, 0)))
+        reach = 2 * self.bins, 2 * self.bins
+        target = target_of(self.features[tuple(theirs)], reach)
+        frame = frame_of(features[tuple(mine)], reach)
+        fine_y, fine_x, alike, _ = peak(frame, target, reach)
+        return shifts[0] + fine_y, shifts[1] + fine_x, alike
 
 
 def _features(image: np.ndarray, gradient: bool, sigma: float) -> np.ndarray:
@@ -147,30 +189,23 @@ def _around(band: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (total - low - high) / 6, lower, higher
 
 
-def _transform(features: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the transform and the norm of features without their mean."""
+def _stands_out(
+    frame: np.ndarray, target: np.ndarray, shift: tuple[float, float]
+) -> bool:
+    """Tell whether a match is better than all at more than a quarter of a side."""
     from scipy import fft
 
-    features = features - features.mean()
-    return fft.rfft2(features), float(np.linalg.norm(features))
-
-
-def _elsewhere(
-    frame: tuple[np.ndarray, float],
-    target: tuple[np.ndarray, float],
-    shape: tuple[int, ...],
-) -> float:
-    """Return the largest correlation at shifts of more than a quarter of a side."""
-    from scipy import fft
-
-    correlation = fft.irfft2(frame[0] * np.conj(target[0]), s=shape)
-    rows, columns = (slice(n // 4 + 1, n - n // 4) for n in shape)
+    product = fft.rfft2(frame - frame.mean()) * np.conj(
+        fft.rfft2(target - target.mean())
+    )
+    correlation = fft.irfft2(product, s=frame.shape)
+    rows, columns = (slice(n // 4 + 1, n - n // 4) for n in frame.shape)
     far = max(correlation[rows].max(), correlation[:, columns].max())
-    return float(far / (frame[1] * target[1]))
+    return bool(correlation[round(shift[0]), round(shift[1])] > _CHANCE * far)
 
 
-def _halves(known: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Return transforms of the upper, lower, left and right half of the features.
+def _halves(known: np.ndarray, most: tuple[int, int]) -> list[PartFeatures]:
+    """Return the upper, lower, left and right half of the features.
 
     Halves hold equal shares of the contrast.
     """
@@ -180,11 +215,9 @@ def _halves(known: np.ndarray) -> list[tuple[np.ndarray, float]]:
         course = np.cumsum(power.sum(axis=1 - axis))
         middle = int(np.searchsorted(course, 0.5 * course[-1]))
         middle = min(max(middle, 1), known.shape[axis] - 1)
-        for part in (slice(0, middle), slice(middle, None)):
-            inside = (part, slice(None)) if axis == 0 else (slice(None), part)
-            half = np.zeros_like(known)
-            half[inside] = known[inside] - known[inside].mean()
-            halves.append(_transform(half))
+        for part in ((0, middle), (middle, known.shape[axis])):
+            rows, columns = (part, None) if axis == 0 else (None, part)
+            halves.append(target_of(known, most, rows, columns))
     return halves
 
 
@@ -197,85 +230,15 @@ def _coarse(features: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _disagreement(
-    features: np.ndarray,
-    bins: int,
-    halves: list[tuple[np.ndarray, float]],
-    most: tuple[int, int],
+    frame: FrameFeatures, bins: int, halves: list[PartFeatures], reach: tuple[int, int]
 ) -> tuple[float, float]:
     """Return the largest difference between shifts by halves, and the error by it.
 
     The shift by all is as sure as the mean of two halves.
     """
-    frame = _transform(features)
-    reach = max(most[0] // bins, 1), max(most[1] // bins, 1)
-    found = [_peak(frame, half, features.shape, reach)[:2] for half in halves]
-    shifts = bins * np.array(found)
+    shifts = bins * np.array([peak(frame, half, reach)[:2] for half in halves])
     apart = shifts[::2] - shifts[1::2]
     return float(np.abs(apart).max()), float(0.5 * np.sqrt(np.mean(apart**2)))
-
-
-def _peak(
-    frame: tuple[np.ndarray, float],
-    target: tuple[np.ndarray, float],
-    shape: tuple[int, ...],
-    most: tuple[int, int],
-) -> tuple[float, float, float, float]:
-    """Return shift and correlation, and how far off another shift is as likely."""
-    from scipy import fft
-
-    norm = frame[1] * target[1]
-    if not norm > 0:
-        return np.nan, np.nan, np.nan, 0.0
-    correlation = fft.irfft2(frame[0] * np.conj(target[0]), s=shape) / norm
-    steps = [
-        np.arange(-min(far, n // 2 - 1), min(far, n // 2 - 1) + 1)
-        for far, n in zip(most, shape, strict=True)
-    ]
-    window = correlation[np.ix_(steps[0] % shape[0], steps[1] % shape[1])]
-    top = np.unravel_index(int(np.argmax(window)), window.shape)
-    dy, dx = (int(step[k]) for step, k in zip(steps, top, strict=True))
-    reach = [min(_PATCH, (n - 1) // 2) for n in shape]
-    rows, columns = (np.arange(-r, r + 1) for r in reach)
-    patch = correlation[
-        np.ix_((dy + rows) % shape[0], (dx + columns) % shape[1])
-    ].astype(float)
-    fine_y, fine_x, height = _top(patch, rows, columns)
-    return dy + fine_y, dx + fine_x, height, _rival(window)
-
-
-def _rival(window: np.ndarray) -> float:
-    """Return the distance of the highest other maximum if it is as high, else 0."""
-    from scipy import ndimage
-
-    high = window > _RIVAL * window.max()
-    places = np.argwhere(high & (window == ndimage.maximum_filter(window, 3)))
-    highest = np.unravel_index(int(np.argmax(window)), window.shape)
-    away = ((places - np.array(highest)) ** 2).sum(axis=1)
-    return float(np.sqrt(away.max(initial=0.0)))
-
-
-def _top(
-    patch: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[float, float, float]:
-    """Return place and height of the maximum between the pixels of a smooth patch."""
-    from scipy.interpolate import RectBivariateSpline
-
-    degree = min(5, min(patch.shape) - 1)
-    spline = RectBivariateSpline(rows, columns, patch, kx=degree, ky=degree)
-    fine = np.arange(-_FINE, _FINE + 1) / _FINE
-    values = spline(fine, fine)
-    i, j = np.unravel_index(int(np.argmax(values)), values.shape)
-    y = fine[i] + _vertex(values[max(i - 1, 0) : i + 2, j]) / _FINE
-    x = fine[j] + _vertex(values[i, max(j - 1, 0) : j + 2]) / _FINE
-    return float(y), float(x), float(values[i, j])
-
-
-def _vertex(three: np.ndarray) -> float:
-    """Return the top of a parabola through three values, from the middle one."""
-    if three.size < 3:
-        return 0.0
-    curvature = three[0] - 2 * three[1] + three[2]
-    return float(0.5 * (three[0] - three[2]) / curvature) if curvature < 0 else 0.0
 
 
 def moved(

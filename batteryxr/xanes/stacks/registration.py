@@ -104,8 +104,8 @@ def register(
 
     Notes
     -----
-    Gradient magnitudes are cross-correlated without whitening, which is more stable
-    for smooth images with noise.
+    Gradient magnitudes are correlated where frame and reference overlap, without
+    whitening, which is more stable for smooth images with noise.
 
     Examples
     --------

@@ -26,6 +26,13 @@ SAID = {
     "column 1 = energy in eV, column 2 = I0, column 3 = transmitted intensity": "",
     "# mono_energy iono1 iono2": "by their order",
     "Energy(eV)   IC1   IC2": "by their order",
+    " Col 1 ENERGY_ENC DOUBLE\n Col 2 IONCH1 DOUBLE\n Col 3 IONCH2 DOUBLE": (
+        "by their order"
+    ),
+    "# energy_eV IC0 ICT": "",
+    "#C 1_Energy (eV) 2_i0 3_i1": "",
+    "# Energy_c1 I0_KEITHLEY1_c2 I1_KEITHLEY2_c3": "",
+    "# columns: energy [eV], I0 [cts], I1 [cts]": "",
     "# columns: energy, sclr_i0, sclr_it": "of a device",
 }
 
@@ -89,3 +96,29 @@ def test_windows_of_detector_elements_are_summed(tmp_path):
         + rows(E / 1e3, I0, T, 2 * T, sep=",")
     )
     np.testing.assert_allclose(read_series(path)[0], 3 * T / I0)
+
+
+def test_fluorescence_is_read_where_no_beam_is_behind_the_sample(tmp_path):
+    path = tmp_path / "a.dat"
+    fluo = 0.01 * MU * I0
+    path.write_text("# energy i0 i1 iff\n" + rows(E, I0, 0 * E, fluo))
+    for lazy in (False, True):
+        with pytest.warns(DataQualityWarning, match="fluorescence is read"):
+            scan = read_series(path, lazy=lazy)
+        np.testing.assert_allclose(scan[0], 0.01 * MU, rtol=1e-6)
+
+
+def test_elements_counted_behind_a_line_are_summed(tmp_path):
+    path = tmp_path / "a.dat"
+    fluo = 0.005 * MU * I0
+    path.write_text("# energy i0 fe_ka_1 fe_ka_2 icr_1\n" + rows(E, I0, fluo, fluo, E))
+    np.testing.assert_allclose(read_series(path)[0], 0.01 * MU, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_current_below_zero_everywhere_is_turned_and_told(tmp_path, sign):
+    path = tmp_path / "a.dat"
+    path.write_text("# energy i0 tey\n" + rows(E, sign * I0, -0.01 * MU * I0))
+    with pytest.warns(DataQualityWarning, match="is inverted"):
+        scan = read_series(path)
+    np.testing.assert_allclose(scan[0], 0.01 * MU, rtol=1e-6)

@@ -93,6 +93,25 @@ def test_point_scans_of_nexus_name_their_columns(tmp_path):
 XDI = "# XDI/1.0\n# Column.1: energy eV\n# Column.2: itrans\n# Column.3: i0\n"
 
 
+def test_point_scans_whose_axis_has_no_name_are_asked_for(tmp_path):
+    at = "scan/scan_data"
+    held = {f"{at}/actuator_1_1": E, f"{at}/data_01": I0, f"{at}/data_02": IT}
+    path = in_hdf5(tmp_path / "a.nxs", held)
+    with pytest.raises(ArgumentError, match=r"'actuator_1_1', 1: 'data_01'.*'data_02'"):
+        read_series(path)
+    with pytest.raises(ArgumentError, match="columns="):
+        read_series(path, axis="energy")
+    np.testing.assert_allclose(read_series(path, axis="energy", columns=1)[0], I0)
+
+
+def test_an_energy_that_a_beamline_calls_an_angle_is_found_in_nexus(tmp_path):
+    at = "entry1/ionchambers"
+    held = {f"{at}/bragg1WithOffset": (E, "eV"), f"{at}/I0": I0, f"{at}/It": IT}
+    scan = read_series(in_hdf5(tmp_path / "a.nxs", held))
+    np.testing.assert_allclose(scan[0], MU, atol=1e-5)
+    np.testing.assert_allclose(scan["energy"], E)
+
+
 def test_names_that_contradict_each_other_are_told(tmp_path):
     path = tmp_path / "a.xdi"
     path.write_text(XDI + "#----\n# energy i0 itrans\n" + rows(E, I0, IT))
@@ -126,7 +145,9 @@ def test_what_is_left_beside_a_transmission_is_told(tmp_path, names):
         np.testing.assert_allclose(read_series(path)[0], MU, atol=1e-6)
 
 
-@pytest.mark.parametrize("first", ["ID energy", "GapEnergy", "Harmonic energy (eV)"])
+@pytest.mark.parametrize(
+    "first", ["ID energy", "energy_ID", "GapEnergy", "Harmonic energy (eV)"]
+)
 def test_energies_of_a_source_are_not_the_axis(tmp_path, first):
     path = tmp_path / "a.dat"
     path.write_text(
@@ -162,6 +183,7 @@ COUNTS = {
     "which of two is first": "# energy i1 i2\n" + rows(E, I0, IT),
     "two emission lines": "# energy i0 fe_ka ni_ka\n" + rows(E, I0, FL, FL),
     "two of one beam": "# energy it I0_upstream I0_downstream\n" + rows(E, IT, I0, I0),
+    "intensities along the beam": "# energy Int0 Int1 Int2\n" + rows(E, I0, IT, IT),
     "the reference alone": "# energy reference i0\n" + rows(E, MU, I0),
     "a logarithm the other way": "# energy ln(it/i0)\n" + rows(E, -MU),
     "two traces": "Raman shift\tIntensity_A\tIntensity_B\n" + rows(S, RAMAN, RAMAN),

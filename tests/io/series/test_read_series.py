@@ -292,10 +292,14 @@ def test_units_that_nobody_knows_are_not_taken_for_ours(tmp_path):
 
 def test_energies_that_look_like_kev(tmp_path):
     path = tmp_path / "a.xmu"
-    path.write_text("# e mu\n" + scan_files.table([ENERGY / 1e3, ENERGY]))
+    path.write_text("# e abs\n" + scan_files.table([ENERGY / 1e3, ENERGY]))
     with pytest.warns(DataQualityWarning, match=r"axis='energy \(keV\)'"):
         read_series(path)
     scan = read_series(path, axis="energy (keV)")
+    np.testing.assert_allclose(scan["energy"], ENERGY)
+    path.write_text("# e mu\n" + scan_files.table([ENERGY / 1e3, ENERGY]))
+    with pytest.warns(DataQualityWarning, match=r"taken as keV.*energy \(eV\)"):
+        scan = read_series(path)  # no light has an absorption of X-rays
     np.testing.assert_allclose(scan["energy"], ENERGY)
 
 

@@ -11,7 +11,7 @@ NO_DATA, SUM_NOT_ONE, SHIFTED, AT_LIMIT = 1, 2, 4, 8
 _SUM, _SUMS = 0.1, 3.0
 #: Least energy shift (eV) that is reported, its least ratio to the error, and the least
 #: fraction of the residual that it explains.
-_SHIFT, _SHIFTS, _EXPLAINED = 0.05, 5.0, 0.3
+_SHIFT, _SHIFTS, _EXPLAINED = 0.05, 4.0, 0.2
 
 
 class Design(NamedTuple):
@@ -153,7 +153,8 @@ def _shifts(slope: np.ndarray, left: np.ndarray, scale: np.ndarray) -> np.ndarra
     total = np.einsum("ij,ij->i", left, left)
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = np.abs(along / steep)
-        error = scale / np.sqrt(steep)
         share = along**2 / (steep * total)
+        # What the shift leaves is noise, not what it explains.
+        error = scale * np.sqrt(np.maximum(1.0 - share, 0.0) / steep)
         far = (shift > _SHIFT) & (shift > _SHIFTS * error) & (share > _EXPLAINED)
     return np.where(far, shift, 0.0)
