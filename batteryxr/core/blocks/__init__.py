@@ -13,7 +13,7 @@ from batteryxr.core.blocks.arrays import (
     stack,
 )
 from batteryxr.core.blocks.inputs import of_inputs
-from batteryxr.core.blocks.layers import pick
+from batteryxr.core.blocks.layers import entry, pick
 from batteryxr.core.blocks.laziness import compute, is_lazy
 from batteryxr.core.blocks.operations import of_operations
 from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
@@ -33,6 +33,7 @@ __all__ = [
     "compute",
     "concatenate",
     "delayed",
+    "entry",
     "from_call",
     "from_delayed",
     "from_source",

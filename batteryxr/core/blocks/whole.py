@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from batteryxr.core.blocks.laziness import is_lazy
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -26,7 +28,7 @@ def whole(array: xr.DataArray, dim: str) -> xr.DataArray:
     dim
         Dimension to make whole.
     """
-    if len(array.variable.chunksizes.get(dim, ())) < 2:
+    if not is_lazy(array) or len(array.variable.chunksizes.get(dim, ())) < 2:
         return array
     others = [str(d) for d in array.dims if d != dim and array.sizes[d] > 1]
     sizes = {str(d): max(c) for d, c in array.variable.chunksizes.items()}
