@@ -25,7 +25,7 @@ from batteryxr.core.blocks.tasks import (
     workers,
     workers_of_user,
 )
-from batteryxr.core.blocks.whole import whole
+from batteryxr.core.blocks.whole import merged, whole
 
 __all__ = [
     "apply",
@@ -41,6 +41,7 @@ __all__ = [
     "here",
     "is_lazy",
     "is_stopped",
+    "merged",
     "of_inputs",
     "of_operations",
     "on_cluster",
