@@ -63,7 +63,7 @@ def merged(array: xr.DataArray, own: str) -> xr.DataArray:
         return array
     sizes, left = {}, NEIGHBOURS
     size = array.dtype.itemsize * math.prod(map(max, array.data.chunks))
-    for dim, chunks in reversed(array.variable.chunksizes.items()):
+    for dim, chunks in reversed([*array.variable.chunksizes.items()]):
         count = min(left, len(chunks), max(MERGED // max(size, 1), 1))
         if dim != own and count > 1:
             starts = range(0, len(chunks), count)
