@@ -32,6 +32,7 @@ from batteryxr.nmf.results import (
     label_result,
     labelled,
     legend_of,
+    noise_memory,
     unmix,
     with_knowledge,
     with_signs,
@@ -223,10 +224,8 @@ def fit(
         facts = judge(
             held.block, factors, starts, shift=shift, closure=closure, known=told
         )
-    memory = facts.memory if facts else None
-    result = label_result(
-        legend, unmixed, starts, factors, rules=rules, order=order, memory=memory
-    )
+        unmixed |= noise_memory(facts.memory)
+    result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
     result = with_signs(result, rules, order)
     if held and facts:
         result = _with_facts(result, facts, rules, order, dark=held.dark)

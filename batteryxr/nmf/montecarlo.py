@@ -36,6 +36,7 @@ from batteryxr.nmf.results import (
     labelled,
     legend_of,
     lengths,
+    noise_memory,
     unmix,
     with_knowledge,
 )
@@ -172,14 +173,10 @@ def metropolis(
     order = arrange(factors, rules, unit, axis, series=patterns.series)
     unmixed = unmix(patterns, factors.components[order], closure)
     legend, spikes = legend_of(patterns), spikes_of_fixed(whole, starts)
-    memory = None
     if patterns.series:
-        rest = residuals_of(block, factors)
-        components = factors.components[:, block.points]
-        memory = memory_of(rest, block.v, components, closure=closure)
-    result = label_result(
-        legend, unmixed, starts, factors, rules=rules, order=order, memory=memory
-    )
+        rest, own = residuals_of(block, factors), factors.components[:, block.points]
+        unmixed |= noise_memory(memory_of(rest, block.v, own, closure=closure))
+    result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
     result = _starts_are_chains(result)
     shift = patterns.shift if closure and patterns.shift is not None else 0.0
     labels = Labels(result, order, block.samples, block.points, shift)

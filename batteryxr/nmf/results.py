@@ -116,12 +116,8 @@ def label_result(
     *,
     rules: Rules,
     order: np.ndarray,
-    memory: float | None = None,
 ) -> xr.Dataset:
-    """Return the Dataset of components, weights, residuals and facts on the fit.
-
-    `memory` is how much the noise of neighbouring points adds up in a weight.
-    """
+    """Return the Dataset of components, weights, residuals and facts on the fit."""
     closure = rules.closure
     out = label_components(
         legend, starts, factors.components[order], order, closure=closure
@@ -131,9 +127,6 @@ def label_result(
     if rules.weight_smoothness and factors.weights is not None:
         out["weights"] = out["weights"].copy(data=factors.weights[order].T)
     out |= _story(factors)
-    if memory is not None:
-        text = "Variance of a weight over that for noise without memory"
-        out["noise_memory"] = labelled("noise_memory", (), memory, "1", text)
     result = _as_dataset(out)
     result.attrs = {
         "full_passes": factors.full_passes,
@@ -380,6 +373,12 @@ def _as_dataset(arrays: dict[str, xr.DataArray]) -> xr.Dataset:
         n: a if a.coords else a.variable for n, a in arrays.items() if n not in labels
     }
     return xr.Dataset(data, xr.Coordinates(variables, indexes))
+
+
+def noise_memory(value: float) -> dict[str, xr.DataArray]:
+    """Return by name how much the noise of neighbouring points adds up in a weight."""
+    text = "Variance of a weight over that for noise without memory"
+    return {"noise_memory": labelled("noise_memory", (), value, "1", text)}
 
 
 def with_knowledge(
