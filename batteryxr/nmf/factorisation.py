@@ -32,6 +32,7 @@ from batteryxr.nmf.results import (
     label_result,
     labelled,
     legend_of,
+    noise_memory,
     unmix,
     with_knowledge,
     with_signs,
@@ -218,13 +219,15 @@ def fit(
     order = arrange(factors, rules, scale, axis, series=series)
     legend = legend_of(patterns)
     unmixed = unmix(patterns, factors.components[order], closure)
-    result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
-    result = with_signs(result, rules, order)
+    facts, told = None, errors is not None
     if held and series:
-        told = errors is not None
         facts = judge(
             held.block, factors, starts, shift=shift, closure=closure, known=told
         )
+        unmixed |= noise_memory(facts.memory)
+    result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
+    result = with_signs(result, rules, order)
+    if held and facts:
         result = _with_facts(result, facts, rules, order, dark=held.dark)
         result = flag_spikes(result, held.spikes, starts)
     if held and closure and "found" in starts.origins:
@@ -259,7 +262,7 @@ def _with_facts(
     if bound or rules.weight_smoothness:
         result = as_constrained(result, facts, order)
     given = None if rules.given is None else rules.given[order]
-    result = with_knowledge(result, facts.memory, facts.noise, given)
+    result = with_knowledge(result, facts.noise, given)
     if rules.closure:
         result = flag_dark(result, dark)
         result = flag_scans(result, facts.far, 3)

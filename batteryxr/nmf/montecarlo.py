@@ -36,6 +36,7 @@ from batteryxr.nmf.results import (
     labelled,
     legend_of,
     lengths,
+    noise_memory,
     unmix,
     with_knowledge,
 )
@@ -172,6 +173,9 @@ def metropolis(
     order = arrange(factors, rules, unit, axis, series=patterns.series)
     unmixed = unmix(patterns, factors.components[order], closure)
     legend, spikes = legend_of(patterns), spikes_of_fixed(whole, starts)
+    if patterns.series:
+        rest, own = residuals_of(block, factors), factors.components[:, block.points]
+        unmixed |= noise_memory(memory_of(rest, block.v, own, closure=closure))
     result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
     result = _starts_are_chains(result)
     shift = patterns.shift if closure and patterns.shift is not None else 0.0
@@ -179,10 +183,7 @@ def metropolis(
     best = index_of_best(runs)
     result = result.assign(label_chains(chains.found, best, labels, closure))
     if patterns.series:
-        rest = residuals_of(block, factors)
-        components = factors.components[:, block.points]
-        memory = memory_of(rest, block.v, components, closure=closure)
-        result = with_knowledge(result, memory, noise_of(whole) if told else None)
+        result = with_knowledge(result, noise_of(whole) if told else None)
         result = flag_spikes(result, tell_spikes(spikes, patterns), starts)
     noise, units = float(np.sqrt(chains.noise)), "1" if told else patterns.units
     text = "Noise at T = 1 (relative to the errors where these were given)"

@@ -126,7 +126,8 @@ def label_result(
     out |= _spreads(factors, order, out)
     if rules.weight_smoothness and factors.weights is not None:
         out["weights"] = out["weights"].copy(data=factors.weights[order].T)
-    result = xr.Dataset(out | _story(factors))
+    out |= _story(factors)
+    result = _as_dataset(out)
     result.attrs = {
         "full_passes": factors.full_passes,
         "converged": int(any(factors.start_converged)),
@@ -210,8 +211,8 @@ def labelled(
     name: str, dims: Any, values: Any, units: str, long_name: str
 ) -> xr.DataArray:
     """Return an array with name, units and long name."""
-    array = xr.DataArray(values, dims=dims)
-    return label(array, name, units=units, long_name=long_name)
+    attrs = {"units": units, "long_name": long_name}
+    return xr.DataArray(values, dims=dims, name=name, attrs=attrs)
 
 
 def _names(starts: Starts, order: np.ndarray) -> list[str]:
@@ -328,11 +329,6 @@ def _unmix_block(
 
 def _story(factors: Factors) -> dict[str, xr.DataArray]:
     """Return the scalars of the fit, and the outcome of each start."""
-    start = xr.DataArray(
-        np.arange(1, len(factors.start_error) + 1),
-        dims="start",
-        attrs={"units": "1", "long_name": "Start"},
-    )
     columns = {
         "start_error": (factors.start_error, "Relative error of a start"),
         "start_iterations": (factors.start_iterations, "Alternations of a start"),
@@ -346,26 +342,47 @@ def _story(factors: Factors) -> dict[str, xr.DataArray]:
         "relative_error": (factors.error, "Relative error of the factorisation"),
         "svd_error": (factors.svd_error, "Relative error of the best rank-n matrix"),
     }
-    out = {
-        name: label(xr.DataArray(v), name, units="1", long_name=text)
-        for name, (v, text) in scalars.items()
-    }
+    out = {n: labelled(n, (), v, "1", text) for n, (v, text) in scalars.items()}
     if factors.start_error:
-        out |= {
-            name: label(
-                xr.DataArray(v, dims="start", coords={"start": start}),
-                name,
-                units="1",
-                long_name=text,
-            )
-            for name, (v, text) in columns.items()
-        }
+        out |= {n: labelled(n, "start", v, "1", t) for n, (v, t) in columns.items()}
+        number = np.arange(1, len(factors.start_error) + 1)
+        out["start"] = labelled("start", "start", number, "1", "Start")
     return out
+
+
+def _as_dataset(arrays: dict[str, xr.DataArray]) -> xr.Dataset:
+    """Return arrays of one fit together, without comparing their labels.
+
+    Those that are named as a dimension, or have themselves as a label, are labels.
+    """
+    labels = {n: a for n, a in arrays.items() if n in a.coords or n in a.dims}
+    indexes = {
+        name: index
+        for array in labels.values()
+        for name, index in array.xindexes.items()
+        if name in labels
+    }
+    variables = {n: a.variable for n, a in labels.items()}
+    for name, variable in variables.items():
+        if name in variable.dims and name not in indexes:
+            kind = variable.dtype
+            own = xr.indexes.PandasIndex(variable.values, name, coord_dtype=kind)
+            indexes[name] = own
+            variables |= own.create_variables({name: variable})
+    data = {
+        n: a if a.coords else a.variable for n, a in arrays.items() if n not in labels
+    }
+    return xr.Dataset(data, xr.Coordinates(variables, indexes))
+
+
+def noise_memory(value: float) -> dict[str, xr.DataArray]:
+    """Return by name how much the noise of neighbouring points adds up in a weight."""
+    text = "Variance of a weight over that for noise without memory"
+    return {"noise_memory": labelled("noise_memory", (), value, "1", text)}
 
 
 def with_knowledge(
     result: xr.Dataset,
-    memory: float,
     noise: tuple[np.ndarray, np.ndarray] | None,
     given: np.ndarray | None = None,
 ) -> xr.Dataset:
@@ -375,14 +392,12 @@ def with_knowledge(
     ----------
     result
         Result for a series.
-    memory
-        How much the noise of neighbouring points adds up in a weight.
     noise
         Noise of each sample, and of each point, over the usual, where it is known.
     given
         (component, samples) known weights, in the order of the result.
     """
-    out = {"noise_memory": xr.DataArray(memory)}
+    out: dict[str, xr.DataArray] = {}
     if given is not None:
         known = result["weights"].transpose("component", ...).copy(data=given)
         out["weights_known"] = known.transpose(*result["weights"].dims)
@@ -390,14 +405,13 @@ def with_knowledge(
         out["noise_level"] = result["residual"].copy(data=noise[0])
         out["noise_profile"] = result["shift_curve"].copy(data=noise[1])
     texts = {
-        "noise_memory": "Variance of a weight over that for noise without memory",
         "weights_known": "Weight that was known",
         "noise_level": "Noise of a pattern over the usual",
         "noise_profile": "Noise of a point over the usual",
     }
     for name, array in out.items():
         out[name] = label(array, name, units="1", long_name=texts[name])
-    return result.assign(out)
+    return result.assign(out) if out else result
 
 
 def with_signs(result: xr.Dataset, rules: Rules, order: np.ndarray) -> xr.Dataset:

@@ -191,8 +191,11 @@ def run_starts(
         stop = stopper()
         kinds = starts.kinds()
         rngs = generators(starts.seed, len(kinds))
-        with ThreadPoolExecutor(min(len(kinds), allowed())) as pool:
-            runs = list(pool.map(run, kinds, rngs))
+        if len(kinds) == 1:  # threads take longer to start than small series to fit
+            runs = [run(kinds[0], rngs[0])]
+        else:
+            with ThreadPoolExecutor(min(len(kinds), allowed())) as pool:
+                runs = list(pool.map(run, kinds, rngs))
     for r in runs:
         r.components = r.components * scale
     return compare_runs(runs, svd_error, rules)

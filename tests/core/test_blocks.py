@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 
@@ -12,7 +13,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batteryxr.core.blocks import apply, pick, running_sum, stream
+from batteryxr.core.blocks import apply, merged, pick, running_sum, stream
 from batteryxr.core.errors import ChunkingError, DataQualityWarning, warn_quality
 
 
@@ -142,3 +143,57 @@ def test_what_was_passed_keeps_its_attributes():
     assert both["x"].attrs == {"units": "nm", "long_name": "Position"}
     assert told["x"].attrs == {"units": "nm"}
     assert not plain["x"].attrs
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (24, 64), (8, 8), (9, 33)])
+def test_results_of_small_chunks_are_merged_with_neighbours(shape):
+    values = np.arange(np.prod(shape) * 3.0).reshape(*shape, 3)
+    array = xr.DataArray(values, dims=("y", "x", "column"))
+    fewer = merged(array.chunk(y=8, x=8), "column")
+    n_before = math.prod(math.ceil(n / 8) for n in shape)
+    assert fewer.data.npartitions <= max(1, math.ceil(n_before / 4))
+    assert fewer.chunks[2] == (3,)
+    xr.testing.assert_identical(fewer.compute(), array)
+    assert merged(array, "column") is array
+
+
+def test_results_of_large_chunks_are_not_merged():
+    data = da.zeros((2048, 4096), chunks=(1024, 4096))
+    array = xr.DataArray(data, dims=("y", "column"))
+    assert merged(array, "column").chunks == array.chunks
+
+
+def test_one_array_keeps_the_labels_that_xarray_would():
+    array = xr.DataArray(
+        np.arange(24.0).reshape(2, 4, 3),
+        dims=("scan", "energy", "x"),
+        coords={
+            "scan": ("scan", [3, 5], {"units": "1"}),
+            "energy": np.arange(4.0),
+            "time": ("scan", [0.5, 1.5]),
+            "both": (("x", "energy"), np.ones((3, 4))),
+            "place": "cell",
+        },
+        name="absorption",
+    )
+
+    def kernel(rows):
+        return rows.mean(axis=-1), rows[..., ::-1]
+
+    outputs = [[], ["energy"]]
+    ours = apply(
+        kernel,
+        array,
+        core_dims=[["energy"]],
+        output_dims=outputs,
+        dtypes=[float, float],
+        caller="mean",
+    )
+    theirs = xr.apply_ufunc(
+        kernel, array, input_core_dims=[["energy"]], output_core_dims=outputs
+    )
+    for own, other in zip(ours, theirs, strict=True):
+        other.coords["scan"].attrs["units"] = "1"
+        xr.testing.assert_identical(own, other)
+        assert own.name == "absorption"
+        assert own.indexes.keys() == other.indexes.keys()

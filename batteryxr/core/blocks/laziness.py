@@ -11,8 +11,8 @@ import xarray as xr
 def is_lazy(obj: xr.DataArray | xr.Dataset) -> bool:
     """Return whether any variable of `obj` is held by dask."""
     if isinstance(obj, xr.DataArray):
-        return obj.chunks is not None
-    return any(v.chunks is not None for v in obj.variables.values())
+        return obj.variable.__dask_graph__() is not None  # `chunks` takes long to tell
+    return any(v.__dask_graph__() is not None for v in obj.variables.values())
 
 
 def compute(*arrays: Any) -> tuple[Any, ...]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from batteryxr.core.blocks.laziness import is_lazy
+
 if TYPE_CHECKING:
     import xarray as xr
 
 #: Largest block that is made, and most bytes held while blocks are made.
 LIMIT, HELD = 2**26, 2**28
+#: Chunks of results that are merged, and bytes of what they become.
+NEIGHBOURS, MERGED = 8, 2**24
 
 
 def whole(array: xr.DataArray, dim: str) -> xr.DataArray:
@@ -26,7 +30,7 @@ def whole(array: xr.DataArray, dim: str) -> xr.DataArray:
     dim
         Dimension to make whole.
     """
-    if len(array.variable.chunksizes.get(dim, ())) < 2:
+    if not is_lazy(array) or len(array.variable.chunksizes.get(dim, ())) < 2:
         return array
     others = [str(d) for d in array.dims if d != dim and array.sizes[d] > 1]
     sizes = {str(d): max(c) for d, c in array.variable.chunksizes.items()}
@@ -41,6 +45,31 @@ def whole(array: xr.DataArray, dim: str) -> xr.DataArray:
     count = math.ceil(array.nbytes / HELD)
     rows = math.ceil(array.sizes[along] / count)
     return _in_bands(array, along, rows, sizes)
+
+
+def merged(array: xr.DataArray, own: str) -> xr.DataArray:
+    """Return results in chunks of several neighbours, where these are small.
+
+    Lazy. What is picked of them is then a task for several chunks, not for each.
+
+    Parameters
+    ----------
+    array
+        Array; it is returned unchanged if it is in memory, or of few or large chunks.
+    own
+        Dimension along which nothing is merged.
+    """
+    if not is_lazy(array):
+        return array
+    sizes, left = {}, NEIGHBOURS
+    size = array.dtype.itemsize * math.prod(map(max, array.data.chunks))
+    for dim, chunks in reversed([*array.variable.chunksizes.items()]):
+        count = min(left, len(chunks), max(MERGED // max(size, 1), 1))
+        if dim != own and count > 1:
+            starts = range(0, len(chunks), count)
+            sizes[dim] = tuple(sum(chunks[k : k + count]) for k in starts)
+            left, size = left // count, size * count
+    return array.chunk(sizes) if sizes else array
 
 
 def _in_bands(

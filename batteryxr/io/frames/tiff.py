@@ -26,7 +26,7 @@ from batteryxr.io.door.images import (
 from batteryxr.io.frames.hdf5 import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -171,26 +171,22 @@ class TiffFrames:
         first, *rest = key if isinstance(key, tuple) else (key,)
         wanted = np.arange(self.shape[0])[first]
         numbers, within = np.divmod(wanted.ravel(), self.planes)
-        images = self._images(sorted({int(n) for n in numbers}))
-        parts = [images[int(n)][k] for n, k in zip(numbers, within, strict=True)]
-        if not parts:
-            return np.empty((0, *self.shape[1:]), self.dtype)
-        parts = [part[tuple(rest)] for part in parts]
-        if not wanted.ndim:
-            return parts[0]
-        return parts[0][None] if len(parts) == 1 else np.stack(parts)
+        part = np.empty((0, *self.page[-2:]), self.dtype)[(slice(None), *rest)]
+        found = np.empty((wanted.size, *part.shape[1:]), self.dtype)
+        for number, image in self._images(sorted({int(n) for n in numbers})):
+            for k in np.flatnonzero(numbers == number):
+                found[k] = image[within[k]][tuple(rest)]
+        return found if wanted.ndim else found[0]
 
-    def _images(self, numbers: list[int]) -> dict[int, np.ndarray]:
-        """Return pages as (plane, y, x) by their numbers."""
-        found = {}
+    def _images(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the numbers of pages, and each as (plane, y, x)."""
         count = len(self.places)
         for at in sorted({n // count for n in numbers}):
             about = self.stamps[at]
             with tiff(about.path, about) as file:
                 for number in (n for n in numbers if n // count == at):
                     place = self.places[number % count]
-                    found[number] = self._image(about.path, file, place)
-        return found
+                    yield number, self._image(about.path, file, place)
 
     def _image(self, path: Path, file: Any, place: int) -> np.ndarray:
         page = page_at(file, place) if place else file.pages[0]

@@ -103,7 +103,10 @@ def units_apart(gram: np.ndarray) -> np.ndarray | None:
     The ridge that keeps Grams invertible would hold back a component in a far smaller
     unit. Powers of two avoid rounding.
     """
-    size = np.sqrt(np.diagonal(gram, axis1=-2, axis2=-1))
+    power = np.diagonal(gram, axis1=-2, axis2=-1)
+    if power.ndim == 1 and power.min() >= _APART**2 * power.max() > 0:
+        return None  # by far the most
+    size = np.sqrt(power)
     largest = size.max(axis=-1, keepdims=True, initial=0.0)
     small = (size > 0) & (size < _APART * largest)
     if not small.any():

@@ -10,11 +10,11 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 from batteryxr.core.labels import OwnLabels
-from batteryxr.core.model import label, together
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.standards import (
     NAMES,
-    by_name,
+    Curve,
+    curves,
     movable,
     on_grid,
     own_noise,
@@ -139,7 +139,7 @@ def lcf(
     if window is not None:
         inside = in_window(array.energy.values, window, name="window", least=2)
         array = array.isel(energy=inside)
-    items = by_name(standards)
+    items = curves(standards)
     if max_shift:
         array = array.isel(energy=reached(array.energy.values, items, max_shift))
     names, matrix = on_grid(items, array.energy.values)
@@ -158,7 +158,7 @@ def lcf(
 
 
 def _noise(
-    items: Mapping[str, xr.DataArray], errors: float | Mapping[str, float] | None
+    items: Mapping[str, Curve], errors: float | Mapping[str, float] | None
 ) -> np.ndarray:
     if errors is None:
         return own_noise(items)
@@ -216,38 +216,40 @@ def _apply(
 def _labelled(
     parts: dict[str, xr.DataArray], names: list[str], moved: bool
 ) -> xr.Dataset:
-    weight, error = (parts[k].transpose("standard", ...) for k in ("weight", "error"))
-    named: list[tuple[str, xr.DataArray, str, str]] = [
-        ("weight", weight, "1", "Weight"),
-        ("weight_error", error, "1", "Weight, standard error"),
+    held = {k: a.variable for k, a in parts.items()}
+    first = dict.fromkeys(("weight", "error", "shift", "shift_error"), "standard")
+    first["background"] = "order"
+    held |= {k: held[k].transpose(d, ...) for k, d in first.items() if k in held}
+    named: list[tuple[str, xr.Variable, str, str]] = [
+        ("weight", held["weight"], "1", "Weight"),
+        ("weight_error", held["error"], "1", "Weight, standard error"),
     ]
     for k, (name, text) in _STATISTICS.items():
-        named.append((name, blocks.pick(parts["quality"], k), "1", text))
+        named.append((name, blocks.entry(held["quality"], k), "1", text))
     if moved:
-        shift, its = (
-            parts[k].transpose("standard", ...) for k in ("shift", "shift_error")
-        )
-        named.append(("energy_shift", shift, "eV", "Energy shift"))
-        named.append(("energy_shift_error", its, "eV", "Energy shift, standard error"))
-    n_back = parts["background"].sizes["order"]
+        text = "Energy shift"
+        named.append(("energy_shift", held["shift"], "eV", text))
+        text = "Energy shift, standard error"
+        named.append(("energy_shift_error", held["shift_error"], "eV", text))
+    n_back = held["background"].sizes["order"]
     if n_back:
-        back = parts["background"].transpose("order", ...)
-        named.append(("background", back, "1", "Background"))
-    found = {n: label(a, n, units=u, long_name=text) for n, a, u, text in named}
-    found["flag"] = label(
-        parts["flag"],
-        "flag",
-        units="1",
-        long_name="Quality of the combination",
-        flag_masks=list(_FLAGS),
-        flag_meanings=" ".join(_FLAGS.values()),
-    )
+        named.append(("background", held["background"], "1", "Background"))
+    for _, variable, units, text in named:
+        variable.attrs = {"units": units, "long_name": text}
+    found = {name: variable for name, variable, _, _ in named}
+    found["flag"] = held["flag"]
+    found["flag"].attrs = {
+        "units": "1",
+        "long_name": "Quality of the combination",
+        "flag_masks": list(_FLAGS),
+        "flag_meanings": " ".join(_FLAGS.values()),
+    }
     attrs = {"units": "1", "long_name": "Standard"}
     coords: dict[str, Any] = {"standard": ("standard", names, attrs)}
     if n_back:
         attrs = {"units": "1", "long_name": "Power of the scaled energy"}
         coords["order"] = ("order", np.arange(n_back), attrs)
-    return together(found, xr.Coordinates(coords))
+    return xr.Dataset(found, parts["flag"].coords | xr.Coordinates(coords))
 
 
 def _warn(flag: xr.DataArray) -> None:

@@ -11,7 +11,7 @@ from batteryxr.core.decompose import principal_components
 from batteryxr.core.labels import OwnLabels, require_once
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
-from batteryxr.xanes.composition.standards import NAMES, by_name, on_grid
+from batteryxr.xanes.composition.standards import NAMES, curves, on_grid
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 from batteryxr.xanes.spectra import window as in_window
@@ -127,7 +127,7 @@ def target_transform(
     require_variables(result, ["components", "mean"], caller="target_transform")
     basis = result["components"].transpose("component", "energy")
     require_once(basis.energy, caller="target_transform")
-    names, matrix = on_grid(by_name(standards), basis.energy.values)
+    names, matrix = on_grid(curves(standards), basis.energy.values)
     origin, b = result["mean"].values, basis.values
     inside = (matrix - origin) @ b.T @ b + origin
     left = np.sum((matrix - inside) ** 2, axis=1) / np.sum(matrix**2, axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -34,15 +34,8 @@ def by_name(
         If no standard is given.
     """
     if isinstance(standards, xr.DataArray):
-        whole = as_spectra(standards, caller="standards")
-        if "standard" not in whole.dims:
-            whole = whole.expand_dims("standard")
-        names = (
-            [str(n) for n in whole.standard.values]
-            if "standard" in whole.coords
-            else [f"standard {i + 1}" for i in range(whole.sizes["standard"])]
-        )
-        items = dict(zip(names, whole.transpose("standard", "energy"), strict=True))
+        names, whole = _stacked(standards)
+        items = dict(zip(names, whole.transpose("standard", ...), strict=True))
     else:
         items = {
             str(name): as_spectra(item, caller=f"standards[{name!r}]", names=NAMES)
@@ -53,17 +46,72 @@ def by_name(
     return items
 
 
-def on_grid(
-    items: Mapping[str, xr.DataArray], x: np.ndarray
-) -> tuple[list[str], np.ndarray]:
+def _stacked(standards: xr.DataArray) -> tuple[list[str], xr.DataArray]:
+    """Return names and spectra of standards that lie along one dimension."""
+    whole = as_spectra(standards, caller="standards")
+    if "standard" not in whole.dims:
+        whole = whole.expand_dims("standard")
+    labels = whole.coords.variables.get("standard")
+    if labels is not None:
+        names = [str(n) for n in labels.values]
+    else:
+        names = [f"standard {i + 1}" for i in range(whole.sizes["standard"])]
+    return names, whole
+
+
+class Curve(NamedTuple):
+    """Hold the energies and values of one standard, without gaps."""
+
+    energy: np.ndarray
+    values: np.ndarray
+
+
+def curves(standards: xr.DataArray | Mapping[str, xr.DataArray]) -> dict[str, Curve]:
+    """Return the values of standards by name, without labels.
+
+    Raises
+    ------
+    ArgumentError
+        If no standard is given.
+    DimensionError
+        If a standard is not one spectrum.
+    """
+    rows: dict[str, tuple[np.ndarray, xr.Variable]] = {}
+    if isinstance(standards, xr.DataArray):
+        names, whole = _stacked(standards)
+        x = whole.coords.variables["energy"].values
+        spectra = whole.variable.transpose("standard", ...)
+        rows = {n: (x, spectra[k]) for k, n in enumerate(names)}
+    else:
+        for name, item in by_name(standards).items():
+            rows[name] = item.coords.variables["energy"].values, item.variable
+    if not rows:
+        raise ArgumentError("standards", standards, "at least one spectrum")
+    found = {}
+    for name, (x, variable) in rows.items():
+        if variable.dims != ("energy",):
+            raise DimensionError(
+                f"standards[{name!r}] is one spectrum along energy; it lies along "
+                f"{variable.dims}."
+            )
+        energy, values = np.asarray(x, float), np.asarray(variable.values, float)
+        finite = np.isfinite(values)
+        found[name] = Curve(energy[finite], values[finite])
+    return found
+
+
+def on_grid(items: Mapping[str, Curve], x: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return names and values (standard, energy) of standards at energies `x`."""
-    rows = [_interpolated(name, item, x) for name, item in items.items()]
+    rows = [
+        item.values
+        if np.array_equal(item.energy, x)
+        else np.asarray(_spline(name, item, x)(x))
+        for name, item in items.items()
+    ]
     return list(items), np.stack(rows)
 
 
-def reached(
-    x: np.ndarray, items: Mapping[str, xr.DataArray], most: float
-) -> np.ndarray:
+def reached(x: np.ndarray, items: Mapping[str, Curve], most: float) -> np.ndarray:
     """Return which energies all standards cover, however they are shifted.
 
     Raises
@@ -71,8 +119,9 @@ def reached(
     ArgumentError
         If there are none.
     """
-    ends = [item.dropna("energy").energy.values[[0, -1]] for item in items.values()]
-    low, high = max(e[0] for e in ends) + most, min(e[1] for e in ends) - most
+    ends = [item.energy[[0, -1]] for item in items.values() if item.energy.size]
+    low = max((e[0] for e in ends), default=-np.inf) + most
+    high = min((e[1] for e in ends), default=np.inf) - most
     inside = (x >= low) & (x <= high)
     if inside.sum() < 2:
         shift = "eV, a shift by which standards still cover the spectra"
@@ -82,17 +131,14 @@ def reached(
     return np.asarray(inside)
 
 
-def own_noise(items: Mapping[str, xr.DataArray]) -> np.ndarray:
+def own_noise(items: Mapping[str, Curve]) -> np.ndarray:
     """Return the noise of each standard, from deviations from neighbouring values."""
     from batteryxr.xanes.kernels.edge_energy import noise_of
 
     found = np.zeros(len(items))
     grids: dict[bytes, list[tuple[int, np.ndarray]]] = {}
     for k, item in enumerate(items.values()):
-        y = item.values.astype(float)
-        finite = np.isfinite(y)
-        grid = item.energy.values[finite].astype(float).tobytes()
-        grids.setdefault(grid, []).append((k, y[finite]))
+        grids.setdefault(item.energy.tobytes(), []).append((k, item.values))
     for grid, alike in grids.items():
         places, rows = zip(*alike, strict=True)
         noise = noise_of(np.stack(rows), x=np.frombuffer(grid))
@@ -100,9 +146,7 @@ def own_noise(items: Mapping[str, xr.DataArray]) -> np.ndarray:
     return found
 
 
-def movable(
-    items: Mapping[str, xr.DataArray], x: np.ndarray
-) -> tuple[list[Any], list[Any]]:
+def movable(items: Mapping[str, Curve], x: np.ndarray) -> tuple[list[Any], list[Any]]:
     """Return two lists of functions of energy: the standards, and their slopes."""
     splines = [_spline(name, item, x) for name, item in items.items()]
     for name, item in items.items():
@@ -110,7 +154,7 @@ def movable(
     return splines, [spline.derivative() for spline in splines]
 
 
-def _tell_coarse(name: str, item: xr.DataArray) -> None:
+def _tell_coarse(name: str, item: Curve) -> None:
     """Warn if a standard has too few energies to be known between them.
 
     The values of every second energy are predicted from the others; with all energies
@@ -118,8 +162,7 @@ def _tell_coarse(name: str, item: xr.DataArray) -> None:
     """
     from scipy.interpolate import make_interp_spline
 
-    finite = item.dropna("energy")
-    own, y = finite.energy.values, finite.values.astype(float)
+    own, y = item
     if own.size < _FEWEST:
         return
     skipped = slice(3, -3, 2)
@@ -135,12 +178,10 @@ def _tell_coarse(name: str, item: xr.DataArray) -> None:
         )
 
 
-def _spline(name: str, item: xr.DataArray, x: np.ndarray) -> Any:
+def _spline(name: str, item: Curve, x: np.ndarray) -> Any:
     from scipy.interpolate import make_interp_spline
 
-    own, y = item.energy.values, item.values.astype(float)
-    finite = np.isfinite(y)
-    own, y = own[finite], y[finite]
+    own, y = item
     slack = _SLACK * np.abs(np.diff(x)).min(initial=np.inf)
     if own.size < 4 or x[0] < own[0] - slack or x[-1] > own[-1] + slack:
         has = f"{own[0]:.2f} to {own[-1]:.2f} eV" if own.size else "no value"
@@ -150,16 +191,3 @@ def _spline(name: str, item: xr.DataArray, x: np.ndarray) -> Any:
             "Pass a window inside the energies of all of them.",
         )
     return make_interp_spline(own, y, k=3)
-
-
-def _interpolated(name: str, item: xr.DataArray, x: np.ndarray) -> np.ndarray:
-    if item.dims != ("energy",):
-        raise DimensionError(
-            f"standards[{name!r}] is one spectrum along energy; it lies along "
-            f"{item.dims}."
-        )
-    own, y = item.energy.values, item.values.astype(float)
-    finite = np.isfinite(y)
-    if finite.sum() == x.size and np.array_equal(own[finite], x):
-        return np.asarray(y[finite])
-    return np.asarray(_spline(name, item, x)(x))

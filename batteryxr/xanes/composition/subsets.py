@@ -15,7 +15,7 @@ from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.composition.combination import lcf
-from batteryxr.xanes.composition.standards import NAMES, by_name, reached
+from batteryxr.xanes.composition.standards import NAMES, by_name, curves, reached
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
 from batteryxr.xanes.spectra import window as in_window
@@ -99,7 +99,9 @@ def lcf_subsets(
         inside = in_window(array.energy.values, window, name="window", least=2)
         array = array.isel(energy=inside)
     if max_shift:  # sums of squares are compared over the same energies
-        array = array.isel(energy=reached(array.energy.values, items, max_shift))
+        array = array.isel(
+            energy=reached(array.energy.values, curves(standards), max_shift)
+        )
     most = min(n_components or 4, len(items))
     n_subsets = sum(math.comb(len(items), k) for k in range(1, most + 1))
     if n_subsets > _MOST:

@@ -70,6 +70,7 @@ class PixelFit:
             dtype=dtype,
         )
         scaled = "weights" in self.pixels
+        fitted = blocks.merged(fitted, "column")
         result = label_fit(fitted, model, self.terms, units, scaled=scaled)
         known = {"noise_sd": float(noise.sd)} if noise.sd else {}
         described = self.terms.describe(axis.x, units)

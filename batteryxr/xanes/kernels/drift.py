@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
@@ -35,6 +38,7 @@ def find_shifts(
     gradient: bool,
     sigma: float,
     most: tuple[int, int],
+    threads: int = 1,
 ) -> np.ndarray:
     """Return the shift of each image from the reference, and their correlation.
 
@@ -53,6 +57,8 @@ def find_shifts(
         Width in pixels of the Gaussian that smooths both.
     most
         Largest shift along y and x, in pixels.
+    threads
+        Number of threads.
 
     Returns
     -------
@@ -68,6 +74,12 @@ def find_shifts(
     lead = np.broadcast_shapes(images.shape[:-2], reference.shape[:-2])
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     targets = np.broadcast_to(reference, (*lead, *reference.shape[-2:]))
+    if threads > 1 and max(lead, default=1) > 1:
+        axis = int(np.argmax(lead))
+        alone = partial(find_shifts, gradient=gradient, sigma=sigma, most=most)
+        with ThreadPoolExecutor(threads) as pool:
+            shares = (np.array_split(a, threads, axis) for a in (frames, targets))
+            return np.concatenate([*pool.map(alone, *shares)], axis)
     out = np.full((*lead, 6), np.nan)
     kept: tuple[np.ndarray, _ReferenceFeatures] | None = None
     for place in np.ndindex(*lead):
@@ -242,7 +254,12 @@ def _disagreement(
 
 
 def moved(
-    images: np.ndarray, dy: np.ndarray, dx: np.ndarray, *, method: int
+    images: np.ndarray,
+    dy: np.ndarray,
+    dx: np.ndarray,
+    *,
+    method: int,
+    threads: int = 1,
 ) -> np.ndarray:
     """Return images at (y + dy, x + dx); NaN where that is outside or missing.
 
@@ -257,20 +274,32 @@ def moved(
         Shift of each, in pixels.
     method
         `LINEAR` or `CUBIC`.
+    threads
+        Number of threads.
     """
     lead = np.broadcast_shapes(images.shape[:-2], dy.shape)
     frames = np.broadcast_to(images, (*lead, *images.shape[-2:]))
     if np.iscomplexobj(images):
-        parts = [moved(p, dy, dx, method=method) for p in (images.real, images.imag)]
+        both = images.real, images.imag
+        parts = [moved(p, dy, dx, method=method, threads=threads) for p in both]
         return np.asarray(parts[0] + 1j * parts[1]).astype(images.dtype)
     kind = images.dtype if images.dtype.kind == "f" else np.dtype(np.float64)
     out = np.empty(frames.shape, dtype=kind)
     flat = out.reshape(-1, *frames.shape[-2:])
     shifts = [np.broadcast_to(s, lead).ravel() for s in (dy, dx)]
-    for k, place in enumerate(np.ndindex(*lead)):
+
+    def one(k: int, place: tuple[int, ...]) -> None:
         frame = np.ascontiguousarray(frames[place], dtype=kind).view()
         frame.flags.writeable = False  # some are: compile one version for all
         _move(frame, shifts[0][k], shifts[1][k], method, flat[k])
+
+    places = enumerate(np.ndindex(*lead))
+    if threads == 1:
+        for k, place in places:
+            one(k, place)
+        return out
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda at: one(*at), places))
     return out
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from batteryxr.core import blocks
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.kernels.cores import allowed
 from batteryxr.core.labels import OwnLabels, even_step
 from batteryxr.core.model import label, require_dims, require_variables, require_whole
 from batteryxr.core.provenance import recorded
@@ -206,6 +207,7 @@ def _find(
         gradient=comparison.gradient,
         sigma=comparison.width,
         most=most,
+        threads=1 if blocks.is_lazy(array) else allowed(),
     ).compute()
     lost = _lost(result)
     _warn(result, lost, most)
@@ -293,6 +295,7 @@ def _moved(
         dtypes=[variable.dtype if variable.dtype.kind in "fc" else np.float64],
         caller="register",
         method=kind,
+        threads=1 if blocks.is_lazy(variable) else allowed(),
     )
     result = result.transpose(*variable.dims)
     result.attrs = dict(variable.attrs)

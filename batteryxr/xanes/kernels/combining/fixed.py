@@ -8,7 +8,8 @@ from its products (a downdate: G. H. Golub and C. F. Van Loan, Matrix Computatio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from batteryxr.xanes.kernels.combining.results import (
     judged,
 )
 from batteryxr.xanes.kernels.combining.spread import (
-    correlated_errors,
+    Taken,
     correlation,
     lag_sums,
     undone,
@@ -93,47 +94,95 @@ def told_apart(design: Design, there: np.ndarray) -> bool:
     return float(np.linalg.svd(curves[:, there], compute_uv=False)[-1]) > least
 
 
-def _combine(y: np.ndarray, design: Design) -> Combined:
-    """Fit whole spectra."""
-    a, c = design.standards.T, design.background.T
-    n, m = a.shape[1], len(a)
+class _Prepared(NamedTuple):
+    """Hold what of a fit of whole spectra does not depend on them.
+
+    Attributes
+    ----------
+    u, q : (m, b), (m, s)
+        Orthonormal curves of the background, and of the standards without it.
+    r : (s, s)
+        Triangle that gives those standards.
+    covariance, inverse : (s, s), (s, m)
+        Covariance of the weights for unit noise, and what gives them.
+    slopes, steep : (s, m)
+        Slopes of the standards, and what neither weights nor background can follow.
+    back : (b, m)
+        What gives the background.
+    taken
+        What the fit takes from noise.
+    """
+
+    u: np.ndarray
+    q: np.ndarray
+    r: np.ndarray
+    covariance: np.ndarray
+    inverse: np.ndarray
+    slopes: np.ndarray
+    steep: np.ndarray
+    back: np.ndarray
+    taken: Taken
+
+
+def _prepared(design: Design) -> _Prepared:
+    """Return what a design asks once: calls for single spectra often have the same."""
+    arrays = design.standards, design.background, design.energy
+    kept = (np.ascontiguousarray(a, float).tobytes() for a in arrays)
+    return _prepared_once(*kept, len(design.standards), design.sum_to_one)
+
+
+@lru_cache(maxsize=4)
+def _prepared_once(
+    standards: bytes, background: bytes, energy: bytes, n: int, sum_to_one: bool
+) -> _Prepared:
+    x = np.frombuffer(energy)
+    m = x.size
+    own, others = (np.frombuffer(a).reshape(-1, m) for a in (standards, background))
+    a, c = own.T, others.T
     u = np.linalg.qr(c)[0]  # the background is projected out of both
     q, r = np.linalg.qr(a - u @ (u.T @ a))
+    freedom = m - n - c.shape[1] + int(sum_to_one)
+    covariance, inverse = (k[0] for k in _inverse(r[None], q.T[None], sum_to_one))
+    slopes = np.asarray(np.gradient(own, x, axis=1))
+    steep = slopes
+    for basis in (u, q):
+        steep = steep - (steep @ basis) @ basis.T
+    back = np.linalg.pinv(c) if c.shape[1] else np.empty((0, m))
+    taken = Taken.by(inverse, freedom, u)
+    r = np.ascontiguousarray(r)
+    return _Prepared(u, q, r, covariance, inverse, slopes, steep, back, taken)
+
+
+def _combine(y: np.ndarray, design: Design) -> Combined:
+    """Fit whole spectra."""
+    fit = _prepared(design)
+    u, q, freedom = fit.u, fit.q, fit.taken.freedom
     power = np.einsum("ij,ij->i", y, y)
     out = y - (y @ u) @ u.T
     z = np.ascontiguousarray(out @ q)
     chi2: dict[bool, np.ndarray] = {}
     weights, left = z, out
     for total in (False, True):
-        w = np.empty((len(y), n))
-        solve_rows(np.ascontiguousarray(r), z, design.non_negative, total, w)
-        rest = out - (w @ r.T) @ q.T
+        w = np.empty_like(z)
+        solve_rows(fit.r, z, design.non_negative, total, w)
+        rest = out - (w @ fit.r.T) @ q.T
         chi2[total] = np.einsum("ij,ij->i", rest, rest)
         if total == design.sum_to_one:
             weights, left = w, rest
-    freedom = m - n - c.shape[1] + int(design.sum_to_one)
-    own = _inverse(r[None], q.T[None], design.sum_to_one)
-    covariance, inverse = (a[0] for a in own)
-    errors, length = correlated_errors(inverse, left, freedom, u)
-    slope = weights @ np.gradient(design.standards, design.energy, axis=1)
-    steep = slope
-    for basis in (u, q):
-        steep = steep - (steep @ basis) @ basis.T
-    rest = y - weights @ a.T
-    back = rest @ np.linalg.pinv(c).T if c.shape[1] else np.empty((len(y), 0))
+    errors, length = fit.taken.errors(left)
     solved = Combination(
         weights=weights,
-        backgrounds=back,
+        backgrounds=(y - weights @ design.standards) @ fit.back.T,
         left=left,
         chi2=np.stack([chi2[design.sum_to_one], chi2[False], chi2[True]]),
         power=power,
-        used=np.full(len(y), m),
+        used=np.full(len(y), y.shape[1]),
         freedom=np.full(len(y), freedom),
-        covariance=covariance[None],
+        covariance=fit.covariance[None],
         errors=errors,
         length=length,
-        steep=steep,
-        pulled=slope @ inverse.T,
+        steep=weights @ fit.steep,
+        pulled=weights @ (fit.slopes @ fit.inverse.T),
     )
     return judged(solved, design)
 

@@ -64,20 +64,52 @@ def correlated_errors(
     length : (N,)
         Energies per independent value, at least 1.
     """
-    m = left.shape[1]
-    own = lag_sums(left)
-    count = np.full(len(left), m)
-    plain = own[:, 0] / max(freedom, 1)
-    seen = correlation(own, plain, undone(inverse, freedom, background), count)
-    spread = lag_sums(inverse)
-    errors = seen.errors(spread[:, 0], lambda _: spread, np.full(len(left), freedom))
-    if m > _FEW:
-        return errors, seen.length
-    basis = _fitted(inverse, background)
-    others, modelled = _modelled_errors(inverse, left, freedom, basis)
-    sound = np.isfinite(others).all(axis=1)  # no residual at all tells of no noise
-    errors[sound] = np.sqrt(0.5 * (errors[sound] ** 2 + others[sound] ** 2))
-    return errors, np.where(sound, 0.5 * (seen.length + modelled), seen.length)
+    return Taken.by(inverse, freedom, background).errors(left)
+
+
+class Taken(NamedTuple):
+    """Hold what a fit takes from noise, which is the same for all its spectra.
+
+    Attributes
+    ----------
+    freedom
+        Degrees of freedom.
+    whole : (L, L)
+        Matrix from `undone`.
+    spread : (n, L)
+        Sums of products of the pseudo-inverse at each lag.
+    models
+        What models of the noise need, of few energies.
+    """
+
+    freedom: int
+    whole: np.ndarray
+    spread: np.ndarray
+    models: _Models | None
+
+    @classmethod
+    def by(
+        cls, inverse: np.ndarray, freedom: int, background: np.ndarray | None
+    ) -> Taken:
+        """Return what a fit takes, from the arguments of `correlated_errors`."""
+        few = inverse.shape[1] <= _FEW
+        models = _models_of(inverse, _fitted(inverse, background)) if few else None
+        whole = undone(inverse, freedom, background)
+        return cls(freedom, whole, lag_sums(inverse), models)
+
+    def errors(self, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return standard errors and lengths, as `correlated_errors` does."""
+        own = lag_sums(left)
+        count, freedom = (np.full(len(left), k) for k in (left.shape[1], self.freedom))
+        plain = own[:, 0] / max(self.freedom, 1)
+        seen = correlation(own, plain, self.whole, count)
+        errors = seen.errors(self.spread[:, 0], lambda _: self.spread, freedom)
+        if self.models is None:
+            return errors, seen.length
+        others, modelled = _modelled_errors(self.models, left, self.freedom)
+        sound = np.isfinite(others).all(axis=1)  # no residual at all tells of no noise
+        errors[sound] = np.sqrt(0.5 * (errors[sound] ** 2 + others[sound] ** 2))
+        return errors, np.where(sound, 0.5 * (seen.length + modelled), seen.length)
 
 
 class Correlation(NamedTuple):
@@ -136,7 +168,13 @@ class Correlation(NamedTuple):
 def lag_sums(rows: np.ndarray) -> np.ndarray:
     """Return the sums of products of the values of rows (..., m) at each lag."""
     m = rows.shape[-1]
-    return np.stack([_product(rows, k) for k in range(_n_lags(m))], axis=-1)
+    lags = _n_lags(m)
+    flat = rows.reshape(-1, m)
+    if len(flat) < lags:  # fewer rows than lags: row by row
+        longer = np.concatenate([flat, np.zeros((len(flat), lags - 1))], axis=1)
+        sums = [np.correlate(a, b) for a, b in zip(longer, flat, strict=True)]
+        return np.array(sums).reshape(*rows.shape[:-1], lags)
+    return np.stack([_product(rows, k) for k in range(lags)], axis=-1)
 
 
 def _n_lags(m: int) -> int:
@@ -267,36 +305,64 @@ def _window(share: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.where(reach > 0, window, lag == 0)
 
 
+class _Models(NamedTuple):
+    """Hold K models of the noise beside what a fit takes.
+
+    Attributes
+    ----------
+    known : (K,)
+        Logarithm of the likelihood that residuals do not change.
+    taking : K times (m, m) float32
+        Matrices that make residuals white and free of what the fit has taken.
+    spread : (K, n)
+        Variances of the fitted values.
+    length : (K,)
+        Energies per independent value.
+    """
+
+    known: np.ndarray
+    taking: list[np.ndarray]
+    spread: np.ndarray
+    length: np.ndarray
+
+
+def _models_of(inverse: np.ndarray, basis: np.ndarray) -> _Models:
+    """Return models of the noise for a fit of the orthonormal curves `basis` (p, m)."""
+    whiten, root, length = _models(inverse.shape[1])
+    curves, triangle = np.linalg.qr(whiten @ basis.T)
+    diagonals = (np.diagonal(a, axis1=1, axis2=2) for a in (whiten, triangle))
+    white, volume = (np.log(np.abs(d)).sum(axis=1) for d in diagonals)
+    taking = [
+        (rows - own @ (own.T @ rows)).T.astype(np.float32)  # enough for a likelihood
+        for rows, own in zip(whiten, curves, strict=True)
+    ]
+    spread = np.square(inverse @ root).sum(axis=2)
+    return _Models(white - volume, taking, spread, length)
+
+
 def _modelled_errors(
-    inverse: np.ndarray, left: np.ndarray, freedom: int, basis: np.ndarray
+    models: _Models, left: np.ndarray, freedom: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return standard errors (N, n) and lengths (N,) by models of the noise.
 
     Of some tens of energies a covariance that is read from residuals has a scatter of
     its own: at times it is lost altogether. Models of few shapes are known better.
     Variances and lengths are their means by restricted likelihood (D. A. Harville, J.
-    Am. Stat. Assoc. 72, 320 (1977)), which allows for what the fit of the orthonormal
-    curves `basis` (p, m) has taken.
+    Am. Stat. Assoc. 72, 320 (1977)), which allows for what the fit has taken.
     """
-    whiten, root, length = _models(left.shape[1])
-    curves, triangle = np.linalg.qr(whiten @ basis.T)
-    diagonals = (np.diagonal(a, axis1=1, axis2=2) for a in (whiten, triangle))
-    white, volume = (np.log(np.abs(d)).sum(axis=1) for d in diagonals)
-    known = np.repeat((white - volume)[:, None], len(left), axis=1)
+    known = np.repeat(models.known[:, None], len(left), axis=1)
     square = np.empty_like(known)
     size = np.sqrt(np.mean(left**2, axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = (left / size[:, None]).astype(np.float32)  # enough for a likelihood
-        for k, (rows, own) in enumerate(zip(whiten, curves, strict=True)):
-            taking = (rows - own @ (own.T @ rows)).T.astype(np.float32)
+        scaled = (left / size[:, None]).astype(np.float32)
+        for k, taking in enumerate(models.taking):
             rest = scaled @ taking
             square[k] = np.einsum("ij,ij->i", rest, rest)
         known -= 0.5 * freedom * np.log(square)
         weight = np.exp(known - known.max(axis=0))
         weight /= weight.sum(axis=0)
-    spread = np.square(inverse @ root).sum(axis=2)  # (K, n)
-    variance = (weight * square / max(freedom, 1)).T @ spread
-    return np.sqrt(variance) * size[:, None], weight.T @ length
+    variance = (weight * square / max(freedom, 1)).T @ models.spread
+    return np.sqrt(variance) * size[:, None], weight.T @ models.length
 
 
 @functools.lru_cache(maxsize=4)
