@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 #: Kinds of arguments without a name.
 OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-#: Packages that are not for users, or are reached through an accessor.
-INNER = ("accessors", "cli", "core", "tutorials", "widgets")
+#: Packages that are not for users, or are reached through an accessor; `extending`
+#: hands on parts of core to authors of methods.
+INNER = ("accessors", "cli", "core", "extending", "tutorials", "widgets")
 
 
 def public_functions() -> dict[str, Callable[..., Any]]:

@@ -85,7 +85,7 @@ class ClusterPanel(Panel, of=ClusterModel):
             body=ipywidgets.VBox([self.figure, self.pixel]),
         )
         model.observe(lambda _: self._draw(), ["answer", "judged"])
-        model.observe(lambda _: model.judge(), "features")
+        model.observe(lambda _: model.judge(), list(model.judged_by))
         model.judge()
         self._draw()
 

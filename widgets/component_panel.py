@@ -70,6 +70,7 @@ class ComponentPanel(Panel, of=ComponentModel):
             body=self.figure,
         )
         self._told = False
+        model.observe(lambda _: setattr(self, "_told", False), list(model.judged_by))
         model.observe(lambda _: self._draw(), ["answer", "judged", "x"])
         model.observe(lambda _: self._renew(), ["answer", "fixed", "steps"])
         self._renew()
@@ -94,7 +95,7 @@ class ComponentPanel(Panel, of=ComponentModel):
             tooltip="Compare numbers of components: held-out error, stability, scree",
         )  # fmt: skip
         judge.on_click(
-            lambda _: model.stop_judging() if model.judging else model.judge()
+            lambda _: model.stop_judging() if model.judging else model.judge(delay=0.0)
         )
         said = ipywidgets.Label("")
         model.observe(lambda c: setattr(said, "value", c["new"]), "judging")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import numpy as np
 
+from batteryxr.core.plotting import in_words
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.models.crystal import CrystalModel
 from batteryxr.widgets.view import WIDE, Figure, Panel, control, on_front_end
@@ -86,8 +87,9 @@ class CrystalPanel(Panel, of=CrystalModel):
         """Return the slider of one number of the place."""
         model, dim = self.model, self.model.axes[k]
         slider = ipywidgets.IntSlider(
-            value=model.place[k], max=model.data.sizes[dim] - 1, description=dim,
-            continuous_update=False, style=WIDE, layout={"width": "240px"},
+            value=model.place[k], max=model.data.sizes[dim] - 1,
+            description=in_words(dim), continuous_update=False, style=WIDE,
+            layout={"width": "240px"},
         )  # fmt: skip
 
         def of_slider(change: dict[str, Any]) -> None:
@@ -113,13 +115,18 @@ class CrystalPanel(Panel, of=CrystalModel):
         label = str(answer.quantity.attrs.get("long_name", model.quantity))
         plots = [
             image_plot(
-                f"slice {dim}", f"{label}, {dim} = {at}", plane, low, high, **look
+                f"slice {dim}",
+                f"{label}, {in_words(dim)} = {at}",
+                plane,
+                low,
+                high,
+                **look,
             )
             for dim, at, plane in zip(
                 model.axes, model.place, answer.slices, strict=True
             )
         ]
-        seen = f"Surface, seen along {model.axes[0]}"
+        seen = f"Surface, seen {in_words(model.axes[0]).lower()}"
         plots.append(image_plot("surface", seen, answer.surface, low, high, **look))
         for name, array in answer.along.items():
             values = array.transpose("state", ...).values.astype(float).reshape(-1)

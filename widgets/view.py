@@ -63,6 +63,7 @@ class Foot(anywidget.AnyWidget):
     status = traitlets.Unicode("ready").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
+    beside = traitlets.Unicode("").tag(sync=True)
     progress = traitlets.Float(-1.0).tag(sync=True)
     code = traitlets.Unicode("").tag(sync=True)
     reopen = traitlets.Unicode("").tag(sync=True)
@@ -108,6 +109,8 @@ class Panel(ipywidgets.VBox):
         self.foot = Foot()
         for name in _OF_FOOT:
             traitlets.dlink((model, name), (self.foot, name))
+        if model.has_trait("judging"):
+            traitlets.dlink((model, "judging"), (self.foot, "beside"))
         self.foot.on_msg(self._of_foot)
         words = f"{escape(title)} <small>{escape(hint)}</small>"
         head = ipywidgets.HTML(f"<span class='bx-head'>{words}</span>")

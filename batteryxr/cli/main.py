@@ -33,6 +33,13 @@ _ADVICE = (
     (re.compile(r"Pass overwrite=True"), "Pass --overwrite"),
     (re.compile(r"batteryxr\.write_nexus"), "batteryxr convert to .nxs"),
     (re.compile(r"batteryxr\.write_csv"), "batteryxr convert to .csv"),
+    (
+        re.compile(r"Pass columns=\{.*?\}\."),
+        "Write its labels with their units in one line above the numbers.",
+    ),
+    (re.compile(r"\btest_time\b"), "time"),
+    (re.compile(r"\['([^\]]*)'\]"), r"\1"),
+    (re.compile(r"', '"), ", "),
 )
 
 

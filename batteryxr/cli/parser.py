@@ -171,7 +171,8 @@ def zone(text: str) -> str:
         known = zoneinfo.available_timezones()
         cities = {name.rpartition("/")[2].lower(): name for name in sorted(known)}
         close = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
-        city = cities.get(text.replace(" ", "_").lower())
+        near = difflib.get_close_matches(text.replace(" ", "_").lower(), cities, n=1)
+        city = cities[near[0]] if near else ""
         meant = city or (close[0] if close else "")
         hint = f"; did you mean {meant}?" if meant else ", such as Europe/Paris"
         raise argparse.ArgumentTypeError(f"'{text}' is no time zone{hint}") from None

@@ -129,7 +129,7 @@ def _computed(
 def _built(
     patterns: xr.DataArray, signal: str, n: int, most: int, *, centre: bool
 ) -> dict[str, xr.DataArray]:
-    """Build a graph that does the same as `_computed`, for a known number."""
+    """Plan what `_computed` does at once, for a known number of components."""
     samples = [str(d) for d in patterns.dims if d != signal]
     task: Callable[..., kernel.Principal]
     if patterns.size < patterns.sizes[signal] ** 2:

@@ -217,8 +217,9 @@ def require_variables(ds: xr.Dataset, names: Iterable[str], *, caller: str) -> N
         if near
         else "Add it with `.assign(...)`."
     )
+    words = "variables" if len(missing) > 1 else "variable"
     raise VariableError(
-        f"{caller} needs the variable {' and '.join(map(repr, missing))}; "
+        f"{caller} needs the {words} {', '.join(map(repr, missing))}; "
         f"found {present}. {mend}"
     )
 

@@ -51,6 +51,13 @@ COLOURS = (
     *("#000000", "#999933", "#882255", "#44AA99"),
 )
 
+#: First and last colour of a long series: slate to orange.
+_FIRST, _LAST = (0, 68, 136), (221, 120, 40)
+#: Largest number of names in the legend of a long series.
+_NAMED = 12
+#: A legend beside the frame, however many curves there are.
+LEGEND: dict[str, Any] = {"legend_position": "right", "legend_limit": 10_000}
+
 #: Colours of the branches of a cycle.
 BRANCH_COLOURS = {"charge": "#D55E00", "discharge": "#0072B2", "rest": "#7f8c8d"}
 
@@ -95,18 +102,27 @@ def plainly_labelled(array: xr.DataArray) -> xr.DataArray:
     return shown
 
 
+def in_words(name: str) -> str:
+    """Return a name of the data as people write it: ``edge_energy`` as "Edge energy".
+
+    Symbols of up to three letters, such as ``x`` and ``pdf``, stay as they are.
+    """
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:] if len(words) > 3 else words
+
+
 def axis_label(array: xr.DataArray, words: str = "") -> str:
     """Return the label of an axis, such as ``"Capacity (mA h g⁻¹)"``.
 
     Parameters
     ----------
     array
-        Array whose ``long_name`` (else its name) and ``units`` are used; units of 1 are
-        not written.
+        Array whose ``long_name`` (else its name, in words) and ``units`` are used;
+        units of 1 are not written.
     words
         Words that replace the long name.
     """
-    words = words or str(array.attrs.get("long_name", array.name))
+    words = words or str(array.attrs.get("long_name") or in_words(str(array.name)))
     units = str(array.attrs.get("units", "1"))
     return plain(words if units in ("1", "") else f"{words} ({written(units)})")
 
@@ -192,6 +208,26 @@ def overlay_samples(
     """Draw a plot for each sample of a result, and overlay them."""
     one = {name: plot(part, **options) for name, part in each_sample(result).items()}
     return overlaid(one)
+
+
+def gradual(count: int) -> list[str]:
+    """Return colours that change little by little along a series."""
+    colours = []
+    for share in np.linspace(0.0, 1.0, count) if count > 1 else [0.0] * count:
+        parts = [round(a + share * (b - a)) for a, b in zip(_FIRST, _LAST, strict=True)]
+        colours.append("#" + "".join(f"{part:02x}" for part in parts))
+    return colours
+
+
+def few(names: list[str]) -> list[str]:
+    """Return names for a legend: of many only some, the first and the last among them.
+
+    The others are empty.
+    """
+    if len(names) <= _NAMED:
+        return names
+    kept = set(np.linspace(0, len(names) - 1, _NAMED).round().astype(int).tolist())
+    return [name if k in kept else "" for k, name in enumerate(names)]
 
 
 def overlaid(plots: Mapping[str, Any]) -> Any:

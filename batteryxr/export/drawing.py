@@ -50,10 +50,10 @@ class Axes:
     @property
     def height(self) -> float:
         """Return the height in screen pixels."""
-        figure = self.figure
-        under = _MARGIN + 60 * any(map(_is_legend, (*figure.below, *figure.above)))
+        figure, title = self.figure, bool(getattr(self.figure.title, "text", ""))
         frame = figure.frame_height
-        return float(figure.height or (frame + under if frame else 400))
+        beside = _MARGIN + 25 * title  # a legend below is measured once it is drawn
+        return float(figure.height or (frame + beside if frame else 400))
 
     def draw(self, ax: Any, scale: float) -> None:
         """Draw onto Matplotlib's axes, with lines and points scaled."""
@@ -289,12 +289,17 @@ class _Brush:
     def _colorbar(self, model: Any, data: Any) -> None:
         from matplotlib.cm import ScalarMappable
 
-        mapper = model.color_mapper
+        mapper, scale = model.color_mapper, None
         if _is_number(mapper.low) and _is_number(mapper.high):
             scale = ScalarMappable(**_mapping(mapper, (mapper.low, mapper.high)))
-            self.ax.figure.colorbar(scale, ax=self.ax, label=model.title or "")
         elif images := [d for d in self.drawn.values() if hasattr(d, "cmap")]:
-            self.ax.figure.colorbar(images[-1], ax=self.ax, label=model.title or "")
+            scale = images[-1]
+        if scale is None:
+            return
+        bar = self.ax.figure.colorbar(scale, ax=self.ax, label=_literal(model.title))
+        if at := getattr(model.ticker, "ticks", None):
+            bar.set_ticks(list(at), labels=_tick_words(model, at))
+            bar.minorticks_off()
 
     def _grid(self, model: Any, data: Any) -> None:
         if model.grid_line_color is not None:
@@ -439,12 +444,7 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
             getattr(ax, f"set_{which}label")(_literal(axis.axis_label))
             ticks = getattr(axis.ticker, "ticks", None)
             if ticks:
-                words = {
-                    float(k): v for k, v in dict(axis.major_label_overrides).items()
-                }
-                labels = [words.get(float(t)) for t in ticks]
-                shown = labels if all(labels) else None
-                getattr(ax, f"set_{which}ticks")(list(ticks), shown)
+                getattr(ax, f"set_{which}ticks")(list(ticks), _tick_words(axis, ticks))
             if not bool(axis.visible):
                 getattr(ax, f"{which}axis").set_visible(False)
     if brush.dates:
@@ -460,6 +460,13 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
     if named:
         handles, texts = zip(*named, strict=True)
         _place_legend(ax, figure, handles, texts)
+
+
+def _tick_words(axis: Any, ticks: Any) -> list[str] | None:
+    """Return the words that an axis has at its ticks, or None where it has numbers."""
+    words = {float(k): v for k, v in dict(axis.major_label_overrides).items()}
+    labels = [_literal(words.get(float(t))) for t in ticks]
+    return labels if all(labels) else None
 
 
 def _place_legend(ax: Any, figure: Any, handles: Any, texts: Any) -> None:
@@ -497,16 +504,23 @@ def _is_legend(model: Any) -> bool:
 def _plain_numbers(axis: Any) -> None:
     """Write the numbers of a logarithmic axis as they are, where it has few powers."""
     from matplotlib.ticker import (
-        LogFormatter,
+        LogFormatterSciNotation,
         MaxNLocator,
         NullLocator,
         ScalarFormatter,
     )
 
+    class Written(LogFormatterSciNotation):
+        """Write 0.04 and 300, and powers of ten for what is longer."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            text = super().__call__(x, pos)
+            return f"{x:g}" if text and 1e-4 <= x < 1e6 else str(text)
+
     low, high = sorted(axis.get_view_interval())
     if low > 0 and high < 100 * low:
-        axis.set_major_formatter(LogFormatter(labelOnlyBase=False))
-        axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.6)))
+        axis.set_major_formatter(Written(labelOnlyBase=False))
+        axis.set_minor_formatter(Written(minor_thresholds=(2, 0.6)))
     if low > 0 and high < 10 * low:
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(ScalarFormatter())

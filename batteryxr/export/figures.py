@@ -113,7 +113,9 @@ def _style(inches: float | None) -> Any:
     return {
         "font.size": type_size, "axes.titlesize": type_size, "axes.linewidth": 0.6,
         "axes.edgecolor": _INK, "axes.labelcolor": _INK, "xtick.color": _INK,
-        "ytick.color": _INK, "legend.frameon": False, "font.family": "sans-serif",
+        "ytick.color": _INK, "legend.fancybox": False, "legend.edgecolor": "#cccccc",
+        "patch.linewidth": 0.6,
+        "font.family": "sans-serif",
         "svg.fonttype": "none", "pdf.fonttype": 42, "axes.formatter.useoffset": False,
     }  # fmt: skip
 
@@ -189,7 +191,20 @@ def _draw(parts: list[list[list[Axes]]], inches: float | None, letters: bool) ->
             panel.draw(ax, 1.0 if inches is None else min(1.0, scale))
             if letters and id(panel) in firsts:
                 ax.set_title(firsts[id(panel)], loc="left", fontweight="bold")
+    free = inches is not None or any(not p.figure.height for p in chain(*rows))
+    if free and (extra := _beside(bands, figure)):
+        figure.set_size_inches(screen * scale, height * scale + extra)
     return figure
+
+
+def _beside(bands: Any, figure: Any) -> float:
+    """Return the height of the legends above and below the frames, in inches."""
+    boxes = [
+        legend.get_window_extent(figure.canvas.get_renderer())
+        for band in bands
+        for legend in band.legends
+    ]
+    return float(sum(box.height for box in boxes) / figure.dpi)
 
 
 def _widths(row: list[Axes]) -> list[float]:

@@ -9,7 +9,14 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import BARS, COLOURS, axis_label, colours_of, load_hvplot
+from batteryxr.core.plotting import (
+    BARS,
+    COLOURS,
+    axis_label,
+    colours_of,
+    in_words,
+    load_hvplot,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.plotting import Holoviews
 
+#: Names of lines in the evidence for a number of components.
+_NAMES = {"nmf_error": "NMF", "svd_error": "SVD: no model can be below"}
 _SIZE = {"width": 640, "height": 340}
 
 
@@ -272,22 +281,24 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
     n = result["n_components"].values
     size = {"width": 360, "height": 260}
 
-    def panel(names: Sequence[str], title: str, logy: bool = False) -> Any:
-        lines = []
+    def panel(
+        names: Sequence[str], title: str, logy: bool = False, marks: Sequence[Any] = ()
+    ) -> Any:
+        lines: list[Any] = []
         axes = "Number of components", title
         there = [k for k in names if k in result]
         for i, name in enumerate(there):
             y = result[name].values.astype(np.float64)
-            curve = hv.Curve((n, y), *axes, label=name.replace("_", " ")).opts(
-                color=_colour(i)
-            )
+            curve = hv.Curve(
+                (n, y), *axes, label=_NAMES.get(name, in_words(name))
+            ).opts(color=_colour(i))
             dots = hv.Scatter((n, y), *axes).opts(color=_colour(i), size=6)
             lines += [curve, dots]
             if f"{name}_error" in result:
                 spread = result[f"{name}_error"].values
                 bars = hv.ErrorBars((n, y, spread), axes[0], [title, "error"])
                 lines.append(bars.opts(line_color=_colour(i), **BARS))
-        overlay = hv.Overlay(lines).opts(
+        overlay = hv.Overlay([*lines, *marks]).opts(
             hv.opts.Overlay(
                 title=title,
                 ylabel="",
@@ -306,12 +317,12 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
         return overlay
 
     pick = result["held_out_pick"].values if "held_out_pick" in result else n < 0
-    picked = hv.Overlay(
-        [hv.VLine(float(k)).opts(color="grey", line_dash="dotted") for k in n[pick]]
-    )
+    picked = [
+        hv.VLine(float(k)).opts(color="grey", line_dash="dotted") for k in n[pick]
+    ]
     panels = [
         panel(["held_out_error"], "Held-out error", logy=True),
-        panel(["held_out_excess"], "Held-out error above the lowest") * picked,
+        panel(["held_out_excess"], "Held-out error above the lowest", marks=picked),
         panel(["cophenetic", "silhouette"], "Stability over starts"),
         panel(["nmf_error", "svd_error"], "Error and its lower bound", logy=True),
         panel(["error_ratio"], "NMF / SVD error (1: ambiguous)"),
@@ -398,7 +409,7 @@ def _values(array: xr.DataArray, name: str) -> np.ndarray:
 
 def _axis(array: xr.DataArray, name: str) -> str:
     if name not in array.coords:
-        return name
+        return in_words(name)
     return axis_label(array[name])
 
 

@@ -273,6 +273,8 @@ def _spoilt(defects: Defects, shape: tuple[int, int], n: int, seed: int) -> _Spo
 
 @dataclass(frozen=True)
 class _Model:
+    """Hold what the frames of a simulated scan are calculated from."""
+
     energy: np.ndarray
     pixel: np.ndarray
     distance: np.ndarray

@@ -219,3 +219,53 @@ def test_a_last_row_of_one_plot_is_not_drawn_out(tmp_path):
     dark = _pixels(path).sum(2) < 400
     assert dark[450:, :600].any()
     assert not dark[450:, 750:].any()
+
+
+def test_a_scale_of_colours_has_the_numbers_of_the_screen(tmp_path):
+    from bokeh.models import FixedTicker
+
+    labels = hv.Image(np.array([[1.0, 2.0], [2.0, 3.0]])).opts(
+        colorbar=True,
+        clim=(0.5, 3.5),
+        colorbar_opts={"ticker": FixedTicker(ticks=[1, 2, 3])},
+    )
+    text = batteryxr.save_figure(labels, tmp_path / "a.svg").read_text()
+    for number in "123":
+        assert f">{number}<" in text
+    assert "1.5<" not in text
+    assert "3.5<" not in text
+
+
+def test_a_series_has_a_key_however_long_it_is(tmp_path):
+    energy = np.linspace(8310.0, 8400.0, 12)
+    spectra = xr.DataArray(
+        np.arange(40.0)[:, None] + energy, dims=("scan", "energy"),
+        coords={"scan": np.arange(40), "energy": ("energy", energy, {"units": "eV"})},
+        attrs={"units": "1", "long_name": "Absorption"},
+    )  # fmt: skip
+    plot = spectra.xanes.plot.spectra()
+    text = batteryxr.save_figure(plot, tmp_path / "a.svg").read_text()
+    named = [k for k in range(40) if f">scan {k}<" in text]
+    assert named[0] == 0
+    assert named[-1] == 39
+    assert 8 <= len(named) <= 12
+    drawn = {hv.Store.lookup_options("bokeh", c, "style").kwargs["color"] for c in plot}
+    assert len(drawn) == 40
+
+
+def test_legends_below_do_not_take_the_room_of_the_plot(tmp_path):
+    names = [f"2026-03-14 10:{k:02}" for k in range(12)]
+    x = np.arange(9.0)
+    curves = [hv.Curve((x, k * x), label=name) for k, name in enumerate(names)]
+    look = {"legend_position": "bottom", "frame_width": 400, "frame_height": 140}
+    for width in (None, "nature"):
+        path = batteryxr.save_figure(
+            hv.Overlay(curves).opts(**look),
+            tmp_path / "a.png",
+            width=width,
+            overwrite=True,
+        )
+        dark = _pixels(path).sum(2) < 400
+        frame = dark.sum(0) > 0.9 * dark.sum(0).max()
+        rows = np.flatnonzero(dark[:, np.flatnonzero(frame)[0]])
+        assert np.ptp(rows) > 0.2 * dark.shape[1]

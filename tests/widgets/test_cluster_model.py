@@ -8,6 +8,7 @@ import xarray as xr
 
 import batteryxr  # noqa: F401
 from batteryxr.core.errors import VariableError
+from batteryxr.widgets import ClusterPanel
 from batteryxr.widgets.models import clusters
 from batteryxr.widgets.models.clusters import Beside, ClusterModel
 
@@ -77,6 +78,8 @@ def test_weights_change_the_shares(maps):
     assert model.wait_for_judging() is None
     model.judge()
     assert model.wait_for_judging()["n_clusters"].values[0] == 1
+    model.features = model.maps[:1]  # indicators of another choice would mislead
+    assert model.order is None
 
 
 def test_a_preview_comes_first_for_many_pixels(maps, monkeypatch):
@@ -96,6 +99,9 @@ def test_nothing_chosen_and_nothing_there(maps):
     model = ClusterModel(data)
     model.features = []
     assert "choose at least one feature" in model.note
+    assert model.status == "empty"
+    model.judge()
+    assert model.judging == ""
     with pytest.raises(VariableError, match="Fit the stack first"):
         ClusterModel(stack)
     with pytest.raises(VariableError, match="needs maps on"):
@@ -142,3 +148,11 @@ def test_the_fit_of_a_pixel_is_shown_with_its_residual(maps):
     assert found["fit"].sizes == found["measured"].sizes
     inside = (found["measured"]["energy"] > 5466) & (found["measured"]["energy"] < 5489)
     assert float(abs(found["residual"]).where(inside).max()) < 0.1
+
+
+def test_the_foot_tells_of_work_beside_the_result(maps):
+    data, *_ = maps
+    panel = ClusterPanel(data)
+    assert panel.foot.beside
+    assert panel.order is not None
+    assert panel.foot.beside == ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from batteryxr.widgets.work import Job
 
-STATUSES = ("ready", "waiting", "working", "preview", "failed", "cancelled")
+STATUSES = ("ready", "empty", "waiting", "working", "preview", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class PanelModel(traitlets.HasTraits):
             self._work.cancel()
             self._error = ArgumentError("choice", self.choice, self.nothing)
             self.answer, self.message, self.note = None, "", self.nothing
-            self.status = "ready"
+            self.status = "empty"
             return
         with self.hold_trait_notifications():
             self.status, self.message, self.progress = "waiting", "", -1.0

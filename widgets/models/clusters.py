@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -10,10 +11,9 @@ import traitlets
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, VariableError
-from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.base import Plan
+from batteryxr.widgets.models.judging import JudgingModel
 from batteryxr.widgets.models.naming import literal
-from batteryxr.widgets.told import told
-from batteryxr.widgets.work import Work
 from batteryxr.xanes import (
     cluster,
     cluster_density,
@@ -24,7 +24,7 @@ from batteryxr.xanes import (
 from batteryxr.xanes.domains.clusters import Method
 
 if TYPE_CHECKING:
-    from batteryxr.widgets.work import Job
+    from collections.abc import Callable
 
 METHODS = get_args(Method)
 #: Pixels used for a preview, and number of pixels above which a preview is made.
@@ -56,18 +56,18 @@ class Clustered:
     spectra: xr.Dataset | None
 
 
-class ClusterModel(PanelModel):
+class ClusterModel(JudgingModel):
     """Choose clusters of pixels from their maps."""
 
     choices = ("n_clusters", "features", "method", "seed")
+    judged_by = ("features", "method", "seed")
+    parts = "clusters"
     nothing = "choose at least one feature"
 
     n_clusters = traitlets.Int(3, min=1, max=12, help="Number of clusters.")
     features: Any = traitlets.List(traitlets.Unicode(), help="Maps to cluster by.")
     method = traitlets.Enum(METHODS, "kmeans").tag(argument="method")
     seed = traitlets.Int(0, min=0).tag(argument="seed")
-    judging = traitlets.Unicode("", help="How far the judging is; empty: at rest.")
-    judged = traitlets.Int(0, help="How often the number of clusters was judged.")
 
     def __init__(
         self,
@@ -79,9 +79,6 @@ class ClusterModel(PanelModel):
         super().__init__(data, accessor="xanes.panel", name=name)
         self.maps = _maps(data)
         self.spectra, self.weights, self.mask = beside
-        #: Indicators for each number of clusters, once they are computed.
-        self.order: xr.Dataset | None = None
-        self._judge = Work()
         self.suppose("features", self.maps[:2])
         self.refresh(delay=0.0)
 
@@ -138,35 +135,13 @@ class ClusterModel(PanelModel):
         return {n: v for n, v in given.items() if v is not None}
 
     # number of clusters
-    def judge(self) -> None:
-        """Compare numbers of clusters in the background."""
+    def comparison(self) -> Callable[[], xr.Dataset] | None:
+        """Return how to compare numbers of clusters."""
         if not self.features:
-            return
-        data, options = self.data, {"features": list(self.features)} | self._given()
-        options |= {"seed": self.seed}
-
-        def task(job: Job) -> None:
-            with told():
-                order = cluster_orders(data, n_clusters=8, n_references=0, **options)
-            job.post(lambda: self._judged(order))
-
-        def failed(error: Exception) -> None:
-            self.judging, self.message = "", str(error)
-
-        def progress(what: str, share: float) -> None:
-            self.judging = f"{what}, {max(share, 0):.0%}"
-
-        self.judging = "Trying numbers of clusters"
-        self._judge.submit(task, failed=failed, progress=progress)
-
-    def wait_for_judging(self) -> xr.Dataset | None:
-        """Return the indicators for each number, once they are computed."""
-        self._judge.wait()
-        return self.order
-
-    def _judged(self, order: xr.Dataset) -> None:
-        self.order, self.judging = order, ""
-        self.judged += 1
+            return None
+        options = {"features": list(self.features)} | self._given()
+        options |= {"n_clusters": 8, "n_references": 0, "seed": self.seed}
+        return functools.partial(cluster_orders, self.data, **options)
 
     def behind(self, at: dict[str, int]) -> dict[str, xr.DataArray]:
         """Return the spectrum of a pixel, and its fit on the same axis if there is one.

@@ -14,16 +14,14 @@ import xarray as xr
 from batteryxr.core.errors import ArgumentError
 from batteryxr.nmf import Constraints, fit, model_order, pca, raise_n
 from batteryxr.nmf.data import lay_out
-from batteryxr.widgets.models.base import PanelModel, Plan
+from batteryxr.widgets.models.base import Plan
+from batteryxr.widgets.models.judging import JudgingModel
 from batteryxr.widgets.models.naming import literal
-from batteryxr.widgets.told import told
-from batteryxr.widgets.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from batteryxr.nmf.data import Patterns
-    from batteryxr.widgets.work import Job
 
 METHODS = ("active-set", "hals", "pure")
 SHIFTS = (None, "envelope", "minimum")
@@ -47,11 +45,13 @@ class Found:
     principal: xr.Dataset | None
 
 
-class ComponentModel(PanelModel):
+class ComponentModel(JudgingModel):
     """Choose a factorisation of a series or a stack, step by step."""
 
     choices = ("n_components", "method", "closure", "shift", "fixed", "steps", "seed")
     shown = ("x",)
+    judged_by = ("closure", "shift", "seed")
+    parts = "components"
 
     n_components = traitlets.Int(2, min=1, help="Number of components.")
     method = traitlets.Enum(METHODS, "active-set", help="The solver; see `fit`.").tag(
@@ -69,8 +69,6 @@ class ComponentModel(PanelModel):
     )
     seed = traitlets.Int(0, min=0).tag(argument="seed")
     x = traitlets.Unicode(None, allow_none=True, help="Axis of the ratios.")
-    judged = traitlets.Int(0, help="How often the number of components was judged.")
-    judging = traitlets.Unicode("", help="How far the judging is; empty: at rest.")
 
     def __init__(
         self,
@@ -84,10 +82,7 @@ class ComponentModel(PanelModel):
         self.references = dict(references or {})
         self.n_values = self.patterns.n_samples * self.patterns.n_points
         self.most = max(1, min(12, self.patterns.n_samples, self.patterns.n_points))
-        #: Indicators for each number of components, once they are computed.
-        self.order: xr.Dataset | None = None
         self._fits: dict[str, xr.Dataset] = {}
-        self._judge = Work()
         self.suppose("closure", self.patterns.series)
         signed = self.patterns.series and _signed(data)
         self.suppose("shift", "envelope" if signed else None)
@@ -210,47 +205,18 @@ class ComponentModel(PanelModel):
         return "{" + ", ".join(words) + "}" if words else ""
 
     # number of components
-    def judge(self) -> None:
-        """Compare numbers of components in the background."""
+    def comparison(self) -> Callable[[], xr.Dataset]:
+        """Return how to compare numbers of components."""
         half = min(self.patterns.n_samples, self.patterns.n_points) // 2
         numbers = list(range(1, max(2, min(8, half)) + 1))
         options: dict[str, Any] = {"closure": self.closure, "seed": self.seed}
         options["constraints"] = _constraints(self.shift)
-        data = self.data
-
-        def task(job: Job) -> None:
-            with told() as warned:
-                order = model_order(data, numbers, **options)
-            job.post(lambda: self._judged(order, "\n".join(warned)))
-
-        def failed(error: Exception) -> None:
-            self.judging, self.message = "", str(error)
-
-        def progress(what: str, share: float) -> None:
-            self.judging = f"{what}, {max(share, 0):.0%}"
-
-        self.judging = "Trying numbers of components"
-        self._judge.submit(task, failed=failed, progress=progress, delay=0.0)
-
-    def stop_judging(self) -> None:
-        """Stop comparing numbers of components."""
-        self._judge.cancel()
-        self.judging = ""
-
-    def wait_for_judging(self) -> xr.Dataset | None:
-        """Return the indicators for each number, once they are computed."""
-        self._judge.wait()
-        return self.order
+        return functools.partial(model_order, self.data, numbers, **options)
 
     @property
     def judged_unasked(self) -> bool:
         """Tell whether the data are small enough to compare numbers unasked."""
         return self.n_values <= _JUDGED and self.patterns.n_samples >= 6
-
-    def _judged(self, order: xr.Dataset, message: str) -> None:
-        self.order, self.judging = order, ""
-        self.message = self.message or message
-        self.judged += 1
 
     # the calculation, independent of the traits
     def _last(self) -> dict[str, Any]:

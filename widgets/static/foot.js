@@ -2,7 +2,7 @@
 
 import { make } from "./common.js";
 
-const WORDS = { ready: "up to date", waiting: "waiting", working: "working",
+const WORDS = { ready: "up to date", empty: "nothing is chosen", waiting: "waiting", working: "working",
   preview: "preview, the exact result follows", failed: "did not work", cancelled: "stopped" };
 
 async function copy(text, button) {
@@ -48,9 +48,11 @@ function render({ model, el }) {
     const status = model.get("status"), progress = model.get("progress");
     const busy = ["waiting", "working", "preview"].includes(status);
     dot.dataset.status = status;
-    const note = model.get("note");
-    word.textContent = `${WORDS[status] ?? status}${note ? `: ${note}` : ""}`;
-    bar.hidden = stop.hidden = !busy;
+    const note = model.get("note"), beside = model.get("beside");
+    const said = `${WORDS[status] ?? status}${note ? `: ${note}` : ""}`;
+    word.textContent = beside ? `${said}; beside it: ${beside}` : said;
+    bar.hidden = !busy;
+    stop.hidden = !busy && !beside;
     undo.disabled = !model.get("can_undo");
     redo.disabled = !model.get("can_redo");
     if (progress >= 0) bar.value = progress; else bar.removeAttribute("value");

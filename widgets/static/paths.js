@@ -51,7 +51,7 @@ export function limits(plot) {
     }
   }
   if (!(x1 >= x0)) [x0, x1, y0, y1] = [0, 1, 0, 1];
-  if (x1 === x0) { x0 -= 0.5; x1 += 0.5; }
+  if (x1 === x0 || plot.series.some((s) => s.bars)) { x0 -= 0.5; x1 += 0.5; } // bars have a width
   if (y1 === y0) { const d = Math.abs(y0) * 0.1 || 0.5; y0 -= d; y1 += d; }
   const pad = 0.05 * (y1 - y0);
   return { x0, x1, y0: y0 - pad, y1: y1 + pad };

@@ -123,6 +123,10 @@ def _box_centre(intensity: xr.DataArray, dim: str) -> float | None:
     return None if place.size > 1 else middle + float(place)
 
 
+def _spoken(dim: str) -> str:
+    return dim.replace("_", " ")
+
+
 def _axes(
     sizes: dict[str, int], blurred: bool, intensity: xr.DataArray
 ) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def _axes(
         return (dim, values, {"units": "1", "long_name": words})
 
     axes = {
-        dim: axis(dim, _centred(sizes[dim]), f"Voxel along {measured}")
+        dim: axis(dim, _centred(sizes[dim]), f"Voxel along {_spoken(measured)}")
         for dim, measured in zip(OBJECT, VOLUME, strict=True)
     }
     for dim, measured in zip(OBJECT, VOLUME, strict=True):
@@ -138,7 +142,9 @@ def _axes(
         axes[dim] = (*axes[dim][:2], axes[dim][2] | note)
     if blurred:
         for dim, measured in zip(_BLUR, VOLUME, strict=True):
-            axes[dim] = axis(dim, _centred(sizes[dim]), f"Offset in {measured}")
+            axes[dim] = axis(
+                dim, _centred(sizes[dim]), f"Offset in {_spoken(measured)}"
+            )
     n = sizes["frequency"]
     middles = (np.arange(n) + 0.5) * (0.5 / n)
     axes["frequency"] = axis("frequency", middles, "Frequency, cycles per voxel")

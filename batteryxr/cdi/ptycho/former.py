@@ -191,7 +191,7 @@ def places_of(
 
 
 def _told(places: np.ndarray, caller: str) -> np.ndarray:
-    """Return places; warn where no frame has one."""
+    """Return the place of each frame in the former scan; warn where none has one."""
     if (places < 0).all():
         warn_quality(
             f"{caller}: no frame of the scan is one of it; what it found of frames is "

@@ -184,7 +184,7 @@ class _ShortRuns:
 
 
 def _defocused(probe: np.ndarray, phase: float) -> np.ndarray:
-    """Return a probe (m, n, n) out of focus by a phase, root mean square."""
+    """Return a probe (m, n, n) put out of focus; `phase` is the rms of that change."""
     if not phase:
         return probe
     far = np.fft.fft2(probe)

@@ -126,7 +126,7 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
         # Each picture has its own dimension, so that they do not share a range of
         # colours.
         frame = hv.Image(
-            values[::-1], ["column", "row"], title, bounds=(0, 0, columns, rows)
+            values[::-1], ["Column", "Row"], title, bounds=(0, 0, columns, rows)
         )
         low, high = np.percentile(values, [0.5, 99.5])
         limits = {"clim": (float(low), float(high))} if low < high else {}
@@ -140,7 +140,7 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
             **limits,
         )
 
-    curve = hv.Curve((np.arange(1, errors.size + 1), errors), "pass", RESIDUAL)
+    curve = hv.Curve((np.arange(1, errors.size + 1), errors), "Pass", RESIDUAL)
     # An axis wider than that of the picture above would push it out of its frame.
     narrow = {"title": f"Residual {RESIDUAL}", "ylabel": "", "yformatter": "%.0e"}
     layout = (

@@ -255,7 +255,7 @@ def _listed(location: Location, name: str, manifest: Manifest) -> xr.Dataset:
 def open_place(
     location: Location, place: str, name: str, manifest: Manifest | None = None
 ) -> xr.Dataset:
-    """Open the data at a place in a store as the group of a name.
+    """Open the data that lie at `place` in a store, as its group `name`.
 
     Warns
     -----

@@ -43,7 +43,7 @@ _DRIFT, _SLOW = 1, 2
 
 
 class Tuned(NamedTuple):
-    """Hold a model at its least misfit."""
+    """Hold the parameters at which a model fits best."""
 
     log_tau: float
     shape: Shape

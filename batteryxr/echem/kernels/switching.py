@@ -76,7 +76,7 @@ class Intervals(NamedTuple):
 
 
 class Switches(NamedTuple):
-    """Hold the charge of these intervals (mA h, + charges), in addition to a line."""
+    """Hold intervals in which the current switches, and the charge beyond a line."""
 
     row: np.ndarray
     before: np.ndarray  # of the current before

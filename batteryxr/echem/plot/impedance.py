@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 #: Coordinates that colour and order a series by default.
 _AXES = ("li_content", "specific_capacity", "capacity_total", "time", "spectrum")
 _FIT = plotting.COLOURS[6]
-#: First and last colour of a series: slate to orange.
-_FIRST, _LAST = (0, 68, 136), (221, 120, 40)
 
 
 @checked
@@ -68,6 +66,7 @@ def plot_nyquist(
         data_aspect=1,
         legend_position="bottom",
         legend_cols=3,
+        legend_limit=plotting.LEGEND["legend_limit"],
         title="Nyquist",
         frame_width=450,
     )
@@ -117,7 +116,7 @@ def plot_bode(
             degrees = -np.degrees(np.angle(values))
             phases.append(kind((f, degrees), x, below, label=label).opts(**style))
     size = {"width": 600, "height": 260, "logx": True}
-    top = hv.Overlay(moduli).opts(logy=True, legend_position="right", **size)
+    top = hv.Overlay(moduli).opts(logy=True, **plotting.LEGEND, **size)
     bottom = hv.Overlay(phases).opts(show_legend=False, **size)
     return hv.Layout([top, bottom]).cols(1)
 
@@ -160,7 +159,7 @@ def plot_residuals(result: xr.Dataset, *, axis: str | None = None) -> holoviews.
     size = {"width": 600, "height": 220, "logx": True}
     panels = [
         (hv.Overlay(layers) * hv.HLine(0).opts(color=plotting.NEUTRAL)).opts(
-            show_legend=k == 0, legend_position="right", **size
+            show_legend=k == 0, **plotting.LEGEND, **size
         )
         for k, layers in enumerate(parts)
     ]
@@ -269,21 +268,20 @@ def _series(
     # A charge and a discharge pass the same contents: two spectra, not one.
     twice = {one for one in words if words.count(one) > 1}
     numbers = z["spectrum"].values if "spectrum" in z.coords else np.arange(1, n + 1)
-    for k in range(n):
-        shown = f"{words[k]} ({numbers[k]})" if words[k] in twice else words[k]
+    shown = [f"{w} ({k})" if w in twice else w
+             for w, k in zip(words, numbers, strict=True)]  # fmt: skip
+    looks = zip(plotting.few(shown), plotting.gradual(n), strict=True)
+    for k, (label, colour) in enumerate(looks):
         there = np.isfinite(z.values[k])
-        share = k / max(n - 1, 1)
-        rgb = [round(a + share * (b - a)) for a, b in zip(_FIRST, _LAST, strict=True)]
-        colour = "#" + "".join(f"{v:02x}" for v in rgb)
         fitted = None if fit is None else fit.values[k][there]
-        yield shown, colour, z.values[k][there], fitted, f[there]
+        yield label, colour, z.values[k][there], fitted, f[there]
 
 
 def _words(name: str, value: Any) -> str:
     if isinstance(value, np.datetime64):
-        return plotting.plain(str(value.astype("M8[s]")))
+        return plotting.plain(str(value.astype("M8[s]")).replace("T", " "))
     shown = f"{value:.3f}" if isinstance(value, float | np.floating) else f"{value}"
-    return plotting.plain(f"{name} {shown}")
+    return plotting.plain(f"{plotting.in_words(name)} {shown}")
 
 
 def _ohm(name: str, words: str) -> Any:

@@ -108,7 +108,7 @@ def by_time(times: Sequence[np.ndarray]) -> np.ndarray:
 def examined(
     placed: Sequence[ClockedFile], times: Sequence[np.ndarray]
 ) -> list[ClockedFile]:
-    """Return files that take turns, without flags for what other files hold.
+    """Return files that take turns; a gap that another file fills is not flagged.
 
     Where another technique ran, no rows are missing and no pause is hidden: what was
     said of a file counts if it is true of one of its pieces.

@@ -16,6 +16,7 @@ from batteryxr.core.plotting import (
     as_title,
     axis_label,
     dimension,
+    in_words,
     load_hvplot,
 )
 from batteryxr.xanes.plot.figures import SMALL, by_particle, colour, picture
@@ -149,11 +150,11 @@ def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.core.ViewableEle
     values = whole.transpose(dim, "cluster").compute()
     names = values[dim].values if dim in values.coords else range(values.sizes[dim])
     rows = [
-        (str(name), str(number), float(values.values[i, j]))
+        (str(name), f"cluster {number}", float(values.values[i, j]))
         for i, name in enumerate(names)
         for j, number in enumerate(values["cluster"].values)
     ]
-    bars = hv.Bars(rows, [dim, "cluster"], "Share")
+    bars = hv.Bars(rows, [in_words(dim), "cluster"], "Share")
     return bars.opts(
         stacked=True,
         cmap=list(COLOURS),
@@ -202,7 +203,7 @@ def plot_densities(result: xr.Dataset) -> holoviews.Layout:
         panels.append(
             hv.Overlay(areas).opts(
                 hv.opts.Overlay(
-                    legend_position="right", title=as_title(feature), **SMALL
+                    legend_position="right", title=as_title(in_words(feature)), **SMALL
                 )
             )
         )
@@ -319,6 +320,7 @@ def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
             shape.opts(
                 title=f"{choice.replace('_', ' ')}: {best}",
                 logy=name == "inertia",
+                xticks=n.tolist(),
                 **SMALL,
             )
         )

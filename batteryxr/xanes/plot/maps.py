@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import BARS, COLOURS, load_hvplot
+from batteryxr.core.plotting import BARS, COLOURS, axis_label, in_words, load_hvplot
 from batteryxr.xanes.plot.figures import WIDE, by_particle, colour, picture
 
 if TYPE_CHECKING:
@@ -131,23 +131,23 @@ def plot_combination(result: xr.Dataset) -> holoviews.Layout | holoviews.Overlay
         return hv.Overlay(shapes).opts(hv.opts.Overlay(**title))
     (dim,) = (str(d) for d in weight.dims if d != "standard")
     x = weight[dim].values if dim in weight.coords else np.arange(weight.sizes[dim])
-    shapes = []
+    along, shapes = axis_label(weight[dim]), []
     for k, name in enumerate(names):
         y = weight.isel(standard=k).values
         if error is not None:
             spread = x, y, error.isel(standard=k).values
-            band = hv.Spread(spread, dim, ["Weight", "error"])
+            band = hv.Spread(spread, along, ["Weight", "error"])
             shapes.append(band.opts(color=colour(k), alpha=0.2, line_alpha=0))
-        curve = hv.Curve((x, y), dim, "Weight", label=name)
+        curve = hv.Curve((x, y), along, "Weight", label=name)
         shapes.append(curve.opts(color=colour(k)))
     return hv.Overlay(shapes).opts(hv.opts.Overlay(legend_position="right", **title))
 
 
 def _by_peak(array: xr.DataArray, name: str) -> list[tuple[str, xr.DataArray]]:
     if "peak" not in array.dims:
-        return [(name, array)]
+        return [(in_words(name), array)]
     peaks = array["peak"].values if "peak" in array.coords else range(array.peak.size)
-    return [(f"{name}, {p}", array.isel(peak=k)) for k, p in enumerate(peaks)]
+    return [(f"{in_words(name)}, {p}", array.isel(peak=k)) for k, p in enumerate(peaks)]
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from batteryxr.core.plotting import (
     as_title,
     axis_label,
     dimension,
+    in_words,
     load_hvplot,
     plain,
 )
@@ -113,7 +114,9 @@ def plot_components(result: xr.Dataset) -> holoviews.Layout:
         curve *= hv.Scatter(points, *axes).opts(color="black", size=6)
         used = hv.VLine(result.sizes["component"])
         curve *= used.opts(color=COLOURS[1], line_dash="dashed")
-        panels.append(curve.opts(logy=True, title=as_title(axis_label(array)), **SMALL))
+        at = points[0][:: 1 + points[0].size // 10].tolist()
+        look = {"logy": True, "xticks": at, **SMALL}
+        panels.append(curve.opts(title=as_title(axis_label(array)), **look))
     panels.append(plot_spectra(result["components"]))
     return hv.Layout(panels).cols(2).opts(shared_axes=False)
 
@@ -148,5 +151,7 @@ def _panel(hv: Holoviews, result: xr.Dataset, name: str, x: str | None) -> Any:
             )
         shapes.append(shape)
     return hv.Overlay(shapes).opts(
-        hv.opts.Overlay(title=as_title(name), legend_position="right", **SMALL)
+        hv.opts.Overlay(
+            title=as_title(in_words(name)), legend_position="right", **SMALL
+        )
     )

@@ -9,10 +9,17 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
-from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
+from batteryxr.core.plotting import (
+    COLOURS,
+    LEGEND,
+    axis_label,
+    few,
+    gradual,
+    load_hvplot,
+)
 from batteryxr.xanes.fit.curve import model_curve
 from batteryxr.xanes.fit.result import FLAGS
-from batteryxr.xanes.plot.figures import WIDE, colour, lines
+from batteryxr.xanes.plot.figures import WIDE, lines
 from batteryxr.xanes.plot.ticks import ticks
 from batteryxr.xanes.preparing.inputs import SIGNALS, axis_along
 from batteryxr.xanes.spectra import ABSORPTION, as_spectra
@@ -47,7 +54,8 @@ def plot_spectra(
     ----------
     spectra
         A spectrum, or spectra along one further dimension; normalised, flattened...
-        Above 60 a selection is shown, evenly chosen, with the last.
+        Above 60 a selection is shown, evenly chosen, with the last. Colours of more
+        than ten change little by little, and the legend names some.
     edges
         Result of `edge_energy`, drawn as dashed lines.
     offset
@@ -101,10 +109,12 @@ def plot_spectra(
     step = offset * max(float(np.ptp(y[np.isfinite(y)])) for _, y in named if y.size)
     x = array[along].values
     kinds = list(dict.fromkeys(name for name, _ in named))  # one colour each
+    both = zip(few(kinds), _paints(len(kinds)), strict=True)
+    looks = dict(zip(kinds, both, strict=True))
     curves = [
         hv.Curve((x, y + i * step), axis_label(array[along]), axis_label(array))
-        .relabel(name)
-        .opts(color=colour(kinds.index(name)))
+        .relabel(looks[name][0])
+        .opts(color=looks[name][1])
         for i, (name, y) in enumerate(named)
     ]
     if candidates is not None:
@@ -115,13 +125,11 @@ def plot_spectra(
     if edges is not None:
         found = np.atleast_1d(edges["edge_energy"].values).ravel()
         curves += [
-            hv.VLine(float(e)).opts(color=colour(i), line_dash="dashed", line_width=1)
-            for i, e in enumerate(found)
+            hv.VLine(float(e)).opts(color=paint, line_dash="dashed", line_width=1)
+            for paint, e in zip(_paints(found.size), found, strict=True)
             if np.isfinite(e)
         ]
-    return hv.Overlay(curves).opts(
-        hv.opts.Overlay(legend_position="right", title="Spectra", **WIDE)
-    )
+    return hv.Overlay(curves).opts(hv.opts.Overlay(title="Spectra", **LEGEND, **WIDE))
 
 
 @checked
@@ -179,6 +187,11 @@ def plot_fit(
 def _some(n: int) -> np.ndarray:
     """Return which of n curves are shown."""
     return np.unique(np.linspace(0, n - 1, min(n, _CURVES)).astype(int))
+
+
+def _paints(count: int) -> list[str]:
+    """Return distinct colours, or those of a long series, which are gradual."""
+    return gradual(count) if count > len(COLOURS) else list(COLOURS[:count])
 
 
 def _verdict(fit: xr.Dataset) -> str:

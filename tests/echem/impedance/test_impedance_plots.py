@@ -34,16 +34,16 @@ def test_nyquist_has_equal_axes_and_a_curve_for_each_spectrum():
     plot = data.echem.plot.nyquist()
     assert len(plot) == 3
     assert [p.label for p in plot] == [
-        "li_content 0.900",
-        "li_content 0.500",
-        "li_content 0.100",
+        "Li content 0.900",
+        "Li content 0.500",
+        "Li content 0.100",
     ]
     assert plot.opts.get("plot", backend="bokeh").kwargs["data_aspect"] == 1
     again = data.assign_coords(li_content=("spectrum", [0.9, 0.1, 0.9]))
     assert [p.label for p in again.echem.plot.nyquist()] == [
-        "li_content 0.900 (1)",
-        "li_content 0.100",
-        "li_content 0.900 (3)",
+        "Li content 0.900 (1)",
+        "Li content 0.100",
+        "Li content 0.900 (3)",
     ]
     first = plot.get(0)
     np.testing.assert_allclose(first.dimension_values(0), data["impedance"][0].real)

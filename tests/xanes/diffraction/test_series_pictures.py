@@ -37,7 +37,7 @@ def test_a_contour_beside_the_voltage(axis):
     crest = x[np.nanargmax(data, axis=1)]
     np.testing.assert_allclose(crest, 35 + 10 * np.clip(y, 0, 3.9) / 3.9, atol=0.4)
     np.testing.assert_array_equal(side.dimension_values(0), scans.voltage)
-    assert picture.vdims[0].name.startswith("intensity")
+    assert picture.vdims[0].name.startswith("Intensity")
 
 
 def test_gaps_stay_empty_and_turning_axes_are_labelled():

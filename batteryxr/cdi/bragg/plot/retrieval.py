@@ -10,7 +10,7 @@ from batteryxr.cdi.bragg.axes import space_axes, variable
 from batteryxr.core.checks import Bounds, checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import NEUTRAL, as_title, dimension, load_hvplot
+from batteryxr.core.plotting import NEUTRAL, as_title, dimension, in_words, load_hvplot
 
 if TYPE_CHECKING:
     import holoviews
@@ -87,7 +87,9 @@ def plot_slices(
     for normal in range(3):
         v, h = [a for a in range(3) if a != normal]
         dims = [dimension(values[axes[h]]), dimension(values[axes[v]])]
-        title = as_title(f"{axes[normal]} = {coords[normal][place[normal]]:.4g}")
+        title = as_title(
+            f"{in_words(axes[normal])} = {coords[normal][place[normal]]:.4g}"
+        )
         grid = (coords[h], coords[v])
         image = hv.Image(
             (*grid, modulus.take(place[normal], normal) / top),
@@ -130,11 +132,14 @@ def plot_prtf(crystal: xr.Dataset) -> holoviews.Overlay:
     hv = load_hvplot()
     require_variables(crystal, ["prtf"], caller="plot_prtf")
     curve = crystal["prtf"]
-    curves = [hv.HLine(float(np.exp(-1))).opts(color=NEUTRAL, line_dash="dashed")]
-    for name, line in _lines(curve, "frequency"):
-        curves.append(_curve(hv, line, "frequency", name))
-    return hv.Overlay(curves).opts(
-        hv.opts.Curve(**_CURVE), hv.opts.Overlay(title="Phase retrieval transfer")
+    curves = [
+        _curve(hv, line, "frequency", name) for name, line in _lines(curve, "frequency")
+    ]
+    limit = hv.HLine(float(np.exp(-1))).opts(color=NEUTRAL, line_dash="dashed")
+    top = max(1.05, 1.05 * float(curve.max()))
+    return hv.Overlay([*curves, limit]).opts(
+        hv.opts.Curve(ylim=(0.0, top), **_CURVE),
+        hv.opts.Overlay(title="Phase retrieval transfer; dashed: the limit 1/e"),
     )
 
 
@@ -213,7 +218,8 @@ def plot_starts(crystal: xr.Dataset) -> holoviews.Overlay:
         line = _curve(hv, residual.sel(start=k), "iteration", f"start {k}")
         curves.append(line.opts(line_width=3 if rank == 1 else 1))
     return hv.Overlay(curves).opts(
-        hv.opts.Curve(logy=True, **_CURVE), hv.opts.Overlay(title="Starts")
+        hv.opts.Curve(logy=True, **_CURVE),
+        hv.opts.Overlay(title="Starts; the best one thick"),
     )
 
 

@@ -18,6 +18,7 @@ from batteryxr.core.plotting import (
     NEUTRAL,
     as_title,
     dimension,
+    in_words,
     load_hvplot,
     plain,
 )
@@ -187,7 +188,7 @@ def plot_field(
             [dimension(crystal[dims[h]]), dimension(crystal[dims[v]])],
             value,
         )
-        where = f"{dims[normal]} = {coords[normal][place[normal]]:.4g}"
+        where = f"{in_words(dims[normal])} = {coords[normal][place[normal]]:.4g}"
         window = {"xlim": reach[h], "ylim": reach[v]}
         images.append(
             image.opts(title=as_title(where), clim=limits, cmap=colours, **window)

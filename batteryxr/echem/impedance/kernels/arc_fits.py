@@ -376,7 +376,7 @@ def _searched(
 def _lifted(
     terms: np.ndarray, clean: np.ndarray, omega: np.ndarray, tail: float
 ) -> np.ndarray:
-    """Return the start of the terms beside the arcs, above zero: R, L, Q, n."""
+    """Return initial guesses above zero of the terms beside the arcs: R, L, Q, n."""
     size, n = 1e-4 * np.abs(clean).min(axis=1), terms[:, 3]
     slow = np.maximum(terms[:, 2], size * omega.min() ** n)
     if tail > 0:  # the same modulus at the lowest frequency
