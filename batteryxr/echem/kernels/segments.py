@@ -83,8 +83,12 @@ def _counted(
     # A counter restarts per step, per half cycle or never. A jump that the current
     # cannot explain is a restart, and the reading is the charge counted since then.
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
-    if abs(counter - before) <= limit:
-        return counter - before
+    moved = counter - before
+    if abs(moved) <= limit:
+        if abs(counter) >= abs(before):
+            return moved
+        line = abs(i + i_before) * d / 7200.0
+        return counter if abs(abs(counter) - line) < abs(abs(moved) - line) else moved
     if abs(counter) <= limit:
         return counter
     return counter - before if goes_on(counter, before, i, i_before) else 0.0

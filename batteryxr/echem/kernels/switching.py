@@ -17,7 +17,7 @@ from batteryxr.echem.kernels.parts import note
 from batteryxr.echem.kernels.record import goes_on, sign_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.record import Record, Rule
@@ -70,6 +70,7 @@ class Intervals(NamedTuple):
     step_time: np.ndarray  # s, at `row`; NaN if unknown
     reading_before: np.ndarray  # mA h, of the counter
     reading: np.ndarray
+    course: np.ndarray  # 1: its magnitude rises beside the interval, -1: falls, 0: ?
     clock: np.ndarray  # ns, at `row`
 
 
@@ -99,6 +100,8 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
+    if abs(abs(record.counter[k]) - line) < abs(abs(added) - line):
+        added = record.counter[k]
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
         reading, before = record.counter[k], record.counter[k - 1]
         if goes_on(reading, before, record.i[k], record.i[k - 1]):
@@ -171,6 +174,8 @@ def find(
         even = even & apart & (added <= _JUMP * line) & (change <= _STEEP * largest)
         apart = t[k] != t[k - 1]
         if even:  # the common case, kept fast
+            if (2.0 * added < line) & (abs(abs(c[k]) - line) < line - added):
+                added = abs(c[k])  # it began anew
             line_of_all, of_all = line_of_all + line, of_all + added
             if change <= _STEADY * largest:
                 line_of_steady, of_steady = line_of_steady + line, of_steady + added
@@ -225,22 +230,79 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
         at(record.step_time, rows),
         at(record.counter, rows - 1),
         at(record.counter, rows),
+        _course(record.counter, current, rows),
         record.clock[rows] if record.clock.size else np.zeros(rows.size, np.int64),
     )
 
 
+def _course(
+    counter: np.ndarray, current: Callable[[np.ndarray], np.ndarray], rows: np.ndarray
+) -> np.ndarray:
+    """Return whether the counter rises (1) or falls (-1) beside each interval.
+
+    It is looked at within the currents on both sides. One that falls decides.
+    """
+    if not counter.size:
+        return np.zeros(rows.size)
+    signs = []
+    for k, other in ((rows, np.minimum(rows + 1, counter.size - 1)),
+                     (np.maximum(rows - 2, 0), rows - 1)):
+        flows = current(k) * current(other) > 0
+        moved = np.abs(counter[other]) - np.abs(counter[k])
+        signs.append(np.where(flows, np.sign(moved), 0.0))
+    lowest = np.minimum(*signs)
+    return np.where(lowest < 0, -1.0, np.maximum(*signs))
+
+
 def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """Return the charge that the counter added (NaN if unknown), and its restarts."""
-    limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
-    added = x.reading - x.reading_before
     one, before = np.maximum(np.abs(x.i), np.abs(x.i_before)), x.reading_before
+    most = one * x.d / 3600
+    limit = _JUMP * most + 1e-12
+    added = x.reading - before
     away = (added * x.reading > 0) & (before * x.reading >= 0)
     back = (added * x.i > 0) & (2 * x.reading * np.sign(before) > np.abs(before))
     on = (away | back) & (x.i * x.i_before > 0) & (np.abs(added) <= one)
     restart = (np.abs(added) > limit) & ~(on & (np.abs(x.reading) > limit))
+    restart |= _fell(x, added, most)
+    restart |= _as_others(x, restart, most)
     fresh = np.where(np.abs(x.reading) <= limit, x.reading, np.nan)
     added = np.where(restart, fresh, added)
     return added, restart
+
+
+def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Tell where a counter fell to what it may have counted anew, and no flow fits.
+
+    A counter of net charge falls in a discharge, one of magnitudes never does.
+    """
+    before, reading = np.abs(x.reading_before), np.abs(x.reading)
+    possible = (1 + _STEEP) * most
+    fell = (reading < before) & (x.reading * x.reading_before >= 0)
+    fell &= reading <= possible
+    rises, falls = x.course == 1, x.course == -1
+    line = np.abs(x.i + x.i_before) * x.d / 7200
+    nearer = np.abs(reading - line) < np.abs(np.abs(added) - line)
+    still = (x.i == 0) & (reading == 0) & ~falls
+    odd = (np.abs(added) > possible) | (rises & ~falls) | still
+    return fell & np.where(x.i * x.i_before > 0, nearer, odd)
+
+
+def _as_others(x: Intervals, restart: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Tell where a counter began anew if it did at all other switches of the kind."""
+    flows = np.where(x.i_before != 0, np.sign(x.i_before), 0.0)
+    last = np.maximum.accumulate(np.where(flows != 0, np.arange(flows.size), -1))
+    last = np.where(last >= 0, flows[last], 0.0)
+    begins = (x.i != 0) & (x.i * x.i_before <= 0)
+    before, reading = np.abs(x.reading_before), np.abs(x.reading)
+    possible = (1 + _STEEP) * most
+    goes_on = (before > possible) & (reading > possible)
+    open_ = (reading <= possible) & (before > 0) & (x.d > 0)
+    found = np.zeros(restart.shape, bool)
+    for kind in (begins & (x.i * last < 0), begins & (x.i * last > 0)):
+        if (restart & kind).any() and not (goes_on & kind).any():
+            found |= kind & open_
+    return found
 
 
 def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
@@ -309,7 +371,10 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     nothing = np.isnan(told)
     s = np.nan_to_num(told)
     fresh = restart & np.isfinite(added)
-    left = np.where(nothing | fresh, 0.0, x.d - s)
+    # The step before ended where this one began, if its time is known.
+    known_step = (x.step_time >= 0) & (x.step_time <= x.d)
+    tail = np.where(known_step, x.d - np.nan_to_num(x.step_time), 0.0)
+    left = np.where(nothing, 0.0, np.where(fresh, tail, x.d - s))
     # It may have flowed for as long as the time to the next row.
     missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
     missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
@@ -318,7 +383,8 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     # No line is drawn over a gap: what was counted there is all that is known of it.
     gap = same & (x.d > rule.max_gap)
     line, known = np.where(gap, 0.0, line), known | (gap & _carried_on(x, added))
-    differs = np.nan_to_num(np.sign(x.i) * np.abs(added) - line)
+    ended = np.where(fresh & same & known, before, 0.0)
+    differs = np.nan_to_num(np.sign(x.i) * np.abs(added) + ended - line)
     after = np.where(same, differs, after)
     before = np.where(same, 0.0, before)
     flows = known & (x.d > 0)
