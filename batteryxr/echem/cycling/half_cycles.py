@@ -76,7 +76,8 @@ def half_cycles(
     A half cycle ends where the current reverses, unless the reversal is a pulse: the
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
     before them, and a half cycle may run on over several files. Charge and energy are
-    trapezoid integrals, never across a change of file or a gap.
+    trapezoid integrals, never across a change of file or a gap: what flowed there, and
+    before the first row of a piece, is counted where counter or step time tell it.
     A line between two rows is inaccurate where the current was switched, changed by
     more than a tenth, or (in records of up to two million rows) differs from the
     counter. There the cycler's counter gives the charge, else its ``step_time``.

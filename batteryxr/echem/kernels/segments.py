@@ -85,7 +85,7 @@ def _counted(
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     moved = counter - before
     if abs(moved) <= limit:
-        if abs(counter) >= abs(before):
+        if abs(counter) >= abs(before) or 9.0 * abs(counter) > limit:
             return moved
         line = abs(i + i_before) * d / 7200.0
         return counter if abs(abs(counter) - line) < abs(abs(moved) - line) else moved

@@ -38,6 +38,8 @@ GROUP = 64
 #: current, unless the line is shorter than this number of counter steps. Steps below
 #: the last fraction, relative to the reading, are roundings of the last digit.
 _STILL, _STEPS, _LAST_DIGIT = 0.5, 3.0, 2e-7
+#: Ratio to the interval after it above which an interval may hold a pause.
+_PAUSE = 5.0
 #: Largest deviation of a believed counter from the lines of steady currents, or from
 #: all lines if the fraction of steady ones is small.
 _SOUND = 2e-3
@@ -70,6 +72,7 @@ class Intervals(NamedTuple):
     step_time: np.ndarray  # s, at `row`; NaN if unknown
     reading_before: np.ndarray  # mA h, of the counter
     reading: np.ndarray
+    apart: np.ndarray  # whether another piece of a file begins at `row`
     course: np.ndarray  # 1: its magnitude rises beside the interval, -1: falls, 0: ?
     clock: np.ndarray  # ns, at `row`
 
@@ -100,7 +103,8 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
-    if abs(abs(record.counter[k]) - line) < abs(abs(added) - line):
+    fresh = abs(record.counter[k])
+    if (abs(fresh - line) < abs(abs(added) - line)) & (fresh * 3600.0 < largest * d):
         added = record.counter[k]
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
         reading, before = record.counter[k], record.counter[k - 1]
@@ -126,6 +130,15 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     sums[_LINE] += line
     sums[_MORE] += abs(added) - line
     return _MAYBE if short and abs(abs(added) - line) > _DIFFERS * line else _EVEN
+
+
+@njit(cache=True, nogil=True)
+def _paused(record: Record, k: int, added: float) -> bool:
+    """Tell whether one long interval counted a little, as in a pause."""
+    if k + 1 >= record.t.size or added == 0.0:
+        return False
+    following = record.t[k + 1] - record.t[k]
+    return record.t[k] - record.t[k - 1] > _PAUSE * following
 
 
 @njit(cache=True, nogil=True)
@@ -174,8 +187,16 @@ def find(
         even = even & apart & (added <= _JUMP * line) & (change <= _STEEP * largest)
         apart = t[k] != t[k - 1]
         if even:  # the common case, kept fast
-            if (2.0 * added < line) & (abs(abs(c[k]) - line) < line - added):
-                added = abs(c[k])  # it began anew
+            if 2.0 * added < line:
+                fresh = abs(c[k])
+                if (abs(fresh - line) < line - added) & (fresh < 1.1 * line):
+                    added = fresh  # it began anew
+                elif _paused(record, k, added):
+                    n = _closed(n, kept, group, more, sums)
+                    found, group, more = note(found, n, k), 0.0, 0.0
+                    n += 1
+                    kept = n
+                    continue
             line_of_all, of_all = line_of_all + line, of_all + added
             if change <= _STEADY * largest:
                 line_of_steady, of_steady = line_of_steady + line, of_steady + added
@@ -204,13 +225,23 @@ def find(
     return found[:n].copy(), sums[:_LINE].copy()
 
 
+def with_pieces(record: Record, rows: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Return `rows` and those from `start` to `stop` where another piece begins."""
+    if not record.file.size:
+        return rows
+    a = max(start, 1)
+    file = record.file[a - 1 : stop]
+    return np.union1d(rows, np.flatnonzero(file[1:] != file[:-1]) + a)
+
+
 def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Intervals:
     """Return the record's data on the intervals that end at `rows`."""
     t, size = record.t, record.t.size
-    if record.file.size:
-        rows = rows[record.file[rows] == record.file[rows - 1]]
     v, i = record.v, record.i
     rows = rows[np.isfinite(v[rows] + v[rows - 1] + i[rows] + i[rows - 1])]
+    apart = np.zeros(rows.size, bool)
+    if record.file.size:
+        apart = record.file[rows] != record.file[rows - 1]
     after = np.minimum(rows + 1, size - 1)
 
     def at(column: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -230,6 +261,7 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
         at(record.step_time, rows),
         at(record.counter, rows - 1),
         at(record.counter, rows),
+        apart,
         _course(record.counter, current, rows),
         record.clock[rows] if record.clock.size else np.zeros(rows.size, np.int64),
     )
@@ -245,8 +277,10 @@ def _course(
     if not counter.size:
         return np.zeros(rows.size)
     signs = []
-    for k, other in ((rows, np.minimum(rows + 1, counter.size - 1)),
-                     (np.maximum(rows - 2, 0), rows - 1)):
+    for k, other in (
+        (rows, np.minimum(rows + 1, counter.size - 1)),
+        (np.maximum(rows - 2, 0), rows - 1),
+    ):
         flows = current(k) * current(other) > 0
         moved = np.abs(counter[other]) - np.abs(counter[k])
         signs.append(np.where(flows, np.sign(moved), 0.0))
@@ -330,6 +364,20 @@ def _carried_on(x: Intervals, added: np.ndarray) -> np.ndarray:
     return grew & (np.abs(added) <= (1 + _STEEP) * most)
 
 
+def _begun(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
+    """Return the charge between two pieces, by counter or step time; NaN if unknown.
+
+    It flowed after the first row of a piece was due, in a step that had begun.
+    """
+    by_step = np.where((x.step_time > 0) & (x.step_time <= x.d), x.step_time, np.nan)
+    by_step = np.abs(x.i) * by_step / 3600
+    one = np.maximum(np.abs(x.i), np.abs(x.i_before) * (x.i * x.i_before > 0))
+    most = (1 + _STEEP) * one * x.d / 3600
+    grew = restart | (added * x.i > 0) | (np.abs(x.reading) > np.abs(x.reading_before))
+    counted = np.where(grew & (np.abs(added) <= most), np.abs(added), np.nan)
+    return np.where(np.isnan(added), by_step, counted)
+
+
 def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
     """Return how long (s) current flowed in addition to the clock's time."""
     most = np.maximum(np.abs(x.i), np.abs(x.i_before))
@@ -357,7 +405,10 @@ def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals
     change = np.abs(x.i - x.i_before)
     steady = same & (change <= _STEADY * np.maximum(np.abs(x.i), np.abs(x.i_before)))
     passed = np.abs(x.i + x.i_before) * x.d / 7200.0
-    still = (np.abs(_counted(x)[0]) < _STILL * passed) & (x.d <= rule.max_gap)
+    added = np.abs(_counted(x)[0])
+    still = (added < _STILL * passed) & (x.d <= rule.max_gap)
+    # One long interval in which it counted a little is a pause under a going clock.
+    still &= ~((x.d > _PAUSE * x.following) & (added > 0))
     kept = ~(steady & still & (passed > _STEPS * sums[_SUMS]))
     return Intervals(*(column[kept] for column in x))
 
@@ -365,6 +416,8 @@ def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals
 def resolve(x: Intervals, rule: Rule) -> Switches:
     """Return the charge in each interval; zero where time is lost."""
     added, restart = _counted(x)
+    added = np.where(x.apart, _begun(x, added, restart), added)
+    x = x._replace(i_before=np.where(x.apart, 0.0, x.i_before))
     known = (x.d >= 0) & (x.d <= rule.max_gap)
     same = x.i * x.i_before > 0
     told = _new_current(x, added, restart)
@@ -381,8 +434,9 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     before, after = x.i_before * left / 3600, x.i * s / 3600
     line = 0.5 * (x.i + x.i_before) * x.d / 3600
     # No line is drawn over a gap: what was counted there is all that is known of it.
-    gap = same & (x.d > rule.max_gap)
+    gap = same & (x.d > rule.max_gap) | x.apart
     line, known = np.where(gap, 0.0, line), known | (gap & _carried_on(x, added))
+    same = same | x.apart
     ended = np.where(fresh & same & known, before, 0.0)
     differs = np.nan_to_num(np.sign(x.i) * np.abs(added) + ended - line)
     after = np.where(same, differs, after)
