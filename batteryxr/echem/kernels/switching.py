@@ -104,8 +104,9 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
     fresh = abs(record.counter[k])
-    if (abs(fresh - line) < abs(abs(added) - line)) & (fresh * 3600.0 < largest * d):
-        added = record.counter[k]
+    if fresh < min(abs(record.counter[k - 1]), 1.1 * largest * d / 3600.0):
+        if abs(fresh - line) < abs(abs(added) - line):
+            added = record.counter[k]
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
         reading, before = record.counter[k], record.counter[k - 1]
         if goes_on(reading, before, record.i[k], record.i[k - 1]):
@@ -188,8 +189,8 @@ def find(
         apart = t[k] != t[k - 1]
         if even:  # the common case, kept fast
             if 2.0 * added < line:
-                fresh = abs(c[k])
-                if (abs(fresh - line) < line - added) & (fresh < 1.1 * line):
+                fresh, fell = abs(c[k]), abs(c[k]) < abs(c[k - 1])
+                if fell & (abs(fresh - line) < line - added):
                     added = fresh  # it began anew
                 elif _paused(record, k, added):
                     n = _closed(n, kept, group, more, sums)
