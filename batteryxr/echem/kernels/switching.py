@@ -104,9 +104,9 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
     fresh = abs(record.counter[k])
-    if fresh < min(abs(record.counter[k - 1]), 1.1 * largest * d / 3600.0):
-        if abs(fresh - line) < abs(abs(added) - line):
-            added = record.counter[k]
+    nearer = abs(fresh - line) < abs(abs(added) - line)
+    if nearer and fresh < min(abs(record.counter[k - 1]), 1.1 * largest * d / 3600.0):
+        added = record.counter[k]
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
         reading, before = record.counter[k], record.counter[k - 1]
         if goes_on(reading, before, record.i[k], record.i[k - 1]):
