@@ -82,12 +82,15 @@ def _counted(
 ) -> float:
     # A counter restarts per step, per half cycle or never. A jump that the current
     # cannot explain is a restart, and the reading is the charge counted since then.
-    limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     moved = counter - before
+    seen, line = 7200.0 * abs(moved), abs(i + i_before) * d
+    if (seen >= 0.9 * line) & (seen <= 1.1 * line):  # the common case, kept fast
+        return moved
+    limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     if abs(moved) <= limit:
         if abs(counter) >= abs(before) or 9.0 * abs(counter) > limit:
             return moved
-        line = abs(i + i_before) * d / 7200.0
+        line /= 7200.0
         return counter if abs(abs(counter) - line) < abs(abs(moved) - line) else moved
     if abs(counter) <= limit:
         return counter
