@@ -206,7 +206,8 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
     if rule.mean or not size:  # each current is the mean of the interval before it
         return switching.none()
     if not whole.counter.size:
-        return switching.resolve(switching.gather(whole, turns, 0, rule), rule)
+        rows = switching.with_pieces(whole, turns, 0, size)
+        return switching.resolve(switching.gather(whole, rows, 0, rule), rule)
     groups = -(-size // switching.GROUP)
     share = -(-groups // allowed()) * switching.GROUP
     pieces = [
@@ -215,6 +216,7 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
     each = segments.in_threads(switching.find, pieces)
     odd = np.concatenate([rows for rows, _ in each])
     sums = switching.summed([sums for _, sums in each])
+    odd = switching.with_pieces(whole, odd, 0, size)
     found = switching.gather(whole, odd, 0, rule)
     return switching.resolve(switching.believed(found, sums, size, rule), rule)
 
@@ -261,12 +263,13 @@ class _Streamed:
         start, self._next = self._next, max(stop, self._next)
         if start >= stop:
             return
+        place = start - first, stop - first
         if rows.counter.size:
-            place = start - first, stop - first
             odd, sums = switching.find(rows, *place, self._rule, self._size, first)
             self._sums.append(sums)
         else:
             odd = turns[slice(*np.searchsorted(turns, [start, stop]))] - first
+        odd = switching.with_pieces(rows, odd, *place)
         self._found.append(switching.gather(rows, odd, first, self._rule))
 
     def switches(self, turns: np.ndarray) -> Switches:

@@ -161,27 +161,28 @@ def told(result: A, *, names: Mapping[str, str] | None = None) -> A:
         For each unlikely variable.
     """
     known = RESULTS | dict(names or {})
-    arrays = {str(name): result[name] for name in result.coords}
-    if isinstance(result, xr.Dataset):
-        arrays |= {str(name): array for name, array in result.data_vars.items()}
+    within = result if isinstance(result, xr.Dataset) else result.coords.to_dataset()
     odd = {
-        n: words for n, a in arrays.items() if (words := _implausible(a, known.get(n)))
+        n: words
+        for n, values in within.variables.items()
+        if (words := _implausible(values, known.get(str(n))))
     }
     for name, words in odd.items():
         warn_quality(f"{name} reaches {words}")
-    flagged = {n: arrays[n].assign_attrs(implausible=words) for n, words in odd.items()}
-    coords = {n: array for n, array in flagged.items() if n in result.coords}
-    result = result.assign_coords(coords)
+    # Results are copied only if something is said about them.
+    flagged = {n: within[n].assign_attrs(implausible=words) for n, words in odd.items()}
+    if coords := {n: array for n, array in flagged.items() if n in result.coords}:
+        result = result.assign_coords(coords)
     if isinstance(result, xr.Dataset):
         others = {n: array for n, array in flagged.items() if n not in coords}
-        return result.assign(others)
+        return result.assign(others) if others else result
     if words := _implausible(result, known.get(str(result.name))):
         warn_quality(f"{result.name} reaches {words}")
         return result.assign_attrs(implausible=words)
     return result
 
 
-def _implausible(array: xr.DataArray, quantity: str | None) -> str:
+def _implausible(array: xr.DataArray | xr.Variable, quantity: str | None) -> str:
     """Return what is unlikely about an array; "" for a lazy one."""
     if quantity is None or array.chunks or array.dtype.kind not in "iuf":
         return ""
@@ -224,10 +225,14 @@ def _odd(value: Any, limits: tuple[float, float]) -> float | None:
     if isinstance(value, Mapping):
         value = list(value.values())
     numbers = np.asarray(value, dtype=float)
-    numbers = numbers[np.isfinite(numbers)]
     if not numbers.size:
         return None
     low, high = float(numbers.min()), float(numbers.max())
+    if not np.isfinite(high - low):  # a copy without them costs more than the test
+        numbers = numbers[np.isfinite(numbers)]
+        if not numbers.size:
+            return None
+        low, high = float(numbers.min()), float(numbers.max())
     if high > limits[1]:
         return high
     return low if low < limits[0] else None

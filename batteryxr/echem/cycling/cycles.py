@@ -14,11 +14,12 @@ from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
 from batteryxr.echem.cycling.half_cycles import (
-    labelled,
+    Variables,
     tell_merged,
     tell_missing,
     tell_short,
 )
+from batteryxr.echem.cycling.half_cycles import variables as half_cycle_variables
 from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ Direction = Literal["charge", "discharge"]
 #: Reference cycle for capacities: by a property, or by its number.
 Reference = Literal["first", "max"] | Count
 _Column = tuple[str, np.ndarray, dict[str, Any]]
-_Variables = dict[str, _Column]
 
 _OTHER = {"charge": "discharge", "discharge": "charge"}
 #: Largest charge of a discharge, of the capacity that is named: A h were passed.
@@ -125,15 +125,15 @@ def cycles(
     rows = columns(record, caller="cycles", number=counting.number)
     table = half_cycle_table(rows, counting)
     refuse_implausible(table, caller="cycles")
-    halves = labelled(table)
-    tell_short(halves["flag"].values)
-    tell_missing(halves)
+    halves = half_cycle_variables(table)
+    tell_short(halves["flag"][1])
+    tell_missing(halves, counting.max_gap)
     tell_merged(table, record.get("cycle"))
     paired, unpaired = _paired(halves, first)
     if unpaired:
         warn_quality(
             f"the record begins with a {_OTHER[first]} of "
-            f"{halves['capacity'].values[0]:.4g} mA h before the first {first}: "
+            f"{halves['capacity'][1][0]:.4g} mA h before the first {first}: "
             "half cycle 1 is in no cycle"
         )
     variables = paired | _compared(paired, electrode, reference)
@@ -157,17 +157,17 @@ def cycles(
     return bounds.told(result)
 
 
-def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
+def _paired(halves: Variables, first: str) -> tuple[Variables, list[int]]:
     # Directions alternate by construction, so the first half cycle sets all pairs.
-    direction = halves["direction"].values
+    direction = halves["direction"][1]
     skipped = int(direction.size > 0 and direction[0] != first)
     n = (direction.size - skipped + 1) // 2
-    found: _Variables = {}
+    found: Variables = {}
     flag, whole = np.zeros(n, np.int16), np.ones(n, bool)
     for place, side in enumerate((first, _OTHER[first])):
         rows = np.arange(skipped + place, direction.size, 2)
         for name in _TAKEN:
-            found[f"{side}_{name}"] = _column(halves.variables[name], rows, n, side)
+            found[f"{side}_{name}"] = _column(*halves[name][1:], rows, n, side)
         numbers = np.zeros(n, np.int64)
         numbers[: rows.size] = rows + 1
         found[f"{side}_half_cycle"] = (
@@ -175,10 +175,10 @@ def _paired(halves: xr.Dataset, first: str) -> tuple[_Variables, list[int]]:
             numbers,
             {"units": "1", "long_name": f"Half cycle of the {side}, 0 where missing"},
         )
-        flag[: rows.size] |= halves["flag"].values[rows]
-        whole[: rows.size] &= halves["complete"].values[rows]
+        flag[: rows.size] |= halves["flag"][1][rows]
+        whole[: rows.size] &= halves["complete"][1][rows]
         whole[rows.size :] = False
-    found["flag"] = ("cycle", flag, halves["flag"].attrs)
+    found["flag"] = ("cycle", flag, halves["flag"][2])
     found["complete"] = (
         "cycle",
         whole,
@@ -193,16 +193,18 @@ def _order(name: str) -> int:
     return _TAKEN.index(what) * 2 + (side != "charge") if what in _TAKEN else 99
 
 
-def _column(values: xr.Variable, rows: np.ndarray, n: int, side: str) -> _Column:
+def _column(
+    values: np.ndarray, attrs: dict[str, Any], rows: np.ndarray, n: int, side: str
+) -> _Column:
     blank = np.datetime64("NaT", "ns") if values.dtype.kind == "M" else np.nan
     padded = np.full(n, blank, values.dtype)
-    padded[: rows.size] = values.values[rows]
-    words = f"{values.attrs['long_name']}, {side}"
-    return "cycle", padded, values.attrs | {"long_name": words}
+    padded[: rows.size] = values[rows]
+    words = f"{attrs['long_name']}, {side}"
+    return "cycle", padded, attrs | {"long_name": words}
 
 
 def _compared(
-    paired: _Variables, electrode: str, reference: Reference
+    paired: Variables, electrode: str, reference: Reference
 ) -> dict[str, _Column]:
     of = {f"{d}_{q}": paired[f"{d}_{q}"][1] for d in _OTHER for q in _TAKEN}
     charge, discharge = of["charge_capacity"], of["discharge_capacity"]
@@ -263,8 +265,8 @@ def _one(values: np.ndarray, words: str) -> _Column:
     return "cycle", values, {"units": "1", "long_name": words}
 
 
-def _specific(paired: _Variables, mass: float) -> _Variables:
-    found: _Variables = {}
+def _specific(paired: Variables, mass: float) -> Variables:
+    found: Variables = {}
     kinds = (
         ("specific_capacity", "capacity", "mA h g-1"),
         ("specific_energy", "energy", "W h kg-1"),
@@ -283,7 +285,7 @@ def _specific(paired: _Variables, mass: float) -> _Variables:
     return found
 
 
-def _c_rates(paired: _Variables, nominal: float) -> _Variables:
+def _c_rates(paired: Variables, nominal: float) -> Variables:
     passed = float(np.nanmax(paired["discharge_capacity"][1], initial=0.0))
     if passed > _MOST * nominal:
         warn_quality(

@@ -16,6 +16,8 @@ from batteryxr.echem.record import columns
 if TYPE_CHECKING:
     from batteryxr.echem.counting import HalfCycleTable
 
+#: Name -> dimension, values, attributes.
+Variables = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
 #: Bits of ``flag``: why a half cycle is odd.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
 IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
@@ -76,7 +78,8 @@ def half_cycles(
     A half cycle ends where the current reverses, unless the reversal is a pulse: the
     charge of pulses counts net, and each is listed. Rests belong to the half cycle
     before them, and a half cycle may run on over several files. Charge and energy are
-    trapezoid integrals, never across a change of file or a gap.
+    trapezoid integrals, never across a change of file or a gap: what flowed there, and
+    before the first row of a piece, is counted where counter or step time tell it.
     A line between two rows is inaccurate where the current was switched, changed by
     more than a tenth, or (in records of up to two million rows) differs from the
     counter. There the cycler's counter gives the charge, else its ``step_time``.
@@ -151,11 +154,21 @@ def half_cycles(
             f"the record is flagged {', '.join(untrusted)}: its capacities would be "
             "wrong, so none is given; attrs['flag_notes'] tells what mends it"
         )
-    found = labelled(table)
-    tell_short(found["flag"].values)
-    tell_missing(found)
+    found = variables(table)
+    tell_short(found["flag"][1])
+    tell_missing(found, counting.max_gap)
     tell_merged(table, record.get("cycle"))
-    return found.assign(_listed(table))
+    number = np.arange(1, len(table.integers) + 1)
+    about = {
+        **table.to_attrs(),
+        "backward_steps": table.backward,
+        "missing_rows": table.missing,
+    }
+    coords = {
+        "half_cycle": ("half_cycle", number, attributes("half_cycle")),
+        "direction": found.pop("direction"),
+    }
+    return xr.Dataset(found | _listed(table), coords, about)
 
 
 def tell_short(flag: np.ndarray) -> None:
@@ -168,11 +181,10 @@ def tell_short(flag: np.ndarray) -> None:
         )
 
 
-def tell_missing(halves: xr.Dataset) -> None:
+def tell_missing(halves: Variables, most: float) -> None:
     """Warn of half cycles of which much charge is unknown, or much time not counted."""
-    gaps, within = halves["gap_time"].values, halves["duration"].values
+    gaps, within = halves["gap_time"][1], halves["duration"][1]
     if (apart := np.flatnonzero(gaps > _APART * (gaps + within))).size:
-        most = halves.attrs["max_gap"]
         share = (gaps[apart] / (gaps + within)[apart]).max()
         slip = f" Was it min? Pass {60 * most:g}." if most < _HOUR else ""
         warn_quality(
@@ -183,7 +195,7 @@ def tell_missing(halves: xr.Dataset) -> None:
             f"counting=Counting(max_gap=...).{slip}"
         )
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        share = halves["missing_charge"].values / halves["capacity"].values
+        share = halves["missing_charge"][1] / halves["capacity"][1]
     if (much := np.flatnonzero(share > _MUCH)).size:
         warn_quality(
             f"up to {share[much].max():.2g} of a half cycle's charge may be missing "
@@ -239,8 +251,11 @@ def _untrusted(table: HalfCycleTable) -> list[str]:
     return sorted(table.flags - {"backward_time"})
 
 
-def labelled(table: HalfCycleTable) -> xr.Dataset:
-    """Return half cycles as in `half_cycles`, without provenance."""
+def variables(table: HalfCycleTable) -> Variables:
+    """Return the variables on ``half_cycle`` of `half_cycles`, and ``direction``.
+
+    They are no Dataset: to make one costs more than the kernel.
+    """
     from batteryxr.echem.kernels import parts
 
     n = table.integers
@@ -259,25 +274,14 @@ def labelled(table: HalfCycleTable) -> xr.Dataset:
         "time_end": (parts.CLOCK_END, "Time (UTC) at the last row under current"),
     }
     dim = "half_cycle"
-    # Built in one go: single assignments cost more than the kernel.
-    variables: dict[str, Any] = {m: (dim, v, _attrs(m)) for m, v in values.items()}
+    found: Variables = {m: (dim, v, _attrs(m)) for m, v in values.items()}
     for name, (column, words) in clocks.items():
-        variables[name] = (dim, _clock(n[:, column]), {"long_name": words})
+        found[name] = (dim, _clock(n[:, column]), {"long_name": words})
     for name, (count, words) in counts.items():
         more = _FLAGS if name == "flag" else {}
-        variables[name] = (dim, count, {"units": "1", "long_name": words} | more)
-    return xr.Dataset(
-        variables,
-        coords={
-            dim: (dim, np.arange(1, len(n) + 1), attributes(dim)),
-            "direction": (dim, directions(n[:, parts.DIRECTION]), DIRECTION),
-        },
-        attrs={
-            **table.to_attrs(),
-            "backward_steps": table.backward,
-            "missing_rows": table.missing,
-        },
-    )
+        found[name] = (dim, count, {"units": "1", "long_name": words} | more)
+    found["direction"] = (dim, directions(n[:, parts.DIRECTION]), DIRECTION)
+    return found
 
 
 def _sums(table: HalfCycleTable, *, count: bool = False) -> np.ndarray:
@@ -289,7 +293,7 @@ def _sums(table: HalfCycleTable, *, count: bool = False) -> np.ndarray:
     return np.bincount(of, charge, minlength=len(table.floats))
 
 
-def _listed(table: HalfCycleTable) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+def _listed(table: HalfCycleTable) -> Variables:
     """Return the place and the charge of each pulse, on ``pulse``."""
     from batteryxr.echem.kernels import parts
 
@@ -299,7 +303,7 @@ def _listed(table: HalfCycleTable) -> dict[str, tuple[str, np.ndarray, dict[str,
         "pulse_last_record": (parts.PULSE_LAST, "1", "Last row of the pulse"),
         "pulse_capacity": (parts.PULSE_CHARGE, "mA h", "Charge, + charges the cell"),
     }
-    listed = {}
+    listed: Variables = {}
     for name, (column, units, words) in columns.items():
         values = table.pulses[:, column]
         if units == "1":

@@ -82,9 +82,16 @@ def _counted(
 ) -> float:
     # A counter restarts per step, per half cycle or never. A jump that the current
     # cannot explain is a restart, and the reading is the charge counted since then.
+    moved = counter - before
+    seen, line = 7200.0 * abs(moved), abs(i + i_before) * d
+    if (seen >= 0.9 * line) & (seen <= 1.1 * line):  # the common case, kept fast
+        return moved
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
-    if abs(counter - before) <= limit:
-        return counter - before
+    if abs(moved) <= limit:
+        if abs(counter) >= abs(before) or 9.0 * abs(counter) > limit:
+            return moved
+        line /= 7200.0
+        return counter if abs(abs(counter) - line) < abs(abs(moved) - line) else moved
     if abs(counter) <= limit:
         return counter
     return counter - before if goes_on(counter, before, i, i_before) else 0.0

@@ -17,7 +17,7 @@ from batteryxr.echem.kernels.parts import note
 from batteryxr.echem.kernels.record import goes_on, sign_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batteryxr.core.kernels.loops import Floats
     from batteryxr.echem.kernels.record import Record, Rule
@@ -40,6 +40,8 @@ GROUP = 64
 #: current, unless the line is shorter than this number of counter steps. Steps below
 #: the last fraction, relative to the reading, are roundings of the last digit.
 _STILL, _STEPS, _LAST_DIGIT = 0.5, 3.0, 2e-7
+#: Ratio to the interval after it above which an interval may hold a pause.
+_PAUSE = 5.0
 #: Largest deviation of a believed counter from the lines of steady currents, or from
 #: all lines if the fraction of steady ones is small.
 _SOUND = 2e-3
@@ -72,6 +74,8 @@ class Intervals(NamedTuple):
     step_time: np.ndarray  # s, at `row`; NaN if unknown
     reading_before: np.ndarray  # mA h, of the counter
     reading: np.ndarray
+    apart: np.ndarray  # whether another piece of a file begins at `row`
+    course: np.ndarray  # 1: its magnitude rises beside the interval, -1: falls, 0: ?
     clock: np.ndarray  # ns, at `row`
 
 
@@ -101,6 +105,10 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     line = abs(record.i[k] + record.i[k - 1]) * d / 7200.0
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
+    fresh = abs(record.counter[k])
+    nearer = abs(fresh - line) < abs(abs(added) - line)
+    if nearer and fresh < min(abs(record.counter[k - 1]), 1.1 * largest * d / 3600.0):
+        added = record.counter[k]
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
         reading, before = record.counter[k], record.counter[k - 1]
         if goes_on(reading, before, record.i[k], record.i[k - 1]):
@@ -128,11 +136,56 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
 
 
 @njit(cache=True, nogil=True)
+def _paused(record: Record, k: int, added: float) -> bool:
+    """Tell whether one long interval counted a little, as in a pause."""
+    if k + 1 >= record.t.size or added == 0.0:
+        return False
+    following = record.t[k + 1] - record.t[k]
+    return record.t[k] - record.t[k - 1] > _PAUSE * following
+
+
+@njit(cache=True, nogil=True)
 def _closed(n: int, kept: int, line: float, more: float, sums: Floats) -> int:
     """End a group; return how many rows are found with it, of `n` that may be."""
     even = abs(more + sums[_MORE]) <= _DIFFERS * (line + sums[_LINE])
     sums[_LINE] = sums[_MORE] = 0.0
     return kept if even else n
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def _is_even(record: Record, a: int, rule: Rule, sums: Floats) -> bool:
+    """Tell whether no interval of a whole group is odd; give its sums if so.
+
+    It has no branches, so that a processor takes several rows at once.
+    """
+    t: Floats
+    i: Floats
+    c: Floats
+    t, i = record.t[a - 1 : a + GROUP], record.i[a - 1 : a + GROUP]
+    c = record.counter[a - 1 : a + GROUP]
+    i_zero, max_gap = rule.i_zero, rule.max_gap
+    odd = 0
+    line_of_all = of_all = line_of_steady = of_steady = 0.0
+    for k in range(1, GROUP + 1):
+        d, one, other = t[k] - t[k - 1], i[k - 1], i[k]
+        both, change = abs(one + other), abs(other - one)
+        added, line = abs(c[k] - c[k - 1]), both * d * (1 / 7200.0)
+        largest = 0.5 * (both + change)  # of two of one sign
+        even = (one * other > 0.0) & (both - change >= 2.0 * i_zero) & (d > 0.0)
+        even = even & (d <= max_gap) & (2.0 * added >= line) & (added <= _JUMP * line)
+        odd += not (even & (change <= _STEEP * largest))
+        steady = 1.0 if change <= _STEADY * largest else 0.0
+        line_of_all, of_all = line_of_all + line, of_all + added
+        line_of_steady = line_of_steady + steady * line
+        of_steady = of_steady + steady * added
+    if odd or not abs(of_all - line_of_all) <= _DIFFERS * line_of_all:
+        return False
+    sums[0] += line_of_all
+    sums[1] += of_all
+    sums[2] += line_of_steady
+    sums[3] += of_steady
+    sums[_SUMS] = min(sums[_SUMS], of_all / GROUP)
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -159,12 +212,16 @@ def find(
     n = kept = 0
     line_of_all = of_all = line_of_steady = of_steady = 0.0
     least, group, more = np.inf, 0.0, 0.0
-    first = max(start, 1)
-    apart = first < 2 or t[first - 1] != t[first - 2]
-    for k in range(first, stop):
+    k = max(start, 1) - 1
+    apart = k < 1 or t[k] != t[k - 1]
+    while k + 1 < stop:
+        k += 1
         if (k + offset) % GROUP == 0:
             n = kept = _closed(n, kept, group, more, sums)
             group = more = 0.0
+            if apart and k + GROUP <= stop and _is_even(record, k, rule, sums):
+                k += GROUP - 1
+                continue
         d, one, other = t[k] - t[k - 1], i[k - 1], i[k]
         added, line = abs(c[k] - c[k - 1]), 0.5 * abs(one + other) * d / 3600.0
         small, change = min(abs(one), abs(other)), abs(other - one)
@@ -173,6 +230,16 @@ def find(
         even = even & apart & (added <= _JUMP * line) & (change <= _STEEP * largest)
         apart = t[k] != t[k - 1]
         if even:  # the common case, kept fast
+            if 2.0 * added < line:
+                fresh, fell = abs(c[k]), abs(c[k]) < abs(c[k - 1])
+                if fell & (abs(fresh - line) < line - added):
+                    added = fresh  # it began anew
+                elif _paused(record, k, added):
+                    n = _closed(n, kept, group, more, sums)
+                    found, group, more = note(found, n, k), 0.0, 0.0
+                    n += 1
+                    kept = n
+                    continue
             line_of_all, of_all = line_of_all + line, of_all + added
             if change <= _STEADY * largest:
                 line_of_steady, of_steady = line_of_steady + line, of_steady + added
@@ -201,14 +268,24 @@ def find(
     return found[:n].copy(), sums[:_LINE].copy()
 
 
+def with_pieces(record: Record, rows: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Return `rows` and those from `start` to `stop` where another piece begins."""
+    if not record.file.size:
+        return rows
+    a = max(start, 1)
+    file = record.file[a - 1 : stop]
+    return np.union1d(rows, np.flatnonzero(file[1:] != file[:-1]) + a)
+
+
 def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Intervals:
     """Return the record's data on the intervals that end at `rows`."""
     t, size = record.t, record.t.size
-    if record.file.size:
-        rows = rows[record.file[rows] == record.file[rows - 1]]
     v, i = record.v, record.i
-    known = np.isfinite(v) & np.isfinite(i)
-    rows = rows[known[rows] & known[rows - 1]]
+    for column in (v, i):
+        rows = rows[np.isfinite(column[rows]) & np.isfinite(column[rows - 1])]
+    apart = np.zeros(rows.size, bool)
+    if record.file.size:
+        apart = record.file[rows] != record.file[rows - 1]
     after = np.minimum(rows + 1, size - 1)
 
     def at(column: np.ndarray, k: np.ndarray) -> np.ndarray:
@@ -228,6 +305,8 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
         at(record.step_time, rows),
         at(record.counter, rows - 1),
         at(record.counter, rows),
+        apart,
+        _course(record.counter, current, rows),
         record.clock[rows] if record.clock.size else np.zeros(rows.size, np.int64),
     )
 
@@ -237,18 +316,76 @@ def _signs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sign(a) * np.sign(b)
 
 
+def _course(
+    counter: np.ndarray, current: Callable[[np.ndarray], np.ndarray], rows: np.ndarray
+) -> np.ndarray:
+    """Return whether the counter rises (1) or falls (-1) beside each interval.
+
+    It is looked at within the currents on both sides. One that falls decides.
+    """
+    if not counter.size:
+        return np.zeros(rows.size)
+    signs = []
+    for k, other in (
+        (rows, np.minimum(rows + 1, counter.size - 1)),
+        (np.maximum(rows - 2, 0), rows - 1),
+    ):
+        flows = _signs(current(k), current(other)) > 0
+        moved = np.abs(counter[other]) - np.abs(counter[k])
+        signs.append(np.where(flows, np.sign(moved), 0.0))
+    lowest = np.minimum(*signs)
+    return np.where(lowest < 0, -1.0, np.maximum(*signs))
+
+
 def _counted(x: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """Return the charge that the counter added (NaN if unknown), and its restarts."""
-    limit = _JUMP * np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600 + 1e-12
-    added = x.reading - x.reading_before
     one, before = np.maximum(np.abs(x.i), np.abs(x.i_before)), x.reading_before
+    most = one * x.d / 3600
+    limit = _JUMP * most + 1e-12
+    added = x.reading - before
     away = (_signs(added, x.reading) > 0) & (_signs(before, x.reading) >= 0)
     back = (_signs(added, x.i) > 0) & (2 * x.reading * np.sign(before) > np.abs(before))
     on = (away | back) & (_signs(x.i, x.i_before) > 0) & (np.abs(added) <= one)
     restart = (np.abs(added) > limit) & ~(on & (np.abs(x.reading) > limit))
+    restart |= _fell(x, added, most)
+    restart |= _as_others(x, restart, most)
     fresh = np.where(np.abs(x.reading) <= limit, x.reading, np.nan)
     added = np.where(restart, fresh, added)
     return added, restart
+
+
+def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Tell where a counter fell to what it may have counted anew, and no flow fits.
+
+    A counter of net charge falls in a discharge, one of magnitudes never does.
+    """
+    before, reading = np.abs(x.reading_before), np.abs(x.reading)
+    possible = (1 + _STEEP) * most
+    fell = (reading < before) & (x.reading * x.reading_before >= 0)
+    fell &= reading <= possible
+    rises, falls = x.course == 1, x.course == -1
+    line = np.abs(x.i + x.i_before) * x.d / 7200
+    nearer = np.abs(reading - line) < np.abs(np.abs(added) - line)
+    still = (x.i == 0) & (reading == 0) & ~falls
+    odd = (np.abs(added) > possible) | (rises & ~falls) | still
+    return fell & np.where(x.i * x.i_before > 0, nearer, odd)
+
+
+def _as_others(x: Intervals, restart: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Tell where a counter began anew if it did at all other switches of the kind."""
+    flows = np.where(x.i_before != 0, np.sign(x.i_before), 0.0)
+    last = np.maximum.accumulate(np.where(flows != 0, np.arange(flows.size), -1))
+    last = np.where(last >= 0, flows[last], 0.0)
+    begins = (x.i != 0) & (x.i * x.i_before <= 0)
+    before, reading = np.abs(x.reading_before), np.abs(x.reading)
+    possible = (1 + _STEEP) * most
+    goes_on = (before > possible) & (reading > possible)
+    open_ = (reading <= possible) & (before > 0) & (x.d > 0)
+    found = np.zeros(restart.shape, bool)
+    for kind in (begins & (x.i * last < 0), begins & (x.i * last > 0)):
+        if (restart & kind).any() and not (goes_on & kind).any():
+            found |= kind & open_
+    return found
 
 
 def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
@@ -274,6 +411,20 @@ def _carried_on(x: Intervals, added: np.ndarray) -> np.ndarray:
     grew = (_signs(added, x.i) > 0) | (np.abs(x.reading) > np.abs(x.reading_before))
     most = np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600.0
     return grew & (np.abs(added) <= (1 + _STEEP) * most)
+
+
+def _begun(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
+    """Return the charge between two pieces, by counter or step time; NaN if unknown.
+
+    It flowed after the first row of a piece was due, in a step that had begun.
+    """
+    by_step = np.where((x.step_time > 0) & (x.step_time <= x.d), x.step_time, np.nan)
+    by_step = np.abs(x.i) * by_step / 3600
+    one = np.maximum(np.abs(x.i), np.abs(x.i_before) * (x.i * x.i_before > 0))
+    most = (1 + _STEEP) * one * x.d / 3600
+    grew = restart | (added * x.i > 0) | (np.abs(x.reading) > np.abs(x.reading_before))
+    counted = np.where(grew & (np.abs(added) <= most), np.abs(added), np.nan)
+    return np.where(np.isnan(added), by_step, counted)
 
 
 def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
@@ -303,7 +454,10 @@ def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals
     change = np.abs(x.i - x.i_before)
     steady = same & (change <= _STEADY * np.maximum(np.abs(x.i), np.abs(x.i_before)))
     passed = np.abs(x.i + x.i_before) * x.d / 7200.0
-    still = (np.abs(_counted(x)[0]) < _STILL * passed) & (x.d <= rule.max_gap)
+    added = np.abs(_counted(x)[0])
+    still = (added < _STILL * passed) & (x.d <= rule.max_gap)
+    # One long interval in which it counted a little is a pause under a going clock.
+    still &= ~((x.d > _PAUSE * x.following) & (added > 0))
     kept = ~(steady & still & (passed > _STEPS * sums[_SUMS]))
     return Intervals(*(column[kept] for column in x))
 
@@ -311,22 +465,29 @@ def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals
 def resolve(x: Intervals, rule: Rule) -> Switches:
     """Return the charge in each interval; zero where time is lost."""
     added, restart = _counted(x)
+    added = np.where(x.apart, _begun(x, added, restart), added)
+    x = x._replace(i_before=np.where(x.apart, 0.0, x.i_before))
     known = (x.d >= 0) & (x.d <= rule.max_gap)
     same = _signs(x.i, x.i_before) > 0
     told = _new_current(x, added, restart)
     nothing = np.isnan(told)
     s = np.nan_to_num(told)
     fresh = restart & np.isfinite(added)
-    left = np.where(nothing | fresh, 0.0, x.d - s)
+    # The step before ended where this one began, if its time is known.
+    known_step = (x.step_time >= 0) & (x.step_time <= x.d)
+    tail = np.where(known_step, x.d - np.nan_to_num(x.step_time), 0.0)
+    left = np.where(nothing, 0.0, np.where(fresh, tail, x.d - s))
     # It may have flowed for as long as the time to the next row.
     missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
     missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
     before, after = x.i_before * left / 3600, x.i * s / 3600
     line = 0.5 * (x.i + x.i_before) * x.d / 3600
     # No line is drawn over a gap: what was counted there is all that is known of it.
-    gap = same & (x.d > rule.max_gap)
+    gap = same & (x.d > rule.max_gap) | x.apart
     line, known = np.where(gap, 0.0, line), known | (gap & _carried_on(x, added))
-    differs = np.nan_to_num(np.sign(x.i) * np.abs(added) - line)
+    same = same | x.apart
+    ended = np.where(fresh & same & known, before, 0.0)
+    differs = np.nan_to_num(np.sign(x.i) * np.abs(added) + ended - line)
     after = np.where(same, differs, after)
     before = np.where(same, 0.0, before)
     flows = known & (x.d > 0)

@@ -13,7 +13,11 @@ from batteryxr.core.kernels.times import NAT
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import Counting, half_cycle_table, refuse_implausible
-from batteryxr.echem.cycling.half_cycles import STARTS_PART_WAY, labelled
+from batteryxr.echem.cycling.half_cycles import (
+    STARTS_PART_WAY,
+    Variables,
+    variables,
+)
 from batteryxr.echem.lithium.content import content_after
 from batteryxr.echem.operando.beside import beside
 from batteryxr.echem.operando.clock import Clock
@@ -346,8 +350,8 @@ def _labels(
     first: str | None,
 ) -> dict[str, np.ndarray]:
     """Return all labels of each window, as plain arrays."""
-    half = labelled(table)
-    direction = half["direction"].values
+    half = variables(table)
+    direction = half["direction"][1]
     sums, i_zero = passed.sums, table.rule.i_zero
     seen = np.isfinite(sums.voltage)
     at_middle = np.where(seen, passed.at_middles, np.nan)
@@ -355,7 +359,7 @@ def _labels(
     # The row before a half cycle's first belongs to the half cycle before.
     middles = starts + (ends - starts) // 2
     number = np.searchsorted(passed.begins, middles, side="left") - 1
-    if (half["first_record"].values[:1] == 0).any():
+    if (half["first_record"][1][:1] == 0).any():
         number = np.maximum(number, 0)
     running = placed & (number >= 0)
     k = number[running]
@@ -386,11 +390,11 @@ def _labels(
     }
 
 
-def _cycles(half: xr.Dataset, first: str | None) -> np.ndarray:
+def _cycles(half: Variables, first: str | None) -> np.ndarray:
     """Return the cycle of each half cycle, paired as in `cycles`; NaN outside."""
-    direction = half["direction"].values
+    direction = half["direction"][1]
     if first is None:
-        begin = int((half["flag"].values[:1] & STARTS_PART_WAY > 0).any())
+        begin = int((half["flag"][1][:1] & STARTS_PART_WAY > 0).any())
     else:
         begin = 0 if direction[:1] == first else 1
     number = np.arange(max(direction.size, 1))

@@ -139,7 +139,7 @@ def split(label: str) -> tuple[str, str | None]:
     text = text.replace("（", "(").replace("）", ")")
     for form in _FORMS:
         if (match := form.fullmatch(text)) and (units := _unit(match["unit"])):
-            return match["bare"].rstrip("_ "), units
+            return match["bare"].rstrip("_ ,"), units
     return text, None
 
 

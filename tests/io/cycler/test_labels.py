@@ -36,6 +36,7 @@ def test_units_are_found_however_they_are_written(bare, unit, form):
         ("I/µA", ("i", "uA")),
         ("Capacitance charge/µF", ("capacitance charge/µf", None)),
         ("Total Time(h:min:s)", ("total time", "s")),
+        ("Total Time, (h:m:s)", ("total time", "s")),
         ("control/V/mA", ("control/v", "mA")),
     ],
 )

@@ -138,6 +138,22 @@ def test_a_damaged_row_of_a_nested_report_is_named_by_its_line(tmp_path):
         read_cycler(path)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "Time (s);WE(1).Current (A);WE(1).Potential (V);Q",
+        "Time [s];Current [A];Terminal voltage [V];Q",
+        "Elapsed Time (s);Current (A);Working Electrode (V);Cumulative Charge (mAh)",
+    ],
+)
+def test_tables_of_programs_without_a_reader_of_their_own(tmp_path, labels):
+    rows = zip(RUN.time, RUN.current / 1e3, RUN.voltage, strict=True)
+    text = "".join(f"{t};{i:.7f};{v};{k}\n" for k, (t, i, v) in enumerate(rows))
+    ds = quiet(maker_files.write(tmp_path / "x.txt", f"{labels}\n{text}"))
+    same(ds)
+    assert ("capacity" in ds) == ("Charge" in labels)
+
+
 def test_thousands_are_grouped_by_commas_only_where_a_point_is_the_decimal_sign(
     tmp_path,
 ):
