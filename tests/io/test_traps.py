@@ -128,3 +128,15 @@ def test_a_text_whose_type_is_damaged_ends_nothing(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(FileFormatError, match=r"'axes' of .* holds lists"):
         read_stack(path)
+
+
+def test_a_damaged_fill_value_ends_nothing(tmp_path):
+    path = tmp_path / "a.nxs"
+    stack_files.write_nxstxm(path)
+    # The message of a fill value; its last four bytes are the length of the value.
+    message = b"\x05\0\x08\0\x01\0\0\0\x02\x02\x02\x01"
+    raw = path.read_bytes()
+    assert message + bytes(4) in raw
+    path.write_bytes(raw.replace(message + bytes(4), message + b"\0\0\0\x80"))
+    with pytest.raises(FileFormatError, match="what missing values read as"):
+        read_stack(path)
