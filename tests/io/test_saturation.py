@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-h5py = pytest.importorskip("h5py")
+pytest.importorskip("h5py")
+import h5py
 
 from batteryxr.core.errors import DataQualityWarning
 from batteryxr.io import read_frames

@@ -104,7 +104,8 @@ def _groups(group: Any) -> Iterator[Any]:
     import h5py
 
     for name in group:
-        if group.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
             continue
         inner = group[name]
         if isinstance(inner, h5py.Group):
