@@ -226,9 +226,11 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
 
 def _tell_counter(sums: np.ndarray) -> None:
     """Warn where counter and current are in other units: neither fits the other."""
-    line, counted, *_, jumped, _ = sums
-    jumps = line == 0 and jumped > _ROWS
-    if jumps or (counted > 0 and not 1 / _TWICE < counted / line < _TWICE):
+    # A noisy current and its counter differ otherwise too.
+    of_all, _, line, counted, jumped, _ = sums
+    jumps = of_all == 0 and jumped > _ROWS
+    steady = counted > 0 and line > 0.5 * of_all
+    if jumps or (steady and not 1 / _TWICE < counted / line < _TWICE):
         how = "far faster than" if jumps else f"{counted / line:.3g} times as fast as"
         warn_quality(
             f"the capacity that the cycler counted grows {how} the current tells: is "

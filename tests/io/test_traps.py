@@ -37,7 +37,7 @@ warnings.simplefilter("ignore")
 def read_all(path):
     if path.suffix == ".npz" or path.name.endswith(".edf.gz"):
         return io.read_frames(path).compute()
-    if path.suffix in (".gr", ".gz", ".xdi", ".rasx", ".brml"):
+    if path.suffix in (".gr", ".gz", ".xdi", ".rasx", ".brml", ".jdx"):
         return io.read_series(path)
     if path.suffix == ".prj":
         return io.read_athena(path)
