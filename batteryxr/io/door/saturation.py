@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.counts import tell_bad
 from batteryxr.io.door.hdf5 import attribute, opened
 
@@ -114,12 +113,14 @@ def _groups(group: Any) -> Iterator[Any]:
 
 def _number(group: Any, name: str) -> float:
     """Return a number beside others in a group; NaN if it is none."""
-    from batteryxr.io.door.datasets import read_all
+    import h5py
 
-    try:
-        return _one(read_all(group[name])) if name in group else np.nan
-    except (FileFormatError, TypeError, AttributeError):
+    node = group.get(name)
+    if not isinstance(node, h5py.Dataset) or node.size != 1:
         return np.nan
+    if node.dtype.kind not in "iuf" or node.is_virtual or node.external or node.chunks:
+        return np.nan
+    return _one(node[()])
 
 
 def _one(value: Any) -> float:
