@@ -54,8 +54,7 @@ _SUFFIXES = (
 #: Names of the coordinates that every series has.
 #: Fewer distinct numbers than these may come twice by chance.
 _LEVELS = 5
-#: Quantities of the ends of axes of more than so many points.
-_POINTS = 20
+#: Quantities of the ends of axes.
 _ENDS = {"two_theta": "largest scattering angle", "r": "largest r"}
 _RESERVED = ("time", "exposure", "file", "label", "scan", "start_local")
 
@@ -287,9 +286,11 @@ def _series(
     }
     for message in messages:
         warn_quality(message)
-    if first.axis in _ENDS and grid.size > _POINTS:
-        largest = float(np.abs(grid).max(initial=0.0)) or None
-        bounds.check(_ENDS[first.axis], largest, argument=first.axis, data=True)
+    if quantity := _ENDS.get(first.axis):
+        largest = float(np.abs(grid).max(initial=0.0))
+        # Numbers that are too large are told below, of each axis.
+        if 0 < largest < bounds.BOUNDS[quantity].likely[0]:
+            bounds.check(quantity, largest, argument=first.axis, data=True)
     return bounds.told(array)
 
 
