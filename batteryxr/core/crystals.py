@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from batteryxr.core import bounds
 from batteryxr.core.checks import check_fields, checked
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.files import require_regular
@@ -86,6 +87,7 @@ class Crystal:
                 raise ArgumentError(name, value, f"finite numbers of the shape {shape}")
             if name in {"occupancy", "u_iso"} and (value < 0).any():
                 raise ArgumentError(name, value, "numbers >= 0")
+        bounds.check("occupancy", self.occupancy, argument="occupancy")
         if self.volume == 0:
             raise ArgumentError("cell", self.cell, "three vectors that span a volume")
 
@@ -175,6 +177,8 @@ def read_crystal(path: str | os.PathLike[str]) -> Crystal:
     if not len(found):
         raise FileFormatError(path, "holds no atoms.")
     cell = found.lattice
+    sides = [cell.a, cell.b, cell.c]
+    bounds.check("lattice length", sides, argument="cell", data=True)
     name = os.path.splitext(os.path.basename(os.fspath(path)))[0]
     return Crystal(
         name,

@@ -31,6 +31,10 @@ By = Literal["current", "step", "cycle"]
 #: Fraction of a half cycle's charge below which a reversal is a pulse.
 Short = Annotated[float, Bounds(low=0.0, below=0.5)]
 
+#: Ratio of counter and current, and rows at which they do not fit, that only other
+#: units explain.
+_TWICE, _ROWS = 2.5, 20
+
 
 @replayable
 @dataclass(frozen=True)
@@ -216,9 +220,24 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
     each = segments.in_threads(switching.find, pieces)
     odd = np.concatenate([rows for rows, _ in each])
     sums = switching.summed([sums for _, sums in each])
+    _tell_counter(sums)
     odd = switching.with_pieces(whole, odd, 0, size)
     found = switching.gather(whole, odd, 0, rule)
     return switching.resolve(switching.believed(found, sums, size, rule), rule)
+
+
+def _tell_counter(sums: np.ndarray) -> None:
+    """Warn where counter and current are in other units: neither fits the other."""
+    # A noisy current and its counter differ otherwise too.
+    of_all, _, line, counted, jumped, _ = sums
+    jumps = of_all == 0 and jumped > _ROWS
+    steady = counted > 0 and line > 0.5 * of_all
+    if jumps or (steady and not 1 / _TWICE < counted / line < _TWICE):
+        how = "far faster than" if jumps else f"{counted / line:.3g} times as fast as"
+        warn_quality(
+            f"the capacity that the cycler counted grows {how} the current tells: is "
+            "one of them, or the time, in other units than its attribute says?"
+        )
 
 
 class _Streamed:
@@ -283,6 +302,7 @@ class _Streamed:
         found = switching.Intervals(*(np.concatenate(column) for column in columns))
         if self._sums:
             sums = switching.summed(self._sums)
+            _tell_counter(sums)
             found = switching.believed(found, sums, self._row, self._rule)
         return switching.resolve(found, self._rule)
 

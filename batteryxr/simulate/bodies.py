@@ -156,8 +156,21 @@ def _step(x: np.ndarray) -> np.ndarray:
 
 
 def require_room(body: FacetedCrystal) -> None:
-    """Raise if the crystal fills more than half of an axis: its pattern would alias."""
+    """Raise if the crystal fills more than half of an axis: its pattern would alias.
+
+    Raises
+    ------
+    ArgumentError
+        If it does, or is hardly larger than a voxel.
+    """
     inside = np.argwhere(body.depth(body.positions()) > 0)
+    if len(inside) < 8:
+        raise ArgumentError(
+            "size",
+            body.size,
+            "a crystal of several voxels",
+            f"It has {len(inside)}: sizes are in nm.",
+        )
     extent = np.ptp(inside, axis=0) + 1
     if (extent > np.array(body.shape) / 2).any():
         raise ArgumentError(

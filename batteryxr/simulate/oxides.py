@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.blocks import apply
 from batteryxr.core.crystals import PairDistribution, PdfInstrument, lattice
 from batteryxr.core.errors import ArgumentError
@@ -226,6 +227,7 @@ def oxide_series(
     r_min, r_max = r_range
     if not 0 < r_max - r_min < np.inf:
         raise ArgumentError("r_range", r_range, "two distances, the larger one last")
+    bounds.check("largest r", r_max, argument="r_range")
     for key, number in {"noise": noise, "extra": extra}.items():
         if not 0 <= number < np.inf:
             raise ArgumentError(key, number, "a number >= 0")

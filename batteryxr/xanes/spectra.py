@@ -91,8 +91,8 @@ def as_spectra(
             f"it does not at index {_break(values)}. Call `.sortby({dim!r})`, and "
             f"`.drop_duplicates({dim!r})` or average what was measured twice."
         )
-    if dim == "energy":
-        bounds.check("photon energy", values[[0, -1]], argument="energy", data=True)
+    if dim in bounds.RESULTS:
+        bounds.check(bounds.RESULTS[dim], values[[0, -1]], argument=dim, data=True)
     own = array[dim]
     attrs = attributes(dim) | own.attrs | {"units": _UNITS[dim]}
     if own.dtype == values.dtype and own.attrs == axis.attrs:  # not converted

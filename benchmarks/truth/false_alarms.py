@@ -29,7 +29,9 @@ WORDS = ("is unlikely for a", "mark of a missing one", "current of the cell",
          "Was it ", "is mostly", "seem to be missing",
          "row before once more", "same numbers as others", "may be cut",
          "seem to be exchanged", "far from their neighbours", "stands still",
-         "cycler counted, but not in")  # fmt: skip
+         "cycler counted, but not in", "brighter than i0",
+         "was a minus lost", "the cycler counted grows",
+         "less than a pixel of")  # fmt: skip
 READERS = {
     "read_cycler": {".mpt", ".mpr", ".nda", ".ndax", ".csv", ".res", ".xlsx"},
     "read_series": {".gr", ".chi", ".xdi", ".txt", ".dat", ".xy"},

@@ -98,6 +98,19 @@ def of(record, name, **changed):
     )
 
 
+def counted(record):
+    """Return the charge that a cycler counts from the start of each half cycle."""
+    passed = np.cumsum(np.abs(record["current"].values) * 10 / 3600)
+    start = np.where(record["current"] > 0, 0.0, passed[record.sizes["record"] // 2])
+    return record["current"].copy(data=passed - start).assign_attrs(units="mA h")
+
+
+def counts():
+    return xr.DataArray(
+        np.full((2, 8, 8), 700.0), {"energy": [8330.0, 8345.0]}, ("energy", "y", "x")
+    )
+
+
 def rings(factor=1.0):
     angles = np.arange(10.0, 90.05, 0.1) * factor
     axis = ("two_theta", angles, DEGREES)
@@ -106,6 +119,7 @@ def rings(factor=1.0):
     return xr.DataArray(values, dims=("scan", "two_theta"), coords=coords)
 
 
+ONE = np.ones(1)
 IRON = Crystal(
     "Fe",
     lattice(2.866),
@@ -892,6 +906,110 @@ SLIPS = {
         lambda r: geometry(motors={"theta": 7200.0}),
         "theta",
         "Was it mdeg? Pass 7.2",
+    ),
+    "wavelength of a tube in keV": (
+        lambda r: xanes.Diffractometer(wavelength=8.048),
+        "wavelength",
+        "Was it keV? Pass 1.54",
+    ),
+    "width of a peak in keV": (
+        lambda r: xanes.fit_edge(
+            spectrum(),
+            edge=(5470, 5490),
+            peaks=xanes.Peak((5455.0, 5465.0), width=(0.001, 0.002)),
+        ),
+        "width of a peak",
+        "Was it keV? Pass 2",
+    ),
+    "nominal capacity per gram": (
+        lambda r: echem.cycles(
+            r, electrode="cathode", first="charge", mass=8.0, nominal_capacity=180.0
+        ),
+        "nominal_capacity",
+        "Was it mA h g-1? Pass 1.44",
+    ),
+    "smoothing of a charge in per cent": (
+        lambda r: echem.dvdq(r, smoothing=1.0),
+        "smoothing",
+        "Was it per cent? Pass 0.01",
+    ),
+    "current in A beside a counter": (
+        lambda r: echem.half_cycles(
+            of(r, "current", by=1e-3).assign(capacity=counted(r))
+        ),
+        "counted grows far faster than the current",
+        "in other units",
+    ),
+    "current in uA beside a counter": (
+        lambda r: echem.half_cycles(
+            of(r, "current", by=1e3).assign(capacity=counted(r))
+        ),
+        "counted grows 0.001 times as fast as the current",
+        "in other units",
+    ),
+    "damping in 1/nm": (
+        lambda r: nmf.PdfInstrument(q_damp=0.3),
+        "q_damp",
+        "Was it 1/nm? Pass 0.03",
+    ),
+    "range of a simulation in nm": (
+        lambda r: simulate.oxide_series(n_scans=2, r_range=(0.1, 3.0)),
+        "r_range",
+        "Was it nm? Pass 30",
+    ),
+    "occupancy in per cent": (
+        lambda r: Crystal("Fe", lattice(2.9), ("Fe",), np.zeros((1, 3)), 1e2 * ONE),
+        "occupancy",
+        "Was it per cent? Pass 1",
+    ),
+    "wavenumbers in 1/m": (
+        lambda r: xanes.despike(
+            xr.DataArray(np.ones(99), {"shift": np.linspace(1e4, 2e5, 99)}, ["shift"])
+        ),
+        "shift",
+        "Was it 1/m? Pass 2000",
+    ),
+    "centre as fractions": (
+        lambda r: geometry(centre=(0.5, 0.5)),
+        "centre",
+        "fractions of the frame",
+    ),
+    "size of a crystal in um": (
+        lambda r: simulate.bragg_states(shape=(16, 16, 16), size=1.4),
+        "size",
+        "sizes are in nm",
+    ),
+    "positions within a pixel": (
+        lambda r: scan(position_y=np.array([0.0, 20.0])),
+        "position_y",
+        "less than a pixel of the object",
+    ),
+    "defocus of a shadow in m": (
+        lambda r: scan(defocus=1e-5),
+        "pixel of the object",
+        "Was it m?",
+    ),
+    "defocus of a probe in m": (
+        lambda r: cdi.ptycho_probe(
+            scan(), optics=cdi.Mirrors(focus=100.0), defocus=1e-5
+        ),
+        "defocus",
+        "Was it m? Pass 10",
+    ),
+    "i0 in other units than counts": (
+        lambda r: xanes.optical_density(counts(), i0=10.0),
+        "i0",
+        "brighter than i0, half of them more than 70",
+    ),
+    "i0 of a longer exposure": (
+        lambda r: xanes.optical_density(counts(), i0=1e5),
+        "i0",
+        "nothing lets more than 0.007",
+    ),
+    "dark of a longer exposure": (
+        lambda r: xanes.optical_density(counts(), i0=1000.0, dark=900.0),
+        "dark",
+        "100% of the values are missing",
     ),
 }
 

@@ -37,7 +37,7 @@ warnings.simplefilter("ignore")
 def read_all(path):
     if path.suffix == ".npz" or path.name.endswith(".edf.gz"):
         return io.read_frames(path).compute()
-    if path.suffix in (".gr", ".gz", ".xdi", ".rasx", ".brml"):
+    if path.suffix in (".gr", ".gz", ".xdi", ".rasx", ".brml", ".jdx"):
         return io.read_series(path)
     if path.suffix == ".prj":
         return io.read_athena(path)
@@ -127,4 +127,16 @@ def test_a_text_whose_type_is_damaged_ends_nothing(tmp_path):
     raw[place] = 28
     path.write_bytes(raw)
     with pytest.raises(FileFormatError, match=r"'axes' of .* holds lists"):
+        read_stack(path)
+
+
+def test_a_damaged_fill_value_ends_nothing(tmp_path):
+    path = tmp_path / "a.nxs"
+    stack_files.write_nxstxm(path)
+    # The message of a fill value; its last four bytes are the length of the value.
+    message = b"\x05\0\x08\0\x01\0\0\0\x02\x02\x02\x01"
+    raw = path.read_bytes()
+    assert message + bytes(4) in raw
+    path.write_bytes(raw.replace(message + bytes(4), message + b"\0\0\0\x80"))
+    with pytest.raises(FileFormatError, match="what missing values read as"):
         read_stack(path)

@@ -70,6 +70,18 @@ trap("line.csv")(
 trap("line.xdi")(lambda p: p.write_bytes(b"# energy mu\n" + b"1 " * 20_000_000))
 
 
+def jcamp(lines: str) -> str:
+    return (
+        "##TITLE=a\n##JCAMP-DX=4.24\n##XUNITS=1/CM\n##YUNITS=ABSORBANCE\n##FIRSTX=0\n"
+        "##LASTX=9\n##NPOINTS=99999999999\n##XYDATA=(X++(Y..Y))\n" + lines + "##END=\n"
+    )
+
+
+trap("repeat.jdx")(lambda p: p.write_text(jcamp("0 A5s999999999\n")))
+trap("repeats.jdx")(lambda p: p.write_text(jcamp("0 A5Y99999\n" * 2000)))
+trap("header.xdi")(lambda p: p.write_text("# a.b: 1\n" * 400_000 + "1 2\n2 3\n"))
+
+
 def gzipped(line: bytes, size: int):
     def write(path: Path) -> None:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)

@@ -220,6 +220,9 @@ def _from_frames(scan: xr.Dataset, defocus: Any, n_modes: int) -> xr.Dataset:
         return _with_probe(bare, _shadow(whole), n_modes)
     pupil = _pupil(whole.seen.mean)
     told = np.broadcast_to(np.asarray(defocus, float), 2) * 1e3
+    _tell_spread(
+        told, wavelength * _open(pupil) / whole.pixel, len(pupil) * whole.pixel
+    )
     if not told.any():
         few = trial_of(whole)
         assert few.seen is not None
@@ -263,6 +266,23 @@ def _pupil(mean: np.ndarray) -> np.ndarray:
     return np.fft.ifftshift(np.sqrt(np.where(mean > bright, mean, 0.0)))
 
 
+def _open(pupil: np.ndarray) -> float:
+    """Return the radius of the bright part of a pupil, as a fraction of its width."""
+    lit = pupil > np.sqrt(0.1) * np.percentile(pupil, 99)
+    return float(np.sqrt(max(int(lit.sum()), 4) / np.pi) / len(pupil))
+
+
+def _tell_spread(z: np.ndarray, angles: Any, field: float) -> None:
+    """Warn of distances from the focus (nm) at which no beam of these angles is."""
+    largest = float(np.abs(z).max()) * 1e-3
+    bounds.check("size of a defocus", largest or None, argument="defocus")
+    if np.any(np.abs(z) * angles > 0.5 * field):
+        warn_quality(
+            f"defocus={largest:.6g} spreads the beam beyond the field of {field:.0f} "
+            f"nm. Was it nm? Pass {1e-3 * largest:.6g}."
+        )
+
+
 def _defocused(
     pupil: np.ndarray, pixel: float, wavelength: float, z: np.ndarray
 ) -> np.ndarray:
@@ -279,8 +299,7 @@ def _best_defocus(few: Experiment, pupil: np.ndarray, wavelength: float) -> floa
     from batteryxr.cdi.ptycho.trial import residual_of
 
     n = len(pupil)
-    lit = pupil > np.sqrt(0.1) * np.percentile(pupil, 99)
-    top = np.sqrt(max(int(lit.sum()), 4) / np.pi) / (n * few.pixel)  # 1/nm
+    top = _open(pupil) / few.pixel  # 1/nm
     to_nm = 1.0 / (np.pi * wavelength * top**2)
     # Beyond this the beam would be wider than half the field.
     most = 0.5 * np.pi * top * few.pixel * n
@@ -334,10 +353,7 @@ def _image(geometry: Geometry, optics: Mirrors | ZonePlate, defocus: Any) -> np.
         )
     z = np.broadcast_to(np.asarray(defocus, float), 2) * 1e3
     chirp = np.exp(-1j * np.pi * wavelength * (z[0] * ky**2 + z[1] * kx**2))
-    if np.any(np.abs(z) * angles > 0.5 * n * pixel):
-        warn_quality(
-            f"defocus={defocus} spreads the beam beyond the field of {n * pixel:.0f} nm"
-        )
+    _tell_spread(z, angles, n * pixel)
     image = np.fft.fftshift(np.fft.ifft2(optics.pupil((ky, kx), top, dk) * chirp))
     return image / np.sqrt(np.sum(np.abs(image) ** 2))
 

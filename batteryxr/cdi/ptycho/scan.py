@@ -8,7 +8,12 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
-from batteryxr.core.errors import ArgumentError, DataError, DimensionError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DimensionError,
+    warn_quality,
+)
 from batteryxr.core.labels import even_step
 from batteryxr.core.model import attributes, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -342,6 +347,13 @@ def _pixel(geometry: Mapping[Any, Any], n: int) -> xr.Variable:
     known = [p[np.isfinite(p)] for p in places]
     span = max(float(np.ptp(p)) if p.size else 0.0 for p in known) or None
     bounds.check("span of positions", span, argument="span of position_y, position_x")
+    bounds.check("pixel size", size.values, argument="pixel of the object", data=True)
+    if span is not None and 0 < span < float(size.max()):
+        warn_quality(
+            f"positions span {span:.4g} nm, less than a pixel of the object, "
+            f"{float(size.max()):.4g} nm. Was one of position_y, energy, distance, "
+            "pixel_pitch in other units? They are in nm, eV, mm and µm."
+        )
     return size
 
 

@@ -1,5 +1,6 @@
 """Physical bounds of quantities, and suggestions for numbers that exceed them."""
 
+from batteryxr.core.bounds.judgement import RESULTS as RESULTS
 from batteryxr.core.bounds.judgement import Physical as Physical
 from batteryxr.core.bounds.judgement import check as check
 from batteryxr.core.bounds.judgement import told as told

@@ -7,7 +7,7 @@ import os
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -15,12 +15,17 @@ import xarray as xr
 from batteryxr.core.bounds.table import BOUNDS, Bound
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
 
+if TYPE_CHECKING:
+    from batteryxr.core.bounds.table import Correction
+
 A = TypeVar("A", xr.DataArray, xr.Dataset)
 
 #: Fewest values that are judged by their neighbours.
 _FEW = 3
 #: Relative difference of a well known number that is rounding.
 _SAME = 1e-4
+#: Attribute that says what is unlikely; what has it was told.
+_FLAG = "implausible"
 #: Quantity of each variable or coordinate of a result.
 RESULTS: dict[str, str] = {
     "specific_capacity": "specific capacity",
@@ -35,9 +40,13 @@ RESULTS: dict[str, str] = {
     "current": "current",
     "frequency": "frequency",
     "energy": "photon energy",
+    "distance": "detector distance",
+    "pixel_pitch": "detector pixel",
+    "pixel_size": "detector pixel",
     "r": "distance r",
     "q": "momentum transfer",
     "two_theta": "scattering angle",
+    "shift": "wavenumber",
     "tau": "time constant",
     "diffusion_coefficient": "diffusivity",
     "diameter": "crystal size",
@@ -110,12 +119,12 @@ def check(quantity: str, value: Any, *, argument: str, data: bool = False) -> No
 
 def _tell_known(value: Any, bound: Bound, argument: str) -> None:
     """Warn of a number that is well known in another unit."""
-    for units, numbers in bound.known.items():
+    for units, (correction, numbers) in bound.known.items():
         if isinstance(value, float) and np.isclose(value, numbers, _SAME, 0).any():
             warn_quality(
                 f"{argument}={value!r} is a well known number in {units}; expected "
                 f"{bound.units}. Was it {units}? Pass "
-                f"{_apply(bound.slips[units], value):.6g}."
+                f"{_apply(correction, value):.6g}."
             )
 
 
@@ -164,13 +173,13 @@ def told(result: A, *, names: Mapping[str, str] | None = None) -> A:
     within = result if isinstance(result, xr.Dataset) else result.coords.to_dataset()
     odd = {
         n: words
-        for n, values in within.variables.items()
-        if (words := _implausible(values, known.get(str(n))))
+        for n, a in within.variables.items()
+        if (words := _implausible(a, known.get(str(n)))) not in ("", a.attrs.get(_FLAG))
     }
     for name, words in odd.items():
         warn_quality(f"{name} reaches {words}")
     # Results are copied only if something is said about them.
-    flagged = {n: within[n].assign_attrs(implausible=words) for n, words in odd.items()}
+    flagged = {n: within[n].assign_attrs({_FLAG: words}) for n, words in odd.items()}
     if coords := {n: array for n, array in flagged.items() if n in result.coords}:
         result = result.assign_coords(coords)
     if isinstance(result, xr.Dataset):
@@ -178,7 +187,7 @@ def told(result: A, *, names: Mapping[str, str] | None = None) -> A:
         return result.assign(others) if others else result
     if words := _implausible(result, known.get(str(result.name))):
         warn_quality(f"{result.name} reaches {words}")
-        return result.assign_attrs(implausible=words)
+        return result.assign_attrs({_FLAG: words})
     return result
 
 
@@ -255,7 +264,9 @@ def _mend(odd: float, bound: Bound) -> str:
     return " ".join([f"Was it {units}? Pass {meant[units]:.6g}.", *others])
 
 
-def _apply(slip: float | tuple[float, float], value: float) -> float:
+def _apply(slip: Correction, value: float) -> float:
+    if callable(slip):
+        return slip(value)
     factor, offset = slip if isinstance(slip, tuple) else (slip, 0.0)
     return value * factor + offset
 

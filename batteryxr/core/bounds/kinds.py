@@ -24,6 +24,8 @@ VoltageWindow = Annotated[Pair, Physical("voltage")]
 #: Width of a value, as a fraction of it.
 RelativeWidth = Annotated[Positive, Physical("relative tolerance")]
 RelativeTolerance = Annotated[NonNegative, Physical("relative tolerance")]
+#: Width in charge, as a fraction of a capacity.
+PartOfCapacity = Annotated[NonNegative, Physical("part of a capacity")]
 #: Fraction of a step or a maximum.
 Share = Annotated[Positive, Physical("share")]
 #: Length of an exposure, in s.

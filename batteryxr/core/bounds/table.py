@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    Correction = float | tuple[float, float] | Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -26,23 +28,26 @@ class Bound:
     likely
         Lowest and highest value of most experiments; values outside are warned of.
     slips
-        Units that are passed by mistake, and their correction: a factor, or factor and
-        offset. The message names the one that gives the most likely value.
+        Units that are passed by mistake, and their correction: a factor, factor and
+        offset, or a function. The message names the one that gives the most likely
+        value.
     neighbours
         Number of neighbouring values in results that are judged by their median: a few
         odd ones are no mistake. All are taken where there are fewer; less than three
         are not judged.
     known
-        Numbers that everybody writes in another unit, by the unit of `slips`: likely in
-        ours, but hardly ever meant.
+        Numbers that everybody writes in another unit, likely in ours, but hardly ever
+        meant: by that unit, its correction and the numbers.
     """
 
     units: str
     possible: tuple[float, float]
     likely: tuple[float, float]
-    slips: Mapping[str, float | tuple[float, float]] = field(default_factory=dict)
+    slips: Mapping[str, Correction] = field(default_factory=dict)
     neighbours: int = 1
-    known: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    known: Mapping[str, tuple[Correction, tuple[float, ...]]] = field(
+        default_factory=dict
+    )
 
 
 _LENGTHS_NM = {"um": 1e3, "Angstrom": 0.1, "mm": 1e6, "m": 1e9}
@@ -53,6 +58,11 @@ _TIMES = {"min": 60.0, "h": 3600.0, "ms": 1e-3, "us": 1e-6}
 _TUBES_NM = (
     0.154056, 0.15418, 0.154184, 0.154439, 0.0709317, 0.071073, 0.178897, 0.193604,
     0.19374, 0.228970, 0.22910, 0.0559407, 0.056086
+)  # fmt: skip
+#: Energies of the same tubes in keV.
+_TUBES_KEV = (
+    8.0478, 8.048, 8.0411, 8.041, 8.05, 17.4793, 17.479, 17.48, 6.9303, 6.930, 6.4038,
+    6.404, 5.4147, 5.415, 22.163, 22.16
 )  # fmt: skip
 _KELVIN = {"K": (1.0, -273.15)}
 _PER_CENT = {"per cent": 0.01}
@@ -73,7 +83,8 @@ BOUNDS: dict[str, Bound] = {
     "titration pulse": Bound("s", (0.0, 1e9), (20.0, 2e5), _TIMES),
     "row interval": Bound("s", (0.0, 1e6), (1e-4, 600.0), {"ms": 1e-3, "us": 1e-6}),
     "resistance": Bound("ohm", (-1e12, 1e12), (-1e5, 1e5), {"mohm": 1e-3}),
-    "frequency": Bound("Hz", (0.0, 1e13), (0.0, 2e7), {"mHz": 1e-3, "uHz": 1e-6}),
+    "frequency": Bound("Hz", (0.0, 1e13), (2e-6, 2e7),
+                       {"mHz": 1e-3, "uHz": 1e-6, "kHz": 1e3, "MHz": 1e6}),
     "interruption": Bound("s", (0.0, 1e9), (0.0, 600.0), {"ms": 1e-3, "us": 1e-6}),
     "clock offset": Bound("s", (0.0, 4e6), (0.0, 2e5), {"ms": 1e-3}),
     "clock drift": Bound("1e-6", (0.0, 1e6), (0.5, 2e4),
@@ -84,6 +95,7 @@ BOUNDS: dict[str, Bound] = {
                                   _PARTS),
     "electrons": Bound("1", (0.0, 1e4), (5e-3, 36.0), _PER_CENT),
     "relative tolerance": Bound("1", (0.0, 1e6), (0.0, 0.5), _PER_CENT),
+    "part of a capacity": Bound("1", (0.0, 1e3), (0.0, 0.3), _PER_CENT),
     "relative noise": Bound("1", (0.0, 100.0), (0.0, 0.25), _PER_CENT),
     "oxidation state": Bound("1", (-1e3, 1e3), (-4.0, 9.0), _PER_CENT),
     "strain": Bound("1", (0.0, 0.2), (0.0, 0.12), _PER_CENT),
@@ -113,7 +125,8 @@ BOUNDS: dict[str, Bound] = {
     "energy shift": Bound("eV", (-1e5, 1e5), (-50.0, 50.0), {}),
     "wavelength": Bound("Angstrom", (1e-2, 1e4), (0.05, 130.0),
                         {"nm": 10.0, "m": 1e10, "pm": 0.01},
-                        known={"nm": _TUBES_NM}),
+                        known={"nm": (10.0, _TUBES_NM),
+                              "keV": (lambda e: 12.398420 / e, _TUBES_KEV)}),
     "angle": Bound("deg", (-360.0, 360.0), (-180.0, 180.0), {"mdeg": 1e-3}),
     "angle of incidence": Bound("deg", (0.0, 180.0), (1.6, 180.0), {"rad": 57.295780}),
     "detector distance": Bound("mm", (1e-3, 1e6), (5.0, 5e4), _LENGTHS_MM),
@@ -125,6 +138,7 @@ BOUNDS: dict[str, Bound] = {
     "focus": Bound("nm", (0.1, 1e7), (1.0, 5e4), _LENGTHS_NM),
     "half angle": Bound("mrad", (1e-4, 1e3), (0.02, 200.0),
                         {"rad": 1e3, "deg": 17.453293, "urad": 1e-3}),
+    "size of a defocus": Bound("um", (0.0, 1e7), (0.01, 2e4), {"m": 1e6, "mm": 1e3}),
     "defocus": Bound("um", (-1e7, 1e7), (-2e4, 2e4), {"nm": 1e-3}),
     "span of positions": Bound("nm", (0.0, 1e8), (2.0, 1e7), _LENGTHS_NM),
     "voxel size": Bound("nm", (1e-3, 1e6), (0.05, 1e4), _LENGTHS_NM),
@@ -143,13 +157,16 @@ BOUNDS: dict[str, Bound] = {
     "Scherrer factor": Bound("1", (0.0, 100.0), (0.5, 2.1), _PER_CENT),
     "crystal size": Bound("nm", (0.1, 1e8), (1.0, 1e5), _LENGTHS_NM),
     "distance r": Bound("Angstrom", (-1.0, 1e5), (0.0, 1e3), {"pm": 0.01}),
+    "largest r": Bound("Angstrom", (0.0, 1e5), (4.5, 1e3), {"nm": 10.0, "pm": 0.01}),
+    "wavenumber": Bound("1/cm", (-1e9, 1e9), (-6e4, 6e4), {"1/m": 0.01}),
+    "occupancy": Bound("1", (0.0, 1e3), (0.0, 1.02), _PER_CENT),
     "simulated r": Bound("Angstrom", (0.0, 500.0), (0.0, 150.0), {"pm": 0.01}),
     "step of r": Bound("Angstrom", (0.0, 100.0), (1e-4, 0.5), {"pm": 0.01, "nm": 10.0}),
     "momentum transfer": Bound("1/Angstrom", (0.0, 1e3), (0.0, 100.0),
                                {"1/nm": 0.1, "1/m": 1e-10}),
     "range of Q": Bound("1/Angstrom", (0.1, 1e3), (2.0, 100.0),
                         {"1/nm": 0.1, "1/pm": 100.0}),
-    "damping of Q": Bound("1/Angstrom", (0.0, 10.0), (0.0, 0.5), {"1/nm": 0.1}),
+    "damping of Q": Bound("1/Angstrom", (0.0, 10.0), (0.0, 0.2), {"1/nm": 0.1}),
     "scattering angle": Bound("deg", (-360.0, 360.0), (-180.0, 180.0),
                               {"centideg": 0.01, "mdeg": 1e-3}),
     "largest scattering angle": Bound("deg", (0.0, 360.0), (3.3, 180.0),

@@ -34,6 +34,8 @@ _Column = tuple[str, np.ndarray, dict[str, Any]]
 _OTHER = {"charge": "discharge", "discharge": "charge"}
 #: Largest charge of a discharge, of the capacity that is named: A h were passed.
 _MOST, _LEAST = 50.0, 300.0
+#: The same where it would be a usual capacity per mass.
+_PER_MASS, _USUAL = 20.0, (0.25, 4.0)
 #: Quantities of a half cycle that are copied for each direction.
 _TAKEN = (
     "capacity",
@@ -144,7 +146,7 @@ def cycles(
         usual = float(np.median(known)) if known.size else None
         bounds.check("usual specific capacity", usual, argument="specific capacity")
     if nominal_capacity is not None:
-        variables |= _c_rates(paired, nominal_capacity)
+        variables |= _c_rates(paired, nominal_capacity, mass)
     number = np.arange(1, len(variables["complete"][1]) + 1)
     coords = {"cycle": ("cycle", number, attributes("cycle"))}
     result = xr.Dataset(variables, coords)
@@ -285,12 +287,21 @@ def _specific(paired: Variables, mass: float) -> Variables:
     return found
 
 
-def _c_rates(paired: Variables, nominal: float) -> Variables:
+def _c_rates(paired: Variables, nominal: float, mass: float | None) -> Variables:
     passed = float(np.nanmax(paired["discharge_capacity"][1], initial=0.0))
     if passed > _MOST * nominal:
         warn_quality(
             f"nominal_capacity={nominal!r} is in mA h, and a discharge passes "
             f"{passed:.4g} mA h. Was it A h? Pass {1e3 * nominal:g}."
+        )
+    elif (
+        mass is not None
+        and 0 < _PER_MASS * passed < nominal
+        and _USUAL[0] < nominal * 1e-3 * mass / passed < _USUAL[1]
+    ):
+        warn_quality(
+            f"nominal_capacity={nominal!r} is in mA h, and no discharge passes more "
+            f"than {passed:.4g} mA h. Was it mA h g-1? Pass {1e-3 * mass * nominal:g}."
         )
     elif 0 < _LEAST * passed < nominal:
         warn_quality(

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from batteryxr.core.bounds.kinds import (
         Mass,
+        PartOfCapacity,
         VoltageStep,
         VoltageWidth,
     )
-    from batteryxr.core.checks import NonNegative, Whole
+    from batteryxr.core.checks import Whole
     from batteryxr.echem.counting import HalfCycleTable
     from batteryxr.echem.kernels.histogram import Bins, Curves
 
@@ -134,7 +135,7 @@ def dqdv(
 def dvdq(
     record: xr.Dataset,
     *,
-    smoothing: NonNegative = 0.01,
+    smoothing: PartOfCapacity = 0.01,
     bins: Annotated[int, Bounds(low=10)] = 1000,
     half_cycles: Sequence[int] | None = None,
     mass: Mass | None = None,

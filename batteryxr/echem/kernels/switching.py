@@ -53,10 +53,11 @@ _LONGER = 1.5
 _CLEAR = 10.0
 #: Ratio to the possible charge of an interval above which the counter jumped.
 _JUMP = 10.0
-#: Number of sums in `find`: lines and counter, of all intervals and of steady ones.
-_SUMS = 4
+#: Number of sums in `find`: lines and counter, of all intervals and of steady ones,
+#: and jumps of the counter.
+_SUMS = 5
 #: Where `find` sums the line of a group, and what the counter has more.
-_LINE, _MORE = 5, 6
+_LINE, _MORE = 6, 7
 #: Whether the charge of an interval is odd, only if its group's is, or not at all.
 _EVEN, _MAYBE, _ODD = 0, 1, 2
 
@@ -110,6 +111,7 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     if nearer and fresh < min(abs(record.counter[k - 1]), 1.1 * largest * d / 3600.0):
         added = record.counter[k]
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
+        sums[4] += 1
         reading, before = record.counter[k], record.counter[k - 1]
         if goes_on(reading, before, record.i[k], record.i[k - 1]):
             return _ODD
@@ -125,7 +127,7 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
         sums[2] += line
         sums[3] += abs(added)
     if abs(added) > _LAST_DIGIT * abs(record.counter[k]):
-        sums[4] = min(sums[4], abs(added))
+        sums[_SUMS] = min(sums[_SUMS], abs(added))
     # Counter and clock are read at slightly different moments. In long records this is
     # not worth the memory.
     if change > _STEEP or (k > 1 and record.t[k - 1] == record.t[k - 2]):
@@ -263,7 +265,7 @@ def find(
         if odd == _ODD:
             kept = n
     n = _closed(n, kept, group, more, sums)
-    sums[:_SUMS] += np.array([line_of_all, of_all, line_of_steady, of_steady])
+    sums[:_SUMS] += np.array([line_of_all, of_all, line_of_steady, of_steady, 0.0])
     sums[_SUMS] = min(sums[_SUMS], least)
     return found[:n].copy(), sums[:_LINE].copy()
 

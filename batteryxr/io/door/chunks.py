@@ -128,9 +128,28 @@ def rows_there(node: Any) -> int:
         first = max(0, last - node.chunks[0])
         check_packing(Path(node.file.filename), node)
         check_pieces(node, last - 1)
-        while last > first and np.all(node[last - 1] == node.fillvalue):
+        while last > first and np.all(node[last - 1] == fill_of(node)):
             last -= 1
     return last
+
+
+def fill_of(node: Any) -> Any:
+    """Return what a dataset reads as where nothing was written.
+
+    Raises
+    ------
+    FileFormatError
+        If the file says so damaged: the library would end the process.
+    """
+    try:
+        node.id.get_create_plist().fill_value_defined()
+    except ValueError as error:
+        raise FileFormatError(
+            Path(node.file.filename),
+            f"{node.name} is damaged where its header says what missing values read "
+            "as. Copy it again.",
+        ) from error
+    return node.fillvalue
 
 
 def _filters(node: Any) -> list[int]:

@@ -63,7 +63,7 @@ def only_counts(values: np.ndarray, source: str) -> np.ndarray:
     if low < 0 or high >= top:
         bad = (values < 0) | (values >= top)
         found[bad] = np.nan
-        _tell_bad(low if low < 0 else high, source)
+        tell_bad(low if low < 0 else high, source)
         high = int(values[~bad].max(initial=0))
     _tell_saturated(values, high, source)
     return found
@@ -85,7 +85,7 @@ def _only_counts_of_floats(values: np.ndarray, source: str) -> np.ndarray:
         if marked.all() and whole and _are_marks(odd):
             bad = odd
     if bad is not None and bad.any():
-        _tell_bad(values[bad][0], source)
+        tell_bad(values[bad][0], source)
         values = np.where(bad, values.dtype.type(np.nan), values)
         high = np.fmax.reduce(values, None)
     _tell_saturated(values, high, source)
@@ -109,7 +109,8 @@ def _are_marks(below: np.ndarray) -> bool:
     return bool((beside & frame).sum() >= _TOGETHER * frame.sum())
 
 
-def _tell_bad(value: float, source: str) -> None:
+def tell_bad(value: float, source: str) -> None:
+    """Warn that numbers such as `value` are no counts."""
     warn_quality(
         f"{source}: pixels that hold {value:.10g} or such are no counts but gaps, bad "
         "or saturated: NaN"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from batteryxr.io.door.files import Stamp, stamp
 from batteryxr.io.door.hdf5 import opened, refuse_lists
 from batteryxr.io.door.limits import ARRAY, FRAME, refuse_larger
 from batteryxr.io.door.links import check_stored, sources_of
+from batteryxr.io.door.saturation import NoCounts, told_of
 
 #: A frame larger than this must not be packed more tightly than the ratio.
 _LARGE, _RATIO = 256_000_000, 200
@@ -52,6 +53,8 @@ class FileFrames:
         Stamps of the files that hold the values, taken when they were checked.
     counts
         Whether the dataset holds counts of a detector: see `only_counts`.
+    none
+        Which numbers the file says are no counts.
     """
 
     path: Path
@@ -60,6 +63,7 @@ class FileFrames:
     dtype: np.dtype[Any]
     stamps: tuple[Stamp, ...]
     counts: bool = False
+    none: NoCounts = field(default_factory=NoCounts)
 
     @property
     def ndim(self) -> int:
@@ -75,7 +79,8 @@ class FileFrames:
             check_pieces(node, key)
             read = np.asarray(node[key])
         if self.counts:
-            return only_counts(read, self.path.name).astype(self.dtype, copy=False)
+            found = only_counts(read, self.path.name).astype(self.dtype, copy=False)
+            return self.none.left_out(read, found, self.path.name)
         return read
 
 
@@ -124,7 +129,8 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
     stamps = tuple(stamp(p, growing=growing) for p in dict.fromkeys((home, *others)))
     counts = counts and node.dtype.kind in "iuf"
     dtype = counts_type(node.dtype) if counts else node.dtype
-    return FileFrames(home, node.name, shape, dtype, stamps, counts)
+    none = told_of(path, node) if counts else NoCounts()
+    return FileFrames(home, node.name, shape, dtype, stamps, counts, none)
 
 
 def paired(path: Path, node: Any, n: int, what: str = "positions") -> int:

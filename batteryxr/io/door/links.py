@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
-from batteryxr.io.door.chunks import check_packing
+from batteryxr.io.door.chunks import check_packing, fill_of
 from batteryxr.io.door.files import regular
 from batteryxr.io.door.heaps import check_between, check_ends, is_large, stored_in
 from batteryxr.io.door.limits import current
@@ -194,9 +194,11 @@ def check_stored(path: Path, node: Any, rows: int | None = None) -> None:
     DataQualityWarning
         If some values were not written.
     """
-    if node.is_virtual or node.external or node.size in (0, None):
+    if node.size in (0, None):
         return
-    fill = node.fillvalue
+    fill = fill_of(node)
+    if node.is_virtual or node.external:
+        return
     if node.id.get_storage_size() == 0:
         raise FileFormatError(
             path, f"{node.name} was never written: all of it would be {fill}."
@@ -255,7 +257,7 @@ def _refuse_short(
                 path,
                 f"{node.name} takes values of shape {wanted} from {source.name} of "
                 f"{place.name}, which has {source.shape}: the rest would be read as "
-                f"{node.fillvalue}, or pixels at other places. Was it cut or replaced, "
+                f"{fill_of(node)}, or pixels at other places. Was it cut or replaced, "
                 "or the scan stopped early?",
             )
     own, theirs = node.dtype, source.dtype
@@ -291,7 +293,7 @@ def _tell_uncovered(path: Path, node: Any, sources: list[Any]) -> None:
     if given < node.size:
         warn_quality(
             f"{path.name}: {node.size - given} of {node.size} values of {node.name} "
-            f"have no source and read as {node.fillvalue}. Was the scan stopped early?"
+            f"have no source and read as {fill_of(node)}. Was the scan stopped early?"
         )
 
 

@@ -25,6 +25,9 @@ _FAR = 0.5
 _FEWEST = 20
 
 
+#: Of a number with a lost sign: least size in usual distances from the curve through
+#: those beside it and of the largest, and distance of the other sign from that curve.
+_ROUGH, _TURNED, _FITS = 12.0, 0.03, 0.3
 #: Fewest steps that show what is usual, most gaps, a gap in usual steps, and how much
 #: the others may differ.
 _MANY_STEPS, _MOST_GAPS, _WIDE, _ALIKE = 20, 3, 1.75, 0.25
@@ -104,3 +107,30 @@ def gaps_in(axis: np.ndarray) -> int:
     if not 0 < wide.sum() <= _MOST_GAPS or not alike.all():
         return 0
     return int((np.rint(steps[wide] / usual) - 1).sum())
+
+
+def turned_in(values: np.ndarray) -> np.ndarray:
+    """Return which numbers of curves fit those beside them only with the other sign.
+
+    Parameters
+    ----------
+    values
+        Curves along the last axis, smooth from point to point.
+
+    Returns
+    -------
+    numpy.ndarray
+        True where a minus was lost or added; nowhere in a curve with many such points.
+    """
+    found = np.zeros(values.shape, bool)
+    if values.shape[-1] < _FEWEST or values.dtype.kind != "f":
+        return found
+    inner = values[..., 2:-2]
+    near = values[..., 1:-3] + values[..., 3:-1]
+    between = (4 * near - values[..., :-4] - values[..., 4:]) / 6
+    size, off = np.abs(inner), np.abs(inner - between)
+    noise = _ROUGH * np.nanmedian(off, axis=-1, keepdims=True)
+    far = size > np.maximum(noise, _TURNED * np.nanmax(size, axis=-1, keepdims=True))
+    found[..., 2:-2] = far & (np.abs(inner + between) < _FITS * size)
+    few = found.sum(axis=-1, keepdims=True) <= _FEW
+    return found & few

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import blocks
+from batteryxr.core import blocks, bounds
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError
 from batteryxr.core.files import whole_hdf5
@@ -103,7 +103,7 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     dims = ("position", "detector_y", "detector_x")
     scan = xr.Dataset({"frames": (dims, frames, counts), **extra}, coords=coords)
     scan.attrs["source_files"] = [path.name]
-    return scan
+    return bounds.told(scan)
 
 
 def _detector(name: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.provenance import recorded
 from batteryxr.io.door.hdf5 import opened, walk
@@ -128,6 +129,16 @@ def read_ptychography(
     return _narrowed(scan) if narrow else scan
 
 
+def _judged(scan: xr.Dataset) -> xr.Dataset:
+    """Tell of numbers of a file that are unlikely, and of its positions."""
+    places = [scan[f"position_{axis}"].values for axis in "yx"]
+    known = [p[np.isfinite(p)] for p in places]
+    span = max(float(np.ptp(p)) if p.size else 0.0 for p in known) or None
+    name = "span of position_y, position_x"
+    bounds.check("span of positions", span, argument=name, data=True)
+    return bounds.told(scan)
+
+
 def _read(
     path: Path,
     layout: str | Mapping[str, Any] | None,
@@ -155,7 +166,7 @@ def _read(
                 where = found.positions(shape[:-2], at)
             scan = found.scan(frames, where, told, signs)
             centre = centre or found.centre()
-    return _cut(scan, centre, size)
+    return _cut(_judged(scan), centre, size)
 
 
 def _held(file: Any, layout: str | Mapping[str, Any] | None) -> dict[str, Any]:

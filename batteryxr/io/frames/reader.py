@@ -197,7 +197,7 @@ def read_frames(
             f"{paths[0].name}: no rocking angles known; frames are numbered instead. "
             "Pass spec= and scan=, or rocking=."
         )
-    return array
+    return bounds.told(array)
 
 
 def _scan_of(spec: str | os.PathLike[str], scan: int | str | None) -> SpecScan:

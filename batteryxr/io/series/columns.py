@@ -23,6 +23,8 @@ _COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
 _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
 #: Most rows in a table of a scan's regions above its points.
 _REGIONS = 20
+#: Most lines above the numbers.
+_HEADER = 20_000
 #: In numbers with a decimal comma, a point is damage, not another spelling.
 _COMMA_FOR_POINT = bytes.maketrans(b",.", b".?")
 #: A clock time at the beginning of a line of numbers, after a date or without.
@@ -221,6 +223,8 @@ def columns_of(
                 path, header, block, n_columns, delimiter, decimal_comma, above
             )
         start += len(line)
+        if number > _HEADER:
+            raise FileFormatError(path, f"has no numbers in {_HEADER:,} lines.")
     if (plain := _FORTRAN.sub(b"E", raw)) != raw:
         return columns_of(path, plain, skip_rows=skip_rows, above=above)
     if (plain := _CLOCK.sub(_seconds, raw)) != raw:

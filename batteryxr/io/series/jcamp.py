@@ -35,6 +35,8 @@ _ORDINATE = {
     "INTENSITY": "intensity",
 }
 _ABSCISSA = {"1/CM": "wavenumber 1/cm", "EV": "energy eV", "KEV": "energy keV"}
+#: Most points of a spectrum.
+_MOST = 2_000_000
 #: Relative difference allowed between a value and the header's check value.
 _CLOSE = 2e-3
 #: Most that a line's abscissa is off by rounding, in units of its factor, and of it.
@@ -136,6 +138,8 @@ def _unpacked(
             values.pop()
         starts.append((x * xfactor, len(values)))
         values += cells
+        if len(values) > _MOST:
+            raise FileFormatError(path, f"unpacks to more than {_MOST:,} points.")
         checked = differs
     if not values:
         raise FileFormatError(path, "holds no points.")
@@ -179,6 +183,8 @@ def _line(path: Path, line: str) -> tuple[float, list[float], bool]:
         place = cell.end()
         if sign in _REPEATED:
             times = int(f"{_REPEATED[sign]}{digits}")
+            if times > _MOST:
+                raise FileFormatError(path, f"repeats a value {times:,} times: a trap.")
             for _ in range(times - 1):
                 values.append(values[-1] + (step or 0.0))
         elif sign in _DIFFERENCE:

@@ -21,6 +21,7 @@ from batteryxr.io import clock
 from batteryxr.io.cycler.reader import find
 from batteryxr.io.door.endings import CUT
 from batteryxr.io.door.folders import files_in
+from batteryxr.io.door.marks import turned_in
 from batteryxr.io.series.axis import on_one_axis
 from batteryxr.io.series.choice import AXES, FORMULAS, choose, made
 from batteryxr.io.series.headers import slug
@@ -54,6 +55,8 @@ _SUFFIXES = (
 #: Names of the coordinates that every series has.
 #: Fewer distinct numbers than these may come twice by chance.
 _LEVELS = 5
+#: Quantities of the ends of axes.
+_ENDS = {"two_theta": "largest scattering angle", "r": "largest r"}
 _RESERVED = ("time", "exposure", "file", "label", "scan", "start_local")
 
 
@@ -297,6 +300,7 @@ def _series(
     data, grid, said = on_one_axis(scans, interpolate, lazy=lazy)
     messages += said
     messages += _copies(scans, data)
+    messages += _turned(scans, data)
     first = scans[0]
     array = xr.DataArray(
         data,
@@ -314,6 +318,11 @@ def _series(
     }
     for message in messages:
         warn_quality(message)
+    if quantity := _ENDS.get(first.axis):
+        largest = float(np.abs(grid).max(initial=0.0))
+        # Numbers that are too large are told below, of each axis.
+        if 0 < largest < bounds.BOUNDS[quantity].likely[0]:
+            bounds.check(quantity, largest, argument=first.axis, data=True)
     return bounds.told(array)
 
 
@@ -337,6 +346,18 @@ def _stretched(scans: Sequence[Scan]) -> list[str]:
         "its file gives the planned end, its angles are stretched. Leave it out."
         for some in sizes.values()
         if len(some) > 1
+    ]
+
+
+def _turned(scans: Sequence[Scan], data: Any) -> list[str]:
+    """Tell of numbers whose sign those beside them do not have."""
+    if not isinstance(data, np.ndarray) or not (found := turned_in(data)).any():
+        return []
+    scan, point = np.argwhere(found)[0]
+    return [
+        f"{scans[scan].source.path.name}: point {point}, {data[scan, point]:.6g}, fits "
+        f"those beside it only with the other sign ({int(found.sum())} such points in "
+        f"{int(found.any(axis=1).sum())} scans): was a minus lost?"
     ]
 
 

@@ -185,7 +185,15 @@ def read_stack(
     for message in messages:
         warn_quality(message + ".")
     images = [d for d in ("scan", "energy", "y", "x") if d in array.dims]
-    return array.transpose(*images)
+    for dim in ("y", "x"):
+        if (
+            dim in array.dims
+            and array[dim].attrs["units"] == "nm"
+            and array[dim].size > 1
+        ):
+            step = float(np.abs(np.diff(array[dim].values)).max())
+            bounds.check("pixel size", step, argument=f"step of {dim}", data=True)
+    return bounds.told(array.transpose(*images))
 
 
 def _paths(files: Any) -> list[Path]:

@@ -116,6 +116,8 @@ def _check_energies(terms: Terms) -> None:
             bounds.check("width of an edge", highest, argument="width of edge")
     for peak in terms.peaks:
         bounds.check("photon energy", peak.position, argument="peaks")
+        if peak.width is not None:
+            bounds.check("width of an edge", peak.width[-1], argument="width of a peak")
 
 
 def prepare(

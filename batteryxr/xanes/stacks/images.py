@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Positive
 
 _IMAGE = ("y", "x")
+#: Densities that few samples have, at the middle and everywhere; values looked at.
+_BRIGHT, _OPAQUE, _SOME = -0.25, 4.6, 100_000
 
 
 @recorded
@@ -113,6 +116,7 @@ def optical_density(
     if single:
         result = result.astype(np.float32)
     result = label(result.transpose(*array.dims, ...), "optical_density")
+    _tell_scale(result)
     if isinstance(incident, xr.DataArray) and incident.dims == ("energy",):
         attrs = {"units": "1", "long_name": "Incident intensity"}
         result = result.assign_coords(i0=("energy", incident.values, attrs))
@@ -230,6 +234,33 @@ def _floating(values: Any) -> Any:
     """Return integer counts as floats, whose differences do not wrap round."""
     whole = isinstance(values, xr.DataArray) and values.dtype.kind in "iub"
     return values.astype(np.float64) if whole else values
+
+
+def _tell_scale(density: xr.DataArray) -> None:
+    """Warn where most of an image is brighter than the beam, or all of it is dark.
+
+    Lazy values are not judged.
+    """
+    if density.chunks or not density.size:
+        return
+    some = density.values.reshape(-1)[:: max(1, density.size // _SOME)]
+    known = some[np.isfinite(some)]
+    if known.size < 0.5 * some.size:
+        warn_quality(
+            f"optical_density: {1 - known.size / some.size:.0%} of the values are "
+            "missing: no counts are left above the dark. Is it of the same exposure?"
+        )
+    elif (middle := float(np.median(known))) < _BRIGHT:
+        warn_quality(
+            "optical_density: most pixels are brighter than i0, half of them more than "
+            f"{math.exp(-middle):.3g} times. Is i0 in the units of the counts, and of "
+            "the same exposure?"
+        )
+    elif (least := float(np.percentile(known, 1))) > _OPAQUE:
+        warn_quality(
+            f"optical_density: nothing lets more than {math.exp(-least):.2g} of i0 "
+            "through. Is i0 in the units of the counts, and of the same exposure?"
+        )
 
 
 def _incident(array: xr.DataArray, i0: xr.DataArray) -> xr.DataArray:

@@ -140,7 +140,12 @@ def tell_of_difference(
 
 
 def tell_of_centre(centre: tuple[float, float], middle: tuple[float, float]) -> None:
-    """Warn where row and column of a centre are better the other way round."""
+    """Warn of a centre as fractions, or with row and column the other way round."""
+    if 0 < max(map(abs, centre)) < 1 and min(middle) > 2:
+        warn_quality(
+            f"geometry: centre={centre!r} is the first pixel of the frame; expected "
+            "(row, column). Was it fractions of the frame? Pass them in pixels."
+        )
     away, turned = (math.dist(c, middle) for c in (centre, centre[::-1]))
     if away > _NEAR and turned < _NEARER * away:
         warn_quality(

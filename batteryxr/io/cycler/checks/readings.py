@@ -50,6 +50,10 @@ _NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
 }
 
 
+#: Difference, relative to the largest current, of a current that only lost its sign.
+_MIRROR = 1e-3
+
+
 def spikes(table: RawTable, name: str) -> np.ndarray:
     """Return which rows of current or voltage are isolated, and no cell's.
 
@@ -133,7 +137,9 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
                 continue
         unseen = tells and max(moved[first - 1], moved[last - 1]) <= usual
         far = abs(current[first]) > _PLAIN * most
-        judged.append(bool(unseen and (answers or far)))
+        turned = abs(current[first] + current[first - 1]) <= _MIRROR * most
+        alone = turned and last - first == 1
+        judged.append(bool(unseen and (answers or far or alone)))
     return judged
 
 
