@@ -292,9 +292,9 @@ class _Brush:
         mapper = model.color_mapper
         if _is_number(mapper.low) and _is_number(mapper.high):
             scale = ScalarMappable(**_mapping(mapper, (mapper.low, mapper.high)))
-            self.ax.figure.colorbar(scale, ax=self.ax, label=model.title or "")
+            self.ax.figure.colorbar(scale, ax=self.ax, label=_literal(model.title))
         elif images := [d for d in self.drawn.values() if hasattr(d, "cmap")]:
-            self.ax.figure.colorbar(images[-1], ax=self.ax, label=model.title or "")
+            self.ax.figure.colorbar(images[-1], ax=self.ax, label=_literal(model.title))
 
     def _grid(self, model: Any, data: Any) -> None:
         if model.grid_line_color is not None:
@@ -428,7 +428,8 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
         start, end = getattr(bounds, "start", None), getattr(bounds, "end", None)
         if which == "x" and brush.factors is not None:
             ax.set_xlim(0, len(brush.factors))
-            ax.set_xticks(np.arange(len(brush.factors)) + 0.5, brush.factors)
+            texts = [_literal(factor) for factor in brush.factors]
+            ax.set_xticks(np.arange(len(texts)) + 0.5, texts)
         elif which == "x" and brush.dates and start is not None:
             ax.set_xlim(*(brush.moment(at) for at in (start, end)))
         elif _is_number(start) and _is_number(end):
@@ -440,7 +441,8 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
             ticks = getattr(axis.ticker, "ticks", None)
             if ticks:
                 words = {
-                    float(k): v for k, v in dict(axis.major_label_overrides).items()
+                    float(k): _literal(v)
+                    for k, v in dict(axis.major_label_overrides).items()
                 }
                 labels = [words.get(float(t)) for t in ticks]
                 shown = labels if all(labels) else None
