@@ -9,7 +9,7 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
-from batteryxr.core.plotting import COLOURS, axis_label, load_hvplot
+from batteryxr.core.plotting import COLOURS, as_title, axis_label, load_hvplot
 from batteryxr.xanes.fit.curve import model_curve
 from batteryxr.xanes.fit.result import FLAGS
 from batteryxr.xanes.plot.figures import WIDE, colour, lines
@@ -168,7 +168,9 @@ def plot_fit(
     left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
     return hv.Layout(
         [
-            upper.opts(title=_verdict(result), legend_position="bottom_right", **WIDE),
+            upper.opts(
+                title=as_title(_verdict(result)), legend_position="bottom_right", **WIDE
+            ),
             (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
                 width=WIDE["width"], height=160
             ),
