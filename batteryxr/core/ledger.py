@@ -20,6 +20,7 @@ from batteryxr.core.store import (
     StoreLike,
     digest_of,
     location_of,
+    locked,
     mark_whole,
     problem_of_piece,
     require_manifest,
@@ -38,6 +39,8 @@ _CLAIM = "claim"
 _OWN = ("manifest", "v-", METADATA, *WORK)
 #: Attempts to read a piece that is being rewritten, before it counts as missing.
 _TRIES = 5
+#: Seconds to wait while another process writes a piece.
+_PATIENCE = 60.0
 
 
 class Piece(NamedTuple):
@@ -103,6 +106,13 @@ class Ledger:
                 f"{self} was made from other data or with other arguments "
                 f"({_difference(stored, wanted)}). {_CHOOSE}"
             )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others from writing pieces; wait until they have written theirs."""
+        location = self.location
+        with telling(location), locked(location, self.group, patience=_PATIENCE):
+            yield
 
     def mark(self) -> dict[str, Any] | None:
         """Return the mark that the ledger was claimed with; None if it never was."""

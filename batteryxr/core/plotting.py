@@ -271,7 +271,7 @@ def _side_by_side(hv: Any, plots: Mapping[str, Any]) -> Any:
         for drawn in plots.values()
     ]
     panels = [
-        panel.opts(title=plain(name))
+        panel.opts(title=as_title(name))
         for name, row in zip(plots, rows, strict=True)
         for panel in row
     ]

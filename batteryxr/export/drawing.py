@@ -433,7 +433,8 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
         start, end = getattr(bounds, "start", None), getattr(bounds, "end", None)
         if which == "x" and brush.factors is not None:
             ax.set_xlim(0, len(brush.factors))
-            ax.set_xticks(np.arange(len(brush.factors)) + 0.5, brush.factors)
+            places = np.arange(len(brush.factors)) + 0.5
+            ax.set_xticks(places, [*map(_literal, brush.factors)])
         elif which == "x" and brush.dates and start is not None:
             ax.set_xlim(*(brush.moment(at) for at in (start, end)))
         elif _is_number(start) and _is_number(end):

@@ -12,10 +12,13 @@ from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import (
     BARS,
     COLOURS,
+    as_title,
     axis_label,
     colours_of,
+    dimension,
     in_words,
     load_hvplot,
+    plain,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def plot_components(
         held = "fixed" in result and bool(result["fixed"].values[i])
         y = patterns.values[i] + step * i
         curve = hv.Curve(
-            (x, y), _axis(patterns, axis), axis_label(patterns), label=name
+            (x, y), _axis(patterns, axis), dimension(patterns, "pattern"), label=name
         )
         curves.append(
             curve.opts(
@@ -131,7 +134,7 @@ def plot_weights(
     name = _abscissa(weights, x, dim)
     at = _values(weights, name)
     along = _axis(weights, name)
-    ratio = axis_label(weights)
+    ratio = dimension(weights, "ratio")
     runs = list(_runs(weights, name, dim))
     closed = bool(np.allclose(weights.sum("component"), 1, atol=1e-3))
     shapes: list[Any] = []
@@ -170,7 +173,10 @@ def plot_weights(
     upper = hv.Curve((at, volts.values), along, _axis(weights, variable))
     upper = hv.Overlay([upper.opts(color="black"), *shade]).opts(
         hv.opts.Overlay(
-            title=_axis(weights, variable), ylabel="", width=_SIZE["width"], height=200
+            title=as_title(axis_label(weights[variable])),
+            ylabel="",
+            width=_SIZE["width"],
+            height=200,
         )
     )
     return hv.Layout([upper, lower]).cols(1)
@@ -210,7 +216,7 @@ def plot_residual(
         return hv.Curve(
             (_values(residual, name), residual.values),
             _axis(residual, name),
-            axis_label(residual),
+            dimension(residual, "residual"),
         ).opts(color="black", title="Residual", **_SIZE)
     return _image(hv, residual, "Residual")
 
@@ -344,9 +350,11 @@ def _image(hv: Holoviews, array: xr.DataArray, title: str) -> Any:
     y, x = (str(d) for d in array.dims)
     ordinates = (_values(array, x), _values(array, y))
     image = hv.Image(
-        (*ordinates, array.values), [_axis(array, x), _axis(array, y)], title
+        (*ordinates, array.values), [_axis(array, x), _axis(array, y)], plain(title)
     )
-    return image.opts(title=title, colorbar=True, cmap="viridis", width=340, height=300)
+    return image.opts(
+        title=as_title(title), colorbar=True, cmap="viridis", width=340, height=300
+    )
 
 
 def _runs(
@@ -407,10 +415,10 @@ def _values(array: xr.DataArray, name: str) -> np.ndarray:
     return np.arange(array.sizes[name])
 
 
-def _axis(array: xr.DataArray, name: str) -> str:
+def _axis(array: xr.DataArray, name: str) -> holoviews.Dimension | str:
     if name not in array.coords:
         return in_words(name)
-    return axis_label(array[name])
+    return dimension(array[name])
 
 
 def _names(result: xr.Dataset) -> list[str]:

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ import xarray as xr
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
+    StoreError,
     pass_on,
     warn_quality,
 )
@@ -153,12 +155,16 @@ def cells(
     way = _Way(electrode, first, counting or Counting(), timezone, store)
     if store is not None:
         require_store(location_of(store))
-        Ledger(store, _GROUP).claim({"what": "cycles of cells"})
+        ledger = Ledger(store, _GROUP)
+        with ledger.held() if ledger.mark() is None else nullcontext():
+            ledger.claim({"what": "cycles of cells"})
     found, files = Padded(len(rows)), {}
     notes: dict[str, str] = {}
     for k, row in enumerate(track(rows, "Reading cells", progress=progress)):
         try:
             one, notes[row.name] = _cell(row, way)
+        except StoreError:  # full, or not writable: no fault of the file
+            raise
         except Exception as error:  # one bad file must not stop the others
             notes[row.name] = f"{type(error).__name__}: {error}"
             continue
@@ -184,7 +190,8 @@ def _cell(row: _CellRow, way: _Way) -> tuple[xr.Dataset, str]:
         return _unpacked(piece.arrays, piece.attrs), piece.attrs["note"]
     result, note = _read(row, way)
     arrays, attrs = _packed(result)
-    ledger.put(key, arrays, note=note, **attrs)
+    with ledger.held():  # the same cells may be read at the same time
+        ledger.put(key, arrays, note=note, **attrs)
     return result, note
 
 

@@ -68,20 +68,23 @@ def writers(path: Path | str, n: int, longest: float) -> collections.Counter[str
     return found
 
 
-def damage(folder: Path, n: int) -> int:
-    """Damage finished stores; return how many damages were named."""
-    path, rng, named = damages.finished(folder / "whole.zarr"), random.Random(3), 0
+def damage(folder: Path, n: int, seed: int) -> int:
+    """Damage finished stores; return how many damages were named, and none read."""
+    path, rng, named = damages.finished(folder / "whole.zarr"), random.Random(seed), 0
+    before = damages.read_all(path)
     for tried in range(1, n + 1):
         copy = folder / "copy.zarr"
         shutil.copytree(path, copy)
         file, kind = damages.damage(copy, rng)
-        if damages.is_named(copy, file):
-            named += 1
-        else:
+        if not damages.is_named(copy, file):
             print("not named:", file, kind, verify(copy))
+        elif damages.reads_other(copy, before):
+            print("silent:", file, kind)
+        else:
+            named += 1
         shutil.rmtree(copy)
         if tried % 100 == 0:
-            print(f"damages: {named} of {tried} named", flush=True)
+            print(f"damages: {named} of {tried} named, none read", flush=True)
     return named
 
 
@@ -90,6 +93,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--writers", type=int, default=50)
     parser.add_argument("--damages", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=3, help="of the damages")
     parser.add_argument("--s3", action="store_true")
     parser.add_argument("--url")
     asked = parser.parse_args()
@@ -102,8 +106,8 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as name:
             attack(name, asked, longest=0.5)
-            found = damage(Path(name), asked.damages)
-            print(f"damages: {found} of {asked.damages} named")
+            found = damage(Path(name), asked.damages, asked.seed)
+            print(f"damages: {found} of {asked.damages} named, none read")
 
 
 def attack(place: str, asked: argparse.Namespace, longest: float) -> None:

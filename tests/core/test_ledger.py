@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
 import numpy as np
@@ -240,3 +241,18 @@ def test_digests_tell_values_apart():
     assert digest(values, None) != digest(None, values)
     mixed = np.array([None, "None"], object)
     assert digest(mixed) != digest(mixed[::-1])
+
+
+def test_writers_of_one_ledger_wait_for_each_other(tmp_path):
+    """Each begins a new store, claims the same pieces and writes the same one."""
+
+    def write(k):
+        ledger = Ledger(tmp_path / "a.zarr", "cells")
+        with ledger.held():
+            ledger.claim({"what": "cells"})
+            ledger.put("one", {"x": np.full(3, k)})
+        return k
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(write, range(4))) == [0, 1, 2, 3]
+    assert len(set(Ledger(tmp_path / "a.zarr", "cells").array("one", "x"))) == 1

@@ -170,9 +170,12 @@ def test_what_would_be_drawn_wrong_is_refused(tmp_path):
 
 
 def test_a_text_is_never_a_formula(tmp_path):
-    curve = hv.Curve([1, 2]).opts(title="cost $x_5$")
-    text = batteryxr.save_figure(curve, tmp_path / "a.svg").read_text()
-    assert "cost $x_5$" in text
+    curve = hv.Curve([1, 2]).opts(title="cost $x_5$", yticks=[(1, "$\\bar$"), (2, "2")])
+    image = hv.Image(np.eye(3), vdims=["$\\frac$"]).opts(colorbar=True)
+    bars = hv.Bars([("$\\sqrt$", 1.0), ("b", 2.0)])
+    text = batteryxr.save_figure([curve, image, bars], tmp_path / "a.svg").read_text()
+    for shown in ("cost $x_5$", "$\\bar$", "$\\frac$", "$\\sqrt$"):
+        assert f">{shown}<" in text
 
 
 def test_a_legend_beside_the_frame_stays_there_and_whole(tmp_path):

@@ -63,8 +63,6 @@ if TYPE_CHECKING:
 _PATTERN, _START, _ANSWER, _OBJECT = 40, 90, 100, 16
 #: Share of the free memory that is planned for.
 _SHARE = 0.9
-#: Seconds that a start waits while another process writes the same one.
-_PATIENCE = 60.0
 
 
 def retrieve_phases(
@@ -289,9 +287,8 @@ def _start(
     start = _run(pattern, settings, place[1], token)
     arrays, attrs = _as_piece(start)
     # The tasks of lazy calls run at any time: two may run the same start.
-    location = location_of(settings.store)
-    with telling(location), locked(location, ledger.group, patience=_PATIENCE):
-        require_store(location)
+    with ledger.held():
+        require_store(ledger.location)
         ledger.claim(mark)
         ledger.put("start", arrays, **attrs)
     return start

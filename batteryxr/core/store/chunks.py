@@ -6,9 +6,11 @@ import itertools
 import math
 import os
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numcodecs import blosc
 
 from batteryxr.core.store.files import open_inside
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 _PIECE = 524_288
 #: Bytes of a line of the processor's cache.
 _LINE = 64
+#: Room of chunks that were read, which the processor still holds, and its most bytes.
+_SPARE: deque[np.ndarray] = deque(maxlen=2)
+_SPARED = 10_000_000
 
 #: Largest number of chunks of an array; damaged metadata may give any number.
 _MOST = 10_000_000
@@ -76,8 +81,25 @@ def _room(size: int) -> np.ndarray:
 
     Some processors copy to other addresses at half the speed.
     """
-    room = np.empty(size + _LINE, np.uint8)
+    try:
+        room = _SPARE.pop()
+    except IndexError:
+        room = np.empty(0, np.uint8)
+    if len(room) < size + _LINE:
+        room = np.empty(size + _LINE, np.uint8)
     return room[-room.ctypes.data % _LINE :][:size]
+
+
+def unpacked(content: np.ndarray) -> np.ndarray:
+    """Return what blosc packed."""
+    size = int.from_bytes(content[4:8].tobytes(), "little")
+    return blosc.decompress(content, dest=np.empty(size, np.uint8))
+
+
+def give_back(content: np.ndarray) -> None:
+    """Let the next chunk take the room of one that `read_chunk` read."""
+    if content.base is not None and content.base.nbytes <= _SPARED:
+        _SPARE.append(content.base)
 
 
 def _fill(opened: Any, piece: np.ndarray) -> None:

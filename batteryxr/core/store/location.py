@@ -30,6 +30,8 @@ JOURNAL = "_journal"
 WORK = ("staged-", "trash-", "pending-", "spoiled-", "gone-", "commit-", "lock")
 #: Metadata of a zarr node.
 METADATA = "zarr.json"
+#: Name of the note of a change, in the journal.
+NOTE = re.compile(r"commit-[0-9a-f]{32}\.json")
 #: Attribute of a group that is not finished: the dimension it is written along.
 UNFINISHED = "batteryxr_unfinished"
 #: Libraries whose errors report the answers of a server.

@@ -7,20 +7,18 @@ repeated, so that the next writer repeats all steps of a dead process.
 from __future__ import annotations
 
 import json
-import re
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store.leftovers import is_gone_key
-from batteryxr.core.store.location import JOURNAL, METADATA
+from batteryxr.core.store.location import JOURNAL, METADATA, NOTE
 from batteryxr.core.store.lock import is_held, locked
 
 if TYPE_CHECKING:
     from batteryxr.core.store.location import Location
 
-_NOTE = re.compile(r"commit-[0-9a-f]{32}\.json")
 #: Longest wait, in seconds, of a reader for a change that is being made.
 _PATIENCE = 60.0
 
@@ -54,9 +52,14 @@ class Note:
         self.redo(location)
 
     def redo(self, location: Location) -> None:
-        """Take the remaining steps."""
+        """Take the remaining steps; what is new is in its place once and stays there.
+
+        Nothing may have been there before, so nothing tells that it was moved away.
+        """
+        placed = {b for a, b in self.moves if not location.path(a).exists()}
         for source, target in self.moves:
-            _move(location, source, target)
+            if source not in placed:
+                _move(location, source, target)
         for key, text in self.puts.items():
             location.put(key, text.encode())
         location.delete(self.key)
@@ -91,7 +94,7 @@ def finish_notes(location: Location) -> None:
 
 def _notes(location: Location) -> list[str]:
     return [
-        f"{JOURNAL}/{name}" for name in location.names(JOURNAL) if _NOTE.fullmatch(name)
+        f"{JOURNAL}/{name}" for name in location.names(JOURNAL) if NOTE.fullmatch(name)
     ]
 
 

@@ -328,21 +328,25 @@ def _altered(
     manifest: Manifest | None,
     digests: dict[str, str],
 ) -> list[str]:
-    """Return the variables whose metadata are not those that were written; warn."""
+    """Return the variables whose metadata are not those that were written; warn.
+
+    ``""`` stands for the group itself, with its attributes.
+    """
     entry = manifest.groups.get(name) if manifest else None
     if entry is None:
         return []
-    told = {v: (digests.get(entry.key(v)), d) for v, d in entry.metadata.items() if v}
+    told = {v: (digests.get(entry.key(v)), d) for v, d in entry.metadata.items()}
     odd = [v for v, (found, digest) in told.items() if found not in (None, digest)]
     if not odd:
         return []
     settle(location)
     if Manifest.read(location).groups.get(name) != entry:
         return []  # replaced in the meantime
+    shown = ", ".join(joined(name, v) or "the root" for v in odd)
     warn_quality(
-        f"{location}: the metadata of {', '.join(joined(name, v) for v in odd)} are "
-        "not what batteryxr wrote: shapes, units or all numbers may be wrong. "
-        "Something else edited them, or they are damaged; batteryxr check tells all."
+        f"{location}: the metadata of {shown} are not what batteryxr wrote: shapes, "
+        "units, attributes or all numbers may be wrong. Something else edited them, or "
+        "they are damaged; batteryxr check tells all."
     )
     return odd
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.store.chunks import is_chunk
-from batteryxr.core.store.location import JOURNAL, METADATA, telling
+from batteryxr.core.store.location import JOURNAL, METADATA, NOTE, telling
 from batteryxr.core.store.manifest import MANIFEST, joined
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _require_store(location: Location) -> None:
             f"{location} is a store of zarr format 2, which batteryxr reads and does "
             "not write to. Choose another place."
         )
-    begun = JOURNAL in names and _is_begun(location, "")
+    noted = any(map(NOTE.fullmatch, location.names(JOURNAL)))
+    begun = noted or (JOURNAL in names and _is_begun(location, ""))
     if begun or METADATA in location.names():  # or written in the meantime
         return
     raise StoreError(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 import zarr
-from numcodecs import blosc
 from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
@@ -19,7 +18,13 @@ from zarr.core.common import concurrent_map
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
 from batteryxr.core.errors import BatteryxrError, StoreError, said_by_system
-from batteryxr.core.store.chunks import cause_of, checksummed, read_chunk
+from batteryxr.core.store.chunks import (
+    cause_of,
+    checksummed,
+    give_back,
+    read_chunk,
+    unpacked,
+)
 from batteryxr.core.store.files import read_inside, stamp_of
 from batteryxr.core.store.location import JOURNAL, METADATA, UNFINISHED, sync
 from batteryxr.core.store.manifest import Manifest, digest_of, joined
@@ -104,7 +109,7 @@ class _Memory:
         bare = content[:-4]
         if not _is_packed(self.nodes[place]):
             return bare
-        return np.frombuffer(blosc.decompress(bare), np.uint8)
+        return unpacked(bare)
 
     def _is_other(self, place: str, key: str, content: Any) -> bool:
         """Return whether a chunk is not the one that the newest manifest tells of."""
@@ -214,7 +219,10 @@ class CheckedFolder(_ForReading, LocalStore):  # type: ignore[misc]
         stamp = self.memory.arrays[place]
         if stamp is not None and stamp != stamp_of(self.root / place / METADATA):
             raise self.memory.replaced(place)
-        return self.memory.judged(place, key, content, cause)
+        found = self.memory.judged(place, key, content, cause)
+        if content is not None and not np.may_share_memory(found, content):
+            give_back(content)
+        return found
 
 
 class CheckedStore(_ForReading, WrapperStore):  # type: ignore[misc]

@@ -211,7 +211,7 @@ def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     return hv.Overlay(
         [band.opts(color=plotting.NEUTRAL, alpha=0.2, line_alpha=0), *curves]
     ).opts(
-        title=f"Hysteresis {_rounded(area, error)} {units}",
+        title=plotting.as_title(f"Hysteresis {_rounded(area, error)} {units}"),
         legend_position="right",
         width=600,
         height=350,

@@ -12,6 +12,7 @@ from batteryxr.core.errors import DimensionError
 from batteryxr.core.plotting import (
     COLOURS,
     LEGEND,
+    as_title,
     axis_label,
     few,
     gradual,
@@ -176,7 +177,9 @@ def plot_fit(
     left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
     return hv.Layout(
         [
-            upper.opts(title=_verdict(result), legend_position="bottom_right", **WIDE),
+            upper.opts(
+                title=as_title(_verdict(result)), legend_position="bottom_right", **WIDE
+            ),
             (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
                 width=WIDE["width"], height=160
             ),

@@ -94,6 +94,12 @@ def test_a_surface_takes_the_colour_of_a_field():
     pytest.importorskip("plotly")
     x = np.broadcast_to(np.arange(N) * 1.0 - N // 2, (N,) * 3)
     colour = field(np.where(BALL, x, np.nan))
-    (mesh,) = cdi.plot_isosurface(field(BALL.astype(float)), quantity=colour).data
+    body = field(BALL.astype(float))
+    for part in (body, colour):
+        part.attrs["long_name"] = "<a href='//evil.test'>$\\href{x}{y}$</a>"
+    figure = cdi.plot_isosurface(body, quantity=colour)
+    (mesh,) = figure.data
+    for shown in (figure.layout.title.text, mesh.colorbar.title.text):
+        assert shown.startswith("&lt;a href='//evil.test'&gt;&#36;\\href{x}{y}&#36;")
     assert np.isfinite(mesh.intensity).all()
     assert np.corrcoef(mesh.intensity, mesh.x)[0, 1] > 0.99

@@ -19,7 +19,14 @@ import xarray as xr
 import zarr
 
 from batteryxr.core.errors import ArgumentError, StoreError
-from batteryxr.core.store import changing, location_of, open_store, save, verify
+from batteryxr.core.store import (
+    changing,
+    location_of,
+    note,
+    open_store,
+    save,
+    verify,
+)
 from batteryxr.core.store.manifest import Manifest, StoredGroup
 
 if TYPE_CHECKING:
@@ -414,6 +421,40 @@ def test_each_step_of_a_change_can_be_the_last(tmp_path, monkeypatch):
             break
         steps += 1
     assert steps > 10
+
+
+@pytest.mark.parametrize("again", ["open", "save"])
+def test_each_move_of_a_first_write_can_be_the_last(tmp_path, monkeypatch, again):
+    """What is new is in its place, and is not moved away as if it were old."""
+
+    class Death(BaseException):
+        pass
+
+    first, move = dataset(1)[["a"]], note._move
+    tree, died, steps = xr.DataTree.from_dict({"/m": first, "/m/n": first}), True, 0
+    while died:
+        path, left = tmp_path / f"{steps}.zarr", iter(range(steps))
+
+        def dying(*args, left=left):
+            if next(left, None) is None:
+                raise Death
+            move(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(note, "_move", dying)
+            patch.setattr("batteryxr.core.store.change.clean", lambda *a, **k: None)
+            died = False
+            try:
+                save(tree, path)
+            except Death:
+                died = True
+        if again == "save":
+            save(first, path, group="other")
+        for group in ("m", "m/n"):
+            xr.testing.assert_identical(open_store(path, group).load(), first.load())
+        assert verify(path) == []
+        steps += 1
+    assert steps > 5
 
 
 def test_two_writers_at_any_moment(tmp_path, fork):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from batteryxr.core.plotting import (
     dimension,
     in_words,
     load_hvplot,
-    plain,
 )
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def plot_isosurface(
     axes = {f"{a}axis": {"title": {"text": f"{a} (nm)"}} for a in VECTOR}
     title = str(crystal.attrs.get("long_name", crystal.name or ""))
     figure.update_layout(
-        title={"text": plain(f"{title} at {threshold:.3g}")},
+        title={"text": _as_text(f"{title} at {threshold:.3g}")},
         scene={"aspectmode": "data"} | axes,
         width=620,
         height=520,
@@ -338,8 +338,13 @@ def _shading(colour: xr.DataArray, surface: _Surface) -> dict[str, Any]:
     return {
         "intensity": _nearest(colour.values.astype(float), surface[1]),
         "colorscale": "RdBu_r",
-        "colorbar": {"title": {"text": plain(str(colour.attrs.get("long_name", "")))}},
+        "colorbar": {"title": {"text": _as_text(colour.attrs.get("long_name", ""))}},
     }
+
+
+def _as_text(text: Any) -> str:
+    """Return a text in which Plotly finds neither a tag nor a formula."""
+    return html.escape(str(text), quote=False).replace("$", "&#36;")
 
 
 def _nearest(shade: np.ndarray, index: np.ndarray) -> np.ndarray:
