@@ -80,26 +80,6 @@ def usual(values: Any, kind: Any) -> np.ndarray:
     return np.require(values, kind, ["C", "W"])
 
 
-def keep_ahead(kernel: Any, kinds: tuple[Any, ...], folder: Path) -> None:
-    """Compile a kernel for the types of a call, into the folder of an installation.
-
-    Parameters
-    ----------
-    kernel
-        A compiled function of ours.
-    kinds
-        numba's types of its arguments.
-    folder
-        Where compiled code goes; what is there already is kept.
-    """
-    cache = kernel._cache
-    ahead = Compiled(kernel.py_func, cache.version, folder)
-    key = cache._index_key(kinds, kernel.targetctx.codegen())
-    if ahead.get(key) is None:
-        kernel.compile(kinds)
-        ahead.put(key, cache._impl.reduce(kernel.overloads[kinds]))
-
-
 def _for_any_value(
     template: Callable[..., Any], args: tuple[Any, ...], kws: dict[str, Any]
 ) -> Any:

@@ -67,12 +67,22 @@ def _compile_share(folder: Path, calls: list[tuple[str, list[list[Any]]]]) -> in
     with tempfile.TemporaryDirectory() as own:
         # What numba loads from its own cache cannot be written again.
         os.environ["NUMBA_CACHE_DIR"] = own
-        from batteryxr.core.kernels.compiling import keep_ahead
-
         for name, signatures in calls:
             for signature in signatures:
-                keep_ahead(found(name), tuple(map(kind, signature)), folder)
+                _keep(found(name), tuple(map(kind, signature)), folder)
     return sum(len(signatures) for _, signatures in calls)
+
+
+def _keep(kernel: Any, kinds: tuple[Any, ...], folder: Path) -> None:
+    """Compile a kernel for numba's types of a call, unless the folder has the code."""
+    from batteryxr.core.kernels.ahead import Compiled
+
+    cache = kernel._cache
+    ahead = Compiled(kernel.py_func, cache.version, folder)
+    key = cache._index_key(kinds, kernel.targetctx.codegen())
+    if ahead.get(key) is None:
+        kernel.compile(kinds)
+        ahead.put(key, cache._impl.reduce(kernel.overloads[kinds]))
 
 
 def found(name: str) -> Any:
