@@ -258,7 +258,7 @@ OMEGA = (
         ("Omega", "", "", "says that Omega moved"),
         ("Phi", "", "", "says that Phi moved"),
         ("Gonio", 'unit="deg"', 'unit="rad"', "gives 2Theta in 'rad'"),
-        ("Gonio", 'Theta" unit', 'Theta" unit="deg"/><positions axis="2Theta" unit', "twice"),
+        ("Gonio", '"deg"', '"deg"/><positions axis="2Theta" unit="deg"', "twice"),
         ("Gonio", "</positions>", OMEGA.format(40), "it turned 35"),
         ("2Theta", "</positions>", OMEGA.format(29.975), "it turned 24.975"),
         ("Gonio", "</positions>", OMEGA.format(29.975), ""),
