@@ -13,9 +13,8 @@ from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.diffraction import geometry, profiles
-from batteryxr.xanes.diffraction.doubts import tell
+from batteryxr.xanes.diffraction.doubts import second_lattice, tell
 from batteryxr.xanes.diffraction.phases import reflections
-from batteryxr.xanes.diffraction.second import second_lattice
 from batteryxr.xanes.diffraction.solved import (
     FOREIGN,
     MISFIT,
