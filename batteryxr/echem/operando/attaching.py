@@ -127,9 +127,9 @@ def attach(
         With ``voltage`` (as given), ``branch``, ``measured_voltage``, ``capacity``,
         ``capacity_total``, ``half_cycle``, ``cycle``, and ``specific_capacity`` and
         ``li_content`` with `mass` and `formula`. A pristine state has a capacity of 0
-        and no cycle. States belong to the first cycle unless table or name give one. At the
-        voltage where a half cycle ends, a state is after its hold. ``attach_flag``
-        gives the reason for missing labels.
+        and no cycle. States belong to the first cycle unless table or name
+        give one. At the voltage where a half cycle ends, a state is after its hold.
+        ``attach_flag`` gives the reason for missing labels.
 
     Raises
     ------
