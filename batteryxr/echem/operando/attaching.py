@@ -49,14 +49,26 @@ _WORDS = {
     "pristine": ("pristine", "fresh", "ocv", "powder", "asis", "uncycled"),
 }
 _BRANCH = {word: name for name, words in _WORDS.items() for word in words}
+#: A branch before a voltage, or behind it; a letter beside digits is a rate (5C, C10).
+_LONG = "charged?|discharged?|dchg|chg|dch|dis|ch"
+_VOLTS = r"\d+[.p,]\d+|\d"
 _NAMED = re.compile(
-    r"(?<![a-z])(?P<branch>charged?|discharged?|dchg|chg|dch|dis|ch|c|d)"
-    r"[\s_\-]*(?:to[\s_\-]*)?(?P<voltage>\d+[.p,]\d+|\d)\s*_?v(?![a-z])"
-    r"|(?<![\d.])(?P<voltage2>\d+[.p,]\d+|\d)\s*_?v[\s_\-]*"
-    r"(?P<branch2>charged?|discharged?|dchg|chg|dch|dis|ch|c|d)(?![a-z])"
+    rf"(?P<branch>(?<![a-z])(?:{_LONG})|(?<![a-z0-9./])[cd])"
+    rf"[\s_\-]*(?:to[\s_\-]*)?(?P<voltage>{_VOLTS})\s*_?v(?![a-z])"
+    rf"|(?<![\d.])(?P<voltage2>{_VOLTS})\s*_?v[\s_\-]*"
+    rf"(?P<branch2>{_LONG}|c|d)(?![a-z0-9/])"
     r"|(?<![a-z])(?P<pristine>pristine|fresh|uncycled)(?![a-z])",
     re.IGNORECASE,
 )
+#: The cycle in a name, and a number of cycles, which does not say which one it was.
+_CYCLE = re.compile(
+    r"cyc(?:le)?[\s_\-]*(\d+)|(?<![\d.])(\d+)(?:st|nd|rd|th)(?![a-z])", re.IGNORECASE
+)
+_MANY = re.compile(
+    r"(?<![a-z0-9.])\d+[\s_\-]*cyc(?:le)?s?(?![a-z0-9]|[\s_\-]*\d)", re.IGNORECASE
+)
+#: Difference (V) by which a name contradicts what was passed.
+_OTHER = 5e-3
 #: Distance (V) from the end of a half cycle below which a state is after its hold.
 _AT_END = 5e-3
 _COLUMNS = ("voltage", "branch", "cycle")
@@ -115,9 +127,9 @@ def attach(
         With ``voltage`` (as given), ``branch``, ``measured_voltage``, ``capacity``,
         ``capacity_total``, ``half_cycle``, ``cycle``, and ``specific_capacity`` and
         ``li_content`` with `mass` and `formula`. A pristine state has a capacity of 0
-        and no cycle. States belong to the first cycle unless a cycle is given. At the
-        voltage where a half cycle ends, a state is after its hold. ``attach_flag``
-        gives the reason for missing labels.
+        and no cycle. States belong to the first cycle unless table or name
+        give one. At the voltage where a half cycle ends, a state is after its hold.
+        ``attach_flag`` gives the reason for missing labels.
 
     Raises
     ------
@@ -161,6 +173,7 @@ def attach(
     """
     dim = _series(scans)
     volts, branches, cycles = _told(scans, dim, voltage, direction, table, pattern)
+    _hold_against_names(scans, dim, volts, branches)
     bounds.check("voltage", volts, argument="voltage")
     rows = _with_clock(record)
     half = half_cycles(rows, counting=counting)
@@ -301,7 +314,6 @@ def _of_names(
     scans: xr.DataArray | xr.Dataset, dim: str, pattern: str | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the states from names."""
-    n = scans.sizes[dim]
     there = [
         k for k in ("file", *_KEYS) if k in scans.coords and scans[k].dims == (dim,)
     ]
@@ -321,22 +333,10 @@ def _of_names(
         compiled = _NAMED
     for key in there:
         words = [os.path.basename(str(v)) for v in scans[key].values]
-        found = [compiled.search(w) for w in words]
-        if not any(found):
-            continue
-        volts, cycles = np.full((2, n), np.nan)
-        branches = np.full(n, "", "U9")
-        for k, match in enumerate(found):
-            if match is None:
-                continue
-            got = match.groupdict()
-            if got.get("pristine"):
-                branches[k] = "pristine"
-                continue
-            branches[k] = _branch(got.get("branch") or got.get("branch2"))
-            volts[k] = _number(got.get("voltage") or got.get("voltage2"))
-            cycles[k] = _number(got.get("cycle") or "nan")
-        return volts, branches, cycles
+        if any(map(compiled.search, words)):
+            each = [_of_name(word, compiled) for word in words]
+            volts, cycles = (np.array([e[k] for e in each]) for k in (0, 2))
+            return volts, np.array([e[1] for e in each], "U9"), cycles
     raise ArgumentError(
         "voltage",
         None,
@@ -344,6 +344,84 @@ def _of_names(
         f"The names in {there or 'no coordinate'} do not tell them: pass voltage= and "
         "direction=, table=, or pattern=.",
     )
+
+
+def _of_name(word: str, pattern: re.Pattern[str]) -> tuple[float, str, float]:
+    """Return voltage, branch and cycle that a name tells; branch "" if it is unclear.
+
+    A name that tells two states, or a number of cycles, is unclear.
+    """
+    nan = float("nan")
+    found = set()
+    for match in pattern.finditer(word):
+        got = match.groupdict()
+        if got.get("pristine"):
+            found.add((nan, "pristine", nan))
+            continue
+        branch = _branch(got.get("branch") or got.get("branch2"))
+        volts = _number(got.get("voltage") or got.get("voltage2"))
+        found.add((volts, branch, _number(got.get("cycle") or "nan")))
+    if len({one[:2] for one in found}) != 1:
+        return nan, "", nan
+    volts, branch, cycle = found.pop()
+    if pattern is _NAMED and branch != "pristine":
+        told = {a or b for a, b in _CYCLE.findall(word)}
+        if len(told) > 1 or _MANY.search(word):
+            return nan, "", nan
+        cycle = float(told.pop()) if told else cycle
+    return volts, branch, cycle
+
+
+def _hold_against_names(
+    scans: xr.DataArray | xr.Dataset, dim: str, volts: np.ndarray, branches: np.ndarray
+) -> None:
+    """Warn where names tell other states than those that hold."""
+    for key in ("file", *_KEYS):
+        if key not in scans.coords or scans[key].dims != (dim,):
+            continue
+        words = [os.path.basename(str(v)) for v in scans[key].values]
+        odd = []
+        for word, volt, branch in zip(words, volts, branches, strict=True):
+            named, side, _ = _of_name(word, _NAMED)
+            differs = side not in ("", branch) or abs(named - volt) > _OTHER
+            if branch and side and differs:
+                odd.append(f"{word!r} ({branch} {volt:g} V)")
+        if odd:
+            warn_quality(
+                f"{len(odd)} of {len(words)} states have a name that tells another "
+                f"state: {', '.join(odd[:4])}. Compare the order of the states."
+            )
+
+
+def _key_of(
+    scans: xr.DataArray | xr.Dataset, dim: str, frame: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """Return the column of a table that names its rows, and the coordinate it names.
+
+    Raises
+    ------
+    ArgumentError
+        If a column names the rows, and no state is called so.
+    """
+    along = [str(k) for k in scans.coords if scans[k].dims == (dim,)]
+    for key in (k for k in _KEYS if k in frame and k in along):
+        return key, key
+    named = [c for c in frame if c not in _COLUMNS]
+    texts = [k for k in along if scans[k].dtype.kind in "UO"]
+    for column in named:
+        rows = {os.path.basename(str(v)) for v in frame[column]}
+        for coordinate in texts:
+            if rows & {os.path.basename(str(v)) for v in scans[coordinate].values}:
+                return column, coordinate
+    if texts and (unknown := [c for c in named if c in _KEYS]):
+        raise ArgumentError(
+            "table",
+            unknown[0],
+            f"a column with the names of the states, from one of {texts}",
+            "None of its rows is called as a state. Leave it out if the rows are in "
+            "the order of the states.",
+        )
+    return None
 
 
 def _of_table(
@@ -359,11 +437,9 @@ def _of_table(
             f"Missing: {missing}.",
         )
     n = scans.sizes[dim]
-    own_keys = [k for k in _KEYS if k in scans.coords and scans[k].dims == (dim,)]
-    keys = [k for k in own_keys if k in frame]
-    if keys:
-        key = keys[0]
-        own = [os.path.basename(str(v)) for v in scans[key].values]
+    if keys := _key_of(scans, dim, frame):
+        key, named = keys
+        own = [os.path.basename(str(v)) for v in scans[named].values]
         rows = [os.path.basename(str(v)) for v in frame[key]]
         twice = {r for r in rows if rows.count(r) > 1}
         if twice & set(own):

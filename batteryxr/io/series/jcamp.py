@@ -35,6 +35,8 @@ _ORDINATE = {
     "INTENSITY": "intensity",
 }
 _ABSCISSA = {"1/CM": "wavenumber 1/cm", "EV": "energy eV", "KEV": "energy keV"}
+#: Wavelengths of light, from which wavenumbers follow.
+_MICRONS = ("MICROMETERS", "MICROMETRES", "MICRONS", "UM")
 #: Most points of a spectrum.
 _MOST = 2_000_000
 #: Relative difference allowed between a value and the header's check value.
@@ -118,6 +120,8 @@ def _spectrum(path: Path, block: dict[str, list[str]], label: str) -> Decoded:
         "TIME",
         "RESOLUTION",
     )
+    if units in _MICRONS and "RAMAN" not in "".join(block.get("DATATYPE", [])).upper():
+        x, names = 1e4 / x, ("wavenumber 1/cm", names[1])
     header = [f"{k.lower()} = {block[k][0]}" for k in kept if k in block]
     return decoded(path, dict(zip(names, (x, y), strict=True)), header, label)
 

@@ -23,10 +23,11 @@ AXES: dict[str, re.Pattern[str]] = {
     ),
     "two_theta": re.compile(
         r"2(th(eta)?|θ)(deg|angle)?|two(th|theta)(angle)?|tth(deg|scan)?|ttheta"
-        r"|θ2|2thetascan|pos(ition)?s?2(th(eta)?|θ)|angle2?(th(eta)?|θ)?"
+        r"|θ2|2thetascan|pos(ition)?s?2(th(eta)?|θ)|angle2?(th(eta)?|θ)?|scatteringangle"
     ),
     "shift": re.compile(
         r"\w*raman(?!int|sig|cou)\w*|wave(number|numbers)?|rel1cm|1cm|cm1|shift|frequency1cm"
+        r"|wellenzahl(en)?|nombredonde"
     ),
     "q": re.compile(r"q|qa1|qnm1|momentumtransfer|scatteringvector|qvalue"),
     "r": re.compile(r"r|distance|ra"),
@@ -99,13 +100,14 @@ WORDS: dict[str, tuple[str, ...]] = {
     "intensity": (
         r"iobs|yobs|intensityobs|observed",
         r"i|int|intens|intensity|intensities|specdata|iq|i2th(eta)?|raman(intensity)?|yaxis"
-        r"|intensitycor|icor|powder",
+        r"|intensitycor|icor|powder|norm(ali[sz]ed)?int(ensity)?|iramplitude"
+        r"|intensit(t|dad|)",  # Intensität, intensidad, intensité
         r"counts|count|cts|cps|ccdcts|signal|countrate|countss|ccd",
     ),
     "structure": (r"s|sq|sofq", r"f|fq|fofq"),
     "absorbance": (r"absorbance|abs|abso?rbanz|a|absorbanceunits|extinction",),
     "transmittance": (r"%?transmittance%?|%t|t%|transmission|percentt(ransmittance)?",),
-    "reflectance": (r"reflectance|%r|reflexion",),
+    "reflectance": (r"%?reflectance%?|%r|r%|reflexion",),
     # beside them
     "error": (
         r"sigma|sig|esd|errors?|err|d?i?uncertainty|stdev|std(dev)?|stderr|d[giysf]|dgr"
@@ -125,7 +127,7 @@ WORDS: dict[str, tuple[str, ...]] = {
         r"|braggwinkel",
     ),
     "calculated": (
-        r"[iy]calc|calc\w*|bkg\w*|back\w*|background|diff(erence)?|residual\w*|nbkg|fbkg"
+        r"[iy]calc?|yobsycalc?|calc\w*|bkg\w*|back\w*|background|diff(erence)?|residual\w*|nbkg|fbkg"
         r"|pre|preedge|pre_edge|post|postedge|nder|nsec|der|sec|deriv\w*|bgr|weight"
         r"|lattice|gdiff|gcalc|bragg_?pos\w*|bkgnorm|dernorm|stddev|refderivative",
     ),

@@ -27,6 +27,11 @@ _POINTS = re.compile(r"(?i)(number|num|no|n)_?(of)?_?(points|steps)|(point|step)
 _DECIMAL = re.compile(r"[+-]?\d+\.?\d*(?:[eE][+-]?\d+)?")
 #: Ends that are planned are multiples of this (deg); steps between them of that.
 _ROUND, _EVEN = 0.005, 1e-4
+#: Names of scans over 2theta, and of those in which the sample turns half as far.
+_TWICE = re.compile(r"(?i)2[ _-]*theta|gonio")
+_COUPLED = re.compile(r"(?i)gonio|omega")
+#: Most that the sample may turn otherwise than its scan says (deg).
+_APART = 0.02
 #: Share of these by which written numbers may miss them.
 _OFF = 0.02
 
@@ -71,7 +76,7 @@ def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decode
     node: Any = scan
     counts = node.find(".//intensities")
     counts = node.find(".//counts") if counts is None else counts
-    axes = {p.get("axis"): p for p in node.iter("positions")}
+    axes = _axes(path, node, f"scan {i}")
     angle = axes.get("2Theta")
     if counts is None or angle is None:
         raise FileFormatError(path, f"scan {i} is no pattern over 2Theta.")
@@ -108,6 +113,58 @@ def _scan(path: Path, scan: object, header: list[str], i: int, n: int) -> Decode
     elif listed is None:
         _hold_against_steps(path, node, axis, f"scan {i}")
     return decoded(path, columns, [*own, *header], f"scan {i}" if n > 1 else "")
+
+
+def _axes(path: Path, node: Any, scan: str) -> dict[str, Any]:
+    """Return the positions of a scan by their axis, held against what it says moved.
+
+    Raises
+    ------
+    FileFormatError
+        If an axis stands there twice, has other units, or is not the one that moved.
+    """
+    axes: dict[str, Any] = {}
+    for one in node.iter("positions"):
+        name = str(one.get("axis"))
+        if name in axes:
+            raise FileFormatError(
+                path, f"{scan} gives the positions of {name} twice: which holds?"
+            )
+        axes[name] = one
+    if "2Theta" not in axes:
+        return axes
+    unit = axes["2Theta"].get("unit", "deg")
+    moved = str(node.get("scanAxis", ""))
+    if unit != "deg":
+        raise FileFormatError(path, f"{scan} gives 2Theta in {unit!r}, not in deg.")
+    if moved and not _TWICE.search(moved):
+        raise FileFormatError(
+            path,
+            f"{scan} says that {moved} moved, and gives 2Theta: no pattern over "
+            "2Theta, or one of them is wrong. Export it anew.",
+        )
+    spans = [_span(axes[name]) for name in ("2Theta", "Omega") if name in axes]
+    if len(spans) > 1 and None not in spans and moved:
+        both, omega = (float(s or 0.0) for s in spans)
+        due = both / 2 if _COUPLED.search(moved) else 0.0
+        if abs(omega - due) > _APART:
+            warn_quality(
+                f"{path.name}: {scan} says that {moved} moved, by which Omega turns "
+                f"{due:g} deg while 2Theta turns {both:g}; it turned {omega:g}. Either "
+                "may be wrong: compare the pattern with a known one."
+            )
+    return axes
+
+
+def _span(positions: Any) -> float | None:
+    """Return how far an axis turned; None if its ends are not given."""
+    if positions.find("commonPosition") is not None:
+        return 0.0
+    ends = [positions.find(n) for n in ("startPosition", "endPosition")]
+    if None in ends:
+        return None
+    first, last = (float(e.text) for e in ends)
+    return last - first
 
 
 def _hold_against_steps(path: Path, node: Any, axis: np.ndarray, scan: str) -> None:

@@ -13,7 +13,7 @@ from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.diffraction import geometry, profiles
-from batteryxr.xanes.diffraction.doubts import tell
+from batteryxr.xanes.diffraction.doubts import second_lattice, tell
 from batteryxr.xanes.diffraction.phases import reflections
 from batteryxr.xanes.diffraction.solved import (
     FOREIGN,
@@ -87,7 +87,9 @@ def fit_pattern(
         ``reduced_chi2`` (per degree of freedom); ``fitted``, the calculated patterns,
         and ``background``; ``lattice_flag`` as from `fit_lattice`. ``foreign`` is true
         for points left out as lines of another phase: they look like a reflection,
-        stand out of the fit, and no reflection of the phase is near.
+        stand out of the fit, and no reflection of the phase is near. A weak second
+        lattice that moves lengths by 70 ppm is flagged
+        ``reflections_lean_to_one_side`` where the counts show it.
 
     Raises
     ------
@@ -157,6 +159,7 @@ class Whole(NamedTuple):
     r_wp: float
     ended: bool
     foreign: np.ndarray
+    second: int
 
 
 class PawleyModel:
@@ -188,7 +191,7 @@ class PawleyModel:
         shifts = np.zeros(self.asked.shifts)
         return np.concatenate([metric, shifts, [width, 0.0, 0.5]])
 
-    def _grow(self, places: np.ndarray) -> np.ndarray:
+    def grow(self, places: np.ndarray) -> np.ndarray:
         """Return the factor of the width's growth along the axis."""
         if self.asked.axis == "two_theta":
             return np.tan(np.radians(places) / 2)
@@ -209,7 +212,7 @@ class PawleyModel:
         if self.asked.shifts:
             shift = [geometry.offset_slope(at, self.asked)]
             at = at + p[self.free] * shift[0]
-        grows = self._grow(at)
+        grows = self.grow(at)
         width = np.maximum(p[-3] + p[-2] * grows, 1e-3 * np.ptp(self.x) / self.x.size)
         share = float(np.clip(p[-1], 0, 1))
         parts = self._lines(at, width, share)
@@ -308,7 +311,7 @@ class PawleyModel:
         """
         step = float(np.diff(self.x).mean())
         middle = 0.5 * (self.x[0] + self.x[-1])
-        width = float(p[-3] + p[-2] * self._grow(np.array([middle]))[0])
+        width = float(p[-3] + p[-2] * self.grow(np.array([middle]))[0])
         points = max(width / step, 2.0)
         half = int(np.ceil(1.5 * points))
         t = np.arange(-half, half + 1) / points
@@ -349,12 +352,16 @@ class PawleyModel:
             basis, slopes, coefficient, left, float(((root * left) ** 2).sum()), at
         )
 
+    def _slopes(self, state: _Calculated) -> np.ndarray:
+        """Return the slopes of the model by all parameters, those of shapes first."""
+        areas = state.coefficient[: self.n_all]
+        shape = np.einsum("snm,n->sm", state.slopes, areas)
+        return np.concatenate([shape, state.basis])
+
     def _normal(
         self, state: _Calculated, weight: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        areas = state.coefficient[: self.n_all]
-        shape = np.einsum("snm,n->sm", state.slopes, areas)
-        slopes = np.concatenate([shape, state.basis])
+        slopes = self._slopes(state)
         weighted = slopes * weight
         return weighted @ slopes.T, weighted @ state.left
 
@@ -367,6 +374,9 @@ class PawleyModel:
         ended: bool,
         foreign: np.ndarray,
     ) -> Whole:
+        slopes = self._slopes(state)
+        areas = state.coefficient[: self.n_all]
+        second = second_lattice(self, p, areas, slopes, state.left, weight)
         matrix, _ = self._normal(state, weight)
         if not 0 < p[-1] < 1:  # at a bound, and taken as known
             k = self.n_shape - 1
@@ -393,6 +403,7 @@ class PawleyModel:
             float(np.sqrt(state.chi2 / total)) if total > 0 else np.nan,
             ended,
             foreign,
+            second,
         )
 
 
@@ -448,6 +459,7 @@ def _labelled(
     flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), MISFIT, 0)
     foreign = np.stack([f.foreign for f in fits])
     flag |= np.where(foreign.any(axis=1), FOREIGN, 0)
+    flag |= np.array([f.second for f in fits])
     known = np.where(flag & MISSING, np.nan, 1.0)
     shift, shift_error = np.full((2, len(fits)), np.nan)
     if asked.shifts:

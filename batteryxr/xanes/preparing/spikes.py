@@ -19,6 +19,10 @@ _SHARE = 0.25
 _NEARBY = 7
 #: Least rise and fall of a ray within one point, as a fraction of its height.
 _STEEP = 0.42
+#: Least share of a model's variance that tells its scale.
+_TELLS = 0.25
+#: Deepest fall beside a ray, as a fraction of its height, or in errors.
+_FALL, _STILL = 0.5, 4.0
 #: Fraction of points above which there are too many rays.
 _MOST = 0.02
 _PASSES = 4
@@ -127,15 +131,22 @@ def _median_of_neighbours(y: np.ndarray) -> np.ndarray:
 
 
 def _scaled(model: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Scale and offset each row of a model to fit the data without outliers."""
+    """Scale and offset each row of a model to fit the data without outliers.
+
+    Where a band moved, its points are outliers, and what is left tells no scale: that
+    of before is kept.
+    """
     weight = np.ones_like(y)
+    scale, whole = np.ones(len(y)), np.zeros(len(y))
     for _ in range(3):
         w = weight.sum(axis=1)
         mx, my = (weight * model).sum(1) / w, (weight * y).sum(1) / w
         dx = model - mx[:, None]
         sxx = (weight * dx * dx).sum(1)
         sxy = (weight * dx * (y - my[:, None])).sum(1)
-        scale = np.where(sxx > 0, sxy / np.where(sxx > 0, sxx, 1), 1.0)
+        whole = np.maximum(whole, sxx)
+        tells = (sxx > 0) & (sxx > _TELLS * whole)
+        scale = np.where(tells, sxy / np.where(sxx > 0, sxx, 1), scale)
         out = my[:, None] + scale[:, None] * dx
         left = np.abs(y - out)
         weight = (left <= 4 * _MAD * np.median(left, axis=1, keepdims=True)) * 1.0
@@ -158,7 +169,7 @@ def _search(
     rows = np.arange(len(y))
     sd = _noise(left, y, across)
     for _ in range(_PASSES):
-        found, doubtful = _candidates(out[rows], sd[rows], threshold, window)
+        found, doubtful = _candidates(out[rows], sd[rows], threshold, window, across)
         suspect[rows] |= doubtful
         new = found & ~spike[rows]
         rows = rows[new.any(axis=1)]
@@ -224,9 +235,12 @@ def _rolling_median(y: np.ndarray, width: int) -> np.ndarray:
 
 
 def _candidates(
-    e: np.ndarray, sd: np.ndarray, threshold: float, window: int
+    e: np.ndarray, sd: np.ndarray, threshold: float, window: int, across: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which points belong to rays, and which rows hold a doubtful one."""
+    """Return which points belong to rays, and which rows hold a doubtful one.
+
+    A band that moved leaves a rise beside a fall `across` the series: no ray.
+    """
     scores = np.stack([_stands_out(e, gap) for gap in _GAPS]) / sd
     score = scores.max(axis=0)
     high = score > threshold
@@ -249,6 +263,9 @@ def _candidates(
             )
             spread = np.ptp(around) if around.size else 0.0
             sharp = height >= _SHARE * (spread + height) and steep >= _STEEP * height
+            if across and around.size:
+                fall = float(np.median(around) - around.min())
+                sharp &= fall < max(_FALL * height, _STILL * sd[row, top])
             if sharp and last - first + 1 <= window:
                 found[row, first : last + 1] = True
             else:

@@ -1,5 +1,7 @@
 """Ex situ states, against charges counted by hand."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -124,3 +126,46 @@ def test_wrong_patterns_and_names_that_are_taken(make_cycled):
     data = named.to_dataset(name="y").assign(voltage=("state", [1.0, 2.0, 3.0]))
     with pytest.raises(DataError, match="names of labels"):
         record.echem.attach(data, voltage=3.5, direction="charge")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("5C_3.5V", "0.1C 3.5V", "3.5V_C10", "3.5V_ch2", "ch3.5V_dis3.2V"),
+        *("ch_3.5V_100_cycles", "cycle1_ch_3.5V_cycle2"),
+    ],
+)
+def test_a_rate_a_channel_and_two_states_tell_no_state(make_cycled, name):
+    with pytest.warns(DataQualityWarning, match="1 of 2 states have no labels"):
+        found = make_cycled(2).echem.attach(states([name, "ch_3.5V"], n=2))
+    assert found.attach_flag.values.tolist() == [2, 0]
+
+
+def test_a_cycle_in_a_name_holds(make_cycled):
+    names = ["ch_3.5V_cycle2", "2nd charge 3.5V", "cyc1_c3.5V", "ch_3.5V"]
+    found = make_cycled(2).echem.attach(states(names, n=4))
+    assert found.cycle.values.tolist() == [2, 2, 1, 1]
+
+
+def test_states_that_contradict_their_names_are_told(make_cycled):
+    record, named = make_cycled(1), states(["dis_3.2V", "ch_3.5V"], n=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        record.echem.attach(
+            named, voltage=[3.2, 3.5], direction=["discharge", "charge"]
+        )
+    with pytest.warns(DataQualityWarning, match="2 of 2 states have a name that tells"):
+        record.echem.attach(
+            named, voltage=[3.5, 3.2], direction=["charge", "discharge"]
+        )
+
+
+@pytest.mark.parametrize("column", ["sample", "name"])
+def test_rows_of_a_table_are_assigned_by_any_column_of_names(make_cycled, column):
+    record, named = make_cycled(1), states(["a", "b"], n=2)
+    table = {column: ["b", "a"], "voltage": [3.5, 3.2], "branch": ["charge"] * 2}
+    found = record.echem.attach(named, table=table)
+    assert found.voltage.values.tolist() == [3.2, 3.5]
+    other = table | {"sample": ["x", "y"], column: ["x", "y"]}
+    with pytest.raises(ArgumentError, match="None of its rows is called as a state"):
+        record.echem.attach(named, table=other)

@@ -244,3 +244,36 @@ def test_fewer_counts_between_the_same_angles_are_told(tmp_path):
     (tmp_path / "b.xrdml").write_text(text.replace(counts, counts[: len(counts) // 2]))
     with pytest.warns(DataQualityWarning, match=r"a.xrdml, b.xrdml run over the same"):
         batteryxr.read_series(tmp_path)
+
+
+OMEGA = (
+    '</positions><positions axis="Omega" unit="deg"><startPosition>5</startPosition>'
+    "<endPosition>{}</endPosition></positions>"
+)
+
+
+@pytest.mark.parametrize(
+    ("scan", "old", "new", "words"),
+    [
+        ("Omega", "", "", "says that Omega moved"),
+        ("Phi", "", "", "says that Phi moved"),
+        ("Gonio", 'unit="deg"', 'unit="rad"', "gives 2Theta in 'rad'"),
+        ("Gonio", '"deg"', '"deg"/><positions axis="2Theta" unit="deg"', "twice"),
+        ("Gonio", "</positions>", OMEGA.format(40), "it turned 35"),
+        ("2Theta", "</positions>", OMEGA.format(29.975), "it turned 24.975"),
+        ("Gonio", "</positions>", OMEGA.format(29.975), ""),
+        ("2Theta-Omega", "", "", ""),
+    ],
+)  # fmt: skip
+def test_axes_that_contradict_the_scan_are_told(tmp_path, scan, old, new, words):
+    text = series_files.diffraction()["xrdml"].text
+    text = text.replace("<scan>", f'<scan scanAxis="{scan}">')
+    path = tmp_path / "a.xrdml"
+    path.write_text(text.replace(old, new, 1) if old else text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        if not words:
+            batteryxr.read_series(path, timezone="UTC")
+            return
+        with pytest.raises((FileFormatError, DataQualityWarning), match=words):
+            batteryxr.read_series(path, timezone="UTC")

@@ -511,6 +511,7 @@ def test_a_fit_in_another_minimum_is_repeated_from_the_scans_beside():
                 *(np.array([at]), spread, empty, empty, empty, empty, chi2, 9, 0.1),
                 ended=True,
                 foreign=np.zeros(3, bool),
+                second=0,
             )
 
     landscape = Landscape()
@@ -560,3 +561,26 @@ def test_a_zero_error_beside_a_displacement_is_told(zero):
         )
     off = float(np.median(np.abs(found.c.values / c - 1)))
     assert 1e-4 < off < 1.3 * float(found.offset_doubt)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15])
+def test_a_weak_second_lattice_in_a_whole_pattern_is_told(share):
+    """It is 0.15 % smaller: no line of it stands alone."""
+    rng = np.random.default_rng(3)
+    parts = [
+        part * powders.cubic(a, lambda t: 0.1, n=1, top=4000, rng=rng)
+        for part, a in ((1 - share, 8.16), (share, 8.148))
+    ]
+    scans = parts[0] + parts[1].values
+    asked = {
+        "candidate": xanes.Cell("cubic", a=8.15, centring="F"),
+        "instrument": xanes.Diffractometer(wavelength=1.540593),
+        "offset": "none",
+    }
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = xanes.fit_pattern(scans, **asked)
+    told = any("reflections lean to one side in 1" in str(w.message) for w in said)
+    assert told == bool(share)
+    moved = abs(float(found.a[0]) / 8.16 - 1)
+    assert moved > 7e-5 if share else moved < 2e-5

@@ -387,3 +387,21 @@ def test_absorbance_keeps_what_was_said_and_bears_noise_where_no_light_was():
     assert float(found[0]) == pytest.approx(-np.log10(4.8))
     assert found.attrs["timezone"] == "Europe/Paris"
     assert found.attrs["units"] == "1"
+
+
+@pytest.mark.parametrize("height", [0.0, 4000.0])
+def test_a_band_that_moves_along_the_series_is_no_ray(height):
+    """Three points wide, it left a rise beside a fall in the last scan."""
+    x = np.linspace(100.0, 1800.0, 1000)
+    rng = np.random.default_rng(111)
+    rows = [
+        3500.0 + 7500.0 * np.exp(-np.log(2) * ((x - 590 - 0.12 * k) / 2.6) ** 2)
+        for k in range(8)
+    ]
+    counts = rng.poisson(np.stack(rows)).astype(float)
+    counts[7, 700] += height
+    spectra = xr.DataArray(
+        counts, dims=("scan", "shift"), coords={"shift": x}, name="intensity"
+    )
+    found = xanes.despike(spectra)
+    assert np.argwhere(found.spike.values).tolist() == ([[7, 700]] if height else [])
