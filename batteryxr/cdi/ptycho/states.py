@@ -19,6 +19,8 @@ from batteryxr.core.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import xarray as xr
+
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.cdi.ptycho.settings import KramersKronig, Registration, Settings
