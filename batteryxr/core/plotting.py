@@ -137,6 +137,7 @@ class AxisLabel(str):
     quantity: str
 
     def __new__(cls, text: str, quantity: str = "") -> Self:
+        """Make the label from its text, and the name of the quantity."""
         label = super().__new__(cls, text)
         label.quantity = quantity
         return label
