@@ -143,7 +143,7 @@ class AxisLabel(str):
         return label
 
     def __eq__(self, other: object) -> bool:
-        alike = getattr(other, "quantity", self.quantity) == self.quantity
+        alike = bool(getattr(other, "quantity", self.quantity) == self.quantity)
         return alike and super().__eq__(other)
 
     def __ne__(self, other: object) -> bool:
