@@ -94,18 +94,23 @@ class Ledger:
             difference.
         """
         wanted = json.loads(json.dumps(mark))
-        stored = self.mark()
-        if stored is None:
-            if self._holds_others():
-                raise StoreError(f"{self} holds pieces of unknown origin. {_CHOOSE}")
-            self.put(_CLAIM, {}, mark=wanted)
-            with snapshot(self.location, "a manifest") as location:
-                require_manifest(location)
-        elif stored != wanted:
+        if (stored := self.mark()) is None:
+            with self.held():  # others may begin the same
+                if (stored := self.mark()) is None:
+                    self._begin(stored := wanted)
+        if stored != wanted:
             raise StoreError(
                 f"{self} was made from other data or with other arguments "
                 f"({_difference(stored, wanted)}). {_CHOOSE}"
             )
+
+    def _begin(self, mark: dict[str, Any]) -> None:
+        """Note the origin of pieces that are still to come; the ledger is held."""
+        if self._holds_others():
+            raise StoreError(f"{self} holds pieces of unknown origin. {_CHOOSE}")
+        self.put(_CLAIM, {}, mark=mark)
+        with snapshot(self.location, "a manifest") as location:
+            require_manifest(location)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import xarray as xr
@@ -127,13 +127,39 @@ def axis_label(array: xr.DataArray, words: str = "") -> str:
     return plain(words if units in ("1", "") else f"{words} ({written(units)})")
 
 
+class AxisLabel(str):
+    """Hold the label of an axis, which differs from that of another quantity.
+
+    Holoviews finds the range of an axis by its label, so that two quantities with one
+    long name would be drawn on one range.
+    """
+
+    quantity: str
+
+    def __new__(cls, text: str, quantity: str = "") -> Self:
+        """Make the label from its text, and the name of the quantity."""
+        label = super().__new__(cls, text)
+        label.quantity = quantity
+        return label
+
+    def __eq__(self, other: object) -> bool:
+        alike = bool(getattr(other, "quantity", self.quantity) == self.quantity)
+        return alike and super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
 def dimension(
     array: xr.DataArray, name: str = "", words: str = ""
 ) -> holoviews.Dimension:
     """Return holoviews' dimension of an array, labelled by `axis_label`."""
     import holoviews as hv
 
-    return hv.Dimension(name or str(array.name), label=axis_label(array, words))
+    name = name or str(array.name)
+    return hv.Dimension(name, label=AxisLabel(axis_label(array, words), name))
 
 
 def load_hvplot() -> Holoviews:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.blocks import of_inputs, of_operations
-from batteryxr.core.blocks.digests import digest
+from batteryxr.core.blocks.digests import attributes_as_text, digest, labels
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
 from batteryxr.core.ledger import Ledger, mark_digest
@@ -240,6 +240,8 @@ def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
             str(name): [str(v.dtype), *map(int, v.shape)]
             for name, v in sorted(dataset.variables.items(), key=lambda i: str(i[0]))
         },
+        "attributes": attributes_as_text(dataset.attrs),
+        "labels": labels(dataset.variables),
         "coordinates": {str(name): digest(v.values) for name, v in held.items()},
         "operations": of_operations(lazy),
         "inputs": mark_digest({"blocks": of_inputs(lazy, digest)}),

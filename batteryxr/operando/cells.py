@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import math
 import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -109,7 +109,8 @@ def cells(
         Zone of the cyclers' clocks, if the table has none.
     store
         Store that keeps finished cells. After an interruption a second call continues
-        there; it reads only cells whose files or arguments are new.
+        there: it compares the bytes of the files, and reads only cells whose files or
+        arguments are new.
     progress
         Show a bar. None shows it in terminals and notebooks only.
 
@@ -155,9 +156,7 @@ def cells(
     way = _Way(electrode, first, counting or Counting(), timezone, store)
     if store is not None:
         require_store(location_of(store))
-        ledger = Ledger(store, _GROUP)
-        with ledger.held() if ledger.mark() is None else nullcontext():
-            ledger.claim({"what": "cycles of cells"})
+        Ledger(store, _GROUP).claim({"what": "cycles of cells"})
     found, files = Padded(len(rows)), {}
     notes: dict[str, str] = {}
     for k, row in enumerate(track(rows, "Reading cells", progress=progress)):
@@ -221,8 +220,7 @@ def _key(row: _CellRow, way: _Way) -> str | None:
     if isinstance(row.source, xr.Dataset):
         return None
     paths = find(row.source, format=row.options.get("format"))
-    stamps = [_stamp(p) for p in paths]
-    files = [(str(p.resolve()), *s) for p, s in zip(paths, stamps, strict=True)]
+    files = [(str(p.resolve()), _digest(p)) for p in paths]
     mark = {
         "files": files,
         "options": repr(sorted(row.options.items())),
@@ -237,12 +235,11 @@ def _key(row: _CellRow, way: _Way) -> str | None:
     return mark_digest(mark)
 
 
-def _stamp(path: os.PathLike[str]) -> tuple[int, int]:
-    import os
-
+def _digest(path: os.PathLike[str]) -> str:
+    """Return a digest of a file: one may replace another of its size and time."""
     regular(Path(path))
-    known = os.stat(path)
-    return known.st_size, known.st_mtime_ns
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _packed(result: xr.Dataset) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -248,8 +248,8 @@ def test_writers_of_one_ledger_wait_for_each_other(tmp_path):
 
     def write(k):
         ledger = Ledger(tmp_path / "a.zarr", "cells")
+        ledger.claim({"what": "cells"})
         with ledger.held():
-            ledger.claim({"what": "cells"})
             ledger.put("one", {"x": np.full(3, k)})
         return k
 

@@ -103,6 +103,31 @@ def test_other_data_of_the_same_shape_are_refused(tmp_path):
         write_resumable(lazy(values), path, group="maps", dim="y")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ds: ds.assign(a=ds.a.assign_attrs(units="A")),
+        lambda ds: ds.assign_coords(y=ds.y.assign_attrs(units="min")),
+        lambda ds: ds.assign_attrs(mass=3.0),
+        lambda ds: ds.assign(a=ds.a.assign_attrs(range=np.array([0.0, np.nan, 2.0]))),
+        lambda ds: ds.rename(x="z"),
+    ],
+)
+def test_other_labels_on_the_same_numbers_are_refused(tmp_path, change):
+    """The old result would be in units of the old data."""
+    about = {"units": "mA", "range": np.array([0.0, np.nan, 1.0])}
+    ds = xr.Dataset(
+        {"a": (("y", "x"), np.ones((4, 3)), about)},
+        coords={"y": ("y", np.arange(4.0), {"units": "s"})},
+        attrs={"mass": 2.0, "history": "09:00"},
+    ).chunk(y=2)
+    path = tmp_path / "a.zarr"
+    write_resumable(ds, path, group="m", dim="y")
+    write_resumable(ds.assign_attrs(history="09:05"), path, group="m", dim="y")
+    with pytest.raises(StoreError, match="stored"):
+        write_resumable(change(ds), path, group="m", dim="y")
+
+
 def test_other_data_in_a_store_are_refused(tmp_path):
     """Data that are read, not held: through chunks of another store."""
     source, path = tmp_path / "in.zarr", tmp_path / "out.zarr"

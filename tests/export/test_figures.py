@@ -11,7 +11,7 @@ import xarray as xr
 
 import batteryxr
 from batteryxr.core.errors import ArgumentError, DataError, StoreError
-from batteryxr.core.plotting import BRANCH_COLOURS, load_hvplot
+from batteryxr.core.plotting import BRANCH_COLOURS, dimension, load_hvplot
 
 pytest.importorskip("matplotlib")
 
@@ -49,6 +49,21 @@ def test_size_and_colours_are_those_of_the_screen(plot, tmp_path):
         wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
         near = np.abs(pixels - wanted).max(-1) <= 2
         assert near.sum() > 1000, colour
+
+
+@pytest.mark.parametrize("kind", ["number", "time"])
+def test_quantities_of_one_long_name_have_ranges_of_their_own(kind):
+    """Holoviews would draw both on one range, or fail if one of them is a time."""
+    attrs = {"long_name": "Intensity", "units": "1"}
+    first = np.linspace(0, 1, 5) if kind == "number" else np.arange(5).astype("M8[s]")
+    x = xr.DataArray(first, dims="t", name="x", attrs=attrs)
+    y = xr.DataArray(np.linspace(100, 200, 5), dims="t", name="y", attrs=attrs)
+    curve = hv.Curve((x.values, y.values), dimension(x), dimension(y))
+    figure = hv.render(hv.Overlay([curve]), backend="bokeh")
+    assert figure.y_range.start > 50
+    if kind == "number":
+        assert figure.x_range.end < 2
+    assert figure.xaxis.axis_label == figure.yaxis.axis_label == "Intensity"
 
 
 def test_words_stay_words_and_a_column_is_a_column(plot, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -196,7 +197,7 @@ def test_tables_that_cannot_be_meant():
         study([{"cell": "a", "path": one, "masss": 3}])
 
 
-def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     table = {
         name: written(tmp_path / f"{name}.bdf.csv", [1.0, 0.9, 0.85])
         for name in ("a", "b", "c")
@@ -212,13 +213,22 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path):
     with pytest.raises(Stopped), watched(stop):
         study(table, store=tmp_path / "study.zarr")
     whole = study(table)
-    # What is done is not read again: of size and time nothing else can be told.
-    kept = table["a"].stat()
-    table["a"].write_bytes(b"x" * kept.st_size)
+    # What is done is not read again, whenever its file was written.
+    os.utime(table["a"], ns=(0, 0))
+    done = {name: table[name] for name in ("a", "b")}
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["batteryxr.operando.cells"], "read_cycler", None)
+        found = study(done, store=tmp_path / "study.zarr")
+    xr.testing.assert_equal(found, study(done))
+    # A file that is new is, also one of the size and time of the former one.
+    kept, text = table["a"].stat(), table["a"].read_bytes()
+    other = text.translate(bytes.maketrans(b"56", b"65"))
+    assert other != text
+    table["a"].write_bytes(other)
     os.utime(table["a"], ns=(kept.st_atime_ns, kept.st_mtime_ns))
     found = study(table, store=tmp_path / "study.zarr")
-    xr.testing.assert_equal(found, whole)
-    # A file that is new is.
+    xr.testing.assert_equal(found, study(table))
+    assert not found.equals(whole)
     written(table["c"], [2.0, 1.9])
     assert study(table, store=tmp_path / "study.zarr").n_cycles.values.tolist()[2] == 2
 

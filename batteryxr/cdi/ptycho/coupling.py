@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.units import in_units
 from batteryxr.core.xray import absorptive_factor
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ def registered(
 
 
 def _on_grid(vacuum: xr.DataArray, grid: CommonGrid) -> np.ndarray:
-    there = vacuum.astype(float).interp(y=grid.y, x=grid.x)
+    axes = {
+        d: in_units(axis, "nm", caller="vacuum")
+        for d, axis in vacuum.coords.items()
+        if d in ("y", "x") and "units" in axis.attrs
+    }
+    there = vacuum.assign_coords(axes).astype(float).interp(y=grid.y, x=grid.x)
     empty: np.ndarray = there.transpose("y", "x").fillna(0.0).values > 0.5
     if not (empty & grid.inside).any():
         raise DataError(

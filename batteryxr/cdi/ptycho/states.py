@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from batteryxr.cdi.ptycho.examine import halves_of
-from batteryxr.core.blocks.digests import digest
+from batteryxr.core.blocks.digests import digest, labels
 from batteryxr.core.device import to_numpy
 from batteryxr.core.errors import StoreError
 from batteryxr.core.ledger import Ledger, mark_digest
 from batteryxr.core.resume import CLAIM
 from batteryxr.core.store import JOURNAL, Location, holds_data, open_dataset
+from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import xarray as xr
 
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
@@ -276,20 +279,32 @@ def mark_of(stack: Stack) -> dict[str, Any]:
     if any(e.near for e in stack.experiments):
         halves["near"] = [e.near for e in stack.experiments]
     return halves | {
+        "version": __version__,
         "settings": marked,
         "kramers_kronig": asdict(relation) if relation else None,
         "shifts": stack.registration.shifts,
-        "vacuum": "" if vacuum is None else digest(vacuum.values),
+        "vacuum": "" if vacuum is None else _with_grid(vacuum),
         "frames": _digests(stack),
         "energy": stack.energy.tolist(),
         "pixel": [e.pixel for e in stack.experiments],
         "positions": digest(
             *(v for e in stack.experiments for v in (e.corners, e.y, e.x))
         ),
+        "coordinates": {
+            str(name): digest(c.values) for name, c in stack.coords.items()
+        },
+        "labels": labels(stack.coords),
         "mask": digest(*weights),
         "probe": digest(*probes),
         "background": ",".join(dict.fromkeys(digest(b) for b in told)),
     }
+
+
+def _with_grid(image: xr.DataArray) -> str:
+    """Return a digest of an image and its grid."""
+    axes = [str(d) for d in sorted(image.dims, key=str)]
+    placed = image.transpose(*axes)
+    return digest(placed.values, *(image[d].values for d in axes))
 
 
 def _digests(stack: Stack) -> dict[str, list[Any]]:

@@ -165,17 +165,21 @@ class Location:
         if self.folder is not None:
             return _create(self.path(key), content)
         filesystem = getattr(self.store, "fs", None)
-        if filesystem is not None:
-            path = f"{self.store.path}/{key}"
+        if filesystem is None:
+            sync(self.store.set_if_not_exists(key, _buffer(content)))
+            return self.get(key) == content
+        for left in (2, 1, 0):
             try:
+                path = f"{self.store.path}/{key}"
                 sync(filesystem._pipe_file(path, content, mode="create"))
             except (TypeError, NotImplementedError):  # without conditional writes
                 sync(self.store.set_if_not_exists(key, _buffer(content)))
             except OSError:  # libraries differ in what they call a refusal
                 if self.get(key) is None:
-                    raise
-        else:
-            sync(self.store.set_if_not_exists(key, _buffer(content)))
+                    if not left:
+                        raise
+                    continue  # what it was refused for is deleted by now
+            break
         return self.get(key) == content
 
     def delete(self, key: str) -> None:

@@ -222,13 +222,15 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
     if lock.location.folder is not None:
         with suppress(ImportError, NotImplementedError):
             return _take_file(lock, mine)
-    for _ in range(3):
+    for _ in range(5):
         if lock.location.put_new(lock.key, mine.content()):
             return None
         holder = _named(lock)
         if holder is not None and _lives(lock, holder):
             raise _taken(lock, holder)
-        lock.location.delete(lock.key)  # left by a dead process
+        left = lock.location.get(lock.key)  # a holder that has ended let it go before
+        if left is not None and Holder.parsed(left) == holder:
+            lock.location.delete(lock.key)  # left by a dead process
     raise _taken(lock, _named(lock))
 
 
@@ -244,7 +246,9 @@ def _take_file(lock: _Lock, mine: Holder) -> int:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
-            raise _taken(lock, _named(lock)) from None
+            if (holder := _named(lock)) is None and not path.exists():
+                continue  # its holder has finished
+            raise _taken(lock, holder) from None
         except OSError as error:  # a file system without such locks
             os.close(file)
             raise NotImplementedError from error
@@ -293,10 +297,12 @@ def _beat(lock: _Lock, mine: Holder, over: threading.Event) -> None:
 
 
 def _named(lock: _Lock) -> Holder | None:
-    """Return the holder; wait a moment for its name to be written."""
+    """Return the holder, if any; wait a moment for its name to be written."""
     end = time.monotonic() + _GRACE
     while time.monotonic() < end:
-        if (holder := Holder.parsed(lock.location.get(lock.key))) is not None:
+        if (content := lock.location.get(lock.key)) is None:
+            return None
+        if (holder := Holder.parsed(content)) is not None:
             return holder
         time.sleep(0.01)
     return None

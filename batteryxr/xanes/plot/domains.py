@@ -18,6 +18,7 @@ from batteryxr.core.plotting import (
     dimension,
     in_words,
     load_hvplot,
+    plain,
 )
 from batteryxr.xanes.plot.figures import SMALL, by_particle, colour, picture
 
@@ -150,7 +151,7 @@ def plot_shares(result: xr.DataArray | xr.Dataset) -> holoviews.core.ViewableEle
     values = whole.transpose(dim, "cluster").compute()
     names = values[dim].values if dim in values.coords else range(values.sizes[dim])
     rows = [
-        (str(name), f"cluster {number}", float(values.values[i, j]))
+        (plain(str(name)), f"cluster {number}", float(values.values[i, j]))
         for i, name in enumerate(names)
         for j, number in enumerate(values["cluster"].values)
     ]

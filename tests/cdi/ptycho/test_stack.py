@@ -136,8 +136,10 @@ def test_vacuum_can_be_told(scan, whole, tmp_path):
     told = ptycho_energies(scan, store=tmp_path / "told.zarr", **call).load()
     xr.testing.assert_equal(told.vacuum, whole.vacuum)
     assert not told.shift_y.any()
-    with pytest.raises(StoreError, match="vacuum"):
-        ptycho_energies(scan, store=tmp_path / "told.zarr", **CALL)
+    moved = whole.vacuum.assign_coords(y=whole.y + 40.0)
+    for other in (CALL, CALL | {"registration": Registration(vacuum=moved)}):
+        with pytest.raises(StoreError, match="vacuum"):
+            ptycho_energies(scan, store=tmp_path / "told.zarr", **other)
     nowhere = Registration(vacuum=xr.zeros_like(whole.vacuum))
     with pytest.raises(DataError, match="vacuum: no pixel in the field"):
         ptycho_energies(
@@ -186,6 +188,9 @@ def test_store_refuses_other_arguments(scan, whole, finished):
     other = scan.assign_coords(energy=scan.energy + 1)
     with pytest.raises(StoreError, match="energy: stored"):
         ptycho_energies(other, store=path, **CALL)
+    timed = scan.assign_coords(time=("position", np.arange(scan.sizes["position"])))
+    with pytest.raises(StoreError, match="coordinates: time: stored"):
+        ptycho_energies(timed, store=path, **CALL)
 
 
 @pytest.mark.parametrize("finished", [True, False])

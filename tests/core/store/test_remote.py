@@ -249,6 +249,22 @@ def test_two_writers(anywhere, monkeypatch):
         save(dataset(4), place, group="m", overwrite=True)
 
 
+def test_a_lock_that_was_let_go_meanwhile(monkeypatch):
+    """A server refuses what is there already, and then it is not there any more."""
+    location = location_of(f"memory://cells/{uuid.uuid4().hex}.zarr")
+    files, refusals = location.store.fs, iter([FileExistsError, PermissionError])
+    real = files._pipe_file
+
+    async def refusing(path, content, **how):
+        for refusal in refusals:
+            raise refusal(path)
+        return await real(path, content)
+
+    monkeypatch.setattr(files, "_pipe_file", refusing, raising=False)
+    with locked(location):
+        assert location.get(lock.LOCK) is not None
+
+
 def test_long_work(anywhere):
     place = anywhere
     x = da.from_array(np.arange(12.0), chunks=3)
