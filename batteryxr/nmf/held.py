@@ -12,6 +12,7 @@ import xarray as xr
 
 from batteryxr.core.errors import warn_quality
 from batteryxr.nmf.beam import (
+    beyond_noise,
     drifting,
     flag_scans,
     lit,
@@ -39,6 +40,8 @@ _ROBUST = "constraints=nmf.Constraints(robust=True), which leaves these points o
 _LEFT_OUT = "These points are left out"
 #: Share of the points that spikes may take. What is more is no spike.
 _FEW = 0.01
+#: Factor beyond which given errors are not those of the data.
+_OFF = 3.0
 
 
 class Facts(NamedTuple):
@@ -210,6 +213,8 @@ def judge(
     components = factors.components[:, block.points]
     memory = memory_of(rest, v, components, closure=closure)
     noise = noise_of(block) if known else None
+    if known:
+        tell_errors(block, len(factors.used))
     assert factors.weights is not None
     return Facts(factors.weights, residual, chi2, memory, noise, far, odd)
 
@@ -255,6 +260,31 @@ def noise_of(block: Block) -> tuple[np.ndarray, np.ndarray] | None:
         level -= np.nanmedian(level)
         profile = np.exp(np.nanmean(log - level[:, None], axis=0))
     return np.exp(level), profile / np.sqrt(np.nanmean(profile**2))
+
+
+def tell_errors(block: Block, n: int) -> None:
+    """Warn of given errors that are not those of the data, whatever explains them.
+
+    The noise is what all components that stand out of it leave over, at least `n`.
+    """
+    if block.v is None:
+        return
+    whole = (block.v > 0).all(axis=1)
+    v = block.v[whole]
+    if len(v) < 2 * n + 2 or v.shape[1] < 2 * n + 2:
+        return
+    level = np.sqrt(np.median(v, axis=0))
+    x = block.values[whole] * (level / level.max())
+    scores, axes = beyond_noise(x, n)
+    rest = (x - scores @ axes.T) / (level / level.max()) * np.sqrt(v)
+    left = float(np.prod([1.0 - scores.shape[1] / size for size in rest.shape]))
+    ratio = 1.4826 * float(np.median(np.abs(rest))) / np.sqrt(left)
+    if not 1.0 / _OFF < ratio < _OFF:
+        warn_quality(
+            f"the data scatter by {ratio:.2g} times the errors that were given: "
+            "another unit, variances, per cent, or errors of other data? Ratios depend "
+            "on how errors compare and not on their size; chi2 does, and means nothing."
+        )
 
 
 def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:

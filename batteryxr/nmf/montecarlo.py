@@ -26,6 +26,7 @@ from batteryxr.nmf.held import (
     noise_of,
     residuals_of,
     spikes_of_fixed,
+    tell_errors,
     tell_spikes,
 )
 from batteryxr.nmf.kernels.schedule import Sampling
@@ -179,6 +180,8 @@ def metropolis(
     best = index_of_best(runs)
     result = result.assign(label_chains(chains.found, best, labels, closure))
     if patterns.series:
+        if told:
+            tell_errors(block, starts.n)
         rest = residuals_of(block, factors)
         components = factors.components[:, block.points]
         memory = memory_of(rest, block.v, components, closure=closure)

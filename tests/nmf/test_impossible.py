@@ -155,6 +155,17 @@ def test_errors_that_cannot_be(wrong, lazy):
     assert off(nmf.fit(gap, 2, errors=errors, n_starts=1)) < 0.002
 
 
+@pytest.mark.parametrize("factor", [1e-4, 0.1, 1.0, 10.0, 1e6])
+@pytest.mark.parametrize("n", [1, 2])
+def test_errors_of_another_unit_are_told(factor, n):
+    """However many components are fitted: what they leave over is not the noise."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", DataQualityWarning)
+        nmf.fit(spectra(), n, errors=0.002 * factor, n_starts=1)
+    words = [str(w.message) for w in told if "errors that were given" in str(w.message)]
+    assert len(words) == (factor != 1.0)
+
+
 def test_patterns_that_cannot_be_fixed():
     data = spectra()
     with pytest.raises(DataError, match="one pattern under two names, 'a' and 'b'"):
