@@ -31,15 +31,12 @@ if TYPE_CHECKING:
 #: Constraints contradict the data where they raise the squared residual by this factor
 #: and the residual by more than this fraction of the signal.
 _WORSE, _EXACT = 1.1, 1e-3
-#: Standard deviations beyond which a value is a spike, and how many points it may
-#: have; more are a peak. Beside it less than a third is left.
-_SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
+#: Standard deviations beyond which a value is a spike.
+_SPIKE = 6.0
 #: What is said of them.
 _INHERITED = "All ratios inherit them. Fix another scan"
 _ROBUST = "constraints=nmf.Constraints(robust=True), which leaves these points out"
 _LEFT_OUT = "These points are left out"
-#: Share of the points that spikes may take. What is more is no spike.
-_FEW = 0.01
 #: Factor beyond which given errors are not those of the data.
 _OFF = 3.0
 
@@ -312,7 +309,7 @@ def spikes_of_fixed(block: Block, starts: Starts) -> dict[str, np.ndarray]:
     The other scans explain all of a pattern but its spikes. What they do not explain
     at many points is a phase of its own, or a change of its peaks.
     """
-    from batteryxr.core.kernels.decompose import leading
+    from batteryxr.nmf.kernels import spikes
 
     values, v, samples, points = block
     free = ~np.isin(np.flatnonzero(samples), starts.scans)
@@ -321,17 +318,13 @@ def spikes_of_fixed(block: Block, starts: Starts) -> dict[str, np.ndarray]:
     x = values[free]
     if not starts.names or min(x.shape) <= 2 * starts.n:
         return {}
-    scores, axes = leading(x, starts.n)
-    usual = 1.4826 * np.median(np.abs(x - scores @ axes.T), axis=0)
-    usual = np.maximum(usual, 1e-4 * np.abs(x).max())
+    axes, usual = spikes.model(x, starts.n)
     found = {}
     fixed = zip(starts.names, starts.fixed[:, points], starts.origins, strict=True)
     for name, pattern, origin in fixed:
         if origin != "found":
-            far = np.abs(_unexplained(pattern, axes))
-            own = 1.4826 * float(np.median(far))
-            here = _isolated(far / np.maximum(usual, own))
-            if 0 < here.size <= max(_NARROW, _FEW * far.size):
+            here = spikes.find(pattern, x, axes, usual)
+            if here.size:
                 found[name] = np.flatnonzero(points)[here]
     return found
 
@@ -364,27 +357,3 @@ def without_points(patterns: Patterns, spikes: dict[str, np.ndarray]) -> Pattern
     good = np.ones(patterns.n_points, dtype=bool)
     good[np.concatenate(list(spikes.values()))] = False
     return _only(patterns, xr.DataArray(good, dims=patterns.signal))
-
-
-def _unexplained(pattern: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Return what is left of a pattern after a fit that outliers do not move."""
-    rest = pattern
-    for _ in range(30):
-        root = np.maximum(np.abs(rest), 1e-6 * np.abs(rest).max() + 1e-300) ** -0.5
-        root /= root.max()
-        share = np.linalg.lstsq(axes * root[:, None], pattern * root, rcond=1e-10)[0]
-        rest = pattern - axes @ share
-    return np.asarray(rest)
-
-
-def _isolated(far: np.ndarray) -> np.ndarray:
-    """Return the points of few that are far off, with none nearly as far beside."""
-    edges = np.flatnonzero(np.diff(np.r_[0, far > _SPIKE, 0]))
-    around = np.r_[0.0, far, 0.0]
-    found = [
-        np.arange(first, last)
-        for first, last in zip(edges[::2], edges[1::2], strict=True)
-        if last - first <= _NARROW
-        and max(around[first], around[last + 1]) < _BESIDE * far[first:last].max()
-    ]
-    return np.concatenate([np.empty(0, dtype=int), *found])
