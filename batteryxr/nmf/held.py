@@ -39,6 +39,8 @@ _ROBUST = "constraints=nmf.Constraints(robust=True), which leaves these points o
 _LEFT_OUT = "These points are left out"
 #: Factor beyond which given errors are not those of the data.
 _OFF = 3.0
+#: Number of scans, or points, and factor between them, from which noise is uneven.
+_MANY, _UNEVEN = 10, 1.6
 
 
 class Facts(NamedTuple):
@@ -282,6 +284,28 @@ def tell_errors(block: Block, n: int) -> None:
             "another unit, variances, per cent, or errors of other data? Ratios depend "
             "on how errors compare and not on their size; chi2 does, and means nothing."
         )
+
+
+def tell_uneven(rest: np.ndarray, memory: float) -> None:
+    """Warn of residuals (scans, points) that are not equal, where no errors were given.
+
+    `memory` is how much the noise of neighbouring points adds up.
+    """
+    for axis, what, share in ((1, "scans", memory), (0, "points", 1.0)):
+        level = np.sqrt((rest**2).mean(axis=axis))
+        level = level[level > 1e-3 * np.median(level)]
+        if level.size < _MANY:
+            continue
+        low, high = np.quantile(level, (0.1, 0.9))
+        # Normal noise: the standard deviation of the logarithm of a level.
+        chance = np.sqrt(share / (2.0 * rest.shape[axis]))
+        if high > _UNEVEN * low * np.exp(2.56 * chance):
+            warn_quality(
+                f"what {what} leave over differs by a factor of {high / low:.1f}, and "
+                "no errors were given: those of weights are those of equal noise, too "
+                "small for some and too large for others. Pass errors=, or another "
+                "component if one is missing."
+            )
 
 
 def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:

@@ -28,6 +28,7 @@ from batteryxr.nmf.held import (
     spikes_of_fixed,
     tell_errors,
     tell_spikes,
+    tell_uneven,
 )
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
@@ -185,6 +186,8 @@ def metropolis(
         rest = residuals_of(block, factors)
         components = factors.components[:, block.points]
         memory = memory_of(rest, block.v, components, closure=closure)
+        if block.v is None:
+            tell_uneven(rest, memory)
         result = with_knowledge(result, memory, noise_of(whole) if told else None)
         result = flag_spikes(result, tell_spikes(spikes, patterns), starts)
     noise, units = float(np.sqrt(chains.noise)), "1" if told else patterns.units
