@@ -286,11 +286,21 @@ def tell_errors(block: Block, n: int) -> None:
         )
 
 
-def tell_uneven(rest: np.ndarray, memory: float) -> None:
-    """Warn of residuals (scans, points) that are not equal, where no errors were given.
+def tell_noise(block: Block, n: int, rest: np.ndarray, memory: float) -> None:
+    """Warn of given errors that are not those of the data, or of noise that is uneven.
 
-    `memory` is how much the noise of neighbouring points adds up.
+    Parameters
+    ----------
+    block, n
+        The data, and the number of components.
+    rest : (scans, points)
+        What these leave over.
+    memory
+        How much the noise of neighbouring points adds up.
     """
+    if block.v is not None:
+        tell_errors(block, n)
+        return
     for axis, what, share in ((1, "scans", memory), (0, "points", 1.0)):
         level = np.sqrt((rest**2).mean(axis=axis))
         level = level[level > 1e-3 * np.median(level)]

@@ -26,9 +26,8 @@ from batteryxr.nmf.held import (
     noise_of,
     residuals_of,
     spikes_of_fixed,
-    tell_errors,
+    tell_noise,
     tell_spikes,
-    tell_uneven,
 )
 from batteryxr.nmf.kernels.schedule import Sampling
 from batteryxr.nmf.posterior import Labels, label_chains
@@ -181,13 +180,10 @@ def metropolis(
     best = index_of_best(runs)
     result = result.assign(label_chains(chains.found, best, labels, closure))
     if patterns.series:
-        if told:
-            tell_errors(block, starts.n)
         rest = residuals_of(block, factors)
         components = factors.components[:, block.points]
         memory = memory_of(rest, block.v, components, closure=closure)
-        if block.v is None:
-            tell_uneven(rest, memory)
+        tell_noise(block, starts.n, rest, memory)
         result = with_knowledge(result, memory, noise_of(whole) if told else None)
         result = flag_spikes(result, tell_spikes(spikes, patterns), starts)
     noise, units = float(np.sqrt(chains.noise)), "1" if told else patterns.units
@@ -206,8 +202,6 @@ def metropolis(
         "model": "data = weights . components",
     }
     _warn_of_chains(result, chains.stopped)
-    if closure and "range_width" in result:
-        tell_ranges(result)
     return result
 
 
@@ -364,7 +358,9 @@ def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:
 
 
 def _warn_of_chains(result: xr.Dataset, stopped: bool) -> None:
-    """Warn if chains were stopped, or do not agree."""
+    """Warn if chains were stopped or do not agree, or ratios may differ widely."""
+    if result.attrs["closure"] and "range_width" in result:
+        tell_ranges(result)
     if stopped:
         warn_quality("interrupted: the chains are as they were, errors are missing")
         return
