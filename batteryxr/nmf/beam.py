@@ -126,7 +126,7 @@ def drifting(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
     x = x / (np.abs(x).max(initial=0.0) or 1.0)
     if len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
         return scans[:0]
-    scores, axes = _beyond_noise(x, n)
+    scores, axes = beyond_noise(x, n)
     same = _constant(scores)
     level = scores @ same
     off = float(np.sqrt(np.mean((level - 1.0) ** 2)))
@@ -153,7 +153,7 @@ def strange(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
     x = x / (np.abs(x).max(initial=0.0) or 1.0)
     if len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
         return scans[:0]
-    scores, axes = _beyond_noise(x, n)
+    scores, axes = beyond_noise(x, n)
     size = np.maximum((scores**2).sum(axis=0), 1e-300)
     lever = (scores**2 / size).sum(axis=1)
     left = _rms(x - scores @ axes.T)
@@ -161,7 +161,7 @@ def strange(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
     found = []
     for i in np.flatnonzero(doubted)[: len(x) // 5]:
         others = np.delete(x, i, axis=0)
-        scores, axes = _beyond_noise(others, n)
+        scores, axes = beyond_noise(others, n)
         usual = float(np.median(_rms(others - scores @ axes.T)))
         own = float(_rms(x[i] - axes @ (x[i] @ axes)))
         if own > max(_CLEARLY * usual, _STRANGE * float(_rms(x[i]))):
@@ -185,7 +185,7 @@ def tell_levels(x: np.ndarray, patterns: dict[str, np.ndarray], n: int) -> None:
     unit = np.abs(x).max(initial=0.0) or 1.0
     if not patterns or len(x) < n + _SPARE or x.shape[1] < n + _SPARE:
         return
-    scores, axes = _beyond_noise(x / unit, n)
+    scores, axes = beyond_noise(x / unit, n)
     same = _constant(scores)
     spread = float(np.median(np.abs(scores @ same - 1.0)))
     for name, pattern in patterns.items():
@@ -201,7 +201,7 @@ def tell_levels(x: np.ndarray, patterns: dict[str, np.ndarray], n: int) -> None:
             )
 
 
-def _beyond_noise(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def beyond_noise(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and axes of at least `n` components, and all above the noise.
 
     Phases beyond the `n` that are fitted are no drift: all that stand out of the noise

@@ -12,6 +12,7 @@ import xarray as xr
 
 from batteryxr.core.errors import warn_quality
 from batteryxr.nmf.beam import (
+    beyond_noise,
     drifting,
     flag_scans,
     lit,
@@ -30,15 +31,16 @@ if TYPE_CHECKING:
 #: Constraints contradict the data where they raise the squared residual by this factor
 #: and the residual by more than this fraction of the signal.
 _WORSE, _EXACT = 1.1, 1e-3
-#: Standard deviations beyond which a value is a spike, and how many points it may
-#: have; more are a peak. Beside it less than a third is left.
-_SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
+#: Standard deviations beyond which a value is a spike.
+_SPIKE = 6.0
 #: What is said of them.
 _INHERITED = "All ratios inherit them. Fix another scan"
 _ROBUST = "constraints=nmf.Constraints(robust=True), which leaves these points out"
 _LEFT_OUT = "These points are left out"
-#: Share of the points that spikes may take. What is more is no spike.
-_FEW = 0.01
+#: Factor beyond which given errors are not those of the data.
+_OFF = 3.0
+#: Number of scans, or points, and factor between them, from which noise is uneven.
+_MANY, _UNEVEN = 10, 1.6
 
 
 class Facts(NamedTuple):
@@ -210,6 +212,8 @@ def judge(
     components = factors.components[:, block.points]
     memory = memory_of(rest, v, components, closure=closure)
     noise = noise_of(block) if known else None
+    if known:
+        tell_errors(block, len(factors.used))
     assert factors.weights is not None
     return Facts(factors.weights, residual, chi2, memory, noise, far, odd)
 
@@ -257,6 +261,63 @@ def noise_of(block: Block) -> tuple[np.ndarray, np.ndarray] | None:
     return np.exp(level), profile / np.sqrt(np.nanmean(profile**2))
 
 
+def tell_errors(block: Block, n: int) -> None:
+    """Warn of given errors that are not those of the data, whatever explains them.
+
+    The noise is what all components that stand out of it leave over, at least `n`.
+    """
+    if block.v is None:
+        return
+    whole = (block.v > 0).all(axis=1)
+    v = block.v[whole]
+    if len(v) < 2 * n + 2 or v.shape[1] < 2 * n + 2:
+        return
+    level = np.sqrt(np.median(v, axis=0))
+    x = block.values[whole] * (level / level.max())
+    scores, axes = beyond_noise(x, n)
+    rest = (x - scores @ axes.T) / (level / level.max()) * np.sqrt(v)
+    left = float(np.prod([1.0 - scores.shape[1] / size for size in rest.shape]))
+    ratio = 1.4826 * float(np.median(np.abs(rest))) / np.sqrt(left)
+    if not 1.0 / _OFF < ratio < _OFF:
+        warn_quality(
+            f"the data scatter by {ratio:.2g} times the errors that were given: "
+            "another unit, variances, per cent, or errors of other data? Ratios depend "
+            "on how errors compare and not on their size; chi2 does, and means nothing."
+        )
+
+
+def tell_noise(block: Block, n: int, rest: np.ndarray, memory: float) -> None:
+    """Warn of given errors that are not those of the data, or of noise that is uneven.
+
+    Parameters
+    ----------
+    block, n
+        The data, and the number of components.
+    rest : (scans, points)
+        What these leave over.
+    memory
+        How much the noise of neighbouring points adds up.
+    """
+    if block.v is not None:
+        tell_errors(block, n)
+        return
+    for axis, what, share in ((1, "scans", memory), (0, "points", 1.0)):
+        level = np.sqrt((rest**2).mean(axis=axis))
+        level = level[level > 1e-3 * np.median(level)]
+        if level.size < _MANY:
+            continue
+        low, high = np.quantile(level, (0.1, 0.9))
+        # Normal noise: the standard deviation of the logarithm of a level.
+        chance = np.sqrt(share / (2.0 * rest.shape[axis]))
+        if high > _UNEVEN * low * np.exp(2.56 * chance):
+            warn_quality(
+                f"what {what} leave over differs by a factor of {high / low:.1f}, and "
+                "no errors were given: those of weights are those of equal noise, too "
+                "small for some and too large for others. Pass errors=, or another "
+                "component if one is missing."
+            )
+
+
 def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:
     """Return the patterns without values too far off to be noise."""
     rest = residuals_of(block, factors)
@@ -282,7 +343,7 @@ def spikes_of_fixed(block: Block, starts: Starts) -> dict[str, np.ndarray]:
     The other scans explain all of a pattern but its spikes. What they do not explain
     at many points is a phase of its own, or a change of its peaks.
     """
-    from batteryxr.core.kernels.decompose import leading
+    from batteryxr.nmf.kernels import spikes
 
     values, v, samples, points = block
     free = ~np.isin(np.flatnonzero(samples), starts.scans)
@@ -291,17 +352,13 @@ def spikes_of_fixed(block: Block, starts: Starts) -> dict[str, np.ndarray]:
     x = values[free]
     if not starts.names or min(x.shape) <= 2 * starts.n:
         return {}
-    scores, axes = leading(x, starts.n)
-    usual = 1.4826 * np.median(np.abs(x - scores @ axes.T), axis=0)
-    usual = np.maximum(usual, 1e-4 * np.abs(x).max())
+    axes, usual = spikes.model(x, starts.n)
     found = {}
     fixed = zip(starts.names, starts.fixed[:, points], starts.origins, strict=True)
     for name, pattern, origin in fixed:
         if origin != "found":
-            far = np.abs(_unexplained(pattern, axes))
-            own = 1.4826 * float(np.median(far))
-            here = _isolated(far / np.maximum(usual, own))
-            if 0 < here.size <= max(_NARROW, _FEW * far.size):
+            here = spikes.find(pattern, x, axes, usual)
+            if here.size:
                 found[name] = np.flatnonzero(points)[here]
     return found
 
@@ -334,27 +391,3 @@ def without_points(patterns: Patterns, spikes: dict[str, np.ndarray]) -> Pattern
     good = np.ones(patterns.n_points, dtype=bool)
     good[np.concatenate(list(spikes.values()))] = False
     return _only(patterns, xr.DataArray(good, dims=patterns.signal))
-
-
-def _unexplained(pattern: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Return what is left of a pattern after a fit that outliers do not move."""
-    rest = pattern
-    for _ in range(30):
-        root = np.maximum(np.abs(rest), 1e-6 * np.abs(rest).max() + 1e-300) ** -0.5
-        root /= root.max()
-        share = np.linalg.lstsq(axes * root[:, None], pattern * root, rcond=1e-10)[0]
-        rest = pattern - axes @ share
-    return np.asarray(rest)
-
-
-def _isolated(far: np.ndarray) -> np.ndarray:
-    """Return the points of few that are far off, with none nearly as far beside."""
-    edges = np.flatnonzero(np.diff(np.r_[0, far > _SPIKE, 0]))
-    around = np.r_[0.0, far, 0.0]
-    found = [
-        np.arange(first, last)
-        for first, last in zip(edges[::2], edges[1::2], strict=True)
-        if last - first <= _NARROW
-        and max(around[first], around[last + 1]) < _BESIDE * far[first:last].max()
-    ]
-    return np.concatenate([np.empty(0, dtype=int), *found])

@@ -26,6 +26,7 @@ from batteryxr.nmf.held import (
     noise_of,
     residuals_of,
     spikes_of_fixed,
+    tell_noise,
     tell_spikes,
 )
 from batteryxr.nmf.kernels.schedule import Sampling
@@ -175,7 +176,9 @@ def metropolis(
     legend, spikes = legend_of(patterns), spikes_of_fixed(whole, starts)
     if patterns.series:
         rest, own = residuals_of(block, factors), factors.components[:, block.points]
-        unmixed |= noise_memory(memory_of(rest, block.v, own, closure=closure))
+        memory = memory_of(rest, block.v, own, closure=closure)
+        tell_noise(block, starts.n, rest, memory)
+        unmixed |= noise_memory(memory)
     result = label_result(legend, unmixed, starts, factors, rules=rules, order=order)
     result = _starts_are_chains(result)
     shift = patterns.shift if closure and patterns.shift is not None else 0.0
@@ -201,8 +204,6 @@ def metropolis(
         "model": "data = weights . components",
     }
     _warn_of_chains(result, chains.stopped)
-    if closure and "range_width" in result:
-        tell_ranges(result)
     return result
 
 
@@ -359,7 +360,9 @@ def _starts_are_chains(result: xr.Dataset) -> xr.Dataset:
 
 
 def _warn_of_chains(result: xr.Dataset, stopped: bool) -> None:
-    """Warn if chains were stopped, or do not agree."""
+    """Warn if chains were stopped or do not agree, or ratios may differ widely."""
+    if result.attrs["closure"] and "range_width" in result:
+        tell_ranges(result)
     if stopped:
         warn_quality("interrupted: the chains are as they were, errors are missing")
         return

@@ -16,6 +16,7 @@ from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generators
 from batteryxr.nmf.constraints import OF_FIT, PENALTIES, Constraints, constrain
+from batteryxr.nmf.held import tell_errors
 from batteryxr.nmf.results import labelled
 from batteryxr.nmf.solving import gapless
 from batteryxr.nmf.starting import begin, refuse_rank
@@ -129,6 +130,8 @@ def model_order(
     columns = _judge(trial, ns, progress)
     if errors is None:
         del columns["chi2"]
+    else:
+        tell_errors(block, ns[-1])
     index = xr.DataArray(
         ns,
         dims="n_components",

@@ -282,6 +282,20 @@ def test_a_spike_in_a_fixed_scan_is_told_flagged_and_left_out(size):
     np.testing.assert_allclose(robust["weights"], known["weights"], atol=0.02)
 
 
+def test_spikes_of_other_scans_are_not_said_of_fixed_ones():
+    rng = np.random.default_rng(1)
+    clean = series()
+    spoilt = clean.copy(data=clean.values.copy())
+    spoilt.values[rng.integers(1, 39, 15), rng.integers(0, 150, 15)] += 5.0
+    both = spoilt.copy(data=spoilt.values.copy())
+    both.values[0, 77] += 5.0
+    for data, flagged in ((spoilt, []), (both, [0])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataQualityWarning)
+            found = data.nmf.fit(4, fixed={"first": 0, "last": -1}, n_starts=1)
+        assert np.flatnonzero(found["flag"] == 4).tolist() == flagged
+
+
 def test_sharp_peaks_of_one_fixed_scan_are_no_spikes():
     """A phase that only one scan has leaves peaks, not single values."""
     data = series()

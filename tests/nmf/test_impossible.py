@@ -155,6 +155,37 @@ def test_errors_that_cannot_be(wrong, lazy):
     assert off(nmf.fit(gap, 2, errors=errors, n_starts=1)) < 0.002
 
 
+@pytest.mark.parametrize("factor", [1e-4, 0.1, 1.0, 10.0, 1e6])
+@pytest.mark.parametrize("n", [1, 2])
+def test_errors_of_another_unit_are_told(factor, n):
+    """However many components are fitted: what they leave over is not the noise."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", DataQualityWarning)
+        nmf.fit(spectra(), n, errors=0.002 * factor, n_starts=1)
+    words = [str(w.message) for w in told if "errors that were given" in str(w.message)]
+    assert len(words) == (factor != 1.0)
+
+
+@pytest.mark.parametrize("uneven", ["", "scans", "points"])
+def test_noise_that_is_uneven_is_told_unless_errors_are_given(uneven):
+    rng = np.random.default_rng(2)
+    sigma = np.full((25, 120), 0.01)
+    if uneven == "scans":
+        sigma = sigma * np.exp(rng.normal(0, 0.6, (25, 1)))
+    if uneven == "points":
+        sigma = sigma * np.sqrt(bell(5, 2.0) + 0.05)
+    data = spectra(0.0)
+    data = data + rng.normal(size=sigma.shape) * sigma
+    few = nmf.Sampling(n_chains=2, sweeps=30, draws=5)
+    for errors in (None, xr.zeros_like(data) + sigma):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", DataQualityWarning)
+            nmf.metropolis(data + 0.1, 2, sampling=few, errors=errors)
+        words = [str(w.message) for w in told if "leave over" in str(w.message)]
+        expected = [uneven] if uneven and errors is None else []
+        assert [w.split()[1] for w in words] == expected
+
+
 def test_patterns_that_cannot_be_fixed():
     data = spectra()
     with pytest.raises(DataError, match="one pattern under two names, 'a' and 'b'"):

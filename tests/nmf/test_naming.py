@@ -12,6 +12,8 @@ import xarray as xr
 from batteryxr import nmf
 from batteryxr.core.crystals import PairDistribution, PdfInstrument
 from batteryxr.core.errors import DataError, DataQualityWarning
+from batteryxr.nmf.phases.candidates import Candidate
+from batteryxr.nmf.phases.mixtures import mixture_of, shapes_of
 from batteryxr.simulate import structures
 
 R = 1.0 + 0.04 * np.arange(260)
@@ -51,6 +53,40 @@ def test_one_two_or_none():
     share = found["share"].isel(component=1).sel(candidate=["FeO", "Fe3O4"])
     parts = [np.linalg.norm(pattern("FeO")), np.linalg.norm(pattern("Fe3O4"))]
     np.testing.assert_allclose(share, np.array(parts) / sum(parts), atol=0.03)
+
+
+def test_two_of_a_kind_do_not_take_the_lattice_of_one_another():
+    pair = {
+        "FeO": structures.rock_salt("FeO", 4.30, {"Fe": 1.0}),
+        "NiO": structures.rock_salt("NiO", 4.177, {"Ni": 1.0}),
+    }
+    iron, nickel = (
+        PairDistribution(crystal, R, instrument=INSTRUMENT)(**how)
+        for crystal, how in (
+            (pair["FeO"], {"strain": -0.0056, "u_iso": 0.0044, "diameter": 29.0}),
+            (pair["NiO"], {"strain": 0.0034, "u_iso": 0.007}),
+        )
+    )
+    y = (iron / iron.std() + 2 * nickel / nickel.std())[::2]
+    y = y + np.random.default_rng(0).normal(0, 0.05 * y.std(), y.size)
+    fits = {
+        name: Candidate(crystal, R[::2], instrument=INSTRUMENT, strain=0.025)
+        for name, crystal in pair.items()
+    }
+    found = mixture_of(y, fits, shapes_of(fits), {}, independent=70.0)
+    assert found.names == ("FeO", "NiO")
+    np.testing.assert_allclose(found.shares, [1 / 3, 2 / 3], atol=0.03)
+
+
+def test_errors_larger_than_what_is_left_are_told():
+    data = rows(pattern("MnO", u_iso=0.006)).rename(component="scan")
+    data = data + np.random.default_rng(0).normal(0, 0.05, (1, R.size))
+    ask = {"candidate": CRYSTALS["MnO"], "instrument": INSTRUMENT}
+    with pytest.warns(DataQualityWarning, match="0.01 of the errors"):
+        nmf.refine_along(data, errors=xr.full_like(data, 5.0), **ask)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        nmf.refine_along(data, errors=xr.full_like(data, 0.05), **ask)
 
 
 def test_a_structure_that_is_absent_is_not_named_by_another():

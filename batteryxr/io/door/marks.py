@@ -99,14 +99,22 @@ def _among(size: np.ndarray, marks: np.ndarray) -> np.ndarray:
 def gaps_in(axis: np.ndarray) -> int:
     """Return how many points are missing in an axis whose other steps are alike."""
     steps = np.abs(np.diff(np.asarray(axis, float)))
-    if steps.size < _MANY_STEPS:
+    wide = holes_in(axis)
+    if not wide.size:
         return 0
+    return int((np.rint(steps[wide] / float(np.median(steps))) - 1).sum())
+
+
+def holes_in(axis: np.ndarray) -> np.ndarray:
+    """Return the points after which others are missing, where other steps are alike."""
+    steps = np.abs(np.diff(np.asarray(axis, float)))
+    if steps.size < _MANY_STEPS:
+        return np.empty(0, dtype=int)
     usual = float(np.median(steps))
     wide = steps > _WIDE * usual
     alike = np.abs(steps[~wide] - usual) <= _ALIKE * usual
-    if not 0 < wide.sum() <= _MOST_GAPS or not alike.all():
-        return 0
-    return int((np.rint(steps[wide] / usual) - 1).sum())
+    told = 0 < wide.sum() <= _MOST_GAPS and alike.all()
+    return np.flatnonzero(wide) if told else np.empty(0, dtype=int)
 
 
 def turned_in(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.io.door.files import named, stamp
-from batteryxr.io.door.marks import gaps_in
+from batteryxr.io.door.marks import gaps_in, holes_in
 from batteryxr.io.series.scans import same_axis
 
 if TYPE_CHECKING:
@@ -188,9 +188,15 @@ def _listed(scans: Sequence[Scan], *, extents: bool = True) -> str:
 def _on_grid(
     source: ScanSource, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
+    """Return values on `grid`; NaN where rows are missing in an even axis."""
     if same_axis(grid, axis):
         return values
-    return source.resampled(grid, axis, values)
+    new = source.resampled(grid, axis, values)
+    for i in holes_in(axis):
+        room = 0.01 * abs(axis[i + 1] - axis[i])
+        low, high = sorted(axis[i : i + 2])
+        new[(grid > low + room) & (grid < high - room)] = np.nan
+    return new
 
 
 def _lazy(scans: Sequence[Scan], grid: np.ndarray, *, whole: bool) -> Any:

@@ -20,6 +20,7 @@ from batteryxr.nmf.phases.measured import (
     deviations,
     instrument_of,
     patterns_of,
+    tell_errors,
     within,
 )
 from batteryxr.nmf.phases.mixtures import at_bound, mixture_of, shapes_of, tied
@@ -305,6 +306,9 @@ def refine_along(
         ends[i] = at_bound(fit, one.values[:-1])
         if last is None or not ends[i]:
             last = one
+    if sigma is not None:
+        every = zip(rows, found, sigma, strict=True)
+        tell_errors(np.array([(y - f.model) / s for y, f, s in every if f]))
     dim = str(kept.dims[0])
     out = table(found, [fit], (len(rows),), [dim], r=r)
     for end, text in (

@@ -35,6 +35,8 @@ _NUMBERS = ("q_max", "q_damp", "q_broad")
 #: Factor over the largest finite error that stands for an infinite one.
 _UNKNOWN = 1e12
 _RADIATION = {"x": "xray", "n": "neutron"}
+#: Share of the errors given that the scatter of a good fit cannot be below.
+_LEAST = 1 / 3
 #: Units in headers that the units library does not know.
 _PER = {"a-1": "1/Angstrom", "å-1": "1/Angstrom", "å^-1": "1/Angstrom"}
 
@@ -215,6 +217,17 @@ def deviations(
     # An unknown value weighs nothing, but its model is still calculated.
     unknown = _UNKNOWN * values[positive].max()
     return np.where(positive, values, np.where(np.isinf(values), unknown, usual))
+
+
+def tell_errors(rest: np.ndarray) -> None:
+    """Warn if residuals over the errors that were given are too small for these."""
+    level = float(np.sqrt(np.nanmedian(rest**2) / 0.455)) if rest.size else 1.0
+    if level < _LEAST:
+        warn_quality(
+            f"the fit leaves {level:.2g} of the errors that were given: another unit, "
+            "variances, or errors of other data? Errors of all parameters are larger "
+            "than they should be by as much."
+        )
 
 
 def _tell_other(given: PdfInstrument, known: Mapping[str, Any]) -> None:

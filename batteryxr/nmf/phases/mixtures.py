@@ -119,15 +119,19 @@ def mixture_of(
     alone = min((m.r_w for _, m, sure in tried if sure), default=math.inf)
     if alone > _good(noise):
         for names, starts in _combinations(y, shapes):
-            found = _refined(y, [fits[n] for n in names], starts, sigma)
-            shares = found.shares
-            sure = min(shares) >= _LEAST and all(
-                _credible(fits[n], p) for n, p in zip(names, found.parts, strict=True)
-            )
-            mixture = Mixture(names, tuple(shares), found.r_w)
-            free = sum(part.size + 1 for part in found.parts)
-            value = _criterion(found.r_w, free, independent)
-            tried.append((value, mixture, sure))
+            mine = [fits[n] for n in names]
+            found = [_refined(y, mine, starts, sigma)]
+            found += [
+                _refined(y, mine, other, sigma) for other in _exchanged(mine, found[0])
+            ]
+            for one in found:
+                sure = min(one.shares) >= _LEAST and all(
+                    _credible(fit, p) for fit, p in zip(mine, one.parts, strict=True)
+                )
+                mixture = Mixture(names, tuple(one.shares), one.r_w)
+                free = sum(part.size + 1 for part in one.parts)
+                value = _criterion(one.r_w, free, independent)
+                tried.append((value, mixture, sure))
     believed = [(value, m) for value, m, ok in tried if ok]
     if not believed:
         return none
@@ -137,6 +141,28 @@ def mixture_of(
     if explained < _SIGNAL + 30.0 / y.size or excess > _BELIEVED:
         return Mixture((), (), best.r_w)
     return best
+
+
+def _exchanged(fits: list[Candidate], found: _Together) -> list[list[np.ndarray]]:
+    """Return parameters in which two structures take the lattice of one another.
+
+    Structures of one kind explain each other's part: each may have taken the place of
+    the other, with a lattice that is not its own. None where both are credible.
+    """
+    edge = [float(np.linalg.norm(fit.crystal.cell[0])) for fit in fits]
+    out = []
+    for i, j in itertools.combinations(range(len(fits)), 2):
+        a, b = found.parts[i], found.parts[j]
+        moved = (edge[j] * (1 + b[0]) / edge[i] - 1, edge[i] * (1 + a[0]) / edge[j] - 1)
+        worst = max(abs(a[0]), abs(b[0]))
+        if min(found.shares[i], found.shares[j]) < _LEAST or worst < max(
+            abs(moved[0]), abs(moved[1])
+        ):
+            continue
+        parts = [part.copy() for part in found.parts]
+        parts[i][:3], parts[j][:3] = (moved[0], *b[1:3]), (moved[1], *a[1:3])
+        out.append(parts)
+    return out
 
 
 def _good(noise: float) -> float:

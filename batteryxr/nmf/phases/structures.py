@@ -25,6 +25,7 @@ from batteryxr.nmf.phases.measured import (
     deviations,
     instrument_of,
     patterns_of,
+    tell_errors,
     within,
 )
 from batteryxr.nmf.phases.mixtures import at_bound
@@ -178,6 +179,8 @@ def fit_structures(
         "model": "data = weights . structures(Li content)",
     }
     _warn(result, _in_one(found.rest), closure=closure)
+    if sigma is not None:
+        tell_errors(found.rest)
     return result
 
 

@@ -644,3 +644,26 @@ def test_nanometres_among_angstroms_are_told(tmp_path):
         (tmp_path / f"s_{i}.gr").write_text(f"#### start data\n#L r  G(r)\n{rows}\n")
     with pytest.raises(FileFormatError, match=r"s_2\.gr.*0\.1 times the axis of s_0"):
         read_series(tmp_path)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_rows_missing_within_one_file_are_not_made_up(tmp_path, lazy):
+    r = np.round(1.0 + 0.02 * np.arange(200), 4)
+    g = np.sin(9 * r)
+    gone = {1: slice(80, 120), 2: slice(50, 51)}
+    for i in range(5):
+        keep = np.ones(r.size, dtype=bool)
+        keep[gone.get(i, slice(0, 0))] = False
+        rows = "\n".join(f"{a} {b:.6f}" for a, b in zip(r[keep], g[keep], strict=True))
+        (tmp_path / f"s{i}.gr").write_text(f"#L r(A) G(r)\n{rows}\n")
+    if lazy:
+        pdf = read_series(tmp_path, lazy=True)
+    else:
+        with pytest.warns(DataQualityWarning, match="41 values in 2 files are missing"):
+            pdf = read_series(tmp_path)
+    values = pdf.values
+    for i in range(5):
+        lost = np.zeros(r.size, dtype=bool)
+        lost[gone.get(i, slice(0, 0))] = True
+        np.testing.assert_array_equal(np.isnan(values[i]), lost)
+        np.testing.assert_allclose(values[i, ~lost], g[~lost], atol=1e-6)

@@ -1,0 +1,100 @@
+"""Spikes of one pattern, by many other patterns that explain all the rest of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from batteryxr.core.kernels.decompose import leading
+
+#: Standard deviations beyond which a value is a spike, and how many points it may
+#: have; more are a peak. Beside it less than a third is left.
+_SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
+#: Share of the points that spikes may take. What is more is no spike.
+_FEW = 0.01
+#: Number of other patterns that may have a spike at one point.
+_OTHERS = 3
+
+
+def model(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return n axes (points, n) of patterns x, and the usual residual, (points,)."""
+    scores, axes = leading(x, n)
+    return axes, _usual(x - scores @ axes.T, x)
+
+
+def find(
+    pattern: np.ndarray, x: np.ndarray, axes: np.ndarray, usual: np.ndarray
+) -> np.ndarray:
+    """Return the points at which a pattern has spikes.
+
+    Parameters
+    ----------
+    pattern
+        (points,)
+    x
+        (patterns, points) the others, each a mixture of a few.
+    axes, usual
+        Their `model`.
+    """
+    far = np.abs(pattern - axes @ _mostly(pattern, axes))
+    own = 1.4826 * float(np.median(far))
+    here = _isolated(far / np.maximum(usual, own))
+    if 0 < here.size <= max(_NARROW, _FEW * far.size):
+        return here[_of_its_own(pattern, x, here, axes.shape[1])]
+    return here[:0]
+
+
+def _of_its_own(
+    pattern: np.ndarray, x: np.ndarray, here: np.ndarray, n: int
+) -> np.ndarray:
+    """Return which of some points of a pattern most others do not explain.
+
+    A spike in one of the others bends the axes at its point: a pattern that is sound
+    there deviates from the axes, but not from all others.
+    """
+    scores, axes = leading(np.delete(x, here, axis=1), n)
+    share = _mostly(np.delete(pattern, here), axes)
+    own = np.zeros(here.size, dtype=bool)
+    for i, point in enumerate(here):
+        kept = np.arange(len(x))
+        far = []
+        for _ in range(_OTHERS + 1):
+            q, r = np.linalg.qr(scores[kept])
+            y = x[kept, point]
+            rest = y - q @ (q.T @ y)
+            expected = share @ np.linalg.lstsq(r, q.T @ y, rcond=1e-10)[0]
+            usual = float(_usual(rest[:, None], x)[0])
+            far.append(abs(pattern[point] - expected) / usual)
+            free = np.maximum(1.0 - (q**2).sum(axis=1), 1e-9)
+            kept = np.delete(kept, int((rest**2 / free).argmax()))
+        own[i] = min(far) > _SPIKE
+    return own
+
+
+def _usual(rest: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the deviation of most residuals, above rounding, (points,)."""
+    level = 1.4826 * np.median(np.abs(rest), axis=0)
+    return np.asarray(np.maximum(level, 1e-4 * np.abs(x).max()))
+
+
+def _mostly(pattern: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return shares (n,) of axes in a pattern by a fit that outliers do not move."""
+    rest, share = pattern, np.zeros(axes.shape[1])
+    for _ in range(30):
+        root = np.maximum(np.abs(rest), 1e-6 * np.abs(rest).max() + 1e-300) ** -0.5
+        root /= root.max()
+        share = np.linalg.lstsq(axes * root[:, None], pattern * root, rcond=1e-10)[0]
+        rest = pattern - axes @ share
+    return np.asarray(share)
+
+
+def _isolated(far: np.ndarray) -> np.ndarray:
+    """Return the points of few that are far off, with none nearly as far beside."""
+    edges = np.flatnonzero(np.diff(np.r_[0, far > _SPIKE, 0]))
+    around = np.r_[0.0, far, 0.0]
+    found = [
+        np.arange(first, last)
+        for first, last in zip(edges[::2], edges[1::2], strict=True)
+        if last - first <= _NARROW
+        and max(around[first], around[last + 1]) < _BESIDE * far[first:last].max()
+    ]
+    return np.concatenate([np.empty(0, dtype=int), *found])
