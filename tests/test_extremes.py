@@ -128,3 +128,19 @@ def test_records_are_counted_or_refused(name, size):
         return
     if name == "current" and size > 1:
         np.testing.assert_allclose(found.capacity / size, 1 / 3.6, rtol=0.02)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200, 5e-324])
+@pytest.mark.parametrize("name", ["drt", "fit_circuit", "kramers_kronig"])
+def test_spectra_that_are_no_impedance_are_refused(name, size):
+    f = np.logspace(-1, 4, 30)
+    z = 2 + 10 / (1 + (2e-2j * np.pi * f) ** 0.9)
+    frequency = ("frequency", f, {"units": "Hz"})
+    spectra = xr.DataArray(
+        z[None] * size, {"frequency": frequency}, ("spectrum", "frequency")
+    ).assign_attrs(units="ohm")
+    circuit = ("R0-p(R1,CPE1)",) if name == "fit_circuit" else ()
+    with pytest.raises(DataError, match="has points of"):
+        getattr(echem, name)(spectra, *circuit)
+    lazy = getattr(echem, name)(spectra.chunk(spectrum=1), *circuit).compute()
+    assert lazy["fitted"].isnull().all()  # no points

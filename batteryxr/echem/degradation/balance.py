@@ -9,9 +9,12 @@ import numpy as np
 
 #: Fit parameters: capacities of cathode and anode, and their initial contents.
 PARAMETERS = ("cathode_capacity", "anode_capacity", "cathode_content", "anode_content")
-#: Limits of them, relative to the cell's capacity, and of the overvoltage (V); steps.
-_LOW, _HIGH = (0.7, 0.7, 0.0, -0.05, -0.5), (10.0, 10.0, 1.05, 1.0, 0.5)
-_STEPS = (0.1, 0.1, 0.02, 0.02, 0.01)
+#: Limits of them, relative to the cell's capacity, and of the overvoltage (V) and its
+#: change along the charge; steps.
+_LOW, _HIGH = (0.7, 0.7, 0.0, -0.05, -0.5, -0.5), (10.0, 10.0, 1.05, 1.0, 0.5, 0.5)
+_STEPS = (0.1, 0.1, 0.02, 0.02, 0.01, 0.01)
+#: Errors of that change beyond which what it moves is added to the errors.
+_CHANGED = 2.0
 #: Initial guesses: electrode sizes relative to the cell's capacity, and contents.
 _SIZES = (1.0, 1.1, 1.25, 1.45, 1.7, 2.0)
 _FULL = (1.0, 0.95, 0.88, 0.8, 0.7, 0.6)
@@ -61,7 +64,8 @@ class Balance(NamedTuple):
 
     `at_bound` tells whether the search ended at a limit of physical values,
     `overvoltage` by how much (V) the curve lies above that of its electrodes where that
-    is fitted too, and one standard deviation.
+    is fitted too, and one standard deviation; `uneven` the same of its change along the
+    charge, where an even one is fitted.
     """
 
     values: np.ndarray
@@ -69,6 +73,7 @@ class Balance(NamedTuple):
     fitted: np.ndarray
     at_bound: bool
     overvoltage: tuple[float, float]
+    uneven: tuple[float, float]
 
 
 def balance(
@@ -103,8 +108,8 @@ def balance(
         p = np.asarray(p)
         y = p[..., 2, None] - charge / p[..., 0, None]
         x = p[..., 3, None] + charge / p[..., 1, None]
-        over: np.ndarray | float = p[4] if p.size > len(PARAMETERS) else 0.0
-        return cathode.at(y) - anode.at(x) + over
+        even, change = np.append(p.ravel()[len(PARAMETERS) :], np.zeros(2))[:2]
+        return cathode.at(y) - anode.at(x) + even + change * (charge - 0.5)
 
     def left(p: np.ndarray) -> np.ndarray:
         return (model(p) - volts) * weight
@@ -127,12 +132,20 @@ def balance(
     noise = cathode.noise**2 + anode.noise**2
     spread = _covariance(fit.jac, fit.fun, noise)[:4, :4]
     unsure = _covariance(lifted.jac, lifted.fun, noise)[4, 4]
+    uneven = 0.0, 0.0
+    if polarised:
+        bent = best(np.append(fit.x, 0.0)[None])
+        of_change = _covariance(bent.jac, bent.fun, noise)[5, 5]
+        uneven = float(bent.x[5]), float(np.sqrt(max(of_change, 0.0)))
+        if abs(uneven[0]) > _CHANGED * uneven[1]:
+            moved = bent.x[:4] - fit.x[:4]
+            spread = spread + np.outer(moved, moved)
     scale = np.array([span, span, 1.0, 1.0])
     ends = (np.isclose(fit.x[:2], end[:2], atol=1e-6).any() for end in (_LOW, _HIGH))
     over = float(lifted.x[4]), float(np.sqrt(max(unsure, 0.0)))
     values = fit.x[:4] * scale
     return Balance(
-        values, spread * np.outer(scale, scale), model(fit.x), any(ends), over
+        values, spread * np.outer(scale, scale), model(fit.x), any(ends), over, uneven
     )
 
 

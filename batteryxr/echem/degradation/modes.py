@@ -21,7 +21,7 @@ _ELECTRODES = ("cathode", "anode")
 _LEAST = 20
 #: Largest residual (V), and largest content beyond a curve.
 _LEFT, _OVER = 0.02, 0.01
-_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED = 1, 2, 4, 8, 16
+_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED, _UNEVEN = 1, 2, 4, 8, 16, 32
 #: Least overvoltage (V) that is told, and errors that it must exceed.
 _LIFTED, _SURE = 0.002, 3.0
 #: Least share of the voltages of two curves that both have.
@@ -29,8 +29,9 @@ _SHARED = 0.5
 _FLAG = {
     "units": "1",
     "long_name": "What is odd about the fit",
-    "flag_masks": [_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED],
-    "flag_meanings": "misfit beyond_half_cell undetermined other_window polarised",
+    "flag_masks": [_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED, _UNEVEN],
+    "flag_meanings": "misfit beyond_half_cell undetermined other_window polarised "
+    "uneven",
 }
 _WORDS = {
     _MISFIT: "leave more than 20 mV: are the half cells of these electrodes?",
@@ -40,6 +41,10 @@ _WORDS = {
     _POLARISED: (
         "lie off the voltage of their electrodes by one overvoltage, as of a charge "
         "that is not slow enough, which moves the losses: kind='polarised' fits it"
+    ),
+    _UNEVEN: (
+        "have an overvoltage that changes along the charge, which moves the losses: "
+        "errors hold what an even change does. Charge more slowly"
     ),
 }
 #: Relative error of a capacity above which it is undetermined.
@@ -101,7 +106,9 @@ def degradation_modes(
         ``overvoltage`` (V) with its error, of a fit that has one; ``fitted`` (V),
         ``residual`` (V, root mean square) and ``fit_flag`` (misfit; beyond half cell;
         undetermined; other window, with few voltages in common with the first curve;
-        polarised, by an overvoltage above 2 mV that was not fitted).
+        polarised, by an overvoltage above 2 mV that was not fitted; uneven, by one
+        that changes by more than that along the charge, whose errors hold how far an
+        even change moves the values).
 
     Raises
     ------
@@ -184,9 +191,11 @@ def degradation_modes(
         numbers, errors = _summary(
             found.values, found.covariance, np.ptp(capacity[there])
         )
+        change, sd = found.uneven
+        flag[k] = _UNEVEN * (abs(change) > max(_LIFTED, _SURE * sd))
         rows.append(([*numbers, found.overvoltage[0]], [*errors, found.overvoltage[1]]))
         loose = found.at_bound or (errors[:2] > _VAGUE * numbers[:2]).any()
-        flag[k] = _LOOSE * loose + _BEYOND * _beyond(numbers, cathode, anode)
+        flag[k] |= _LOOSE * loose + _BEYOND * _beyond(numbers, cathode, anode)
     residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
     flag |= np.where(residual > _LEFT, _MISFIT, 0).astype(np.int8)
     values, errors = (np.array(c) for c in zip(*rows, strict=True))

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from batteryxr.echem.impedance.circuit import Circuit
 
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8, 16, 32],
+    "flag_masks": [1, 2, 4, 8, 16, 32, 64],
     "flag_meanings": "not_converged at_bound undetermined too_few_points outliers "
-    "misfit",
+    "misfit another_minimum",
 }
 _WHAT = {"R": "Resistance", "C": "Capacitance", "L": "Inductance", "Q": "CPE factor",
          "n": "Exponent", "b": "Outer exponent", "tau": "Time constant",
@@ -93,8 +93,9 @@ def fit_circuit(
         ``<name>_error``, one standard deviation; ``impedance`` (as given) and
         ``fitted``; ``residual``, the root mean square residual of the fitted points,
         relative to the modulus; ``fit_flag`` (outliers: points were left out; misfit:
-        more than 1 % is left, and neighbours alike, as noise never is). Among parts of
-        the same kind the faster comes first.
+        more than 1 % is left, and neighbours alike, as noise never is; another_minimum:
+        other parameters, more than four errors away, fit as well). Among parts of the
+        same kind the faster comes first.
 
     Raises
     ------

@@ -7,20 +7,25 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from batteryxr.core import blocks
 from batteryxr.core.errors import DataError, VariableError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.units import in_units
+
+#: Moduli (ohm) that an impedance can have: squares and quotients of them are numbers.
+_SIZES = 1e-15, 1e18
 
 
 def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataArray:
     """Return the impedance in ohm along ``frequency`` in Hz; NaN where it is 0.
 
-    Files hold 0 where nothing was measured.
+    Files hold 0 where nothing was measured. Lazy data are also NaN where no impedance
+    can be: below 1e-15 or above 1e18 ohm.
 
     Raises
     ------
     DataError
-        If a frequency is not above 0.
+        If a frequency is not above 0, or a modulus is no impedance's.
     DimensionError, UnitsError, VariableError
         If the input is no impedance.
     """
@@ -39,6 +44,16 @@ def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataA
         raise DataError("frequency", "is not above 0 everywhere", "Drop those points.")
     array = in_units(spectra, "ohm", caller=caller)
     array = array.where(array != 0)
+    size = np.maximum(abs(array.real), abs(array.imag))
+    if blocks.is_lazy(array):
+        array = array.where((size >= _SIZES[0]) & (size <= _SIZES[1]))
+    elif ((size < _SIZES[0]) | (size > _SIZES[1]) & np.isfinite(size)).any():
+        raise DataError(
+            "impedance",
+            f"has points of {float(size.min()):.3g} to {float(size.max()):.3g} ohm",
+            "Check the units, or drop points that are no impedance: "
+            f"below {_SIZES[0]:g} or above {_SIZES[1]:g} ohm.",
+        )
     return array.assign_coords(frequency=("frequency", frequency, {"units": "Hz"}))
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
+from batteryxr.core.blocks import compute
+from batteryxr.core.errors import warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import CurrentSwitches
+    from batteryxr.echem.record import Columns
 
 #: Largest relative difference of the currents before and after a pulse.
 _BACK = 0.1
@@ -79,6 +82,11 @@ def pulses(
     DimensionError, VariableError, UnitsError, DataError
         If the record lacks something, or its times are unreliable.
 
+    Warns
+    -----
+    DataQualityWarning
+        If the record may end within a pulse, which is then not listed.
+
     Examples
     --------
     >>> from batteryxr.simulate import Titration
@@ -91,6 +99,7 @@ def pulses(
     rows = switching.record_columns(record, caller="pulses")
     found = switching.find(rows, i_zero)
     first = pairs(found, window)
+    _tell_cut(rows, found, first, window)
     if not first.size:
         shortest = float(np.min(np.diff(found.time), initial=np.inf))
         tell_early(window, shortest, argument="window", what="every current")
@@ -125,6 +134,21 @@ def pulses(
         record, found.row[first], "pulse", mass=mass, formula=formula
     )
     return bounds.told(table.assign_coords(coords).assign_attrs(i_zero=found.i_zero))
+
+
+def _tell_cut(
+    rows: Columns, found: CurrentSwitches, first: np.ndarray, window: float
+) -> None:
+    """Warn of a pulse that the end of the record cuts off."""
+    if not found.row.size or (first.size and first[-1] + 2 == found.row.size):
+        return
+    (end,) = compute(rows.arrays["test_time"][-1])
+    lasting = float(end) - float(found.time[-1])
+    if abs(found.after[-1]) > found.i_zero and lasting <= window:
+        warn_quality(
+            f"pulses: the record ends {lasting:.3g} s after its last switch: whether a "
+            "pulse began there is not known, and none is listed"
+        )
 
 
 def pairs(found: CurrentSwitches, window: float) -> np.ndarray:

@@ -206,3 +206,15 @@ def test_noise_of_the_half_cells_is_not_fitted():
         assert np.abs(away).max() < 5e-3
         off.append(away / [float(found[f"{n}_error"]) for n in names])
     assert np.sqrt(np.mean(np.square(off))) < 2
+
+
+def test_an_overvoltage_that_changes_along_the_charge_is_told():
+    data = cells(3e-4)[0].isel(cycle=[0, 1])
+    share = data["capacity"] / data["capacity"].where(data.notnull()).max("capacity")
+    change = xr.DataArray([0.0, 0.015], dims="cycle")
+    moved = (data + 0.01 + change * (share - 0.5)).assign_attrs(data.attrs)
+    with pytest.warns(DataQualityWarning, match="changes along the charge"):
+        found = degradation_modes(moved, standards=standards(), kind="polarised")
+    assert found["fit_flag"].values.tolist() == [0, 32]
+    off = abs(found["lli"][1] - (1 - 8.8 / 9.6))
+    assert 0.005 < off < 2 * found["lli_error"][1]

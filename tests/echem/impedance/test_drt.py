@@ -331,3 +331,17 @@ def test_two_processes_that_look_like_one_are_told():
     assert (peaks["peak_flag"][:2] > 0).all()
     assert peaks["n_peaks"][2] == 2
     assert peaks["peak_flag"][2] == 0
+
+
+def test_an_arc_and_a_gerischer_element_in_one_top():
+    # A factor of ten apart, 1 % of noise: a smoothed distribution has one top.
+    f = np.logspace(-2, 5, 71)
+    clean = 1 + 10 / (1 + (s(f) * 1e-3) ** 0.8) + 8 / np.sqrt(1 + s(f) * 1e-2)
+    peaks = drt_peaks(drt(labelled([noisy(clean, 0.01, k) for k in range(4)], f)))
+    assert (peaks["n_peaks"] == 2).all()
+    off = np.abs(peaks["area"] - [10.0, 8.0])
+    assert (off < 3 * peaks["area_error"]).all()
+    one = 1 + 10 / (1 + (s(f) * 1e-3) ** 0.75)
+    peaks = drt_peaks(drt(labelled([noisy(one, 0.01, k) for k in range(4)], f)))
+    assert (peaks["n_peaks"] == 1).all()
+    assert (peaks["peak_flag"] == 0).all()

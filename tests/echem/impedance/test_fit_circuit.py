@@ -312,3 +312,19 @@ def test_unlike_arcs_are_not_exchanged():
     found = fit_circuit(labelled(z, F), "R0-p(R1,C1)-p(R2,CPE2)-L1")
     for name, true in (("R0", r0), ("R1", r1), ("R2", r2)):
         np.testing.assert_allclose(found[name], true[:, 0], rtol=0.03)
+
+
+def test_another_minimum_is_told():
+    # Two arcs that overlap, in noise of 2 %: their sizes may be exchanged.
+    clean = 1.64 + zarc(19.67, 8.48e-5, 0.722) + zarc(5.36, 2.196e-3, 0.757)
+    circuit = "R0-p(R1,CPE1)-p(R2,CPE2)"
+    one = labelled(noisy(clean, 0.02, 59))
+    fit = fit_circuit(one, circuit)
+    assert fit["fit_flag"].item() & 64
+    begun = {"R1": 18.0, "R2": 7.0, "CPE1_n": 0.75, "CPE2_n": 0.75}
+    begun |= {"CPE1_Q": 8e-5, "CPE2_Q": 2e-3}
+    other = fit_circuit(one, circuit, start=begun)
+    assert abs(other["R1"].item() - fit["R1"].item()) > 10
+    assert abs(other["residual"].item() / fit["residual"].item() - 1) < 0.01
+    sure = fit_circuit(labelled(noisy(clean, 0.002, 59)), circuit)
+    assert sure["fit_flag"].item() == 0

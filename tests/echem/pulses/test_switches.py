@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -453,3 +455,12 @@ def test_few_rows_and_rows_that_share_a_time_are_told():
     assert sparse["switch_flag"] & 4
     off = abs(rounded["resistance"] - exact["resistance"])
     assert (off < 2 * rounded["resistance_error"]).all()
+
+
+def test_a_pulse_that_the_record_cuts_off_is_told():
+    program = [(0.0, 60.0), (-1.0, 10.0), (0.0, 60.0), (-1.0, 6.0)]
+    with pytest.warns(DataQualityWarning, match="ends 6 s after its last switch"):
+        assert pulses(cell(program)[0]).sizes["pulse"] == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        assert pulses(cell(program[:3])[0]).sizes["pulse"] == 1

@@ -34,6 +34,8 @@ _AS_GOOD, _SPREAD = 1.2, 3.0
 _SHARE, _LOOSE = 1e-3, 0.5
 #: Exponent below which a depressed arc may as well be two.
 _BROAD = 0.7
+#: Exponent below which one top is taken for two; forms of these.
+_WIDTH, _PAIRS = 0.8, ((PLAIN, PLAIN), (PLAIN, SHARP), (SHARP, PLAIN))
 #: Distance (ln tau) from its top beyond which an arc is another process; distance at
 #: which one top is taken for two.
 _AWAY, _APART = 1.5, 1.2
@@ -175,8 +177,8 @@ def likeliest(
 
     All tops of a distribution are tried as depressed arcs; the most prominent up to
     three also as skewed ones with any n or n = 1; and the slowest as a Warburg element
-    of finite length. Where none fits, one top is taken for two. The Bayesian criterion
-    chooses.
+    of finite length. Where none fits, or an arc is broad, one top is taken for two. The
+    Bayesian criterion chooses.
 
     Parameters
     ----------
@@ -259,16 +261,24 @@ def _with_more(
                 first = np.concatenate([one, last])[None]
                 forms = np.array([PLAIN] * len(one) + [form])
                 best.put(rows, _group(data, first, beside, rows, forms, -1.0), -1.0)
-        if best.found[row]:
+        if best.found[row] and not _broad(best.found[row]):
             continue
-        for k in range(len(one)):
+        for k, pair in itertools.product(range(len(one)), _PAIRS):
             two = np.repeat(one, [1 + (j == k) for j in range(len(one))], axis=0)
             two[k : k + 2, 0] += np.array([-_APART, _APART])
             two[k : k + 2, 1] -= np.log(2.0)
             two[k : k + 2, 2] = _START[1]
             forms = np.full(len(two), PLAIN)
+            forms[k : k + 2] = pair
             tail = float(best.tail[row])
             best.put(rows, _group(data, two[None], beside, rows, forms, tail), tail)
+
+
+def _broad(found: list[_Candidate]) -> bool:
+    """Tell whether the likeliest arcs have a broad one, which may be two."""
+    likeliest = min(found, key=lambda one: one.score).arcs
+    arc = likeliest.form == PLAIN
+    return bool((likeliest.values[arc, 2] < _WIDTH).any())
 
 
 def _forms(finite: tuple[int, ...]) -> Iterator[np.ndarray]:

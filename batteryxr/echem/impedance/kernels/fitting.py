@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 #: Bits of ``fit_flag``.
 NOT_CONVERGED, AT_BOUND, UNDETERMINED, TOO_FEW, OUTLIERS, MISFIT = 1, 2, 4, 8, 16, 32
+ANOTHER = 64
 #: Outlier limit in standard deviations of each part; median modulus of noise in these
 #: units; rounds of leaving points out; largest fraction of points left out.
 _OFF, _MEDIAN, _ROUNDS, _SHARE = 4.0, 1.1774, 8, 0.3
 #: Initial guesses for each spectrum, and the iterations that choose between them.
 _STARTS, _FIRST_STEPS = 8, 12
-#: Difference of parameters (ln) of one minimum and another.
-_OTHER = 0.1
+#: Difference of parameters (ln) of one minimum and another; the same in errors, and
+#: difference of the squares in units of the noise, of two minima that fit alike.
+_OTHER, _DISTINCT, _ALIKE = 0.1, 4.0, 6.0
 #: Spectra that are fitted at once: more do not fit the processor's cache.
 _BLOCK = 256
 #: Iterations of the fit of a chain of spectra.
@@ -112,10 +114,11 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
     size = np.full(task.given.shape, 1.0)
     theta = np.broadcast_to(space.theta(size), (len(flat), size.size)).copy()
     best, converged = np.full(len(flat), np.nan), np.zeros(len(flat), bool)
+    rival = np.full(theta.shape, np.nan)
     if enough.any():
         some = np.flatnonzero(enough)
         part = problem._replace(measured=clean[some], weights=weights[some])
-        found = _independent(part, space, task)
+        found, rival[some] = _independent(part, space, task)
         if task.robust:
             part, found = _without_outliers(part, space, task, found)
             problem.weights[some] = part.weights
@@ -135,15 +138,21 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
     else:
         _, _, curvature = levenberg.normal(problem, space, theta)
         spread = levenberg.covariance(curvature, variance)
+    sd = np.sqrt(np.maximum(np.einsum("bpp->bp", spread), 1e-300))
+    other = (np.abs(_sorted(task.root, space, rival) - theta) > _DISTINCT * sd).any(1)
     left_out = there.sum(axis=1) > (problem.weights > 0).sum(axis=1)
     *values, flag = _answer(problem, space, theta, spread, converged, enough)
-    return *values, flag | np.where(left_out, OUTLIERS, 0).astype(np.int8)
+    flag |= np.where(left_out, OUTLIERS, 0).astype(np.int8)
+    return *values, flag | np.where(other & enough, ANOTHER, 0).astype(np.int8)
 
 
 def _independent(
     problem: CircuitProblem, space: Space, task: Task
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit each spectrum by itself, from the best of several initial guesses."""
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
+    """Fit each spectrum by itself, from the best of several initial guesses.
+
+    Returns the fit, and the parameters of another that is as good (NaN: none).
+    """
     rng = np.random.default_rng(task.seed)
     choices = starts.candidates(task.root, task.omega, rng)
     given = np.isfinite(task.given)
@@ -159,29 +168,42 @@ def _independent(
     )
     theta = space.theta(tries.reshape(keep * n, -1))
     bounded = _opened(space, theta)
+    rival = np.full((n, theta.shape[1]), np.nan)
     if keep == 1:
-        return levenberg.search(problem, bounded, theta, task.max_iter)
+        return levenberg.search(problem, bounded, theta, task.max_iter), rival
     theta, value, done = levenberg.search(whole, bounded, theta, _FIRST_STEPS)
     theta, value = theta.reshape(keep, n, -1), value.reshape(keep, n)
-    rows = np.arange(n)
+    rows, done = np.arange(n), done.reshape(keep, n)
     first = np.argmin(value, axis=0)
     # A worse minimum may be reached sooner: one that is still on its way goes on too.
     apart = np.abs(theta - theta[first, rows]).max(axis=2) > _OTHER
-    rest = np.where(apart & ~done.reshape(keep, n), value, np.inf)
+    rest = np.where(apart & ~done, value, np.inf)
     second = np.argmin(rest, axis=0)
     best = levenberg.search(problem, bounded, theta[first, rows], task.max_iter)
     some = np.flatnonzero(np.isfinite(rest[second, rows]))
+    at = second[some], some
     if some.size:
         part = problem._replace(
             measured=problem.measured[some], weights=problem.weights[some]
         )
-        other = levenberg.search(
-            part, bounded, theta[second[some], some], task.max_iter
-        )
+        other = levenberg.search(part, bounded, theta[at], task.max_iter)
+        theta[at], value[at], done[at] = other
         better = other[1] < best[1][some]
+        theta[first[some], some], value[first[some], some] = (
+            best[0][some],
+            best[1][some],
+        )
+        done[first[some], some] = best[2][some]
         for kept, new in zip(best, other, strict=True):
             kept[some[better]] = new[better]
-    return best
+    apart = np.abs(theta - best[0]).max(axis=2) > _OTHER
+    spare = np.maximum(2 * (problem.weights > 0).sum(axis=1) - space.free.sum(), 1)
+    alike = value - best[1] < _ALIKE * best[1] / spare
+    good = np.where(apart & done & alike, value, np.inf)
+    which = np.argmin(good, axis=0)
+    told = np.isfinite(good[which, rows])
+    rival[told] = theta[which, rows][told]
+    return best, rival
 
 
 def _without_outliers(

@@ -58,13 +58,6 @@ class CircuitProblem(NamedTuple):
     weights: np.ndarray
 
 
-def misfit(problem: CircuitProblem, space: Space, theta: np.ndarray) -> np.ndarray:
-    """Return the sum of weighted squares of each spectrum."""
-    z, _ = impedance(problem.root, problem.omega, space.values(theta))
-    left = (z - problem.measured) * problem.weights
-    return np.nan_to_num(np.einsum("bf,bf->b", left, left.conj()).real, nan=np.inf)
-
-
 def normal(
     problem: CircuitProblem, space: Space, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,7 +81,8 @@ def search(
     """Return the best parameters of each spectrum, its misfit, and convergence."""
     theta = np.clip(theta, space.low, space.high)
     damping = np.full(len(theta), _FIRST)
-    best = misfit(problem, space, theta)
+    best, gradients, curvatures = normal(problem, space, theta)
+    best = np.nan_to_num(best, nan=np.inf)
     active = np.arange(len(theta))
     converged = np.zeros(len(theta), bool)
     quiet = np.zeros(len(theta), np.int64)
@@ -98,7 +92,7 @@ def search(
         if not active.size:
             break
         part = _of(problem, active)
-        _, gradient, curvature = normal(part, space, theta[active])
+        gradient, curvature = gradients[active], curvatures[active]
         size = np.einsum("bpp->bp", curvature)
         size = np.maximum(size, 1e-12 * size.max(axis=1, keepdims=True) + 1e-300)
         damped = curvature + (damping[active, None] * size)[:, :, None] * eye
@@ -110,11 +104,13 @@ def search(
         new = np.clip(
             theta[active] + np.clip(step, -_STEP, _STEP), space.low, space.high
         )
-        value = misfit(part, space, new)
+        value, slope, bend = normal(part, space, new)
+        value = np.nan_to_num(value, nan=np.inf)
         better = value < best[active]
         gain = (best[active] - value) / np.maximum(best[active], 1e-300)
         won = active[better]
         theta[won], best[won] = new[better], value[better]
+        gradients[won], curvatures[won] = slope[better], bend[better]
         damping[active] = np.clip(
             damping[active] * np.where(better, 0.2, 5.0), _LEAST, _LARGEST
         )
