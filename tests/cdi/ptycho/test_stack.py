@@ -103,6 +103,23 @@ def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
     same(ptycho_energies(eager, store=tmp_path / "a.zarr", **alone), whole)
 
 
+def test_a_rectangle_is_a_square_that_is_masked_beyond(scan, whole, tmp_path):
+    scan, rows = scan.isel(energy=slice(2)), slice(5, 28)
+    bad = np.ones((32, 32), bool)
+    bad[rows] = False
+    square = scan.assign(mask=(("detector_y", "detector_x"), bad))
+    call = {
+        "iterations": 2, "schedule": Schedule(lead=1), "halves": True,
+        "registration": Registration(vacuum=whole.vacuum), "progress": False,
+    }  # fmt: skip
+    thin = scan.isel(detector_y=rows)
+    found = [
+        ptycho_energies(s, store=tmp_path / f"{k}.zarr", **call).load()
+        for k, s in enumerate((square, thin))
+    ]
+    same(*found)
+
+
 def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
     scan = scan.isel(energy=slice(2))
     call = {"progress": False, "iterations": 5, "resources": Resources(checkpoint=5)}
