@@ -277,15 +277,15 @@ def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
     if weak.any():
         said.append(f"{which(weak)} have less than a tenth of the usual counts")
     kept, n = ~seen.left_out, len(experiment.weight)
-    counts = int(seen.usable[kept].sum())
+    have = int(seen.usable[kept].sum())
     # Two numbers a pixel of object and probe; mostly the whole of the object is fewer.
-    if kept.any() and counts < 2 * (experiment.y.size * experiment.x.size + n * n):
+    if kept.any() and have < 2 * (experiment.y.size * experiment.x.size + n * n):
         asked = 2 * (seen_by(experiment.corners[kept], n) + n * n)
-        if counts < asked:
+        if have < asked:
             said.append(
-                f"{counts} counts are too few to tell the {asked} numbers of object "
-                "and probe: what is found is one of many answers. Look at the mask (not "
-                "0 where pixels are bad) and at positions, or take more frames"
+                f"{have} counts are too few to tell the {asked} numbers of object "
+                "and probe: what is found is one of many answers. Look at the mask "
+                "(not 0 where pixels are bad) and at positions, or take more frames"
             )
     return said + _of_pixels(seen)
 

@@ -14,6 +14,7 @@ from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.steps import Recorded
+    from batteryxr.cdi.ptycho.kernels.unsteady import Unsteady
     from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Cube, Line
 
@@ -95,6 +96,8 @@ class Conditions:
         Fraction of the usual steps of object and probe.
     recorded
         Background and intensities of frames; None: none.
+    unsteady
+        How the probe differs from frame to frame; None: it does not.
     """
 
     weight: Array
@@ -103,6 +106,7 @@ class Conditions:
     moves: np.ndarray | None = None
     step: float = 1.0
     recorded: Recorded | None = None
+    unsteady: Unsteady | None = None
 
 
 class Sweep(Protocol):
@@ -191,6 +195,13 @@ class Shifter:
             return
         y, x = (to_device_of(self._like, r) for r in ramp)
         spectrum += moved * (y[:, None] * x[None, :])
+
+    def unshifted(self, change: Array, shift: np.ndarray) -> Array:
+        """Return a change of the moved probe as one of the probe itself."""
+        spectrum = self._xp.zeros_like(self._like)
+        copy = self._xp.asarray(change, copy=True)
+        self.add_unshifted(copy, shift, spectrum)
+        return self.backward(spectrum)
 
     def _ramp(self, shift: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         y = scale * np.exp(-2j * np.pi * shift[0] * self._f)
