@@ -26,6 +26,7 @@ from batteryxr.cdi import (
 from batteryxr.cdi.ptycho import frames as ptycho_frames
 from batteryxr.cdi.ptycho.frames import load_all
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint
+from batteryxr.cdi.ptycho.kernels.metrics import scatter
 from batteryxr.cdi.ptycho.settings import Settings
 from batteryxr.cdi.ptycho.stack import tell_unfinished
 from batteryxr.cdi.ptycho.states import ledger_of, passes_done
@@ -390,6 +391,23 @@ def test_halves_change_nothing_of_the_whole(halved, whole):
     assert len(own) == len(whole.variables)
     for name in own:
         xr.testing.assert_equal(halved[name], whole[name])
+
+
+def test_halves_tell_what_the_whole_has_beyond_both():
+    rng, shape = np.random.default_rng(0), (6, 40, 40)
+    noise = rng.normal(0, 0.01, (2, *shape))
+    whole = Images(np.exp(1j * (noise.mean(0) + 0.02)))
+    halves = [Images(np.exp(1j * n)) for n in noise]
+    inside = np.ones(shape[1:], bool)
+    alike, apart = (scatter(*halves, w, inside) for w in (halves[0], whole))
+    np.testing.assert_array_equal(apart.maps, alike.maps)
+    np.testing.assert_allclose(apart.common[1], 0.02, rtol=0.1)
+    assert apart.common[0].max() < 0.002  # no modulus changed
+    assert alike.common[1].max() < 0.006
+
+
+class Images(list):
+    read = list.__getitem__
 
 
 def test_halves_that_are_unfinished_alike_are_told(recwarn):
