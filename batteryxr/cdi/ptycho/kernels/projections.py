@@ -15,8 +15,7 @@ from batteryxr.core.kernels.compiling import njit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batteryxr.cdi.ptycho.kernels.state import Conditions, State
-    from batteryxr.cdi.ptycho.kernels.unsteady import Unsteady
+    from batteryxr.cdi.ptycho.kernels.state import Conditions, OwnProbes, State
     from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Batch, Cube, FloatTable, IntTable, Table
 
@@ -117,7 +116,7 @@ class Projections:
 class _Own(NamedTuple):
     """Hold what the probe of each frame has besides the common one."""
 
-    unsteady: Unsteady
+    unsteady: OwnProbes
     numbers: np.ndarray
 
     def __call__(self, b: int) -> Array:
@@ -131,25 +130,25 @@ class _Views(NamedTuple):
     corners: np.ndarray
     own: _Own | None
 
-    def probes(self, probe: Array) -> Iterator[_Group]:
+    def probes(self, probe: Array) -> Iterator[_Sharing]:
         """Yield exit waves with the probe they share, and their corners."""
         if self.own is None:
-            yield _Group(self.waves, probe, self.corners)
+            yield _Sharing(self.waves, probe, self.corners)
             return
         for b in range(len(self.corners)):
             part = slice(b, b + 1)
-            yield _Group(self.waves[part], probe + self.own(b), self.corners[part])
+            yield _Sharing(self.waves[part], probe + self.own(b), self.corners[part])
 
-    def common(self, probe: Array, obj: Array) -> Iterator[_Group]:
+    def common(self, probe: Array, obj: Array) -> Iterator[_Sharing]:
         """Yield exit waves as the common probe makes them, and their corners."""
         if self.own is None:
-            yield _Group(self.waves, probe, self.corners)
+            yield _Sharing(self.waves, probe, self.corners)
             return
         n = probe.shape[-1]
         for b, (y, x) in enumerate(self.corners):
             patch = obj[int(y) : int(y) + n, int(x) : int(x) + n]
             wave = self.waves[b] - self.own(b) * patch
-            yield _Group(wave[None], probe, self.corners[b : b + 1])
+            yield _Sharing(wave[None], probe, self.corners[b : b + 1])
 
     def ask(self, state: State) -> None:
         """Let each frame ask for a change of its own probe."""
@@ -163,7 +162,7 @@ class _Views(NamedTuple):
             own.unsteady.take(int(own.numbers[b]), change / peak(patch))
 
 
-class _Group(NamedTuple):
+class _Sharing(NamedTuple):
     """Hold exit waves (b, m, n, n) that share a probe, and their corners."""
 
     waves: Array

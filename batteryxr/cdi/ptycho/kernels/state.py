@@ -14,7 +14,6 @@ from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.kernels.steps import Recorded
-    from batteryxr.cdi.ptycho.kernels.unsteady import Unsteady
     from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Cube, Line
 
@@ -78,6 +77,16 @@ class State:
         return total
 
 
+class OwnProbes(Protocol):
+    """Define what engines need of probes that differ from frame to frame."""
+
+    def part(self, j: int) -> Array:
+        """Return what the probe (m, n, n) of frame `j` has besides the common one."""
+
+    def take(self, j: int, change: Array) -> None:
+        """Take the change (n, n) of the first mode that frame `j` asks for."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """Hold conditions of one iteration over the frames, for any engine.
@@ -106,7 +115,7 @@ class Conditions:
     moves: np.ndarray | None = None
     step: float = 1.0
     recorded: Recorded | None = None
-    unsteady: Unsteady | None = None
+    unsteady: OwnProbes | None = None
 
 
 class Sweep(Protocol):
