@@ -17,6 +17,7 @@ from batteryxr.cdi.ptycho.kernels.facts import (
     beam_off,
     gap_lines,
     hot_pixels,
+    seen_by,
 )
 from batteryxr.cdi.ptycho.scan import unsquared
 from batteryxr.core.errors import DataError, warn_quality
@@ -275,6 +276,17 @@ def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
     weak = _weak(seen)
     if weak.any():
         said.append(f"{which(weak)} have less than a tenth of the usual counts")
+    kept, n = ~seen.left_out, len(experiment.weight)
+    have = int(seen.usable[kept].sum())
+    # Two numbers a pixel of object and probe; mostly the whole of the object is fewer.
+    if kept.any() and have < 2 * (experiment.y.size * experiment.x.size + n * n):
+        asked = 2 * (seen_by(experiment.corners[kept], n) + n * n)
+        if have < asked:
+            said.append(
+                f"{have} counts are too few to tell the {asked} numbers of object "
+                "and probe: what is found is one of many answers. Look at the mask "
+                "(not 0 where pixels are bad) and at positions, or take more frames"
+            )
     return said + _of_pixels(seen)
 
 

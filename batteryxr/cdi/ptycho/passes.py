@@ -11,7 +11,6 @@ import numpy as np
 from batteryxr.cdi.ptycho.coupling import constrained, coupled_objects, registered
 from batteryxr.cdi.ptycho.experiment import lateral
 from batteryxr.cdi.ptycho.frames import frame_blocks
-from batteryxr.cdi.ptycho.settings import Recording, Settings
 from batteryxr.cdi.ptycho.states import (
     LEADER,
     coupled_key,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.facts import FrameFacts
     from batteryxr.cdi.ptycho.kernels.state import State
+    from batteryxr.cdi.ptycho.settings import Recording, Settings
     from batteryxr.cdi.ptycho.states import Stack
     from batteryxr.core.ledger import Ledger
 
@@ -249,7 +249,7 @@ def _recorded(
     """Return initial background and intensities of frames; empty without them."""
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
 
-    if recording == Recording() and known is None:
+    if not (recording.background or recording.intensity) and known is None:
         return {}
     background = np.zeros(seen.mean.shape, np.float32)
     if known is not None:

@@ -221,6 +221,10 @@ def _as_fitted(
     known = result.drop_vars("intensity", errors="ignore")
     if np.isfinite(light).all():
         known = known.assign(light=("frame", light))
+    if "variation_share" in result and (places >= 0).all():
+        shares = result["variation_share"].transpose("position", "variation").values
+        shares = shares[places][numbers][fitted]
+        known = known.assign(share=(("frame", "variation"), shares))
     return known, part, moves[numbers][fitted]
 
 
@@ -250,5 +254,8 @@ def _predicted(
         memory["background"] = np.fft.ifftshift(squared(told, 0).values)
     if "light" in result:
         memory["intensity"] = result["light"].values
+    if "share" in result:
+        memory["variation"] = result["probe_variation"].values
+        memory["variation_share"] = result["share"].values
     places = experiment.corners + moves / experiment.pixel
     return Predicted(State(obj, probe, places, memory=memory), experiment.near)

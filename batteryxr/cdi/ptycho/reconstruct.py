@@ -98,7 +98,9 @@ def ptycho(
         were left out; ``attrs["position_scale"]``: whether frames bear out the scale
         of positions that were left as told, or do not tell it, with
         `position_stretch` and its error beside it; with a background `background`
-        (detector_y, detector_x) and `intensity` (position).
+        (detector_y, detector_x) and `intensity` (position); with variations of the
+        probe `probe_variation` (variation, probe_y, probe_x), and `variation_share`
+        (position, variation), how much of each the first mode has in a frame.
 
     Raises
     ------

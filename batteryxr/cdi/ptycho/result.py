@@ -61,6 +61,7 @@ def labelled_state(
     """
     from batteryxr.cdi.ptycho.kernels.loop import BACKGROUND, INTENSITY
     from batteryxr.cdi.ptycho.kernels.state import orthogonalise
+    from batteryxr.cdi.ptycho.kernels.unsteady import FIELDS, SHARES
 
     probe, shares = orthogonalise(to_numpy(state.probe))
     residuals, seen = state.residuals(), experiment.seen
@@ -91,6 +92,16 @@ def labelled_state(
             ("detector_y", "detector_x"), background, "1", "Background, counts"
         )
         found["intensity"] = Labelled("position", light, "1", "Light of a frame")
+    if FIELDS in state.memory:
+        fields = to_numpy(state.memory[FIELDS])
+        parts = np.full((frames, len(fields)), np.nan, np.complex64)
+        parts[numbers] = to_numpy(state.memory[SHARES])
+        found["probe_variation"] = Labelled(
+            ("variation", *modes[1:]), fields, "1", "Variation of the first mode"
+        )
+        found["variation_share"] = Labelled(
+            ("position", "variation"), parts, "1", "Variations in a frame's probe"
+        )
     beside = lateral(probe.shape[-1], experiment.pixel)
     axes = {
         "y": Labelled("y", experiment.y, "nm", "y"),

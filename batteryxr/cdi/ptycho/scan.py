@@ -154,6 +154,8 @@ def ptycho_scan(
     if probe is not None:
         modes = np.asarray(_in_order(probe, _PROBE), np.complex64)
         modes = modes[None] if modes.ndim == 2 else modes
+        if modes.ndim != 3:
+            raise ArgumentError("probe", modes.shape, "(probe_mode, probe_y, probe_x)")
         variables["probe"] = (
             _PROBE,
             modes,

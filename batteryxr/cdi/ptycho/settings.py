@@ -183,6 +183,11 @@ class Recording:
         Whether the intensity of each frame, s_j, is found: after a top-up, or where the
         monochromator drifts. For a strongly absorbing sample, divide the frames of the
         scan by a monitor instead.
+    probe_variations
+        Number of fields by which the first mode of the probe differs from frame to
+        frame: a beam whose shape is not steady. 0: all frames have one probe. One or
+        two often do; each iteration takes about twice as long. They begin anew where
+        `ptycho` goes on from a former result.
 
     Raises
     ------
@@ -192,6 +197,7 @@ class Recording:
 
     background: Literal["constant", "refined"] | None = None
     intensity: bool = False
+    probe_variations: Whole = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -336,4 +336,4 @@ def _compared(halves: list[Stack], whole: Registered) -> TwoHalves:
             fields = files.enter_context(ImageFile(half.store, shape))
             found = register_on(half.objects, whole, fields)
             both.append(tied(half, found)[0].fields)
-        return scatter(both[0], both[1], whole.grid.inside)
+        return scatter(both[0], both[1], whole.fields, whole.grid.inside)

@@ -109,6 +109,29 @@ def test_a_beam_beside_the_middle_is_found(scan, fuzz, engine):
     assert fuzz.correlation(result) > 0.95
 
 
+def test_fewer_counts_than_object_and_probe_have_numbers_are_told(scan):
+    # Frames 0, 1 and 6 cover a patch of 24 and what two steps add; the probe, 24.
+    seen = np.zeros((60, 60), bool)
+    for y, x in np.rint(corners_of(scan.isel(position=[0, 1, 6]))).astype(int):
+        seen[y : y + 24, x : x + 24] = True
+    asked = 2 * (int(seen.sum()) + 24 * 24)
+    few = check_ptycho(scan.isel(position=[0, 1, 6])).attrs["findings"]
+    assert [
+        t for t in few if f"{3 * 24 * 24} counts are too few to tell the {asked} " in t
+    ]
+    good = np.zeros((24, 24), bool)
+    good[::5, ::5] = True  # a mask the wrong way round leaves one pixel in 25
+    with pytest.warns(DataQualityWarning, match="counts are too few to tell"):
+        run(scan.assign(mask=(FRAME[1:], ~good)))
+    assert not check_ptycho(scan).attrs["findings"]
+
+
+def corners_of(scan):
+    pixel = 12398.41984 / 5500 / 10 * 500 * 1e3 / (24 * 75)
+    places = np.stack([scan.position_y, scan.position_x], -1) / pixel
+    return places - places.min(0)
+
+
 def test_frames_that_are_no_counts_are_told(scan):
     seen = check_ptycho(with_frames(scan, (scan.frames / scan.frames.max()).values))
     assert "clipped, or are no counts" in seen.attrs["findings"][0]

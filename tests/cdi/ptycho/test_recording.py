@@ -90,14 +90,46 @@ def test_the_light_of_each_frame_is_found(scan, fuzz, engine):
     assert fuzz.correlation(found) > fuzz.correlation(run(spoilt, engine=engine))
 
 
+def unsteady(scan, fuzz):
+    """Return a scan whose beam wavers in its focus and in its aperture."""
+    rng, n = np.random.default_rng(3), fuzz.N
+    _, corners, obj, _ = fuzz.known()
+    y, x = np.meshgrid(*[np.fft.fftfreq(n)] * 2, indexing="ij")
+    pupil = (abs(y) < 0.2) & (abs(x) < 0.2)
+    frames, wavering = [], rng.standard_normal((len(corners), 2))
+    for (row, column), (focus, tilt) in zip(corners, wavering, strict=True):
+        lens = np.exp(2j * np.pi * (14 + 6 * focus) * (y**2 + x**2))
+        probe = np.fft.fftshift(np.fft.ifft2(pupil * (1 + 1.5 * tilt * y) * lens))
+        probe *= np.sqrt(2e5 / np.sum(abs(probe) ** 2))
+        wave = probe * obj[row : row + n, column : column + n]
+        far = np.fft.fftshift(np.fft.fft2(wave, norm="ortho"))
+        frames.append(rng.poisson(abs(far) ** 2))
+    return with_frames(scan, np.array(frames))
+
+
+@pytest.mark.parametrize("engine", [LSQML(), EPIE(), DM()])
+def test_a_probe_that_wavers_is_found(scan, fuzz, engine):
+    wavers = unsteady(scan, fuzz)
+    told = Recording(probe_variations=2)
+    with pytest.warns(DataQualityWarning, match="residual"):
+        alone = run(wavers, 20, engine=engine)
+    found = run(wavers, 20, engine=engine, instrument=told)
+    lost, without = (1 - fuzz.correlation(r) for r in (found, alone))
+    assert lost < min(0.6 * without, 0.2)
+    assert float(found.amp_residual[-1] / alone.amp_residual[-1]) < 0.3
+    fit = ptycho_fit(found, scan=wavers.isel(position=slice(None, None, -1)))
+    assert float(fit.amp_residual / found.amp_residual[-1]) == pytest.approx(1, rel=0.3)
+
+
 def test_lazy_streamed_and_on_a_device_alike(scan):
     rng = np.random.default_rng(4)
     spoilt = with_frames(scan, scan.frames.values + rng.poisson(4.0, scan.frames.shape))
-    both = Recording(background="refined", intensity=True)
+    both = Recording(background="refined", intensity=True, probe_variations=1)
     one = run(spoilt, 4, instrument=both)
     lazy = run(spoilt.chunk(position=7), 4, instrument=both)
     np.testing.assert_array_equal(one.transmission, lazy.transmission)
     np.testing.assert_array_equal(one.background, lazy.background)
+    np.testing.assert_array_equal(one.variation_share, lazy.variation_share)
     pytest.importorskip("torch")
     there = run(spoilt, 4, instrument=both, device="torch")
     np.testing.assert_allclose(one.background, there.background, rtol=2e-3)

@@ -293,6 +293,10 @@ def test_messages(scan):
         ptycho_scan(np.zeros((2, 8, 8)), pixel_pitch=75, **kw | {"distance": -1.0})
     with pytest.raises(ArgumentError, match="mask"):
         ptycho_scan(np.zeros((2, 8, 8)), pixel_pitch=75, mask=np.zeros((3, 3)), **kw)
+    with pytest.raises(ArgumentError, match=r"probe=\(1, 1, 8, 8\): expected"):
+        ptycho_scan(
+            np.zeros((2, 8, 8)), pixel_pitch=75, probe=np.ones((1, 1, 8, 8)), **kw
+        )
     with pytest.raises(VariableError, match="ptycho_probe makes one, from the frames"):
         ptycho(scan.drop_vars("probe"))
     with pytest.raises(ArgumentError, match=r"engine='Newton': .*one of LSQML\(\)"):

@@ -26,6 +26,7 @@ from batteryxr.cdi import (
 from batteryxr.cdi.ptycho import frames as ptycho_frames
 from batteryxr.cdi.ptycho.frames import load_all
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint
+from batteryxr.cdi.ptycho.kernels.metrics import scatter
 from batteryxr.cdi.ptycho.settings import Settings
 from batteryxr.cdi.ptycho.stack import tell_unfinished
 from batteryxr.cdi.ptycho.states import ledger_of, passes_done
@@ -101,6 +102,23 @@ def test_workers_and_chunks_change_nothing(scan, whole, tmp_path):
     eager = scan.compute().chunk(position=10)
     alone = CALL | {"resources": Resources(checkpoint=2, workers=1)}
     same(ptycho_energies(eager, store=tmp_path / "a.zarr", **alone), whole)
+
+
+def test_a_rectangle_is_a_square_that_is_masked_beyond(scan, whole, tmp_path):
+    scan, rows = scan.isel(energy=slice(2)), slice(5, 28)
+    bad = np.ones((32, 32), bool)
+    bad[rows] = False
+    square = scan.assign(mask=(("detector_y", "detector_x"), bad))
+    call = {
+        "iterations": 2, "schedule": Schedule(lead=1), "halves": True,
+        "registration": Registration(vacuum=whole.vacuum), "progress": False,
+    }  # fmt: skip
+    thin = scan.isel(detector_y=rows)
+    found = [
+        ptycho_energies(s, store=tmp_path / f"{k}.zarr", **call).load()
+        for k, s in enumerate((square, thin))
+    ]
+    same(*found)
 
 
 def test_energies_begin_from_one_that_is_ahead(scan, tmp_path):
@@ -378,6 +396,23 @@ def test_halves_change_nothing_of_the_whole(halved, whole):
     assert len(own) == len(whole.variables)
     for name in own:
         xr.testing.assert_equal(halved[name], whole[name])
+
+
+def test_halves_tell_what_the_whole_has_beyond_both():
+    rng, shape = np.random.default_rng(0), (6, 40, 40)
+    noise = rng.normal(0, 0.01, (2, *shape))
+    whole = Images(np.exp(1j * (noise.mean(0) + 0.02)))
+    halves = [Images(np.exp(1j * n)) for n in noise]
+    inside = np.ones(shape[1:], bool)
+    alike, apart = (scatter(*halves, w, inside) for w in (halves[0], whole))
+    np.testing.assert_array_equal(apart.maps, alike.maps)
+    np.testing.assert_allclose(apart.common[1], 0.02, rtol=0.1)
+    assert apart.common[0].max() < 0.002  # no modulus changed
+    assert alike.common[1].max() < 0.006
+
+
+class Images(list):
+    read = list.__getitem__
 
 
 def test_halves_that_are_unfinished_alike_are_told(recwarn):

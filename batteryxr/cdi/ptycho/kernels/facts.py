@@ -237,6 +237,23 @@ def beam_off(seen: FrameFacts, probe: np.ndarray) -> np.ndarray:
     return np.asarray(place - middle + parts)
 
 
+def seen_by(corners: np.ndarray, n: int) -> int:
+    """Return how many pixels of the object lie in frames, at most.
+
+    Parameters
+    ----------
+    corners : (j, 2)
+        Upper left corner of each frame's patch, in pixels of the object.
+    n
+        Size of a patch.
+    """
+    rows, columns = (np.rint(corners) - np.rint(corners).min(0)).astype(np.int64).T
+    line = int(columns.max()) + 2 * n
+    places = ((rows[:, None] + np.arange(n)) * line + columns[:, None]).ravel()
+    places.sort()
+    return int(np.minimum(np.diff(places), n).sum()) + n
+
+
 def hot_pixels(seen: FrameFacts) -> np.ndarray:
     """Return pixels (n, n) that count far more than their brightest neighbours."""
     from scipy import ndimage

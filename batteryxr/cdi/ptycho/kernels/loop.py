@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 from batteryxr.cdi.ptycho.kernels.motion import move
 from batteryxr.cdi.ptycho.kernels.state import Conditions, State, orthogonalise
 from batteryxr.cdi.ptycho.kernels.steps import Recorded, faint_scale
+from batteryxr.cdi.ptycho.kernels.unsteady import unsteady_of
 from batteryxr.core.device import to_device_of, to_numpy
 
 if TYPE_CHECKING:
@@ -74,12 +75,16 @@ def iterate(
             moves = np.zeros_like(state.positions)
         step = CALM if k >= settings.calm_from else 1.0
         recorded = recorded_of(state, settings.recording)
-        now = Conditions(weight, rng, k >= schedule.probe_from, moves, step, recorded)
+        moving = k >= schedule.probe_from
+        unsteady = unsteady_of(state, settings.recording.probe_variations * moving)
+        now = Conditions(weight, rng, moving, moves, step, recorded, unsteady)
         misfit = 0.0
         for index, counts in frames.blocks(rng):
             misfit += kernel.sweep(state, index, counts, now)
         if moves is not None:
             move(state, moves, FARTHEST)
+        if unsteady is not None and moving:
+            unsteady.keep(state)
         if recorded is not None and recorded.learn:
             learn(state, recorded, settings.recording)
         if state.probe.shape[0] > 1 and not engine.holds_all_waves:

@@ -77,11 +77,13 @@ class LeastSquares:
         o = self.options
         obj, (numbers, corners, shifts, frames) = state.obj, batch
         waves, way = self._buffer(len(numbers))
-        moved = bool(shifts.any())
+        own = now.unsteady
+        moved = bool(shifts.any()) or own is not None
         probes = state.probe[None]
         if moved:
             spectrum = self._shifter.forward(state.probe)
-            probes = self._shifted(spectrum, shifts, obj)
+            parts = None if own is None else [own.part(int(j)) for j in numbers]
+            probes = self._shifted(spectrum, shifts, obj, parts)
         _exits(probes, obj, corners, waves)
         waves = way.forward(waves)
         misfit = replace_modulus(
@@ -102,6 +104,13 @@ class LeastSquares:
         change_o = sums.to_object * self._scale[1]
         change_p = None
         if now.move_probe:
+            if own is not None:
+                pace = now.step * o.probe_step * len(numbers) / sums.brightest()
+                for change, shift, j in zip(
+                    sums.to_probe, shifts, numbers, strict=True
+                ):
+                    part = self._shifter.unshifted(change, shift)[0]
+                    own.take(int(j), pace * part)
             common = sums.change_of_probe(o.damping, shifts, self._shifter)
             change_p = common[None]
             if moved:
@@ -112,11 +121,19 @@ class LeastSquares:
             state.probe += now.step * o.probe_step * steps[1] * common
         return float(misfit)
 
-    def _shifted(self, spectrum: Array, shifts: np.ndarray, like: Array) -> Array:
-        """Return the probe as shifted for each frame of the batch (b, m, n, n)."""
+    def _shifted(
+        self, spectrum: Array, shifts: np.ndarray, like: Array, own: Any = None
+    ) -> Array:
+        """Return the probe as shifted for each frame of the batch (b, m, n, n).
+
+        `own` is what each frame's probe has besides.
+        """
         parts = empty((len(shifts), *spectrum.shape), like)
         for b, shift in enumerate(shifts):
-            parts[b, ...] = self._shifter.shifted(spectrum, shift, parts[b])
+            there = spectrum
+            if own is not None:
+                there = spectrum + self._shifter.forward(own[b])
+            parts[b, ...] = self._shifter.shifted(there, shift, parts[b])
         return parts
 
     def _buffer(self, b: int) -> tuple[Array, Propagation]:
@@ -175,6 +192,10 @@ class _Sums:
             self.to_probe[b % self.to_probe.shape[0]] += xp.conj(patch) * d
             self.density += xp.abs(patch) ** 2
 
+    def brightest(self) -> float:
+        """Return the largest density of the object, of all frames together."""
+        return float(self._xp.max(self.density))
+
     def change_of_probe(
         self, damping: float, shifts: np.ndarray, shifter: Shifter
     ) -> Array:
@@ -182,7 +203,7 @@ class _Sums:
         xp = self._xp
         scale = 1.0 / (self.density + damping * xp.max(self.density))
         if not shifts.any():
-            return self.to_probe[0] * scale
+            return xp.sum(self.to_probe, axis=0) * scale
         spectrum = xp.zeros_like(self.to_probe[0])
         for change, shift in zip(self.to_probe, shifts, strict=True):
             shifter.add_unshifted(change, shift, spectrum)

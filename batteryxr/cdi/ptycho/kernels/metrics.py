@@ -127,21 +127,25 @@ class TwoHalves(NamedTuple):
     limit: np.ndarray
 
 
-def scatter(first: Images, second: Images, inside: np.ndarray) -> TwoHalves:
+def scatter(
+    first: Images, second: Images, whole: Images, inside: np.ndarray
+) -> TwoHalves:
     """Compare two independent halves of each energy.
 
     The error of their mean is half of their difference. A difference that is the same
-    at all energies is no noise of a spectrum, and is given separately.
+    at all energies is no noise of a spectrum, and is given separately. With it is given
+    how the whole differs from the mean of both at all energies. The whole has seen
+    twice the frames as often: what iterations leave unfinished is less there.
 
     Parameters
     ----------
-    first, second
+    first, second, whole
         Registered objects (energy, y, x).
     inside : (y, x)
         Where every energy has light.
     """
     n = len(first)
-    mean, square = np.zeros((2, 2, *inside.shape))
+    mean, square, beyond = np.zeros((3, 2, *inside.shape))
     part = _lit_part(inside)
     rings = []
     for k in range(n):
@@ -150,10 +154,11 @@ def scatter(first: Images, second: Images, inside: np.ndarray) -> TwoHalves:
         apart = _apart(*pair)
         mean += apart / n
         square += apart**2 / n
+        beyond += sum(_apart(whole.read(k), half) for half in pair) / n
     alone = (square - mean**2) * n / (n - 1) if n > 1 else square
     shared = mean**2 - alone / n if n > 1 else np.zeros_like(mean)
     maps = np.stack([_smooth(v, inside, 1.5) for v in alone]) / 4
-    common = np.stack([_smooth(v, inside, 3.0) for v in shared]) / 4
+    common = np.stack([_smooth(v, inside, 3.0) for v in shared + beyond**2]) / 4
     shares = np.ones((2, n))
     if n > 1:
         for k in range(n):

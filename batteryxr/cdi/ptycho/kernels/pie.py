@@ -69,7 +69,9 @@ class Pie:
         )
         corners, shifts = state.corners(), state.shifts()
         shifted = bool(shifts[index].any())
-        spectrum = self._shifter.forward(state.probe) if shifted else None
+        own, shifter = now.unsteady, self._shifter
+        shifted = shifted or own is not None
+        spectrum = shifter.forward(state.probe) if shifted else None
         top = peak(state.probe)
         push = _Momentum(state, o) if o.momentum else None
         total = 0.0
@@ -78,18 +80,23 @@ class Pie:
             frame = _Frame(j, (int(corners[j, 0]), int(corners[j, 1])), frames[row])
             probe, change = state.probe, None
             if spectrum is not None:
-                probe = self._shifter.shifted(spectrum, shifts[j], self._moved)
+                there = (
+                    spectrum if own is None else spectrum + shifter.forward(own.part(j))
+                )
+                probe = shifter.shifted(there, shifts[j], self._moved)
                 change = self._change
             waves, misfit, bright = self._measured(probe, state.obj, frame, now)
             reach = Reach(*steps, o.object_alpha, o.probe_alpha, top, bright)
             top = update_pair(waves, probe, state.obj, frame.corner, reach, change)
-            if spectrum is not None and now.move_probe:
-                self._shifter.add_unshifted(change, shifts[j], spectrum)
+            if spectrum is not None and change is not None and now.move_probe:
+                if own is not None:
+                    own.take(j, shifter.unshifted(change, shifts[j])[0])
+                shifter.add_unshifted(change, shifts[j], spectrum)
             total += misfit
             if push is not None:
                 push()
         if spectrum is not None:
-            state.probe = self._shifter.backward(spectrum)
+            state.probe = shifter.backward(spectrum)
         return float(total)
 
     def _measured(

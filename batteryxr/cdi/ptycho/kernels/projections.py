@@ -9,11 +9,13 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from batteryxr.cdi.fourier import empty
 from batteryxr.cdi.ptycho.kernels.propagation import Propagation
-from batteryxr.cdi.ptycho.kernels.steps import exit_waves, replace_modulus
+from batteryxr.cdi.ptycho.kernels.steps import exit_waves, peak, replace_modulus
 from batteryxr.core.kernels.compiling import njit
 
 if TYPE_CHECKING:
-    from batteryxr.cdi.ptycho.kernels.state import Conditions, State
+    from collections.abc import Iterator
+
+    from batteryxr.cdi.ptycho.kernels.state import Conditions, OwnProbes, State
     from batteryxr.core.kernels.arrays import Array
     from batteryxr.core.kernels.loops import Batch, Cube, FloatTable, IntTable, Table
 
@@ -64,17 +66,19 @@ class Projections:
             for b, (y, x) in enumerate(corners):
                 exit_waves(state.probe, state.obj, (int(y), int(x)), waves[b])
             state.memory["waves"] = waves
-        self._overlap(state, waves, corners, now.move_probe)
-        own, view, both, mix, _, poisson = self.options
+        own = None if now.unsteady is None else _Own(now.unsteady, index)
+        self._overlap(state, _Views(waves, corners, own), now.move_probe)
+        keep, view, both, mix, _, poisson = self.options
         told = now.recorded
         blind = None if told is None else told._replace(learn=False)
         total = 0.0
         for b, (y, x) in enumerate(corners):
             seen = self._buffer
-            exit_waves(state.probe, state.obj, (int(y), int(x)), seen)
+            probe = state.probe if own is None else state.probe + own(b)
+            exit_waves(probe, state.obj, (int(y), int(x)), seen)
             total += self._misfit(seen, frames[b], now, int(index[b]))
             wave: Array = waves[b]
-            rest = own * wave + view * seen
+            rest = keep * wave + view * seen
             seen *= mix
             seen -= (mix - 1.0) * wave
             field = self._way.forward(seen)
@@ -100,39 +104,98 @@ class Projections:
             numbers=number,
         )
 
-    def _overlap(
-        self, state: State, waves: Array, corners: np.ndarray, move_probe: bool
-    ) -> None:
+    def _overlap(self, state: State, views: _Views, move_probe: bool) -> None:
         for _ in range(self.options.inner if move_probe else 1):
-            state.obj = _object(waves, state.probe, state.obj, corners)
+            state.obj = _object(views, state.probe, state.obj)
             if move_probe:
-                state.probe = _probe(waves, state.probe, state.obj, corners)
+                state.probe = _probe(views, state.probe, state.obj)
+        if views.own is not None and move_probe:
+            views.ask(state)
 
 
-def _object(waves: Array, probe: Array, obj: Array, corners: np.ndarray) -> Array:
+class _Own(NamedTuple):
+    """Hold what the probe of each frame has besides the common one."""
+
+    unsteady: OwnProbes
+    numbers: np.ndarray
+
+    def __call__(self, b: int) -> Array:
+        return self.unsteady.part(int(self.numbers[b]))
+
+
+class _Views(NamedTuple):
+    """Hold exit waves (j, m, n, n), their corners, and their own parts of the probe."""
+
+    waves: Array
+    corners: np.ndarray
+    own: _Own | None
+
+    def probes(self, probe: Array) -> Iterator[_Sharing]:
+        """Yield exit waves with the probe they share, and their corners."""
+        if self.own is None:
+            yield _Sharing(self.waves, probe, self.corners)
+            return
+        for b in range(len(self.corners)):
+            part = slice(b, b + 1)
+            yield _Sharing(self.waves[part], probe + self.own(b), self.corners[part])
+
+    def common(self, probe: Array, obj: Array) -> Iterator[_Sharing]:
+        """Yield exit waves as the common probe makes them, and their corners."""
+        if self.own is None:
+            yield _Sharing(self.waves, probe, self.corners)
+            return
+        n = probe.shape[-1]
+        for b, (y, x) in enumerate(self.corners):
+            patch = obj[int(y) : int(y) + n, int(x) : int(x) + n]
+            wave = self.waves[b] - self.own(b) * patch
+            yield _Sharing(wave[None], probe, self.corners[b : b + 1])
+
+    def ask(self, state: State) -> None:
+        """Let each frame ask for a change of its own probe."""
+        assert self.own is not None
+        xp, n = array_namespace(state.obj), state.probe.shape[-1]
+        for b, group in enumerate(self.probes(state.probe)):
+            y, x = (int(v) for v in group.corners[0])
+            patch = state.obj[y : y + n, x : x + n]
+            change = xp.conj(patch) * (group.waves[0] - group.probe * patch)[0]
+            own = self.own
+            own.unsteady.take(int(own.numbers[b]), change / peak(patch))
+
+
+class _Sharing(NamedTuple):
+    """Hold exit waves (b, m, n, n) that share a probe, and their corners."""
+
+    waves: Array
+    probe: Array
+    corners: np.ndarray
+
+
+def _object(views: _Views, probe: Array, obj: Array) -> Array:
     xp, n = array_namespace(obj), probe.shape[-1]
     total = xp.zeros_like(obj)
     light = xp.zeros(obj.shape, dtype=xp.float32, device=obj.device)
-    if is_numpy_array(obj):
-        _gather(waves, probe, corners, total, light)
-    else:
-        power = xp.sum(xp.abs(probe) ** 2, axis=0)
+    for waves, mine, corners in views.probes(probe):
+        if is_numpy_array(obj):
+            _gather(waves, mine, corners, total, light)
+            continue
+        power = xp.sum(xp.abs(mine) ** 2, axis=0)
         for b, (y, x) in enumerate(corners):
             part = (slice(int(y), int(y) + n), slice(int(x), int(x) + n))
-            total[part] += xp.sum(xp.conj(probe) * waves[b], axis=0)
+            total[part] += xp.sum(xp.conj(mine) * waves[b], axis=0)
             light[part] += power
     # Where hardly any light falls, the object stays unchanged.
     floor = 1e-3 * xp.max(light)
     return (total + floor * obj) / (light + floor)
 
 
-def _probe(waves: Array, probe: Array, obj: Array, corners: np.ndarray) -> Array:
+def _probe(views: _Views, probe: Array, obj: Array) -> Array:
     xp, n = array_namespace(obj), probe.shape[-1]
     total = xp.zeros_like(probe)
     density = xp.zeros(probe.shape[1:], dtype=xp.float32, device=obj.device)
-    if is_numpy_array(obj):
-        _collect(waves, obj, corners, total, density)
-    else:
+    for waves, _, corners in views.common(probe, obj):
+        if is_numpy_array(obj):
+            _collect(waves, obj, corners, total, density)
+            continue
         for b, (y, x) in enumerate(corners):
             patch = obj[int(y) : int(y) + n, int(x) : int(x) + n]
             total += xp.conj(patch) * waves[b]

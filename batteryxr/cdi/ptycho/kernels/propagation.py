@@ -71,12 +71,20 @@ class Predicted:
         self._obj, probe = to_numpy(state.obj), to_numpy(state.probe)
         self._shifter, self._way = Shifter(probe), Propagation(probe, near)
         self._spectrum, self._out = self._shifter.forward(probe), np.empty_like(probe)
+        fields = state.memory.get("variation", np.zeros((0, *probe.shape[1:])))
+        self._fields = to_numpy(fields)
+        self._shares = state.memory.get("variation_share")
         self._background: Any = state.memory.get("background", 0.0)
         self._light: Any = state.memory.get("intensity", np.ones(len(self._corners)))
 
     def __call__(self, j: int) -> np.ndarray:
         """Return the counts (n, n) of frame `j`."""
-        probe = self._shifter.shifted(self._spectrum, self._shifts[j], self._out)
+        spectrum = self._spectrum
+        if self._shares is not None:
+            part = np.zeros_like(self._out)
+            part[0] = np.tensordot(to_numpy(self._shares)[j], self._fields, 1)
+            spectrum = spectrum + self._shifter.forward(part)
+        probe = self._shifter.shifted(spectrum, self._shifts[j], self._out)
         n = probe.shape[-1]
         y, x = self._corners[j]
         waves = self._way.forward(probe * self._obj[y : y + n, x : x + n]) / n

@@ -77,6 +77,16 @@ class State:
         return total
 
 
+class OwnProbes(Protocol):
+    """Define what engines need of probes that differ from frame to frame."""
+
+    def part(self, j: int) -> Array:
+        """Return what the probe (m, n, n) of frame `j` has besides the common one."""
+
+    def take(self, j: int, change: Array) -> None:
+        """Take the change (n, n) of the first mode that frame `j` asks for."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """Hold conditions of one iteration over the frames, for any engine.
@@ -95,6 +105,8 @@ class Conditions:
         Fraction of the usual steps of object and probe.
     recorded
         Background and intensities of frames; None: none.
+    unsteady
+        How the probe differs from frame to frame; None: it does not.
     """
 
     weight: Array
@@ -103,6 +115,7 @@ class Conditions:
     moves: np.ndarray | None = None
     step: float = 1.0
     recorded: Recorded | None = None
+    unsteady: OwnProbes | None = None
 
 
 class Sweep(Protocol):
@@ -191,6 +204,13 @@ class Shifter:
             return
         y, x = (to_device_of(self._like, r) for r in ramp)
         spectrum += moved * (y[:, None] * x[None, :])
+
+    def unshifted(self, change: Array, shift: np.ndarray) -> Array:
+        """Return a change of the moved probe as one of the probe itself."""
+        spectrum = self._xp.zeros_like(self._like)
+        copy = self._xp.asarray(change, copy=True)
+        self.add_unshifted(copy, shift, spectrum)
+        return self.backward(spectrum)
 
     def _ramp(self, shift: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
         y = scale * np.exp(-2j * np.pi * shift[0] * self._f)
