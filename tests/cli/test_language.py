@@ -20,6 +20,7 @@ WRONG = [
     (["opernado"], "did you mean operando"),
     (["--versoin"], "did you mean --version"),
     (["operando"], "--out is missing"),
+    (["report", "cell.mpt", "--overwrite=yes"], "takes no value, not 'yes'"),
     (["operando", "--cyclr", "cell.mpt"], "did you mean --cycler"),
     ([*OPERANDO, "cell.mpt"], "cell.mpt is one word too many"),
     ([*OPERANDO, "--report", "page.pdf"], "a name that ends in .html"),
