@@ -122,7 +122,7 @@ def plot_voltage_profile(
         looks.setdefault(look, []).append((q, v))
     overlay = hv.Overlay(branches(looks, x, y) or [hv.Curve([])])
     title = as_title(str(record.attrs.get("title", "")))
-    return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
+    return overlay.opts(title=title, legend_position="top", **_SIZE)
 
 
 def branches(looks: dict[Look, list[Line]], x: Any, y: Any) -> list[holoviews.Curve]:
@@ -255,7 +255,7 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
         look = side, strength(row, len(slopes))
         looks.setdefault(look, []).append((voltage, drawn))
     items = bands + (branches(looks, x, y) or [hv.Curve([])])
-    return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
+    return hv.Overlay(items).opts(legend_position="top", **_SIZE)
 
 
 @checked
