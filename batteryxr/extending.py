@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batteryxr.accessors.base import Accessor, method, opens
+from batteryxr.accessors.base import Accessor, method
 from batteryxr.core.blocks import (
     apply,
     block_edges,
@@ -11,6 +11,7 @@ from batteryxr.core.blocks import (
     is_lazy,
     stream,
 )
+from batteryxr.core.checks import Count, Fraction, NonNegative, Part, Positive, Whole
 from batteryxr.core.model import (
     Quantity,
     attributes,
@@ -20,7 +21,6 @@ from batteryxr.core.model import (
     require_whole,
 )
 from batteryxr.core.optional import require
-from batteryxr.core.plotting import load_hvplot
 from batteryxr.core.progress import bar, track, watched
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.core.seeds import generator, generators
@@ -28,7 +28,13 @@ from batteryxr.core.units import in_units
 
 __all__ = [
     "Accessor",
+    "Count",
+    "Fraction",
+    "NonNegative",
+    "Part",
+    "Positive",
     "Quantity",
+    "Whole",
     "apply",
     "attributes",
     "bar",
@@ -40,9 +46,7 @@ __all__ = [
     "in_units",
     "is_lazy",
     "label",
-    "load_hvplot",
     "method",
-    "opens",
     "recorded",
     "replayable",
     "require",

@@ -88,7 +88,7 @@ class VoltageStatePanel(Panel, of=StateModel):
         tags = ipywidgets.TagsInput(
             value=names(model.states), allow_duplicates=False, tooltip="charge 3.5"
         )
-        tags.layout.min_width = "320px"
+        tags.layout.min_width = "min(320px, 100%)"
         model.observe(
             lambda change: setattr(tags, "value", names(change["new"])), "states"
         )

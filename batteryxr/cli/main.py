@@ -7,12 +7,14 @@ import json
 import os
 import re
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.cli.parser import Parser
 from batteryxr.core.errors import (
     ArgumentError,
     BatteryxrError,
+    BatteryxrWarning,
     MissingDependencyError,
     said_by_system,
 )
@@ -37,6 +39,7 @@ _ADVICE = (
         re.compile(r"Pass columns=\{.*?\}\."),
         "Write its labels with their units in one line above the numbers.",
     ),
+    (re.compile(r" \(repair='\w+' mends it\)"), ""),
     (re.compile(r"\btest_time\b"), "time"),
     (re.compile(r"\['([^\]]*)'\]"), r"\1"),
     (re.compile(r"', '"), ", "),
@@ -94,6 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     asked = next((word for word in given if not word.startswith("-")), "")
     arguments = _parser(asked).parse(given)
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda text, kind, file, number, line=None: (
+        f"Note: {_told(text, arguments.options)}\n".replace("`", "")
+        if isinstance(text, BatteryxrWarning)
+        else usual(text, kind, file, number, line)
+    )
     try:
         return int(arguments.run(arguments) or 0)
     except (BatteryxrError, MissingDependencyError) as error:
@@ -107,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("batteryxr: interrupted; nothing half written was kept", file=sys.stderr)
         return 130
+    finally:
+        warnings.formatwarning = usual
     return 0
 
 

@@ -22,6 +22,8 @@ _WORDS = (
     (re.compile(r"expected one argument"), "its value is missing"),
     (re.compile(r"expected at least one argument"), "its value is missing"),
     (re.compile(r"expected (\d+) arguments"), r"it takes \1 values"),
+    (re.compile(r"ignored explicit argument '(.*)'$"), r"it takes no value, not '\1'"),
+    (re.compile(r"not allowed with argument "), "it does not go together with "),
 )
 #: Options that `add_cell` declares.
 CELL_OPTIONS = {"electrode": "--electrode", "first": "--first", "mass": "--mass"}

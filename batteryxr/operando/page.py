@@ -39,7 +39,7 @@ td.number { white-space: nowrap; overflow-wrap: normal; }
         margin: .5rem 0; overflow-wrap: anywhere; }
 pre { background: var(--code); padding: .8rem 1rem; overflow-x: auto;
       font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; }
-.scroll, .figure { overflow-x: auto; max-width: 100%; }
+.scroll, .figure { overflow-x: auto; max-width: 100%; margin-top: 1rem; }
 @media print {
   @page { size: A4; margin: 15mm; }
   body { margin: 0; max-width: none; font-size: 10pt; }
@@ -188,9 +188,13 @@ def _embed(plots: list[Any]) -> tuple[str, list[str]]:
     hv = load_hvplot()
     from bokeh.embed import components
     from bokeh.embed.bundle import bundle_for_objs_and_resources
+    from bokeh.models import GridPlot, LayoutDOM, Plot
     from bokeh.resources import Resources
 
     models = [hv.render(plot, backend="bokeh") for plot in plots]
+    for part in (p for model in models for p in model.select({"type": LayoutDOM})):
+        if isinstance(part, Plot | GridPlot):  # no wider than a phone
+            part.max_width, part.sizing_mode = part.width, "stretch_width"
     for model in models:
         _without_formulas(model)
     script, figures = components(tuple(models))

@@ -1,5 +1,5 @@
 // Search leads to the answer whose heading or index entries hold the words asked for.
-const SMALL = new Set("a an and at by do for from how i in is my of on or the to what with".split(" "));
+const SMALL = new Set("a an and are at by can do does find for from get how i in is make my need of on or run see show the to use want what with".split(" "));
 const stems = (text) => text.toLowerCase().replaceAll("iz", "is").match(/[\p{L}\p{N}]+/gu)
   ?.filter((word) => !SMALL.has(word)).map((word) => new Stemmer().stemWord(word)) ?? [];
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -20,6 +21,7 @@ WRONG = [
     (["opernado"], "did you mean operando"),
     (["--versoin"], "did you mean --version"),
     (["operando"], "--out is missing"),
+    (["report", "cell.mpt", "--overwrite=yes"], "takes no value, not 'yes'"),
     (["operando", "--cyclr", "cell.mpt"], "did you mean --cycler"),
     ([*OPERANDO, "cell.mpt"], "cell.mpt is one word too many"),
     ([*OPERANDO, "--report", "page.pdf"], "a name that ends in .html"),
@@ -116,3 +118,19 @@ def test_a_shell_completes_the_commands():
     )
     assert "--clock-offset" in run.stdout
     assert "convert" in run.stdout
+
+
+def test_warnings_are_notes_without_lines_of_python(monkeypatch, capsys):
+    from batteryxr.cli import report
+    from batteryxr.core.errors import DataQualityWarning
+
+    usual = warnings.formatwarning
+    said = DataQualityWarning("cell.mpt: no `start` (repair='spikes' mends it)")
+    monkeypatch.setattr(
+        report,
+        "run",
+        lambda _: print(warnings.formatwarning(said, type(said), "main.py", 8)),
+    )
+    assert main(["report", "cell.mpt"]) == 0
+    assert capsys.readouterr().out.strip() == "Note: cell.mpt: no start"
+    assert warnings.formatwarning is usual

@@ -37,6 +37,7 @@ def test_cycling_alone_makes_a_report(cell, tmp_path, capsys):
     assert f"Coulombic efficiency of {efficiency:.1f} %" in text
     assert "Coulombic efficiency (%)" in text
     assert "mA h g⁻¹" in text
+    assert '"sizing_mode":"stretch_width"' in text  # whole on a phone
     assert "How it was made" in text
     assert "Scans" not in text
     again = ["report", str(folder / "cell.mpt"), "--out", str(page)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import batteryxr
+from batteryxr import extending
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,12 @@ def folder(tmp_path, monkeypatch):
     (written / "scans").rename(tmp_path / "xas")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_the_page_on_extending_has_all_of_it():
+    page = (ROOT / "docs/reference/extending.rst").read_text()
+    named = re.findall(r"auto\w+:: [\w.]+\.(\w+)|``([A-Z]\w+)``", page)
+    assert {a or b for a, b in named} - {"Literal"} == set(extending.__all__)
 
 
 @pytest.mark.slow

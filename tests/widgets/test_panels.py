@@ -64,6 +64,15 @@ def test_choices_are_undone_and_done_again(series):
     panel.cancel()
 
 
+def test_a_default_that_is_found_later_outlives_undo(series):
+    panel = series.nmf.panel()
+    panel.model.suppose("seed", 5)  # as the abscissa, once the data are looked at
+    panel.n_components = 4
+    panel.undo()
+    assert (panel.n_components, panel.seed) == (2, 5)
+    panel.cancel()
+
+
 def test_a_slider_in_motion_is_one_choice(stack):
     panel = stack.xanes.view(index=2)
     for index in (3, 4, 5, 6):

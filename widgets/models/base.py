@@ -128,6 +128,7 @@ class PanelModel(traitlets.HasTraits):
             self.set_trait(name, value)
         finally:
             self._held -= 1
+        self._history.amend(name, value)
         self._write()
 
     def choose(self, **choice: Any) -> None:

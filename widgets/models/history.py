@@ -38,6 +38,11 @@ class History:
         self._choices = [*self._choices, choice][-KEPT:]
         self._at = len(self._choices) - 1
 
+    def amend(self, name: str, value: Any) -> None:
+        """Give the present choice a value that it should have had from the start."""
+        if self._choices:
+            self._choices[self._at] = self._choices[self._at] | {name: value}
+
     def settle(self) -> None:
         """Keep the present choice, whatever changes next."""
         self._last = (set(), 0.0)

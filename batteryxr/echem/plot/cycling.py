@@ -118,15 +118,15 @@ def plot_voltage_profile(
         if mass is not None:
             q = q * 1000.0 / mass
         side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
-        look = side, _strength(place, len(numbers))
+        look = side, strength(place, len(numbers))
         looks.setdefault(look, []).append((q, v))
-    overlay = hv.Overlay(_curves(looks, x, y) or [hv.Curve([])])
+    overlay = hv.Overlay(branches(looks, x, y) or [hv.Curve([])])
     title = as_title(str(record.attrs.get("title", "")))
-    return overlay.opts(title=title, legend_position="bottom_left", **_SIZE)
+    return overlay.opts(title=title, legend_position="top", **_SIZE)
 
 
-def _curves(looks: dict[Look, list[Line]], x: Any, y: Any) -> list[holoviews.Curve]:
-    """Return a curve for each look, with gaps between its lines."""
+def branches(looks: dict[Look, list[Line]], x: Any, y: Any) -> list[holoviews.Curve]:
+    """Return a curve for each branch and opacity, with gaps between its lines."""
     hv = load_hvplot()
     gap = np.full((2, 1), np.nan)
     curves = []
@@ -140,7 +140,7 @@ def _curves(looks: dict[Look, list[Line]], x: Any, y: Any) -> list[holoviews.Cur
     return curves
 
 
-def _strength(number: int, of: int) -> float:
+def strength(number: int, of: int) -> float:
     """Return the opacity of one of several curves: the first stands out."""
     share = number / max(1, of - 1)
     if of > _LOOKS:
@@ -252,10 +252,10 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
         if errors:
             band = hv.Spread((voltage, drawn, spreads[row]), x, [y, "sd"])
             bands.append(band.opts(color=BRANCH_COLOURS[side], alpha=0.3))
-        look = side, _strength(row, len(slopes))
+        look = side, strength(row, len(slopes))
         looks.setdefault(look, []).append((voltage, drawn))
-    items = bands + (_curves(looks, x, y) or [hv.Curve([])])
-    return hv.Overlay(items).opts(legend_position="top_left", **_SIZE)
+    items = bands + (branches(looks, x, y) or [hv.Curve([])])
+    return hv.Overlay(items).opts(legend_position="top", **_SIZE)
 
 
 @checked

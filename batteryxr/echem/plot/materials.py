@@ -11,6 +11,7 @@ from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import BARS, COLOURS, NEUTRAL, dimension, load_hvplot
 from batteryxr.core.units import in_units
+from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.lithium.composition import parse
 from batteryxr.echem.lithium.content import (
     centres_of,
@@ -18,6 +19,8 @@ from batteryxr.echem.lithium.content import (
     li_content,
     lithiation_of,
 )
+from batteryxr.echem.plot.cycling import branches, strength
+from batteryxr.echem.record import columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from batteryxr.core.plotting import Holoviews
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
+    from batteryxr.echem.plot.cycling import Line, Look
 
 #: Number of rows of a record above which it is thinned.
 _ROWS = 20_000
@@ -177,7 +181,7 @@ def plot_lithiation(
 ) -> holoviews.Overlay:
     """Plot the voltage against the Li content, and shade the excess over theory.
 
-    Reads once.
+    Reads twice, and the current three times.
 
     Parameters
     ----------
@@ -192,7 +196,8 @@ def plot_lithiation(
     Returns
     -------
     holoviews.Overlay
-        One line for all cycles, and the region of extra capacity if there is any.
+        One curve for each half cycle, with one colour for charges and one for
+        discharges, later ones paler; and the region of extra capacity if there is any.
 
     Raises
     ------
@@ -213,8 +218,9 @@ def plot_lithiation(
     x = content.isel(thin).values
     voltage = in_units(record["voltage"], "V", caller="plot_lithiation")
     axes = dimension(content), dimension(voltage)
-    curve = hv.Curve((x, voltage.isel(thin).values), *axes).opts(color=NEUTRAL)
-    shown = [curve]
+    line = np.stack([x, voltage.isel(thin).values])
+    looks = _looks(record, line, thin["record"].step)
+    shown = branches(looks, *axes) or [hv.Curve([], *axes)]
     composition, ion = parse(lithiation.formula), lithiation.ion
     if electrons is not None or redox is not None or composition[ion] > 0:
         allowed = electrons_of(composition, ion, electrons, redox)
@@ -227,6 +233,22 @@ def plot_lithiation(
         height=340,
         show_grid=True,
     )
+
+
+def _looks(record: xr.Dataset, line: np.ndarray, every: int) -> dict[Look, list[Line]]:
+    """Return the parts of a thinned line by their branch, and by how early they are."""
+    from batteryxr.echem.kernels import parts
+
+    rule = Counting()
+    rows = columns(record, caller="plot_lithiation", clock=False, number=rule.number)
+    table = half_cycle_table(rows, rule).integers
+    looks: dict[Look, list[Line]] = {}
+    for place, of in enumerate(table):
+        some = slice(-(-of[parts.FIRST] // every), of[parts.LAST] // every + 1)
+        side = "charge" if of[parts.DIRECTION] > 0 else "discharge"
+        look = side, strength(place, len(table))
+        looks.setdefault(look, []).append((line[0, some], line[1, some]))
+    return looks
 
 
 def _beyond(hv: Holoviews, x: np.ndarray, start: float, allowed: float) -> list[Any]:

@@ -417,6 +417,22 @@ def test_result_can_be_made_again_and_stored(tmp_path):
     assert back.li_content.attrs["formula"] == "LiNiO2"
 
 
+def test_plot_gives_each_branch_its_own_look():
+    ds = _record().drop_vars("file")
+    ds["voltage"] = 3.0 + ds.current * 0 + np.arange(ds.sizes["record"]) * 1e-3
+    ds["voltage"].attrs = {"units": "V", "long_name": "Voltage"}
+    x = li_content(ds, formula="LiNiO2", mass=7.0)
+    plot = ds.echem.plot.lithiation(formula="LiNiO2", mass=7.0)
+    curves = [e for e in plot if type(e).__name__ == "Curve"]
+    assert [c.label for c in curves] == ["charge", "discharge"]
+    looks = [c.opts.get("style").kwargs for c in curves]
+    assert len({(look["color"], look["line_dash"]) for look in looks}) == 2
+    # No row is left out, none is drawn in the look of the other branch.
+    for curve, rows in zip(curves, (slice(250), slice(250, None)), strict=True):
+        np.testing.assert_array_equal(curve.dimension_values(1), ds.voltage[rows])
+        np.testing.assert_allclose(curve.dimension_values(0), x[rows])
+
+
 def test_plot_shades_what_exceeds_theory():
     ds = _record()
     ds["voltage"] = xr.full_like(ds.current, 1.0).assign_attrs(
