@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.kernels.parts import Halves
     from batteryxr.echem.kernels.record import Record, Rule
     from batteryxr.echem.kernels.switching import Intervals, Switches
-    from batteryxr.echem.record import Columns
+    from batteryxr.echem.record import Columns, Fallen
 
 #: Where a half cycle ends.
 By = Literal["current", "step", "cycle"]
@@ -130,7 +130,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
             floats, integers, switches = _stream(rows, rule, cuts)
         else:
             floats, integers, turns = segments.walk_whole(whole, rule)
-            switches = _switches(whole, turns, rule)
+            switches = _switches(whole, turns, rule, rows.fallen)
         return _half_cycles(floats, integers, counting, cuts), switches
 
     if counting.i_zero is not None:
@@ -202,7 +202,9 @@ def _cuts(followed: xr.DataArray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
+def _switches(
+    whole: Record, turns: np.ndarray, rule: Rule, fallen: Fallen
+) -> Switches:
     """Return the charge in intervals that two rows alone do not determine."""
     from batteryxr.echem.kernels import segments, switching
 
@@ -222,7 +224,7 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
     sums = switching.summed([sums for _, sums in each])
     _tell_counter(sums)
     odd = switching.with_pieces(whole, odd, 0, size)
-    found = switching.gather(whole, odd, 0, rule)
+    found = switching.fallen(switching.gather(whole, odd, 0, rule), *fallen)
     return switching.resolve(switching.believed(found, sums, size, rule), rule)
 
 
@@ -246,8 +248,8 @@ class _Streamed:
     Whole groups of rows are searched: those that are left wait for the next block.
     """
 
-    def __init__(self, rule: Rule, size: int) -> None:
-        self._rule, self._size = rule, size
+    def __init__(self, rule: Rule, size: int, fallen: Fallen) -> None:
+        self._rule, self._size, self._fallen = rule, size, fallen
         self._found: list[Intervals] = []
         self._sums: list[np.ndarray] = []
         self._held: Record | None = None
@@ -300,6 +302,7 @@ class _Streamed:
         self._look(self._held, self._row - self._held.t.size, self._row, turns)
         columns = zip(*self._found, strict=True)
         found = switching.Intervals(*(np.concatenate(column) for column in columns))
+        found = switching.fallen(found, *self._fallen)
         if self._sums:
             sums = switching.summed(self._sums)
             _tell_counter(sums)
@@ -335,7 +338,9 @@ def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
         add(parts.COUNTER, owner, counted)
         add(parts.ACTIVE, owner, time)
         add(parts.REST, np.where(owner >= 0, whole, -1), -time)
-    return _summed(after, s.missing, len(f)), _summed(after, s.lost, len(f))
+    ended = _summed(before, s.missing_before, len(f))
+    lacking = ended + _summed(after, s.missing, len(f))
+    return lacking, _summed(after, s.lost, len(f))
 
 
 def _owners(
@@ -372,7 +377,7 @@ def _stream(
     from batteryxr.echem.kernels import parts, segments
 
     carry, row, table = np.zeros(segments.CARRIED), 0, parts.table()
-    switches = _Streamed(rule, rows.arrays["current"].size)
+    switches = _Streamed(rule, rows.arrays["current"].size, rows.fallen)
     for block in rows.blocks():
         for piece, begins in _pieces(block, row, cuts):
             if begins:
