@@ -131,6 +131,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         else:
             floats, integers, turns = segments.walk_whole(whole, rule)
             switches = _switches(whole, turns, rule, rows.fallen)
+        _add_switches(floats, integers, switches)
         return _half_cycles(floats, integers, counting, cuts), switches
 
     if counting.i_zero is not None:
@@ -161,7 +162,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         found.integers,
         found.pulses,
         switches,
-        *_add_switches(found, switches),
+        *_untold(found, switches),
         rule,
         counting,
         backward=int(found.noise["backward"]),
@@ -316,31 +317,34 @@ def _joined(one: Record, other: Record) -> Record:
     return Record(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
 
 
-def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
-    """Add the charge at switches to the half cycles; return what may be missing.
-
-    Returns the charge (mA h) without data, and the time (s) that the clock lacks.
-    """
+def _add_switches(floats: np.ndarray, integers: np.ndarray, s: Switches) -> None:
+    """Add the charge at switches to the parts that they end or begin."""
     from batteryxr.echem.kernels import parts
 
-    f = found.floats
-    before, after, whole = _owners(found.integers, s)
-
-    def add(column: int, owner: np.ndarray, values: np.ndarray) -> None:
-        f[:, column] += _summed(owner, values, len(f))
-
+    before, after, whole = _owners(integers, s)
+    floats[:, parts.COUNTER] = (
+        np.abs(floats[:, parts.COUNTER]) * integers[:, parts.DIRECTION]
+    )
     for owner, charge, time, counted, volts in (
         (before, s.before, s.time_before, s.counted_before, s.v_before),
         (after, s.after, s.time_after, s.counted_after, s.v),
     ):
-        add(parts.CHARGE, owner, charge)
-        add(parts.ENERGY, owner, charge * volts)
-        add(parts.COUNTER, owner, counted)
-        add(parts.ACTIVE, owner, time)
-        add(parts.REST, np.where(owner >= 0, whole, -1), -time)
-    ended = _summed(before, s.missing_before, len(f))
-    lacking = ended + _summed(after, s.missing, len(f))
-    return lacking, _summed(after, s.lost, len(f))
+        for column, place, values in (
+            (parts.CHARGE, owner, charge * parts.UNIT),
+            (parts.ENERGY, owner, charge * volts * parts.UNIT),
+            (parts.COUNTER, owner, counted),
+            (parts.ACTIVE, owner, time),
+            (parts.REST, np.where(owner >= 0, whole, -1), -time),
+        ):
+            floats[:, column] += _summed(place, values, len(floats))
+
+
+def _untold(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
+    """Return the charge (mA h) without data, and the time (s) that the clock lacks."""
+    before, after, _ = _owners(found.integers, s)
+    ended = _summed(before, s.missing_before, len(found.floats))
+    lacking = ended + _summed(after, s.missing, len(found.floats))
+    return lacking, _summed(after, s.lost, len(found.floats))
 
 
 def _owners(

@@ -30,6 +30,8 @@ INTEGERS = 10
 # how far the voltage moves (V).
 PULSE_OF, PULSE_FIRST, PULSE_LAST, PULSE_CHARGE, PULSE_SWING = 0, 1, 2, 3, 4
 PULSES = 5
+#: Sums of two currents times s in a charge of 1 mA h.
+UNIT = 7200.0
 #: Half cycles below this fraction of the largest charge are noise.
 BLIP = 1e-4
 #: Largest charge of a pulse that belongs to the half cycle before it, relative to what
@@ -80,7 +82,7 @@ def half_cycle_tables(
     Parameters
     ----------
     floats, integers : (parts, columns) arrays
-        All parts in order.
+        All parts in order. The counter's charge has the sign of its part.
     least : float
         Reversals with less charge, relative to the half cycle around them, are pulses.
     signs : (parts,) array, optional
@@ -106,16 +108,13 @@ def half_cycle_tables(
     if signs is None and least > 0:
         leads = _leads(floats[:, CHARGE], integers, least)
     runs = _merge(floats, integers, own, leads)
-    _finish(*runs)
+    runs[0][:, [CHARGE, ENERGY]] /= UNIT
     found = runs
     if leads.any():
         signs = np.where(leads, 0, own)
     if signs is not None:
-        # The counter's charge has the sign of its part.
-        signed = floats.copy()
-        signed[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
-        found = _merge(signed, integers, signs, np.zeros(own.size, bool))
-        found[0][:, [CHARGE, ENERGY]] /= 7200.0
+        found = _merge(floats, integers, signs, np.zeros(own.size, bool))
+        found[0][:, [CHARGE, ENERGY]] /= UNIT
     most = np.abs(found[0][:, CHARGE]).max(initial=0.0)
     found = _drop_blips(found[0].copy(), found[1].copy(), max(BLIP * most, 1e-300))
     number = half_cycles_of(found[0][:, CHARGE], least, bool(ends_open.any()))
@@ -149,12 +148,6 @@ def _leads(charge: np.ndarray, integers: np.ndarray, least: float) -> np.ndarray
             end = some[first[k + 1]] if k + 1 < first.size else n
             found[some[first[k]] : end] = size < least * span
     return found
-
-
-def _finish(floats: np.ndarray, integers: np.ndarray) -> None:
-    """Convert the charge of runs to mA h, and give the counter's charge its sign."""
-    floats[:, [CHARGE, ENERGY]] /= 7200.0
-    floats[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
 
 
 def _pulses(

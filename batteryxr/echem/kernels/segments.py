@@ -166,6 +166,9 @@ def _step(
                 f[COUNTER] += _counted(counter, carry[COUNT], i, carry[CURRENT], d)
         elif kind == AT_REST:
             f[REST] += d
+            if sign == 0.0 and carry[SIGN] != 0.0 and carry[LENGTH] > 0.0:
+                # A decay ends in a current of rest.
+                f[BEND] += _corner(carry[LENGTH], 0.0, 0.0, carry)
         elif kind == GAP:
             m[parts.GAPS] += 1
             f[parts.GAP] += max(d, 0.0)
