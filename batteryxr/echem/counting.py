@@ -203,9 +203,7 @@ def _cuts(followed: xr.DataArray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _switches(
-    whole: Record, turns: np.ndarray, rule: Rule, fallen: Fallen
-) -> Switches:
+def _switches(whole: Record, turns: np.ndarray, rule: Rule, fallen: Fallen) -> Switches:
     """Return the charge in intervals that two rows alone do not determine."""
     from batteryxr.echem.kernels import segments, switching
 
