@@ -33,6 +33,9 @@ _MORE = 1.5
 #: Shift of a valley by the smoothing, relative to that of a fit in one place by a
 #: second one.
 _BACK = 0.5
+#: Width of a bottom that noise hides, relative to the span of the fit, from which on a
+#: cubic follows the noise.
+_FLAT = 0.15
 #: Fits of a valley, each in the middle of the one before.
 _AGAIN = 4
 #: Uncertainty of a turning slope from the bin width, in bins.
@@ -241,6 +244,9 @@ def _turning(
     found = None
     if flat.error < _EVEN * half:
         found = _deepest(curve, lowest, half)
+    if found is not None:
+        hidden = flat.error * min(1.0, (flat.error / (_FLAT * half)) ** 2)
+        found = found._replace(error=float(np.hypot(found.error, 0.5 * hidden)))
     found = found or flat
     depth, spread = found.depth, found.error * curve.width
     voltage = curve.v[0] + found.place * curve.width
