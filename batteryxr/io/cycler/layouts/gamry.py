@@ -175,7 +175,8 @@ def _follow_on(parts: list[dict[str, np.ndarray]]) -> list[int]:
 
     The times are exchanged in place; returned are the numbers of such curves.
     """
-    begun, before, end = [], np.zeros(0), 0.0
+    begun: list[int] = []
+    before, end = np.zeros(0), 0.0
     for k, part in enumerate(parts):
         time = part.get("test_time", np.zeros(0))
         if not time.size:
