@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from batteryxr.echem.kernels.parts import Halves
     from batteryxr.echem.kernels.record import Record, Rule
     from batteryxr.echem.kernels.switching import Intervals, Switches
-    from batteryxr.echem.record import Columns
+    from batteryxr.echem.record import Columns, Fallen
 
 #: Where a half cycle ends.
 By = Literal["current", "step", "cycle"]
@@ -130,7 +130,8 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
             floats, integers, switches = _stream(rows, rule, cuts)
         else:
             floats, integers, turns = segments.walk_whole(whole, rule)
-            switches = _switches(whole, turns, rule)
+            switches = _switches(whole, turns, rule, rows.fallen)
+        _add_switches(floats, integers, switches)
         return _half_cycles(floats, integers, counting, cuts), switches
 
     if counting.i_zero is not None:
@@ -161,7 +162,7 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         found.integers,
         found.pulses,
         switches,
-        *_add_switches(found, switches),
+        *_untold(found, switches),
         rule,
         counting,
         backward=int(found.noise["backward"]),
@@ -202,7 +203,7 @@ def _cuts(followed: xr.DataArray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
+def _switches(whole: Record, turns: np.ndarray, rule: Rule, fallen: Fallen) -> Switches:
     """Return the charge in intervals that two rows alone do not determine."""
     from batteryxr.echem.kernels import segments, switching
 
@@ -222,7 +223,7 @@ def _switches(whole: Record, turns: np.ndarray, rule: Rule) -> Switches:
     sums = switching.summed([sums for _, sums in each])
     _tell_counter(sums)
     odd = switching.with_pieces(whole, odd, 0, size)
-    found = switching.gather(whole, odd, 0, rule)
+    found = switching.fallen(switching.gather(whole, odd, 0, rule), *fallen)
     return switching.resolve(switching.believed(found, sums, size, rule), rule)
 
 
@@ -246,8 +247,8 @@ class _Streamed:
     Whole groups of rows are searched: those that are left wait for the next block.
     """
 
-    def __init__(self, rule: Rule, size: int) -> None:
-        self._rule, self._size = rule, size
+    def __init__(self, rule: Rule, size: int, fallen: Fallen) -> None:
+        self._rule, self._size, self._fallen = rule, size, fallen
         self._found: list[Intervals] = []
         self._sums: list[np.ndarray] = []
         self._held: Record | None = None
@@ -300,6 +301,7 @@ class _Streamed:
         self._look(self._held, self._row - self._held.t.size, self._row, turns)
         columns = zip(*self._found, strict=True)
         found = switching.Intervals(*(np.concatenate(column) for column in columns))
+        found = switching.fallen(found, *self._fallen)
         if self._sums:
             sums = switching.summed(self._sums)
             _tell_counter(sums)
@@ -313,29 +315,34 @@ def _joined(one: Record, other: Record) -> Record:
     return Record(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
 
 
-def _add_switches(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
-    """Add the charge at switches to the half cycles; return what may be missing.
-
-    Returns the charge (mA h) without data, and the time (s) that the clock lacks.
-    """
+def _add_switches(floats: np.ndarray, integers: np.ndarray, s: Switches) -> None:
+    """Add the charge at switches to the parts that they end or begin."""
     from batteryxr.echem.kernels import parts
 
-    f = found.floats
-    before, after, whole = _owners(found.integers, s)
-
-    def add(column: int, owner: np.ndarray, values: np.ndarray) -> None:
-        f[:, column] += _summed(owner, values, len(f))
-
+    before, after, whole = _owners(integers, s)
+    floats[:, parts.COUNTER] = (
+        np.abs(floats[:, parts.COUNTER]) * integers[:, parts.DIRECTION]
+    )
     for owner, charge, time, counted, volts in (
         (before, s.before, s.time_before, s.counted_before, s.v_before),
         (after, s.after, s.time_after, s.counted_after, s.v),
     ):
-        add(parts.CHARGE, owner, charge)
-        add(parts.ENERGY, owner, charge * volts)
-        add(parts.COUNTER, owner, counted)
-        add(parts.ACTIVE, owner, time)
-        add(parts.REST, np.where(owner >= 0, whole, -1), -time)
-    return _summed(after, s.missing, len(f)), _summed(after, s.lost, len(f))
+        for column, place, values in (
+            (parts.CHARGE, owner, charge * parts.UNIT),
+            (parts.ENERGY, owner, charge * volts * parts.UNIT),
+            (parts.COUNTER, owner, counted),
+            (parts.ACTIVE, owner, time),
+            (parts.REST, np.where(owner >= 0, whole, -1), -time),
+        ):
+            floats[:, column] += _summed(place, values, len(floats))
+
+
+def _untold(found: Halves, s: Switches) -> tuple[np.ndarray, np.ndarray]:
+    """Return the charge (mA h) without data, and the time (s) that the clock lacks."""
+    before, after, _ = _owners(found.integers, s)
+    ended = _summed(before, s.missing_before, len(found.floats))
+    lacking = ended + _summed(after, s.missing, len(found.floats))
+    return lacking, _summed(after, s.lost, len(found.floats))
 
 
 def _owners(
@@ -372,7 +379,7 @@ def _stream(
     from batteryxr.echem.kernels import parts, segments
 
     carry, row, table = np.zeros(segments.CARRIED), 0, parts.table()
-    switches = _Streamed(rule, rows.arrays["current"].size)
+    switches = _Streamed(rule, rows.arrays["current"].size, rows.fallen)
     for block in rows.blocks():
         for piece, begins in _pieces(block, row, cuts):
             if begins:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,10 @@ _SAME = 0.02
 _ROWS, _FEW = 2000, 20
 
 
+#: Rows at which the counters of charge and of discharge began anew.
+Fallen = tuple[list[np.ndarray], list[np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Columns:
     """Hold the columns of a record, checked and in the units of the kernels."""
@@ -71,6 +75,7 @@ class Columns:
     lazy: bool
     flags: frozenset[str]  # the fatal flags of the reader
     paused: bool = False  # test time stood still somewhere while the clock went on
+    fallen: Fallen = field(default_factory=lambda: ([], []))  # filled by `blocks`
 
     def blocks(self, names: Sequence[str] = tuple(_COLUMNS)) -> Iterator[Record]:
         """Yield the rows in blocks; rows in memory are one block."""
@@ -82,7 +87,9 @@ class Columns:
         else:
             # One block of views: the kernel splits the rows itself.
             blocks = iter([tuple(a.values for a in present.values())])
-        charged, discharged = Restarts(), Restarts()
+        for known in self.fallen:
+            known.clear()
+        charged, discharged = (Restarts(known) for known in self.fallen)
         for values in blocks:
             block = {_COLUMNS[n]: v for n, v in zip(present, values, strict=True)}
             if "charged" in block:
@@ -105,8 +112,9 @@ class Restarts:
     are one net charge, a restart of both may pass for a charge that flowed.
     """
 
-    def __init__(self) -> None:
-        self._last, self._passed = np.nan, 0.0
+    def __init__(self, fallen: list[np.ndarray]) -> None:
+        self._last, self._passed, self._row = np.nan, 0.0, 0
+        self._fallen = fallen  # rows at which it began anew
 
     def joined(self, readings: np.ndarray) -> np.ndarray:
         """Return the next block of readings, with what was counted before added."""
@@ -115,6 +123,9 @@ class Restarts:
         fell = _falls(readings)
         if abs(readings[0]) < _FALLS * abs(self._last):
             fell = np.append(0, fell)
+        if fell.size:
+            self._fallen.append(fell + self._row)
+        self._row += readings.size
         start, self._last = self._last, readings[-1]
         if not fell.size:
             return readings + self._passed if self._passed else readings

@@ -21,12 +21,12 @@ Variables = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
 #: Bits of ``flag``: why a half cycle is odd.
 STARTS_PART_WAY, ENDS_PART_WAY, BACKWARD_TIME, GAP, MISSING_ROWS = 1, 2, 4, 8, 16
 IMPLAUSIBLE, MERGED_PULSES, UNKNOWN_SWITCH, COUNTER_DIFFERS = 32, 64, 128, 256
-CLOCK_LACKS_TIME, SHORT = 512, 1024
+CLOCK_LACKS_TIME, SHORT, COARSE_ROWS = 512, 1024, 2048
 _FLAGS = {
-    "flag_masks": [1 << k for k in range(11)],
+    "flag_masks": [1 << k for k in range(12)],
     "flag_meanings": "starts_part_way ends_part_way backward_time gap missing_rows "
     "implausible_record merged_pulses unknown_switch counter_differs "
-    "clock_lacks_time short",
+    "clock_lacks_time short coarse_rows",
 }
 #: Largest relative deviation of the counter, and largest missing fraction of charge.
 _DIFFERS = 2e-3
@@ -61,6 +61,7 @@ _HALF_CYCLE: dict[str, tuple[str, str]] = {
     "q_consistency": ("1", "Capacity relative to the cycler's counter, minus 1"),
     "pulse_charge": ("mA h", "Charge of the pulses against the direction"),
     "missing_charge": ("mA h", "Charge at switches that may be missing"),
+    "line_uncertainty": ("mA h", "Charge by which lines between rows may be off"),
 }
 
 
@@ -84,7 +85,9 @@ def half_cycles(
     more than a tenth, or (in records of up to two million rows) differs from the
     counter. There the cycler's counter gives the charge, else its ``step_time``.
     Without both, nothing is counted at a switch; the charge that may be missing is
-    given, and flagged from 2e-3 of the capacity on. If the counter adds far more than
+    given, and flagged from 2e-3 of the capacity on. So is the charge by which lines
+    may be off where no counter tells more, as in the first minutes at a constant
+    voltage. If the counter adds far more than
     the current could pass between two rows, the clock is wrong: rows are missing,
     which is flagged too.
     A half cycle of less than 1e-4 of the largest charge is noise and left out. Short
@@ -196,6 +199,14 @@ def tell_missing(halves: Variables, most: float) -> None:
         )
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         share = halves["missing_charge"][1] / halves["capacity"][1]
+        off = halves["line_uncertainty"][1] / halves["capacity"][1]
+    if (coarse := np.flatnonzero(off > _MUCH)).size:
+        warn_quality(
+            f"the charge of {coarse.size} of {off.size} half cycles is known to "
+            f"{off[coarse].max():.2g} only: the current changes by more than a tenth "
+            "from one row to the next, and no counter tells what flowed between. See "
+            "`line_uncertainty`. Export the cycler's counter, or rows closer together"
+        )
     if (much := np.flatnonzero(share > _MUCH)).size:
         warn_quality(
             f"up to {share[much].max():.2g} of a half cycle's charge may be missing "
@@ -340,7 +351,11 @@ def _values(table: HalfCycleTable) -> dict[str, np.ndarray]:
             "q_consistency": np.where(counter > 0, charge / counter - 1, np.nan),
             "pulse_charge": _sums(table),
             "missing_charge": table.lacking,
+            "line_uncertainty": f[:, parts.BEND] / 3600.0,
         }
+    # A counter that agrees tells what flowed between the rows.
+    known = np.abs(values["q_consistency"]) <= _DIFFERS
+    values["line_uncertainty"][known | table.rule.mean] = 0.0
     wrong = table.integers[:, parts.BACKWARD] > 0
     if _untrusted(table):
         wrong[:] = True
@@ -378,6 +393,7 @@ def _half_cycle_flags(
     flag[_sums(table, count=True) > 0] |= MERGED_PULSES
     capacity = np.abs(table.floats[:, parts.CHARGE])
     flag[table.lacking > _DIFFERS * capacity] |= UNKNOWN_SWITCH
+    flag[values["line_uncertainty"] > _DIFFERS * capacity] |= COARSE_ROWS
     flag[table.lost > 0] |= CLOCK_LACKS_TIME
     flag[np.abs(values["q_consistency"]) > _DIFFERS] |= COUNTER_DIFFERS
     flag[_short(table, values)] |= SHORT

@@ -30,6 +30,12 @@ _EVEN = 12**-0.5
 _SPAN = 0.38
 #: Shift of a valley by the span of the fit, relative to that by the other half of it.
 _MORE = 1.5
+#: Shift of a valley by the smoothing, relative to that of a fit in one place by a
+#: second one.
+_BACK = 0.5
+#: Width of a bottom that noise hides, relative to the span of the fit, from which on a
+#: cubic follows the noise.
+_FLAT = 0.15
 #: Fits of a valley, each in the middle of the one before.
 _AGAIN = 4
 #: Uncertainty of a turning slope from the bin width, in bins.
@@ -55,7 +61,7 @@ def turning_point(
     knees, and the turning point should lie midway. If one peak is a mere shoulder of
     the other, there is no minimum. The turning point is then where the curve is
     flattest within the window and its slope turns. The effect of the smoother on an
-    asymmetric valley is taken out. The error includes half of it, and the effect of the
+    asymmetric valley is taken out. The error includes it, and the effect of the
     cubic's span; where noise hides the bottom, it is that of the whole flat part.
 
     Parameters
@@ -153,12 +159,15 @@ class _Bottom(NamedTuple):
     pull: np.ndarray  # how each point of the curve moves the place
 
 
-def _bottom(y: np.ndarray, lowest: int, half: int) -> _Bottom | None:
+def _bottom(
+    y: np.ndarray, lowest: int, half: int, times: int = _AGAIN
+) -> _Bottom | None:
     """Return the minimum of a cubic near a bin; None if there is none.
 
-    A parabola's would lie on the side on which the valley is less steep.
+    A parabola's would lie on the side on which the valley is less steep. Each of up to
+    `times` fits is in the middle of the one before.
     """
-    for _ in range(_AGAIN):
+    for _ in range(times):
         half = int(max(2, min(half, lowest, y.size - 1 - lowest)))
         if not half <= lowest < y.size - half:
             return None
@@ -181,19 +190,19 @@ def _bottom(y: np.ndarray, lowest: int, half: int) -> _Bottom | None:
 def _deepest(curve: Differential, lowest: int, half: int) -> _Valley | None:
     """Return the bottom of a valley without the shift by the smoother.
 
-    What a second smoothing moves it, the first one did. The error has half of that,
-    and what the span of the fit moves beyond the noise.
+    Half of what a second smoothing moves a fit in one place is taken back. The error
+    has as much, and what the span of the fit moves beyond the noise.
     """
     found = _bottom(curve.y, lowest, half)
     if found is None:
         return None
     middle, pull = round(found.place), np.pad(found.pull, curve.weights.size // 2)
-    again = _bottom(curve.smoothed_again(), middle, half)
+    again = _bottom(curve.smoothed_again(), middle, half, times=1)
     narrow = _bottom(curve.y, middle, half // 2)
     by_smoother, by_span = 0.0, 0.0
     if again is not None:
-        by_smoother = again.place - found.place
-        pull = 2.0 * pull - np.convolve(found.pull, curve.weights)
+        by_smoother = _BACK * (again.place - found.place)
+        pull += _BACK * (pull - np.convolve(found.pull, curve.weights))
     # Noise grows with the height, so the sides of the valley count.
     reach = found.pull.size // 2
     sides = curve.y[max(middle - reach, 0) : middle + reach + 1]
@@ -203,7 +212,7 @@ def _deepest(curve: Differential, lowest: int, half: int) -> _Valley | None:
         moved = _MORE * (narrow.place - found.place)
         by_span = max(moved**2 - noise**2, 0.0)
     noise = curve.sd(pull, height)
-    error = np.sqrt(noise**2 + (0.5 * by_smoother) ** 2 + by_span)
+    error = np.sqrt(noise**2 + by_smoother**2 + by_span)
     if not error < half:
         return None
     return _Valley(found.place - by_smoother, found.depth, float(error))
@@ -235,6 +244,9 @@ def _turning(
     found = None
     if flat.error < _EVEN * half:
         found = _deepest(curve, lowest, half)
+    if found is not None:
+        hidden = flat.error * min(1.0, (flat.error / (_FLAT * half)) ** 2)
+        found = found._replace(error=float(np.hypot(found.error, 0.5 * hidden)))
     found = found or flat
     depth, spread = found.depth, found.error * curve.width
     voltage = curve.v[0] + found.place * curve.width

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # Columns of the table of floats.
 CHARGE, ENERGY, ACTIVE, REST, GAP, COUNTER = 0, 1, 2, 3, 4, 5
 V_MIN, V_MAX, T_START, T_END, V_START, V_END = 6, 7, 8, 9, 10, 11
-REST_SUM, REST_SQUARES = 12, 13
-FLOATS = 14
+REST_SUM, REST_SQUARES, BEND = 12, 13, 14
+FLOATS = 15
 # Columns of the table of integers.
 DIRECTION, FIRST, LAST_ACTIVE, LAST = 0, 1, 2, 3
 CLOCK_START, CLOCK_END, GAPS, BACKWARD, MISSING, RESTS = 4, 5, 6, 7, 8, 9
@@ -30,8 +30,13 @@ INTEGERS = 10
 # how far the voltage moves (V).
 PULSE_OF, PULSE_FIRST, PULSE_LAST, PULSE_CHARGE, PULSE_SWING = 0, 1, 2, 3, 4
 PULSES = 5
+#: Sums of two currents times s in a charge of 1 mA h.
+UNIT = 7200.0
 #: Half cycles below this fraction of the largest charge are noise.
 BLIP = 1e-4
+#: Largest charge of a pulse that belongs to the half cycle before it, relative to what
+#: flows on either side of it.
+_LEADING = 0.2
 
 
 class Walked(NamedTuple):
@@ -77,7 +82,7 @@ def half_cycle_tables(
     Parameters
     ----------
     floats, integers : (parts, columns) arrays
-        All parts in order.
+        All parts in order. The counter's charge has the sign of its part.
     least : float
         Reversals with less charge, relative to the half cycle around them, are pulses.
     signs : (parts,) array, optional
@@ -98,15 +103,18 @@ def half_cycle_tables(
         "missing": int(integers[:, MISSING].sum()),
     }
     ends_open = integers[-1:, LAST_ACTIVE] == integers[-1:, LAST]
-    runs = _merge(floats, integers, integers[:, DIRECTION])
-    _finish(*runs)
+    own = integers[:, DIRECTION]
+    leads = np.zeros(own.size, bool)
+    if signs is None and least > 0:
+        leads = _leads(floats[:, CHARGE], integers, least)
+    runs = _merge(floats, integers, own, leads)
+    runs[0][:, [CHARGE, ENERGY]] /= UNIT
     found = runs
+    if leads.any():
+        signs = np.where(leads, 0, own)
     if signs is not None:
-        # The counter's charge has the sign of its part.
-        signed = floats.copy()
-        signed[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
-        found = _merge(signed, integers, signs)
-        found[0][:, [CHARGE, ENERGY]] /= 7200.0
+        found = _merge(floats, integers, signs, np.zeros(own.size, bool))
+        found[0][:, [CHARGE, ENERGY]] /= UNIT
     most = np.abs(found[0][:, CHARGE]).max(initial=0.0)
     found = _drop_blips(found[0].copy(), found[1].copy(), max(BLIP * most, 1e-300))
     number = half_cycles_of(found[0][:, CHARGE], least, bool(ends_open.any()))
@@ -114,10 +122,32 @@ def half_cycle_tables(
     return Halves(*found, _pulses(*runs, *found), noise)
 
 
-def _finish(floats: np.ndarray, integers: np.ndarray) -> None:
-    """Convert the charge of runs to mA h, and give the counter's charge its sign."""
-    floats[:, [CHARGE, ENERGY]] /= 7200.0
-    floats[:, COUNTER] = np.abs(floats[:, COUNTER]) * integers[:, DIRECTION]
+def _leads(charge: np.ndarray, integers: np.ndarray, least: float) -> np.ndarray:
+    """Tell which parts are pulses that belong to the half cycle before them.
+
+    Such a pulse goes the way of the half cycle that follows: a rest divides the two,
+    after which far more flows.
+    """
+    found = np.zeros(charge.size, bool)
+    own, n = integers[:, DIRECTION], charge.size
+    rested = integers[:, LAST_ACTIVE] < integers[:, LAST]
+    # A bout ends at a rest or a reversal, a run at a reversal.
+    some = np.flatnonzero(own != 0)
+    if some.size < 3 or not rested.any():
+        return found
+    turns = np.diff(own[some], prepend=0) != 0
+    begins = turns | np.append(False, rested[some[:-1]] | (np.diff(some) > 1))
+    first = np.flatnonzero(begins)
+    bout = np.add.reduceat(charge[some], first)
+    run = np.cumsum(turns[first]) - 1
+    of_run = np.bincount(run, bout)
+    span = np.ptp(np.append(0.0, np.cumsum(bout)))
+    for k in np.flatnonzero(turns[first][:-1] & ~turns[first][1:]):
+        size, most = abs(bout[k]), _LEADING * abs(bout[k + 1])
+        if run[k] and size < min(most, _LEADING * abs(of_run[run[k] - 1])):
+            end = some[first[k + 1]] if k + 1 < first.size else n
+            found[some[first[k]] : end] = size < least * span
+    return found
 
 
 def _pulses(
@@ -185,7 +215,7 @@ def _absorb(into: Part, other: Part) -> None:
 
 @njit(cache=True, nogil=True)
 def _absorb_current(into: Part, other: Part) -> None:
-    for c in (CHARGE, ENERGY, ACTIVE, COUNTER):
+    for c in (CHARGE, ENERGY, ACTIVE, COUNTER, BEND):
         into.floats[c] += other.floats[c]
     if other.integers[LAST_ACTIVE] < 0:
         return
@@ -212,14 +242,16 @@ def _absorb_rest(into: Part, other: Part) -> None:
 
 @njit(cache=True, nogil=True)
 def _merge(
-    floats: np.ndarray, integers: np.ndarray, signs: Ints
+    floats: np.ndarray, integers: np.ndarray, signs: Ints, alone: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     merged_floats = np.empty_like(floats)
     merged_integers = np.empty_like(integers)
     m = 0
     for k in range(floats.shape[0]):
         direction = signs[k]
-        if m > 0 and (direction == 0 or direction == merged_integers[m - 1, DIRECTION]):
+        same = direction == 0 or direction == merged_integers[m - 1, DIRECTION]
+        # A row of `alone` is a run of its own; so is what follows it.
+        if m > 0 and same and (k == 0 or alone[k] == alone[k - 1]):
             before = Part(merged_floats[m - 1], merged_integers[m - 1])
             _absorb(before, Part(floats[k], integers[k]))
         else:

@@ -19,6 +19,7 @@ from batteryxr.core.kernels.cores import allowed
 from batteryxr.echem.kernels import parts
 from batteryxr.echem.kernels.parts import (
     ACTIVE,
+    BEND,
     CHARGE,
     CLOCK_END,
     CLOCK_START,
@@ -73,7 +74,11 @@ BLOCK = 1 << 16
 # State carried from row to row besides time, voltage, current, file and VALID.
 # NEXT is the row after the last valid one.
 SIGN, COUNT, OPEN, NEXT = 5, 6, 7, 8
-CARRIED = 9
+# Length of the interval before the last valid row, and by how much current rose in it.
+LENGTH, RISE = 9, 10
+CARRIED = 11
+#: Relative change of current between two rows from which on a line is no sure guess.
+_STEEP = 0.1
 
 
 @njit(cache=True, nogil=True)
@@ -95,6 +100,41 @@ def _counted(
     if abs(counter) <= limit:
         return counter
     return counter - before if goes_on(counter, before, i, i_before) else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _corner(d: float, one: float, other: float, carry: Floats) -> float:
+    """Return by how much (mA s) lines may be off that meet before an interval.
+
+    It is twice what a smooth current would have between them and its lines (Euler and
+    Maclaurin): where the current falls by more than e from row to row, it is needed.
+    """
+    rise, before = other - one, carry[RISE]
+    most = _STEEP * max(abs(one), abs(other))
+    off = 0.0
+    if (abs(rise) > most) | (abs(before) > most):
+        length = carry[LENGTH] if carry[LENGTH] > 0.0 else d
+        if d > 0.0:
+            bend = abs(rise / d - before / length)
+            off = bend * (d * d + length * length) / 12.0
+    # Two rows of one moment are a switch that is logged: a line begins anew.
+    carry[LENGTH], carry[RISE] = d, rise if d > 0.0 else 0.0
+    return off
+
+
+@njit(cache=True, nogil=True)
+def _bent(t: Floats, i: Floats, carry: Floats, f: Floats) -> None:
+    """Add the corners of lines over several rows to a part."""
+    steep, n = 0, t.size
+    for k in range(1, n):
+        steep += abs(i[k] - i[k - 1]) > _STEEP * abs(i[k])
+    if n > 1:
+        f[BEND] += _corner(t[1] - t[0], i[0], i[1], carry)
+    if steep:
+        for k in range(2, n):
+            f[BEND] += _corner(t[k] - t[k - 1], i[k - 1], i[k], carry)
+    elif n > 2:
+        _corner(t[n - 1] - t[n - 2], i[n - 2], i[n - 1], carry)
 
 
 @njit(cache=True, nogil=True)
@@ -120,16 +160,22 @@ def _step(
             f[CHARGE] += (i + other) * d
             f[ENERGY] += (v * i + carry[VOLTAGE] * other) * d
             f[ACTIVE] += d
+            f[BEND] += _corner(d, carry[CURRENT], i, carry)
             if record.counter.size > 0:
                 counter = record.counter[k]
                 f[COUNTER] += _counted(counter, carry[COUNT], i, carry[CURRENT], d)
         elif kind == AT_REST:
             f[REST] += d
+            if sign == 0.0 and carry[SIGN] != 0.0 and carry[LENGTH] > 0.0:
+                # A decay ends in a current of rest.
+                f[BEND] += _corner(carry[LENGTH], 0.0, 0.0, carry)
         elif kind == GAP:
             m[parts.GAPS] += 1
             f[parts.GAP] += max(d, 0.0)
         else:
             m[parts.BACKWARD] += 1
+        if kind != UNDER_CURRENT:
+            carry[LENGTH] = carry[RISE] = 0.0
     if sign != 0.0:
         if m[LAST_ACTIVE] < 0:
             f[T_START], f[V_START] = t, v
@@ -220,11 +266,21 @@ def _run(
         m[RESTS] += end - a - 1
     else:
         end = _flow(record, a, b, sign, rule, f)
+        _bent(record.t[a:end], record.i[a:end], carry, f)
         carry[CURRENT] = record.i[end - 1]
     carry[TIME], carry[VOLTAGE] = record.t[end - 1], record.v[end - 1]
     if record.counter.size > 0:
         carry[COUNT] = record.counter[end - 1]
     return end
+
+
+@njit(cache=True, nogil=True)
+def _alike(file: Ints, a: int, b: int) -> int:
+    """Return the first row after `a` that is of another file, or `b`."""
+    k = a + 1
+    while k < b and file[k] == file[a]:
+        k += 1
+    return k
 
 
 @njit(cache=True, nogil=True)
@@ -243,12 +299,16 @@ def _walk_block(
         carry[FILE] = np.float64(file[a])
     uniform = file.size == 0 or all_equal(file, a, b, np.int16(carry[FILE]))
     floats, integers, n, turns, turned = table
+    alike = b if uniform else a  # rows of one file end there
     fresh = (offset + a) % BLOCK == 0 or carry[OPEN] == 0.0
     k = a
     while k < b:
         missing = is_missing(record.t[k], record.v[k], record.i[k])
         sign = 0.0 if missing else sign_of(record.i[k], rule.i_zero)
-        if fresh or (sign != 0.0 and sign != integers[n - 1, DIRECTION]):
+        # What is at work again after a rest may be another half cycle's.
+        again = carry[SIGN] == 0.0 and integers[n - 1, LAST_ACTIVE] >= 0
+        other = sign != 0.0 and (again or sign != integers[n - 1, DIRECTION])
+        if fresh or other:
             floats, integers, n = open_part(floats, integers, n, int(sign), offset + k)
             fresh = False
         f, m = floats[n - 1], integers[n - 1]
@@ -261,7 +321,9 @@ def _walk_block(
             turns = note(turns, turned, offset + k)
             turned += 1
         _step(record, k, sign, rule, carry, f, m)
-        k = _run(record, k, b, sign, rule, carry, f, m) if uniform else k + 1
+        if k >= alike:
+            alike = _alike(file, k, b)
+        k = _run(record, k, alike, sign, rule, carry, f, m)
         carry[NEXT] = offset + k
         m[LAST] = offset + k - 1
         if sign != 0.0:
@@ -321,6 +383,13 @@ def _carry_into(record: Record, row: int, rule: Rule, carry: Floats) -> None:
     carry[FILE] = np.float64(record.file[k]) if record.file.size > 0 else 0.0
     carry[COUNT] = record.counter[k] if record.counter.size > 0 else 0.0
     carry[VALID], carry[NEXT] = 1.0, k + 1
+    j = last_before(record, k)
+    if j < 0 or sign == 0.0 or sign_of(record.i[j], rule.i_zero) != sign:
+        return
+    same = record.file.size == 0 or record.file[j] == record.file[k]
+    d = record.t[k] - record.t[j]
+    if same and 0.0 <= d <= rule.max_gap:
+        carry[LENGTH], carry[RISE] = d, record.i[k] - record.i[j]
 
 
 def walk_whole(

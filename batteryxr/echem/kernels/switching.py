@@ -53,6 +53,8 @@ _LONGER = 1.5
 _CLEAR = 10.0
 #: Ratio to the possible charge of an interval above which the counter jumped.
 _JUMP = 10.0
+#: Relative difference of two intervals that are not alike, and a share of all.
+_ODD_LENGTH, _MOSTLY = 0.02, 0.5
 #: Number of sums in `find`: lines and counter, of all intervals and of steady ones,
 #: and jumps of the counter.
 _SUMS = 5
@@ -68,6 +70,8 @@ class Intervals(NamedTuple):
     row: np.ndarray  # the row at the end of each
     d: np.ndarray  # s
     following: np.ndarray  # s, to the row after
+    preceding: np.ndarray  # s, between the two rows before; 0 if unknown
+    earlier: np.ndarray  # s, of the interval before that
     i_before: np.ndarray  # mA, 0 at rest
     i: np.ndarray
     v_before: np.ndarray  # V
@@ -78,6 +82,7 @@ class Intervals(NamedTuple):
     apart: np.ndarray  # whether another piece of a file begins at `row`
     course: np.ndarray  # 1: its magnitude rises beside the interval, -1: falls, 0: ?
     clock: np.ndarray  # ns, at `row`
+    anew: np.ndarray  # whether the counter of the direction before fell in it
 
 
 class Switches(NamedTuple):
@@ -92,7 +97,8 @@ class Switches(NamedTuple):
     v: np.ndarray
     counted_before: np.ndarray  # mA h counted by the cycler and not by a line
     counted_after: np.ndarray
-    missing: np.ndarray  # mA h that may also have flowed, without any data
+    missing_before: np.ndarray  # mA h that may also have flowed, without any data
+    missing: np.ndarray
     lost: np.ndarray  # s that the counter shows, and the clock does not
     began: np.ndarray  # ns, clock of the row before
     switched: np.ndarray  # ns
@@ -110,6 +116,8 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     nearer = abs(fresh - line) < abs(abs(added) - line)
     if nearer and fresh < min(abs(record.counter[k - 1]), 1.1 * largest * d / 3600.0):
         added = record.counter[k]
+        if 0.0 < d <= max_gap and _lacks(fresh, line):
+            return _ODD
     if abs(added) > _JUMP * largest * d / 3600.0 + 1e-12:
         sums[4] += 1
         reading, before = record.counter[k], record.counter[k - 1]
@@ -135,6 +143,12 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     sums[_LINE] += line
     sums[_MORE] += abs(added) - line
     return _MAYBE if short and abs(abs(added) - line) > _DIFFERS * line else _EVEN
+
+
+@njit(cache=True, nogil=True)
+def _lacks(fresh: float, line: float) -> bool:
+    """Tell whether a counter that began anew holds but a part of an interval."""
+    return fresh < (1.0 - _STEEP) * line
 
 
 @njit(cache=True, nogil=True)
@@ -234,9 +248,12 @@ def find(
         if even:  # the common case, kept fast
             if 2.0 * added < line:
                 fresh, fell = abs(c[k]), abs(c[k]) < abs(c[k - 1])
-                if fell & (abs(fresh - line) < line - added):
+                anew = fell & (abs(fresh - line) < line - added)
+                if anew:
                     added = fresh  # it began anew
-                elif _paused(record, k, added):
+                if (anew & _lacks(fresh, line)) | (
+                    (not anew) and _paused(record, k, added)
+                ):
                     n = _closed(n, kept, group, more, sums)
                     found, group, more = note(found, n, k), 0.0, 0.0
                     n += 1
@@ -300,6 +317,8 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
         rows + offset,
         t[rows] - t[rows - 1],
         np.where(after > rows, t[after] - t[rows], 0.0),
+        _length(t, rows - 1),
+        _length(t, rows - 2),
         current(rows - 1),
         current(rows),
         record.v[rows - 1],
@@ -310,7 +329,13 @@ def gather(record: Record, rows: np.ndarray, offset: int, rule: Rule) -> Interva
         apart,
         _course(record.counter, current, rows),
         record.clock[rows] if record.clock.size else np.zeros(rows.size, np.int64),
+        np.zeros(rows.size, bool),
     )
+
+
+def _length(t: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the time (s) from the row before to each row; 0 where there is none."""
+    return np.where(rows > 0, t[np.maximum(rows, 1)] - t[np.maximum(rows, 1) - 1], 0.0)
 
 
 def _signs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -437,6 +462,54 @@ def _lost(x: Intervals, added: np.ndarray) -> np.ndarray:
     return np.where(needed > _LONGER * x.d, needed - x.d, 0.0)
 
 
+def fallen(
+    x: Intervals, charged: Sequence[np.ndarray], discharged: Sequence[np.ndarray]
+) -> Intervals:
+    """Return the intervals with where a counter of one direction began anew.
+
+    What it had counted since the row before is lost, if it was of the flow before.
+    """
+    anew = np.zeros(x.row.size, bool)
+    for rows, sign in ((charged, 1), (discharged, -1)):
+        if len(rows):
+            anew |= np.isin(x.row, np.concatenate(rows)) & (sign * x.i_before > 0)
+    return x._replace(anew=anew)
+
+
+def _cut_short(x: Intervals, tails: np.ndarray) -> bool:
+    """Tell whether the last row of a step is logged at its end.
+
+    The interval before it is then another than those before.
+    """
+    known = tails & (x.preceding > 0) & (x.earlier > 0)
+    other = np.abs(x.preceding - x.earlier) > _ODD_LENGTH * x.earlier
+    return bool(known.any() and other[known].mean() > _MOSTLY)
+
+
+def _missing_before(
+    x: Intervals, s: np.ndarray, restart: np.ndarray, known_step: np.ndarray
+) -> np.ndarray:
+    """Return the charge (mA h) that may have flowed after the last row of a current.
+
+    A counter that began anew does not tell it, nor a row that is not at the end.
+    """
+    same = _signs(x.i, x.i_before) > 0
+    untold = restart | (np.isnan(x.reading) & ~same)
+    tails = untold & ~known_step & (x.i_before != 0) & (x.d > 0) & ~x.apart
+    if not tails.any():
+        return np.zeros(x.row.size)
+    # What begins anew at a current tells when; at a rest the row may be the last. A
+    # current that falls was larger when it began.
+    on = np.abs(x.i)
+    largest = np.maximum(on, same * np.abs(x.i_before))
+    charge = np.divide(s * on, largest, where=largest > 0, out=np.zeros(s.size))
+    room = np.where(x.i == 0, np.minimum(x.d, x.preceding), x.d - charge)
+    told = restart & (x.i != 0)
+    if _cut_short(x, tails & ~told):
+        tails &= told
+    return np.where(tails, np.abs(x.i_before) * np.maximum(room, 0.0) / 3600, 0.0)
+
+
 def summed(each: Sequence[np.ndarray]) -> np.ndarray:
     """Combine the sums of several pieces of a record, each from `find`."""
     nothing = np.append(np.zeros(_SUMS), np.inf)
@@ -467,6 +540,7 @@ def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals
 def resolve(x: Intervals, rule: Rule) -> Switches:
     """Return the charge in each interval; zero where time is lost."""
     added, restart = _counted(x)
+    restart = restart | x.anew
     added = np.where(x.apart, _begun(x, added, restart), added)
     x = x._replace(i_before=np.where(x.apart, 0.0, x.i_before))
     known = (x.d >= 0) & (x.d <= rule.max_gap)
@@ -511,6 +585,7 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
             reverses, before, np.where(x.i == 0, np.sign(x.i_before), 0) * counted
         ),
         np.where(reverses, after, np.sign(x.i) * counted),
+        np.where(known, _missing_before(x, s, restart, known_step), 0.0),
         np.where(switched & nothing, missing, 0.0),
         np.where(flows, _lost(x, added), 0.0),
         x.clock - ns,
@@ -524,7 +599,7 @@ def none() -> Switches:
     return Switches(*(np.zeros(0, kind) for kind in _KINDS))
 
 
-_KINDS = ("i8", *["f8"] * 10, "i8", "i8", "i8")
+_KINDS = ("i8", *["f8"] * 11, "i8", "i8", "i8")
 
 
 def owners(first: np.ndarray, last: np.ndarray, row: np.ndarray) -> np.ndarray:

@@ -115,6 +115,34 @@ def test_pulses_end_no_half_cycle_and_lose_no_charge(run):
     assert paired.coulombic_efficiency.values == pytest.approx([1.0], abs=1e-3)
 
 
+@pytest.mark.parametrize("only_row", [False, True])
+@pytest.mark.parametrize("pulses", [(-2.0,), (2.0,), (-3.0, 2.0), (2.0, -3.0)])
+def test_a_pulse_is_of_the_half_cycle_before_the_rest(pulses, only_row):
+    """A pulse the way of what follows counts before the rest, at the end as well."""
+    cell = Cell().rest()
+    for soc in (1.0, 0.0, 1.0, 0.0):
+        cell.to(soc).rest().pulse(*pulses).rest()
+    record = cell.record()
+    if only_row:  # a counter tells what a pulse of one row passed
+        current = record["current"].values
+        step = np.diff(record["test_time"].values, prepend=0.0)
+        counter = np.cumsum(current * step) / 3600
+        record["capacity"] = ("record", counter, {"units": "mA h"})
+        number, rows = record["step"].values, np.arange(current.size)
+        first = np.append(True, np.diff(number) != 0)
+        short = np.bincount(number)[number] <= 3
+        record = record.isel(record=~(short & (current != 0)) | np.roll(first, 1))
+        assert rows.size > record.sizes["record"]
+    passed = half_cycles(record).capacity.values
+    # The first charge had no pulse before it.
+    assert passed[1:] == pytest.approx([passed[1]] * 3, rel=1e-4)
+    assert passed[0] + passed[2] - passed[1] - passed[3] == pytest.approx(
+        cell.q, abs=1e-4
+    )
+    if len(pulses) == 1 and pulses[0] < 0:
+        assert passed[0] == pytest.approx(CELL + 10.0 * pulses[0] / 3600, rel=1e-4)
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_join_agrees_with_the_half_cycles(run):
     cell = Cell()

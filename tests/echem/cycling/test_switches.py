@@ -89,6 +89,48 @@ def test_a_counter_that_begins_with_each_step_needs_its_last_row():
     np.testing.assert_allclose(found.capacity, wanted, rtol=2e-4)
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_a_counter_had_when_it_began_anew_may_be_missing(apart):
+    """The last row of each step is up to 60 s before its end, and no step time."""
+    steps = [(constant(0.0), 100.0), (constant(1.0), 1510.0)]
+    steps += [(lambda s: np.exp(-s / 40), 310.0), (constant(-1.0), 1520.0)]
+    record, truth = instrument([*steps, steps[0]], every=60.0, late=5.0)
+    record = record.drop_vars("step_time")
+    if apart:
+        for name, sign in (("charge_capacity", 1), ("discharge_capacity", -1)):
+            passed = record["capacity"].where(sign * record["current"] > 0, 0.0)
+            record[name] = passed.assign_attrs(units="mA h")
+        record = record.drop_vars("capacity")
+    found = half_cycles(record)
+    wanted = np.array([truth[1] + truth[2], -truth[3]])
+    lost = wanted - found.capacity.values
+    much = lost > 2e-3 * wanted
+    assert much[1]
+    assert (found.flag.values[much] & UNKNOWN > 0).all()
+    assert (found.missing_charge.values > 0.99 * lost - 1e-6).all()
+    lazy = half_cycles(record.chunk(record=13))
+    np.testing.assert_array_equal(lazy.missing_charge, found.missing_charge)
+
+
+@pytest.mark.parametrize("decay", [15.0, 40.0, 150.0])
+@pytest.mark.parametrize("files", [False, True])
+def test_lines_over_rows_far_apart_tell_by_how_much_they_may_be_off(decay, files):
+    steps = [(constant(0.0), 100.0), (constant(1.0), 1500.0)]
+    steps += [(lambda s: np.exp(-s / decay), 900.0), (constant(-1.0), 1520.0)]
+    record, truth = instrument(steps, every=60.0, late=0.0, ends=True)
+    record = record.drop_vars(["step_time", "capacity"])
+    if files:  # another begins with the discharge
+        numbers = (record.current < 0).astype(np.int16)
+        record = record.assign_coords(file=("record", numbers.values))
+    found = half_cycles(record)
+    off = found.capacity.values - [truth[1] + truth[2], -truth[3]]
+    assert 0.1 * found.line_uncertainty[0] < off[0] < found.line_uncertainty[0]
+    assert found.line_uncertainty[1] == 0
+    assert bool(found.flag[0] & 2048) == (found.line_uncertainty[0] > 2e-3 * truth[1])
+    lazy = half_cycles(record.chunk(record=13))
+    np.testing.assert_array_equal(lazy.line_uncertainty, found.line_uncertainty)
+
+
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.parametrize("every", [60.0, 20.0])
 def test_short_steps_between_rows_far_apart_are_counted_anew(ends, every):

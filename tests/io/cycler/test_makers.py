@@ -174,6 +174,25 @@ def test_a_discharge_of_gamry_is_one(tmp_path):
     np.testing.assert_allclose(ds["current"], -1.5)
 
 
+def test_curves_of_gamry_whose_time_begins_anew_follow_on(tmp_path):
+    lines = ["EXPLAIN", "TAG\tCHRONOP", "DATE\tLABEL\t2026-03-14\tDate"]
+    lines += ["TIME\tLABEL\t10:00:00\tTime"]
+    for number, current in enumerate((1e-3, -1e-3, 1e-3), start=1):
+        rows = [
+            f"\t{k}\t{10.0 * k}\t{3.5 + 300 * current + k * current}\t{current}"
+            for k in range(121)
+        ]
+        lines += [f"CURVE{number}\tTABLE\t121", "\tPt\tT\tVf\tIm"]
+        lines += ["\t#\ts\tV vs. Ref.\tA", *rows]
+    path = tmp_path / "anew.DTA"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.warns(DataQualityWarning, match="anew in CURVE2, CURVE3"):
+        record = read_cycler(path, timezone="UTC")
+    assert record.attrs["flags"] == ["unknown_gap"]
+    passed = record.echem.half_cycles().capacity
+    np.testing.assert_allclose(passed, np.full(3, 1200 / 3600), rtol=1e-9)
+
+
 def test_an_open_circuit_of_gamry_has_no_current(tmp_path):
     text = maker_files.gamry(RUN, tag="CORPOT")
     text = text[: text.index("CURVE\t", text.index("OCVCURVE") + 4)]

@@ -421,3 +421,22 @@ def test_sound_tables_of_odd_cyclers_have_no_flag(kind):
     said = flags(raw(test_time=time, voltage=voltage, current=current))
     said.pop("duplicate_time", None)  # a coarse clock is told
     assert not said
+
+
+@pytest.mark.parametrize("rows", [8, 60])
+@pytest.mark.parametrize("tau", [5.0, 20.0, 300.0])
+def test_a_count_that_goes_on_in_a_hold_is_of_no_other_scale(rows, tau, tmp_path):
+    """A second file: rows far apart in a decay, its counter set by the second row."""
+    s = 60.0 * np.arange(rows)
+    current = np.exp(-s / tau) + 0.002
+    counted = 0.83 + (tau * (1 - np.exp(-s / tau)) + 0.002 * s) / 3600
+    counted[0] = 0.0
+    lines = ["Test Time (s),Voltage (V),Current (A),Capacity (Ah)"]
+    lines += [
+        f"{a},4.2,{b:.7f},{c:.7f}" for a, b, c in zip(s, current, counted, strict=True)
+    ]
+    path = tmp_path / "second.csv"
+    path.write_text("\n".join(lines) + "\n")
+    assert "charge_scale" not in read_cycler(path).attrs["flags"]
+    path.write_text("\n".join(lines).replace("Capacity (Ah)", "Capacity (mAh)"))
+    assert "charge_scale" in read_cycler(path).attrs["flags"]

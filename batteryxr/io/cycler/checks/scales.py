@@ -144,9 +144,15 @@ def _ratio(
     if found is None:
         return None
     passed, grown = found
-    total = float(grown[grown > 0].sum())
     steps = np.diff(columns["test_time"])
-    integral = float(passed[(steps > 0) & np.isfinite(passed)].sum())
+    # Where a flow falls steeply from row to row, all between the two is possible.
+    ends = np.sort([flow[1:] * steps, flow[:-1] * steps], axis=0) / 3600
+    passed = np.where(grown > 0, np.clip(grown, *ends), passed)
+    counts, flows = grown > 0, (steps > 0) & np.isfinite(passed)
+    most = int(np.argmax(np.where(counts, grown, 0.0)))
+    if grown[most] > 0.5 * grown[counts].sum():
+        counts[most] = flows[most] = False  # a count that begins elsewhere is no flow
+    total, integral = float(grown[counts].sum()), float(passed[flows].sum())
     if not (total > 0 and integral > 0 and np.isfinite(total)):
         return None
     alike = (grown > 0) & (steps > 0) & (passed > 0)
@@ -160,6 +166,8 @@ def _is_off(found: tuple[float, float] | None) -> bool:
     Peaks of current between rows bring them far apart, but not in most rows.
     """
     if found is None:
+        return False
+    if abs(found[1] - 1) < _WRONG:  # one jump of a counter outweighs all other rows
         return False
     far = np.array([not 1 / most < found[0] < most for most in (_OFF, _FAR_OFF)])
     most_rows = abs(found[1] / found[0] - 1) < _ALIKE

@@ -160,8 +160,32 @@ def _numbers(
         table = TextTable(curve.labels, body, "\t", curve.line)
         place = next((k for k, c in enumerate(curve.labels) if c == "Pt"), None)
         parts.append(table.read(layout.numbers, count=place))
+    if begun := _follow_on(parts):
+        listed = ", ".join(curves[k].name for k in begun)
+        notes["unknown_gap"] = (
+            f"time begins anew in {listed}: read in the order of the file, each from "
+            "the end of the curve before, without what may lie between them"
+        )
     names = [n for n in parts[0] if all(n in part for part in parts)]
     return {n: np.concatenate([part[n] for part in parts]) for n in names}, notes
+
+
+def _follow_on(parts: list[dict[str, np.ndarray]]) -> list[int]:
+    """Let each curve begin where the one before ended, if its time begins anew.
+
+    The times are exchanged in place; returned are the numbers of such curves.
+    """
+    begun: list[int] = []
+    before, end = np.zeros(0), 0.0
+    for k, part in enumerate(parts):
+        time = part.get("test_time", np.zeros(0))
+        if not time.size:
+            continue
+        if before.size > 1 and time[0] < 0.5 * (before[0] + before[-1]):
+            part["test_time"] = time + (end - min(0.0, time[0]))
+            begun.append(k)
+        before, end = time, float(part["test_time"][-1])
+    return begun
 
 
 def settings_of(raw: bytes) -> dict[str, str]:
