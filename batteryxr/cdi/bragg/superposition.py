@@ -17,7 +17,7 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     variable,
 )
-from batteryxr.cdi.bragg.consistency.objects import warn_of_places
+from batteryxr.cdi.bragg.consistency.mirrors import warn_of_mirrors, warn_of_places
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import OwnLabels, even_step
@@ -64,6 +64,12 @@ def align(
     DimensionError
         If the two do not lie on one grid.
 
+    Warns
+    -----
+    DataQualityWarning
+        If an object was conjugated, or its counts were mirrored; or if it has little in
+        common with the reference.
+
     Examples
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
@@ -101,6 +107,8 @@ def align(
         ramp=ramp,
         twin=twin,
     )
+    if twin:
+        field = warn_of_mirrors(field, bare(fixed, axes), found[0], caller="align")
     names = {"overlap": "Overlap", "twin": "Conjugate twin taken"}
     names |= {f"shift_{d}": f"Shift along {d} in voxels" for d in axes}
     extra = {
