@@ -13,6 +13,7 @@ from batteryxr.cdi.bragg.axes import (
     bare,
     each_volume,
     known_sign,
+    require_scale,
     require_sign,
     space_axes,
     variable,
@@ -200,6 +201,7 @@ def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
     """
     axes = space_axes(crystal, caller="decompose")
     require_dims(crystal, [dim], caller="decompose")
+    crystal = require_scale(crystal)
     crystal = warn_of_places(crystal, dim, caller="decompose")
     n = crystal.sizes[dim]
     parts, weights = apply(

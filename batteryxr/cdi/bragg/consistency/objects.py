@@ -13,9 +13,10 @@ from batteryxr.cdi.bragg.axes import (
     VOLUME,
     bare,
     inside,
+    require_scale,
     space_axes,
 )
-from batteryxr.cdi.bragg.kernels.counting import photons_of
+from batteryxr.cdi.bragg.kernels.counting import not_counts, photons_of
 from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import warn_quality
 
@@ -176,6 +177,7 @@ def warn_of_ramp(field: xr.DataArray, *, caller: str) -> xr.DataArray:
     """Return objects; warn where a phase turns too fast for interpolation."""
     if field.dtype.kind != "c":
         return field
+    field = require_scale(field)
     dims = space_axes(field, caller=caller)
 
     def steep(one: np.ndarray) -> str | None:
@@ -211,6 +213,8 @@ def warn_of_strangers(
 
 
 def _strange(one: np.ndarray, counts: np.ndarray, photons: np.ndarray) -> str | None:
+    if not_counts(counts):
+        return None  # which is refused where they are used
     here, phased = photons_of(counts), float(photons)
     if abs(here - phased) > _OTHER * here:
         return (

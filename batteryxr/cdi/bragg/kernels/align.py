@@ -13,6 +13,8 @@ import numpy as np
 
 #: Difference of overlaps above which a reference tells an object from its twin.
 _SURE = 0.05
+#: Least divisor, a number of single precision.
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -232,13 +234,16 @@ def best_mirror(
     return best, here, found[best]
 
 
-def _coarse(field: np.ndarray, least: int = 16) -> np.ndarray:
-    """Return an object on half the points along each axis, for the same length."""
+def _coarse(field: np.ndarray, least: int = 17) -> np.ndarray:
+    """Return an object on half the points along each axis, for the same length.
+
+    Their number is odd: the last frequency of an even one has no mirror image.
+    """
     import scipy.fft
 
     spectrum = np.fft.fftshift(scipy.fft.fftn(np.fft.ifftshift(field)))
     for axis, n in enumerate(field.shape):
-        few = min(n, max(least, 2 * (n // 4)))
+        few = min(n, max(least, 2 * (n // 4) + 1))
         start = n // 2 - few // 2
         spectrum = spectrum.take(range(start, start + few), axis)
     whole = np.fft.fftshift(scipy.fft.ifftn(np.fft.ifftshift(spectrum)))
@@ -305,6 +310,7 @@ def shifted(field: np.ndarray, shift: np.ndarray | tuple[float, ...]) -> np.ndar
 def without_ramp(reference: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Give `field` the ramp of `reference`: the mean phase step of their product."""
     product = reference * np.conj(field)
+    product = product / max(float(np.abs(product).max(initial=0.0)), _TINY)
     for axis, n in enumerate(field.shape):
         a = product.take(range(1, n), axis)
         b = product.take(range(n - 1), axis)

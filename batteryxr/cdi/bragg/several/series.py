@@ -13,7 +13,7 @@ from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, VOLUME, variable
 from batteryxr.cdi.bragg.job import retrieve_phases
 from batteryxr.cdi.bragg.kernels.counting import not_counts
 from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
-from batteryxr.cdi.bragg.states import aligned_states
+from batteryxr.cdi.bragg.several.alignment import aligned_states
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
