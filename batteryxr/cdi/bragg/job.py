@@ -18,8 +18,11 @@ from batteryxr.cdi.bragg.axes import (
     require_sign,
     variable,
 )
-from batteryxr.cdi.bragg.consistency.patterns import check_patterns, require_start
-from batteryxr.cdi.bragg.consistency.scan import require_angles
+from batteryxr.cdi.bragg.consistency.scan import (
+    check_patterns,
+    require_angles,
+    require_start,
+)
 from batteryxr.cdi.bragg.kernels.counting import (
     photons_of,
     require_counts,

@@ -262,12 +262,6 @@ def fsc(
     if (sign := known_sign(crystal)) is not None:
         require_sign(other, sign, what="other")
     axes = space_axes(first, caller="fsc")
-    if first.dtype.kind != second.dtype.kind:
-        raise DataError(
-            "other",
-            f"holds {second.dtype}, the first object {first.dtype}",
-            "Compare objects with objects, or amplitudes with amplitudes.",
-        )
     for array in (first, second):
         require_dims(array, axes, caller="fsc")
     shapes = [{d: a.sizes[d] for d in axes} for a in (first, second)]
@@ -327,6 +321,9 @@ def _fsc(
     from batteryxr.cdi.bragg.kernels import metrics
     from batteryxr.cdi.bragg.kernels.align import align, overlap
 
+    if a.dtype.kind != b.dtype.kind:
+        told = f"holds {b.dtype}, the first object {a.dtype}"
+        raise DataError("other", told, "Compare objects, or amplitudes of both.")
     lost = np.isnan(a) | np.isnan(b)
     if lost.any() and not lost.all():  # starts that failed hold nothing else
         told = f"hold no number in {int(lost.sum())} voxels"

@@ -68,8 +68,7 @@ def align(
     Warns
     -----
     DataQualityWarning
-        If an object was conjugated, or its counts were mirrored; or if it has little in
-        common with the reference.
+        If a conjugate or a mirror image of the object agrees better, or nothing agrees.
 
     Examples
     --------
