@@ -26,8 +26,8 @@ from batteryxr.cdi.bragg.physics import resolution as resolving
 from batteryxr.cdi.bragg.physics import strain as strains
 from batteryxr.cdi.bragg.plot import retrieval as retrieval_plots
 from batteryxr.cdi.bragg.plot import states as state_plots
+from batteryxr.cdi.bragg.several import alignment, series, summary, tracking
 from batteryxr.cdi.bragg.several import replicas as photon_replicas
-from batteryxr.cdi.bragg.several import series, summary, tracking
 from batteryxr.cdi.ptycho import estimate as ptycho_estimate
 from batteryxr.cdi.ptycho import examine as ptycho_examine
 from batteryxr.cdi.ptycho import orientation as ptycho_orientation
@@ -135,7 +135,7 @@ class Cdi(Accessor):
     )
 
     # states
-    align_states = method(states.align_states, *_STATES)
+    align_states = method(alignment.align_states, *_STATES)
     common_support = method(states.common_support, *_STATES)
     fill_missing = method(states.fill_missing, *_STATES)
     phase_differences = method(comparison.phase_differences, *_STATES)

@@ -45,11 +45,11 @@ from batteryxr.cdi.bragg.quality import prtf as prtf
 from batteryxr.cdi.bragg.retrieval import retrieve as retrieve
 from batteryxr.cdi.bragg.settings import Selection as Selection
 from batteryxr.cdi.bragg.settings import ShrinkWrap as ShrinkWrap
+from batteryxr.cdi.bragg.several.alignment import align_states as align_states
 from batteryxr.cdi.bragg.several.replicas import replicas as replicas
 from batteryxr.cdi.bragg.several.series import retrieve_states as retrieve_states
 from batteryxr.cdi.bragg.several.summary import summarise_states as summarise_states
 from batteryxr.cdi.bragg.several.tracking import track_domains as track_domains
-from batteryxr.cdi.bragg.states import align_states as align_states
 from batteryxr.cdi.bragg.states import common_support as common_support
 from batteryxr.cdi.bragg.states import fill_missing as fill_missing
 from batteryxr.cdi.bragg.superposition import align as align

@@ -474,6 +474,91 @@ EVEN_MORE: dict[str, Callable[[], Any]] = {
 MISTAKES |= EVEN_MORE
 
 
+def series(change: Callable[[np.ndarray], np.ndarray] | None = None) -> xr.DataArray:
+    """Return three states of a crystal that is strained more and more, one changed."""
+    z, y, x = GRID
+    wave = np.exp(0.02j * (z * x + 5 * y))
+    states = [skew() * (wave**k).astype(np.complex64) for k in range(3)]
+    if change is not None:
+        states[2] = states[2].copy(data=change(states[2].values))
+    return xr.concat(states, "state").assign_coords(state=[0, 1, 2])
+
+
+def patterns(change: Callable[[np.ndarray], np.ndarray] | None = None) -> xr.DataArray:
+    """Return the counts of the states, those of the last one changed."""
+    found = [pattern(one, seed) for seed, one in enumerate(series())]
+    if change is not None:
+        found[2] = found[2].copy(data=change(found[2].values))
+    return xr.concat(found, "state").assign_coords(state=[0, 1, 2])
+
+
+def turned(rows: np.ndarray) -> np.ndarray:
+    return rows[:, ::-1]
+
+
+def per_cent(fields: xr.Dataset) -> xr.Dataset:
+    """Return strain in per cent (of a crystal that bears much) with no such unit."""
+    return fields.assign(strain=xr.full_like(fields["strain"], 3.0))
+
+
+OF_SERIES: dict[str, Callable[[], Any]] = {
+    # of sign
+    "a state conjugated": lambda: cdi.align_states(series(np.conj)),
+    "a state mirrored": lambda: cdi.align_states(series(turned)),
+    "an object conjugated": lambda: cdi.align(np.conj(skew()), reference=skew()),
+    "starts of two signs": lambda: cdi.decompose(
+        xr.concat([skew(), np.conj(skew())], "start")
+    ),
+    # of the states after the first
+    "a state's counts mirrored, in a transfer function": lambda: cdi.prtf(
+        series().expand_dims(start=2), volume=patterns(turned)
+    ),
+    "a state's counts mirrored, in a resolution": lambda: cdi.resolution(
+        series(), volume=patterns(turned), geometry=geometry(), n_starts=0
+    ),
+    "states in another order, in a track": lambda: cdi.track_domains(
+        cdi.domains(changes(), geometry=geometry())
+        .isel(state=[0, 1, 1])
+        .assign_coords(state=[0, 2, 1])
+    ),
+    # of what is passed
+    "displacements for phase differences": lambda: cdi.order_parameter(
+        changes()["phase_difference"].assign_attrs(units="Angstrom")
+    ),
+    "objects for phase differences": lambda: cdi.order_parameter(series()),
+    "a phase for an object": lambda: cdi.analysis_support(cdi.unwrap(skew())["phase"]),
+    "amplitudes beside objects": lambda: cdi.fsc(skew(), other=abs(skew())),
+    "repeats of logarithms": lambda: cdi.sum_repeats(
+        xr.concat([np.log10(counts() + 1)] * 2, "repeat")
+    ),
+    "a dark image that was subtracted before": lambda: cdi.correct(
+        counts(), dark=-np.ones((N, N))
+    ),
+    "one frame, for hot pixels": lambda: cdi.hot_pixels(counts()[:1]),
+    "strain in per cent": lambda: cdi.lattice_spacing(
+        per_cent(cdi.strain(fields(), geometry=geometry()))
+    ),
+    # of supports
+    "a support inverted, of states": lambda: cdi.fill_missing(
+        cdi.align_states(series()), support=abs(skew()) < 0.5
+    ),
+    "a support inverted, of a box": lambda: cdi.crop_to_support(
+        skew().to_dataset(name="object").assign(support=abs(skew()) < 0.5)
+    ),
+    "a support inverted, of a start": lambda: phased(
+        pattern(skew()),
+        start=skew().to_dataset(name="object").assign(support=abs(skew()) < 0.5),
+    ),
+    "no counts, in a misfit": lambda: cdi.misfit(skew(), volume=0 * counts()),
+    # of scale
+    "an object in the wrong precision": lambda: cdi.align(
+        skew().astype(complex) * 1e200, reference=skew()
+    ),
+    "counts on no scale": lambda: cdi.misfit(skew(), volume=pattern(skew()) * 1e-30),
+}
+MISTAKES |= OF_SERIES
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_no_mistake_is_silent(name):
     with warnings.catch_warnings(record=True) as told:
@@ -586,6 +671,9 @@ def test_without_a_mistake_nothing_is_said(lazy, monkeypatch):
             cdi.unwrap(crystal().assign_coords(energy=9000.5)), geometry=geometry()
         ).compute()
         cdi.misfit(crystal(), volume=pattern(skew())).compute()
+        cdi.align_states(series()).compute()
+        cdi.prtf(series().expand_dims(start=2), volume=patterns()).compute()
+        cdi.order_parameter(changes())
         cdi.phase_differences(crystal(2), gauge="core", geometry=geometry()).compute()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import VOLUME
+from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.peak import whole_volumes
 from batteryxr.core import bounds
 from batteryxr.core.blocks import is_lazy, running_sum
@@ -128,6 +129,7 @@ def _sum(values: Any) -> Any:
 
 
 def _coded(values: np.ndarray) -> np.ndarray:
+    require_counts(values)
     coded = np.empty(values.shape, np.complex64)
     coded.real = np.nan_to_num(values)
     coded.imag = np.isfinite(values)
@@ -137,6 +139,8 @@ def _coded(values: np.ndarray) -> np.ndarray:
 def _alike(parts: list[xr.DataArray], largest: int, least: float) -> list[xr.DataArray]:
     from batteryxr.cdi.bragg.kernels.align import drift
 
+    for part in parts:
+        require_counts(part.values)
     first = np.nan_to_num(parts[0].transpose(*VOLUME).values)
     kept = [parts[0]]
     for number, part in enumerate(parts[1:], start=1):

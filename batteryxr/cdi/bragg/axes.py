@@ -28,6 +28,8 @@ SPACE = ("z", "y", "x")
 SIGN = "fourier_sign"
 #: The coordinate that tells objects by the sum of the counts that were phased.
 PHOTONS = "photons"
+#: Largest modulus of an object, least and most.
+_LEAST, _MOST = 1e-12, 1e12
 #: Components of vectors in space.
 VECTOR = ("x", "y", "z")
 
@@ -63,7 +65,7 @@ def variable(
         If the Dataset lacks it.
     """
     if isinstance(data, xr.DataArray):
-        return data
+        return require_scale(data) if name == "object" else data
     fields = [str(n) for n in data.data_vars]
     if name not in data and len(fields) > 1:
         raise VariableError(
@@ -71,7 +73,31 @@ def variable(
             f"of its variables, such as `ds[{fields[0]!r}]`: {fields}."
         )
     require_variables(data, [name], caller=caller)
-    return data[name]
+    return require_scale(data[name]) if name == "object" else data[name]
+
+
+def require_scale(objects: xr.DataArray) -> xr.DataArray:
+    """Return objects; raise where single precision does not hold their products.
+
+    Lazy objects are not looked at.
+
+    Raises
+    ------
+    DataError
+        If their largest modulus is none that a retrieval gives.
+    """
+    if is_lazy(objects) or objects.dtype.kind != "c" or not objects.size:
+        return objects
+    parts = objects.values.real, objects.values.imag
+    largest = max(float(np.nanmax(np.abs(p), initial=0.0)) for p in parts)
+    if largest and not _LEAST <= largest <= _MOST:
+        raise DataError(
+            "object",
+            f"has moduli up to {largest:.3g}, outside {_LEAST:g} to {_MOST:g}, which "
+            "single precision computes with",
+            "Scale it: `object / abs(object).max()`.",
+        )
+    return objects
 
 
 def sign_note(sign: int = -1) -> tuple[tuple[()], int, dict[str, str]]:

@@ -15,7 +15,7 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     variable,
 )
-from batteryxr.cdi.bragg.consistency.objects import warn_of_places
+from batteryxr.cdi.bragg.consistency.mirrors import warn_of_places
 from batteryxr.cdi.bragg.gauge import OF_MEAN, region, zero_of
 from batteryxr.cdi.bragg.lattice import ramp_strain
 from batteryxr.cdi.bragg.space import (

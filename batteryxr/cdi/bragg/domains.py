@@ -278,7 +278,7 @@ def _otsu(field: xr.DataArray, n_clusters: int) -> np.ndarray:
             "a field without any value has no domains",
             "Pass a state that was retrieved.",
         )
-    if not low < high:
+    if not high - low > np.finfo(float).tiny * 1e3:
         raise DataError(
             "crystal",
             f"a field that is {low} everywhere has no domains",

@@ -37,6 +37,9 @@ _STEADY = 2.0
 #: Largest number that float32 holds.
 _LARGEST = float(np.finfo(np.float32).max)
 
+#: Fewest frames in which the peak moves while a hot pixel stays.
+_FEW = 4
+
 
 @recorded
 def correct(
@@ -208,6 +211,11 @@ def hot_pixels(
     DimensionError
         If the frames are no rocking curve.
 
+    Warns
+    -----
+    DataQualityWarning
+        If there are fewer than four frames.
+
     Examples
     --------
     >>> import numpy as np
@@ -224,7 +232,12 @@ def hot_pixels(
 
     require_dims(frames, VOLUME, caller="hot_pixels")
     volume = frames.transpose(*VOLUME)
-    quarter = max(1, -(-volume.sizes["rocking"] // 4))
+    if (n := volume.sizes["rocking"]) < _FEW:
+        warn_quality(
+            f"hot_pixels: {n} frames do not tell a hot pixel from the Bragg peak, "
+            f"which moves from frame to frame. Pass {_FEW} or more."
+        )
+    quarter = max(1, -(-n // 4))
     sums: list[np.ndarray] = []
     count, total = 0, np.zeros(volume.shape[1:])
     for (block,) in stream(volume, dim="rocking", block=quarter):
@@ -286,6 +299,12 @@ def _tell_of_dark(frames: xr.DataArray, dark: xr.DataArray) -> xr.DataArray:
     all dark, so that a small difference says nothing.
     """
     below, lazy = float(dark.mean()), is_lazy(frames)
+    if below < 0:
+        raise DataError(
+            "dark",
+            f"has {below:.4g} counts in a pixel, and dark counts are not negative",
+            "Pass the counts of a dark image: they are subtracted.",
+        )
     if lazy and any(len(frames.chunksizes.get(d, ())) > 1 for d in PIXELS):
         return frames
 

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, VOLUME, require_sign, variable
-from batteryxr.cdi.bragg.consistency.scan import require_angles
+from batteryxr.cdi.bragg.axes import (
+    OBJECT,
+    VOLUME,
+    require_scale,
+    require_sign,
+    variable,
+)
+from batteryxr.cdi.bragg.consistency.scan import (
+    check_patterns,
+    require_angles,
+    require_start,
+)
 from batteryxr.cdi.bragg.kernels.counting import (
-    dark_lines,
-    odd_counts,
     photons_of,
     require_counts,
     zero_gaps,
@@ -87,7 +95,7 @@ def retrieve_phases(
             for number, answer in enumerate(answers)
         ]
         return label_answers(told, intensity, settings)
-    _check_patterns(intensity.values, settings.caller)
+    check_patterns(intensity.values, settings.caller)
     number = _side_by_side(intensity.shape, settings)
     with _alone(settings), workers(number):
         done = gather(
@@ -183,6 +191,8 @@ def _first(
         start = start.to_dataset(name="object", promote_attrs=False)
     require_sign(start, -1, what="start")
     first = {n: start[n] for n in ("object", "support") if n in start}
+    if "object" in first:
+        require_scale(first["object"])
     if not first:
         raise DataError(
             "start",
@@ -254,15 +264,15 @@ def _pattern(
     require_counts(counts)
     # One without counts loses its starts, which is told, and leaves the others be.
     if looked is not None and np.nansum(counts) > 0:
-        _check_patterns(counts, settings.caller, looked)
+        check_patterns(counts, settings.caller, looked)
     photons = photons_of(counts)
     if (gaps := zero_gaps(counts)).any():
         counts = np.where(gaps, np.float32(np.nan), counts.astype(np.float32))
     support, initial = arrays.get("support"), arrays.get("object")
     if support is not None and not np.asarray(support).any():
         raise DataError("start support", "holds no voxel", "Leave it out.")
-    if initial is not None and not np.isfinite(np.asarray(initial)).all():
-        raise DataError("start object", "holds NaN", "Use .fillna(0).")
+    if initial is not None:
+        require_start(np.asarray(initial), support)
     pattern = prepare(
         counts,
         generators(settings.seed, 1)[0],
@@ -352,40 +362,6 @@ def _from_piece(piece: Piece) -> Start:
         arrays.get("blur"),
         str(attrs["failed"]),
     )
-
-
-def _check_patterns(intensity: np.ndarray, caller: str, first: int = 0) -> None:
-    """Raise where there are no counts; warn where the peak is off the centre."""
-    shape = intensity.shape[-3:]
-    farthest: list[int] = []
-    for number, pattern in enumerate(intensity.reshape(-1, *shape), first):
-        require_counts(pattern)
-        if not np.nansum(pattern) > 0:
-            raise DataError(
-                "volume", f"pattern {number} holds no counts", "Leave it out."
-            )
-        if gaps := int(zero_gaps(pattern).sum()):
-            warn_quality(
-                f"{caller}: {gaps} pixels of pattern {number} lie in rows or columns "
-                "of zeros between bright ones: gaps, taken as not measured."
-            )
-        if lines := int(dark_lines(pattern).sum()):
-            warn_quality(
-                f"{caller}: {lines} pixels of pattern {number} lie in single rows or "
-                "columns of zeros between bright ones. They are taken as they are, "
-                "minima between fringes; mask them if they are dead."
-            )
-        for odd in odd_counts(pattern):
-            warn_quality(f"{caller}: pattern {number} {odd}")
-        peak = np.unravel_index(np.nanargmax(pattern), shape)
-        away = [abs(int(p) - n // 2) for p, n in zip(peak, shape, strict=True)]
-        if any(8 * a > n for a, n in zip(away, shape, strict=True)):
-            farthest = max(farthest, away)
-    if farthest:
-        warn_quality(
-            f"{caller}: the brightest voxel lies {farthest} voxels from the centre; "
-            "the object will carry a steep phase ramp. Crop round the peak first."
-        )
 
 
 def _probe(settings: RetrievalSettings) -> RetrievalSettings | None:

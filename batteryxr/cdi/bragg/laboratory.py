@@ -19,6 +19,7 @@ from batteryxr.cdi.bragg.axes import (
 from batteryxr.cdi.bragg.consistency.objects import (
     warn_of_corners,
     warn_of_ramp,
+    warn_of_support,
     warn_of_wraps,
 )
 from batteryxr.cdi.bragg.kernels.voxels import SpaceGrid, resample
@@ -275,6 +276,9 @@ def crop_to_support(
     dims = space_axes(crystal, caller="crop_to_support")
     if isinstance(crystal, xr.Dataset) and "support" in crystal:
         inside = crystal["support"]
+        if "object" in crystal:
+            whole = abs(bare(crystal["object"]))
+            warn_of_support(whole, bare(inside), caller="crop_to_support")
     else:
         main = crystal["object"] if isinstance(crystal, xr.Dataset) else crystal
         amplitude = abs(main)
@@ -345,6 +349,12 @@ def analysis_support(
     >>> fields = result.cdi.unwrap(support=body)
     """
     objects = variable(crystal, "object", caller="analysis_support")
+    if (units := objects.attrs.get("units", "1")) not in ("1", ""):
+        raise DataError(
+            "crystal",
+            f"holds a field in {units!r}, not an object",
+            "Pass the `object` of a result, or its amplitude.",
+        )
     dims = space_axes(objects, caller="analysis_support")
     amplitude = warn_of_corners(abs(objects), caller="analysis_support")
     if isinstance(crystal, xr.Dataset) and "support" in crystal:

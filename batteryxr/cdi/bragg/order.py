@@ -12,6 +12,7 @@ from batteryxr.cdi.bragg.axes import bare, space_axes, variable
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
+from batteryxr.core.units import in_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,8 @@ def order_parameter(
     Parameters
     ----------
     states
-        Phase differences on ``state`` and space, or their Dataset. NaN counts as zero.
+        Phase differences on ``state`` and space, or their Dataset, in rad where they
+        tell no units. NaN counts as zero.
     n_components
         Number of patterns, up to the number of states.
 
@@ -78,7 +80,11 @@ def order_parameter(
     if n_components > n:
         raise ArgumentError("n_components", n_components, f"from 1 to {n} states")
     values = values.transpose("state", *dims)
-    gram, voxels = gram_matrix(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram, voxels = gram_matrix(values)
+    if not np.isfinite(gram).all():
+        told = "hold numbers too large to be squared"
+        raise DataError("states", told, "Phase differences are a few rad.")
     if not gram.trace() > 0:
         raise DataError(
             "states",
@@ -202,7 +208,15 @@ def _phase_differences(
 ) -> xr.DataArray:
     differences = variable(states, "phase_difference", caller=caller)
     require_dims(differences, ["state"], caller=caller)
-    return differences
+    if differences.dtype.kind != "f":
+        raise DataError(
+            "states",
+            f"hold {differences.dtype}, not phase differences",
+            "Call phase_differences, and pass its result.",
+        )
+    if "units" not in differences.attrs:
+        return differences
+    return in_units(differences, "rad", caller=caller)
 
 
 def gram_matrix(values: xr.DataArray) -> tuple[np.ndarray, int]:

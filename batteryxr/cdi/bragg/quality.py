@@ -14,6 +14,7 @@ from batteryxr.cdi.bragg.axes import (
     bare,
     each_volume,
     known_sign,
+    require_scale,
     require_sign,
     space_axes,
     variable,
@@ -101,6 +102,8 @@ def _misfit(rho: np.ndarray, counts: np.ndarray) -> tuple[float, float, float]:
     from batteryxr.cdi.bragg.kernels.pattern import judge, prepare
 
     require_counts(counts)
+    if not np.nansum(counts) > 0:
+        raise DataError("volume", "holds no counts", "Look at its mask and its region.")
     pattern = prepare(counts, np.random.default_rng(0), free=0.0, support=rho != 0)
     merits = judge(pattern, np.fft.ifftshift(rho))
     return merits["amp_residual"], merits["chi2"], merits["llk"]
@@ -128,7 +131,8 @@ def prtf(
     -------
     xarray.DataArray
         |mean of the transforms| / measured amplitude on shells of ``frequency``
-        (cycles per voxel of the smallest axis' Nyquist range). The usual resolution is
+        (cycles per voxel of the smallest axis' Nyquist range). Objects of other
+        software are scaled to the brightest pixels. The usual resolution is
         where it falls under 1/e. For one reconstruction it only shows how well that one
         fits.
 
@@ -158,6 +162,7 @@ def prtf(
     >>> transfer = several.cdi.prtf(volume=volume)
     """
     require_dims(crystal, [dim, *OBJECT], caller="prtf")
+    crystal = require_scale(crystal)
     require_sign(crystal, -1, what="crystal")
     require_dims(volume, VOLUME, caller="prtf")
     _same_shape(crystal, volume)
@@ -189,6 +194,8 @@ def _prtf(objects: np.ndarray, counts: np.ndarray) -> np.ndarray:
     counts = np.fft.ifftshift(counts)
     used = counts > 0
     amplitude = np.sqrt(np.where(used, counts, 0))
+    first = np.abs(np.fft.fftn(np.fft.ifftshift(objects[0])))
+    spectrum *= metrics.own_scale(first, amplitude)
     return metrics.prtf(spectrum, amplitude, used, metrics.Shells(mean.shape))
 
 
@@ -314,6 +321,9 @@ def _fsc(
     from batteryxr.cdi.bragg.kernels import metrics
     from batteryxr.cdi.bragg.kernels.align import align, overlap
 
+    if a.dtype.kind != b.dtype.kind:
+        told = f"holds {b.dtype}, the first object {a.dtype}"
+        raise DataError("other", told, "Compare objects, or amplitudes of both.")
     lost = np.isnan(a) | np.isnan(b)
     if lost.any() and not lost.all():  # starts that failed hold nothing else
         told = f"hold no number in {int(lost.sum())} voxels"

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, SIGN, VOLUME, sign_note
+from batteryxr.cdi.bragg.kernels.free import GAINED
 from batteryxr.cdi.bragg.space import axis_note
 from batteryxr.core.blocks import from_delayed, is_lazy, stack
 from batteryxr.core.errors import ConvergenceError, warn_quality
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Overlap with the crystal below which an object is not to be trusted.
 _TRUSTED = 0.95
-#: Free likelihood with a blur over that without, below which there is a blur.
-_GAINED = 0.85
 
 _BLUR = ("blur_rocking", "blur_y", "blur_x")
 
@@ -203,8 +202,8 @@ def _report(ranks: list[np.ndarray], settings: RetrievalSettings, of: int) -> No
 
 def _report_blur(gains: list[float], first: int, caller: str) -> None:
     """Warn where a blur explains the pattern better."""
-    if blurred := [k for k, gain in enumerate(gains, first) if gain < _GAINED]:
-        least = min(gain for gain in gains if gain < _GAINED)
+    if blurred := [k for k, gain in enumerate(gains, first) if gain < GAINED]:
+        least = min(gain for gain in gains if gain < GAINED)
         warn_quality(
             f"{caller}: a blur lowers the free likelihood to {least:.0%} (patterns "
             f"{blurred}): the beam is partially coherent, or the crystal drifted. Fit "

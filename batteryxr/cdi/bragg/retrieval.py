@@ -97,8 +97,8 @@ def retrieve(
         - ``oversampling`` on ``axis``: points of each axis over the extent of the
           support. Below 2 the pattern does not determine the object.
         - ``expected_overlap`` with the crystal, 0 to 1, by the photons for each voxel
-          of the support, by the overlap of starts that fit alike, and by what bright
-          pixels miss beyond photon noise.
+          of the support, by the overlap of starts that fit alike, by what bright pixels
+          miss beyond photon noise, and by what a blur would change where there is one.
         - ``blur_gain``: free likelihood of one more start, with a blur, over that of
           the best; NaN where photons explain the bright pixels, or of a single start.
           Below 0.85 the beam is not coherent: see `coherence_every`.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import (
-    OBJECT,
-    VOLUME,
     bare,
     each_volume,
     inside,
@@ -17,108 +15,18 @@ from batteryxr.cdi.bragg.axes import (
     space_axes,
     variable,
 )
-from batteryxr.cdi.bragg.consistency.objects import warn_of_places
-from batteryxr.cdi.bragg.gauge import OF_MEAN
+from batteryxr.cdi.bragg.consistency.mirrors import (
+    warn_of_places,
+)
+from batteryxr.cdi.bragg.consistency.objects import warn_of_support
 from batteryxr.core.blocks import apply
 from batteryxr.core.checks import Bounds
-from batteryxr.core.errors import ArgumentError, DataError
+from batteryxr.core.errors import DataError
 from batteryxr.core.model import label, require_dims
 from batteryxr.core.provenance import recorded
 
 if TYPE_CHECKING:
     from batteryxr.core.checks import Count, Part
-
-
-@recorded
-def align_states(
-    states: xr.DataArray | xr.Dataset,
-    *,
-    reference: int = 0,
-    ramp: Literal["keep", "remove"] = "keep",
-) -> xr.Dataset:
-    """Align all states to a reference state.
-
-    Lazy.
-
-    For each object, the object or its conjugate twin is taken, whichever agrees better
-    as a complex field. It is shifted by fractions of a voxel and given the mean phase
-    of the reference.
-
-    Parameters
-    ----------
-    states
-        Complex objects on ``state`` and three axes of space, or the Dataset of
-        `retrieve`.
-    reference
-        Index of the reference state.
-    ramp
-        ``"keep"`` keeps each state's phase ramp: the mean change of its lattice, if all
-        patterns were cropped around one point. ``"remove"`` takes the ramp of the
-        reference.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``object``; ``overlap`` (modulus of the complex overlap with the reference,
-        0 to 1), ``twin`` (whether the twin was taken) and ``moved_by`` (voxels) of each
-        state.
-
-    Raises
-    ------
-    ArgumentError
-        If the reference does not exist.
-    ChunkingError
-        If a volume is split over chunks.
-    DataError
-        If the objects are not complex.
-    DimensionError
-        If there is no ``state``.
-
-    Examples
-    --------
-    >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
-    >>> volumes = cell["states"].to_dataset()["intensity"].compute()
-    >>> states = volumes.cdi.retrieve_states(schedule="60 HIO + 20 ER", n_starts=2)
-    >>> aligned = states.cdi.align_states()
-    """
-    whole = require_states(states, caller="align_states")
-    dims = space_axes(whole, caller="align_states")
-    n = whole.sizes["state"]
-    if not -n <= reference < n:
-        raise ArgumentError("reference", reference, f"the index of one of {n} states")
-    from batteryxr.cdi.bragg.kernels.align import align_state
-
-    field = bare(whole)
-    moved, overlap, twin, shift = apply(
-        each_volume(align_state, "(i,j,k),(i,j,k)->(i,j,k),(),(),(a)"),
-        field.isel(state=reference % n),
-        field,
-        core_dims=[dims, dims],
-        output_dims=[dims, [], [], ["axis"]],
-        output_sizes={"axis": 3},
-        dtypes=[np.complex64, np.float64, np.bool_, np.float64],
-        caller="align_states",
-        keep_ramp=ramp == "keep",
-    )
-    moved = moved.transpose(*whole.dims).assign_coords(whole.coords)
-    noted = {"gauge": OF_MEAN, "ramp": "kept" if ramp == "keep" else "removed"}
-    result = xr.Dataset(
-        {
-            "object": label(
-                moved, "object", units="1", long_name="Complex density", **noted
-            ),
-            "overlap": label(overlap, "overlap", units="1", long_name="Overlap"),
-            "twin": label(twin, "twin", units="1", long_name="Conjugate twin taken"),
-            "moved_by": label(
-                shift, "moved_by", units="1", long_name="Shift in voxels"
-            ),
-        }
-    )
-    names = {"units": "1", "long_name": "Axis of the volume"}
-    axes = list(VOLUME if tuple(dims) == OBJECT else dims)  # as in the geometry
-    result = result.assign_coords(axis=("axis", axes, names))
-    result.attrs = carried_attrs(states) | noted
-    return result
 
 
 @recorded
@@ -250,6 +158,9 @@ def fill_missing(
     dims = space_axes(field, caller="fill_missing")
     if support is not None:
         field = warn_of_places(field, "state", caller="fill_missing")
+        support = warn_of_support(
+            abs(field.isel(state=0)), support, caller="fill_missing"
+        )
     if support is None:
         support = _common_support(field, threshold)
     from batteryxr.cdi.bragg.kernels.support import gaps

@@ -13,11 +13,12 @@ from batteryxr.cdi.bragg.axes import (
     bare,
     each_volume,
     known_sign,
+    require_scale,
     require_sign,
     space_axes,
     variable,
 )
-from batteryxr.cdi.bragg.consistency.objects import warn_of_places
+from batteryxr.cdi.bragg.consistency.mirrors import warn_of_mirrors, warn_of_places
 from batteryxr.core.blocks import apply
 from batteryxr.core.errors import DataError, DimensionError
 from batteryxr.core.labels import OwnLabels, even_step
@@ -64,6 +65,11 @@ def align(
     DimensionError
         If the two do not lie on one grid.
 
+    Warns
+    -----
+    DataQualityWarning
+        If a conjugate or a mirror image of the object agrees better, or nothing agrees.
+
     Examples
     --------
     >>> cell = batteryxr.simulate.bragg_states(shape=(32, 32, 32), size=700.0)
@@ -101,6 +107,8 @@ def align(
         ramp=ramp,
         twin=twin,
     )
+    if twin:
+        field = warn_of_mirrors(field, bare(fixed, axes), found[0], caller="align")
     names = {"overlap": "Overlap", "twin": "Conjugate twin taken"}
     names |= {f"shift_{d}": f"Shift along {d} in voxels" for d in axes}
     extra = {
@@ -192,6 +200,7 @@ def decompose(crystal: xr.DataArray, *, dim: str = "start") -> xr.Dataset:
     """
     axes = space_axes(crystal, caller="decompose")
     require_dims(crystal, [dim], caller="decompose")
+    crystal = require_scale(crystal)
     crystal = warn_of_places(crystal, dim, caller="decompose")
     n = crystal.sizes[dim]
     parts, weights = apply(

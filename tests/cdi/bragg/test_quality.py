@@ -200,3 +200,12 @@ def test_says_what_does_not_fit(truth, volume):
 def test_is_in_the_accessor(truth, volume):
     found = truth.cdi.misfit(volume=volume)
     assert batteryxr.replay(found, truth, volume=volume).equals(found)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 7.3])
+def test_the_transfer_function_takes_objects_on_any_scale(noisy, volume, scale):
+    """Other software scales its objects in another way."""
+    wanted = prtf(noisy, volume=volume)
+    found = prtf(noisy * np.float32(scale), volume=volume)
+    np.testing.assert_allclose(found, wanted, rtol=0.03)
+    assert float(wanted[1]) == pytest.approx(1, abs=0.05)

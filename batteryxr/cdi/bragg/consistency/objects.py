@@ -13,9 +13,10 @@ from batteryxr.cdi.bragg.axes import (
     VOLUME,
     bare,
     inside,
+    require_scale,
     space_axes,
 )
-from batteryxr.cdi.bragg.kernels.counting import photons_of
+from batteryxr.cdi.bragg.kernels.counting import not_counts, photons_of
 from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import warn_quality
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Mean change of phase (rad) from voxel to voxel that splines do not follow.
 _STEEP = 1.0
-#: Shift (voxels) between objects that are compared voxel by voxel.
-_AWAY = 0.3
 #: Misfit of bright pixels that no retrieval leaves.
 _STRANGE = 0.1
 #: Relative difference of sums of counts that rounding does not make.
@@ -49,7 +48,8 @@ def looked_at(
     Parameters
     ----------
     judge
-        Takes one volume of each array; returns what is wrong with them, or None.
+        Takes one volume of each array; returns what is wrong with them, or None. What
+        it tells of arrays in memory ends with the place of the volume.
     arrays
         They match by position. The first of dimensions that only others have is judged.
     axes
@@ -64,6 +64,9 @@ def looked_at(
         for a, whole in zip(arrays, axes, strict=True)
     ]
 
+    # A block of lazy arrays does not know its place.
+    many = max(a.ndim for a in plain) > 3 and not any(map(is_lazy, plain))
+
     def walk(*parts: np.ndarray) -> Any:
         lead = parts[0].shape[: parts[0].ndim - len(axes[0])]
         spread = [
@@ -72,7 +75,8 @@ def looked_at(
         ]
         for index in np.ndindex(lead):
             if told := judge(*(p[index] for p in spread)):
-                warn_quality(f"{caller}: {told}")
+                place = f" (Volume {list(index)} of {list(lead)}.)" if many else ""
+                warn_quality(f"{caller}: {told}{place}")
                 break
         return parts[0]
 
@@ -173,6 +177,7 @@ def warn_of_ramp(field: xr.DataArray, *, caller: str) -> xr.DataArray:
     """Return objects; warn where a phase turns too fast for interpolation."""
     if field.dtype.kind != "c":
         return field
+    field = require_scale(field)
     dims = space_axes(field, caller=caller)
 
     def steep(one: np.ndarray) -> str | None:
@@ -195,8 +200,6 @@ def warn_of_strangers(
 ) -> xr.DataArray:
     """Return objects; warn where they do not explain bright pixels of their counts.
 
-    Of arrays in memory, the first of each other dimension is judged.
-
     Parameters
     ----------
     objects, counts
@@ -205,15 +208,13 @@ def warn_of_strangers(
         Name of the public function.
     """
     axes: list[Sequence[str]] = [OBJECT, VOLUME, ()]
-    lazy = is_lazy(objects) or is_lazy(counts)
-    lead = {} if lazy else {d: 0 for d in objects.dims if d not in OBJECT}
-    one = objects.isel(lead)
-    photons = one.coords.get(PHOTONS, xr.DataArray(np.nan))
-    looked = looked_at(_strange, one, counts, photons, axes=axes, caller=caller)
-    return looked if lazy else objects
+    photons = objects.coords.get(PHOTONS, xr.DataArray(np.nan))
+    return looked_at(_strange, objects, counts, photons, axes=axes, caller=caller)
 
 
 def _strange(one: np.ndarray, counts: np.ndarray, photons: np.ndarray) -> str | None:
+    if not_counts(counts):
+        return None  # which is refused where they are used
     here, phased = photons_of(counts), float(photons)
     if abs(here - phased) > _OTHER * here:
         return (
@@ -234,37 +235,4 @@ def _strange(one: np.ndarray, counts: np.ndarray, photons: np.ndarray) -> str | 
     return (
         f"object and counts differ by {misfit:.0%} in the bright pixels: "
         "they are not of one crystal, one box or one orientation."
-    )
-
-
-def warn_of_places(field: xr.DataArray, dim: str, *, caller: str) -> xr.DataArray:
-    """Return objects; warn where one lies elsewhere than the first, or is mirrored.
-
-    Objects that `align_states` or `align` moved are not looked at again.
-    """
-    dims = space_axes(field, caller=caller)
-    if "gauge" in field.attrs or "overlap" in field.coords or dim not in field.dims:
-        return field
-    if field.ndim != 1 + len(dims):
-        return field
-    number = xr.DataArray(np.arange(field.sizes[dim]), dims=dim)
-    three = (field, field.isel({dim: 0}), number)
-    return looked_at(_elsewhere, *three, axes=[dims, dims, ()], caller=caller)
-
-
-def _elsewhere(part: np.ndarray, first: np.ndarray, number: np.ndarray) -> str | None:
-    from batteryxr.cdi.bragg.kernels.align import align, overlap, without_ramp
-
-    if number == 0 or not (first.any() and part.any() and np.isfinite(part).all()):
-        return None
-    found = align(first, part, ramp=True)
-    here = abs(overlap(first, without_ramp(first, part)))
-    moved = found.twin or max(map(abs, found.shift)) > _AWAY
-    if not moved or found.overlap <= 1.02 * here:
-        return None
-    shift = [round(float(s), 1) for s in found.shift]
-    return (
-        f"object {number} lies {shift} voxels from the first"
-        + (", as its twin" if found.twin else "")
-        + ": align them before: `align_states`, or `align`."
     )

@@ -1,4 +1,4 @@
-"""Angles and numbers of a scan: checks, and places of missing frames."""
+"""Angles, numbers and counts of a scan: checks, and places of missing frames."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.cdi.bragg.kernels.counting import (
+    dark_lines,
+    odd_counts,
+    require_counts,
+    zero_gaps,
+)
 from batteryxr.core.errors import DataError, VariableError, warn_quality
 from batteryxr.core.labels import MOTOR
 from batteryxr.core.units import affine
@@ -211,3 +217,46 @@ def _after(missing: dict[int, int]) -> str:
 def _told(items: list[object] | list[int] | list[str]) -> str:
     words = ", ".join(str(i) for i in items[:5])
     return f"{words} and {len(items) - 5} more" if len(items) > 5 else words
+
+
+def check_patterns(intensity: np.ndarray, caller: str, first: int = 0) -> None:
+    """Raise where there are no counts; warn where the peak is off the centre."""
+    shape = intensity.shape[-3:]
+    farthest: list[int] = []
+    for number, pattern in enumerate(intensity.reshape(-1, *shape), first):
+        require_counts(pattern)
+        if not np.nansum(pattern) > 0:
+            raise DataError(
+                "volume", f"pattern {number} holds no counts", "Leave it out."
+            )
+        if gaps := int(zero_gaps(pattern).sum()):
+            warn_quality(
+                f"{caller}: {gaps} pixels of pattern {number} lie in rows or columns "
+                "of zeros between bright ones: gaps, taken as not measured."
+            )
+        if lines := int(dark_lines(pattern).sum()):
+            warn_quality(
+                f"{caller}: {lines} pixels of pattern {number} lie in single rows or "
+                "columns of zeros between bright ones. They are taken as they are, "
+                "minima between fringes; mask them if they are dead."
+            )
+        for odd in odd_counts(pattern):
+            warn_quality(f"{caller}: pattern {number} {odd}")
+        peak = np.unravel_index(np.nanargmax(pattern), shape)
+        away = [abs(int(p) - n // 2) for p, n in zip(peak, shape, strict=True)]
+        if any(8 * a > n for a, n in zip(away, shape, strict=True)):
+            farthest = max(farthest, away)
+    if farthest:
+        warn_quality(
+            f"{caller}: the brightest voxel lies {farthest} voxels from the centre; "
+            "the object will carry a steep phase ramp. Crop round the peak first."
+        )
+
+
+def require_start(initial: np.ndarray, support: np.ndarray | None) -> None:
+    """Raise where an initial object is none."""
+    if not np.isfinite(initial).all():
+        raise DataError("start object", "holds NaN", "Use .fillna(0).")
+    if not np.where(True if support is None else support, initial, 0).any():
+        told = "is zero" if support is None else "is zero inside its support"
+        raise DataError("start", told, "A support is True inside: is it inverted?")

@@ -5,10 +5,16 @@ Arrays are whole and periodic; the object may lie anywhere in them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
+
+#: Difference of overlaps above which a reference tells an object from its twin.
+_SURE = 0.05
+#: Least divisor, a number of single precision.
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -56,21 +62,29 @@ def align(
     -------
     Aligned
     """
-    candidates = [_aligned(reference, field, ramp, False)]
-    if twin:
-        candidates.append(_aligned(reference, conjugate_twin(field), ramp, True))
-    return max(candidates, key=lambda a: a.overlap)
+    if not twin:
+        return _aligned(reference, field, ramp, False)
+    return max(candidates(reference, field, ramp=ramp), key=lambda a: a.overlap)
+
+
+def candidates(
+    reference: np.ndarray, field: np.ndarray, *, ramp: bool = True
+) -> tuple[Aligned, Aligned]:
+    """Return the aligned object and its aligned twin."""
+    twin = conjugate_twin(field)
+    own = _aligned(reference, field, ramp, False)
+    return own, _aligned(reference, twin, ramp, True)
 
 
 def align_state(
-    reference: np.ndarray, field: np.ndarray, *, keep_ramp: bool
-) -> tuple[np.ndarray, float, bool, np.ndarray]:
+    reference: np.ndarray, before: np.ndarray, field: np.ndarray, *, keep_ramp: bool
+) -> tuple[np.ndarray, float, bool, np.ndarray, np.ndarray]:
     """Align one state to a reference, with or without its own phase ramp.
 
     Parameters
     ----------
-    reference, field
-        Complex objects of one shape.
+    reference, before, field
+        Complex objects of one shape; the second is the state before this one.
     keep_ramp
         Keep the ramp of `field`. Twin and shift are found without it either way: with
         their ramps, the fields of two states need not overlap.
@@ -85,12 +99,26 @@ def align_state(
         Whether the conjugate twin was taken.
     shift
         Voxels along each axis.
+    gains
+        How much more the object than its twin overlaps with the reference, and with
+        the state before; the latter is 0 where the reference tells them apart.
     """
     reference = np.ascontiguousarray(reference, np.complex64)
     field = np.ascontiguousarray(field, np.complex64)
     if not reference.any() or not field.any():
-        return field, 0.0, False, np.zeros(field.ndim)
-    found = align(reference, field, ramp=True)
+        return field, 0.0, False, np.zeros(field.ndim), np.zeros(2)
+    both = candidates(reference, field)
+    gains = np.array([both[0].overlap - both[1].overlap, 0.0])
+    if abs(gains[0]) < _SURE and before.any():
+        beside = candidates(np.ascontiguousarray(before, np.complex64), field)
+        gains[1] = beside[0].overlap - beside[1].overlap
+    taken = _with_ramp(reference, field, both[int(gains[0] < 0)], keep_ramp)
+    return *taken, gains
+
+
+def _with_ramp(
+    reference: np.ndarray, field: np.ndarray, found: Aligned, keep_ramp: bool
+) -> tuple[np.ndarray, float, bool, np.ndarray]:
     moved = found.field
     if keep_ramp:
         moved = shifted(conjugate_twin(field) if found.twin else field, found.shift)
@@ -101,6 +129,64 @@ def align_state(
     return moved, found.overlap, found.twin, np.asarray(found.shift, float)
 
 
+def twins_of_series(gains: np.ndarray, reference: int) -> np.ndarray:
+    """Decide which states of a series are twins of the reference.
+
+    A crystal without strain is its own twin where its shape is centrosymmetric: it does
+    not tell those of other states apart. Each state is therefore compared with the
+    reference and with the state before it, and decided along the links that tell most:
+    the largest spanning tree (Kruskal, Proc. Am. Math. Soc. 7, 48 (1956)).
+
+    Parameters
+    ----------
+    gains : (states, 2)
+        See `align_state`.
+    reference
+        Number of the reference.
+
+    Returns
+    -------
+    numpy.ndarray of bool
+        One for each state.
+    """
+    n = len(gains)
+    links = [(abs(g), reference, k, g < 0) for k, g in enumerate(gains[:, 0])]
+    links += [(abs(g), k - 1, k, g < 0) for k, g in enumerate(gains[:, 1]) if k]
+    tree, twin = np.arange(n), np.zeros(n, bool)
+    for _, a, b, turned in sorted(links, key=lambda link: -link[0]):
+        if tree[a] != tree[b]:
+            twin[tree == tree[b]] ^= twin[b] ^ twin[a] ^ turned
+            tree[tree == tree[b]] = tree[a]
+    return twin ^ twin[reference]
+
+
+def turn_state(
+    reference: np.ndarray,
+    field: np.ndarray,
+    found: tuple[np.ndarray, float, bool, np.ndarray],
+    wanted: bool,
+    *,
+    keep_ramp: bool,
+) -> tuple[np.ndarray, float, bool, np.ndarray]:
+    """Return an aligned state as its other twin, where that is wanted.
+
+    Parameters
+    ----------
+    reference, field
+        See `align_state`.
+    found
+        What `align_state` returned, without the gains.
+    wanted
+        Whether the twin is wanted.
+    """
+    if bool(wanted) == bool(found[2]) or not field.any() or not reference.any():
+        return found
+    reference = np.ascontiguousarray(reference, np.complex64)
+    field = np.ascontiguousarray(field, np.complex64)
+    other = candidates(reference, field)[int(wanted)]
+    return _with_ramp(reference, field, other, keep_ramp)
+
+
 def conjugate_twin(field: np.ndarray) -> np.ndarray:
     """Return the object mirrored at the origin and conjugated.
 
@@ -108,6 +194,60 @@ def conjugate_twin(field: np.ndarray) -> np.ndarray:
     """
     axes = tuple(range(field.ndim))
     return np.conj(np.roll(np.flip(field, axes), (1,) * field.ndim, axes))
+
+
+def agreement(reference: np.ndarray, field: np.ndarray) -> float:
+    """Return the modulus of the overlap without the ramp between two objects."""
+    return abs(overlap(reference, without_ramp(reference, field)))
+
+
+def best_mirror(
+    reference: np.ndarray, field: np.ndarray
+) -> tuple[tuple[int, ...], float, float]:
+    """Find the mirror image of an object that agrees best with a reference.
+
+    An object mirrored along all axes is the conjugate of its twin: it is of the same
+    crystal if someone conjugated it. Along some axes, its counts were mirrored. Objects
+    are compared at half the resolution: this costs an eighth.
+
+    Parameters
+    ----------
+    reference, field
+        Complex objects of one shape.
+
+    Returns
+    -------
+    axes
+        Axes of the image.
+    here, there
+        Overlap with the reference of the object, and of its image.
+    """
+    reference, field = _coarse(reference), _coarse(field)
+    every = range(field.ndim)
+    found = {}
+    for n in range(field.ndim + 1):
+        for axes in itertools.combinations(every, n):
+            image = np.roll(np.flip(field, axes), (1,) * n, axes)
+            found[axes] = align(reference, image, ramp=True).overlap
+    here = found.pop(())
+    best = max(found, key=lambda axes: found[axes])
+    return best, here, found[best]
+
+
+def _coarse(field: np.ndarray, least: int = 17) -> np.ndarray:
+    """Return an object on half the points along each axis, for the same length.
+
+    Their number is odd: the last frequency of an even one has no mirror image.
+    """
+    import scipy.fft
+
+    spectrum = np.fft.fftshift(scipy.fft.fftn(np.fft.ifftshift(field)))
+    for axis, n in enumerate(field.shape):
+        few = min(n, max(least, 2 * (n // 4) + 1))
+        start = n // 2 - few // 2
+        spectrum = spectrum.take(range(start, start + few), axis)
+    whole = np.fft.fftshift(scipy.fft.ifftn(np.fft.ifftshift(spectrum)))
+    return whole.astype(np.complex64)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> complex:
@@ -170,6 +310,7 @@ def shifted(field: np.ndarray, shift: np.ndarray | tuple[float, ...]) -> np.ndar
 def without_ramp(reference: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Give `field` the ramp of `reference`: the mean phase step of their product."""
     product = reference * np.conj(field)
+    product = product / max(float(np.abs(product).max(initial=0.0)), _TINY)
     for axis, n in enumerate(field.shape):
         a = product.take(range(1, n), axis)
         b = product.take(range(n - 1), axis)

@@ -11,6 +11,7 @@ import numpy as np
 from batteryxr.cdi.bragg.kernels import metrics
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.coherence import REACH
+from batteryxr.cdi.bragg.kernels.free import GAINED
 from batteryxr.cdi.bragg.kernels.iteration import iterate
 from batteryxr.cdi.bragg.kernels.metrics import MERITS
 from batteryxr.cdi.bragg.kernels.pattern import blurred, centre, judge, rolled
@@ -30,7 +31,7 @@ _PER_VOXEL = 0.45
 
 
 #: Counts of a bright pixel, and misfit over photon noise that photons explain.
-_BRIGHT, _EXPLAINED = 9.0, 2.0
+_BRIGHT, _EXPLAINED = 9.0, 1.35
 #: Overlap with the best start from which another one is of the same minimum.
 _ALIKE = 0.9
 #: Figure of merit over that of the best start up to which another one fits alike.
@@ -186,6 +187,8 @@ def combine(
     best = starts[order[0]] if order else None
     mean = objects.mean(0)
     nan = np.full(shape, np.nan, np.float32)
+    expected = _expected(pattern, best, overlap, merit)
+    gain, beside = _with_blur(pattern, best, probe)
     out: dict[str, Any] = {
         "object": mean,
         "object_error": _scatter(objects, mean) if alike else nan,
@@ -194,8 +197,8 @@ def combine(
         "prtf": _prtf(mean, pattern.intensity, pattern.used | pattern.free),
         "overlap": overlap,
         "rank": rank,
-        "expected_overlap": np.asarray(_expected(pattern, best, overlap, merit)),
-        "blur_gain": np.asarray(_blur_gain(pattern, best, probe)),
+        "expected_overlap": np.asarray(min(expected, beside)),
+        "blur_gain": np.asarray(gain),
         "left_out": np.asarray(pattern.left_out),
         "photons": np.asarray(pattern.photons),
         "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
@@ -271,29 +274,37 @@ def _bright(
     return there, found * (float(found @ there) / max(float(found @ found), 1e-30))
 
 
-def _blur_gain(
+def _with_blur(
     pattern: Pattern, best: Start | None, probe: RetrievalSettings | None
-) -> float:
-    """Return the free likelihood with a blur over that without.
+) -> tuple[float, float]:
+    """Return the free likelihood with a blur over that without, and an overlap.
 
-    NaN where it was not looked for, since photons explain the bright pixels.
+    The likelihood is NaN where it was not looked for, since photons explain the bright
+    pixels. The overlap is that of the best start with what the blur leads to, where it
+    gains: the best start has at least that much less of the crystal. Else it is 1.
     """
+    nothing = math.nan, 1.0
     if best is None or probe is None or not pattern.free.any():
-        return math.nan
+        return nothing
     there, found = _bright(pattern, best, _BRIGHT)
     if not there.size:
-        return math.nan
+        return nothing
     if 4 * float(((found - there) ** 2).mean()) < _EXPLAINED:
-        return math.nan
+        return nothing
     # From a random start: what went wrong without a blur does not come right with it.
     known = np.where(pattern.used, np.sqrt(pattern.intensity), np.float32(-1))
     amplitude = to_device(probe.device, purpose="phase retrieval")(known)
     first, rng = to_device_of(amplitude, pattern.support), np.random.default_rng(0)
     outcome = iterate(amplitude, first, probe, rng)
     if outcome.failed or outcome.blur is None:
-        return math.nan
-    merits = judge(pattern, to_numpy(outcome.rho), to_numpy(outcome.blur))
-    return merits["llk_free"] / best.merits["llk_free"]
+        return nothing
+    rho = to_numpy(outcome.rho)
+    merits = judge(pattern, rho, to_numpy(outcome.blur))
+    gain = merits["llk_free"] / best.merits["llk_free"]
+    if not gain < GAINED:
+        return gain, 1.0
+    whole = best.whole(best.box)
+    return gain, align(whole, np.fft.fftshift(rho), ramp=False).overlap
 
 
 def _oversampling(best: Start | None, n: int) -> np.ndarray:

@@ -16,8 +16,8 @@ _MARKS = (-2, -1, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**32)
 _HIGH, _FLAT = 100.0, 5
 #: Largest multiple of the smallest count that is looked at.
 _SEVERAL = 40
-#: Largest plausible number of photons.
-_MOST = 1e30
+#: Least and largest plausible largest number of photons, whatever its scale.
+_LEAST, _MOST = 1e-15, 1e20
 #: Least counts in the rows beside a gap of zeros.
 _EXPECTED = 25.0
 
@@ -42,6 +42,8 @@ def not_counts(values: np.ndarray) -> str:
         return "holds infinite values, as the logarithm of 0 is"
     if high > _MOST:
         return f"holds values up to {high:.4g}, which is more than can be counted"
+    if 0 < high < _LEAST:
+        return f"holds values up to {high:.4g}, which no scale of counts gives"
     if low < 0:
         negative = -float(np.minimum(np.nan_to_num(values), 0).sum())
         positive = float(np.maximum(np.nan_to_num(values), 0).sum())

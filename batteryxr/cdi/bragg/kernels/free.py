@@ -6,6 +6,9 @@ import math
 
 import numpy as np
 
+#: Free likelihood with a blur over that without, below which there is a blur.
+GAINED = 0.85
+
 
 def free_voxels(
     shape: tuple[int, ...],

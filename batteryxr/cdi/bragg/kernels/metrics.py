@@ -20,6 +20,8 @@ MERITS: tuple[Merit, ...] = get_args(Merit)
 #: Signal-to-noise ratios of half a data set at the usual thresholds: at 1 bit and at
 #: 1/2 bit of information per voxel, log2(1 + 2 snr) = 1 and 1/2.
 SNR = {"1-bit": 0.5, "1/2-bit": (math.sqrt(2) - 1) / 2}
+#: Part of the largest amplitude that is bright, and factor that is another scale.
+_BRIGHTEST, _RESCALED = 0.3, 1.5
 #: Cosine of the half angle of the cone that belongs to a direction.
 _CONE = np.cos(np.deg2rad(30.0))
 
@@ -138,6 +140,23 @@ def prtf(
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
+def own_scale(modulus: np.ndarray, amplitude: np.ndarray) -> float:
+    """Return the factor to the largest amplitudes of an object on another scale.
+
+    Parameters
+    ----------
+    modulus
+        Modulus of its transform. A retrieval gives that of the counts: the factor is 1.
+    amplitude
+        Measured modulus, 0 where there is none.
+    """
+    bright = amplitude > _BRIGHTEST * amplitude.max(initial=0.0)
+    found = modulus[bright].astype(float)
+    power = float(found @ found)
+    factor = float(found @ amplitude[bright].astype(float)) / power if power else 1.0
+    return 1.0 if 1 / _RESCALED < factor < _RESCALED else factor
+
+
 def shell_correlation(a: np.ndarray, b: np.ndarray, shells: Shells) -> np.ndarray:
     """Return the Fourier shell correlation of two transforms.
 
@@ -234,6 +253,7 @@ def curves(
     spectrum = np.abs(_forward(rho))
     used = counts > 0
     amplitude = np.sqrt(np.where(used, counts, 0))
+    spectrum *= own_scale(spectrum, amplitude)
     pair = None
     if halves.any():
         second = align(halves[0], halves[1], ramp=False).field

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import VOLUME, bare
+from batteryxr.cdi.bragg.axes import VOLUME, bare, space_axes
 from batteryxr.cdi.bragg.consistency.beam import require_same_file
+from batteryxr.cdi.bragg.consistency.objects import looked_at
 from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
 from batteryxr.cdi.bragg.space import box_of, of_states, scattering_vector
@@ -23,6 +24,8 @@ from batteryxr.core.units import in_units
 Indices: TypeAlias = tuple[int, int, int]
 #: Largest fraction by which the spacing of a reference may differ from the peak's.
 _FAR = 0.05
+#: Strain that no crystal bears.
+_BROKEN = 0.2
 #: Rows of the table of `peak_spacings`.
 _PLACES = ("box", "maximum", "centre_of_mass", "reference")
 
@@ -135,6 +138,14 @@ def _lengths(
         _require_near(reference, np.asarray(2 * math.pi / lengths[0]))
     lengths.append(math.nan if reference is None else 2 * math.pi / reference)
     return lengths, [math.nan, math.nan, error, math.nan]
+
+
+def _too_wide(strain: np.ndarray) -> str | None:
+    """Tell of strains that no crystal bears."""
+    known = np.abs(strain[np.isfinite(strain)])
+    if not known.size or (usual := float(np.median(known))) < _BROKEN:
+        return None
+    return f"half of the strains exceed {usual:.3g}. Are they in %? Note their units."
 
 
 def _require_near(reference: float, spacing: np.ndarray) -> None:
@@ -273,6 +284,8 @@ def lattice_spacing(
     if reference is not None:
         _require_near(reference, of_box.values)
     strain = in_units(crystal["strain"], "1", caller="lattice_spacing")
+    dims = space_axes(strain, caller="lattice_spacing")
+    strain = looked_at(_too_wide, strain, axes=[dims], caller="lattice_spacing")
     removed = crystal.attrs.get("ramp") == "removed"
     ramp = bare(crystal["mean_strain"]) if removed else 0.0
     spacing = of_box * (1 + bare(strain) + ramp)

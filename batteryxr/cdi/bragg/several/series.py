@@ -13,7 +13,7 @@ from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, VOLUME, variable
 from batteryxr.cdi.bragg.job import retrieve_phases
 from batteryxr.cdi.bragg.kernels.counting import not_counts
 from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
-from batteryxr.cdi.bragg.states import align_states
+from batteryxr.cdi.bragg.several.alignment import aligned_states
 from batteryxr.core.errors import (
     ArgumentError,
     ConvergenceError,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _ON = "80 RAAR + 60 ER"
 #: Misfit, over that of its neighbour, above which a state starts anew.
 _WORSE = 1.5
-#: Overlap with the reference below which a state may be of another crystal.
-_ANOTHER = 0.7
 _JUDGED = ("amp_residual", "chi2", "llk", "llk_free")
 
 
@@ -242,7 +240,8 @@ def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Datas
     of_state = {k: c for k, c in counts.coords.items() if c.dims == ("state",)}
     of_state[PHOTONS] = ("state", [float(one.object[PHOTONS]) for one in found])
     objects = objects.drop_vars(set(of_state) & set(objects.coords))
-    aligned = align_states(objects.assign_coords(of_state), reference=reference)
+    given = objects.assign_coords(of_state)
+    aligned = aligned_states(given, reference, "keep", caller="retrieve_states")
     supports = [
         _moved(one.support, shift, bool(twin))
         for one, shift, twin in zip(
@@ -250,13 +249,6 @@ def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Datas
         )
     ]
     where = xr.DataArray(np.array(supports), dims=("state", *OBJECT))
-    told = aligned["overlap"].values
-    if (strange := np.flatnonzero(told < _ANOTHER)).size:
-        warn_quality(
-            f"retrieve_states: the states {strange.tolist()} have little in common "
-            f"with state {reference} ({told[strange].round(2).tolist()}): another "
-            "crystal, or a retrieval that failed?"
-        )
     result = aligned[["object", "overlap"]].assign(
         support=label(where, "support", units="1", long_name="Support")
     )

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import is_lazy
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.provenance import recorded
 
@@ -118,6 +118,15 @@ def _whole_table(states: xr.Dataset) -> xr.Dataset:
     """
     if states.sizes["state"] < 2:
         raise DataError("states", "one state has none to go on to", "Pass several.")
+    named = np.asarray(states["state"].values) if "state" in states.coords else None
+    if named is not None and named.dtype.kind in "iuf":
+        steps = np.sign(np.diff(named.astype(float)))
+        if np.unique(steps).size > 1:
+            warn_quality(
+                f"track_domains: the states {named.tolist()} are not in order, and "
+                "domains are followed from each to the next. Sort them: "
+                "`.sortby('state')`."
+            )
     rows = states["domain_number"].values.tolist()
     if rows != list(range(1, len(rows) + 1)):
         raise DataError(
