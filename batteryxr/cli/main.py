@@ -98,11 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = next((word for word in given if not word.startswith("-")), "")
     arguments = _parser(asked).parse(given)
     usual = warnings.formatwarning
-    warnings.formatwarning = lambda text, kind, file, number, line=None: (
-        f"Note: {_told(text, arguments.options)}\n".replace("`", "")
-        if isinstance(text, BatteryxrWarning)
-        else usual(text, kind, file, number, line)
-    )
+
+    def note(message: Warning | str, *where: Any, **line: Any) -> str:
+        if not isinstance(message, BatteryxrWarning):
+            return usual(message, *where, **line)
+        return f"Note: {_told(message, arguments.options)}\n".replace("`", "")
+
+    warnings.formatwarning = note
     try:
         return int(arguments.run(arguments) or 0)
     except (BatteryxrError, MissingDependencyError) as error:

@@ -106,5 +106,5 @@ def test_shares_of_all_particles_are_drawn(study):
     *_, domains = study
     bars = domains.xanes.plot.shares()
     drawn = {number: share for _, number, share in bars.array()}
-    expected = dict(zip(["1", "2"], domains.share.values, strict=True))
+    expected = dict(zip(["cluster 1", "cluster 2"], domains.share.values, strict=True))
     assert {k: float(v) for k, v in drawn.items()} == pytest.approx(expected)

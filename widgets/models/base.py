@@ -6,13 +6,13 @@ can be used and tested in a script.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import traitlets
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.widgets.models.history import History
 from batteryxr.widgets.models.naming import call_of_user, literal
 from batteryxr.widgets.told import told
 from batteryxr.widgets.work import DELAY, Work
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from batteryxr.widgets.work import Job
 
+#: Changes of one and the same choice within these seconds are one: a slider in motion.
+TOGETHER = 0.7
+#: Number of choices that are kept.
+KEPT = 200
 STATUSES = ("ready", "empty", "waiting", "working", "preview", "failed", "cancelled")
 
 
@@ -299,3 +303,67 @@ class PanelModel(traitlets.HasTraits):
         if self._nameless:
             code += f"  # {', '.join(self._nameless)}: as given to the panel"
         return self._call.imports(first + code) + first + code
+
+
+class History:
+    """Hold the choices that were made, and the place of the present one."""
+
+    def __init__(self) -> None:
+        self._choices: list[dict[str, Any]] = []
+        self._at = -1
+        self._last: tuple[set[str], float] = (set(), 0.0)
+
+    @property
+    def ways(self) -> tuple[bool, bool]:
+        """Tell whether there is a choice before the present one, and one after it."""
+        return self._at > 0, self._at < len(self._choices) - 1
+
+    def add(self, choice: dict[str, Any]) -> None:
+        """Make a choice the present one; the choices that were undone are dropped."""
+        before = self._choices[self._at] if self._choices else {}
+        changed = {n for n, v in choice.items() if not _same(v, before.get(n, _NONE))}
+        if not changed:
+            return
+        names, now = self._last[0], time.monotonic()
+        moving = changed == names and now - self._last[1] < TOGETHER
+        moving = moving and len(changed) == 1 and self._at == len(self._choices) - 1
+        self._last = changed, now
+        del self._choices[self._at + (0 if moving else 1) :]
+        self._choices = [*self._choices, choice][-KEPT:]
+        self._at = len(self._choices) - 1
+
+    def amend(self, name: str, value: Any) -> None:
+        """Give the present choice a value that it should have had from the start."""
+        if self._choices:
+            self._choices[self._at] = self._choices[self._at] | {name: value}
+
+    def settle(self) -> None:
+        """Keep the present choice, whatever changes next."""
+        self._last = (set(), 0.0)
+
+    def back(self) -> dict[str, Any] | None:
+        """Return the choice before the present one, which it becomes."""
+        return self._go(-1)
+
+    def forth(self) -> dict[str, Any] | None:
+        """Return the choice after the present one, which it becomes."""
+        return self._go(1)
+
+    def _go(self, step: int) -> dict[str, Any] | None:
+        at = self._at + step
+        if not 0 <= at < len(self._choices):
+            return None
+        self._at = at
+        self.settle()
+        return self._choices[at]
+
+
+_NONE = object()
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values are the same; arrays are if they are one object."""
+    try:
+        return one is other or bool(one == other)
+    except ValueError:
+        return False

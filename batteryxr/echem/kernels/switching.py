@@ -388,14 +388,14 @@ def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
     """
     before, reading = np.abs(x.reading_before), np.abs(x.reading)
     possible = (1 + _STEEP) * most
-    fell = (reading < before) & (x.reading * x.reading_before >= 0)
+    fell = (reading < before) & (_signs(x.reading, x.reading_before) >= 0)
     fell &= reading <= possible
     rises, falls = x.course == 1, x.course == -1
     line = np.abs(x.i + x.i_before) * x.d / 7200
     nearer = np.abs(reading - line) < np.abs(np.abs(added) - line)
     still = (x.i == 0) & (reading == 0) & ~falls
     odd = (np.abs(added) > possible) | (rises & ~falls) | still
-    return fell & np.where(x.i * x.i_before > 0, nearer, odd)
+    return fell & np.where(_signs(x.i, x.i_before) > 0, nearer, odd)
 
 
 def _as_others(x: Intervals, restart: np.ndarray, most: np.ndarray) -> np.ndarray:
@@ -403,7 +403,7 @@ def _as_others(x: Intervals, restart: np.ndarray, most: np.ndarray) -> np.ndarra
     flows = np.where(x.i_before != 0, np.sign(x.i_before), 0.0)
     last = np.maximum.accumulate(np.where(flows != 0, np.arange(flows.size), -1))
     last = np.where(last >= 0, flows[last], 0.0)
-    begins = (x.i != 0) & (x.i * x.i_before <= 0)
+    begins = (x.i != 0) & (_signs(x.i, x.i_before) <= 0)
     before, reading = np.abs(x.reading_before), np.abs(x.reading)
     possible = (1 + _STEEP) * most
     goes_on = (before > possible) & (reading > possible)
@@ -447,9 +447,13 @@ def _begun(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.ndarray:
     """
     by_step = np.where((x.step_time > 0) & (x.step_time <= x.d), x.step_time, np.nan)
     by_step = np.abs(x.i) * by_step / 3600
-    one = np.maximum(np.abs(x.i), np.abs(x.i_before) * (x.i * x.i_before > 0))
+    one = np.maximum(np.abs(x.i), np.abs(x.i_before) * (_signs(x.i, x.i_before) > 0))
     most = (1 + _STEEP) * one * x.d / 3600
-    grew = restart | (added * x.i > 0) | (np.abs(x.reading) > np.abs(x.reading_before))
+    grew = (
+        restart
+        | (_signs(added, x.i) > 0)
+        | (np.abs(x.reading) > np.abs(x.reading_before))
+    )
     counted = np.where(grew & (np.abs(added) <= most), np.abs(added), np.nan)
     return np.where(np.isnan(added), by_step, counted)
 

@@ -11,12 +11,11 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.io.door.chunks import check_pieces, grows, rows_there
-from batteryxr.io.door.counts import counts_type, only_counts
+from batteryxr.io.door.counts import NoCounts, counts_type, only_counts, told_of
 from batteryxr.io.door.files import Stamp, stamp
 from batteryxr.io.door.hdf5 import opened, refuse_lists
 from batteryxr.io.door.limits import ARRAY, FRAME, refuse_larger
 from batteryxr.io.door.links import check_stored, sources_of
-from batteryxr.io.door.saturation import NoCounts, told_of
 
 #: A frame larger than this must not be packed more tightly than the ratio.
 _LARGE, _RATIO = 256_000_000, 200
