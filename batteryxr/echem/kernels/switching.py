@@ -406,11 +406,11 @@ def _as_others(x: Intervals, restart: np.ndarray, most: np.ndarray) -> np.ndarra
     begins = (x.i != 0) & (_signs(x.i, x.i_before) <= 0)
     before, reading = np.abs(x.reading_before), np.abs(x.reading)
     possible = (1 + _STEEP) * most
-    goes_on = (before > possible) & (reading > possible)
+    counts_on = (before > possible) & (reading > possible)
     open_ = (reading <= possible) & (before > 0) & (x.d > 0)
     found = np.zeros(restart.shape, bool)
     for kind in (begins & (x.i * last < 0), begins & (x.i * last > 0)):
-        if (restart & kind).any() and not (goes_on & kind).any():
+        if (restart & kind).any() and not (counts_on & kind).any():
             found |= kind & open_
     return found
 
