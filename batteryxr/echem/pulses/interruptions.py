@@ -152,7 +152,7 @@ def interruptions(
     flag = np.nan_to_num(table[:, -1]).astype(np.int8)
     variables["interruption_flag"] = "interruption", flag, _FLAG
     coords = switching.coordinates(
-        record, found.row[first], "interruption", mass=mass, formula=formula
+        record, found, first, "interruption", mass=mass, formula=formula
     )
     coords["interruption"] = np.arange(1, first.size + 1)
     direction = switching.direction_of(found.before[first], found.i_zero)

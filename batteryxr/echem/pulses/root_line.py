@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.echem.pulses.switches import GAP
+
 if TYPE_CHECKING:
     from batteryxr.echem.pulses.switches import Around
 
-#: A gap longer than this many of the next intervals may hold the switch anywhere;
-#: relative difference below which intervals are those of a clock.
-GAP, _REGULAR = 1.5, 0.01
+#: Relative difference below which intervals are those of a clock.
+_REGULAR = 0.01
 #: Least number of rows in a window.
 LEAST = 4
 #: Time span of the rows before that tell the course, as a multiple of the end of the

@@ -497,3 +497,20 @@ def test_a_pulse_that_the_record_cuts_off_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataQualityWarning)
         assert pulses(cell(program[:3])[0]).sizes["pulse"] == 1
+
+
+def test_the_charge_between_a_pulse_and_the_row_before_is_counted():
+    t = np.arange(0.0, 2401.0, 10.0)
+    pulsed = (t % 300 > 0) & (t % 300 <= 60)  # 60 s of every 300 s, switched at rows
+    current = np.where(pulsed, np.where(t % 600 < 300, -1000.0, 700.0), 0.0)
+    table = pulses(sampled_rows(t, current))
+    passed = np.cumsum(np.append(0.0, np.tile([-1000.0, 700.0], 4) * 60 / 3600))[:-1]
+    np.testing.assert_allclose(table["capacity_total"], passed, atol=1e-9)
+
+
+def sampled_rows(t, current):
+    columns = {
+        "voltage": ("record", 3.7 + 1e-5 * current, {"units": "V"}),
+        "current": ("record", current, {"units": "mA"}),
+    }
+    return xr.Dataset(columns, {"test_time": ("record", t, {"units": "s"})})
