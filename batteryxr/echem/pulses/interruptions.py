@@ -87,7 +87,8 @@ def interruptions(
         On ``interruption``: ``resistance`` (ohm), ``k`` (ohm s^-0.5), each with
         ``_error``, ``residual`` (V), ``current`` (mA, before), ``duration`` (s), and
         the coordinates of `resistance`. An error is one standard deviation, from the
-        scatter about the line and the earlier course of the voltage, which goes on.
+        scatter about the line, the earlier course of the voltage, which goes on, and
+        every charge transfer beside the line that the rows do not rule out.
         NaN if fewer than 4 rows lie in `window`. ``interruption_flag``: relaxing (a
         charge transfer is not over when `window` begins, or a slower relaxation bends
         the line of the whole rest; it is fitted too, and counts as resistance if its
@@ -151,7 +152,7 @@ def interruptions(
     flag = np.nan_to_num(table[:, -1]).astype(np.int8)
     variables["interruption_flag"] = "interruption", flag, _FLAG
     coords = switching.coordinates(
-        record, found.row[first], "interruption", mass=mass, formula=formula
+        record, found, first, "interruption", mass=mass, formula=formula
     )
     coords["interruption"] = np.arange(1, first.size + 1)
     direction = switching.direction_of(found.before[first], found.i_zero)

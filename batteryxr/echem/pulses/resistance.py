@@ -11,7 +11,8 @@ from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
-from batteryxr.echem.pulses.root_line import GAP, least_squares, undated_by
+from batteryxr.echem.pulses.root_line import least_squares, undated_by
+from batteryxr.echem.pulses.switches import GAP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -329,7 +330,7 @@ def _labelled(
     values, errors, interval = numbers
     on = ("switch", "delay")
     coords = switching.coordinates(
-        record, found.row, "switch", mass=mass, formula=formula
+        record, found, np.arange(found.row.size), "switch", mass=mass, formula=formula
     )
     coords["switch"] = np.arange(1, found.row.size + 1)
     about = {"units": "1", "long_name": "What begins"}

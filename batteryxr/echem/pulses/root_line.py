@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from math import erf, lgamma
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batteryxr.echem.pulses.switches import GAP
+
 if TYPE_CHECKING:
     from batteryxr.echem.pulses.switches import Around
 
-#: A gap longer than this many of the next intervals may hold the switch anywhere;
-#: relative difference below which intervals are those of a clock.
-GAP, _REGULAR = 1.5, 0.01
+#: Relative difference below which intervals are those of a clock.
+_REGULAR = 0.01
 #: Least number of rows in a window.
 LEAST = 4
 #: Time span of the rows before that tell the course, as a multiple of the end of the
@@ -20,6 +22,8 @@ _SPAN = 6.0
 #: Times of a relaxation that are tried beside the line, and about the likeliest; weight
 #: of the line below which there is one.
 _TIMES, _ABOUT, _UNLIKELY = 16, 16, 0.05
+#: Largest height of a relaxation, as a multiple of what the voltage allows.
+_OVER = 2.0
 #: Times of slower relaxations, as multiples of the window, which are sought in the
 #: whole rest; errors by which one must bend the line (fewer only widen the errors), and
 #: by which it must move k.
@@ -127,24 +131,26 @@ def fit(
     for moment in _moments(after, gap, undated=undated):
         now = after._replace(t=after.t - moment)
         course = _course(slope, geometry, now.t[inside], now.v[inside])
-        line = _with_slow(now, inside, course, sign, window)
         # The voltage right before the switch follows its course from the last row.
         reach = float(moment - before.t[-1])
         last = float(before.v[-1]) + slope[0] * reach
+        line = _with_slow(now, inside, course, (sign, last), window)
         known = slope[1] * reach if slope[1] < np.inf else 0.0
-        drop_sd = float(np.linalg.norm([line.intercept_sd, line.noise, known]))
+        # All relaxes one way: the drop is no larger than the voltage moves.
+        unsure = min(line.intercept_sd, abs(float(now.v[inside][0]) - last))
+        drop_sd = float(np.linalg.norm([unsure, line.noise, known]))
         found.append((line.score, line.intercept - last, drop_sd, *line[2:6]))
     score, drops, drop_sds, slopes, slope_sds, noises, relaxed = np.array(found).T
     weight = np.exp(-0.5 * (score - score.min()))
     weight /= weight.sum()
     drop, k = float(weight @ drops), float(weight @ slopes)
     # A charge transfer hides part of what tells the moment.
-    unsure = _HIDES if gap else 1.0
+    hides = _HIDES if gap else 1.0
     return RootLine(
         drop,
-        unsure * float(np.sqrt(weight @ (drop_sds**2 + (drops - drop) ** 2))),
+        hides * float(np.sqrt(weight @ (drop_sds**2 + (drops - drop) ** 2))),
         k,
-        unsure * float(np.sqrt(weight @ (slope_sds**2 + (slopes - k) ** 2))),
+        hides * float(np.sqrt(weight @ (slope_sds**2 + (slopes - k) ** 2))),
         float(weight @ noises),
         RELAXING * int(weight @ relaxed > 0.5) + UNDATED * (gap > 0 and undated),
     )
@@ -203,18 +209,32 @@ def _counted(x: float, window: tuple[float, float]) -> float:
     return float(1.0 / (1.0 + (x * x / middle) ** 2))
 
 
+def _narrowed(height: float, inverse: float, variance: float, most: float) -> float:
+    """Return the score that a relaxation costs: by how much rows narrow its height.
+
+    Before, any height up to `most` is as likely.
+    """
+    sd = np.sqrt(2.0 * inverse * variance)
+    within = 0.5 * (erf(height / sd) + erf((most - height) / sd))
+    return float(np.log(most**2 / (np.pi * inverse)) - 2.0 * np.log(max(within, 1e-9)))
+
+
 def _averaged(
     t: np.ndarray,
     v: np.ndarray,
     course: _Course,
-    sign: float,
+    way: tuple[float, float],
     window: tuple[float, float],
 ) -> _Line:
     """Return the line along the root of time, averaged over models.
 
     An exponential beside the line is a slow charge transfer. Models are weighed by
-    their likelihood (Akaike), and their scatter is added to the errors.
+    how likely they make the rows, whatever their noise (few rows decide little), and
+    their scatter is added to the errors. `way` is the sign of the step, and the voltage
+    right before.
     """
+    sign, last = way
+    moved, seen = abs(float(v[0]) - last), max(float(np.ptp(v)), course.noise)
     line = np.column_stack([np.ones(t.size), np.sqrt(t)])
     times = np.geomspace(0.2 * max(t[0], 1e-6), 0.5 * (t[-1] - t[0]), _TIMES)
     tried: list[tuple[float, ...]] = []
@@ -222,17 +242,20 @@ def _averaged(
     def attempt(x: float, share: float) -> None:
         a = np.column_stack([line, -sign * np.exp(-t / x)]) if x else line
         p, inverse, squares, free = _least(a, t, v, course)
-        if free < 1 + bool(x) or (x and p[2] < 0):  # no cell relaxes the other way
+        # No cell relaxes the other way, nor by more than the voltage moves.
+        begin, end = np.exp(-t[[0, -1]] / x) if x else (0.0, 0.0)
+        most = min(moved / (1.0 - begin), seen / (begin - end)) if x else 0.0
+        if free < 1 + bool(x) or (x and not 0 <= p[2] <= _OVER * most):
             return
         spread = np.diag(inverse) * squares / max(free - 2, 1)
-        unsure, n = spread[0], t.size
+        unsure = spread[0]
+        score = free * np.log(squares) - 2.0 * lgamma(free / 2.0)
         if x:
             counted = _counted(x, window)
             p[0] -= sign * p[2] * (1.0 - counted)
             unsure += p[2] ** 2 * counted * (1.0 - counted)
-        size = 4 + 2 * bool(x)
-        score = n * np.log(squares / n) + 2.0 * size * n / max(n - size - 1, 0.5)
-        score -= 2.0 * np.log(share)
+            score += _narrowed(p[2], inverse[2, 2], squares / free, most)
+            score -= 2.0 * np.log(share / (_TIMES + 2))
         tried.append((score, p[0], unsure, p[1], spread[1], squares / free, x))
 
     for x in (0.0, *times.tolist()):
@@ -262,19 +285,20 @@ def _with_slow(
     after: Around,
     inside: np.ndarray,
     course: _Course,
-    sign: float,
+    way: tuple[float, float],
     window: tuple[float, float],
 ) -> _Line:
     """Return the line in a window, beside a slow relaxation of the whole rest."""
     t, v = after.t[inside], after.v[inside]
-    found = _averaged(t, v, course, sign, window)
+    found = _averaged(t, v, course, way, window)
     later = after.t >= t[0]
     whole = after.t[later], after.v[later]
-    slow, shown = _slow(whole, course, sign, window, found.fast) or (found, 0.0)
+    beside = _slow(whole, course, way[0], window, found.fast)
+    slow, hinted, shown = beside or (found, 0.0, 0.0)
     moved = abs(slow.slope - found.slope)
     if shown > _BENT and moved > _MOVED * found.slope_sd:
         return slow._replace(score=found.score)
-    if shown > _HINTED:
+    if hinted > _HINTED:
         lifted = slow.intercept - found.intercept
         return found._replace(
             intercept_sd=float(np.hypot(found.intercept_sd, lifted)),
@@ -289,10 +313,11 @@ def _slow(
     sign: float,
     window: tuple[float, float],
     fast: float,
-) -> tuple[_Line, float] | None:
+) -> tuple[_Line, float, float] | None:
     """Return the line beside a slow relaxation, and by how many errors that shows.
 
-    A fast one of the time `fast` is beside both. None if there is no slow one.
+    The second number of errors is what is left of the first beside few rows. A fast
+    one of the time `fast` is beside both. None if there is no slow one.
     """
     t, v = whole
     line = np.column_stack([np.ones(t.size), np.sqrt(t)])
@@ -321,13 +346,17 @@ def _slow(
     aged = t / x
     beside = -np.expm1(-aged), -height * aged * np.exp(-aged)
     inverse = _least(np.column_stack([line, *beside]), t, v, course)[1]
-    spread = np.sqrt(np.diag(inverse) * squares / free)
     noise, counted = float(np.sqrt(squares / free)), _counted(x, window)
     intercept += sign * height * counted
+    both = np.eye(len(inverse))[0]
+    both[size] = counted
+    spread = noise * np.sqrt([both @ inverse @ both, inverse[1, 1]])
     unsure = float(np.hypot(spread[0], height * np.sqrt(counted * (1.0 - counted))))
     line_beside = _Line(intercept, unsure, slope, float(spread[1]), noise, True, 0.0)
-    gain = max(straight - squares, 0.0)
-    return line_beside, float(np.sqrt(gain * free / squares))
+    gain = max(straight - squares, 0.0) / squares
+    # Few free rows may be met by chance: there the likelihood tells less.
+    few = float(np.sqrt(free * np.log1p(gain)))
+    return line_beside, float(np.sqrt(free * gain)), few
 
 
 def _before(before: Around, end: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from batteryxr.core.model import attributes
 from batteryxr.core.units import in_units
 from batteryxr.echem.counting import largest_current
 from batteryxr.echem.lithium.content import content_after
-from batteryxr.echem.record import columns, net_charge
+from batteryxr.echem.record import columns, is_mean, net_charge
 
 if TYPE_CHECKING:
     from batteryxr.echem.record import Columns
@@ -27,6 +27,8 @@ _BETWEEN = 0.02
 _HELD = 4
 #: Rows read before a switch, and the largest number after it.
 _BEFORE, _MOST = 6, 100_000
+#: A gap longer than this many of the next intervals may hold the switch anywhere.
+GAP = 1.5
 #: Least number of rows read after a switch.
 _LEAST = 12
 
@@ -226,31 +228,57 @@ def direction_of(current: np.ndarray, i_zero: float) -> np.ndarray:
 
 
 def coordinates(
-    record: xr.Dataset, row: np.ndarray, dim: str, *, mass: float | None, formula: Any
+    record: xr.Dataset,
+    found: CurrentSwitches,
+    which: np.ndarray,
+    dim: str,
+    *,
+    mass: float | None,
+    formula: Any,
 ) -> dict[str, Any]:
-    """Return coordinates at given rows: time, voltage, charge, temperature."""
+    """Return coordinates before some switches: time, voltage, charge, temperature."""
+    row = found.row[which]
     at = record.isel(record=row)
-    found: dict[str, Any] = {
+    coords: dict[str, Any] = {
         "test_time": (dim, in_units(at["test_time"], "s", caller="pulses").values,
                       attributes("test_time")),
         "voltage": (dim, in_units(at["voltage"], "V", caller="pulses").values,
                     attributes("voltage")),
     }  # fmt: skip
     if "time" in record.variables:
-        found["time"] = (dim, at["time"].values, {"long_name": "Time (UTC)"})
+        coords["time"] = (dim, at["time"].values, {"long_name": "Time (UTC)"})
     if "temperature" in record.variables:
         values = in_units(at["temperature"], "degC", caller="pulses").values
-        found["temperature"] = (dim, values, attributes("temperature"))
+        coords["temperature"] = (dim, values, attributes("temperature"))
     (charge,) = compute(net_charge(record, caller="pulses").isel(record=row))
+    total = charge.values + _between_rows(record, found)[which]
     about = {"units": "mA h", "long_name": "Net charge, since the record began"}
-    found["capacity_total"] = (dim, charge.values, about)
+    coords["capacity_total"] = (dim, total, about)
     if formula is not None:
-        passed = xr.DataArray(
-            charge.values, dims=dim, name="capacity_total", attrs=about
-        )
+        passed = xr.DataArray(total, dims=dim, name="capacity_total", attrs=about)
         content = content_after(passed, formula, mass=mass, caller="pulses")
-        found["li_content"] = (dim, content.values, content.attrs)
-    return found
+        coords["li_content"] = (dim, content.values, content.attrs)
+    return coords
+
+
+def _between_rows(record: xr.Dataset, found: CurrentSwitches) -> np.ndarray:
+    """Return what lines between rows leave out (mA h) at the switches before each.
+
+    The current is switched at the row before. Where rows behind lie closer, the moment
+    is not known: there nothing is added.
+    """
+    if is_mean(record["current"].attrs) or not found.row.size:
+        return np.zeros(found.row.size)
+    rows = np.minimum(found.row[:, None] + np.arange(3), record.sizes["record"] - 1)
+    time = in_units(record["test_time"], "s", caller="pulses")
+    (t,) = compute(time.isel(record=rows.ravel()))
+    gap, behind = np.diff(t.values.reshape(rows.shape), axis=1).T
+    dated = (found.skipped == 0) & (gap <= GAP * behind)
+    line = np.where(
+        found.before * found.after > 0, 0.5 * (found.before + found.after), 0.0
+    )
+    left = np.where(dated, (found.after - line) * gap / 3600.0, 0.0)
+    return np.cumsum(left) - left
 
 
 def record_columns(record: xr.Dataset, *, caller: str) -> Columns:

@@ -131,7 +131,7 @@ def pulses(
     table = _labelled(record, found, first, (values, errors, more), times)
     table["switch_flag"] = "pulse", flag, FLAG
     coords = switching.coordinates(
-        record, found.row[first], "pulse", mass=mass, formula=formula
+        record, found, first, "pulse", mass=mass, formula=formula
     )
     return bounds.told(table.assign_coords(coords).assign_attrs(i_zero=found.i_zero))
 

@@ -300,8 +300,41 @@ def test_a_row_missing_at_an_interruption_is_told_and_held_by_errors():
         for name, truth in (("k", k), ("resistance", r)):
             error = float(one[f"{name}_error"])
             inside.append(abs(float(one[name]) - truth) < 1.96 * error)
-            assert error < 0.1 * truth
+            assert error < 0.2 * truth  # a charge transfer may hide in the gap
     assert np.mean(inside) > 0.8
+
+
+@pytest.mark.parametrize("fast", [0.0, 0.03])  # ohm
+def test_errors_of_k_hold_a_fast_process_that_noise_hides(fast):
+    n, on, off, k, amps = 20, 60.0, 5.0, 4e-3, 0.1
+    begins = 300.0 + (on + off) * np.arange(n)
+    rows = [np.arange(0.0, 300.5)]
+    for begin in begins:
+        rows += [begin + np.arange(0.5, off + 0.1, 0.5), begin + off + np.arange(1, 61)]
+    t = np.concatenate(rows)
+    current, v = np.full(t.size, 0.1), 3.6 + k * amps * np.sqrt(t) + 0.05 * amps
+    for at, sign in zip([*begins, *(begins + off)], n * [-1] + n * [1], strict=True):
+        since = np.clip(t - at, 0.0, None)
+        step = sign * amps * (t > at)
+        current += step
+        gone = np.exp(-since / 0.3)
+        v += step * (0.05 + fast * (1 - gone) + k * np.sqrt(since))
+    v += 5e-5 * np.random.default_rng(0).standard_normal(t.size)
+    columns = {
+        "voltage": ("record", v, {"units": "V"}),
+        "current": ("record", current * 1e3, {"units": "mA"}),
+    }
+    clock = {"test_time": ("record", t, {"units": "s"})}
+    found = interruptions(xr.Dataset(columns, clock))
+    assert found.sizes["interruption"] == n
+    told = found["interruption_flag"] > 0
+    inside = np.abs(found["k"] - k) < 1.96 * found["k_error"]
+    right = np.abs(found["resistance"] - 0.05 - fast) < 1.96 * found["resistance_error"]
+    assert float((inside | told).mean()) >= 0.9
+    within = np.abs(found["k"] - k) < found["k_error"]
+    assert float((within | told).mean()) > 0.65  # as an error is one sd
+    assert float((right | told).mean()) >= 0.9
+    assert fast or int(told.sum()) == 0
 
 
 def test_a_slow_charge_transfer_is_told_and_taken_out_of_k():
@@ -464,3 +497,20 @@ def test_a_pulse_that_the_record_cuts_off_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataQualityWarning)
         assert pulses(cell(program[:3])[0]).sizes["pulse"] == 1
+
+
+def test_the_charge_between_a_pulse_and_the_row_before_is_counted():
+    t = np.arange(0.0, 2401.0, 10.0)
+    pulsed = (t % 300 > 0) & (t % 300 <= 60)  # 60 s of every 300 s, switched at rows
+    current = np.where(pulsed, np.where(t % 600 < 300, -1000.0, 700.0), 0.0)
+    table = pulses(sampled_rows(t, current))
+    passed = np.cumsum(np.append(0.0, np.tile([-1000.0, 700.0], 4) * 60 / 3600))[:-1]
+    np.testing.assert_allclose(table["capacity_total"], passed, atol=1e-9)
+
+
+def sampled_rows(t, current):
+    columns = {
+        "voltage": ("record", 3.7 + 1e-5 * current, {"units": "V"}),
+        "current": ("record", current, {"units": "mA"}),
+    }
+    return xr.Dataset(columns, {"test_time": ("record", t, {"units": "s"})})
