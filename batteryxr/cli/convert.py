@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> None:
             "out", out, f"a name that ends in {wanted} for {kind} files"
         )
     _require_used(kind, arguments)
+    if ending != ".zarr" and Path(out).is_dir():
+        raise ArgumentError("out", out, "a file, not a folder")
     if ending != ".zarr" and not Path(out).parent.is_dir():
         raise ArgumentError("out", out, "a file in a folder that is there")
     if any(Path(out).resolve() == Path(f).resolve() for f in arguments.source):
@@ -90,7 +92,7 @@ def _held(out: str, ending: str, overwrite: bool) -> Iterator[None]:
         require_writable(out)
         yield
         return
-    location = location_of(out)
+    location = location_of(out, "out")
     require_store(location)
     with telling(location), locked(location):
         root = node_of(location, place_of(location, "")) or {}

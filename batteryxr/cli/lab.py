@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batteryxr.core.errors import ArgumentError, said_by_system
-from batteryxr.core.files import whole_file
+from batteryxr.core.files import require_on_disk, whole_file
 from batteryxr.core.optional import require
 
 if TYPE_CHECKING:
@@ -74,10 +74,11 @@ def copy_tutorials(folder: Path) -> Copied:
     Raises
     ------
     ArgumentError
-        If the folder cannot be made.
+        If the folder cannot be made, or is a URL.
     StoreError
         If the system refuses to write a tutorial; none is left half written.
     """
+    require_on_disk(folder, argument="folder")
     new, same, edited = [], [], []
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -230,13 +230,6 @@ def describe(path: StoreLike) -> str:
         A few lines per group: dimensions, variables with units, dtype, size and
         chunk, and the call that made the group.
     """
-    from batteryxr.core.store import location_of, telling
-
-    with telling(location_of(path)):
-        return _described(path)
-
-
-def _described(path: StoreLike) -> str:
     from batteryxr.core.store import groups, open_dataset
 
     lines = [f"{path}"]

@@ -407,7 +407,7 @@ def described(kind: Any) -> str:
     if origin is collections.abc.Callable:
         return "a function"
     if getattr(kind, "_is_runtime_protocol", False) and kind.__doc__:
-        words = kind.__doc__.partition(".")[0]
+        words = kind.__doc__.partition(".")[0].removeprefix("Hold ")
         return words[0].lower() + words[1:]
     return _NAMES.get(origin or kind, getattr(kind, "__name__", str(kind)))
 

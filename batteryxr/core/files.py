@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import tempfile
 from contextlib import contextmanager
@@ -16,6 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
+
+#: Begin of a URL, which as a path object loses a slash; a drive has one letter.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def is_url(path: object) -> bool:
+    """Return whether a path is a URL, or was one before it became a path object."""
+    return _URL.match(str(path)) is not None
+
+
+def require_on_disk(path: object, *, argument: str = "path") -> None:
+    """Raise for a URL where only files on a disk can be written.
+
+    Raises
+    ------
+    ArgumentError
+        If it is one: a folder of that name would be made here.
+    """
+    if is_url(path):
+        raise ArgumentError(argument, str(path), "a path on a disk, not a URL")
 
 
 def require_regular(
@@ -119,6 +140,7 @@ def whole_file(
     StoreError
         If the file exists and `overwrite` is False, or the system refuses to write.
     """
+    require_on_disk(path)
     path = Path(path)
     try:
         if not path.parent.is_dir():

@@ -155,7 +155,7 @@ def cells(
     rows = _cell_rows(data)
     way = _Way(electrode, first, counting or Counting(), timezone, store)
     if store is not None:
-        require_store(location_of(store))
+        require_store(location_of(store, "store"))
         Ledger(store, _GROUP).claim({"what": "cycles of cells"})
     found, files = Padded(len(rows)), {}
     notes: dict[str, str] = {}

@@ -114,7 +114,7 @@ def operando(
     >>> sorted(tree.children)
     ['echem', 'notes', 'xanes']
     """
-    location = location_of(store)
+    location = location_of(store, "store")
     _require_new(location, overwrite)
     if report is not None:
         require_page(report, overwrite, beside=location.folder)

@@ -12,6 +12,7 @@ import numpy as np
 from batteryxr.core.blocks import stream
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.files import require_on_disk
 from batteryxr.core.optional import require
 from batteryxr.core.progress import bar
 
@@ -75,6 +76,7 @@ def write_cell_experiment(
     """
     writers = {"mpt": _write_mpt, "bdf": _write_bdf}
     zone = zone_of(timezone)
+    require_on_disk(path)
     folder = Path(path)
     if (folder / "scans").exists():
         raise ArgumentError("path", str(path), "a folder without 'scans' in it")
@@ -145,8 +147,9 @@ def new_folder(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ArgumentError
-        If something is in it.
+        If something is in it, or it is a URL.
     """
+    require_on_disk(path)
     folder = Path(path)
     if folder.exists() and any(folder.iterdir()):
         raise ArgumentError("path", str(path), "an empty or new folder")

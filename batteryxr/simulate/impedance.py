@@ -10,6 +10,7 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.files import require_on_disk
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
@@ -272,6 +273,7 @@ def write_impedance_loop(
             "a tree with echem and impedance, as impedance_loop gives it",
         )
     zone = zone_of(timezone)
+    require_on_disk(path)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     record, spectra = data["echem"].to_dataset(), data["impedance"].to_dataset()

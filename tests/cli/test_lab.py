@@ -54,6 +54,14 @@ def test_a_file_in_the_way_is_named(tmp_path):
         copy_tutorials(tmp_path / "file")
 
 
+@pytest.mark.parametrize("url", ["memory://a/b", "file:///tmp/a", "s3://a/b"])
+def test_a_url_makes_no_folder_of_its_name(lab, tmp_path, monkeypatch, capsys, url):
+    monkeypatch.chdir(tmp_path)
+    assert main(["lab", url]) == 2
+    assert "expected a path on a disk, not a URL" in capsys.readouterr().err
+    assert (os.listdir(tmp_path), lab) == ([], [])
+
+
 def test_command_copies_and_opens(lab, tmp_path, capsys):
     folder = tmp_path / "course"
     assert main(["lab", str(folder)]) == 0

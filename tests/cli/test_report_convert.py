@@ -77,6 +77,8 @@ _ROWS = "Test Time / s,Voltage / V,Current / A\n0,3.5,0.1\n10,3.6,0.1\n20,3.7,0.
     [
         ("convert a.csv a.csv --overwrite", "OUT a.csv: expected another file"),
         ("convert b.csv a.csv a.csv --overwrite", "OUT a.csv: expected another file"),
+        ("convert a.csv folder.csv", "OUT folder.csv: expected a file, not a folder"),
+        ("operando --out file://", "--out : expected the path of a store"),
         ("convert a.csv none/b.csv", "OUT none/b.csv: expected a file in a folder"),
         ("convert a.csv b.nxs --kind series --test 2", "--test 2: expected nothing"),
         ("convert a.csv b.nxs --kind stack --timezone UTC", "--timezone UTC: expected"),
@@ -88,13 +90,14 @@ def test_nothing_is_passed_over(tmp_path, monkeypatch, capsys, command, told):
     monkeypatch.chdir(tmp_path)
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text(_ROWS)
+    (tmp_path / "folder.csv").mkdir()
     if "made.zarr" in command:
         batteryxr.save(pd.Series([1.0]).to_xarray().to_dataset(name="x"), "made.zarr")
     assert main(command.split()) == 2
     assert told in capsys.readouterr().err
     assert (tmp_path / "a.csv").read_text() == _ROWS
     there = {p.name for p in tmp_path.iterdir()}
-    assert there <= {"a.csv", "b.csv", "made.zarr"}
+    assert there <= {"a.csv", "b.csv", "folder.csv", "made.zarr"}
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.zarr", "a.nxs"])

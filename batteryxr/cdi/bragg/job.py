@@ -150,7 +150,7 @@ def _alone(settings: RetrievalSettings) -> Iterator[None]:
 
 def _require_store(store: StoreLike) -> Location:
     """Return where starts are kept; raise where they cannot be kept."""
-    location = location_of(store)
+    location = location_of(store, "store")
     require_store(location)
     require_repository(location)
     return location

@@ -40,6 +40,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.core.resume import CLAIM
 from batteryxr.core.store import (
     JOURNAL,
+    location_of,
     locked,
     open_dataset,
     require_store,
@@ -202,7 +203,7 @@ def ptycho_energies(
     settings = fitted(settings, found)
     if progress:
         print(found, flush=True)
-    location = ledger_of(store).location
+    location = location_of(store, "store")
     require_store(location)
     experiments = looked_at(experiments, found.workers, progress)
     stack = Stack(

@@ -13,6 +13,7 @@ from batteryxr.core.checks import Whole, checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.model import attributes
 from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.store import telling
 
 if TYPE_CHECKING:
     import holoviews
@@ -57,13 +58,15 @@ def ptycho_progress(path: StoreLike, *, energy: Whole | None = None) -> xr.Datas
     [10, 10]
     """
     ledger = ledger_of(path)
-    mark = ledger.mark()
-    if mark is None:
-        raise StoreError(f"{path} holds no reconstruction of ptycho_energies.")
-    n = len(mark["energy"])
+    with telling(ledger.location, reading=True):
+        mark = ledger.mark()
+        if mark is None:
+            raise StoreError(f"{path} holds no reconstruction of ptycho_energies.")
+        n = len(mark["energy"])
+        looks = [look_at(ledger, k) for k in range(n)]
+        state = {} if energy is None else _state_of(ledger, energy)
     done, residual = np.zeros(n, int), np.full(n, np.nan)
-    for k in range(n):
-        seen = look_at(ledger, k)
+    for k, seen in enumerate(looks):
         if seen is not None:
             done[k], residual[k] = seen.iteration, seen.residuals[-1]
     one: dict[str, Any] = {"units": "1"}
@@ -75,9 +78,7 @@ def ptycho_progress(path: StoreLike, *, energy: Whole | None = None) -> xr.Datas
         "number": ("number", np.arange(n), one | {"long_name": "Energy number"}),
         "energy": ("number", np.array(mark["energy"]), attributes("energy")),
     }
-    if energy is not None:
-        variables |= _state_of(ledger, energy)
-    progress = xr.Dataset(variables, coords=coords)
+    progress = xr.Dataset(variables | state, coords=coords)
     progress.attrs["iterations"] = int(mark["settings"]["iterations"])
     return progress
 

@@ -19,6 +19,7 @@ from batteryxr.core.errors import (
     StoreError,
     said_by_system,
 )
+from batteryxr.core.files import is_url
 from batteryxr.core.store.files import read_inside
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ BRANCH = "main"
 _REMOTE = ". Install it with: pip install 'batteryxr[remote]'"
 #: Hint for libraries that the extra does not install.
 _BESIDE = ". Install it beside 'batteryxr[remote]'."
-#: A path object made from a URL, which loses a slash.
-_BENT_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @runtime_checkable
@@ -259,11 +258,14 @@ class Location:
 
     def is_empty(self) -> bool:
         """Return whether the store is empty."""
-        return not self.names()
+        with telling(self, reading=True):
+            return not self.names()
 
 
-def location_of(place: StoreLike | Location) -> Location:
+def location_of(place: StoreLike | Location, argument: str = "path") -> Location:
     """Return the location of a store from a path, a URL or a zarr store.
+
+    Messages name `argument`.
 
     Raises
     ------
@@ -275,7 +277,7 @@ def location_of(place: StoreLike | Location) -> Location:
     if isinstance(place, Location):
         return place
     if isinstance(place, str | Path) and not hasattr(place, "protocol"):
-        return _named(os.fspath(place))
+        return _named(os.fspath(place), argument)
     if isinstance(place, Repository):
         return Location(None, _shown_repository(place), repository=place).newest()
     if isinstance(place, ZarrStore):
@@ -287,9 +289,11 @@ def location_of(place: StoreLike | Location) -> Location:
         return Location(place, str(folder or place), folder)
     if isinstance(place, RemotePath) and place.protocol not in ("", "file", "local"):
         return _remote(str(place), dict(place.storage_options))
-    if isinstance(place, os.PathLike | RemotePath):
-        return _named(str(getattr(place, "path", place)))
-    raise ArgumentError("path", place, "a path, a URL or a zarr store")
+    if isinstance(place, RemotePath):
+        return _named(place.path, argument)
+    if isinstance(place, os.PathLike):
+        return _named(os.fsdecode(place), argument)
+    raise ArgumentError(argument, place, "a path, a URL or a zarr store")
 
 
 def _shown_repository(repository: Any) -> str:
@@ -298,26 +302,29 @@ def _shown_repository(repository: Any) -> str:
     return f"icechunk repository {storage}".strip()
 
 
-def _named(text: str) -> Location:
+def _named(text: str, argument: str) -> Location:
     """Return the location of a store from a path or a URL."""
     if "://" in text:
         protocol, _, rest = text.partition("://")
-        return _local(rest) if protocol in ("file", "local") else _remote(text, {})
-    if _BENT_URL.match(text):
+        if protocol not in ("file", "local"):
+            return _remote(text, {})
+        this = rest.startswith("localhost/")
+        return _local(rest.removeprefix("localhost") if this else rest, argument)
+    if is_url(text):
         raise ArgumentError(
-            "path",
+            argument,
             text,
             "a path, or a URL as text",
             "Path() joins the two slashes of a URL.",
         )
-    return _local(text)
+    return _local(text, argument)
 
 
-def _local(text: str) -> Location:
+def _local(text: str, argument: str) -> Location:
     from zarr.storage import LocalStore
 
     if not text or "\0" in text:
-        raise ArgumentError("path", text, "the path of a store")
+        raise ArgumentError(argument, text, "the path of a store")
     try:
         folder = Path(text).expanduser().absolute()
         if folder.is_symlink():

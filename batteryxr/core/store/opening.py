@@ -112,8 +112,9 @@ def groups(path: StoreLike | Location) -> list[str]:
         If there is no store at `path`, or its metadata cannot be read.
     """
     location = location_of(path)
-    settle(location)
-    return _held(location, Manifest.read(location))
+    with telling(location, reading=True):
+        settle(location)
+        return _held(location, Manifest.read(location))
 
 
 def _held(location: Location, manifest: Manifest) -> list[str]:
@@ -185,8 +186,9 @@ def _nodes_of_zarr(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def open_dataset(path: StoreLike | Location, group: str | None) -> xr.Dataset:
     """Open one group as a dataset, chunked by shard."""
-    name = (group or "").strip("/")
-    return _opened(location_of(path), name, listed=False)[name]
+    location, name = location_of(path), (group or "").strip("/")
+    with telling(location, reading=True):
+        return _opened(location, name, listed=False)[name]
 
 
 def _opened(

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batteryxr.core.errors import StoreError
+from batteryxr.core.errors import StoreError, said_by_system
 from batteryxr.core.store.chunks import (
     array_of,
     cause_of,
@@ -305,6 +305,10 @@ def _cause(location: Location, which: tuple[str, str], sums: ChunkSums | None) -
         content = location.get("/".join(which))
     except StoreError:
         return "is a link, or no file"
+    except OSError as error:
+        if location.folder is None:  # a server that is away is no damage
+            raise
+        return f"cannot be read: {said_by_system(error)}"
     cause = cause_of(content)
     if cause or sums is None or content is None:
         return cause

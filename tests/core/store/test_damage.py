@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import errno
 import json
+import os
 import random
 import re
 import shutil
@@ -25,6 +27,7 @@ from batteryxr.core.errors import DataQualityWarning, StoreError
 from batteryxr.core.ledger import Ledger
 from batteryxr.core.resume import write_resumable
 from batteryxr.core.store import (
+    Damage,
     Location,
     groups,
     location_of,
@@ -302,6 +305,21 @@ def test_the_command_check(tmp_path, capsys):
     assert lines[0] == "long/a, chunk c/2: is lost"
     assert lines[1].startswith("xanes/maps/label: its metadata is")
     assert main(["check", str(tmp_path / "none.zarr")]) == 2
+
+
+def test_a_chunk_that_the_disk_refuses_is_named(tmp_path, monkeypatch):
+    """A bad sector ends neither the check nor the name of what it hit."""
+    path = finished(tmp_path / "a.zarr")
+    get = Location.get
+
+    def refused(self: Location, key: str) -> bytes | None:
+        if key.endswith("maps/mu/c/1/0/0"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), key)
+        return get(self, key)
+
+    monkeypatch.setattr(Location, "get", refused)
+    cause = f"cannot be read: {os.strerror(errno.EIO)}"
+    assert verify(path) == [Damage("xanes/maps/mu", "c/1/0/0", cause)]
 
 
 def test_lost_claims_of_ledgers_are_named(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from batteryxr.cdi import ptycho_progress
 from batteryxr.cli.main import main
 from batteryxr.core.errors import ArgumentError, MissingDependencyError, StoreError
 from batteryxr.core.ledger import Ledger
@@ -368,4 +369,54 @@ def test_addresses_that_lead_nowhere(tmp_path, monkeypatch):
         save(dataset(1), Path("s3://bucket/a.zarr"))
     with pytest.raises(ArgumentError, match="path"):
         save(dataset(1), 3)
+    assert os.listdir(tmp_path) == []
+
+
+class Place:
+    """A path of a library that we do not know."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def test_every_way_to_name_a_folder_is_that_folder(tmp_path, monkeypatch):
+    """Each is opened by its path; none makes a folder of another name."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.zarr"
+    for k, name in enumerate(
+        ["a.zarr", path, Place(path), f"file://{path}", f"file://localhost{path}"]
+    ):
+        save(dataset(k), name, overwrite=True)
+        assert open_store(path).attrs["k"] == k
+        assert open_store(name).attrs["k"] == k
+    assert os.listdir(tmp_path) == ["a.zarr"]
+
+
+def test_a_server_that_is_away_is_one_sentence(bucket, tmp_path, monkeypatch, capsys):
+    """Libraries of servers raise errors that are none of the system."""
+    from botocore.exceptions import NoCredentialsError
+    from zarr.storage import FsspecStore
+
+    def away(*_):
+        raise NoCredentialsError
+
+    url, page = f"{bucket}/away.zarr", str(tmp_path / "page.html")
+    monkeypatch.setattr(FsspecStore, "get", away)
+    monkeypatch.setattr(FsspecStore, "list_dir", away)
+    for command in (
+        ["info", url],
+        ["check", url],
+        ["report", url, "--out", page],
+        ["operando", "--out", url],
+        ["ptycho", url],
+    ):
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"batteryxr: {url}: Unable to locate credentials.")
+        assert told.count("\n") == 1
+    with pytest.raises(StoreError, match="credentials"):
+        ptycho_progress(url)
     assert os.listdir(tmp_path) == []
