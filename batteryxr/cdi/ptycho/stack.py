@@ -290,7 +290,9 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
             tell_unfinished(stack.settings)
             result = result.assign(labelled_scatter(_compared(halves, found), found))
         tell_misfit(
-            result["amp_residual"], result["noise_residual"], stack.settings.iterations
+            result["residuals"],
+            result["noise_residual"],
+            anew=not stack.settings.schedule.lead,
         )
         result.attrs.update(_scale(stack))
         result.attrs[CLAIM] = mark_digest(mark)
