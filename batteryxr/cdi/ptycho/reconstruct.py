@@ -249,7 +249,7 @@ def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray, *, anew: bool) -> 
 
 
 def _is_early_misfit(excess: np.ndarray, times: np.ndarray, anew: bool) -> np.ndarray:
-    """Return which residuals (energy, iteration) above noise no sound scan has so early.
+    """Return which energies leave more above noise than any sound scan so early.
 
     Simulated sound scans of objects up to 6 rad leave .54, .28, .11, .07 and .06 of the
     counts after 1, 2, 5, 10 and 19 passes, and from the fifth on .30, .22 and .13 of
