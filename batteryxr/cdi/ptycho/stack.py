@@ -66,8 +66,8 @@ _LEVELLED = 400
 #: What no comparison of halves can tell, for the attributes of common errors.
 _UNSEEN = (
     "Holds what two halves, and the whole, do not share. Not what is unfinished or "
-    "biased in all three alike, above all the level of a particle over vacuum: the true "
-    "error may be some times larger."
+    "biased in all three alike, above all the level of a particle over vacuum: the "
+    "true error may be some times larger."
 )
 
 
