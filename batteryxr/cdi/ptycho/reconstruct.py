@@ -234,7 +234,7 @@ def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray, *, anew: bool) -> 
             f"{times[worst]:.3g} times the noise{of} after {done} "
             f"pass{'es' if done > 1 else ''}. Take iterations=100 or more; if that "
             "leaves it high, look at the probe (its size and defocus), positions, "
-            "distance, and .cdi.orientation()"
+            "distance, .cdi.orientation(), and background and light of frames"
         )
         return
     warn_quality(
