@@ -64,6 +64,12 @@ if TYPE_CHECKING:
 
 #: Iterations after which the level of an object over vacuum is found.
 _LEVELLED = 400
+#: What no comparison of halves can tell, for the attributes of common errors.
+_UNSEEN = (
+    "Holds what two halves, and the whole, do not share. Not what is unfinished or "
+    "biased in all three alike, above all the level of a particle over vacuum: the "
+    "true error may be some times larger."
+)
 
 
 @recorded
@@ -165,6 +171,13 @@ def ptycho_energies(
     -----
     On a cluster give each worker one thread: each thread holds the frames of one
     energy.
+
+    Common errors do not hold what both halves and the whole have alike, unfinished or
+    biased, as their ``attrs["comment"]`` says; nothing in the halves or residuals tells
+    it. On six simulated particles, after ``lead=500``, the mean phase before the edge
+    was off by 0.6 to 2.1 times the stated error; where most, by 0.004 rad, nearly all
+    of it the level over vacuum, and twice the lead took away little of it. Add such a
+    level to the error where it decides, as of effective electrons.
 
     `prtf` is √(2 C / (1 + C)) with the ring correlation C of the halves: the
     correlation of the mean of both with the object (Rosenthal & Henderson, J. Mol.
@@ -290,8 +303,12 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
         if halves:
             tell_unfinished(stack.settings)
             result = result.assign(labelled_scatter(_compared(halves, found), found))
+            for name in ("absorption_error_common", "phase_error_common"):
+                result[name].attrs["comment"] = _UNSEEN
         tell_misfit(
-            result["amp_residual"], result["noise_residual"], stack.settings.iterations
+            result["residuals"],
+            result["noise_residual"],
+            anew=not stack.settings.schedule.lead,
         )
         result.attrs.update(_scale(stack))
         result.attrs[CLAIM] = mark_digest(mark)

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
-from batteryxr.cdi import LSQML, Schedule, ptycho, ptycho_energies
+from batteryxr.cdi import DM, EPIE, LSQML, Schedule, ptycho, ptycho_energies
 from batteryxr.cdi.ptycho.kernels.metrics import noise_left
 from batteryxr.core.errors import ArgumentError, DataQualityWarning
 
@@ -54,6 +54,36 @@ def hazy(scan):
 def test_what_the_model_lacks_is_told(scan, spoil):
     with pytest.warns(DataQualityWarning, match="counting noise"):
         ptycho(spoil(scan), engine=LSQML(), iterations=40, progress=False)
+
+
+def of_noise(scan):
+    rng, probe = np.random.default_rng(2), scan["probe"].values
+    values = rng.standard_normal((2, *probe.shape))
+    values *= np.sqrt(np.sum(abs(probe) ** 2) / np.sum(values**2))
+    return scan.assign(probe=(scan["probe"].dims, values[0] + 1j * values[1]))
+
+
+def beyond_focus(scan):
+    return scan.assign(probe=(scan["probe"].dims, np.conj(scan["probe"].values)))
+
+
+@pytest.mark.parametrize("engine", [LSQML(), EPIE(), DM()])
+@pytest.mark.parametrize(
+    ("spoil", "passes"), [(of_noise, 1), (of_noise, 2), (beyond_focus, 19)]
+)
+def test_a_wrong_probe_is_told_after_few_passes(scan, engine, spoil, passes):
+    said = rf"wrong probe or geometry: .* times the noise after {passes} pass"
+    with pytest.warns(DataQualityWarning, match=said):
+        ptycho(spoil(scan), engine=engine, iterations=passes, progress=False)
+
+
+@pytest.mark.parametrize("engine", [LSQML(), EPIE(), DM()])
+@pytest.mark.parametrize("passes", [1, 2, 5, 19])
+def test_few_passes_of_a_sound_scan_are_not_told(scan, engine, passes):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ptycho(scan, engine=engine, iterations=passes, progress=False)
+        ptycho(scan, start=found, iterations=passes, progress=False)
 
 
 def test_a_distance_that_is_off_is_told_by_the_stretch_of_positions(scan):

@@ -398,6 +398,12 @@ def test_halves_change_nothing_of_the_whole(halved, whole):
         xr.testing.assert_equal(halved[name], whole[name])
 
 
+def test_common_errors_say_what_they_do_not_hold(halved):
+    for name in ("absorption", "phase"):
+        assert "unfinished" in halved[f"{name}_error_common"].attrs["comment"]
+        assert "comment" not in halved[f"{name}_error"].attrs
+
+
 def test_halves_tell_what_the_whole_has_beyond_both():
     rng, shape = np.random.default_rng(0), (6, 40, 40)
     noise = rng.normal(0, 0.01, (2, *shape))
