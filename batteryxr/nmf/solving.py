@@ -101,11 +101,8 @@ def gapless(patterns: Patterns, *, signed: bool = False) -> Block:
 
     errors = patterns.errors
     array = patterns.data.compute()
-    # A copy: what the user changes later changes no factors. One memory layout, so
-    # that rounding does not depend on chunks.
-    own = None if patterns.data.chunks else True
-    x = np.array(array.values, np.float64, order="C", copy=own)
-    x = x.reshape(-1, patterns.n_points)
+    # A copy: what the user changes later changes no factors.
+    x = _aligned(array.values.reshape(-1, patterns.n_points))
     sigma = None
     if errors is not None:
         wide = errors.variable.set_dims(array.variable.sizes)
@@ -128,6 +125,18 @@ def gapless(patterns: Patterns, *, signed: bool = False) -> Block:
     negative = 0.0 if signed else square_sum(np.minimum(values, 0))
     refuse_negative(negative, square_sum(values), patterns.shift is not None)
     return Block(values, v, samples, points)
+
+
+def _aligned(values: np.ndarray) -> np.ndarray:
+    """Return a copy of which no rounding depends on chunks or on who computed them.
+
+    Sums of NumPy and of BLAS are rounded by where their numbers begin in memory.
+    """
+    room = np.empty(values.size + 8)
+    start = -room.ctypes.data % 64 // 8
+    copy = room[start : start + values.size].reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 def run_starts(
