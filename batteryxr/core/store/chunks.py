@@ -10,7 +10,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numcodecs import blosc
 
 from batteryxr.core.store.files import open_inside
 
@@ -93,6 +92,8 @@ def _room(size: int) -> np.ndarray:
 def unpacked(content: np.ndarray) -> np.ndarray:
     """Return what blosc packed."""
     size = int.from_bytes(content[4:8].tobytes(), "little")
+    from numcodecs import blosc  # its import changes the filters of warnings
+
     return blosc.decompress(content, dest=np.empty(size, np.uint8))
 
 

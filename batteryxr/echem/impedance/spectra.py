@@ -43,7 +43,7 @@ def as_impedance(spectra: xr.DataArray | xr.Dataset, *, caller: str) -> xr.DataA
     if not (np.isfinite(frequency) & (frequency > 0)).all():
         raise DataError("frequency", "is not above 0 everywhere", "Drop those points.")
     array = in_units(spectra, "ohm", caller=caller)
-    array = array.where(array != 0)
+    array = array.where((array != 0) & array.notnull())
     size = np.maximum(abs(array.real), abs(array.imag))
     if blocks.is_lazy(array):
         array = array.where((size >= _SIZES[0]) & (size <= _SIZES[1]))
