@@ -189,9 +189,9 @@ def _moved(curves: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
     from scipy.interpolate import CubicSpline
 
     x, n = design.energy, len(design.standards)
-    spline = CubicSpline(x, design.standards, axis=1)
+    spline = CubicSpline(x, design.standards.T)
     models = [
-        np.concatenate([spline(np.clip(x - d, x[0], x[-1])), design.background])
+        np.concatenate([spline(np.clip(x - d, x[0], x[-1])).T, design.background])
         for d in _TRIALS
     ]
     bases = [np.linalg.qr(model.T)[0] for model in models]
