@@ -144,7 +144,7 @@ _NEUTRAL = re.compile(
     r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
     r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|mesh|kev|ev|p\d\d|bl\w?\d*"
     r"|keithley\d*|k\d{3,4}|albaem\d*|femto\d*|sr570|(pico|electro|am)\w*meter|adc\d*|vfc\d*"
-    r"|amplifier|(photo)?diode|sample|beam|scan|reading|measured|data|values?|entry\d*"
+    r"|amplifier|(photo)?diode|sample|beam|scan|spectrum|reading|measured|data|values?|entry\d*"
 )
 _OF = (
     "li|be|b|c|n|o|f|na|mg|al|si|p|s|cl|k|ca|sc|ti|v|cr|mn|fe|co|ni|cu|zn|"

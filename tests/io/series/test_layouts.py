@@ -245,6 +245,13 @@ def test_names_that_hold_colons_between_tabs_are_names(tmp_path):
     np.testing.assert_allclose(every["fluorescence"][0], FL / I0, rtol=1e-6)
 
 
+def test_counts_of_a_numbered_spectrum_are_intensities(tmp_path):
+    path = tmp_path / "witec.txt"
+    names = "Raman Shift (rel. 1/cm)\tSpectrum 1 (CCD cts)\n"
+    path.write_text(names + rows(S, RAMAN, sep="\t"))
+    np.testing.assert_allclose(read_series(path)[0], RAMAN)
+
+
 def test_point_scans_of_stxm_are_counts_along_energies(tmp_path):
     path = tmp_path / "a_0.xsp"
     path.write_text(rows(E, I0, sep="\t"))
