@@ -17,7 +17,7 @@ _TRIALS = np.arange(-10, 11) / 10
 #: residual that it explains, in units of what it leaves.
 _SHIFTS, _EXPLAINED = 4.0, 0.1
 #: Squared ratio of a shift to its error with white noise from which it is looked at.
-_HINT = 3.0
+_HINT = 4.0
 #: Share of the power that a residual of exact numbers leaves at most.
 _EXACT = 1e-24
 
