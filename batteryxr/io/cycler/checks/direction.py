@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 #: Words for discharge and charge in English, German, French, Spanish, Italian,
 #: Russian, Chinese, Japanese and Korean.
 _DISCHARGE = re.compile(
-    r"\s*(d\b|d[_\W]|dis|(.*[\W_])?d(is)?ch|.*(放电|放電|방전|разр|entlad"
+    r"\s*(d\b|d[_\W]|dis|(.*[\W_])?d(is)?ch|.*(放电|放電|방전|разр|entlad|\bela\b"
     r"|descarga|scarica|d(e|é|e\u0301)charge))",
     re.IGNORECASE,
 )
 _CHARGE = re.compile(
-    r"\s*(c\b|c[_\W]|(.*[\W_])?ch(a|g|r)|.*(充电|充電|충전|заряд|lade|ladung"
+    r"\s*(c\b|c[_\W]|(.*[\W_])?ch(a|g|r)|.*(充电|充電|충전|заряд|lade|ladung|\blad\b"
     r"|carga|carica))",
     re.IGNORECASE,
 )
