@@ -57,6 +57,11 @@ FORMATS: dict[str, Format] = {
         ),
     ),
     "gamry": Format("cycler.layouts.gamry", (".dta",), re.compile(rb"EXPLAIN\s")),
+    "chi": Format(
+        "cycler.layouts.chi",
+        (),
+        re.compile(rb"(?:[^\r\n]*[\r\n]+){1,9}?Instrument Model:\s*CHI"),
+    ),
     "palmsens": Format(
         "cycler.layouts.palmsens",
         (".pssession",),
