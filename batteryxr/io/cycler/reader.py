@@ -87,6 +87,8 @@ _NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}|\d{6}"), ".001 to .999"
 _ELSE = {
     ".idf": "an Ivium datafile, whose layout is not published: save it as text in "
     "IviumSoft (time/s I/A E/V)",
+    ".mat": "a MATLAB file: write its time, voltage and current into a table, and name "
+    "the columns",
     ".nox": "an Autolab NOVA file: export it as text, and name its columns",
 }
 
