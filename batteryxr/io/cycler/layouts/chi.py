@@ -37,7 +37,7 @@ _UNSURE = (
 )
 
 
-class _Curve(NamedTuple):
+class _Completed(NamedTuple):
     """Hold time (s), voltage (V) and current (A) of the rows, and notes."""
 
     time: np.ndarray
@@ -125,7 +125,7 @@ def _curve(
     technique: str,
     settings: Mapping[str, str],
     columns: Mapping[str, np.ndarray],
-) -> _Curve:
+) -> _Completed:
     """Return the curve, with the quantity that the settings give."""
     time = columns.get("Time/sec", columns.get("Time/s"))
     voltage, current = columns.get("Potential/V"), columns.get("Current/A")
@@ -137,7 +137,7 @@ def _curve(
         return _swept(voltage, current, time, rate or 1.0)
     if time is not None and voltage is not None:
         if "open circuit" in technique.lower():
-            return _Curve(time, voltage, np.zeros(time.size), {})
+            return _Completed(time, voltage, np.zeros(time.size), {})
         if "i1 (A)" in settings and values.get("T1 (s)", 0.0) > 0:
             return _stepped(time, voltage, settings, values)
         if {"Cathodic Current (A)", "Anodic Current (A)"} & settings.keys():
@@ -145,7 +145,7 @@ def _curve(
     held = _of(settings.get("Init E (V)", "")) if "i-t" in technique.lower() else None
     if time is not None and current is not None and held is not None:
         level = np.full(time.size, held)
-        return _Curve(time, level, current, {"current_sign": _UNSURE})
+        return _Completed(time, level, current, {"current_sign": _UNSURE})
     raise FileFormatError(
         path,
         f"{technique!r} with the columns {list(columns)}: neither they nor the "
@@ -162,7 +162,7 @@ def _of(text: str) -> float | None:
 
 def _swept(
     voltage: np.ndarray, current: np.ndarray, time: np.ndarray | None, rate: float
-) -> _Curve:
+) -> _Completed:
     """Return a voltammogram; time goes on as the potential moves.
 
     Round a loop a passive cell takes up energy: the sum of current times change of
@@ -175,7 +175,7 @@ def _swept(
         notes["time_from_rate"] = "the file has no time: it follows from the scan rate"
     ends = turns(voltage, _SWING * float(np.ptp(voltage)), exact=True)
     if ends.size == 0:
-        return _Curve(time, voltage, current, {**notes, "current_sign": _UNSURE})
+        return _Completed(time, voltage, current, {**notes, "current_sign": _UNSURE})
     loops = slice(0, None if ends.size % 2 else int(ends[-1]))
     if float((current[loops] * moved[loops]).sum()) < 0:
         current = -current
@@ -183,7 +183,7 @@ def _swept(
             "positive current reduces in this file, by the sense of its loops: it was "
             "turned, so that positive oxidises"
         )
-    return _Curve(time, voltage, current, notes)
+    return _Completed(time, voltage, current, notes)
 
 
 def _stepped(
@@ -191,7 +191,7 @@ def _stepped(
     voltage: np.ndarray,
     settings: Mapping[str, str],
     values: Mapping[str, float],
-) -> _Curve:
+) -> _Completed:
     """Return steps of current, each for its time, as often as the settings say."""
     count = sum(re.fullmatch(r"i\d+ \(A\)", name) is not None for name in settings)
     flows = np.array([values.get(f"i{k + 1} (A)", 0.0) for k in range(count)])
@@ -199,12 +199,12 @@ def _stepped(
     ends = np.cumsum(lasts)
     place = np.searchsorted(ends, (time - 1e-9 * ends[-1]) % ends[-1], side="right")
     current = flows[np.minimum(place, count - 1)]
-    return _Curve(time, voltage, current, {"set_current": _SET})
+    return _Completed(time, voltage, current, {"set_current": _SET})
 
 
 def _switched(
     path: Path, time: np.ndarray, voltage: np.ndarray, settings: Mapping[str, str]
-) -> _Curve:
+) -> _Completed:
     """Return two currents by turns: the potential rises with the anodic one.
 
     Raises
@@ -238,4 +238,4 @@ def _switched(
     notes = {"set_current": _SET}
     if first.size > 1 and (first[-1] > first[0]) != rises:
         notes["current_sign"] = "the potential moves against the first current"
-    return _Curve(time, voltage, np.where(up, sizes[1], -sizes[0]), notes)
+    return _Completed(time, voltage, np.where(up, sizes[1], -sizes[0]), notes)
