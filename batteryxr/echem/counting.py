@@ -116,8 +116,18 @@ class HalfCycleTable:
         }
 
 
-def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
-    """Find the half cycles of a record, reading it once and its current up to twice."""
+def half_cycle_table(
+    rows: Columns, counting: Counting, *, counted: bool = True
+) -> HalfCycleTable:
+    """Find the half cycles of a record, reading it once and its current up to twice.
+
+    Parameters
+    ----------
+    rows, counting
+        The record, and how it is counted.
+    counted
+        Whether the charge of each half cycle by the counter is needed.
+    """
     from batteryxr.echem.kernels import segments
     from batteryxr.echem.kernels.record import Rule
 
@@ -129,7 +139,8 @@ def half_cycle_table(rows: Columns, counting: Counting) -> HalfCycleTable:
         if whole is None or cuts is not None:
             floats, integers, switches = _stream(rows, rule, cuts)
         else:
-            floats, integers, turns = segments.walk_whole(whole, rule)
+            walked = whole if counted else whole._replace(counter=whole.counter[:0])
+            floats, integers, turns = segments.walk_whole(walked, rule)
             switches = _switches(whole, turns, rule, rows.fallen)
         _add_switches(floats, integers, switches)
         return _half_cycles(floats, integers, counting, cuts), switches

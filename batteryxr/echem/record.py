@@ -192,8 +192,16 @@ def columns(
     if "step_time" in record.variables:
         wanted["step_time"] = "s"
     found = {n: in_units(record[n], u, caller=caller) for n, u in wanted.items()}
+    summed = ["current"]
     if not found["voltage"].chunks:
         extremes = found["voltage"].values
+        if (
+            extremes.size
+            and np.isfinite(ends := [extremes.min(), extremes.max()]).all()
+        ):
+            extremes = np.array(ends)
+        else:
+            summed.append("voltage")
         bounds.check("voltage", extremes, argument="voltage", data=True)
     up, down = found.pop("charge_capacity", None), found.pop("discharge_capacity", None)
     if "capacity" in found:
@@ -205,7 +213,7 @@ def columns(
             found[name] = record[name]
     _tell_other_units(found, caller=caller)
     _tell_missing(found["test_time"], caller)
-    for name in ("voltage", "current"):
+    for name in summed:
         _refuse_infinite(found[name], name, caller)
     return Columns(
         found,

@@ -68,8 +68,8 @@ if TYPE_CHECKING:
 
     from batteryxr.core.kernels.loops import Floats, Ints
 
-#: Rows between two writes of the sums.
-BLOCK = 1 << 16
+#: Rows between two writes of the sums, and rows that take longer than a thread's start.
+BLOCK, _MANY = 1 << 16, 1 << 21
 
 # State carried from row to row besides time, voltage, current, file and VALID.
 # NEXT is the row after the last valid one.
@@ -440,7 +440,7 @@ def _largest_bits(bits: Ints, mask: int) -> int:
 
 def largest(values: np.ndarray) -> float:
     """Return the largest magnitude in an array, ignoring NaN; 0 if there is none."""
-    pieces = np.array_split(values, allowed()) if values.size > BLOCK else [values]
+    pieces = np.array_split(values, allowed()) if values.size > _MANY else [values]
     return max(in_threads(_largest, [(piece,) for piece in pieces]))
 
 

@@ -153,8 +153,14 @@ def _lacks(fresh: float, line: float) -> bool:
 
 @njit(cache=True, nogil=True)
 def _paused(record: Record, k: int, added: float) -> bool:
-    """Tell whether one long interval counted a little, as in a pause."""
-    if k + 1 >= record.t.size or added == 0.0:
+    """Tell whether one long interval counted little, as in a pause.
+
+    A counter that counted nothing must count beside it.
+    """
+    c = record.counter
+    if k + 1 >= record.t.size:
+        return False
+    if added == 0.0 and (k < 2 or c[k + 1] == c[k] or c[k - 1] == c[k - 2]):
         return False
     following = record.t[k + 1] - record.t[k]
     return record.t[k] - record.t[k - 1] > _PAUSE * following
@@ -393,6 +399,7 @@ def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
     rises, falls = x.course == 1, x.course == -1
     line = np.abs(x.i + x.i_before) * x.d / 7200
     nearer = np.abs(reading - line) < np.abs(np.abs(added) - line)
+    nearer |= rises & (x.d > _PAUSE * x.following)
     still = (x.i == 0) & (reading == 0) & ~falls
     odd = (np.abs(added) > possible) | (rises & ~falls) | still
     return fell & np.where(_signs(x.i, x.i_before) > 0, nearer, odd)
@@ -535,8 +542,8 @@ def believed(x: Intervals, sums: np.ndarray, rows: int, rule: Rule) -> Intervals
     passed = np.abs(x.i + x.i_before) * x.d / 7200.0
     added = np.abs(_counted(x)[0])
     still = (added < _STILL * passed) & (x.d <= rule.max_gap)
-    # One long interval in which it counted a little is a pause under a going clock.
-    still &= ~((x.d > _PAUSE * x.following) & (added > 0))
+    # One long interval in which it counted little is a pause under a going clock.
+    still &= ~((x.d > _PAUSE * x.following) & ((added > 0) | (x.course != 0)))
     kept = ~(steady & still & (passed > _STEPS * sums[_SUMS]))
     return Intervals(*(column[kept] for column in x))
 
@@ -556,7 +563,17 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     # The step before ended where this one began, if its time is known.
     known_step = (x.step_time >= 0) & (x.step_time <= x.d)
     tail = np.where(known_step, x.d - np.nan_to_num(x.step_time), 0.0)
-    left = np.where(nothing, 0.0, np.where(fresh, tail, x.d - s))
+    # Far longer than its rows were apart, nobody knows whether it went on so long.
+    pace = np.maximum(x.preceding, x.earlier)
+    known_step &= ~((tail > _PAUSE * pace) & (pace > 0) & ~x.apart)
+    untold = fresh | np.isnan(added)
+    left = np.where(untold, np.where(known_step, tail, 0.0), x.d - s)
+    # A counter that stood still while the current turned saw none of either flow.
+    reverses = _signs(x.i, x.i_before) < 0
+    most = np.maximum(np.abs(x.i), np.abs(x.i_before)) * x.d / 3600
+    still = reverses & (np.abs(added) <= _SOUND * most) & ~restart & (pace > 0)
+    still &= x.d > _PAUSE * np.maximum(pace, x.following)
+    s, left = np.where(still, 0.0, s), np.where(nothing | still, 0.0, left)
     # It may have flowed for as long as the time to the next row.
     missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
     missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
@@ -575,7 +592,6 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     # Others are already counted where there is a line.
     counted = np.where((x.d >= 0) & (gap | ~(same & known)), np.abs(added), 0.0)
     counted = np.nan_to_num(counted)
-    reverses = _signs(x.i, x.i_before) < 0
     ns = np.round(np.clip(x.d, -_AGES, _AGES) * 1e9).astype(np.int64)
     return Switches(
         x.row,

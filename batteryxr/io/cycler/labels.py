@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-#: Names of columns beside those of the data model: a local date and time, a word
-#: that distinguishes charge from discharge, and the number of each row.
-CLOCK, STATE, NUMBER = "clock", "state", "number of the row"
-_BARE = {*COUNTERS, CLOCK, STATE, NUMBER}
+#: Names of columns beside those of the data model: a local date and time, a time of
+#: day beside dates, a word that distinguishes charge from discharge, and the number of
+#: each row.
+CLOCK, HOURS, STATE, NUMBER = "clock", "time of day", "state", "number of the row"
+_BARE = {*COUNTERS, CLOCK, HOURS, STATE, NUMBER}
 #: Name that a user gives a column: one of the data model, with units if the label has
 #: none.
 _NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
@@ -41,6 +42,9 @@ _UNITS = {
     "mw·h": "mW h", "uwh": "uW h", "uw.h": "uW h",
     "c": "degC", "°c": "degC", "℃": "degC", "degc": "degC", "celsius": "degC",
     "oc": "degC", "deg c": "degC", "deg. c": "degC", "k": "K",
+    "sek": "s", "std": "h", "秒": "s", "с": "s", "сек": "s", "мин": "min", "ч": "h",
+    "в": "V", "мв": "mV", "а": "A", "ма": "mA", "мка": "uA", "ач": "A h", "а·ч": "A h",
+    "мач": "mA h", "ма·ч": "mA h", "вт·ч": "W h", "мвт·ч": "mW h",
     "h:m:s": "s", "h:min:s": "s", "h:min:s.ms": "s", "h:m:s.ms": "s",
     "h:m:s:ms": "s", "hh:mm:ss": "s", "hh:mm:ss.ms": "s", "hh:mm:ss.sss": "s",
 }  # fmt: skip
@@ -263,7 +267,7 @@ def _unit(written: str) -> str | None:
 
 def _source(index: int, label: str, name: str, units: str) -> Source | None:
     """Return the source, or None if its units measure something else."""
-    if name in (CLOCK, STATE, NUMBER):
+    if name in (CLOCK, HOURS, STATE, NUMBER):
         return Source(index, label, 1.0, 0.0, "")
     wanted = COLUMNS[name]["units"]
     try:

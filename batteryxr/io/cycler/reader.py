@@ -57,6 +57,11 @@ FORMATS: dict[str, Format] = {
         ),
     ),
     "gamry": Format("cycler.layouts.gamry", (".dta",), re.compile(rb"EXPLAIN\s")),
+    "chi": Format(
+        "cycler.layouts.chi",
+        (),
+        re.compile(rb"(?:[^\r\n]*[\r\n]+){1,9}?Instrument Model:\s*CHI"),
+    ),
     "palmsens": Format(
         "cycler.layouts.palmsens",
         (".pssession",),
@@ -75,12 +80,15 @@ FORMATS: dict[str, Format] = {
     ),
     "csv": Format("cycler.vendor_csv", (".csv", ".txt", ".tsv", ".dat")),
 }
-#: Files that a program numbers by channel or run, such as Maccor's run.041.
-_NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}"), ".001 to .999"
+#: Files that a program numbers by channel or run, such as Maccor's run.041, and by
+#: step, such as Toyo's 000001.
+_NUMBERED, _ALL_NUMBERS = re.compile(r".*\.\d{3}|\d{6}"), ".001 to .999"
 #: Files of programs that have no reader here, and how to get their data.
 _ELSE = {
     ".idf": "an Ivium datafile, whose layout is not published: save it as text in "
     "IviumSoft (time/s I/A E/V)",
+    ".mat": "a MATLAB file: write its time, voltage and current into a table, and name "
+    "the columns",
     ".nox": "an Autolab NOVA file: export it as text, and name its columns",
 }
 
@@ -102,7 +110,7 @@ def read_cycler(
     and ``.mpr``, Arbin ``.res``, ``.xlsx``, ``.xls`` and ``.csv``, Neware ``.nda`` and
     ``.ndax``, Battery Data Format, Gamry ``.DTA``, PalmSens ``.pssession`` and csv,
     and text, workbooks and parquet of Maccor, Landt, Novonix, Basytec, Digatron, PEC,
-    Bitrode, Ivium and Neware.
+    Bitrode, Ivium, Toyo and Neware.
 
     A pause is known by the clock of the rows. In files without one only a fall of the
     voltage by more than 5 mV tells of it. After a rest that leaves less, ``time`` is

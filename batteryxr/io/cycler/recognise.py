@@ -14,6 +14,7 @@ from batteryxr.io import clock
 from batteryxr.io.cycler.checks.direction import states_of
 from batteryxr.io.cycler.labels import (
     CLOCK,
+    HOURS,
     NUMBER,
     STATE,
     Source,
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TELLING = re.compile(
-    r"vol(t|\b)|potential|ewe|ecell|电压|\bu\b|\be\b|\bv\b", re.IGNORECASE
+    r"vol(t|\b)|potential|ewe|ecell|电压|電[圧壓]|전압|spannung|tensi|напряж"
+    r"|\bu\b|\be\b|\bm?v\b",
+    re.IGNORECASE,
 )
 _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
 _WORD, _DIGIT = re.compile(r"[^\W\d]"), re.compile(r"\s*[-+]?\d")
@@ -45,13 +48,18 @@ _TIMES = ("test_time", "step_time")
 _LASTS = re.compile(r"(\d+d\s+)?\d+:\d\d:\d\d([.,:]\d+)?")
 #: Date with a time of day, and the number of rows in which one is looked for.
 _DATED, _SHOWN = re.compile(r"(\d{1,4}[-/.]){2}\d{1,4}[ T]+\d\d?:\d\d(:\d\d.*)?"), 50
+#: Date alone, time of day beside it, and labels of such a time.
+_DAY = re.compile(r"(\d{1,4}[-/.]){2}\d{1,4}( 00:00:00)?")
+_HOUR = re.compile(
+    r"(?!0?0:0[0-4])([01]?\d|2[0-3]):\d\d(:\d\d(\.\d+)?)?( ?[AP]M)?", re.I
+)
+_OF_DAY = re.compile(r"time|(uhr)?zeit|heure|hora|ora|время|時刻|時間|时间|시간|시각")
 #: Units and words of a column of current.
 _AMPERES = ("A", "mA", "uA", "nA")
 _FLOWS = r"current|cur\b|amp|strom|courant|corr|电流|電流|전류"
 
-
 #: Quantities that are read as text.
-_WORDS = (CLOCK, STATE)
+_WORDS = (CLOCK, HOURS, STATE)
 #: Columns that an export may have beside those of its maker, in anybody's words: it
 #: may have been edited. A counter of charge counts only if the maker's is missing.
 _BESIDE = (*_WORDS, NUMBER, "cycle", "step", "step_time")
@@ -171,11 +179,17 @@ def recognise(
 
 
 def _with_durations(labels: Sequence[str], below: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels; those above a duration such as 26:03:12.5 say so."""
+    """Return the labels; those above a duration such as 26:03:12.5 say so.
+
+    So do those above a time of day, beside a column of dates without times.
+    """
     told = list(labels)
+    dated = any(_DAY.fullmatch(cell.strip()) for cell in below)
     for index, cell in enumerate(below[: len(told)]):
         bare, units = split(told[index])
-        if units in (None, "min", "h", "ms") and _LASTS.fullmatch(cell.strip()):
+        if dated and _OF_DAY.fullmatch(bare) and _HOUR.fullmatch(cell.strip()):
+            told[index], dated = HOURS, False
+        elif units in (None, "min", "h", "ms") and _LASTS.fullmatch(cell.strip()):
             told[index] = f"{bare if units else told[index].strip()} [h:m:s]"
     return tuple(told)
 
@@ -290,9 +304,16 @@ def assemble(
         notes=left_out,
     )
     if STATE in words:
-        table = replace(table, states=states_of(words[STATE]))
+        codes = layout.vendor.codes
+        said = [codes.get(str(w).strip(), w) for w in words[STATE]]
+        table = replace(table, states=states_of(said))
+    stamps = words.get(CLOCK)
+    if stamps is not None and HOURS in words:
+        stamps = [
+            f"{str(d)[:10]} {h}" for d, h in zip(stamps, words[HOURS], strict=True)
+        ]
     try:
-        table = _started(table, words.get(CLOCK), layout.vendor, head, options)
+        table = _started(table, stamps, layout.vendor, head, options)
         told = _unread(layout) if table.timed_by_clock else {}
         return replace(table, notes={**table.notes, **told})
     except ArgumentError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from batteryxr.io.cycler.labels import CLOCK, NUMBER, STATE, Column
+from batteryxr.io.cycler.labels import CLOCK, HOURS, NUMBER, STATE, Column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Vendor:
         Regular expression whose group finds the start in the header.
     unlabelled
         Number of cells at the end of each row that have no label.
+    codes
+        Code of a state -> word, where the maker writes numbers.
     """
 
     name: str
@@ -34,6 +40,7 @@ class Vendor:
     dayfirst: bool | None = None
     start: str = ""
     unlabelled: int = 0
+    codes: Mapping[str, str] = field(default_factory=dict)
 
 
 BIOLOGIC = Vendor(
@@ -144,43 +151,43 @@ NOVONIX = Vendor(
 
 BASYTEC = Vendor(
     "Basytec",
-    r"(?i)(basytec|~Time\[)",
+    r"(?i)(basytec|~(Time|Zeit)\[)",
     (
-        Column("test_time", r"time"),
-        Column("voltage", r"u|voltage", "V"),
-        Column("current", r"i|current", "A"),
-        Column("capacity", r"ah-(step|set)|ah", "A h"),
-        Column("energy", r"wh-(step|set)|wh", "W h"),
-        Column("cycle", r"cyc-count"),
-        Column("step", r"line"),
-        Column("step_time", r"t-step"),
-        Column("temperature", r"t1|temp(erature)?", "degC"),
-        Column(STATE, r"command"),
-        Column(CLOCK, r"datetime"),
+        Column("test_time", r"time|zeit"),
+        Column("voltage", r"u|voltage|spannung", "V"),
+        Column("current", r"i|current|strom", "A"),
+        Column("capacity", r"ah-(step|set|schritt)|ah", "A h"),
+        Column("energy", r"wh-(step|set|schritt)|wh", "W h"),
+        Column("cycle", r"cyc-count|zyk(lus)?-(zähler|nr\.?)"),
+        Column("step", r"line|zeile"),
+        Column("step_time", r"t-(step|schritt)"),
+        Column("temperature", r"t1|temp(erature|eratur)?", "degC"),
+        Column(STATE, r"command|befehl"),
+        Column(CLOCK, r"datetime|datum(zeit)?"),
     ),
     dayfirst=True,
-    start=r"~Start of Test:\s*(\S.*\S)",
+    start=r"~Start (?:of Test|der Prüfung|des Tests):\s*(\S.*\S)",
 )
 
 DIGATRON = Vendor(
     "Digatron",
-    r"(?i)(digatron|\bProg(ram)? (Time|Duration)\b)",
+    r"(?i)(digatron|\bProg(ram)? (Time|Duration)\b|\bProgrammdauer\b)",
     (
-        Column("test_time", r"prog(ram)? (time|duration)", "s"),
-        Column("voltage", r"voltage", "V"),
-        Column("current", r"current", "A"),
-        Column("charge_capacity", r"ahcha", "A h"),
-        Column("discharge_capacity", r"ahdch", "A h"),
-        Column("capacity", r"ahstep|ahaccu", "A h"),
-        Column("charge_energy", r"whcha", "W h"),
-        Column("discharge_energy", r"whdch", "W h"),
-        Column("energy", r"whstep|whaccu", "W h"),
-        Column("cycle", r"cycle"),
-        Column("step", r"step"),
-        Column("step_time", r"step (time|duration)", "s"),
+        Column("test_time", r"prog(ram)? (time|duration)|programm(dauer|zeit)", "s"),
+        Column("voltage", r"voltage|spannung", "V"),
+        Column("current", r"current|strom", "A"),
+        Column("charge_capacity", r"ah(cha|lad)", "A h"),
+        Column("discharge_capacity", r"ah(dch|ela)", "A h"),
+        Column("capacity", r"ahstep|ahschritt|aha[ck][ck]u", "A h"),
+        Column("charge_energy", r"wh(cha|lad)", "W h"),
+        Column("discharge_energy", r"wh(dch|ela)", "W h"),
+        Column("energy", r"whstep|whschritt|wha[ck][ck]u", "W h"),
+        Column("cycle", r"cycle|zyklus"),
+        Column("step", r"step|schritt"),
+        Column("step_time", r"step (time|duration)|schritt(dauer|zeit)", "s"),
         Column("temperature", r"t1|logtemp001", "degC"),
-        Column(STATE, r"status"),
-        Column(CLOCK, r"timestamp|time stamp"),
+        Column(STATE, r"status|zustand"),
+        Column(CLOCK, r"timestamp|time stamp|zeitstempel"),
     ),
 )
 
@@ -255,6 +262,21 @@ BITRODE = Vendor(
     ),
 )
 
+TOYO = Vendor(
+    "Toyo",
+    r"\bPass(ed)? ?Time\[Sec\]|\bTotlCycle\b",
+    (
+        Column("voltage", r"voltage"),
+        Column("current", r"current"),
+        Column("capacity", r"cap(acity)?"),
+        Column("step", r"totlcycle|total cycle"),
+        Column("step_time", r"pass(ed)? ?time"),
+        Column("temperature", r"temp1(\[deg\])?", "degC"),
+        Column(STATE, r"condition|state"),
+    ),
+    codes={"1": "charge", "2": "discharge"},
+)
+
 IVIUM = Vendor(
     "Ivium",
     r"(?im)^\s*time\s?/\s?s\s+I\s?/\s?[munµ]?A\s+E\s?/\s?m?V",
@@ -300,6 +322,17 @@ PALMSENS = Vendor(
     start=r"Started: (.+)",
 )
 
+#: Words of hand-made tables in German, French, Spanish, Italian, Russian, Japanese,
+#: Korean and Chinese.
+_WHOLE = r"gesamt-?|test-?|lauf-?|prüf-?|mess-?|总|総|累计|累計|測定|测试"
+_TIMES = r"zeit|temps|tiempo|tempo|время|経過時間|時間|时间|시간|zeit seit start"
+_OF_CELL = r"zell-?|klemmen-?|セル"
+_VOLTAGES = r"spannung|tension|voltaje|tensión|tensione|напряжение|電圧|電壓|电压|전압"
+_CURRENTS = r"strom|stromstärke|courant|corriente|corrente|ток|電流|电流|전류"
+_DATES = r"datum|date|fecha|data(?= )|дата|日付|日期|날짜"
+_JOINED = r"und|et|y|e|и"
+_HOURS = r"(?:uhr)?zeit|heure|hora|ora|время|時刻|时间|시간|time"
+
 #: Labels of most hand-made tables; units must be in the label, times may be in s.
 GENERIC = Vendor(
     "",
@@ -307,28 +340,50 @@ GENERIC = Vendor(
     (
         Column("test_time", r"(test|total|elapsed|run)[ _]?time", "s"),
         Column("test_time", r"time|t", "s"),
+        Column("test_time", rf"({_WHOLE})?({_TIMES})", "s"),
         Column("voltage", r"(cell[ _])?(voltage|potential|volts?)|u|v|e|ewe", "V"),
         Column("voltage", r"working[ _]electrode([ _](voltage|potential))?"),
         Column("voltage", r"we\(1\)\.potential|terminal[ _]voltage"),
+        Column("voltage", rf"({_OF_CELL})?({_VOLTAGES})", "V"),
+        Column("voltage", r"mv", "mV"),
         Column("current", r"(cell[ _])?(current|amps?)|i|<i>", ""),
         Column("current", r"we\(1\)\.current"),
+        Column("current", rf"({_OF_CELL})?({_CURRENTS})"),
+        Column("current", r"ma", "mA"),
+        Column("current", r"a", "A"),
         Column("charge_capacity", r"charge[ _]capacity"),
+        Column("charge_capacity", r"lade-?kapazität|(충전|充[電电]) ?(용량|容量)"),
+        Column("charge_capacity", r"capacit[éà] d[ei] (charge|carica)"),
         Column("discharge_capacity", r"discharge[ _]capacity"),
+        Column(
+            "discharge_capacity", r"entlade-?kapazität|(방전|放[電电]) ?(용량|容量)"
+        ),
+        Column("discharge_capacity", r"capacit[éà] d[ei] (décharge|scarica)"),
         Column("capacity", r"capacity|q|(cumulative|net)[ _](charge|capacity)"),
+        Column("capacity", r"ladung|kapazität|capacité|capacità|capacidad|[ёе]мкость"),
+        Column("capacity", r"容量|용량|ah"),
         Column("charge_energy", r"charge[ _]energy"),
         Column("discharge_energy", r"discharge[ _]energy"),
-        Column("energy", r"energy"),
+        Column("energy", r"energ(y|ie|ia|ía)|énergie|能量|энергия|에너지"),
         Column("cycle", r"cycle([ _](number|index|count|id))?|cycle#"),
+        Column("cycle", r"zyk(lus|len)[ -]?(nummer|nr\.?|zahl|zähler)?|ciclo|цикл"),
+        Column("cycle", r"サイクル(数|番号)?|循环(序号|编?号|数)?|사이클( ?번호)?"),
         Column("step", r"step([ _](number|index|count|id))?|step#"),
+        Column("step", r"schritt[ -]?(nummer|nr\.?)?|étape|paso|шаг|工步(序?号)?"),
         Column("step_time", r"step[ _]?time"),
+        Column("step_time", r"schritt[ -]?(zeit|dauer)|temps (de l')?étape"),
         Column("temperature", r"(cell[ _]|ambient[ _])?temp(erature)?|t1"),
-        Column(STATE, r"state|status|step[ _](type|name)|mode|command|zustand"),
-        Column(STATE, r"工步(类型|名称|状态)|状态|工作模式|状態|모드|상태"),
+        Column("temperature", r"(zell)?temperatura?|température|温度|온도|температура"),
+        Column(STATE, r"state|status|step[ _](type|name)|mode|command|zustand|befehl"),
+        Column(STATE, r"工步(类型|名称|状态)|状态|工作模式|状態|모드|상태|état|estado"),
         Column(
             CLOCK,
             r"date(( and |[ _/])?time)?|time[ _]?stamp|clock"
             r"|(unix|epoch|absolute|wall[ _]?clock|system|real)[ _]?time",
         ),
+        Column(CLOCK, rf"(?:{_DATES})(?:[ _/-]?(?:{_JOINED})?[ _/-]?(?:{_HOURS}))?"),
+        Column(CLOCK, r"zeitstempel|horodatage|servertime|日時|systime"),
+        Column(HOURS, r"time of day"),
         Column(
             NUMBER,
             r"((data|test)[ _-]?)?(point|record|rec|row|sample)"
@@ -340,6 +395,6 @@ GENERIC = Vendor(
 
 #: Text exports, by preference; the generic one takes files of no known maker.
 TEXT = (
-    GAMRY, ARBIN, LANDT, MACCOR, NOVONIX, BASYTEC, DIGATRON, PEC, BITRODE, IVIUM,
-    NEWARE, GENERIC,
+    GAMRY, ARBIN, LANDT, MACCOR, NOVONIX, BASYTEC, DIGATRON, PEC, BITRODE, TOYO,
+    IVIUM, NEWARE, GENERIC,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -365,3 +367,43 @@ def test_rows_further_apart_than_a_gap_are_told():
         assert half_cycles(record).sizes["half_cycle"] == 0
     wide = half_cycles(record, counting=Counting(max_gap=1e4))
     assert wide["direction"].values.tolist() == ["charge", "discharge"]
+
+
+@pytest.mark.parametrize("counter", ["two", "per step"])
+@pytest.mark.parametrize("around", [(1.0, 1.0), (-1.0, 1.0)])
+def test_test_time_that_goes_on_between_steps_is_no_flow(counter, around):
+    # Impedance lies in a file of its own: 900 s pass, and nothing is counted.
+    flows = [1.0, around[0], around[1], -1.0]
+    lasts = [3600, 20, 3600, 7200]
+    pace = [10, 1, 10, 10]
+    t, i, q, own, step_time = 0.0, [], [], [], []
+    times, total = [], 0.0
+    for step, (flow, last, every) in enumerate(zip(flows, lasts, pace, strict=True)):
+        t += 900.0 * (step == 2)
+        passed = np.arange(0, last + 1, every)
+        times.append(t + passed)
+        i.append(np.full(passed.size, flow))
+        own.append(np.abs(flow) * passed / 3600)
+        q.append(total + flow * passed / 3600)
+        step_time.append(passed)
+        t, total = t + last, total + flow * last / 3600
+    t, i, q, own = (np.concatenate(x) for x in (times, i, q, own))
+    columns = {"voltage": ("record", 3.5 + 0.3 * q + 0.01 * i, {"units": "V"}),
+               "current": ("record", i, {"units": "mA"})}  # fmt: skip
+    if counter == "per step":
+        columns["capacity"] = ("record", own, {"units": "mA h"})
+        columns["step_time"] = ("record", np.concatenate(step_time), {"units": "s"})
+    else:
+        rise = np.diff(q, prepend=0.0)
+        for name, way in (("charge_capacity", 1), ("discharge_capacity", -1)):
+            counted = np.cumsum(np.maximum(way * rise, 0.0))
+            columns[name] = ("record", counted, {"units": "mA h"})
+    coords = {"test_time": ("record", t, {"units": "s"})}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        table = half_cycles(xr.Dataset(columns, coords))
+    charged = 2.0 + around[0] * 20 / 3600
+    np.testing.assert_allclose(np.abs(table["capacity"]), [charged, 2.0], rtol=1e-9)
+    # What began anew tells nothing of what flowed before it did.
+    untold = any("may be missing" in str(w.message) for w in said)
+    assert untold == (counter == "per step")

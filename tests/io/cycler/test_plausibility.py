@@ -440,3 +440,15 @@ def test_a_count_that_goes_on_in_a_hold_is_of_no_other_scale(rows, tau, tmp_path
     assert "charge_scale" not in read_cycler(path).attrs["flags"]
     path.write_text("\n".join(lines).replace("Capacity (Ah)", "Capacity (mAh)"))
     assert "charge_scale" in read_cycler(path).attrs["flags"]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_cycler_that_writes_no_row_at_switches_loses_none(lost):
+    inside, current = np.arange(30, 1800, 30.0), np.resize([0.0, 1.0], 9)
+    times = np.concatenate([1800 * k + inside for k in range(9)])
+    flow = np.repeat(current, inside.size)
+    volts = 3.5 + 1e-3 * np.cumsum(flow) + 0.02 * flow + 1e-3 * np.sin(times / 300)
+    columns = {"test_time": times, "voltage": volts, "current": flow}
+    kept = np.delete(np.arange(times.size), np.arange(200, 200 + lost))
+    table = RawTable(columns, instrument="x").chosen(kept)
+    assert ("missing_rows" in flags(table)) == (lost > 0)

@@ -271,8 +271,8 @@ def test_a_clock_and_words_beside_labels_of_a_maker_are_read(tmp_path, label):
 @pytest.mark.parametrize(
     ("labels", "encoding"),
     [
-        ("Zeit [h];Spannung [mV];Strom [A]", "utf-8"),
-        ("시간(s);전압(mV);전류(mA)", "cp949"),
+        ("Aika [h];Jännite [mV];Virta [A]", "utf-8"),
+        ("Czas(s);Napięcie(mV);Prąd(mA)", "utf-8"),
     ],
 )
 def test_labels_in_any_language_are_told(tmp_path, labels, encoding):
@@ -350,3 +350,61 @@ def test_no_size_of_a_number_stops_the_reading(tmp_path, current):
     mark = "marks" in ds.attrs["flags"]
     assert mark == (float(current) > 1)
     assert np.isnan(ds["current"][1]) if mark else ds["current"][1] == float(current)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "encoding"),
+    [
+        ("Zeit [h];Zellspannung [mV];Strom [A];Datum;Uhrzeit;Zustand",
+         ("Laden", "Pause", "Entladen"), "cp1252"),
+        ("Temps (h);Tension (mV);Courant (A);Date;Heure;État",
+         ("Charge", "Repos", "Décharge"), "utf-8"),
+        ("시간(h);전압(mV);전류(A);날짜;시각;상태", ("충전", "휴지", "방전"), "cp949"),
+        ("Время, ч;Напряжение, мВ;Ток, А;Дата;Время;Режим",
+         ("Заряд", "Пауза", "Разряд"), "cp1251"),
+        ("経過時間(h);電圧(mV);電流(A);日付;時刻;状態",
+         ("充電", "休止", "放電"), "cp932"),
+    ],
+)  # fmt: skip
+def test_labels_of_many_languages_with_the_day_and_its_time_apart(
+    tmp_path, labels, words, encoding
+):
+    began = np.datetime64("2024-03-05T23:50:15")
+    lines = [labels.replace("Режим", "Mode")]
+    for k in range(30):
+        pause = 7200 * (k > 14)
+        day, hour = str(began + 60 * k + pause).split("T")
+        cells = [f"{k / 60:.9f}", f"{3400 + 10 * min(k, 29 - k)}", f"{(k != 14) / 10}"]
+        cells += [day, hour, words[(k > 13) + (k > 14)]]
+        lines.append(";".join(cells).replace(".", ","))
+    path = tmp_path / "run.csv"
+    path.write_bytes("\r\n".join([*lines, ""]).encode(encoding))
+    ds = quiet(path, timezone="UTC")
+    late = (ds.time.values - began) / np.timedelta64(1, "s")
+    rows = np.arange(30)
+    np.testing.assert_allclose(late, 60 * rows + 7200 * (rows > 14), atol=1e-5)
+    np.testing.assert_allclose(ds.current, 100.0 * np.sign(14 - rows))
+    np.testing.assert_allclose(ds.voltage[:3], [3.4, 3.41, 3.42])
+    assert ds.attrs["flags"] == ["pauses"]
+
+
+def test_a_folder_of_steps_with_codes_for_their_states(tmp_path):
+    began = np.datetime64("2024-03-05T10:00:15")
+    labels = (
+        "Date,Time,PassTime[Sec],Voltage[V],Current[mA],,Temp1[Deg],Condition,Cycle"
+    )
+    for step, code in enumerate((1, 3, 2)):
+        lines = ["0,0,1,0,0,0,0", "", "", labels]
+        for k in range(20):
+            day, hour = str(began + 1000 * step + 10 * k).replace("-", "/").split("T")
+            volts = (3.0 + 0.01 * k, 3.2, 3.2 - 0.01 * k)[step]
+            flow = 1.5 * (code < 3)
+            lines.append(f"{day},{hour},{10 * k},+{volts:.4f},{flow},,+23.1,{code},1")
+        (tmp_path / f"{step + 1:06d}").write_text("\r\n".join([*lines, ""]))
+    (tmp_path / "CAPACITY.LOG").write_text("Date,Time\n")
+    ds = quiet(tmp_path, timezone="UTC")
+    np.testing.assert_allclose(ds.current, np.repeat([1.5, 0.0, -1.5], 20))
+    late = (ds.time.values - began) / np.timedelta64(1, "s")
+    expected = [1000 * step + 10 * k for step in range(3) for k in range(20)]
+    np.testing.assert_allclose(late, expected)
+    assert ds.attrs["instrument"] == "Toyo"

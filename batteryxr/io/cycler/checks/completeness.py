@@ -219,7 +219,7 @@ def _lost(table: RawTable) -> np.ndarray:
         gaps = (ratios > _GAP) & usual[:-2] & usual[2:] & inside
         gaps &= steps - longest > (1 + _EXACT) * more  # rounding may add one tick
         gaps[[0, 1, -2, -1]] = False
-        gaps &= ~_paused(steps, gaps)
+        gaps &= ~_paused(steps, gaps, turned & (ratios < 2 * _USUAL))
         lost = np.maximum(lost, np.where(gaps, np.rint(ratios) - 1, 0))
     if table.left_out is not None:  # rows that are known to be elsewhere
         places = np.searchsorted(np.sort(table.left_out), table.columns["test_time"])
@@ -227,15 +227,19 @@ def _lost(table: RawTable) -> np.ndarray:
     return lost
 
 
-def _paused(steps: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+def _paused(steps: np.ndarray, gaps: np.ndarray, turned: np.ndarray) -> np.ndarray:
     """Return the gaps that a cycler makes by turns, as between bursts of rows.
 
-    They are alike, and longer than all that lies between them.
+    They are alike, and longer than all that lies between them; or they are where one
+    step ends and the next begins, each time, as when it writes no row at a switch.
     """
+    ends = gaps & turned
+    if ends.sum() < max(_FEW_ROWS, _LONG * turned.sum()):
+        ends[:] = False
     usual = float(np.median(steps[gaps])) if gaps.sum() >= _MANY else np.inf
     alike = gaps & (np.abs(steps - usual) < _SAME * usual)
     most = alike.sum() >= _MANY and steps[alike].sum() > np.nansum(steps[~alike])
-    return alike & most
+    return ends | (alike & most)
 
 
 def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:

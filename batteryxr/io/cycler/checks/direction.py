@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 #: Words for discharge and charge in English, German, French, Spanish, Italian,
 #: Russian, Chinese, Japanese and Korean.
 _DISCHARGE = re.compile(
-    r"\s*(d\b|d[_\W]|dis|(.*[\W_])?d(is)?ch|.*(放电|放電|방전|разр|entlad"
+    r"\s*(d\b|d[_\W]|dis|(.*[\W_])?d(is)?ch|.*(放电|放電|방전|разр|entlad|\bela\b"
     r"|descarga|scarica|d(e|é|e\u0301)charge))",
     re.IGNORECASE,
 )
 _CHARGE = re.compile(
-    r"\s*(c\b|c[_\W]|(.*[\W_])?ch(a|g|r)|.*(充电|充電|충전|заряд|lade|ladung"
+    r"\s*(c\b|c[_\W]|(.*[\W_])?ch(a|g|r)|.*(充电|充電|충전|заряд|lade|ladung|\blad\b"
     r"|carga|carica))",
     re.IGNORECASE,
 )
@@ -324,7 +324,7 @@ def _by_voltage(table: RawTable, *, parted: bool = False) -> tuple[float, float]
         new[1:] |= np.diff(part) != 0
     swing = max(_SWING * float(np.nanmax(voltage) - np.nanmin(voltage)), _LEAST_SWING)
     if len(parts) == 1 and (parted or not _both_signs(current)):
-        new[_turns(voltage, 2 * swing)] = True
+        new[turns(voltage, 2 * swing)] = True
     starts = np.flatnonzero(np.concatenate([[True], new[1:]]))
     ends = np.append(starts[1:], sign.size) - 1
     # The first row of a run may still show the voltage before the current started.
@@ -362,10 +362,20 @@ def _swept(table: RawTable) -> bool:
     return varies and share(moved[known] / steps[known]) > _MOSTLY
 
 
-def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:
-    """Return the rows after which a voltage turns by more than `swing`."""
-    stride = max(1, voltage.size // _LOOKED_AT)
-    turns: list[int] = []
+def turns(voltage: np.ndarray, swing: float, *, exact: bool = False) -> np.ndarray:
+    """Return the rows after which a voltage turns by more than `swing`.
+
+    Parameters
+    ----------
+    voltage
+        (rows,) V.
+    swing
+        Least change between two turns, V.
+    exact
+        Whether every row is looked at; else some thousand of them.
+    """
+    stride = 1 if exact else max(1, voltage.size // _LOOKED_AT)
+    found: list[int] = []
     low = high = way = 0
     seen = voltage[::stride]
     for k in np.flatnonzero(np.isfinite(seen)).tolist():
@@ -374,10 +384,10 @@ def _turns(voltage: np.ndarray, swing: float) -> np.ndarray:
         if way <= 0 and seen[k] <= seen[low]:
             low = k
         if way >= 0 and seen[high] - seen[k] > swing:
-            turns, low, way = ([*turns, high] if way else turns), k, -1
+            found, low, way = ([*found, high] if way else found), k, -1
         elif way <= 0 and seen[k] - seen[low] > swing:
-            turns, high, way = ([*turns, low] if way else turns), k, 1
-    return np.minimum(np.array(turns, np.int64) * stride + 1, voltage.size - 1)
+            found, high, way = ([*found, low] if way else found), k, 1
+    return np.minimum(np.array(found, np.int64) * stride + 1, voltage.size - 1)
 
 
 def _list(names: Sequence[str]) -> str:
