@@ -45,6 +45,9 @@ _USUAL_Q_MAX = 20.0
 _ROUNDS = 3
 #: Another start is taken if it lowers the squares below this fraction.
 _BETTER = 0.999
+#: By how much the lattice and the share of an element of a candidate may be off, and
+#: the difference of squares in these units below which neither of two names is nearer.
+_STRAIN, _TAKEN, _UNTOLD = 0.005, 0.1, 1.0
 #: R_w above which the structures explain too little.
 _LOST = 0.3
 #: The residual is no noise if one pattern holds this many times its share of noise,
@@ -360,10 +363,11 @@ class _Phases:
         model = self.model(0, 1, closure=False)
         problem = self.problem(model, 1.0)
         found = solve(problem, np.concatenate(self.start()), 40)
-        for other in (np.concatenate(self.as_given()), *self.exchanged(model, found)):
+        tried = solve(problem, np.concatenate(self.as_given()), 40)
+        found = tried if self.preferred(model, tried, found) else found
+        for other in self.exchanged(model, found):
             tried = solve(problem, other, 40)
-            if (tried.rest**2).sum() < _BETTER * (found.rest**2).sum():
-                found = tried
+            found = tried if self.preferred(model, tried, found) else found
         scale = float(np.median(found.scales.sum(axis=1))) or 1.0
         few = 1
         for _ in range(3):
@@ -429,22 +433,56 @@ class _Phases:
         return [min(b, key=lambda p: (abs(p[0]), p[2])) for b in banks]
 
     def exchanged(self, model: _Series, found: Mixed) -> list[np.ndarray]:
-        """Return parameters in which two phases exchange their lattices.
+        """Return parameters in which two phases exchange lattices and compositions.
 
         For phases with similar lattices, each may have taken the place of the other.
         """
-        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in model.fits]
+        fits, p = model.fits, found.values
+        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in fits]
         places = [own[0].start for own in model.places()]
-        edge = [a * (1 + found.values[i]) for a, i in zip(first, places, strict=True)]
+        edge = [a * (1 + p[i]) for a, i in zip(first, places, strict=True)]
         out = []
         for i, j in itertools.combinations(range(len(first)), 2):
-            other = found.values.copy()
-            other[places[i]] = edge[j] / first[i] - 1
-            other[places[j]] = edge[i] / first[j] - 1
-            small = np.abs(other[[places[i], places[j]]]) < model.fits[i].strain
+            other = p.copy()
+            for here, there in ((i, j), (j, i)):
+                at, of = places[here], places[there]
+                other[at] = edge[there] / first[here] - 1
+                if fits[i].occupancy and fits[i].occupancy == fits[j].occupancy:
+                    other[at + 1 : at + 3] = p[of + 1 : of + 3]
+                    share = fits[there].share / fits[here].share
+                    other[at + 3] = p[of + 3] * share
+            small = np.abs(other[[places[i], places[j]]]) < fits[i].strain
             if small.all():
                 out.append(other)
         return out
+
+    def preferred(self, model: _Series, tried: Mixed, found: Mixed) -> bool:
+        """Tell whether a solution is better, or as good and nearer to what was given.
+
+        Phases with free compositions may fit as well under one another's names.
+        """
+        better = float((tried.rest**2).sum()) / max(
+            float((found.rest**2).sum()), 1e-300
+        )
+        if not _BETTER <= better <= 1 / _BETTER:
+            return better < 1
+        far = []
+        for solution in (tried, found):
+            moved = 0.0
+            for fit, own in zip(model.fits, model.places(), strict=True):
+                p = solution.values[[place.start for place in own]]
+                moved += float((p[0] / _STRAIN) ** 2)
+                if fit.occupancy:
+                    moved += float(((p[3] - 1) * fit.share / _TAKEN) ** 2)
+            far.append(moved)
+        same = np.allclose(tried.scales, found.scales, atol=0.05 * found.scales.max())
+        if not same and abs(far[0] - far[1]) < _UNTOLD:
+            warn_quality(
+                "two phases fit as well under one another's names, and their lattices "
+                "and compositions are about as near to either candidate: these names "
+                "may be exchanged. Hold the composition of one, or narrow `strain`."
+            )
+        return far[0] < far[1]
 
     def start(self) -> list[np.ndarray]:
         """Return the lattice and size of each phase that explain the series together.
