@@ -178,7 +178,7 @@ def _iron_poor(oxygen: float) -> Crystal:
 
 def _dissolved_manganese() -> OxideAnode:
     """Return Mn3O4 whose lithiated spinel takes up manganese, nearing MnO."""
-    spinel = Solution(_manganese_salt, 0.0, 0.6, 0.4, 1.3, 0.006, 80.0)
+    spinel = Solution(_manganese_salt, 0.0, 0.3, 0.4, 1.3, 0.006, 80.0)
     small = Phase(_manganese_oxide(), 0.005, 25.0)
     phases = (
         ("Mn3O4", Phase(structures.hausmannite()), _first(0.6)),
