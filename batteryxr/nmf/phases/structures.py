@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -43,8 +43,13 @@ if TYPE_CHECKING:
 _USUAL_Q_MAX = 20.0
 #: Number of rounds in which the lattices of all phases are searched one by one.
 _ROUNDS = 3
+#: Distances to which lattices are looked for first, where the whole range fails.
+_CLOSE = 8.0
 #: Another start is taken if it lowers the squares below this fraction.
 _BETTER = 0.999
+#: By how much the lattice and the share of an element of a candidate may be off, and
+#: the difference of squares in these units below which neither of two names is nearer.
+_STRAIN, _TAKEN, _UNTOLD = 0.005, 0.1, 1.0
 #: R_w above which the structures explain too little.
 _LOST = 0.3
 #: The residual is no noise if one pattern holds this many times its share of noise,
@@ -167,6 +172,7 @@ def fit_structures(
         weight=np.ones_like(y[lit]) if sigma is None else 1.0 / sigma[lit],
         t=_along(rows)[lit],
         reach=(instrument.q_max or _USUAL_Q_MAX) * float(r[-1]),
+        near=r <= max(_CLOSE, 2.5 * float(r[0])),
     )
     model, problem, found = phases.fitted(degree, closure=closure)
     spread = spread_of(problem, found, sigma is not None)
@@ -236,6 +242,11 @@ def _along(rows: xr.DataArray) -> np.ndarray:
                 "it, such as by `.interpolate_na`, or leave these scans out."
             )
     return 2.0 * (x - x.min()) / max(float(np.ptp(x)), 1e-300) - 1.0
+
+
+def _nodes(degree: int) -> np.ndarray:
+    """Return the places at which the values of a polynomial are its parameters."""
+    return np.linspace(-1.0, 1.0, degree + 1) if degree else np.zeros(1)
 
 
 def _between(nodes: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -345,6 +356,8 @@ class _Phases:
     ----------
     reach
         q_max times the longest distance: how fast patterns change with the lattice.
+    near
+        (points,) the distances at which a lattice is looked for from farther off.
     """
 
     fits: dict[str, Candidate]
@@ -352,6 +365,7 @@ class _Phases:
     weight: np.ndarray
     t: np.ndarray
     reach: float
+    near: np.ndarray
 
     def fitted(self, degree: int, *, closure: bool) -> tuple[_Series, Mixing, Mixed]:
         """Fit phases that stay the same, then phases that change."""
@@ -360,24 +374,43 @@ class _Phases:
         model = self.model(0, 1, closure=False)
         problem = self.problem(model, 1.0)
         found = solve(problem, np.concatenate(self.start()), 40)
-        for other in (np.concatenate(self.as_given()), *self.exchanged(model, found)):
+        tried = solve(problem, np.concatenate(self.as_given()), 40)
+        found = tried if self.preferred(model, tried, found) else found
+        for other in self.exchanged(model, found):
             tried = solve(problem, other, 40)
-            if (tried.rest**2).sum() < _BETTER * (found.rest**2).sum():
-                found = tried
+            found = tried if self.preferred(model, tried, found) else found
         scale = float(np.median(found.scales.sum(axis=1))) or 1.0
-        few = 1
+        begin = (model, found.values, scale)
+        first = self.refined(begin, degree, closure=closure)
+        if not _patterned(first[2]):
+            return first
+        # Structures that change may have taken each other's place while they were held
+        # the same. Near distances tell them apart from farther off.
+        near = replace(
+            self, weight=self.weight * self.near, reach=self.reach * self.near.mean()
+        )
+        begin = (model, np.concatenate(self.as_given()), scale)
+        changed, _, close = near.refined(begin, min(degree, 1), closure=closure)
+        anew = self.refined((changed, close.values, scale), degree, closure=closure)
+        return min(first, anew, key=lambda one: float((one[2].rest ** 2).sum()))
+
+    def refined(
+        self, begin: tuple[_Series, np.ndarray, float], degree: int, *, closure: bool
+    ) -> tuple[_Series, Mixing, Mixed]:
+        """Fit from a model, its parameters and the scale of the data."""
+        from batteryxr.nmf.kernels.pattern_fit import solve
+
+        before, p, scale = begin
+        few = self.needed(before, p, degree)
         for _ in range(3):
-            before = model
-            needed = self.needed(before, found.values, degree)
-            if few > 1 and needed <= few:
-                break
-            few = needed
             model = self.model(degree, few, closure=closure)
             problem = self.problem(model, scale)
-            start = _carried(before, model, found.values, scale)
-            found = solve(problem, start, 60)
-            if degree == 0:
+            found = solve(problem, _carried(before, model, p, scale), 60)
+            before, p = model, found.values
+            needed = self.needed(before, p, degree)
+            if degree == 0 or needed <= few:
                 break
+            few = needed
         return model, problem, found
 
     def problem(self, model: _Series, scale: float) -> Mixing:
@@ -394,7 +427,7 @@ class _Phases:
 
     def model(self, degree: int, few: int, *, closure: bool) -> _Series:
         """Return a model whose patterns are calculated at `few` places."""
-        nodes = np.linspace(-1.0, 1.0, degree + 1) if degree else np.zeros(1)
+        nodes = _nodes(degree)
         at = np.zeros(1)
         if few >= self.t.size:
             at, spread = self.t, np.eye(self.t.size)
@@ -429,22 +462,56 @@ class _Phases:
         return [min(b, key=lambda p: (abs(p[0]), p[2])) for b in banks]
 
     def exchanged(self, model: _Series, found: Mixed) -> list[np.ndarray]:
-        """Return parameters in which two phases exchange their lattices.
+        """Return parameters in which two phases exchange lattices and compositions.
 
         For phases with similar lattices, each may have taken the place of the other.
         """
-        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in model.fits]
+        fits, p = model.fits, found.values
+        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in fits]
         places = [own[0].start for own in model.places()]
-        edge = [a * (1 + found.values[i]) for a, i in zip(first, places, strict=True)]
+        edge = [a * (1 + p[i]) for a, i in zip(first, places, strict=True)]
         out = []
         for i, j in itertools.combinations(range(len(first)), 2):
-            other = found.values.copy()
-            other[places[i]] = edge[j] / first[i] - 1
-            other[places[j]] = edge[i] / first[j] - 1
-            small = np.abs(other[[places[i], places[j]]]) < model.fits[i].strain
+            other = p.copy()
+            for here, there in ((i, j), (j, i)):
+                at, of = places[here], places[there]
+                other[at] = edge[there] / first[here] - 1
+                if fits[i].occupancy and fits[i].occupancy == fits[j].occupancy:
+                    other[at + 1 : at + 3] = p[of + 1 : of + 3]
+                    share = fits[there].share / fits[here].share
+                    other[at + 3] = p[of + 3] * share
+            small = np.abs(other[[places[i], places[j]]]) < fits[i].strain
             if small.all():
                 out.append(other)
         return out
+
+    def preferred(self, model: _Series, tried: Mixed, found: Mixed) -> bool:
+        """Tell whether a solution is better, or as good and nearer to what was given.
+
+        Phases with free compositions may fit as well under one another's names.
+        """
+        better = float((tried.rest**2).sum()) / max(
+            float((found.rest**2).sum()), 1e-300
+        )
+        if not _BETTER <= better <= 1 / _BETTER:
+            return better < 1
+        far = []
+        for solution in (tried, found):
+            moved = 0.0
+            for fit, own in zip(model.fits, model.places(), strict=True):
+                p = solution.values[[place.start for place in own]]
+                moved += float((p[0] / _STRAIN) ** 2)
+                if fit.occupancy:
+                    moved += float(((p[3] - 1) * fit.share / _TAKEN) ** 2)
+            far.append(moved)
+        same = np.allclose(tried.scales, found.scales, atol=0.05 * found.scales.max())
+        if not same and abs(far[0] - far[1]) < _UNTOLD:
+            warn_quality(
+                "two phases fit as well under one another's names, and their lattices "
+                "and compositions are about as near to either candidate: these names "
+                "may be exchanged. Hold the composition of one, or narrow `strain`."
+            )
+        return far[0] < far[1]
 
     def start(self) -> list[np.ndarray]:
         """Return the lattice and size of each phase that explain the series together.
@@ -487,8 +554,8 @@ def _carried(
     parts = []
     for old, new in zip(before.places(), after.places(), strict=True):
         for a, b in zip(old, new, strict=True):
-            same = a.stop - a.start == b.stop - b.start
-            parts.append(p[a] if same else np.full(b.stop - b.start, p[a].mean()))
+            ends = [_nodes(place.stop - place.start - 1) for place in (a, b)]
+            parts.append(_between(*ends) @ p[a])
     if after.closure:
         parts.append(p[-1:] if before.closure else np.array([scale]))
     return np.concatenate(parts)
@@ -646,6 +713,11 @@ def _in_one(rest: np.ndarray) -> float:
     return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
 
 
+def _patterned(found: Mixed) -> bool:
+    """Tell whether more than noise is left."""
+    return _in_one(found.rest) > _ALIKE and found.r_w > _LITTLE
+
+
 def _warn(result: xr.Dataset, in_one: float, *, closure: bool) -> None:
     """Warn of phases at a bound, and of a series that is poorly explained."""
     if bool(result["at_bound"].any()):
@@ -660,6 +732,7 @@ def _warn(result: xr.Dataset, in_one: float, *, closure: bool) -> None:
         text = ", much of it one pattern" if alike else ""
         warn_quality(
             f"the structures leave {off:.1%} of the patterns (R_w){text}: a phase is "
-            "missing, or changes in a way that is not among the parameters"
+            "missing, or changes in a way that is not among the parameters (a higher "
+            "`degree`, `occupancy`)"
             + (", or intensities differ (closure=False)." if closure else ".")
         )
