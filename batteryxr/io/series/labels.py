@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
-    from batteryxr.io.series.scans import Scan
+    from batteryxr.io.series.contents import Scan
 
 Coords = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
 

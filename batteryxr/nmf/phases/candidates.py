@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.crystals import (
-    Crystal,
-    PairDistribution,
-    cell_of,
-    read_crystal,
-)
+from batteryxr.core.crystals import Crystal, cell_of, read_crystal
 from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
