@@ -14,7 +14,7 @@ from batteryxr.core.errors import (
     UnitsError,
 )
 from batteryxr.core.kernels import monitors
-from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
+from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes, in_words
 from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
 from batteryxr.io.series.chambers import ALONG_BEAM
@@ -299,7 +299,7 @@ def quantity_attributes(name: str, units: str = "1") -> dict[str, Any]:
     """Return units and long name of the quantity that a series holds."""
     if name in QUANTITIES:
         return attributes(name)
-    return attributes(name, units=units, long_name=name.replace("_", " ").capitalize())
+    return attributes(name, units=units, long_name=in_words(name))
 
 
 def _suffix(path: Path) -> str:
