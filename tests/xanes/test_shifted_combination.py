@@ -94,6 +94,24 @@ def test_shift_of_half_an_electronvolt(shared):
     assert int(fit.flag) == 0
 
 
+@pytest.mark.parametrize(("shift", "least", "most"), [(0.5, 0.9, 1), (0, 0, 0.01)])
+def test_a_shift_is_told_where_few_energies_show_it(shift, least, most):
+    """Of 30 energies, what a shift leaves was itself taken for slow noise."""
+    energy = np.linspace(6538, 6558, 30)
+    two = {"II": 0.5, "III": 0.5}
+    clean = sum(w * mn(name, shift, energy) for name, w in two.items())
+    noise = 0.003 * np.random.default_rng(0).standard_normal((200, 30))
+    noise[0, 7:9] = np.nan
+    known = {name: labelled(mn(name, energy=energy), energy) for name in two}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = xanes.lcf(labelled(clean + noise, energy), standards=known, errors=0.0)
+    assert least <= float(((fit.flag & 4) > 0).mean()) <= most
+    off = abs(fit.weight - 0.5).where(fit.flag & 4, 0)
+    assert (off <= 3 * fit.weight_error).all()
+    assert bool(fit.flag[0] & 4) == bool(shift)  # also of a spectrum with gaps
+
+
 def test_shift_of_each_standard_and_its_errors():
     rng = np.random.default_rng(0)
     shifts = np.array([0.5, -0.3, 0.2])

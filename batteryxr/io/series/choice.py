@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.io.series.contents import AXES, FORMULAS, Choice, FileColumns, Pick
-from batteryxr.io.series.roles import BEHIND, UNKNOWN, role_of
-
-if TYPE_CHECKING:
-    from batteryxr.io.series.roles import Role
+from batteryxr.io.series.roles import BEHIND, UNKNOWN, Role, role_of
 
 #: Roles of columns that hold these values already.
 _READY = {
@@ -57,8 +53,18 @@ _TWICE = re.compile(
 )
 #: Names of counts in a detector's window, of its rates and times, of dark counts.
 _WINDOW = re.compile(
-    r"(?<![a-z])(?:roi|sca(?!l)|mca|sdd|xmap|fluo|ge(?![a-z]))", re.IGNORECASE
+    r"(?<![a-z])(?:roi|sca(?!l)|mca|sdd|xmap|xrf|fluo|lytle|ketek|amptek|vortex|xspress"
+    r"|falcon|dxp|[pt]fy|ge(?![a-z]))",
+    re.IGNORECASE,
 )
+#: Two letters that stand for an element: D1_Ni_sum. "In" and "As" are words.
+_EMITTER = re.compile(
+    r"(?<![A-Za-z])(?!In|As)"
+    r"(?:[ACMN]a|[FG]e|[CNT]i|[CP]r|Mn|C[odu]|N[bd]|Z[nr]|[AM]g|Al|S[inrbm]|Cl|Mo|P[bdt]"
+    r"|A[gu]|R[uhb]|Br|Ba|[LT]a|Ce|Eu|Hf|Bi)(?![a-z])"
+)
+#: Names of a beam behind the sample.
+_PASSED = re.compile(r"i_?t(?![a-z])|(?:x?mu_?|i_?)?trans?(?![a-z])", re.IGNORECASE)
 _RATE = re.compile(
     r"[io]cr|dead|live|clock|time|outputcounts|(?<![a-z])i0", re.IGNORECASE
 )
@@ -281,6 +287,12 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
     """Return absorption, named or computed from monitors, and a note on other kinds."""
     ready = {f: _ready(file, axis, f) for f in _MEASURED}
     found = {f: ready[f] or _formula(file, axis, f) for f in _MEASURED}
+    roles = file.roles(axis)
+    if Role("tey", 1) in roles and any(
+        r.name == "ir" or _detects(n, r.name)
+        for n, r in zip(file.names, roles, strict=True)
+    ):  # "I_sample" before "I_ref" is a beam, beside counts it may be anything
+        found["electron_yield"] = None
     there = [(f, pick) for f, pick in found.items() if pick]
     if not there:
         return (), ""
@@ -294,7 +306,13 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
         )
     used = {c for _, p in there for group in p.groups for c in group}
     left = {i: n for i, n in enumerate(file.names) if i not in used}
-    seen = [n for i, n in left.items() if _detects(n, file.roles(axis)[i].name)]
+    seen = [n for i, n in left.items() if _detects(n, roles[i].name)]
+    passed = [n for n in left.values() if _PASSED.match(n) and not _RATE.search(n)]
+    if first != "transmission" and passed and not found["transmission"]:
+        notes.append(
+            f"{first} is read ({pick.column!r}), and {_some(passed)} may be of a "
+            "transmission: if that was measured, pass columns= with the one you mean."
+        )
     if first != "fluorescence" and seen and not found["fluorescence"]:
         notes.append(
             f"{first} is read ({pick.column!r}), and {_some(seen)} may be "
@@ -306,7 +324,6 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
             f"{beams} are taken for the incident, transmitted and reference beam by "
             "their order: nothing in the file says so."
         )
-    roles = file.roles(axis)
     if behind := [file.names[i] for i in sorted(used) if roles[i].rank >= BEHIND]:
         notes.append(
             f"{_some(behind)}: what stands before the known name is taken for that of "
@@ -325,7 +342,9 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
 
 def _detects(name: str, role: str) -> bool:
     """Tell whether a column that is not read may hold fluorescence."""
-    return not _RATE.search(name) and (role == "fluo" or bool(_WINDOW.search(name)))
+    emits = not role and _EMITTER.search(name)
+    known = role == "fluo" or emits or _WINDOW.search(name)
+    return bool(known) and not _RATE.search(name)
 
 
 def _some(names: list[str]) -> str:

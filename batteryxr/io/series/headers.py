@@ -240,7 +240,8 @@ def read_header(file: ColumnFile | Decoded) -> Header:
                 entries["date"] = Entry("date", spec["rest"].strip())
             continue
         bare = line.lstrip(_SIGNS).strip()
-        pairs = _pairs(bare)
+        listed = "\t" in bare and _lists_columns(bare, file.n_columns)
+        pairs = [] if listed else _pairs(bare)
         if rigaku := _RIGAKU.fullmatch(line.strip()):
             pairs = [(rigaku[1], rigaku[2])]
         elif by_comma and bare.count(",") == 1 and _is_key(bare.split(",")[0]):
@@ -261,9 +262,10 @@ def read_header(file: ColumnFile | Decoded) -> Header:
 
 def _lists_columns(text: str, n: int) -> bool:
     """Tell whether a value is a list of `n` names of columns, the axis first."""
-    for separator in (r"[,;\s]+", r"\s*[,;]\s*"):
+    for separator in (r"[,;\s]+", r"\s*[,;]\s*", r" *\t *"):
         words = re.split(separator, text)
-        if len(words) == n > 1 and axis_of(title(words[0])[0]):
+        key = words[0].endswith((":", "="))
+        if len(words) == n > 1 and not key and axis_of(title(words[0])[0]):
             return True
     return False
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Axis -> names of its column, letters and digits only, lower case.
 AXES: dict[str, re.Pattern[str]] = {
     "energy": re.compile(
-        r"en?|e?k?ev|emono|monoe|(arr)?(hdh|mono|dcm)ene|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
+        r"en?|eng|e?k?ev|emono|monoe|(arr)?(hdh|mono|dcm)ene|hv|hnu|(?!emi|final|ring|loss|kin|bind|pass|id|gap|undul|wiggl|harm)"
         r"\w*energ(y|ie|ies)"
         r"(?!loss|transfer|resolution|offset|error|step|gap|width|id$|undul|ring|source)\w*"
     ),
@@ -74,12 +74,13 @@ WORDS: dict[str, tuple[str, ...]] = {
         r"|pips|lytle|ipips|vortex|canberra|sdd|xmap|apd|fluosum|fluorsum|itfy|ipfy",
     ),
     "tey": (
-        r"tey|itey|ey|idrain|drain(current)?|samplecurrent|isample|cey|probenstrom"
+        r"tey|itey|ey|idrain|drain(current)?|samplecurrent|cey|probenstrom"
         r"|stromprobe",
+        r"isample",  # or behind it
     ),
     # absorption that is ready
     "mu": (
-        r"mu|xmu|mue|mux|mut|mus(ample)?|mutrans(mission)?|mutr|mu0|μx?|μt|μex?|muex|abs|absorption"
+        r"mu|xmu|mue|mux|mut|mus(ample)?|x?mutran(s(mission)?)?|mutr|mu0|μx?|μt|μex?|muex|abs|absorption"
         r"|absorbance|xas|xanes|absorptioncoefficient|xasabsorption"
         r"|(sample|trans(mission)?)mu|(ln|log)(i0i[t1]|i0itrans)|minus(ln|log)(i[t1]|itrans)i0|od|opticaldensity|i0itln",
         r"normtrans|normtransmission",
@@ -143,7 +144,7 @@ _NEUTRAL = re.compile(
     r"|average|sum|amps?|volts?|v|na|a|au|arb|unit|units|current|signal|intensity|scaler"
     r"|ct|arr|arbitrary|dtc|dt|ic|of|the|mono|ionization|ion|chamber|mesh|kev|ev|p\d\d|bl\w?\d*"
     r"|keithley\d*|k\d{3,4}|albaem\d*|femto\d*|sr570|(pico|electro|am)\w*meter|adc\d*|vfc\d*"
-    r"|amplifier|(photo)?diode|sample|beam|scan|reading|measured|data|values?|entry\d*"
+    r"|amplifier|(photo)?diode|sample|beam|scan|spectrum|reading|measured|data|values?|entry\d*"
 )
 _OF = (
     "li|be|b|c|n|o|f|na|mg|al|si|p|s|cl|k|ca|sc|ti|v|cr|mn|fe|co|ni|cu|zn|"

@@ -52,6 +52,8 @@ _OF_XRAYS = re.compile(r"(?i)^x?mu|xas|xanes|norm|flat")
 _APART = 0.3  # eV
 #: Axes that differ by less than this fraction of a step are equal up to rounding.
 _SAME = 1e-6
+#: Headers of programs whose energies may be counted from the edge.
+_FROM_EDGE = re.compile(r"E_edge|E0 *= *0\b|relative to|<xanes>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def _scans(table: Table, piece: int, path: Path, wanted: Wanted) -> list[Scan]:
     columns = _columns(table, path)
     choice = choose(columns, wanted.axis, wanted.column)
     scale = _scale(choice, columns, wanted.units, path)
+    _refuse_relative(table, columns, choice, wanted)
     scale, kilo = _kilo(table, columns, choice, scale, wanted.units)
     said = (choice.note, kilo, _other_energies(table, columns, choice, scale))
     found = []
@@ -198,6 +201,26 @@ def _kilo(
         "are eV, pass axis='energy (eV)'."
     )
     return Scale(1000.0), note
+
+
+def _refuse_relative(
+    table: Table, columns: FileColumns, choice: Choice, wanted: Wanted
+) -> None:
+    """Raise if energies are none of photons: FDMNES counts them from the edge."""
+    if choice.axis != "energy" or wanted.axis:
+        return
+    low = min(table.ends(choice.position))
+    told = _FROM_EDGE.search("\n".join(table.header))
+    if not (low <= 0 or (told and low < _SOFTEST)):
+        return
+    raise ArgumentError(
+        "axis",
+        wanted.axis,
+        "'energy (eV)', to read the energies as they stand",
+        f"Those of {columns.path.name} begin at {low:g} and seem to be counted from an "
+        "edge. Read so, add the energy of the edge: "
+        "spectra.assign_coords(energy=spectra.energy + 7112).",
+    )
 
 
 def _doubted(scan: Scan) -> Scan:

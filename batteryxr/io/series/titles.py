@@ -297,9 +297,9 @@ def _events(header: Sequence[str], n: int) -> list[tuple[str, str]]:
     """Return titles that a line has in quotes, as "#(1) "Event-ID" "I0" "I1""."""
     lines = [re.findall(r'"(?:\$\()?([^"]*?)\)?"', ln) for ln in header if "#(" in ln]
     found = [[title(word) for word in words] for words in lines if len(words) == n]
-    return max(
-        found, key=lambda ts: sum(bool(role_of(t[0]).name) for t in ts), default=[]
-    )
+    known = [sum(bool(role_of(t[0]).name) for t in titles) for titles in found]
+    # Names of process variables alone tell nothing: another line may.
+    return found[known.index(max(known))] if max(known, default=0) > 1 else []
 
 
 def _implied(header: Sequence[str], n: int) -> list[tuple[str, str]]:

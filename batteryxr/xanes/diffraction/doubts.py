@@ -10,7 +10,7 @@ import numpy as np
 from batteryxr.core.errors import warn_quality
 from batteryxr.xanes.diffraction import geometry, profiles
 from batteryxr.xanes.diffraction.geometry import offset_slope
-from batteryxr.xanes.diffraction.solved import FLAGS, FOREIGN, LEANING
+from batteryxr.xanes.diffraction.solved import FLAGS, FOREIGN, LEANING, UNCERTAIN
 from batteryxr.xanes.diffraction.solving import solve
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ _PRECISE = 1e-4
 _LEANS, _CLEARLY, _SEVERAL = 1e-4, 5.0, 4
 #: Largest shift of a reflection (deg) with which a second offset is tried.
 _TRIED = 0.05
-#: Vertex, in errors, from which all scans together show a second offset.
-_SEEN = 2.0
+#: Vertex, in errors, from which all scans together show a second offset, and errors
+#: beyond the vertex that are not excluded.
+_SEEN, _WITHIN = 4.0, 2.0
 #: Sum of chi2 by which one kind of offset is preferred.
 _PREFERRED = 12.0
 #: Distances that are tried, in widths of a reflection in the middle of the axis.
@@ -96,8 +97,8 @@ def other_offset(
     start: np.ndarray,
     *,
     chosen: bool,
-) -> float:
-    """Return the relative change of lengths with the other kind of offset.
+) -> tuple[float, int]:
+    """Return the relative change of lengths with the other kind of offset, and a flag.
 
     A zero error and a displacement move reflections nearly alike. Unless the kind was
     `chosen`, this warns if the positions found of the lines do not decide.
@@ -118,12 +119,13 @@ def other_offset(
     if both > _PRECISE:
         warn_quality(
             f"positions of all scans together suggest offset={other!r} beside "
-            f"{asked.offset!r}: lengths may be off by {1e6 * both:.0f} ppm "
-            "(offset_doubt); changes along the series hardly are. Pass reference=, an "
-            "internal standard."
+            f"{asked.offset!r}, or divergence along the axis of the instrument: "
+            f"lengths may be off by {1e6 * both:.0f} ppm (offset_doubt); changes along "
+            "the series hardly are. Pass reference=, an internal standard."
         )
+    flag = UNCERTAIN if both > _PRECISE else 0
     if chosen:
-        return max(moved, both)
+        return max(moved, both), flag
     lead = _lead(own, rival, usual)
     doubt = max(moved, both, at_most)
     if moved > _PRECISE and lead < _PREFERRED:
@@ -141,7 +143,7 @@ def other_offset(
             "changes along the series hardly are. Pass offset= as your instrument is "
             "aligned, or reference=, an internal standard."
         )
-    return doubt
+    return doubt, flag
 
 
 def _change(own: Solved, rival: Solved) -> float:
@@ -172,7 +174,7 @@ def _beside(
 
     One scan hardly tells two offsets apart. Many do, if one of them stays the same:
     chi2 of all is a parabola along it. The first number is 0 if its vertex is within
-    two errors, the second holds for two errors beyond it, up to the shift tried.
+    four errors, the second holds for two errors beyond it, up to the shift tried.
     """
     shift = offset_slope(np.nan_to_num(at, nan=40.0), replace(asked, offset=other))
     shift = shift * (_TRIED / np.abs(shift).max())
@@ -183,7 +185,7 @@ def _beside(
         return 0.0, change
     vertex, error = (less - more) / (2 * curvature), float(np.sqrt(2 / curvature))
     seen = abs(vertex) >= _SEEN * error
-    most = min(abs(vertex) + _SEEN * error, 1.0)
+    most = min(abs(vertex) + _WITHIN * error, 1.0)
     return (abs(vertex) * change if seen else 0.0), most * change
 
 

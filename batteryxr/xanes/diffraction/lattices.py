@@ -112,7 +112,12 @@ def fit_lattice(
     Reflections far from each other separate a displacement from the lattice. With few
     of them at low angles the errors are large. A zero error moves them nearly alike:
     0.05 deg beside a displacement, or taken for one, change lengths by about 150 ppm in
-    all scans, and their changes by a few ppm. Only `reference` tells.
+    all scans, and their changes by a few ppm. Only `reference` tells. If all scans
+    together show one of 100 ppm, or the divergence along the axis of the instrument,
+    all are flagged ``error_may_exceed_100_ppm``.
+
+    A second lattice less than 0.1 % away widens reflections as strain does, and counts
+    do not tell it: lengths are then the mean of both.
 
     Errors are those of counting, raised by what the positions leave: in weak patterns
     noise alone exceeds 100 ppm, which is flagged from 1.5 errors on.
@@ -170,7 +175,8 @@ def fit_lattice(
     if asked.shifts and known is None:
         some = np.unique(np.linspace(0, len(y) - 1, min(len(y), 60)).astype(int))
         few, there = Positions(*(part[some] for part in found)), track.metric[some]
-        moved = other_offset(asked, used, few, there, chosen=offset is not None)
+        moved, seen = other_offset(asked, used, few, there, chosen=offset is not None)
+        result["lattice_flag"].data |= np.int16(seen)
         words = "Relative change of lengths with the other kind of offset"
         result["offset_doubt"] = label(
             xr.DataArray(moved), "offset_doubt", units="1", long_name=words

@@ -22,6 +22,8 @@ _WHOLE = 1e-9
 _LONE = 6.0
 #: Correlation below which an image may differ from the reference.
 UNLIKE = 0.6
+#: Least correlation that an error is divided by.
+_FAINT = 0.2
 #: Least correlation of a match, in units of the largest at shifts that are too large.
 _CHANCE = 1.3
 #: Least side, in bins, of large images whose halves are compared.
@@ -123,6 +125,8 @@ class _ReferenceFeatures:
                 y, x, alike = self._near(features, y * self.bins, x * self.bins)
         if alike < UNLIKE and not _stands_out(features, self.features, (y, x)):
             apart = np.inf
+        # Halves share what a fixed pattern does, and the less alike the more.
+        error /= min(max(alike, _FAINT), 1.0)
         return y, x, alike, apart, max(error, rival / 2)
 
     def _near(

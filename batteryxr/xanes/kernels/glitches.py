@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-#: Points on each side that predict a point (so many at each end are not checked), and
-#: largest number of search rounds.
+#: Points on each side that predict a point, and largest number of search rounds.
 BESIDE, _ROUNDS = 2, 6
+#: Points that predict the `BESIDE` at an end by a line, and points near an end that
+#: tell how well lines do.
+_ON_LINE, _END = 4, 18
 #: Points on each side used to distinguish structure from glitches, and the least ratio
 #: to the deviations there.
 _NEAR, _STRUCTURE = 6, 4.0
@@ -60,6 +62,29 @@ def _find(y: np.ndarray, x: np.ndarray, threshold: float, found: np.ndarray) -> 
         for k in np.flatnonzero(loud).tolist():
             found[use[_guilty(x[use], y[use], k, limit)]] = True
     _acquit(y, x, found, limit)
+    for order in (slice(None), slice(None, None, -1)):
+        use = np.flatnonzero(there & ~found)[order][:_END]
+        if use.size < 2 * _NEAR:
+            return
+        left = np.abs(_off_lines(x[use], y[use]))
+        usual = np.median(left[1:], axis=0)
+        found[use[:BESIDE][left[0] > np.maximum(limit, _STRUCTURE * usual)]] = True
+
+
+def _off_lines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return how far each `BESIDE` points are off a line through the `_ON_LINE` after.
+
+    Units are the same for equal noise.
+    """
+    size = BESIDE + _ON_LINE
+    runs, values = (np.lib.stride_tricks.sliding_window_view(a, size) for a in (x, y))
+    middle = runs[:, BESIDE:].mean(axis=1, keepdims=True)
+    far, near = runs[:, :BESIDE] - middle, runs[:, BESIDE:] - middle
+    square = (near**2).sum(axis=1, keepdims=True)
+    level = values[:, BESIDE:].mean(axis=1, keepdims=True)
+    slope = (near * values[:, BESIDE:]).sum(axis=1, keepdims=True) / square
+    missed = values[:, :BESIDE] - level - slope * far
+    return np.asarray(missed / np.sqrt(1 + 1 / _ON_LINE + far**2 / square))
 
 
 def _acquit(y: np.ndarray, x: np.ndarray, found: np.ndarray, limit: float) -> None:

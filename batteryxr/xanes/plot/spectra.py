@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batteryxr.xanes.diffraction.lattices import Phase
 
 #: Largest number of curves in one picture.
-_CURVES = 60
+_CURVES = 30
 
 
 @checked
@@ -112,10 +112,11 @@ def plot_spectra(
     kinds = list(dict.fromkeys(name for name, _ in named))  # one colour each
     both = zip(few(kinds), _paints(len(kinds)), strict=True)
     looks = dict(zip(kinds, both, strict=True))
+    along_x, up = axis_label(array[along]), axis_label(array)
     curves = [
-        hv.Curve((x, y + i * step), axis_label(array[along]), axis_label(array))
-        .relabel(looks[name][0])
-        .opts(color=looks[name][1])
+        hv.Curve((x, y + i * step), along_x, up, label=looks[name][0]).opts(
+            color=looks[name][1]
+        )
         for i, (name, y) in enumerate(named)
     ]
     if candidates is not None:

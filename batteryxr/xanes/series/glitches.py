@@ -31,8 +31,9 @@ def deglitch(
     """Find points that stand out from their spectrum, mark them, and bridge them.
 
     *Lazy*, except for the warning. A glitch is one point or a few together that no
-    smooth curve through four neighbours explains. The two points at each end are not
-    checked.
+    smooth curve through four neighbours explains; the two points at each end are
+    compared with a line through the next four. Where energies are further apart than
+    the features of an edge (about 1 eV), points of its own are taken too.
 
     Parameters
     ----------

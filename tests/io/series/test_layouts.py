@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import series_files as dialects
-from series_files import FL, I0, IT, MU, RAMAN, TT, XRD, E, S, T, rows
+from series_files import FL, I0, IR, IT, MU, RAMAN, TT, XRD, E, S, T, rows
 
 from batteryxr import read_series
 from batteryxr.core.errors import (
@@ -132,6 +132,8 @@ def test_another_axis_is_not_taken_for_energies(tmp_path, name):
 HINTS = {
     "energy I0 I1 Fe_ROI ICR_1": (IT, FL, FL, "'Fe_ROI' may be fluorescence"),
     "energy I0 It I0_dark It_dark": (IT, T, T, "'I0_dark', 'It_dark' are not subtr"),
+    "energy I0 TEY KETEK_Fe": (MU * I0, FL, "'KETEK_Fe' may be fluorescence"),
+    "energy I0 It1 It2 TEY": (IT, IT, MU * I0, "'It1', 'It2' may be of a transm"),
     "energy I0 It FeKa_sum NiKa_sum": (IT, FL, FL, "'FeKa_sum', 'NiKa_sum' may be"),
 }
 
@@ -184,6 +186,8 @@ COUNTS = {
     "two emission lines": "# energy i0 fe_ka ni_ka\n" + rows(E, I0, FL, FL),
     "two of one beam": "# energy it I0_upstream I0_downstream\n" + rows(E, IT, I0, I0),
     "intensities along the beam": "# energy Int0 Int1 Int2\n" + rows(E, I0, IT, IT),
+    "a sample before a foil": "# energy I_0 I_sample I_ref\n" + rows(E, I0, IT, IR),
+    "a sample beside counts": "# energy I0 D1_Ni_sum I_sample\n" + rows(E, I0, FL, FL),
     "the reference alone": "# energy reference i0\n" + rows(E, MU, I0),
     "a logarithm the other way": "# energy ln(it/i0)\n" + rows(E, -MU),
     "two traces": "Raman shift\tIntensity_A\tIntensity_B\n" + rows(S, RAMAN, RAMAN),
@@ -213,6 +217,39 @@ def test_numbers_without_names_are_not_called_absorption(tmp_path):
     path.write_text(rows(E, I0, IT))
     with pytest.raises(ArgumentError, match="3 columns without names"):
         read_series(path, axis="energy")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "    Energy    <xanes>",
+        " 7112.000 26 1 = E_edge, Z, n_edge\n    Energy    <xanes>",
+        "# energy_relative mu",
+    ],
+)
+def test_energies_counted_from_an_edge_are_refused(tmp_path, header):
+    path = tmp_path / "Fe_conv.txt"
+    path.write_text(f"{header}\n" + rows(E - 7112, MU))
+    with pytest.raises(ArgumentError, match="counted from an edge"):
+        read_series(path)
+    kept = read_series(path, axis="energy (eV)", columns=1)
+    np.testing.assert_allclose(kept["energy"], E - 7112)
+
+
+def test_names_that_hold_colons_between_tabs_are_names(tmp_path):
+    path = tmp_path / "a.dat"
+    names = ["Mono Energy", "XMAP12:FeKa_Sum", "12BM:IC:I0", "It"]
+    path.write_text("# " + "\t ".join(names) + "\n" + rows(E, FL, I0, IT, sep="\t"))
+    every = read_series(path, columns="all")
+    np.testing.assert_allclose(every["transmission"][0], MU, atol=1e-6)
+    np.testing.assert_allclose(every["fluorescence"][0], FL / I0, rtol=1e-6)
+
+
+def test_counts_of_a_numbered_spectrum_are_intensities(tmp_path):
+    path = tmp_path / "witec.txt"
+    names = "Raman Shift (rel. 1/cm)\tSpectrum 1 (CCD cts)\n"
+    path.write_text(names + rows(S, RAMAN, sep="\t"))
+    np.testing.assert_allclose(read_series(path)[0], RAMAN)
 
 
 def test_point_scans_of_stxm_are_counts_along_energies(tmp_path):

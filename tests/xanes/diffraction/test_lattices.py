@@ -563,6 +563,29 @@ def test_a_zero_error_beside_a_displacement_is_told(zero):
     assert 1e-4 < off < 1.3 * float(found.offset_doubt)
 
 
+def test_divergence_along_the_axis_flags_all_scans():
+    """It moved lengths by 140 ppm, each scan far beyond its error, and unflagged."""
+    rng = np.random.default_rng(0)
+    x = np.arange(15.0, 80.0, 0.02)
+    y = np.zeros(x.size)
+    square = np.array([3, 4, 8, 11, 12, 16, 19, 20])
+    for at in powders.angle(8.16 / np.sqrt(square), 1.540593):
+        for part in np.linspace(0, 1, 5):
+            moved = at - 0.02 * part / np.tan(np.radians(at))
+            y += 600 * powders.line(x, moved, 0.09)
+    counts = rng.poisson(y + 60, (12, x.size)).astype(float)
+    axis = ("two_theta", x, {"units": "deg"})
+    scans = xr.DataArray(counts, dims=("scan", "two_theta"), name="intensity")
+    with pytest.warns(match="divergence along the axis"):
+        found = xanes.fit_lattice(
+            scans.assign_coords(two_theta=axis),
+            candidate=xanes.Cell("cubic", a=8.15, centring="F"),
+            instrument=xanes.Diffractometer(wavelength=1.540593),
+        )
+    assert (np.abs(found["a"] / 8.16 - 1) > 1e-4).all()
+    assert ((found["lattice_flag"] & 32) > 0).all()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.15])
 def test_a_weak_second_lattice_in_a_whole_pattern_is_told(share):
     """It is 0.15 % smaller: no line of it stands alone."""

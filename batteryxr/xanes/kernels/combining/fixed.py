@@ -105,8 +105,8 @@ class _Prepared(NamedTuple):
         Triangle that gives those standards.
     covariance, inverse : (s, s), (s, m)
         Covariance of the weights for unit noise, and what gives them.
-    slopes, steep : (s, m)
-        Slopes of the standards, and what neither weights nor background can follow.
+    steep : (s, m)
+        Slopes of the standards that neither weights nor background can follow.
     back : (b, m)
         What gives the background.
     taken
@@ -118,7 +118,6 @@ class _Prepared(NamedTuple):
     r: np.ndarray
     covariance: np.ndarray
     inverse: np.ndarray
-    slopes: np.ndarray
     steep: np.ndarray
     back: np.ndarray
     taken: Taken
@@ -143,14 +142,13 @@ def _prepared_once(
     q, r = np.linalg.qr(a - u @ (u.T @ a))
     freedom = m - n - c.shape[1] + int(sum_to_one)
     covariance, inverse = (k[0] for k in _inverse(r[None], q.T[None], sum_to_one))
-    slopes = np.asarray(np.gradient(own, x, axis=1))
-    steep = slopes
+    steep = np.asarray(np.gradient(own, x, axis=1))
     for basis in (u, q):
         steep = steep - (steep @ basis) @ basis.T
     back = np.linalg.pinv(c) if c.shape[1] else np.empty((0, m))
     taken = Taken.by(inverse, freedom, u)
     r = np.ascontiguousarray(r)
-    return _Prepared(u, q, r, covariance, inverse, slopes, steep, back, taken)
+    return _Prepared(u, q, r, covariance, inverse, steep, back, taken)
 
 
 def _combine(y: np.ndarray, design: Design) -> Combined:
@@ -182,7 +180,6 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
         errors=errors,
         length=length,
         steep=weights @ fit.steep,
-        pulled=weights @ (fit.slopes @ fit.inverse.T),
     )
     return judged(solved, design)
 
@@ -274,7 +271,6 @@ def _solve_gapped(
         covariance=covariance,
         length=noise.length,
         steep=slope - there * (follows @ basis.T),
-        pulled=np.einsum("ijk,ik->ij", inverse, along),
     )
     return judged(found, design)
 

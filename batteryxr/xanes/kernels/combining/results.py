@@ -6,12 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from batteryxr.xanes.kernels.combining.spread import Taken
+
 NO_DATA, SUM_NOT_ONE, SHIFTED, AT_LIMIT = 1, 2, 4, 8
 #: Largest deviation of the weights' sum from one, absolute and in standard errors.
 _SUM, _SUMS = 0.1, 3.0
-#: Least energy shift (eV) that is reported, its least ratio to the error, and the least
-#: fraction of the residual that it explains.
-_SHIFT, _SHIFTS, _EXPLAINED = 0.05, 4.0, 0.2
+#: Energy shifts (eV) that are tried.
+_TRIALS = np.arange(-10, 11) / 10
+#: Least ratio of a shift that is reported to its error, and least fraction of the
+#: residual that it explains, in units of what it leaves.
+_SHIFTS, _EXPLAINED = 4.0, 0.1
+#: Squared ratio of a shift to its error with white noise from which it is looked at.
+_HINT = 4.0
+#: Share of the power that a residual of exact numbers leaves at most.
+_EXACT = 1e-24
 
 
 class Design(NamedTuple):
@@ -100,8 +108,6 @@ class Combination(NamedTuple):
         Energies per independent value.
     steep : (N, m)
         Slope of the fit over energy that neither weights nor background can follow.
-    pulled : (N, s)
-        What a shift of 1 eV does to the weights.
     """
 
     weights: np.ndarray
@@ -115,7 +121,6 @@ class Combination(NamedTuple):
     covariance: np.ndarray
     length: np.ndarray
     steep: np.ndarray
-    pulled: np.ndarray
 
 
 def judged(solved: Combination, design: Design) -> Combined:
@@ -139,22 +144,73 @@ def judged(solved: Combination, design: Design) -> Combined:
         total = np.sqrt(solved.covariance.sum(axis=(1, 2)))
         reach = np.maximum(_SUM, _SUMS * scale * total)
         flags[np.abs(solved.weights.sum(axis=1) - 1.0) > reach] |= SUM_NOT_ONE
-    shift = _shifts(solved.steep, solved.left, scale)
+    shift, change = _shifts(solved, design)
     flags[shift != 0.0] |= SHIFTED
     # The weights absorb a shift: the error reaches to where they would be without it.
-    errors = np.hypot(errors, shift[:, None] * solved.pulled)
+    errors = np.hypot(errors, change)
     return Combined(solved.weights, errors, solved.backgrounds, quality, flags)
 
 
-def _shifts(slope: np.ndarray, left: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the energy shift (eV) of spectra if their residuals show it; else 0."""
-    steep = np.einsum("ij,ij->i", slope, slope)
-    along = np.einsum("ij,ij->i", slope, left)
-    total = np.einsum("ij,ij->i", left, left)
+def _shifts(solved: Combination, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Return the energy shifts (eV) of spectra if their residuals show them, else 0.
+
+    The second array (N, s) is what a shift does to the weights. Only residuals that
+    hold a little of the slope of the fit are looked at closely.
+    """
+    shift, change = np.zeros(len(solved.left)), np.zeros_like(solved.weights)
+    steep = np.einsum("ij,ij->i", solved.steep, solved.steep)
+    along = np.einsum("ij,ij->i", solved.steep, solved.left)
+    square, freedom = solved.chi2[0], solved.freedom
     with np.errstate(invalid="ignore", divide="ignore"):
-        shift = np.abs(along / steep)
-        share = along**2 / (steep * total)
-        # What the shift leaves is noise, not what it explains.
-        error = scale * np.sqrt(np.maximum(1.0 - share, 0.0) / steep)
-        far = (shift > _SHIFT) & (shift > _SHIFTS * error) & (share > _EXPLAINED)
-    return np.where(far, shift, 0.0)
+        some = along**2 * freedom > _HINT * steep * square
+    some &= (square > _EXACT * solved.power) & (freedom > 1)
+    curves = solved.left + solved.weights @ design.standards
+    for rows in _alike(solved.left, np.flatnonzero(some)):
+        there = solved.left[rows[0]] != 0  # a gap leaves no residual
+        part = design.at(there)
+        shift[rows], change[rows] = _moved(curves[np.ix_(rows, there)], part)
+    return shift, change
+
+
+def _alike(left: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    """Return rows in groups that have the same gaps."""
+    if not rows.size:
+        return []
+    _, group = np.unique(left[rows] != 0, axis=0, return_inverse=True)
+    return [rows[group.ravel() == k] for k in range(group.max() + 1)]
+
+
+def _moved(curves: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Return shifts of all standards that fit curves (N, m) better, and what they do.
+
+    Interpolation takes noise off the standards, as much by a shift down as by one up:
+    what a shift explains must also exceed what the opposite one does.
+    """
+    from scipy.interpolate import CubicSpline
+
+    x, n = design.energy, len(design.standards)
+    spline = CubicSpline(x, design.standards.T)
+    models = [
+        np.concatenate([spline(np.clip(x - d, x[0], x[-1])).T, design.background])
+        for d in _TRIALS
+    ]
+    bases = [np.linalg.qr(model.T)[0] for model in models]
+    square = np.stack([((curves - (curves @ q) @ q.T) ** 2).sum(axis=1) for q in bases])
+    best, row = np.argmin(square, axis=0), np.arange(len(curves))
+    least, opposite = square[best, row], square[len(_TRIALS) - 1 - best, row]
+    middle = len(_TRIALS) // 2
+    drop = np.minimum(square[middle] - least, 0.25 * (opposite - least))
+    shift, change = np.zeros(len(curves)), np.zeros((len(curves), n))
+    freedom = max(x.size - len(models[0]) - 1, 1)
+    drop[drop < max(_EXPLAINED, _SHIFTS**2 / freedom) * least] = 0.0
+    plain = np.linalg.pinv(models[middle])[:, :n]
+    for k in np.unique(best[drop > 0]):
+        rows = np.flatnonzero((best == k) & (drop > 0))
+        q = bases[k]
+        rest = curves[rows] - (curves[rows] @ q) @ q.T
+        length = Taken.by(q.T, freedom, None).errors(rest)[1]
+        far = drop[rows] * freedom > _SHIFTS**2 * least[rows] * length
+        rows = rows[far]
+        shift[rows] = _TRIALS[k]
+        change[rows] = curves[rows] @ (np.linalg.pinv(models[k])[:, :n] - plain)
+    return shift, change
