@@ -16,13 +16,9 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.blocks import apply
-from batteryxr.core.crystals import (
-    PairDistribution,
-    PdfInstrument,
-    cell_of,
-    lattice,
-)
+from batteryxr.core.crystals import PdfInstrument, cell_of, lattice
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator

@@ -21,13 +21,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import (
-    Crystal,
-    PairDistribution,
-    PdfInstrument,
-    cell_of,
-    lattice,
-)
+from batteryxr.core.crystals import Crystal, PdfInstrument, cell_of, lattice
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.simulate import oxides
 from batteryxr.simulate.structures import (
     body_centred,

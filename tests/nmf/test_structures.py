@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import Crystal, PairDistribution, lattice
+from batteryxr.core.crystals import Crystal, lattice
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -19,6 +19,7 @@ from batteryxr.core.errors import (
     DimensionError,
     LabelsError,
 )
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 
 R = 1.5 + 0.05 * np.arange(211)
 INSTRUMENT = nmf.PdfInstrument()

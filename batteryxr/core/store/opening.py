@@ -20,14 +20,13 @@ from batteryxr.core.store.location import (
     METADATA,
     UNFINISHED,
     Location,
-    StoreLike,
-    location_of,
     telling,
 )
 from batteryxr.core.store.manifest import Manifest, digest_of, joined, stamp_of_manifest
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of
 from batteryxr.core.store.pieces import WHOLE
+from batteryxr.core.store.places import StoreLike, location_of
 from batteryxr.core.store.verification import Damage, verify
 
 if TYPE_CHECKING:

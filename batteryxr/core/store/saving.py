@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.store.change import changing
-from batteryxr.core.store.location import Location, StoreLike, location_of
 from batteryxr.core.store.manifest import Manifest, joined
+from batteryxr.core.store.places import StoreLike, location_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.store.location import Location
 
 
 @checked

@@ -22,8 +22,6 @@ from batteryxr.core.store.location import (
     UNFINISHED,
     WORK,
     Location,
-    StoreLike,
-    location_of,
     telling,
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
@@ -35,6 +33,7 @@ from batteryxr.core.store.pieces import (
     problem_of_node,
     sums_of_piece,
 )
+from batteryxr.core.store.places import StoreLike, location_of
 from batteryxr.core.store.sums import OTHER, ChunkSums, read_sums
 
 if TYPE_CHECKING:

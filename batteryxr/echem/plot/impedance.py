@@ -11,7 +11,7 @@ from batteryxr.core import plotting
 from batteryxr.core.blocks import compute
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.model import in_words, require_dims, require_variables
 from batteryxr.echem.impedance.spectra import as_impedance
 from batteryxr.echem.plot.axes import axis as named
 
@@ -281,7 +281,7 @@ def _words(name: str, value: Any) -> str:
     if isinstance(value, np.datetime64):
         return plotting.plain(str(value.astype("M8[s]")).replace("T", " "))
     shown = f"{value:.3f}" if isinstance(value, float | np.floating) else f"{value}"
-    return plotting.plain(f"{plotting.in_words(name)} {shown}")
+    return plotting.plain(f"{in_words(name)} {shown}")
 
 
 def _ohm(name: str, words: str) -> Any:

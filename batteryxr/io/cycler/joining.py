@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.model import attributes
+from batteryxr.core.model import attributes, in_words
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
 from batteryxr.io.cycler.turns import (
     RESOLUTION,
@@ -296,7 +296,7 @@ def _column(table: RawTable, name: str) -> np.ndarray:
 
 def _extra(name: str, placed: Sequence[ClockedFile]) -> dict[str, Any]:
     units = next((p.table.units[name] for p in placed if name in p.table.units), "1")
-    return {"units": units, "long_name": name.replace("_", " ").capitalize()}
+    return {"units": units, "long_name": in_words(name)}
 
 
 def _narrow(name: str, values: np.ndarray) -> np.ndarray:
