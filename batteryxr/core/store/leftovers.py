@@ -74,7 +74,7 @@ class Remains:
         for name, digest in self.pieces.items():
             place = joined(self.group, name)
             ledger = name == JOURNAL
-            if ledger or (not counts and _is_ours(location, place, digest)):
+            if ledger or (not counts and is_ours(location, place, digest)):
                 yield place
 
 
@@ -209,7 +209,7 @@ def _unused(location: Location, place: str, used: set[str]) -> list[str]:
     return sorted(here - used) if here & used else [place]
 
 
-def _is_ours(location: Location, place: str, digest: str) -> bool:
+def is_ours(location: Location, place: str, digest: str) -> bool:
     """Return whether an array that does not count was written by batteryxr."""
     content = location.get(joined(place, METADATA))
     if content is None:  # its chunks alone
