@@ -343,12 +343,16 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str:
-    """Return the start time of a process as given by Linux; "" elsewhere."""
+    """Return the start time of a process as given by Linux; "" elsewhere.
+
+    Also "" for one that has ended, and that its parent has not taken note of yet.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]
+    state, *numbers = text.rpartition(")")[2].split()
+    return "" if state in "ZX" else numbers[18]
 
 
 def silence(location: Location, key: str) -> float:
