@@ -15,6 +15,7 @@ from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 from batteryxr import write_resumable
 from batteryxr.core.errors import ArgumentError, DataError, StoreError
+from batteryxr.core.ledger import Ledger
 from batteryxr.core.store import changing, location_of, open_store, save
 from batteryxr.core.store.leftovers import Remains, pending_key
 from batteryxr.core.store.ownership import require_whole_array
@@ -308,3 +309,44 @@ def test_a_first_write_that_was_killed_is_no_empty_result(group):
             open_store(location.store, asked)
     save(table(), location.store, group=group)
     assert open_store(location.store, group)["a"].sum() == 6
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_files_of_others_that_are_named_as_ours_stay(tmp_path, where):
+    store = LocalStore(tmp_path / "a.zarr") if where == "folder" else MemoryStore()
+    location, mark = location_of(store), "0123456789abcdef" * 2
+    save(table(), store, group="m")
+    ledger = Ledger(store, "_journal/starts")
+    ledger.claim({"seed": 0})
+    ledger.put("0", {"a": np.ones(3)})
+    names = [
+        *(f"{kind}-{mark}/notes.txt" for kind in ("staged", "trash", "v")),
+        *(f"{kind}-{mark}-0" for kind in ("pending", "gone")),
+        f"commit-{mark}.json.{mark}.partial",
+        "starts/0.1/notes.txt",
+        "starts/1.0/notes.txt",
+    ]
+    held = {f"_journal/{name}": b"mine\nm/a\n" for name in names}
+    for key, content in held.items():
+        location.put(key, content)
+    save(table(2.0), store, group="m", overwrite=True)
+    for key in ("0", "1"):
+        with pytest.raises(StoreError, match=r"notes.txt, which batteryxr did not"):
+            ledger.put(key, {"a": np.ones(3)})
+        with pytest.raises(StoreError, match=r"notes.txt, which batteryxr did not"):
+            ledger.forget(key)
+    location.put("_journal/lock", b"mine")
+    with pytest.raises(StoreError, match="lock is no lock of batteryxr's"):
+        save(table(3.0), store, group="n")
+    held["_journal/lock"] = b"mine"
+    assert {key: location.get(key) for key in held} == held
+    assert open_store(store, "m")["a"].sum() == 12
+
+
+def test_signs_of_a_url_stand_for_others(tmp_path):
+    url = (tmp_path / "a b%.zarr").as_uri()
+    assert save(table(), url) == tmp_path / "a b%.zarr"
+    assert open_store(url)["a"].sum() == 6
+    (tmp_path / "c%20d").mkdir()
+    with pytest.raises(ArgumentError, match="Pass the path itself, without file://"):
+        save(table(), f"file://{tmp_path}/c%20d")
