@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batteryxr.core.store.change import Revision, annotate, changing, seal
 from batteryxr.core.store.encoding import STACK, encoding, storable, uniform
+from batteryxr.core.store.leftovers import stranger_below
 from batteryxr.core.store.location import (
     JOURNAL,
     METADATA,
@@ -59,6 +60,7 @@ __all__ = [
     "settle",
     "snapshot",
     "storable",
+    "stranger_below",
     "sums_of",
     "telling",
     "uniform",

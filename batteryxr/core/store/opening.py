@@ -131,7 +131,13 @@ def _held(location: Location, manifest: Manifest) -> list[str]:
         raise StoreError(f"{location}: no zarr store there.") from error
     except _UNREADABLE as error:
         raise _unreadable(location, "", error) from error
-    found = (found | manifest.groups.keys()) - pending(location, manifest)
+    begun = pending(location, manifest)
+    found = (found | manifest.groups.keys()) - begun
+    if begun and not found:
+        raise StoreError(
+            f"{location} holds nothing yet: the first write to it goes on, or was "
+            "interrupted. Save to it again."
+        )
     return sorted(found) or [""]
 
 

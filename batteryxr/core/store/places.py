@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping  # noqa: TC003 (told at run time)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import unquote
 
 from batteryxr.core.errors import (
     ArgumentError,
@@ -105,8 +106,12 @@ def _named(text: str, argument: str) -> Location:
         protocol, _, rest = text.partition("://")
         if protocol not in ("file", "local"):
             return _remote(text, {})
-        this = rest.startswith("localhost/")
-        return _local(rest.removeprefix("localhost") if this else rest, argument)
+        rest = rest[len("localhost") * rest.startswith("localhost/") :]
+        path = unquote(rest)  # as Path.as_uri() and browsers write it
+        if path != rest and os.path.lexists(rest):
+            mend = f"Pass the path itself, without {protocol}://."
+            raise ArgumentError(argument, text, "a URL whose % stand for others", mend)
+        return _local(path, argument)
     if is_url(text):
         raise ArgumentError(
             argument,

@@ -42,7 +42,7 @@ def save(
     group
         Group inside it.
     overwrite
-        Replace an existing group; groups below it stay.
+        Replace an existing group that batteryxr wrote; groups below it stay.
 
     Returns
     -------
@@ -52,8 +52,9 @@ def save(
     Raises
     ------
     StoreError
-        If the group holds data and `overwrite` is False, if something lies there that
-        is not a zarr store, if another process is writing, or if writing fails.
+        If the group holds data and `overwrite` is False, or data of another program, if
+        something lies there that is not a zarr store, if another process is writing, or
+        if writing fails.
 
     Examples
     --------

@@ -184,6 +184,11 @@ def _metadata(
                 yield Damage(_shown(key), "", texts.lost(key))
             elif cause := problem_of_node(text):
                 yield Damage(_shown(key), "", cause)
+            elif _shown(key) == JOURNAL and (
+                texts.node(JOURNAL)["node_type"] != "group"
+                or texts.node(JOURNAL).get("attributes")
+            ):
+                yield Damage(JOURNAL, "", "its metadata is that of something else")
             told |= arrays_of_piece(key, text)
     for key, digest in told.items():
         content = texts[key]
