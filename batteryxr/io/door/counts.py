@@ -41,7 +41,7 @@ _MOST = (
 )
 _BITS = ("bit_depth_image", "detectorSpecific/bit_depth_image")
 #: Attributes of a dataset that give the number of a missing value.
-_FILLS = ("_FillValue", "missing_value")
+FILLS = ("_FillValue", "missing_value")
 #: Fewest counts at which a detector saturates: less is a number that nobody filled in.
 _LEAST = 100.0
 
@@ -198,7 +198,7 @@ def told_of(path: Path, node: Any) -> NoCounts:
         The dataset.
     """
     whole = node.dtype.kind in "iu"
-    marks = [_one(attribute(node, n, None)) for n in _FILLS]
+    marks = [one_of(attribute(node, n, None)) for n in FILLS]
     most = np.inf
     with opened(path, again=True) as file:
         each = list(_detectors(file))
@@ -245,10 +245,10 @@ def _number(group: Any, name: str) -> float:
         return np.nan
     if node.dtype.kind not in "iuf" or node.is_virtual or node.external or node.chunks:
         return np.nan
-    return _one(node[()])
+    return one_of(node[()])
 
 
-def _one(value: Any) -> float:
+def one_of(value: Any) -> float:
     """Return the only number of an attribute or dataset; NaN if it is none."""
     number = np.asarray(value)
     sound = number.size == 1 and number.dtype.kind in "iuf"
