@@ -154,3 +154,11 @@ def _one_piece(file: h5py.File, path: Path) -> None:
 
 
 __all__ = ["TRAPS"]
+
+
+@trap("hole.mpr")
+def _hole(path: Path) -> None:
+    """A right first word, and a gigabyte that the disk never stored."""
+    with path.open("wb") as file:
+        file.write(b"BIO-LOGIC MODULAR FILE\x1a")
+        file.truncate(900_000_000)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Largest number of names in a message.
 _NAMED = 5
 _HALF_HOUR = 1800 * 1_000_000_000
+#: Exposures longer than so many times the interval between scans cannot be.
+_OVERLAP = 2.0
 
 
 def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
@@ -104,6 +106,7 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
     """Return the length of each exposure in s; NaN if unknown."""
     n = scans.sizes["scan" if "scan" in scans.dims else "spectrum"]
     if given is not None:
+        _tell_longer(scans, float(given))
         return np.full(n, float(given))
     if "exposure" not in scans.coords:
         raise ArgumentError(
@@ -126,6 +129,17 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
             "Pass exposure=130.0, or exposure=0 for instants.",
         )
     return lasting
+
+
+def _tell_longer(scans: xr.DataArray | xr.Dataset, given: float) -> None:
+    """Warn of an exposure that is longer than most scans are apart, as of ms."""
+    times = scans["time"].values if "time" in scans.coords else np.zeros(0, "M8[ns]")
+    apart = np.diff(np.unique(times[~np.isnat(times)])) / np.timedelta64(1, "s")
+    if apart.size and given > _OVERLAP * (usual := float(np.median(apart))):
+        ms = f" Was it ms? Pass {given * 1e-3:g}." if given * 1e-3 <= usual else ""
+        warn_quality(
+            f"exposure={given!r} is longer than the {usual:.4g} s between scans.{ms}"
+        )
 
 
 def of_cell(scans: xr.DataArray | xr.Dataset, cell: str | None) -> np.ndarray:

@@ -16,7 +16,14 @@ from batteryxr.core.errors import (
     MissingDependencyError,
     warn_quality,
 )
-from batteryxr.io.door.limits import WHOLE, most, refuse_bomb, refuse_larger
+from batteryxr.io.door.limits import (
+    RATIO,
+    SUSPICIOUS,
+    WHOLE,
+    most,
+    refuse_bomb,
+    refuse_larger,
+)
 from batteryxr.io.door.signatures import ENDINGS, kind_of
 from batteryxr.io.door.words import told
 
@@ -278,10 +285,15 @@ def whole(path: Path) -> bytes:
     Raises
     ------
     FileFormatError
-        If it is no regular file, or larger than allowed.
+        If it is no regular file, larger than allowed, or large and never written.
     """
     refuse_larger(path, regular(path), WHOLE)
     with opened(path) as file, named(path):
+        about = os.fstat(file.fileno())
+        stored = 512 * getattr(about, "st_blocks", about.st_size)
+        if about.st_size > max(SUSPICIOUS, RATIO * stored):
+            told = f"stores {stored:,} of its {about.st_size:,} bytes: "
+            raise FileFormatError(None, f"{told}it was never written. Copy it again.")
         return file.read(most(WHOLE))
 
 

@@ -25,6 +25,7 @@ from batteryxr.io.cycler.checks.direction import (
     undirected,
 )
 from batteryxr.io.cycler.checks.readings import (
+    astray,
     charge_course,
     is_steady,
     part_scale,
@@ -388,6 +389,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "duplicate_time": _duplicate_time,
     "missing_rows": missing_rows,
     "spikes": spiked,
+    "astray": astray,
     "stuck_voltage": stuck,
     "charge_course": charge_course,
     "part_scale": part_scale,

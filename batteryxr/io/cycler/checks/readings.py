@@ -50,6 +50,12 @@ _NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
 }
 
 
+#: Columns that count or change slowly, and how far they stray at least, beside the
+#: usual change and a part of their size.
+_COURSES = {"cycle": 1.5, "step": 1.5, "temperature": 5.0} | dict.fromkeys(
+    [n for n in _NEGATIVE if n.endswith(("capacity", "energy"))], 0.0
+)
+_VISIBLE = 1e-3
 #: Difference, relative to the largest current, of a current that only lost its sign.
 _MIRROR = 1e-3
 
@@ -165,6 +171,26 @@ def spiked(table: RawTable) -> str | None:
                 f"{why} (first row {row}: {most:.5g})"
             )
     return "; ".join(said) or None
+
+
+def astray(table: RawTable) -> str | None:
+    """Return a note if a counter or a temperature leaves its course, and comes back."""
+    said = []
+    for name, least in _COURSES.items():
+        values = table.columns.get(name)
+        if values is None or table.rows < _BEFORE:
+            continue
+        moved = np.abs(np.diff(_known(values)))
+        usual = float(np.quantile(moved, _USUAL)) if moved.size else 0.0
+        least = max(least, _TIMES * usual, _VISIBLE * _size(values))
+        places = _isolated(values, least)
+        if 0 < len(places) <= max(_WIDEST, _MOST * table.rows):
+            row = places[0][0]
+            said.append(
+                f"{name} goes from {values[row - 1]:.5g} to {values[row]:.5g} in row "
+                f"{row} and comes back"
+            )
+    return f"{'; '.join(said)}: no cell does so. Copy the file again" if said else None
 
 
 def without_spikes(table: RawTable) -> RawTable:
