@@ -851,3 +851,16 @@ def test_rows_of_a_spectrum_that_were_moved_are_told(tmp_path, rows, flag):
         columns = [v[list(chosen)] for v in (every, real + noise, minus)]
         path = table(tmp_path / f"{wanted}.txt", labels, every, columns)
         assert (flag in quiet(read_impedance, path).attrs["flags"]) == wanted
+
+
+@pytest.mark.parametrize("other", ["Z / Ohm", "Impedanz / Ohm"])
+def test_the_modulus_is_the_column_that_says_so(tmp_path, other):
+    frequency = 10.0 ** np.arange(4, -1, -0.5)
+    real, minus = cell(frequency)
+    phase = np.degrees(np.arctan2(minus, real))
+    labels = ["freq / Hz", other, "|Z| / Ohm", "-Phase / deg"]
+    rows = zip(frequency, real, np.hypot(real, minus), phase, strict=True)
+    text = "".join("\t".join(f"{x:.9g}" for x in row) + "\n" for row in rows)
+    (tmp_path / "a.txt").write_text("\t".join(labels) + "\n" + text)
+    found = read_impedance(tmp_path / "a.txt")["impedance"][0, ::-1]
+    np.testing.assert_allclose(found, real - 1j * minus, rtol=1e-6)
