@@ -24,6 +24,11 @@ _NAMED = 5
 _HALF_HOUR = 1800 * 1_000_000_000
 #: Exposures longer than so many times the interval between scans cannot be.
 _OVERLAP = 2.0
+#: How long (ns) after the last row a spectrum may begin.
+_AFTER = 300 * 1_000_000_000
+#: Attribute of instants that are joined for spectra: how many of the last are rows of
+#: the record.
+ROWS = "rows_of_record"
 
 
 def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
@@ -171,28 +176,49 @@ def of_cell(scans: xr.DataArray | xr.Dataset, cell: str | None) -> np.ndarray:
 
 
 def warn_outside(
-    names: str,
+    scans: xr.DataArray | xr.Dataset,
+    known: np.ndarray,
     outside: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
+    when: tuple[np.ndarray, np.ndarray],
     *,
     span: tuple[int, int],
 ) -> None:
-    """Warn of scans without labels, and of a time zone that may explain it."""
+    """Warn of scans without labels, and of a time zone that may explain it.
+
+    Parameters
+    ----------
+    scans
+        All scans; the last of them may be rows of the record: `ROWS`.
+    known
+        Those with a time, by number.
+    outside
+        (known,) whether the record lacks them.
+    when
+        Their starts and ends (ns).
+    span
+        First and last moment of the record (ns).
+    """
+    rows = scans.attrs.get(ROWS, 0)
+    kept = known < scans.sizes["scan"] - rows
+    known, outside, starts, ends = (v[kept] for v in (known, outside, *when))
+    if not outside.any():
+        return
+    what = "spectra" if rows else "scans"
     text = (
-        f"{outside.sum()} of {outside.size} scans are not covered by the record and "
-        f"have no labels: {names}. "
+        f"{outside.sum()} of {outside.size} {what} are not covered by the record and "
+        f"have no labels: {names(scans, known[outside])}. "
         f"The record spans {_utc(span[0])} to {_utc(span[1])}, "
-        f"these scans {_utc(starts[outside].min())} to {_utc(ends[outside].max())} "
+        f"these {what} {_utc(starts[outside].min())} to {_utc(ends[outside].max())} "
         "(UTC)."
     )
     within = outside & (starts >= span[0]) & (ends <= span[1])
     if n := int(within.sum()):
         text += f" {n} of them lie between its rows, in a pause or a gap."
-    if n < outside.sum() and (shift := zone_shift(starts, ends, span)):
+    whole = span[0], span[1] + (_AFTER if rows else 0)
+    if n < outside.sum() and (shift := zone_shift(starts, ends, whole)):
         verb = "looks like" if outside.mean() > 0.5 else "may be"
         text += (
-            f" This {verb} a time-zone error of {hours(-shift)}: with the scans' "
+            f" This {verb} a time-zone error of {hours(-shift)}: with their "
             f"times moved by {hours(shift)} the record covers them. Check `timezone=` "
             f"of both readers, or declare it: clock=Clock(offset_s={shift * 1800})."
         )
