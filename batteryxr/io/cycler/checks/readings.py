@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from batteryxr.core.kernels.ranks import quantile
 from batteryxr.io.cycler.checks.completeness import switches
 from batteryxr.io.cycler.checks.flows import charge_flow
 from batteryxr.io.cycler.table import filled
@@ -67,7 +68,7 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
     if name == "voltage":
         steady = is_steady(table.columns["current"], _SWITCH)
         moved = np.abs(np.diff(values))[steady]
-        usual = float(np.nanquantile(moved, _USUAL)) if moved.size else np.inf
+        usual = _usual(moved) if moved.size else np.inf
         far = max(_BEYOND, _FAR * float(np.ptp(_known(values))))
         near = max(_LEAST, _PART * float(np.ptp(_known(values))), _TIMES * usual)
         least = min(far, near)
@@ -84,13 +85,20 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    known = values[np.isfinite(values)]
+    finite = np.isfinite(values)
+    known = values if finite.all() else values[finite]
     return known if known.size else np.zeros(1)
 
 
 def _size(values: np.ndarray) -> float:
     """Return the size of the largest values, without those that may be spikes."""
-    return float(np.quantile(np.abs(_known(values)), 1 - _MOST))
+    return float(quantile(np.abs(_known(values)), 1 - _MOST))
+
+
+def _usual(moved: np.ndarray) -> float:
+    """Return the change that most changes of a reading do not exceed."""
+    known = moved[~np.isnan(moved)]
+    return float(quantile(known, _USUAL)) if known.size else np.nan
 
 
 def _isolated(values: np.ndarray, least: float) -> list[tuple[int, int]]:
@@ -121,7 +129,7 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
     )
     moved, steady = np.abs(np.diff(columns["voltage"])), is_steady(current)
     tells = steady.sum() >= _BEFORE
-    usual = float(np.nanquantile(moved[steady], _USUAL)) if tells else 0.0
+    usual = _usual(moved[steady]) if tells else 0.0
     answers = tells and bool(_answered(columns["voltage"], current).any())
     most = _size(current)
     judged = []
@@ -312,7 +320,7 @@ def part_scale(table: RawTable) -> str | None:
         return None
     beside = np.ones(moved.size, bool)
     beside[places] = False
-    usual = float(np.nanquantile(moved[beside], _USUAL))
+    usual = _usual(moved[beside])
     calm = places[moved[places] <= usual]
     if not calm.size:
         return None
