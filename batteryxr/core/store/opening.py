@@ -149,8 +149,9 @@ def _nodes(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     level = [""]
     with ThreadPoolExecutor(_READERS) as pool:
+        each = map if location.folder is not None else pool.map
         while level:
-            texts = pool.map(lambda p: location.get(joined(p, METADATA)), level)
+            texts = each(lambda p: location.get(joined(p, METADATA)), level)
             groups = []
             for name, text in zip(level, texts, strict=True):
                 if text is None and name:  # a folder of somebody else's
@@ -161,7 +162,7 @@ def _nodes(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, node
                 if node["node_type"] == "group":
                     groups.append(name)
-            listed = zip(groups, pool.map(location.names, groups), strict=True)
+            listed = zip(groups, each(location.names, groups), strict=True)
             level = [
                 joined(group, name)
                 for group, names in listed
