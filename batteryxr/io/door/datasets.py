@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
-from batteryxr.io.door.chunks import check_pieces, grows, rows_there
+from batteryxr.io.door.chunks import check_pieces, grows, part_of, rows_there
 from batteryxr.io.door.counts import NoCounts, counts_type, only_counts, told_of
 from batteryxr.io.door.files import Stamp, stamp
 from batteryxr.io.door.hdf5 import opened, refuse_lists
@@ -75,8 +75,7 @@ class FileFrames:
             each.check()
         with opened(self.path, again=True) as file:
             node = file[self.name]
-            check_pieces(node, key)
-            read = np.asarray(node[key])
+            read = part_of(node, key)
         if self.counts:
             found = only_counts(read, self.path.name).astype(self.dtype, copy=False)
             return self.none.left_out(read, found, self.path.name)
