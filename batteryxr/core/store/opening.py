@@ -149,9 +149,8 @@ def _nodes(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     level = [""]
     with ThreadPoolExecutor(_READERS) as pool:
-        each = map if location.folder is not None else pool.map
         while level:
-            texts = each(lambda p: location.get(joined(p, METADATA)), level)
+            texts = pool.map(lambda p: location.get(joined(p, METADATA)), level)
             groups = []
             for name, text in zip(level, texts, strict=True):
                 if text is None and name:  # a folder of somebody else's
@@ -162,7 +161,7 @@ def _nodes(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, node
                 if node["node_type"] == "group":
                     groups.append(name)
-            listed = zip(groups, each(location.names, groups), strict=True)
+            listed = zip(groups, pool.map(location.names, groups), strict=True)
             level = [
                 joined(group, name)
                 for group, names in listed

@@ -13,9 +13,7 @@ import zarr
 from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest
-from zarr.codecs import BytesCodec
 from zarr.core.buffer import default_buffer_prototype
-from zarr.core.chunk_key_encodings import DefaultChunkKeyEncoding
 from zarr.core.common import concurrent_map
 from zarr.storage import LocalStore, StorePath, WrapperStore
 
@@ -305,33 +303,6 @@ def _is_packed(node: dict[str, Any]) -> bool:
     return len(codecs) == 2 and codecs[0].get("name") == "blosc"
 
 
-class _Plain(zarr.Array):  # type: ignore[misc]
-    """An array that may be one chunk of plain numbers: it is read without a thread."""
-
-    def __getitem__(self, selection: Any) -> Any:
-        """Return part of the array."""
-        keys = selection if isinstance(selection, tuple) else (selection,)
-        about, shape = self.metadata, self.shape
-        whole = len(keys) == len(shape) and all(
-            isinstance(key, slice) and key.indices(n) == (0, n, 1)
-            for key, n in zip(keys, shape, strict=True)
-        )
-        plain = (
-            whole
-            and isinstance(self.store, CheckedFolder)
-            and self.chunks == shape
-            and self.dtype.kind in "biuf"
-            and about.chunk_key_encoding == DefaultChunkKeyEncoding(separator="/")
-            and about.codecs == (BytesCodec(endian="little"),)
-        )
-        key = "/".join([self.path, "c", *"0" * len(shape)]).lstrip("/")
-        found = self.store.get_sync(key) if plain else None
-        if found is None or len(found) != self.nbytes:
-            return super().__getitem__(selection)
-        numbers = np.frombuffer(found.to_bytes(), self.dtype.newbyteorder("<"))
-        return numbers.reshape(shape).astype(self.dtype)
-
-
 class _Listed(zarr.Group):  # type: ignore[misc]
     """A group whose arrays are known: zarr would look for them one after another."""
 
@@ -361,7 +332,7 @@ def open_group(store: Any, location: Location, place: str) -> xr.Dataset:
     names = [n for n in location.names(place) if n not in (METADATA, JOURNAL)]
     nodes = _nodes(store, [joined(place, name, METADATA) for name in names])
     arrays = {
-        name: _Plain.from_dict(StorePath(store, joined(place, name)), node)
+        name: zarr.Array.from_dict(StorePath(store, joined(place, name)), node)
         for name, node in zip(names, nodes, strict=True)
         if node and node["node_type"] == "array"
     }

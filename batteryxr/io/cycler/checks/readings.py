@@ -309,15 +309,13 @@ def part_scale(table: RawTable) -> str | None:
     if (note := _time_part(table)) is not None:
         return note
     current, voltage = table.columns["current"], table.columns["voltage"]
-    size, moved = np.abs(current), np.abs(np.diff(voltage))
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        ratio = np.maximum(size[1:] / size[:-1], size[:-1] / size[1:])
-        same = np.sign(current[1:]) == np.sign(current[:-1])
-        units = [np.abs(ratio / factor - 1) < _STEADY for factor in _THOUSANDS]
-    flows = np.maximum(size[1:], size[:-1]) > _FLOWS * _size(current)
-    places = np.flatnonzero(same & flows & np.any(units, axis=0))
+    size, some = np.abs(current), _by_factors(current, _THOUSANDS)
+    some = some[np.sign(current[some + 1]) == np.sign(current[some])]
+    large = np.maximum(size[some + 1], size[some])
+    places = some[large > _FLOWS * _size(current)] if some.size else some
     if not places.size or table.rows < _BEFORE or places.size > _MOST * table.rows:
         return None
+    moved = np.abs(np.diff(voltage))
     beside = np.ones(moved.size, bool)
     beside[places] = False
     usual = _usual(moved[beside])
@@ -332,6 +330,19 @@ def part_scale(table: RawTable) -> str | None:
     )
 
 
+def _by_factors(values: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
+    """Return after which numbers the next is one of some times larger or smaller."""
+    size = np.abs(values)
+    least = 0.5 * min(factors)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        far = (size[1:] > least * size[:-1]) | (size[:-1] > least * size[1:])
+        some = np.flatnonzero(far)  # dividing all takes longer
+        one, other = size[some + 1], size[some]
+        ratio = np.maximum(one / other, other / one)
+        near = [np.abs(ratio / factor - 1) < _STEADY for factor in factors]
+    return some[np.any(near, axis=0)]
+
+
 def _time_part(table: RawTable) -> str | None:
     """Return a note where intervals change sixtyfold, but not what the voltage moves.
 
@@ -342,10 +353,9 @@ def _time_part(table: RawTable) -> str | None:
     steps, current = np.diff(time), table.columns["current"]
     if table.rows < _BEFORE or not (steps > 0).all():
         return None
-    ratio = np.maximum(steps[1:] / steps[:-1], steps[:-1] / steps[1:])
-    steady = is_steady(current)
-    odd = np.any([np.abs(ratio / f - 1) < _STEADY for f in _MINUTES], axis=0)
-    for k in np.flatnonzero(odd & steady[1:] & steady[:-1]).tolist():
+    odd = _by_factors(steps, _MINUTES)
+    steady = is_steady(current) if odd.size else np.zeros(0, bool)
+    for k in odd[steady[odd + 1] & steady[odd]].tolist():
         before, after = slice(k + 1 - _BESIDE, k + 1), slice(k + 1, k + 1 + _BESIDE)
         if k + 1 < _BESIDE or k + 1 + _BESIDE > steps.size:
             continue

@@ -301,11 +301,12 @@ def _behaves(table: RawTable) -> str | None:
     size = float(np.max(np.abs(voltage)))
     rests = float(np.mean(np.abs(voltage) < _RESTING * size))
     both_ways = min(voltage.max(), -voltage.min()) > _SWITCH * size
+    if not (rests > _RESTS or both_ways):
+        return None
     jumps, moves = np.abs(np.diff(voltage)), np.abs(np.diff(current))
     ranges = np.ptp(voltage), np.ptp(current)
     if (
-        not (rests > _RESTS or both_ways)
-        or jumps.max() < _JUMP * ranges[0]
+        jumps.max() < _JUMP * ranges[0]
         or ranges[1] < (_SLOPES if both_ways else _VARIES) * current.max()
     ):
         return None
@@ -338,6 +339,8 @@ def _regulated(table: RawTable) -> str | None:
     voltage, current = voltage[known], current[known]
     if voltage.size < _MANY or not voltage.any():
         return None
+    if np.ptp(voltage) > 3 * _RESTING * np.abs(voltage[0]):
+        return None  # no median of it is held
     level, numbers = float(median(voltage)), current / _ampere(current)
     held = np.abs(voltage - level).max() < _RESTING * abs(level)
     if not (held and _CELL[0] < numbers.min() and numbers.max() < _CELL[1]):
