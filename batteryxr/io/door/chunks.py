@@ -29,6 +29,8 @@ _DEFLATE, _BZIP2, _BLOSC, _BLOSC2, _LZ4, _SHUFFLED, _ZSTD = (
 _PACKS = {_DEFLATE, 4, 305, _BZIP2, _BLOSC, _BLOSC2, _LZ4, _SHUFFLED, 32013, _ZSTD}
 #: Filters that keep the size, or add a sum.
 _KEEPS = {_SHUFFLE, _FLETCHER}
+#: Pipelines of filters that are undone here: zlib, alone or of shuffled bytes.
+_ZLIB = ([_DEFLATE], [_SHUFFLE, _DEFLATE])
 #: Filters that end the process at damaged data.
 _FATAL = {32017: "SZ", 32024: "SZ3", 32028: "SPERR"}
 #: Most bytes to which one byte unpacks (deflate), and what does no harm.
@@ -134,6 +136,85 @@ def _unpacks_to(
     return (find(file.read(min(size, 32))) if find else 0) or None
 
 
+def part_of(node: Any, key: Any = ()) -> np.ndarray:
+    """Return part of a dataset after the check of its pieces, for a key as there.
+
+    Pieces that zlib packed are unpacked once, by the check itself.
+    """
+    found = _unpacked(node, key)
+    if found is None:
+        check_pieces(node, key)
+        found = np.asarray(node[key])
+    return found
+
+
+def _unpacked(node: Any, key: Any) -> np.ndarray | None:
+    """Return part of a dataset that zlib packed; None where HDF5 is to read it."""
+    if (
+        [number for number, _ in _stages(node)] not in _ZLIB
+        or not node.chunks
+        or grows(node)
+        or node.external
+    ):
+        return None
+    if node.dtype.kind not in "iuf" or node.id.get_type() != _type_of(node.dtype):
+        return None
+    keys = key if isinstance(key, tuple) else (key,)
+    keys = (*keys, *[slice(None)] * (node.ndim - len(keys)))
+    if not all(isinstance(k, int | slice) for k in keys):
+        return None
+    piece = math.prod(node.chunks) * node.dtype.itemsize
+    spans = [
+        k.indices(n) if isinstance(k, slice) else (k % n, k % n + 1, 1)
+        for k, n in zip(keys, node.shape, strict=True)
+    ]
+    if piece > _HARMLESS or any(s[2] != 1 or s[1] <= s[0] for s in spans):
+        return None
+    part = np.empty([stop - start for start, stop, _ in spans], node.dtype)
+    sides = [
+        range(start // c * c, stop, c)
+        for (start, stop, _), c in zip(spans, node.chunks, strict=True)
+    ]
+    with opened(Path(node.file.filename)) as file:
+        for corner in itertools.product(*sides):
+            one = node.id.get_chunk_info_by_coord(corner)
+            if one.byte_offset is None or one.filter_mask:
+                return None
+            file.seek(node.file.userblock_size + one.byte_offset)
+            numbers = _numbers(file.read(one.size), piece, node)
+            if numbers is None:
+                check_pieces(node, key, exact=True)
+                return None
+            ours, theirs = [], []
+            for (start, stop, _), at, c in zip(spans, corner, node.chunks, strict=True):
+                first, last = max(start, at), min(stop, at + c)
+                ours.append(slice(first - start, last - start))
+                theirs.append(slice(first - at, last - at))
+            part[tuple(ours)] = numbers[tuple(theirs)]
+    return part[tuple(0 if isinstance(k, int) else slice(None) for k in keys)]
+
+
+def _numbers(packed: bytes, piece: int, node: Any) -> np.ndarray | None:
+    """Return the numbers of a piece that zlib packed; None if they are not as many."""
+    unpacker = zlib.decompressobj()
+    try:
+        raw = unpacker.decompress(packed, piece + 1)
+    except zlib.error:
+        return None
+    if len(raw) != piece or not unpacker.eof:
+        return None
+    if len(_stages(node)) > 1:  # bytes of one place lie together
+        apart = np.frombuffer(raw, np.uint8).reshape(node.dtype.itemsize, -1)
+        return np.ascontiguousarray(apart.T).view(node.dtype).reshape(node.chunks)
+    return np.frombuffer(raw, node.dtype).reshape(node.chunks)
+
+
+def _type_of(dtype: np.dtype[Any]) -> Any:
+    from h5py import h5t
+
+    return h5t.py_create(dtype)
+
+
 def grows(node: Any) -> bool:
     """Tell whether the file of a dataset or group is being written."""
     return bool(node.file.swmr_mode)
@@ -182,12 +263,17 @@ def fill_of(node: Any) -> Any:
 
 def _filters(node: Any) -> list[int]:
     """Return the numbers of the filters; bitshuffle that does not pack is shuffle."""
-    plan = node.id.get_create_plist()
-    each = [plan.get_filter(k) for k in range(plan.get_nfilters())]
     return [
         _SHUFFLE if number == _SHUFFLED and not any(options[4:5]) else number
-        for number, _, options, _ in each
+        for number, options in _stages(node)
     ]
+
+
+def _stages(node: Any) -> list[tuple[int, Any]]:
+    """Return number and options of each filter."""
+    plan = node.id.get_create_plist()
+    each = [plan.get_filter(k) for k in range(plan.get_nfilters())]
+    return [(number, options) for number, _, options, _ in each]
 
 
 def _touched(node: Any, key: Any) -> Iterator[tuple[int, int, int]]:

@@ -189,6 +189,8 @@ class NoCounts:
         DataQualityWarning
             If there are such numbers.
         """
+        if not self.marks and self.most == np.inf:
+            return counts
         bad = values > self.most
         if self.marks:
             bad |= np.isin(values, np.asarray(self.marks, values.dtype))

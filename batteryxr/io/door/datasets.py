@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
-from batteryxr.io.door.chunks import check_pieces, fill_of, grows, rows_there
+from batteryxr.io.door.chunks import check_pieces, fill_of, grows, part_of, rows_there
 from batteryxr.io.door.counts import (
     FILLS,
     NoCounts,
@@ -137,8 +137,7 @@ class FileFrames:
             each.check()
         with opened(self.path, again=True) as file:
             node = file[self.name]
-            check_pieces(node, key)
-            read, fill = np.asarray(node[key]), fill_of(node)
+            read, fill = part_of(node, key), fill_of(node)
         if self.counts:
             if read.ndim > 1 and read.shape[-2:] == self.shape[-2:] != self.shape:
                 _tell_unwritten(read, fill, self.path.name)

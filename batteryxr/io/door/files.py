@@ -359,11 +359,10 @@ def text(path: Path, *takes: str) -> bytes:
 def _pieces(path: Path, file: BinaryIO, first: bytes) -> bytes:
     """Read the rest of a large file; stop early if it is no text."""
     as_bytes = first.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b"))
-    pieces, lines, limit = [first], 0, most(WHOLE)
+    pieces, limit = [first], most(WHOLE)
     while pieces[-1] and sum(map(len, pieces)) <= limit:
-        if not as_bytes:
-            _refuse_nul(pieces[-1], lines)
-            lines += pieces[-1].count(b"\n")
+        if not as_bytes and b"\0" in pieces[-1]:
+            _refuse_nul(pieces[-1], sum(p.count(b"\n") for p in pieces[:-1]))
         pieces.append(file.read(_PIECE))
     return b"".join(pieces)
 

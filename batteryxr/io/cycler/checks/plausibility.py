@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.ranks import median
 from batteryxr.core.kernels.times import NAT
 from batteryxr.io.cycler.checks.completeness import (
     copied,
@@ -309,7 +310,7 @@ def _possible_pause(table: RawTable) -> str | None:
     back = -way[1:] * np.diff(voltage)
     # Steps of voltage may be long and yet alike: it counts by how much they differ.
     change = np.abs(np.diff(back))[steady[1:] & steady[:-1]]
-    usual = float(np.median(change)) if change.size else np.inf
+    usual = float(median(change)) if change.size else np.inf
     found = []
     for k in np.flatnonzero(steady & (back > max(_FELL, _FAR * usual))).tolist():
         near = slice(max(k - _AFTER, 0), k + _AFTER)
