@@ -31,7 +31,7 @@ def bound(accessor, before=""):
 def study(phantom):
     """A stack, the maps of its fit, and their clusters."""
     stack, _ = phantom(12)
-    maps = stack.xanes.fit_edge(edge=(5470, 5486), peaks=(5463, 5470))
+    maps = stack.xanes.fit_edge(edge=(5470, 5486), peaks=[(5463, 5470), (5482, 5500)])
     features = maps[["edge_energy", "edge_jump"]]
     return stack, maps, features.xanes.cluster(n_clusters=2, mask=maps.flag == 0)
 

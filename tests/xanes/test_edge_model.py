@@ -8,7 +8,12 @@ import xarray as xr
 
 import batteryxr
 from batteryxr import xanes
-from batteryxr.core.errors import ArgumentError, DataError, UnitsError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    UnitsError,
+)
 from batteryxr.xanes import Edge, Peak
 
 NAMES = ("level", "edge_jump", "edge_energy", "edge_width")
@@ -409,6 +414,35 @@ def test_both_branches_are_given_and_covered(phantom, model):
     assert int(sound.sum()) > 200
     assert float((off > 2).where(sound).mean()) <= 0.01
     assert float((off > 5 * fit.edge_energy_error).where(sound).mean()) <= 0.005
+
+
+@pytest.mark.parametrize("lacking", ["second edge", "shoulder", "pre-edge"])
+def test_a_missing_term_is_told_and_covered(phantom, model, lacking):
+    """One spectrum hides it: chi2 is within a fifth of what noise alone gives."""
+    stack, truth = phantom(32, noise=0.0)
+    thick = truth["edge_jump"] > 0.1
+    e, jump, edge = (
+        stack.energy.values[:, None, None],
+        *(truth[name] for name in ("edge_jump", "edge_energy")),
+    )
+    if lacking == "second edge":
+        far = 1 / (1 + np.exp(-(e - edge - 6) / 1.5))
+        near = 1 / (1 + np.exp(-(e - edge) / 1.5))
+        stack = stack + 0.3 * jump * (far - near)
+    elif lacking == "shoulder":
+        stack = stack + 0.1 * jump / (1 + ((e - edge - 5) / 2) ** 2)
+    else:
+        model = model | {"peaks": model["peaks"][1:]}
+    rng = np.random.default_rng(4)
+    noise = 0.015 * np.where(thick, jump, np.nan)
+    noisy = stack.copy(data=stack.values + noise * rng.standard_normal(stack.shape))
+    with pytest.warns(DataQualityWarning, match="lacks a term"):
+        fit = xanes.fit_edge(noisy, mask=None, **model)
+    off = abs(fit.edge_energy - edge)
+    assert float(((fit.flag & 64) > 0).where(thick).mean()) > 0.6
+    silent = (fit.flag == 0) & (off > 3 * fit.edge_energy_error)
+    assert int(silent.sum()) == 0
+    assert float((off > 3 * fit.edge_energy_error).where(thick).mean()) < 0.02
 
 
 def test_an_edge_that_noise_widened_is_flagged(phantom, model):

@@ -96,8 +96,11 @@ def fit_edge(
         other, and the error of `edge_energy` reaches to it. `chi2` (sum of squared
         residuals, over their errors if given), `r_factor`, `residual_sd`, and `flag`
         (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16: ambiguous,
-        32: imprecise). Imprecise is an error above a fifth of the edge's width, or of
-        that of the mean spectrum; slopes hardly determine it. Missing values are NaN.
+        32: imprecise, 64: misfit). Imprecise is an error above a fifth of the edge's
+        width, or of that of the mean spectrum; slopes hardly determine it. Misfit is a
+        model that lacks a term: what the fits of some 300 spectra leave has a shape in
+        common, errors hold how far it may move parameters, and that is more than the
+        noise does. It is not tested with `start`. Missing values are NaN.
 
     Raises
     ------
@@ -105,6 +108,11 @@ def fit_edge(
         If a range holds too few energies.
     DataError
         If there are too few energies for the model, or outside its ranges.
+
+    Warns
+    -----
+    DataQualityWarning
+        If most fits are flagged as misfit, with the energy where a term is missing.
 
     Examples
     --------

@@ -14,8 +14,13 @@ from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra, window
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
     from batteryxr.core.checks import NonNegative
     from batteryxr.xanes.spectra import Range
+
+#: Number of spectra that tell whether a model is right, about.
+_SOME = 300
 
 
 @recorded
@@ -118,9 +123,14 @@ def _of_levels(windows: np.ndarray) -> dict[str, Any]:
 
 
 def survey(
-    array: xr.DataArray, windows: np.ndarray | None, *, dim: str, caller: str
-) -> tuple[float, np.ndarray]:
-    """Return pooled noise and mean spectrum, reading the data once.
+    array: xr.DataArray,
+    windows: np.ndarray | None,
+    at: Mapping[Hashable, np.ndarray],
+    *,
+    dim: str,
+    caller: str,
+) -> tuple[float, np.ndarray, xr.DataArray]:
+    """Return pooled noise, mean spectrum and the spectra `at`, reading the data once.
 
     The mean is weighted by each pixel's jump, without pixels that have none. Without
     windows it is the plain mean, and the noise is 0.
@@ -128,9 +138,12 @@ def survey(
     from batteryxr.xanes.kernels.normalisation import edge_levels, pooled_sd
 
     others = [d for d in array.dims if d != dim]
+    names = [f"some {d}" for d in array.dims]
+    some = xr.DataArray(array.isel(at).data, dims=names)
     if windows is None:
         require_whole(array, dim, caller=caller)
-        return 0.0, np.asarray(array.astype(float).mean(others).values)
+        mean, some = _together(array.astype(float).mean(others), some)
+        return 0.0, mean.values, xr.DataArray(some.values, dims=array.dims)
     deviation, step = blocks.apply(
         edge_levels, array, caller=caller, **_of_levels(windows)
     )
@@ -138,12 +151,24 @@ def survey(
     finite = np.isfinite(array)
     total = xr.dot(weight, array.where(finite, 0.0), dim=others)
     count = xr.dot(weight, finite, dim=others)
-    deviation, total, count = _together(deviation, total, count)
+    deviation, total, count, some = _together(deviation, total, count, some)
     noise = pooled_sd(deviation.values, int(windows[0].sum()))
+    some = xr.DataArray(some.values, dims=array.dims)
     if not count.values.any():
-        return noise, np.asarray(array.astype(float).mean(others).values)
+        return noise, np.asarray(array.astype(float).mean(others).values), some
     with np.errstate(invalid="ignore"):
-        return noise, np.asarray((total / count).values)
+        return noise, np.asarray((total / count).values), some
+
+
+def spread_over(array: xr.DataArray, dim: str) -> dict[Hashable, np.ndarray]:
+    """Return places of about `_SOME` spectra, spread over all dimensions but `dim`."""
+    sizes = {d: size for d, size in array.sizes.items() if d != dim}
+    left, at = float(_SOME), {}
+    for k, (name, size) in enumerate(sorted(sizes.items(), key=lambda item: item[1])):
+        count = min(size, int(np.ceil(left ** (1 / (len(sizes) - k)))))
+        at[name] = np.linspace(0, size - 1, count).astype(int)
+        left /= max(count, 1)
+    return at
 
 
 def _together(*arrays: xr.DataArray) -> tuple[xr.DataArray, ...]:

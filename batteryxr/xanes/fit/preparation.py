@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core import blocks, bounds
-from batteryxr.core.errors import DataError
+from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.kernels.cores import allowed
-from batteryxr.core.model import require_size
-from batteryxr.xanes.fit.noise import survey
+from batteryxr.core.model import attributes, require_size
+from batteryxr.xanes.fit.noise import spread_over, survey
 from batteryxr.xanes.fit.result import Columns, as_columns, label_fit, start_values
 from batteryxr.xanes.fit.terms import Multistart, compile_model
-from batteryxr.xanes.kernels.problem import Noise, Problem
+from batteryxr.xanes.kernels.problem import DOUBTFUL, Noise, Out, Problem
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from batteryxr.xanes.fit.terms import Terms
     from batteryxr.xanes.kernels.block import Accepted
@@ -40,15 +40,21 @@ class PixelFit:
     pixels
         Inputs that differ from pixel to pixel, by their names in `fit_block`: `keep`,
         `own` and `weights`, each with its own dimensions.
+    moved, warning
+        What missing terms may move, as in `misfit.Doubts`, and what is said of it.
     """
 
     terms: Terms
     problem: Problem
     selection: Accepted
     pixels: Mapping[str, tuple[xr.DataArray, list[str]]]
+    moved: np.ndarray
+    warning: str = ""
 
     def apply(self, array: xr.DataArray, *, caller: str) -> xr.Dataset:
         """Fit every spectrum, lazily if the spectra are lazy, and label the result."""
+        if self.warning:
+            warn_quality(f"{caller}: {self.warning}")
         dim, units = self.terms.dim, str(array.attrs.get("units", "1"))
         wide = array.dtype.itemsize > 4 or array.dtype.kind != "f"
         dtype = np.float64 if wide else np.float32
@@ -66,6 +72,7 @@ class PixelFit:
             names=tuple(self.pixels),
             problem=self.problem,
             selection=self.selection,
+            moved=self.moved,
             threads=1 if array.chunks is not None else allowed(),
             dtype=dtype,
         )
@@ -78,12 +85,12 @@ class PixelFit:
 
 
 def _fit_block(
-    data: np.ndarray, *pixels: np.ndarray, names: Any, **options: Any
+    data: np.ndarray, *pixels: np.ndarray, names: Any, moved: np.ndarray, **options: Any
 ) -> Any:
     from batteryxr.xanes.kernels.block import fit_block
 
     out = fit_block(data, **dict(zip(names, pixels, strict=True)), **options)
-    return as_columns(out)
+    return as_columns(out, options["problem"].model, moved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,9 +152,10 @@ def prepare(
         )
     windows = _level_windows(axis.x, terms, options)
     pooled = options.rule == "pooled"
-    sd, misfit, mean = options.noise or 0.0, 0.0, None
+    at = spread_over(array, terms.dim)
+    sd, misfit, mean, some = options.noise or 0.0, 0.0, None, None
     if options.start is None or (pooled and options.noise is None):
-        found, mean = survey(array, windows, dim=terms.dim, caller=caller)
+        found, mean, some = survey(array, windows, at, dim=terms.dim, caller=caller)
         sd = sd or found
         require_size(float(np.fmax.reduce(np.abs(mean), None, initial=0.0)), "spectra")
     pixels = _per_pixel(array[terms.dim], options)
@@ -170,7 +178,47 @@ def prepare(
     elif windows is not None and options.rule == "paper":
         selection = Accepted(paper=windows[0])
     problem = Problem(axis, model, search, Noise(sd, misfit))
-    return PixelFit(terms, problem, selection, pixels)
+    fit = PixelFit(terms, problem, selection, pixels, np.zeros(model.low.size))
+    if some is None or terms.edge is None:
+        return fit
+    return _doubted(fit, some, at)
+
+
+def _doubted(
+    fit: PixelFit, some: xr.DataArray, at: Mapping[Hashable, np.ndarray]
+) -> PixelFit:
+    """Return the fit with what missing terms move, which fits of some spectra tell.
+
+    It warns if that is further than the errors of most of them.
+    """
+    from batteryxr.xanes.kernels.block import fit_block
+    from batteryxr.xanes.kernels.misfit import MISFIT, doubts, widen
+
+    dim, model = fit.terms.dim, fit.problem.model
+    some = some.transpose(..., dim)
+    pixels: dict[str, Any] = {}
+    one = some.isel({dim: 0}, drop=True)
+    for name, (values, own) in fit.pixels.items():
+        near = values.isel({d: at[d] for d in values.dims if d in at})
+        near = near.reset_coords(drop=True).broadcast_like(one)
+        pixels[name] = near.transpose(*one.dims, *own).values
+    search = fit.problem.search._replace(multistart=DOUBTFUL)
+    problem = fit.problem._replace(search=search)
+    out = fit_block(some.values, **pixels, problem=problem, selection=fit.selection)
+    rows = some.values.reshape(-1, some.sizes[dim]).astype(float)
+    weights = pixels.get("weights", np.ones(rows.shape)).reshape(rows.shape)
+    flat = Out(*(a.reshape(len(rows), *a.shape[some.ndim - 1 :]) for a in out))
+    found = doubts(problem, rows, weights, flat)
+    more = (widen(flat, model, found.moved).flags & MISFIT) > 0
+    if more.sum() <= 0.5 * ((flat.flags & 3) == 0).sum():
+        return replace(fit, moved=found.moved)
+    told = (
+        f"what the fits leave has a shape in common, most at {found.place:.5g} "
+        f"{attributes(dim)['units']}: the model lacks a term there, which may move "
+        f"edge energies by {found.moved[model.jump + 1]:.2g}. Errors hold that (flag "
+        "misfit). Add a peak, or leave those energies out."
+    )
+    return replace(fit, moved=found.moved, warning=told)
 
 
 def _per_pixel(

@@ -26,6 +26,7 @@ FLAGS = {
     8: "at_bound",
     16: "ambiguous",
     32: "imprecise",
+    64: "misfit",
 }
 #: Dimension, kind of units and long name of the variables of a model.
 _NAMES = {
@@ -73,8 +74,14 @@ class Columns(NamedTuple):
         return [2 * self.parameters + 4 * k + kind for k in range(self.peaks)]
 
 
-def as_columns(out: Out) -> np.ndarray:
-    """Join the kernel's results for every pixel, in the order of `Columns`."""
+def as_columns(out: Out, model: Model, moved: np.ndarray) -> np.ndarray:
+    """Join the kernel's results for every pixel, in the order of `Columns`.
+
+    Errors hold what missing terms move.
+    """
+    from batteryxr.xanes.kernels.misfit import widen
+
+    out = widen(out, model, moved)
     chi2, freedom, r_factor, other = np.moveaxis(out.quality, -1, 0)
     areas = out.peaks.reshape(*out.flags.shape, -1)
     with np.errstate(invalid="ignore", divide="ignore"):

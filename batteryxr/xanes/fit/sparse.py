@@ -49,13 +49,14 @@ def sparse_energies(
     Parameters
     ----------
     result
-        Result of `fit_edge` for a stack or some spectra; those with flag 0 are used.
+        Result of `fit_edge` for a stack or some spectra; those without a flag are
+        used, or with misfit alone.
     axis
         Energies of the measurement, or other possible ones.
     threshold
         Factor by which errors may grow.
     max_pixels
-        Largest number of spectra used, spread evenly over those with flag 0.
+        Largest number of spectra used, spread evenly over those.
 
     Returns
     -------
@@ -147,6 +148,8 @@ def _spectra(
     result: xr.Dataset, model: Model, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return parameters (N, n) of well fitted spectra, and which are free."""
+    from batteryxr.xanes.kernels.misfit import MISFIT
+
     parts = by_parameter(result, model) + by_parameter(result, model, "_error")
     if "flag" in result:
         parts.append(result["flag"])
@@ -155,7 +158,7 @@ def _spectra(
     n = model.low.size
     good = np.isfinite(table).all(axis=1)
     if "flag" in result:
-        good &= table[:, -1] == 0
+        good &= np.isin(table[:, -1], (0, MISFIT))
     if not good.any():
         raise DataError(
             "result", "no spectrum was fitted with flag 0", "Look at `flag` first."
