@@ -164,7 +164,8 @@ def spread_over(array: xr.DataArray, dim: str) -> dict[Hashable, np.ndarray]:
     """Return places of about `_SOME` spectra, spread over all dimensions but `dim`."""
     sizes = {d: size for d, size in array.sizes.items() if d != dim}
     left, at = float(_SOME), {}
-    for k, (name, size) in enumerate(sorted(sizes.items(), key=lambda item: item[1])):
+    for k, name in enumerate(sorted(sizes, key=lambda d: (sizes[d], str(d)))):
+        size = sizes[name]
         count = min(size, int(np.ceil(left ** (1 / (len(sizes) - k)))))
         at[name] = np.linspace(0, size - 1, count).astype(int)
         left /= max(count, 1)
