@@ -161,8 +161,7 @@ def unwrap(
         }
     )
     fields = with_slopes(fields.assign_coords(kept))
-    if "fourier_sign" in attrs:
-        fields.attrs["fourier_sign"] = attrs["fourier_sign"]
+    fields.attrs |= {k: v for k, v in attrs.items() if k == "fourier_sign"}
     if copies is not None:
         moved = deviations(crystal, copies, support)
         fields = with_error(fields, "phase", moved)
