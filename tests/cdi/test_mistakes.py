@@ -559,6 +559,48 @@ OF_SERIES: dict[str, Callable[[], Any]] = {
 MISTAKES |= OF_SERIES
 
 
+def found(change: Callable[[np.ndarray], np.ndarray] | None = None) -> xr.DataArray:
+    """Return an object that was retrieved, and changed in place since."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        one = phased(pattern(skew()))["object"].compute()
+    return one if change is None else one.copy(data=change(one.values))
+
+
+def moved(one: xr.DataArray | xr.Dataset) -> xr.Dataset:
+    return cdi.displacement(
+        one if isinstance(one, xr.Dataset) else cdi.unwrap(one), geometry=geometry()
+    )
+
+
+AFTERWARDS: dict[str, Callable[[], Any]] = {
+    "a result conjugated": lambda: moved(np.conj(found())),
+    "a result transposed": lambda: moved(found(lambda v: v.transpose(0, 2, 1))),
+    "a result turned": lambda: moved(found(lambda v: np.rot90(v, axes=(1, 2)))),
+    "a result mirrored": lambda: moved(found(lambda v: v[:, ::-1])),
+    "a conjugate, interpolated": lambda: cdi.to_laboratory(
+        np.conj(found()), geometry=geometry()
+    ),
+    "a phase negated": lambda: moved(
+        cdi.unwrap(found()).assign(phase=-cdi.unwrap(found())["phase"])
+    ),
+    "one scan twice": lambda: cdi.stack_states(
+        [pattern(skew())] * 2, labels=[("charge", 3.0), ("charge", 3.5)]
+    ),
+    "one repeat twice": lambda: cdi.sum_repeats(
+        xr.concat([pattern(skew())] * 2, "repeat")
+    ),
+    "one start, for a transfer function": lambda: cdi.prtf(
+        skew().expand_dims(start=1), volume=pattern(skew())
+    ),
+    "a support of everything": lambda: cdi.unwrap(skew(), support=abs(skew()) < 2),
+    "phase differences in deg, called rad": lambda: cdi.order_parameter(
+        cdi.phase_differences(series(), gauge="core")["phase_difference"] * 180
+    ),
+}
+MISTAKES |= AFTERWARDS
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_no_mistake_is_silent(name):
     with warnings.catch_warnings(record=True) as told:
@@ -664,7 +706,7 @@ def test_without_a_mistake_nothing_is_said(lazy, monkeypatch):
         cdi.prtf(skew().expand_dims(start=2), volume=pattern(skew())).compute()
         cdi.fsc(beside(skew(), 1), other=beside(skew(), 2)).compute()
         cdi.decompose(crystal(2), dim="state").compute()
-        cdi.sum_repeats(xr.concat([counts(), counts()], "repeat"))
+        cdi.sum_repeats(xr.concat([pattern(skew(), 1), pattern(skew(), 2)], "repeat"))
         cdi.correct_refraction(crystal(), n=1 - 4.6e-5 + 4e-6j, geometry=geometry())
         geometry(centre=(110.0, 210.0), energy=9010.0)
         cdi.displacement(
@@ -674,6 +716,8 @@ def test_without_a_mistake_nothing_is_said(lazy, monkeypatch):
         cdi.align_states(series()).compute()
         cdi.prtf(series().expand_dims(start=2), volume=patterns()).compute()
         cdi.order_parameter(changes())
+        moved(np.conj(found()).assign_coords(fourier_sign=1))
+        moved(3 * found().where(abs(found()) > 0.3 * abs(found()).max(), 0))
         cdi.phase_differences(crystal(2), gauge="core", geometry=geometry()).compute()
 
 

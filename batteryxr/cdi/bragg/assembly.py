@@ -12,6 +12,7 @@ from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.peak import whole_volumes
 from batteryxr.core import bounds
 from batteryxr.core.blocks import is_lazy, running_sum
+from batteryxr.core.blocks.digests import digest
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError, warn_quality
 from batteryxr.core.model import attributes, label, require_dims
@@ -86,6 +87,7 @@ def sum_repeats(
     repeats = frames.transpose("repeat", ...)
     parts = [repeats.isel(repeat=k) for k in range(repeats.sizes["repeat"])]
     _require_one_beam(parts, "frames", "repeat")
+    _tell_of_copies(parts, "sum_repeats", "repeat")
     if max_shift or threshold > 0:
         kept = _alike(parts, max_shift, threshold)
         repeats = xr.concat(kept, "repeat", coords="minimal", compat="override")
@@ -102,6 +104,18 @@ def sum_repeats(
     out.attrs |= {k: v for k, v in repeats.attrs.items() if k in known}
     note = {"units": "1", "long_name": "Repeats in the sum"}
     return out.assign_coords(repeats_used=((), n, note))
+
+
+def _tell_of_copies(parts: Sequence[xr.DataArray], caller: str, called: str) -> None:
+    """Warn of counts that are there twice: of arrays in memory, or one lazy array."""
+    seen: dict[str, int] = {}
+    for number, part in enumerate(parts):
+        mark = str(part.data.name) if is_lazy(part) else digest(part.values)
+        if (first := seen.setdefault(mark, number)) != number:
+            warn_quality(
+                f"{caller}: {called} {number} has the counts of {called} {first}, one "
+                "by one, as no two scans have: was a file passed twice?"
+            )
 
 
 def _tell_of_moves(values: np.ndarray) -> None:
@@ -211,6 +225,7 @@ def stack_states(
     _require_one_beam(parts, "states", "state")
     for _, volts in labels:
         bounds.check("voltage", volts, argument="labels")
+    _tell_of_copies(parts, "stack_states", "state")
     centred = [_from_centre(part) for part in parts]
     _require_one_step(centred)
     stacked = xr.concat(

@@ -28,6 +28,8 @@ SPACE = ("z", "y", "x")
 SIGN = "fourier_sign"
 #: The coordinate that tells objects by the sum of the counts that were phased.
 PHOTONS = "photons"
+#: Coordinates that tell an object from its conjugate and mirror images.
+SLOPES = ("slope_rocking", "slope_y", "slope_x")
 #: Largest modulus of an object, least and most.
 _LEAST, _MOST = 1e-12, 1e12
 #: Components of vectors in space.

@@ -28,6 +28,7 @@ from batteryxr.cdi.bragg.kernels.counting import (
     require_counts,
     zero_gaps,
 )
+from batteryxr.cdi.bragg.kernels.free import GAINED
 from batteryxr.cdi.bragg.result import label_answers, tell_of_answers
 from batteryxr.core.blocks import (
     delayed,
@@ -237,21 +238,48 @@ def _tasks(
     lazy: bool,
 ) -> tuple[list[Any], list[Any]]:
     """Return a delayed answer for each pattern, and the starts it combines."""
-    from batteryxr.cdi.bragg.kernels.answer import combine
+    from batteryxr.cdi.bragg.kernels.answer import combine, look_for_blur
 
     answers, starts = [], []
+    probe, first = _probe(settings), replace(settings, coherence_every=settings.every)
     for number, arrays in enumerate(patterns):
         looked = number if lazy else None
         pattern = delayed(_pattern)(arrays, settings, looked)
         runs = [
-            delayed(_start)(pattern, settings, (number, k), token)
+            delayed(_start)(pattern, first, (number, k), token)
             for k in range(settings.n_starts)
         ]
         starts += runs
-        chosen = settings.n_best, settings.select.by
-        best = delayed(combine)(pattern, runs, *chosen, _probe(settings))
+        by, anew = settings.select.by, []
+        beside: tuple[Any, ...] = ()
+        if probe is not None:
+            seen = delayed(look_for_blur)(pattern, runs, by, probe)
+            beside = (seen,)
+            if settings.coherence_every is None:
+                fit = replace(settings, coherence_every=probe.coherence_every)
+                anew = [
+                    delayed(_anew)(seen, pattern, fit, (number, k), token)
+                    for k in range(settings.n_starts)
+                ]
+                beside = (seen, anew)
+        starts += anew
+        best = delayed(combine)(pattern, runs, settings.n_best, by, *beside)
         answers.append(best)
     return answers, starts
+
+
+def _anew(
+    seen: tuple[float, float],
+    pattern: Pattern,
+    settings: RetrievalSettings,
+    place: tuple[int, int],
+    token: str,
+) -> Start | None:
+    """Run a start with a blur where one gains."""
+    if not seen[0] < GAINED:
+        return None
+    blurred = replace(settings, group=f"{settings.group}-blurred")
+    return _start(pattern, blurred, place, token)
 
 
 def _pattern(

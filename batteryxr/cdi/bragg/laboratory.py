@@ -18,6 +18,7 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.consistency.objects import (
     warn_of_corners,
+    warn_of_images,
     warn_of_ramp,
     warn_of_support,
     warn_of_wraps,
@@ -154,6 +155,7 @@ def _look_at(fields: xr.Dataset, geometry: xr.Dataset, size: float) -> xr.Datase
         if not set(OBJECT) <= set(array.dims):
             continue
         seen[name] = warn_of_ramp(array, caller="to_laboratory")
+        seen[name] = warn_of_images(seen[name], caller="to_laboratory")
         if array.attrs.get("units") == "rad" and not str(name).endswith("replicas"):
             seen[name] = warn_of_wraps(array, caller="to_laboratory")
     measured = float(np.mean(geometry["voxel_volume"])) ** (1 / 3)

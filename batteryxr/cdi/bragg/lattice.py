@@ -16,8 +16,10 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.consistency.objects import (
     warn_of_corners,
+    warn_of_images,
     warn_of_support,
     warn_of_wraps,
+    with_slopes,
 )
 from batteryxr.cdi.bragg.several.deviation import (
     deviations,
@@ -85,8 +87,9 @@ def unwrap(
     Warns
     -----
     DataQualityWarning
-        If the support holds next to nothing of the object, or the object lies at the
-        corners of its box.
+        If the support holds next to nothing of the object, the object lies at the
+        corners of its box, or it is the conjugate or a mirror image of what was
+        retrieved.
 
     Notes
     -----
@@ -123,6 +126,7 @@ def unwrap(
     )
     from batteryxr.cdi.bragg.kernels.phases import unwrap as kernel
 
+    crystal = warn_of_images(crystal, caller="unwrap")
     amplitude = warn_of_corners(abs(crystal), caller="unwrap")
     if support is None:
         support = amplitude > threshold * amplitude.max(dims)
@@ -156,9 +160,8 @@ def unwrap(
             "support": _support(support),
         }
     )
-    fields = fields.assign_coords(kept)
-    if "fourier_sign" in attrs:
-        fields.attrs["fourier_sign"] = attrs["fourier_sign"]
+    fields = with_slopes(fields.assign_coords(kept))
+    fields.attrs |= {k: v for k, v in attrs.items() if k == "fourier_sign"}
     if copies is not None:
         moved = deviations(crystal, copies, support)
         fields = with_error(fields, "phase", moved)
@@ -223,7 +226,8 @@ def displacement(
     Warns
     -----
     DataQualityWarning
-        If the phase was never unwrapped, or jumps as a phase in degrees does.
+        If the phase was never unwrapped, or jumps as a phase in degrees does; or if it
+        is that of a conjugate, or of other axes, of the object that was retrieved.
 
     Examples
     --------
@@ -237,14 +241,14 @@ def displacement(
     """
     _require(crystal, "phase", "unwrap", caller="displacement")
     phase = in_units(crystal["phase"], "rad", caller="displacement")
-    crystal = crystal.assign(phase=warn_of_wraps(phase, caller="displacement"))
-    known = _sign(crystal, sign)
+    phase = warn_of_wraps(phase, caller="displacement")
+    phase = warn_of_images(phase, crystal.get("amplitude"), caller="displacement")
+    crystal, known = crystal.assign(phase=phase), _sign(crystal, sign)
     dims = space_axes(crystal, caller="displacement")
     q = scattering_vector(crystal, geometry, caller="displacement")
     steps = steps_in_space(crystal, geometry, caller="displacement")
-    slopes, offset = _planes(crystal["phase"], crystal["support"], dims)
+    slopes, offset = _planes(phase, crystal["support"], dims)
     length = np.sqrt((q**2).sum("vector"))
-    phase = crystal["phase"]
     if ramp == "remove":
         phase = _flat(phase, slopes, offset, dims)
     deviation = replicas_of(crystal, "phase_replicas")

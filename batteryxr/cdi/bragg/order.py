@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.cdi.bragg.axes import bare, space_axes, variable
+from batteryxr.cdi.bragg.consistency.objects import warn_of_degrees
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.model import label, require_dims, require_variables
 from batteryxr.core.provenance import recorded
@@ -214,9 +215,9 @@ def _phase_differences(
             f"hold {differences.dtype}, not phase differences",
             "Call phase_differences, and pass its result.",
         )
-    if "units" not in differences.attrs:
-        return differences
-    return in_units(differences, "rad", caller=caller)
+    if "units" in differences.attrs:
+        differences = in_units(differences, "rad", caller=caller)
+    return warn_of_degrees(differences, caller=caller)
 
 
 def gram_matrix(values: xr.DataArray) -> tuple[np.ndarray, int]:

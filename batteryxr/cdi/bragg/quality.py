@@ -166,6 +166,11 @@ def prtf(
     require_sign(crystal, -1, what="crystal")
     require_dims(volume, VOLUME, caller="prtf")
     _same_shape(crystal, volume)
+    if crystal.sizes[dim] == 1:
+        warn_quality(
+            "prtf: of one reconstruction it tells how well that one fits, and nothing "
+            "of a resolution. Pass several: `retrieve` with other seeds."
+        )
     crystal = warn_of_strangers(crystal, volume, caller="prtf")
     n = max(1, min(crystal.sizes[d] for d in OBJECT) // 2)
     out = apply(

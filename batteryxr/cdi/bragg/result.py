@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, SIGN, VOLUME, sign_note
+from batteryxr.cdi.bragg.axes import (
+    OBJECT,
+    PHOTONS,
+    SIGN,
+    SLOPES,
+    VOLUME,
+    sign_note,
+)
 from batteryxr.cdi.bragg.kernels.free import GAINED
 from batteryxr.cdi.bragg.space import axis_note
 from batteryxr.core.blocks import from_delayed, is_lazy, stack
@@ -73,15 +80,16 @@ def label_answers(
     def labelled(name: str, dims: tuple[str, ...], dtype: str, words: str) -> Any:
         shape = tuple(sizes[d] for d in dims)
         values = take(answers, name, shape, dtype).astype(dtype)
-        attrs = {"units": "1", "long_name": words}
+        attrs = {"units": "rad" if name in SLOPES else "1", "long_name": words}
         return (lead + dims, values.reshape((*shape_of_lead, *shape)), attrs)
 
-    blurred = settings.coherence_every > 0
+    blurred = settings.coherence_every != 0
     wanted = {n: v for n, v in VARIABLES.items() if n != "blur" or blurred}
     result = xr.Dataset(
         {name: labelled(name, *spec) for name, spec in wanted.items()},
         coords={n: labelled(n, ("start",), *spec) for n, spec in ON_START.items()}
-        | {PHOTONS: labelled(PHOTONS, (), "float64", "Counts that were phased")},
+        | {PHOTONS: labelled(PHOTONS, (), "float64", "Counts that were phased")}
+        | {n: labelled(n, (), "float64", "Mean phase per voxel") for n in SLOPES},
         attrs=_attrs(intensity.attrs),
     )
     result = result.assign_coords(_axes(sizes, blurred, intensity))
@@ -177,7 +185,7 @@ def tell_of_answers(
     """Return the last answer; warn of what is wrong with all, the `first` of `of`."""
     _report([answer["rank"] for answer in answers], settings, of)
     _report_sampling([answer["oversampling"] for answer in answers], settings.caller)
-    _report_blur([float(a["blur_gain"]) for a in answers], first, settings.caller)
+    _report_blur(answers, first, settings.caller)
     expected = [float(a["expected_overlap"]) for a in answers]
     _report_trust(expected, first, settings.caller)
     return answers[-1]
@@ -200,15 +208,21 @@ def _report(ranks: list[np.ndarray], settings: RetrievalSettings, of: int) -> No
         )
 
 
-def _report_blur(gains: list[float], first: int, caller: str) -> None:
+def _report_blur(answers: list[dict[str, np.ndarray]], first: int, caller: str) -> None:
     """Warn where a blur explains the pattern better."""
-    if blurred := [k for k, gain in enumerate(gains, first) if gain < GAINED]:
-        least = min(gain for gain in gains if gain < GAINED)
-        warn_quality(
-            f"{caller}: a blur lowers the free likelihood to {least:.0%} (patterns "
-            f"{blurred}): the beam is partially coherent, or the crystal drifted. Fit "
-            "it, coherence_every=20."
-        )
+    for fitted, mend in ((True, "It was fitted"), (False, "Fit it")):
+        gains = {
+            k: float(a["blur_gain"])
+            for k, a in enumerate(answers, first)
+            if a["blur_gain"] < GAINED and bool(a["fitted"]) == fitted
+        }
+        if gains:
+            warn_quality(
+                f"{caller}: a blur lowers the free likelihood to "
+                f"{min(gains.values()):.0%} (patterns {list(gains)}): the beam is "
+                "partially coherent, or the crystal drifted. "
+                f"{mend}, coherence_every=20."
+            )
 
 
 def _report_trust(expected: list[float], first: int, caller: str) -> None:

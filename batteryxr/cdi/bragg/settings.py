@@ -136,7 +136,7 @@ class RetrievalSettings:
     select: Selection = field(default_factory=Selection)
     seed: Seed = 0
     support: ShrinkWrap = field(default_factory=ShrinkWrap)
-    coherence_every: Whole = 0
+    coherence_every: Whole | None = 0
     device: str = "cpu"
     guess: Guess | None = None
     store: StoreLike | None = None
@@ -150,6 +150,11 @@ class RetrievalSettings:
     def caller(self) -> str:
         """Return the name of the public function, for messages."""
         return "retrieve" if self.guess is None else "retrieve_learned"
+
+    @property
+    def every(self) -> int:
+        """Return the iterations between estimates of a blur, 0 until one gains."""
+        return self.coherence_every or 0
 
     @property
     def n_best(self) -> int:

@@ -89,18 +89,30 @@ def test_retrieval_with_the_blur_is_nearer_to_the_truth(blurred, crystal):
     assert 1 - overlaps[1] < 0.5 * (1 - overlaps[0])
 
 
-@pytest.mark.parametrize("width", [0.0, 0.8])
-def test_a_blur_is_told_where_none_is_fitted(crystal, width):
+def pattern_of(crystal, width):
     small = crystal[4:-4, 4:-4, 4:-4]
     mean = abs(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(small)))) ** 2
     if width:
         blur = np.fft.fftn(gaussian(small.shape, (width,) * 3))
         mean = np.maximum(np.fft.ifftn(np.fft.fftn(mean) * blur).real, 0)
     counts = np.random.default_rng(3).poisson(mean * 1e7 / mean.sum())
-    volume = xr.DataArray(counts, dims=("rocking", "detector_y", "detector_x"))
+    return xr.DataArray(counts, dims=("rocking", "detector_y", "detector_x")), small
+
+
+@pytest.mark.parametrize("width", [0.0, 0.8])
+def test_a_blur_is_fitted_where_it_gains(crystal, width):
+    volume, truth = pattern_of(crystal, width)
     told = {"schedule": "80 HIO + 60 RAAR + 40 ER", "n_starts": 2, "progress": False}
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        found = retrieve(volume, **told)
-    assert any("coherence_every=20" in str(w.message) for w in said) == bool(width)
-    assert (float(found["blur_gain"]) < 0.85) == bool(width)
+    errors = []
+    for every, words in ((0, "Fit it"), (None, "It was fitted")):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = retrieve(volume, coherence_every=every, **told)
+        texts = [str(w.message) for w in said if "a blur lowers" in str(w.message)]
+        assert [words in text for text in texts] == [True] * bool(width)
+        assert (float(found["blur_gain"]) < 0.85) == bool(width)
+        assert ("blur" in found) == (every is None)
+        errors.append(1 - align(truth, found["object"].values).overlap)
+    assert float(found["blur"].sum()) == pytest.approx(1, rel=1e-4)
+    assert (float(found["blur"].max()) == 1) == (width == 0)
+    assert errors[1] < (0.6 * errors[0] if width else 1.001 * errors[0]), errors

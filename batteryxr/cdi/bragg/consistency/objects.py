@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,12 @@ import xarray as xr
 from batteryxr.cdi.bragg.axes import (
     OBJECT,
     PHOTONS,
+    SLOPES,
     VOLUME,
     bare,
+    each_volume,
     inside,
+    known_sign,
     require_scale,
     space_axes,
 )
@@ -21,7 +25,7 @@ from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import warn_quality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Mean change of phase (rad) from voxel to voxel that splines do not follow.
 _STEEP = 1.0
@@ -29,6 +33,10 @@ _STEEP = 1.0
 _STRANGE = 0.1
 #: Relative difference of sums of counts that rounding does not make.
 _OTHER = 1e-6
+#: Least difference of slopes (rad) of an image, and share of it that is the image's.
+_TURNED, _NEAR = 1e-3, 0.05
+#: Amplitude of a voxel that holds nothing, and share of them that no support has.
+_DIM, _MOSTLY = 0.02, 0.6
 #: Share of neighbours that jump in a phase that is none.
 _JUMPY = 0.05
 #: Counts of a pixel that is bright, and fewest of them for a judgement.
@@ -94,16 +102,23 @@ def looked_at(
 def warn_of_support(
     amplitude: xr.DataArray, support: xr.DataArray, *, caller: str
 ) -> xr.DataArray:
-    """Return a given support; warn where it holds next to nothing of the object."""
+    """Return a given support; warn where it and the object hardly meet."""
     dims = space_axes(amplitude, caller=caller)
     return looked_at(_empty, support, amplitude, axes=[dims, dims], caller=caller)
 
 
 def _empty(support: np.ndarray, amplitude: np.ndarray) -> str | None:
     power = np.nan_to_num(amplitude).astype(float) ** 2
-    held = float(power[inside(xr.DataArray(support)).values].sum())
+    where = inside(xr.DataArray(support)).values
+    held = float(power[where].sum())
     if held >= 0.1 * float(power.sum()):
-        return None
+        dim = np.nan_to_num(amplitude)[where] < _DIM * float(power.max()) ** 0.5
+        if dim.mean() < _MOSTLY:
+            return None
+        return (
+            f"{dim.mean():.0%} of the support's voxels hold nothing of the object: "
+            "their phase is noise. Is it of another crystal, or not of booleans?"
+        )
     return (
         f"the support holds {held / float(power.sum()):.0%} of the "
         "object's power. Is it inverted (True is inside), or of another crystal?"
@@ -137,19 +152,33 @@ def warn_of_wraps(phase: xr.DataArray, *, caller: str) -> xr.DataArray:
     return looked_at(_wrapped, phase, axes=[dims], caller=caller)
 
 
+def warn_of_degrees(phase: xr.DataArray, *, caller: str) -> xr.DataArray:
+    """Return phases in memory, wrapped or not; warn where they jump as degrees do."""
+    if is_lazy(phase):  # it may be split, and is read several times
+        return phase
+    dims = space_axes(phase, caller=caller)
+    return looked_at(_in_degrees, phase, axes=[dims], caller=caller)
+
+
+def _in_degrees(phase: np.ndarray) -> str | None:
+    if not np.nanmax(np.abs(phase), initial=0.0) > np.pi + 1e-3:
+        return None
+    pairs = sum(int(np.isfinite(np.diff(phase, axis=a)).sum()) for a in range(3))
+    if (jumps := _jumps(phase)) <= max(_JUMPY * pairs, _ENOUGH):
+        return None
+    return (
+        "the phase changes by more than half a turn between "
+        f"{jumps / pairs:.0%} of the neighbours. Is it in deg? Note its units."
+    )
+
+
 def _wrapped(phase: np.ndarray) -> str | None:
     known = np.isfinite(phase)
     jumps = _jumps(phase)
     if not jumps:
         return None
     if np.abs(phase[known]).max() > np.pi + 1e-3:
-        pairs = sum(int(np.isfinite(np.diff(phase, axis=a)).sum()) for a in range(3))
-        if jumps <= max(_JUMPY * pairs, _ENOUGH):
-            return None
-        return (
-            "the phase changes by more than half a turn between "
-            f"{jumps / pairs:.0%} of the neighbours. Is it in deg? Note its units."
-        )
+        return _in_degrees(phase)
     try:
         from skimage.restoration import unwrap_phase
     except ImportError:  # the user has none: jumps alone are told
@@ -193,6 +222,96 @@ def warn_of_ramp(field: xr.DataArray, *, caller: str) -> xr.DataArray:
         return None
 
     return looked_at(steep, field, axes=[dims], caller=caller)
+
+
+def warn_of_images(
+    objects: xr.DataArray, modulus: xr.DataArray | None = None, *, caller: str
+) -> xr.DataArray:
+    """Return objects, or phases; warn of images of what was retrieved.
+
+    Parameters
+    ----------
+    objects
+        In the detector's frame, else nothing is judged. Complex, or phases (rad).
+    modulus
+        Amplitude beside a phase.
+    caller
+        Name of the public function.
+    """
+    sign = known_sign(objects)
+    known = set(SLOPES) <= set(objects.coords) and sign is not None
+    if not known or not set(OBJECT) <= set(objects.dims):
+        return objects
+    if objects.dtype.kind != "c" and modulus is None:
+        return objects
+    noted = [bare(objects.coords[n]) * -float(sign or -1) for n in SLOPES]
+    beside = [] if modulus is None else [modulus]
+    given = (objects, *beside, *noted)
+    axes = [OBJECT] * (1 + len(beside)) + [()] * len(SLOPES)
+    return looked_at(_image, *given, axes=axes, caller=caller)
+
+
+def with_slopes(fields: xr.Dataset) -> xr.Dataset:
+    """Return unwrapped fields that note the slopes of what their support holds."""
+    sign = known_sign(fields)
+    phase, modulus = fields["phase"], fields["amplitude"]
+    known = set(SLOPES) <= set(phase.coords) and sign is not None
+    if not known or not set(OBJECT) <= set(phase.dims):
+        return fields
+    found = apply(
+        each_volume(_slopes_of, "(i,j,k),(i,j,k)->(a)"),
+        bare(phase),
+        bare(modulus),
+        core_dims=[OBJECT, OBJECT],
+        output_dims=[["axis"]],
+        output_sizes={"axis": len(SLOPES)},
+        dtypes=[np.float64],
+        caller="unwrap",
+    )
+    found = found * -float(sign or -1)
+    notes = {
+        name: found.isel(axis=k).assign_attrs(phase.coords[name].attrs)
+        for k, name in enumerate(SLOPES)
+    }
+    return fields.assign_coords(notes)
+
+
+def _slopes_of(phase: np.ndarray, modulus: np.ndarray) -> np.ndarray:
+    from batteryxr.cdi.bragg.kernels.phases import slopes
+
+    return slopes(modulus * np.exp(1j * phase))
+
+
+def _image(*parts: np.ndarray) -> str | None:
+    from batteryxr.cdi.bragg.kernels.phases import slopes
+
+    one, *beside = parts[: -len(SLOPES)]
+    here = _slopes_of(one, beside[0]) if beside else slopes(one)
+    noted = np.array(parts[-len(SLOPES) :], float)
+    if not np.isfinite(noted).all() or not np.isfinite(here).all():
+        return None
+    size = float(np.linalg.norm(noted))
+    for name, image in _images(noted):
+        near = float(np.linalg.norm(here - image))
+        apart = min(size, float(np.linalg.norm(noted - image)))
+        if apart > _TURNED and near < _NEAR * apart:
+            return (
+                f"the object is {name} what was retrieved: displacement and strain "
+                "would be wrong, in sign or in place. Pass it as `retrieve` gave it; "
+                "of a conjugate that is meant, `.assign_coords(fourier_sign=1)`."
+            )
+    return None
+
+
+def _images(noted: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what an object may have become, and the slopes that it would have."""
+    yield "the conjugate of", -noted
+    for signs in itertools.product((1, -1), repeat=3):
+        for order in itertools.permutations(range(3)):
+            yield (
+                "a mirror image, or another order of the axes, of",
+                (noted * signs)[list(order)],
+            )
 
 
 def warn_of_strangers(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from batteryxr.cdi.bragg.axes import SLOPES
 from batteryxr.cdi.bragg.kernels import metrics
 from batteryxr.cdi.bragg.kernels.align import align
 from batteryxr.cdi.bragg.kernels.coherence import REACH
@@ -15,11 +16,12 @@ from batteryxr.cdi.bragg.kernels.free import GAINED
 from batteryxr.cdi.bragg.kernels.iteration import iterate
 from batteryxr.cdi.bragg.kernels.metrics import MERITS
 from batteryxr.cdi.bragg.kernels.pattern import blurred, centre, judge, rolled
+from batteryxr.cdi.bragg.kernels.phases import slopes
 from batteryxr.cdi.fourier import Fourier
 from batteryxr.core.device import to_device, to_device_of, to_numpy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from batteryxr.cdi.bragg.kernels.pattern import Pattern
     from batteryxr.cdi.bragg.settings import RetrievalSettings
@@ -141,7 +143,8 @@ def combine(
     starts: list[Start],
     n_best: int,
     select: str,
-    probe: RetrievalSettings | None = None,
+    seen: tuple[float, float] = (math.nan, 1.0),
+    anew: Sequence[Start | None] = (),
 ) -> dict[str, np.ndarray]:
     """Choose the best starts, align them to the best one, average and decompose.
 
@@ -151,20 +154,26 @@ def combine(
     ----------
     select
         Figure of merit that ranks the starts.
-    probe
-        Settings of one more start, with a blur, to see whether it gains.
+    seen
+        What `look_for_blur` returned.
+    anew
+        The starts with a blur, which are taken where they gain.
 
     Returns
     -------
     dict
         For the pattern: ``object``, ``object_error``, ``support``, ``modes``,
         ``mode_weight``, ``oversampling``, ``expected_overlap``, ``blur_gain``,
-        ``prtf``, ``blur``, ``left_out``, ``photons``. For each start: the merits,
-        ``overlap`` with the best, ``rank`` (from 1; 0 is failed), ``support_voxels``
-        and ``residual``.
+        ``fitted`` (whether a blur was), ``prtf``, ``blur``, ``left_out``, ``photons``,
+        `SLOPES`. For each start: the merits, ``overlap`` with the best, ``rank`` (from
+        1; 0 is failed), ``support_voxels`` and ``residual``.
         NaN where all starts failed. Origins at ``n // 2``.
     """
     shape = pattern.intensity.shape
+    (gain, beside), again = seen, [s for s in anew if s is not None]
+    fitted = _least(again, "llk_free") < GAINED * _least(starts, "llk_free")
+    if fitted:
+        starts, beside = again, 1.0
     merit = np.array([s.merits[select] for s in starts])
     order = [int(k) for k in np.argsort(merit, kind="stable") if np.isfinite(merit[k])]
     rank = np.zeros(len(starts), np.int16)
@@ -188,7 +197,6 @@ def combine(
     mean = objects.mean(0)
     nan = np.full(shape, np.nan, np.float32)
     expected = _expected(pattern, best, overlap, merit)
-    gain, beside = _with_blur(pattern, best, probe)
     out: dict[str, Any] = {
         "object": mean,
         "object_error": _scatter(objects, mean) if alike else nan,
@@ -199,17 +207,26 @@ def combine(
         "rank": rank,
         "expected_overlap": np.asarray(min(expected, beside)),
         "blur_gain": np.asarray(gain),
+        "fitted": np.asarray(fitted),
         "left_out": np.asarray(pattern.left_out),
         "photons": np.asarray(pattern.photons),
+        **dict(zip(SLOPES, slopes(mean), strict=True)),
         "support_voxels": np.array([s.support.sum() for s in starts], np.int64),
         "residual": np.stack([s.residual for s in starts]).astype(np.float32),
     }
     out["modes"], out["mode_weight"] = _modes(objects, n_best, bool(order))
     blur = best.blur if best else None
-    out["blur"] = _middle(nan if blur is None else np.fft.fftshift(blur))
+    if blur is None:  # a coherent beam, if there is an answer
+        blur = np.zeros(shape, np.float32) if best else nan.copy()
+        blur[(0,) * len(shape)] += 1
+    out["blur"] = _middle(np.fft.fftshift(blur))
     for name in metrics.MERITS:
         out[name] = np.array([s.merits[name] for s in starts])
     return out
+
+
+def _least(starts: list[Start], merit: str) -> float:
+    return min((s.merits[merit] for s in starts if not s.failed), default=math.nan)
 
 
 def _expected(
@@ -274,8 +291,8 @@ def _bright(
     return there, found * (float(found @ there) / max(float(found @ found), 1e-30))
 
 
-def _with_blur(
-    pattern: Pattern, best: Start | None, probe: RetrievalSettings | None
+def look_for_blur(
+    pattern: Pattern, starts: list[Start], select: str, probe: RetrievalSettings
 ) -> tuple[float, float]:
     """Return the free likelihood with a blur over that without, and an overlap.
 
@@ -284,16 +301,18 @@ def _with_blur(
     gains: the best start has at least that much less of the crystal. Else it is 1.
     """
     nothing = math.nan, 1.0
-    if best is None or probe is None or not pattern.free.any():
+    known = [s for s in starts if np.isfinite(s.merits[select])]
+    if not known or not pattern.free.any():
         return nothing
+    best = min(known, key=lambda s: s.merits[select])
     there, found = _bright(pattern, best, _BRIGHT)
     if not there.size:
         return nothing
     if 4 * float(((found - there) ** 2).mean()) < _EXPLAINED:
         return nothing
     # From a random start: what went wrong without a blur does not come right with it.
-    known = np.where(pattern.used, np.sqrt(pattern.intensity), np.float32(-1))
-    amplitude = to_device(probe.device, purpose="phase retrieval")(known)
+    modulus = np.where(pattern.used, np.sqrt(pattern.intensity), np.float32(-1))
+    amplitude = to_device(probe.device, purpose="phase retrieval")(modulus)
     first, rng = to_device_of(amplitude, pattern.support), np.random.default_rng(0)
     outcome = iterate(amplitude, first, probe, rng)
     if outcome.failed or outcome.blur is None:

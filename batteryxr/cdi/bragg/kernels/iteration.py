@@ -111,7 +111,7 @@ def iterate(
     stages = [stage for stage in settings.schedule for _ in range(stage.iterations)]
     n, power = len(stages), _power(amplitude)
     residual = np.full(n, np.nan)
-    every = settings.coherence_every
+    every = settings.every
     coherence = Coherence(amplitude) if every else None
     step = _Step(fourier, amplitude, coherence)
     twin_break = wrap.twin_break if initial is None else 0

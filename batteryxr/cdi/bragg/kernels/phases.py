@@ -46,6 +46,24 @@ def unwrap(phase: np.ndarray, support: np.ndarray, unwrap_phase: Any) -> np.ndar
     return out
 
 
+def slopes(field: np.ndarray) -> np.ndarray:
+    """Return the mean change of phase (rad) of an object per voxel along each axis.
+
+    A conjugate has the other signs, a mirror image some of them; the twin has the same.
+
+    Parameters
+    ----------
+    field
+        (i, j, k) complex; NaN counts as zero.
+    """
+    known = np.nan_to_num(field)
+    found = []
+    for axis in range(known.ndim):
+        turned = np.moveaxis(known, axis, 0)
+        found.append(np.angle(np.vdot(turned[:-1], turned[1:])))
+    return np.array(found, float)
+
+
 def unwrap_difference(
     field: np.ndarray, other: np.ndarray, support: np.ndarray, *, unwrap_phase: Any
 ) -> np.ndarray:

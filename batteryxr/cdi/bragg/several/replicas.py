@@ -18,7 +18,7 @@ from batteryxr.cdi.bragg.axes import (
 )
 from batteryxr.cdi.bragg.consistency.objects import looked_at, warn_of_strangers
 from batteryxr.cdi.bragg.kernels.counting import require_counts, zero_gaps
-from batteryxr.core.blocks import apply
+from batteryxr.core.blocks import apply, is_lazy
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -230,10 +230,16 @@ def counts_of(
     return counts.transpose(*lead, *VOLUME)
 
 
+#: Middle of a blur that is none.
+_SHARP = 1 - 1e-6
+
+
 def _blur(crystal: xr.Dataset) -> tuple[xr.DataArray, bool]:
     """Return the blur of the pattern and True; without a blur, one voxel and False."""
     if isinstance(crystal, xr.Dataset) and "blur" in crystal:
-        return bare(crystal["blur"]), True
+        blur = bare(crystal["blur"])
+        if is_lazy(blur) or not bool((blur.max(blur.dims[-3:]) > _SHARP).all()):
+            return blur, True
     return xr.DataArray(np.ones((1, 1, 1), np.float32), dims=("bz", "by", "bx")), False
 
 

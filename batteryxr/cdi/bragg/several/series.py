@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, VOLUME, variable
+from batteryxr.cdi.bragg.axes import OBJECT, PHOTONS, SLOPES, VOLUME, variable
 from batteryxr.cdi.bragg.job import retrieve_phases
 from batteryxr.cdi.bragg.kernels.counting import not_counts
+from batteryxr.cdi.bragg.kernels.free import GAINED
 from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.cdi.bragg.several.alignment import aligned_states
 from batteryxr.core.errors import (
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Iterations that continue from a neighbour.
 _ON = "80 RAAR + 60 ER"
+#: Iterations between estimates of a blur meanwhile.
+_EVERY = 10
 #: Misfit, over that of its neighbour, above which a state starts anew.
 _WORSE = 1.5
 _JUDGED = ("amp_residual", "chi2", "llk", "llk_free")
@@ -40,6 +43,7 @@ class _One(NamedTuple):
     support: xr.DataArray
     merits: dict[str, float]
     came_from: int
+    blurred: bool
 
 
 @recorded
@@ -59,11 +63,11 @@ def retrieve_states(
 
     Reads every state once, and computes now.
 
-    One state is phased from random starts. Each of the others continues from the object
-    of its neighbour, within the supports of all states so far. Neighbours differ
-    little: few iterations suffice, and no state ends as another's twin. A state that
-    fits its counts much worse than its neighbour is phased from random starts as well,
-    and the better result is kept.
+    One state is phased from random starts, with a blur where one gains. Each of the
+    others continues from the object of its neighbour, within the supports of all states
+    so far. Neighbours differ little: few iterations suffice, and no state ends as
+    another's twin. A state that fits its counts much worse than its neighbour is phased
+    from random starts as well, and the better result is kept.
 
     Parameters
     ----------
@@ -123,6 +127,7 @@ def retrieve_states(
         select=select,
         seed=seed,
         support=support,
+        coherence_every=None,
         device=device,
     )
     last = support.sigma[1]
@@ -130,11 +135,14 @@ def retrieve_states(
         whole,
         schedule=parse(_ON),
         n_starts=1,
+        coherence_every=0,
         support=replace(support, sigma=(last, last)),
     )
     states = [volume.isel(state=k).compute() for k in range(n)]
     _require_counts(states)
     found = {reference: _phased(states[reference], whole, progress=progress)}
+    if found[reference].blurred:  # so are the others
+        short = replace(short, coherence_every=_EVERY)
     for k, neighbour in _order(n, reference):
         found[k] = _continued(states[k], found, neighbour, (whole, short))
     if n > 1:  # the first state can improve from a neighbour too
@@ -178,7 +186,8 @@ def _phased(
     result = retrieve_phases(state, settings, start=start, progress=progress)
     best = int(np.flatnonzero(result["rank"].values == 1)[0])
     merits = {name: float(result[name].values[best]) for name in _JUDGED}
-    return _One(result["object"], result["support"], merits, came_from)
+    blurred = bool(result["blur_gain"] < GAINED)
+    return _One(result["object"], result["support"], merits, came_from, blurred)
 
 
 def _continued(
@@ -238,7 +247,8 @@ def _joined(counts: xr.DataArray, found: list[_One], reference: int) -> xr.Datas
         [one.object for one in found], "state", coords="minimal", compat="override"
     )
     of_state = {k: c for k, c in counts.coords.items() if c.dims == ("state",)}
-    of_state[PHOTONS] = ("state", [float(one.object[PHOTONS]) for one in found])
+    for name in (PHOTONS, *SLOPES):
+        of_state[name] = ("state", [float(one.object[name]) for one in found])
     objects = objects.drop_vars(set(of_state) & set(objects.coords))
     given = objects.assign_coords(of_state)
     aligned = aligned_states(given, reference, "keep", caller="retrieve_states")
