@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import batteryxr
-from batteryxr.core.kernels import ahead, compiling, precompile
+from batteryxr.core.kernels import ahead, compiling, cores, precompile
 
 ROOT = Path(batteryxr.__file__).parent
 
@@ -60,7 +60,7 @@ def package(tmp_path):
     inner.mkdir(parents=True)
     for folder in (home, home / "core", inner):
         (folder / "__init__.py").touch()
-    for module in (compiling, ahead, precompile):
+    for module in (compiling, ahead, cores, precompile):
         shutil.copy(module.__file__, inner)
     (home / "kernel.py").write_text(KERNEL)
     return home

@@ -268,7 +268,7 @@ def test_a_series_has_a_key_however_long_it_is(tmp_path):
     assert named[-1] == 39
     assert 8 <= len(named) <= 12
     drawn = {hv.Store.lookup_options("bokeh", c, "style").kwargs["color"] for c in plot}
-    assert len(drawn) == 40
+    assert len(drawn) == len(plot) >= 30  # a curve of each tenth of the key and more
 
 
 def test_legends_below_do_not_take_the_room_of_the_plot(tmp_path):

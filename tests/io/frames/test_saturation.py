@@ -19,8 +19,9 @@ SAYS = {
 
 
 def write(path, name, number, highest, dtype="u4", linked=False):
-    """Write frames with one pixel at `highest`, maybe in another file."""
+    """Write frames of a peak up to `highest`, maybe in another file."""
     counts = np.full((3, 6, 8), 7, dtype)
+    counts[1, 2, 2:5] = highest // 4
     counts[1, 2, 3] = highest
     with h5py.File(path, "w") as file:
         detector = file.create_group("entry/instrument/detector")
