@@ -143,8 +143,8 @@ def drifting(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
         f"level goes from {level.min():.3f} to {level.max():.3f}, where noise makes "
         f"{expected:.3f} (at least, as ratios can take up the rest).{odd} "
         "Either the intensity is not the same in all scans: divide by the incident "
-        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' find it, or "
-        "use closure=False. Or a phase changes, such as a solid solution: "
+        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' "
+        "find it, or use closure=False. Or a phase changes, as a solid solution does: "
         "`nmf.fit_structures` follows its lattice and composition."
     )
     return far

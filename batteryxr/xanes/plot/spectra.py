@@ -63,7 +63,7 @@ def plot_spectra(
         Distance between curves, as a fraction of the largest range: stacked curves or
         a waterfall.
     kind
-        "values", or their "difference" from the first.
+        "values", or their "difference" from the first that is not empty.
     by
         Coordinate that names the curves, such as "voltage" or "sample"; curves of one
         name have one colour.
@@ -104,7 +104,7 @@ def plot_spectra(
     array = array.isel({d: _some(array.sizes[d]) for d in array.dims if d != along})
     array = array.compute()
     named = lines(array, along, by)
-    first = named[0][1]
+    first = next((y for _, y in named if np.isfinite(y).any()), named[0][1])
     if kind == "difference":
         named = [(name, y - first) for name, y in named]
     # Rows without a number, such as of scans that were left out, have no range.
