@@ -139,11 +139,13 @@ def drifting(x: np.ndarray, scans: np.ndarray, n: int) -> np.ndarray:
     far = scans[np.abs(level - np.median(level)) > 0.2]
     odd = f" Farthest off: {_listed(far)}." if far.size else ""
     warn_quality(
-        "no ratios that sum to one give these patterns: their intensity is not the "
-        f"same in all scans ({level.min():.3f} to {level.max():.3f}, where noise makes "
-        f"{expected:.3f}; at least, as ratios can take up the rest).{odd} Divide by "
-        "the incident intensity, constraints=nmf.Constraints(pattern_scale=...), let "
-        "'estimate' find it, or use closure=False."
+        "no ratios that sum to one give these from patterns that stay the same: their "
+        f"level goes from {level.min():.3f} to {level.max():.3f}, where noise makes "
+        f"{expected:.3f} (at least, as ratios can take up the rest).{odd} "
+        "Either the intensity is not the same in all scans: divide by the incident "
+        "intensity, constraints=nmf.Constraints(pattern_scale=...), let 'estimate' "
+        "find it, or use closure=False. Or a phase changes, as a solid solution does: "
+        "`nmf.fit_structures` follows its lattice and composition."
     )
     return far
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from batteryxr.nmf.solving import Factors
     from batteryxr.nmf.starting import Starts
 
-_FLAGS = {
+#: Meanings of the flags of scans, of all that factorise a series.
+FLAGS = {
     "units": "1",
     "long_name": "Quality flag",
-    "flag_values": [0, 1, 2, 3, 4, 5],
-    "flag_meanings": "good no_data no_beam other_intensity spikes strange",
+    "flag_values": [0, 1, 2, 3, 4, 5, 6],
+    "flag_meanings": "good no_data no_beam other_intensity spikes strange misfit",
 }
 
 
@@ -288,7 +289,7 @@ def unmix(
         name: label(array, name, units=unit, long_name=text)
         for name, (array, unit, text) in texts.items()
     }
-    return out | {"flag": label(flag, "flag", **_FLAGS)}
+    return out | {"flag": label(flag, "flag", **FLAGS)}
 
 
 def _unmix_block(

@@ -84,7 +84,7 @@ def series(clean: np.ndarray, noise: float, seed: int = 0) -> xr.DataArray:
         dims=("scan", "r"),
         coords={
             "r": ("r", R, {"units": "Angstrom"}),
-            "li_content": ("scan", 3 * T, {"units": "1"}),
+            "li_content": ("scan", 3 * T[: len(clean)], {"units": "1"}),
         },
         attrs={"units": "1/Angstrom2"},
         name="pdf",
@@ -275,6 +275,60 @@ def test_two_salts_of_one_kind_may_have_each_others_names():
             instrument=INSTRUMENT,
         )
     np.testing.assert_allclose(sorted(found["occupancy"][0]), [0.5, 0.75], atol=0.02)
+
+
+BCC = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def metals(edges: list[float], share: np.ndarray) -> xr.DataArray:
+    """Return two metals, one of changing lattice beside iron, on few points."""
+    iron = pattern(2.866, BCC, np.full(2, 26.0), np.ones(2), 0.005, 40.0)
+    rows = [
+        w * pattern(a, BCC, np.full(2, 26.0), np.ones(2), 0.007, 40.0) + (1 - w) * iron
+        for a, w in zip(edges, share, strict=True)
+    ]
+    some = series(np.array(rows), 0.01)[:, :120:2]
+    return some.drop_vars("li_content")
+
+
+def of_metals(data: xr.DataArray, *lattices: float, **options) -> xr.Dataset:
+    two = {
+        name: Crystal(name, lattice(a), ("Fe", "Fe"), BCC, np.ones(2))
+        for name, a in zip(("alloy", "iron"), lattices, strict=True)
+    }
+    return data.nmf.fit_structures(candidates=two, instrument=INSTRUMENT, **options)
+
+
+def test_a_lattice_that_crosses_another_keeps_its_name_or_says_so():
+    share = np.linspace(0.9, 0.1, 6)
+    data = metals(list(np.linspace(2.82, 2.93, share.size)), share)
+    with pytest.warns(DataQualityWarning, match="alloy and iron fit as well under one"):
+        found = of_metals(data, 2.878, 2.866)
+    np.testing.assert_allclose(
+        found["weights"].sel(component="alloy"), share, atol=0.03
+    )
+    assert not found["undetermined"].any()
+    assert not found["flag"].any()
+
+
+def test_two_candidates_for_one_phase_have_no_ratio():
+    data = metals([2.866] * 6, np.zeros(6))
+    with pytest.warns(DataQualityWarning, match="the ratio between them is not determ"):
+        found = of_metals(data, 2.866, 2.866, degree=0)
+    assert found["undetermined"].all()
+    assert (found["weights_error"] >= 0.49).all()
+
+
+def test_misfit_beyond_the_noise_is_said_and_flagged():
+    """The lattice goes by a bend that a straight line does not follow."""
+    edges = 2.87 + 0.04 * np.abs(np.linspace(-1, 1, 12))
+    data = metals(list(edges), np.ones(12))
+    with pytest.warns(DataQualityWarning, match="times the noise of the series"):
+        found = of_metals(data, 2.87, 2.80, strain=0.01)
+    assert (found["flag"] == 6).mean() > 0.3
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the structures leave")
+        of_metals(metals([2.87] * 6, np.ones(6)), 2.87, 2.80, degree=0, strain=0.01)
 
 
 @pytest.mark.parametrize(

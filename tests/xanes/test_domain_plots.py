@@ -181,3 +181,19 @@ def test_domains(study):
     draw(plot_cluster_orders(orders))
     with pytest.raises(DimensionError, match="cluster_shares"):
         plot_shares(found.label)
+
+
+@pytest.mark.parametrize("kind", ["values", "difference"])
+def test_spectra_without_a_number_leave_the_others_in_place(kind):
+    """As of scans that a factorisation has left out."""
+    energy = ("energy", 8300.0 + np.arange(5), {"units": "eV"})
+    rows = np.outer([np.nan, 1.0, 2.0], np.arange(5.0))
+    data = xr.DataArray(
+        rows, dims=("scan", "energy"), coords={"energy": energy}, name="absorption"
+    )
+    drawn = list(data.xanes.plot.spectra(offset=0.5, kind=kind))
+    top = [curve.dimension_values(1)[-1] for curve in drawn]
+    range_of = {"values": 8.0, "difference": 4.0}[kind]
+    low = 4.0 if kind == "values" else 0.0
+    assert np.isnan(top[0])
+    np.testing.assert_allclose(top[1:], [low + 0.5 * range_of, low + 4.0 + range_of])

@@ -74,6 +74,37 @@ def unabsorbed(components: np.ndarray, memory: float, *, closure: bool) -> float
     return max(1.0 - share * memory, 0.3) / max(1.0 - share, 0.3)
 
 
+def scatter(x: np.ndarray, n: int) -> float:
+    """Return the noise of a series that changes gradually, NaN for too few patterns.
+
+    Parameters
+    ----------
+    x
+        (patterns, points) in one unit of noise.
+    n
+        Number of phases, whose mixtures patterns are at least.
+
+    Notes
+    -----
+    It is what the last quarter of the singular values holds, over what they hold of
+    noise alone, where neighbouring points that err together count as one. No model is
+    needed.
+    """
+    scans, points = x.shape
+    unit = float(np.abs(x).max(initial=0.0)) or 1.0
+    last = min(scans - max(1, scans // 4), points // 3)
+    if last < n or scans < n + 2:
+        return np.nan
+    u, s, axes = np.linalg.svd(x / unit, full_matrices=False)
+    rest = (u[:, last:] * s[last:]) @ axes[last:]
+    apart = max(int(points / together(rest)), n + 2)
+    last = max(n, min(last, apart // 3))
+    pure = np.random.default_rng(0).normal(size=(scans - n, apart - n))
+    alone = np.linalg.svd(pure, compute_uv=False)[last - n :]
+    share = float((alone**2).sum()) / apart
+    return unit * float(np.sqrt((s[last:] ** 2).sum() / (share * points)))
+
+
 def spike_model(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return n axes (points, n) of patterns x, and the usual residual, (points,)."""
     scores, axes = leading(x, n)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
+#: Change of a pattern, over the pattern, that counts as none.
+_NOTHING = 1e-9
+
+
 @dataclass
 class PatternFit:
     """Hold the outcome of a fit.
@@ -100,10 +104,10 @@ def solve(problem: Mixing, start: np.ndarray, rounds: int) -> Mixed:
     unit = float(np.sqrt((problem.goal**2).mean())) or 1.0
 
     def residual(p: np.ndarray) -> np.ndarray:
-        return _solved(problem, p).rest.ravel() / unit
+        return solved(problem, p).rest.ravel() / unit
 
     def jacobian(p: np.ndarray) -> np.ndarray:
-        here = _solved(problem, p)
+        here = solved(problem, p)
         slopes = problem.slopes(p, here.scales)
         slopes = _projected(problem, here, slopes)
         return -slopes.reshape(here.rest.size, p.size) / unit
@@ -116,10 +120,10 @@ def solve(problem: Mixing, start: np.ndarray, rounds: int) -> Mixed:
         x_scale=problem.bounds["step"],
         max_nfev=rounds,
     )
-    return _solved(problem, found.x)
+    return solved(problem, found.x)
 
 
-def _solved(problem: Mixing, p: np.ndarray) -> Mixed:
+def solved(problem: Mixing, p: np.ndarray) -> Mixed:
     """Return the solution with the best scales for given parameters."""
     from batteryxr.nmf.kernels import nnls
 
@@ -150,16 +154,23 @@ def _projected(problem: Mixing, here: Mixed, slopes: np.ndarray) -> np.ndarray:
         moves = _moves(problem, here, scan)
         out[scan] = rows
         if moves.size:
-            q, _ = np.linalg.qr(moves)
+            q, size, _ = np.linalg.svd(moves, full_matrices=False)
+            # Equal models: no change of the scales does anything.
+            q = q[:, size > _NOTHING * float(np.linalg.norm(here.shapes[scan]))]
             out[scan] -= q @ (q.T @ rows)
     return out
 
 
 class Spread(NamedTuple):
-    """Hold the covariance of parameters, and errors of scales (scans, models)."""
+    """Hold the covariance of parameters, and errors of scales (scans, models).
+
+    `bent` are squares of what the parameters of each model err, (scans, parameters),
+    as they change in another way than the series of parameters can.
+    """
 
     values: np.ndarray
     scales: np.ndarray
+    bent: list[np.ndarray] | None = None
 
 
 def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
@@ -182,15 +193,20 @@ def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
     chi2 *= together(here.rest) * together(here.rest.T)
     values = np.linalg.inv(flat.T @ flat + np.diag(12 * chi2 / room**2))
     scales = np.zeros(here.scales.shape)
+    # Ratios are known to lie between zero and the whole.
+    whole = 1.0 if problem.closure else float(here.scales.sum(axis=1).max()) or 1.0
+    ridge = 12 * chi2 / whole**2
     for scan in range(scans):
         shapes = here.shapes[scan].T
         used = np.flatnonzero(here.scales[scan] > 0)
         moves = _moves(problem, here, scan)
         own = np.zeros((0, 0))
-        back = np.linalg.pinv(moves) if moves.size else moves.T
+        back = moves.T
         if moves.size:
+            own = np.linalg.inv(moves.T @ moves + ridge * np.eye(moves.shape[1]))
+            back = own @ moves.T
             turn = back @ raw[scan]
-            own = back @ back.T + turn @ values @ turn.T
+            own = own + turn @ values @ turn.T
         if problem.closure:  # the first scale is the rest of the others
             last = -np.ones(len(own))
             own = np.vstack([last @ own, own])
@@ -200,10 +216,41 @@ def spread_of(problem: Mixing, here: Mixed, known: bool) -> Spread:
             # At zero: the scale that noise alone could reach.
             other = shapes[:, k] - (shapes[:, used[0]] if problem.closure else 0.0)
             other = other - moves @ (back @ other)
-            scales[scan, k] = 1.0 / max(float(np.linalg.norm(other)), 1e-300)
+            scales[scan, k] = 1.0 / np.sqrt(float(other @ other) + ridge)
         if problem.closure and used.size == 1 and shapes.shape[1] > 1:
             scales[scan, used] = scales[scan].max()
     return Spread(values * chi2, scales * np.sqrt(chi2))
+
+
+def missed(
+    problem: Mixing, here: Mixed, known: bool, more: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how parameters and scales would change in a model with more parameters.
+
+    That is one step towards its solution, from `here`; `more` is the number of
+    parameters that were added. The part that noise explains is taken off.
+    """
+    raw = problem.slopes(here.values, here.scales)
+    slopes = _projected(problem, here, raw)
+    flat = slopes.reshape(-1, slopes.shape[-1])
+    room = problem.bounds["high"] - problem.bounds["low"]
+    chi2 = float((here.rest**2).mean())
+    normal = flat.T @ flat + np.diag(12 * chi2 / room**2)
+    step = np.linalg.solve(normal, flat.T @ here.rest.ravel())
+    gone = flat @ step
+    rest = here.rest - gone.reshape(here.rest.shape)
+    chi2 = float((rest**2).sum()) / max(rest.size - flat.shape[1], 1)
+    chi2 = (max(chi2, 1.0) if known else chi2) * together(rest) * together(rest.T)
+    gain = float((here.rest**2).sum() - (rest**2).sum())
+    step = step * np.sqrt(max(1.0 - more * chi2 / max(gain, 1e-300), 0.0))
+    scales = np.zeros(here.scales.shape)
+    for scan in range(len(scales)):
+        moves, used = _moves(problem, here, scan), here.scales[scan] > 0
+        if moves.size:
+            change = -np.linalg.pinv(moves, rcond=1e-6) @ (raw[scan] @ step)
+            first = [-change.sum()] if problem.closure else []
+            scales[scan, used] = [*first, *change]
+    return step, np.clip(scales, -1.0, 1.0) if problem.closure else scales
 
 
 Model = tuple[

@@ -24,6 +24,8 @@ from batteryxr.core.units import affine, in_units, in_units_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batteryxr.nmf.kernels.pattern_fit import Mixed
+
 #: Names that headers use for each field of the instrument.
 _CALLED = {
     "q_max": ("q_max", "qmax", "q_maximum"),
@@ -37,6 +39,13 @@ _UNKNOWN = 1e12
 _RADIATION = {"x": "xray", "n": "neutron"}
 #: Share of the errors given that the scatter of a good fit cannot be below.
 _LEAST = 1 / 3
+#: R_w above which structures explain too little, whatever the noise.
+LOST = 0.1
+#: The residual is no noise if one pattern holds this many times its share of noise, or
+#: if it has this many times the squares of the noise; and what is told at all.
+_ALIKE, MUCH, LITTLE = 2.5, 1.5, 0.005
+#: Error of a ratio from which it is open.
+_OPEN = 0.2
 #: Units in headers that the units library does not know.
 _PER = {"a-1": "1/Angstrom", "å-1": "1/Angstrom", "å^-1": "1/Angstrom"}
 
@@ -227,6 +236,79 @@ def tell_errors(rest: np.ndarray) -> None:
             f"the fit leaves {level:.2g} of the errors that were given: another unit, "
             "variances, or errors of other data? Errors of all parameters are larger "
             "than they should be by as much."
+        )
+
+
+def noise_of(x: np.ndarray, n: int, known: bool) -> float:
+    """Return the noise of patterns (scans, points) over the errors given, or NaN.
+
+    Without errors it is what a smooth series of n phases does not hold.
+    """
+    from batteryxr.nmf.kernels.noise import scatter
+
+    found = scatter(x, n)
+    return float(np.nanmax([found, 1.0])) if known else found
+
+
+def _in_one(rest: np.ndarray) -> float:
+    """Return the fraction of squared residuals in one pattern, relative to noise."""
+    s = np.linalg.svd(rest, compute_uv=False)
+    scans, points = rest.shape
+    # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
+    noise = (1 + math.sqrt(scans / points)) ** 2 / scans
+    return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
+
+
+def patterned(found: Mixed) -> bool:
+    """Tell whether more than noise is left."""
+    return _in_one(found.rest) > _ALIKE and found.r_w > 2 * LITTLE
+
+
+def tell_misfit(
+    result: xr.Dataset, found: Mixed, noise: float, *, closure: bool
+) -> None:
+    """Warn of phases at a bound, and of a series that is poorly explained."""
+    if bool(result["at_bound"].any()):
+        names = result["component"].values[result["at_bound"].values]
+        warn_quality(
+            f"{', '.join(map(str, names))} ended at a bound of lattice, widths or "
+            "occupancy (see at_bound): another structure, or nothing that is there."
+        )
+    off, times = float(result["r_w"].median()), 0.0
+    if noise > 0:
+        times = math.sqrt(float((found.rest**2).mean())) / noise
+    alike = patterned(found)
+    beyond = times**2 > MUCH and off > LITTLE
+    if off > LOST or alike or beyond:
+        text = f", {times:.1f} times the noise of the series" if beyond else ""
+        text += ", much of it one pattern" if alike else ""
+        warn_quality(
+            f"the structures leave {off:.1%} of the patterns (R_w){text}: a phase is "
+            "missing, or changes in a way that is not among the parameters (a higher "
+            "`degree`, `occupancy`)"
+            + (", or intensities differ (closure=False)" if closure else "")
+            + ". Ratios may be off by more than their errors."
+        )
+
+
+def tell_open(result: xr.Dataset, alike: list[tuple[int, int]]) -> None:
+    """Warn of ratios that the patterns do not determine."""
+    names = [str(name) for name in result["component"].values]
+    for i, j in alike:
+        warn_quality(
+            f"{names[i]} or {names[j]} alone explains as much as both: the ratio "
+            "between them is not determined. Leave one out, or narrow `strain`."
+        )
+    error = result["weights_error"].median(str(result["weights"].dims[0]))
+    total = float(result["weights"].sum("component").median())
+    apart = [n for pair in alike for n in pair]
+    wide = [
+        names[k] for k in np.flatnonzero(error.values > _OPEN * total) if k not in apart
+    ]
+    if wide:
+        warn_quality(
+            f"the ratios of {', '.join(wide)} have errors of {float(error.max()):.2g}: "
+            "their patterns are too alike to tell them apart, or noise is too strong."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -29,20 +29,24 @@ from batteryxr.nmf.phases.candidates import (
 from batteryxr.nmf.phases.measured import (
     deviations,
     instrument_of,
+    noise_of,
+    patterned,
     patterns_of,
     tell_errors,
+    tell_misfit,
+    tell_open,
     within,
 )
 from batteryxr.nmf.phases.tables import SeriesTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
     from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.core.crystals import PdfInstrument
-    from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing
+    from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing, Spread
     from batteryxr.nmf.phases.candidates import Candidates
 
 #: q_max assumed where the data do not state it (1/Angstrom).
@@ -55,12 +59,11 @@ _CLOSE = 8.0
 _BETTER = 0.999
 #: By how much the lattice and the share of an element of a candidate may be off, and
 #: the difference of squares in these units below which neither of two names is nearer.
-_STRAIN, _TAKEN, _UNTOLD = 0.005, 0.1, 1.0
-#: R_w above which the structures explain too little.
-_LOST = 0.3
-#: The residual is no noise if one pattern holds this many times its share of noise,
-#: and if it is more than this fraction of the patterns.
-_ALIKE, _LITTLE = 2.5, 0.01
+_STRAIN, _TAKEN, _UNTOLD = 0.005, 0.1, 6.0
+#: By how much the degree is raised to tell what polynomials miss.
+_MORE = 2
+#: Patterns of two candidates on one cell that are as alike as this may be exchanged.
+_SAME = 0.99
 
 
 @recorded
@@ -109,9 +112,12 @@ def fit_structures(
         ``lattice`` (length of the first axis), ``diameter`` (infinite for bulk) and,
         where free, ``occupancy``; ``u_iso`` (component); each with ``_error``.
         ``components``, the mean pattern of each phase where it occurs; ``fitted``;
-        ``residual``, ``relative_residual`` and ``r_w`` of each scan; ``at_bound`` where
-        a phase ended at the end of its search range. Errors come from all parameters
-        together, scaled by the misfit and by the correlation of neighbouring residuals.
+        ``residual``, ``relative_residual``, ``r_w`` and ``flag`` of each scan (1: no
+        data; 2: no beam; 6: misfit well above the noise); ``at_bound`` where a phase
+        ended at the end of its search range; ``undetermined`` where another phase
+        explains as much, so that any ratio of the two does. Errors come from all
+        parameters together, scaled by the misfit and by the correlation of neighbouring
+        residuals.
 
     Raises
     ------
@@ -180,7 +186,13 @@ def fit_structures(
     )
     model, problem, found = phases.fitted(degree, closure=closure)
     spread = spread_of(problem, found, sigma is not None)
-    told = SeriesTable(rows, lit, model, found, spread)
+    spread = phases.bent(model, found, spread, known=sigma is not None)
+    pairs = phases.alike(model, problem, found)
+    for pair in map(list, pairs):  # any ratio between them does
+        half = found.scales[:, pair].sum(axis=1, keepdims=True) / 2
+        spread.scales[:, pair] = np.maximum(spread.scales[:, pair], half)
+    noise = noise_of(phases.weight * phases.y, len(fits), sigma is not None)
+    told = SeriesTable(rows, lit, model, found, spread, noise, pairs)
     result = told.result(crystals)
     result.attrs = {
         "closure": int(closure),
@@ -188,7 +200,8 @@ def fit_structures(
         "degree": int(degree),
         "model": "data = weights . structures(Li content)",
     }
-    _warn(result, _in_one(found.rest), closure=closure)
+    tell_misfit(result, found, noise, closure=closure)
+    tell_open(result, pairs)
     if sigma is not None:
         tell_errors(found.rest)
     return result
@@ -284,8 +297,8 @@ class _Phases:
         scale = float(np.median(found.scales.sum(axis=1))) or 1.0
         begin = (model, found.values, scale)
         first = self.refined(begin, degree, closure=closure)
-        if not _patterned(first[2]):
-            return first
+        if not patterned(first[2]):
+            return self.named(first)
         # Structures that change may have taken each other's place while they were held
         # the same. Near distances tell them apart from farther off.
         near = replace(
@@ -294,7 +307,90 @@ class _Phases:
         begin = (model, np.concatenate(self.as_given()), scale)
         changed, _, close = near.refined(begin, min(degree, 1), closure=closure)
         anew = self.refined((changed, close.values, scale), degree, closure=closure)
-        return min(first, anew, key=lambda one: float((one[2].rest ** 2).sum()))
+        best = min(first, anew, key=lambda one: float((one[2].rest ** 2).sum()))
+        return self.named(best)
+
+    def named(
+        self, best: tuple[CandidateSeries, Mixing, Mixed]
+    ) -> tuple[CandidateSeries, Mixing, Mixed]:
+        """Give each of two like phases the structure that is nearest to its candidate.
+
+        Structures that change fit as well under one another's names.
+        """
+        from batteryxr.nmf.kernels.pattern_fit import solve
+
+        model, problem, found = best
+        names, told = list(self.fits), []
+        for i, j in self.twins():
+            tried = solve(problem, self.exchange(model, found.values, i, j), 30)
+            moved = [self.moved(model, one) for one in (tried, found)]
+            near = 0.05 * found.scales.max()
+            if (
+                _even(tried, found)
+                and not np.allclose(tried.scales, found.scales, atol=near)
+                and abs(moved[0] - moved[1]) < _UNTOLD
+            ):
+                told.append(f"{names[i]} and {names[j]}")
+            found = tried if self.preferred(model, tried, found) else found
+        if told:
+            warn_quality(
+                f"{'; '.join(told)} fit as well under one another's names, and their "
+                "lattices and compositions are about as near to either candidate: "
+                "these names may be exchanged. Hold the composition of one, or narrow "
+                "`strain`."
+            )
+        return model, problem, found
+
+    def twins(self) -> list[tuple[int, int]]:
+        """Return the pairs of phases that can have the same pattern."""
+        fits, given, out = list(self.fits.values()), self.as_given(), []
+        for i, j in itertools.combinations(range(len(fits)), 2):
+            one, two = fits[i], fits[j]
+            if one.occupancy == two.occupancy and len(given[i]) == len(given[j]):
+                p = _as_other(one, two, list(given[i]))
+                a, b = one.model(given[i]), two.model(np.array(p))
+                size = float(np.linalg.norm(a) * np.linalg.norm(b))
+                if abs(p[0]) < 2 * two.strain and float(a @ b) > _SAME * size:
+                    out.append((i, j))
+        return out
+
+    def exchange(
+        self, model: CandidateSeries, p: np.ndarray, i: int, j: int
+    ) -> np.ndarray:
+        """Return parameters in which two like phases have each other's structures."""
+        other, places = p.copy(), model.places()
+        for here, there in ((i, j), (j, i)):
+            its = [p[place] for place in places[there]]
+            moved = _as_other(model.fits[there], model.fits[here], its)
+            for place, values in zip(places[here], moved, strict=True):
+                other[place] = values
+        return other
+
+    def alike(
+        self, model: CandidateSeries, problem: Mixing, found: Mixed
+    ) -> list[tuple[int, int]]:
+        """Return the pairs of phases of which one alone explains as much as both."""
+        from batteryxr.nmf.kernels.noise import together
+        from batteryxr.nmf.kernels.pattern_fit import solve
+
+        out = []
+        spare = together(found.rest) * together(found.rest.T) / found.rest.size
+        for i, j in self.twins():
+            less, more = sorted((i, j), key=lambda k: float(found.scales[:, k].sum()))
+
+            def shapes(p: np.ndarray, gone: int = less) -> np.ndarray:
+                return np.delete(problem.shapes(p), gone, axis=1)
+
+            def slopes(p: np.ndarray, w: np.ndarray, gone: int = less) -> np.ndarray:
+                return problem.slopes(p, np.insert(w, gone, 0.0, axis=1))
+
+            alone = problem._replace(shapes=shapes, slopes=slopes)
+            one = solve(alone, found.values, 20)
+            count = len(found.rest) + len(model.fits[more].bounds["low"])
+            chance = 1 + (count + 4 * math.sqrt(2 * count)) * spare
+            if (one.rest**2).sum() < chance * (found.rest**2).sum():
+                out.append((i, j))
+        return out
 
     def refined(
         self,
@@ -318,6 +414,38 @@ class _Phases:
                 break
             few = needed
         return model, problem, found
+
+    def bent(
+        self, model: CandidateSeries, found: Mixed, spread: Spread, *, known: bool
+    ) -> Spread:
+        """Add to errors what structures deviate from the polynomials.
+
+        Polynomials of a higher degree tell how much.
+        """
+        from batteryxr.nmf.kernels.pattern_fit import missed, solved
+
+        degree = model.basis.shape[1] - 1
+        higher = min(degree + _MORE, len(self.t) - 1)
+        if higher <= degree:
+            return spread
+        few = max(self.needed(model, found.values, 1), higher + 2)
+        wider = self.model(higher, few, closure=model.closure)
+        scale = float(found.values[-1]) if model.closure else 1.0
+        problem = self.problem(wider, scale)
+        here = solved(problem, carried(model, wider, found.values, scale))
+        more = here.values.size - found.values.size
+        step, moved = missed(problem, here, known, more)
+        bent = []
+        for own, share in zip(wider.places(), found.scales.T, strict=True):
+            columns = [
+                np.full(len(self.t), step[place][0])
+                if i == 1
+                else wider.basis @ step[place]
+                for i, place in enumerate(own)
+            ]
+            bent.append(_evened(np.column_stack(columns), share**2))
+        scales = np.sqrt(spread.scales**2 + _evened(moved, np.ones(len(moved))))
+        return spread._replace(scales=scales, bent=bent)
 
     def problem(self, model: CandidateSeries, scale: float) -> Mixing:
         """Return the problem of fitting the data by a model, near a scale."""
@@ -368,27 +496,21 @@ class _Phases:
         return [min(b, key=lambda p: (abs(p[0]), p[2])) for b in banks]
 
     def exchanged(self, model: CandidateSeries, found: Mixed) -> list[np.ndarray]:
-        """Return parameters in which two phases exchange lattices and compositions.
+        """Return parameters in which two phases exchange their structures.
 
         For phases with similar lattices, each may have taken the place of the other.
+        Those that cannot have the same pattern exchange the lattice alone.
         """
-        fits, p = model.fits, found.values
-        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in fits]
-        places = [own[0].start for own in model.places()]
-        edge = [a * (1 + p[i]) for a, i in zip(first, places, strict=True)]
-        out = []
-        for i, j in itertools.combinations(range(len(first)), 2):
+        fits, p, out = model.fits, found.values, []
+        places, twins = [own[0].start for own in model.places()], self.twins()
+        for i, j in itertools.combinations(range(len(fits)), 2):
             other = p.copy()
             for here, there in ((i, j), (j, i)):
-                at, of = places[here], places[there]
-                other[at] = edge[there] / first[here] - 1
-                if fits[i].occupancy and fits[i].occupancy == fits[j].occupancy:
-                    other[at + 1 : at + 3] = p[of + 1 : of + 3]
-                    share = fits[there].share / fits[here].share
-                    other[at + 3] = p[of + 3] * share
+                moved = _as_other(fits[there], fits[here], [p[places[there]]])
+                other[places[here]] = moved[0]
             small = np.abs(other[[places[i], places[j]]]) < fits[i].strain
             if small.all():
-                out.append(other)
+                out.append(self.exchange(model, p, i, j) if (i, j) in twins else other)
         return out
 
     def preferred(self, model: CandidateSeries, tried: Mixed, found: Mixed) -> bool:
@@ -396,28 +518,19 @@ class _Phases:
 
         Phases with free compositions may fit as well under one another's names.
         """
-        better = float((tried.rest**2).sum()) / max(
-            float((found.rest**2).sum()), 1e-300
-        )
-        if not _BETTER <= better <= 1 / _BETTER:
-            return better < 1
-        far = []
-        for solution in (tried, found):
-            moved = 0.0
-            for fit, own in zip(model.fits, model.places(), strict=True):
-                p = solution.values[[place.start for place in own]]
-                moved += float((p[0] / _STRAIN) ** 2)
-                if fit.occupancy:
-                    moved += float(((p[3] - 1) * fit.share / _TAKEN) ** 2)
-            far.append(moved)
-        same = np.allclose(tried.scales, found.scales, atol=0.05 * found.scales.max())
-        if not same and abs(far[0] - far[1]) < _UNTOLD:
-            warn_quality(
-                "two phases fit as well under one another's names, and their lattices "
-                "and compositions are about as near to either candidate: these names "
-                "may be exchanged. Hold the composition of one, or narrow `strain`."
-            )
-        return far[0] < far[1]
+        if _even(tried, found):
+            return self.moved(model, tried) < self.moved(model, found)
+        return float((tried.rest**2).sum()) < float((found.rest**2).sum())
+
+    def moved(self, model: CandidateSeries, solution: Mixed) -> float:
+        """Return how far structures are from the candidates, as a sum of squares."""
+        far = 0.0
+        for fit, own in zip(model.fits, model.places(), strict=True):
+            p = [float(solution.values[place].mean()) for place in own]
+            far += (p[0] / _STRAIN) ** 2
+            if fit.occupancy:
+                far += ((p[3] - 1) * fit.share / _TAKEN) ** 2
+        return far
 
     def start(self) -> list[np.ndarray]:
         """Return the lattice and size of each phase that explain the series together.
@@ -447,41 +560,34 @@ class _Phases:
         return [bank[i] for bank, i in zip(banks, now, strict=True)]
 
 
+def _even(one: Mixed, other: Mixed) -> bool:
+    """Tell whether two solutions explain the data as well."""
+    squares = [float((found.rest**2).sum()) for found in (one, other)]
+    return min(squares) >= _BETTER * max(squares)
+
+
+def _as_other(one: Candidate, other: Candidate, p: Sequence[Any]) -> list[Any]:
+    """Return the parameters by which another candidate has the structure of one."""
+    out = [p[0], *p[1:]]
+    edges = [float(np.linalg.norm(fit.crystal.cell[0])) for fit in (one, other)]
+    out[0] = (1 + p[0]) * edges[0] / edges[1] - 1
+    if one.occupancy and len(out) > 3:
+        out[3] = p[3] * one.share / other.share
+    return out
+
+
+def _evened(change: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return squares (scans, values), half of them those of all scans.
+
+    `share` is how much a phase matters in each scan: where it is absent, its structure
+    could be anything.
+    """
+    square = change**2
+    usual = share @ square / max(float(share.sum()), 1e-300)
+    return np.asarray(0.5 * (np.minimum(square, 4 * usual) + usual))
+
+
 def _explained(goal: np.ndarray, shapes: list[np.ndarray]) -> float:
     """Return the squared signal that shapes explain together."""
     q, _ = np.linalg.qr(np.array(shapes).T)
     return float(((goal @ q) ** 2).sum())
-
-
-def _in_one(rest: np.ndarray) -> float:
-    """Return the fraction of squared residuals in one pattern, relative to noise."""
-    s = np.linalg.svd(rest, compute_uv=False)
-    scans, points = rest.shape
-    # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
-    noise = (1 + math.sqrt(scans / points)) ** 2 / scans
-    return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
-
-
-def _patterned(found: Mixed) -> bool:
-    """Tell whether more than noise is left."""
-    return _in_one(found.rest) > _ALIKE and found.r_w > _LITTLE
-
-
-def _warn(result: xr.Dataset, in_one: float, *, closure: bool) -> None:
-    """Warn of phases at a bound, and of a series that is poorly explained."""
-    if bool(result["at_bound"].any()):
-        names = result["component"].values[result["at_bound"].values]
-        warn_quality(
-            f"{', '.join(map(str, names))} ended at a bound of lattice, widths or "
-            "occupancy (see at_bound): another structure, or nothing that is there."
-        )
-    off = float(result["r_w"].median())
-    alike = in_one > _ALIKE and off > _LITTLE
-    if off > _LOST or alike:
-        text = ", much of it one pattern" if alike else ""
-        warn_quality(
-            f"the structures leave {off:.1%} of the patterns (R_w){text}: a phase is "
-            "missing, or changes in a way that is not among the parameters (a higher "
-            "`degree`, `occupancy`)"
-            + (", or intensities differ (closure=False)." if closure else ".")
-        )

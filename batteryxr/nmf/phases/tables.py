@@ -11,7 +11,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.model import label
+from batteryxr.nmf.phases.measured import LITTLE, LOST, MUCH
 from batteryxr.nmf.phases.mixtures import at_bound
+from batteryxr.nmf.results import FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,13 +133,19 @@ def cells(
 
 @dataclass(frozen=True, eq=False)
 class SeriesTable:
-    """Hold a solution, to be labelled; `lit` marks the rows that were fitted."""
+    """Hold a solution, to be labelled; `lit` marks the rows that were fitted.
+
+    `noise` is that of the data over the errors given, and `pairs` are the phases whose
+    ratio is open.
+    """
 
     rows: xr.DataArray
     lit: np.ndarray
     model: CandidateSeries
     found: Mixed
     spread: Spread
+    noise: float
+    pairs: list[tuple[int, int]]
 
     def result(self, crystals: Mapping[str, object]) -> xr.Dataset:
         """Return ratios, structures and patterns, labelled."""
@@ -179,8 +187,25 @@ class SeriesTable:
         out["at_bound"] = self.labelled(
             "at_bound", ("component",), np.array(ends), "1", "Fit ended at a bound"
         )
+        both_open = np.isin(np.arange(len(names)), np.array(self.pairs, dtype=int))
+        text = "Another phase explains as much: its ratio to that is open"
+        out["undetermined"] = self.labelled(
+            "undetermined", ("component",), both_open, "1", text
+        )
+        out["flag"] = label(xr.DataArray(self.flags(), dims=(dim,)), "flag", **FLAGS)
         kept = {n: c for n, c in self.rows.coords.items() if n != "component"}
         return xr.Dataset(out).assign_coords(kept | {"component": names})
+
+    def flags(self) -> np.ndarray:
+        """Return 6 for scans that are explained worse than their noise allows."""
+        values = self.rows.values
+        empty = ~np.isfinite(values).all(axis=1) | ~values.any(axis=1)
+        out = np.where(empty, 1, 2).astype(np.int8)
+        square = (self.found.rest**2).mean(axis=1)
+        size = ((self.model.weight * values[self.lit]) ** 2).mean(axis=1)
+        much = square > np.fmin(MUCH * self.noise**2, LOST**2 * size)
+        out[self.lit] = np.where(much & (square > LITTLE**2 * size), 6, 0)
+        return out
 
     def labelled(
         self,
@@ -234,7 +259,10 @@ class SeriesTable:
             ]
             for i, p in enumerate(own)
         ]
-        return np.moveaxis(np.array(rows), -1, 0)
+        out = np.moveaxis(np.array(rows), -1, 0)
+        if self.spread.bent is not None:
+            out += self.spread.bent[k][:, None] * np.eye(len(own))
+        return out
 
     def cells(self) -> dict[str, xr.DataArray]:
         """Return lengths and angles of the cells, (scan, component, axis)."""

@@ -63,7 +63,7 @@ def plot_spectra(
         Distance between curves, as a fraction of the largest range: stacked curves or
         a waterfall.
     kind
-        "values", or their "difference" from the first.
+        "values", or their "difference" from the first that is not empty.
     by
         Coordinate that names the curves, such as "voltage" or "sample"; curves of one
         name have one colour.
@@ -104,10 +104,12 @@ def plot_spectra(
     array = array.isel({d: _some(array.sizes[d]) for d in array.dims if d != along})
     array = array.compute()
     named = lines(array, along, by)
-    first = named[0][1]
+    first = next((y for _, y in named if np.isfinite(y).any()), named[0][1])
     if kind == "difference":
         named = [(name, y - first) for name, y in named]
-    step = offset * max(float(np.ptp(y[np.isfinite(y)])) for _, y in named if y.size)
+    # Rows without a number, such as of scans that were left out, have no range.
+    known = [y[np.isfinite(y)] for _, y in named if np.isfinite(y).any()]
+    step = offset * max((float(np.ptp(y)) for y in known), default=0.0)
     x = array[along].values
     kinds = list(dict.fromkeys(name for name, _ in named))  # one colour each
     both = zip(few(kinds), _paints(len(kinds)), strict=True)
@@ -120,8 +122,8 @@ def plot_spectra(
         for i, (name, y) in enumerate(named)
     ]
     if candidates is not None:
-        low = min(float(np.nanmin(y)) for _, y in named)
-        high = max(float(np.nanmax(y)) for _, y in named)
+        low = min((float(y.min()) for y in known), default=0.0)
+        high = max((float(y.max()) for y in known), default=1.0)
         span = (low - 0.08 * (high - low), high)
         curves.append(ticks(hv, candidates, array[along], instrument, span))
     if edges is not None:
