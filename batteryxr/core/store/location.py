@@ -72,7 +72,7 @@ class Repository(Protocol):
         """Return a session that reads the newest snapshot of a branch."""
 
     def writable_session(self, branch: str) -> Any:
-        """Return a session whose changes become the next one."""
+        """Return a session whose changes become the next snapshot of a branch."""
 
 
 StoreLike: TypeAlias = str | os.PathLike[str] | ZarrStore | RemotePath | Repository
