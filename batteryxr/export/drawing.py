@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.units import with_power
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -296,7 +297,10 @@ class _Brush:
             scale = images[-1]
         if scale is None:
             return
-        bar = self.ax.figure.colorbar(scale, ax=self.ax, label=_literal(model.title))
+        look = {"ax": self.ax, "label": _literal(model.title)}
+        if type(mapper).__name__ == "LinearColorMapper":
+            look["format"] = _numbers()
+        bar = self.ax.figure.colorbar(scale, **look)
         if at := getattr(model.ticker, "ticks", None):
             bar.set_ticks(list(at), labels=_tick_words(model, at))
             bar.minorticks_off()
@@ -441,6 +445,8 @@ def _axes(ax: Any, figure: Any, brush: _Brush) -> None:
             getattr(ax, f"set_{which}lim")(start, end)
         if type(scale).__name__ == "LogScale":
             _plain_numbers(getattr(ax, f"{which}axis"))
+        elif not (which == "x" and (brush.dates or brush.factors is not None)):
+            getattr(ax, f"{which}axis").set_major_formatter(_numbers())
         for axis in list(axes)[:1]:
             getattr(ax, f"set_{which}label")(_literal(axis.axis_label))
             ticks = getattr(axis.ticker, "ticks", None)
@@ -502,13 +508,26 @@ def _is_legend(model: Any) -> bool:
     return type(model).__name__ == "Legend"
 
 
+def _numbers() -> Any:
+    """Return the writer of an axis, whose common power of ten is as in print."""
+    from matplotlib.ticker import ScalarFormatter
+
+    class Numbers(ScalarFormatter):
+        """Write × 10⁻⁵ above an axis, not 1e-5."""
+
+        def get_offset(self) -> str:
+            text = with_power(str(super().get_offset()).replace("\N{MINUS SIGN}", "-"))
+            return text.removeprefix("1 ")
+
+    return Numbers()
+
+
 def _plain_numbers(axis: Any) -> None:
     """Write the numbers of a logarithmic axis as they are, where it has few powers."""
     from matplotlib.ticker import (
         LogFormatterSciNotation,
         MaxNLocator,
         NullLocator,
-        ScalarFormatter,
     )
 
     class Written(LogFormatterSciNotation):
@@ -524,7 +543,7 @@ def _plain_numbers(axis: Any) -> None:
         axis.set_minor_formatter(Written(minor_thresholds=(2, 0.6)))
     if low > 0 and high < 10 * low:
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(ScalarFormatter())
+        axis.set_major_formatter(_numbers())
         axis.set_minor_locator(NullLocator())
 
 
