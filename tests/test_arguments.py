@@ -16,12 +16,15 @@ import pytest
 import xarray as xr
 
 import batteryxr
+import batteryxr.widgets
 from batteryxr.core.errors import ArgumentError
 
 HOMES = ("echem", "nmf", "xanes", "cdi", "io", "export", "simulate", "operando")
-TOP = ("save", "open_store", "write_resumable", "sample")
+TOP = ("save", "open_store", "write_resumable", "sample", "replay")
 #: Objects that come out of functions: nobody makes one.
 MADE = ("Citation", "Publication")
+#: What another function takes, and answers by its own name.
+HANDED_ON = ("replay.data",)
 
 
 def functions():
@@ -45,8 +48,16 @@ def objects():
                 yield f"{home}.{name}", value
 
 
+def panels():
+    """Yield what shows data in a notebook."""
+    for name in dir(batteryxr.widgets):
+        if name.endswith(("Panel", "Viewer")):
+            yield f"widgets.{name}", getattr(batteryxr.widgets, name)
+
+
 PUBLIC = dict(functions())
 OBJECTS = dict(objects())
+PANELS = dict(panels())
 KINDS = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -187,8 +198,9 @@ SOUND = {
 SOUND_OF = {OBJECTS[name]: given for name, given in SOUND.items()}
 CASES = [
     pytest.param(function, name, id=f"{home}-{name}")
-    for home, function in (PUBLIC | OBJECTS).items()
+    for home, function in (PUBLIC | OBJECTS | PANELS).items()
     for name in parameters(function)
+    if f"{home}.{name}" not in HANDED_ON
 ]
 
 
@@ -219,3 +231,4 @@ def test_a_wrong_value_is_answered_by_name(function, name):
 def test_there_are_many():
     assert len(CASES) > 1200
     assert len(OBJECTS) > 30
+    assert len(PANELS) == 7

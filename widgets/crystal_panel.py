@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 import numpy as np
 
-from batteryxr.core.plotting import in_words
+from batteryxr.core.model import in_words
 from batteryxr.widgets.drawing import curve, image_plot, lines_plot, title_of
 from batteryxr.widgets.models.crystal import CrystalModel
 from batteryxr.widgets.view import WIDE, Figure, Panel, control, on_front_end

@@ -184,9 +184,9 @@ class StackViewer(Panel, of=StackModel):
 
     def close(self) -> None:
         """Stop reading and close the widget."""
-        self._reading.cancel()
-        self._looking.cancel()
-        self._sharpening.cancel()
+        for name in ("_reading", "_looking", "_sharpening"):
+            if work := getattr(self, name, None):  # none where no stack was passed
+                work.cancel()
         super().close()
 
 

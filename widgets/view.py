@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import re
 from html import escape
 from importlib.resources import files
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import ipywidgets
 import traitlets
+
+from batteryxr.core.checks import check_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +82,22 @@ _OF_FOOT = (
 )
 
 
+def _checking(begin: Callable[..., None]) -> Callable[..., None]:
+    """Return an ``__init__`` that answers a wrong argument by its name."""
+    signature = inspect.signature(begin)
+
+    @functools.wraps(begin)
+    def checking(*args: Any, **kwargs: Any) -> None:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:  # the call itself says best what is missing or too much
+            return begin(*args, **kwargs)
+        check_call(begin, signature, bound)
+        return begin(*args, **kwargs)
+
+    return checking
+
+
 class Panel(ipywidgets.VBox):
     """Show controls, a figure, and the foot, linked to a model.
 
@@ -95,6 +115,8 @@ class Panel(ipywidgets.VBox):
             trait = copy.deepcopy(getattr(of, name))
             setattr(cls, name, trait)
             trait.class_init(cls, name)
+        if "__init__" in vars(cls):
+            cls.__init__ = _checking(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from batteryxr.core.store import (
     require_manifest,
     require_repository,
     snapshot,
+    stranger_below,
     sums_of,
     telling,
 )
@@ -158,7 +159,7 @@ class Ledger:
         name = self._name(key, slot)
         require_repository(location)
         with telling(location), snapshot(location, f"{name}") as location:
-            location.delete_below(name)
+            self._clear(location, name)
             with _nothing_half(location, name) as store:
                 group = zarr.create_group(store, path=name)
                 digests = {}
@@ -221,7 +222,16 @@ class Ledger:
         """Delete a piece, if it exists."""
         with snapshot(self.location, f"without {self.group}/{key}") as location:
             for slot in _SLOTS:
-                location.delete_below(self._name(key, slot))
+                self._clear(location, self._name(key, slot))
+
+    def _clear(self, location: Location, name: str) -> None:
+        """Delete a slot, unless somebody else put something there."""
+        if odd := stranger_below(location, name):
+            raise StoreError(
+                f"{self} holds {odd}, which batteryxr did not write, so it is not "
+                "replaced. Move it away, or choose another store or group."
+            )
+        location.delete_below(name)
 
     @property
     def location(self) -> Location:

@@ -176,6 +176,15 @@ def attributes(name: str, **attrs: Any) -> dict[str, Any]:
     return merged
 
 
+def in_words(name: str) -> str:
+    """Return a name of the data as people write it: ``edge_energy`` as "Edge energy".
+
+    Symbols of up to three letters, such as ``x`` and ``pdf``, stay as they are.
+    """
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:] if len(words) > 3 else words
+
+
 def require_dims(
     obj: xr.DataArray | xr.Dataset, dims: Iterable[str], *, caller: str
 ) -> None:

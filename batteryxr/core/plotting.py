@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import xarray as xr
 
+from batteryxr.core.model import in_words
 from batteryxr.core.optional import unchanged_process
 from batteryxr.core.units import written
 
@@ -100,15 +101,6 @@ def plainly_labelled(array: xr.DataArray) -> xr.DataArray:
         told = {k: part.attrs[k] for k in ("long_name", "units") if k in part.attrs}
         part.attrs |= {k: plain(str(v)) for k, v in told.items()}
     return shown
-
-
-def in_words(name: str) -> str:
-    """Return a name of the data as people write it: ``edge_energy`` as "Edge energy".
-
-    Symbols of up to three letters, such as ``x`` and ``pdf``, stay as they are.
-    """
-    words = name.replace("_", " ").strip()
-    return words[:1].upper() + words[1:] if len(words) > 3 else words
 
 
 def axis_label(array: xr.DataArray, words: str = "") -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Classical electron radius in m, and h c in eV m (CODATA 2018).
 ELECTRON_RADIUS = 2.8179403262e-15
 HC = 1.23984198e-6
+#: Characters of formulas; no library is loaded for other texts.
+_FORMULA = re.compile(r"[A-Za-z0-9.()\[\]{}/+\- ]+")
 _FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
 
 
@@ -29,15 +31,16 @@ def atoms(formula: str | Mapping[str, float]) -> dict[str, float]:
     """
     if not isinstance(formula, str):
         return {str(k): float(v) for k, v in formula.items()}
+    wanted = "a chemical formula such as 'LiVO2' or 'Li10/7V6/7O2'"
+    if not _FORMULA.fullmatch(formula):
+        raise ArgumentError("formula", formula, wanted)
     import xraydb
 
     decimal = _FRACTION.sub(lambda m: f"{float(m[1]) / float(m[2]):.12f}", formula)
     try:
         found = xraydb.chemparse(decimal)
-    except ValueError as error:
-        raise ArgumentError(
-            "formula", formula, "a chemical formula such as 'LiVO2' or 'Li10/7V6/7O2'"
-        ) from error
+    except (ValueError, ZeroDivisionError) as error:
+        raise ArgumentError("formula", formula, wanted) from error
     return {str(k): float(v) for k, v in found.items()}
 
 

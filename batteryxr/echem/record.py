@@ -50,6 +50,8 @@ _COLUMNS = {
 }
 #: Number of rows streamed at once.
 _BLOCK = 4_000_000
+#: V of a record that passes a usual part of a capacity.
+_WINDOW = 0.5
 #: Units that may be mistaken for seconds, by their length in s.
 _UNITS = {60.0: "min", 3600.0: "h", 1e-3: "ms", 1e-6: "us", 86400.0: "days"}
 #: Rows whose intermediate results stay in the processor's cache.
@@ -297,6 +299,7 @@ def specific(
     caller: str,
 ) -> xr.DataArray:
     """Return capacity in mA h g-1 from a charge, a specific charge or a number."""
+    record = data
     if isinstance(data, xr.Dataset):
         data = _charge(data, variable, usual, caller=caller)
     elif not isinstance(data, xr.DataArray):
@@ -312,7 +315,15 @@ def specific(
             "the mass of active material in mg",
             f"{data.name!r} is a charge, not a specific one.",
         )
-    return in_units(data, "mA h", caller=caller) / (mass * 1e-3)
+    found = in_units(data, "mA h", caller=caller) / (mass * 1e-3)
+    if "record" in found.dims and isinstance(record, xr.Dataset) and not found.chunks:
+        voltage = record.get("voltage", xr.DataArray(0.0))
+        moved = float(voltage.max() - voltage.min())
+        passed = float(found.max() - found.min()) or None
+        if moved > _WINDOW:  # over less a cell may pass as little as it likes
+            name = "specific capacity"
+            bounds.check(f"usual {name}", passed, argument=name, data=True)
+    return found
 
 
 def _is_charge(units: str | None) -> bool:
@@ -379,6 +390,11 @@ def tell_times(record: xr.Dataset, *, caller: str) -> None:
         files = np.asarray(record["file"].values)
         back &= files[1:] == files[:-1]
     backward = int(back.sum())
+    if values.size > 1 and np.ptp(values) == 0:
+        warn_quality(
+            f"{caller}: test_time is {values[0]:g} s in all {values.size} rows: no "
+            "charge passes"
+        )
     if backward or missing:
         warn_quality(
             f"{caller}: test_time runs backward at {backward} rows and is missing at "

@@ -225,7 +225,7 @@ def beyond_noise(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _by_chance(rest: np.ndarray, axes: np.ndarray, same: np.ndarray) -> float:
     """Return how far noise alone takes the level of a pattern from one."""
-    from batteryxr.nmf.kernels.correlation import adding_up
+    from batteryxr.nmf.kernels.noise import adding_up
 
     (scans, points), rank = rest.shape, len(same)
     back = axes @ same  # how each point enters the level

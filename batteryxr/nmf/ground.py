@@ -147,7 +147,7 @@ def ground_of(
     seed
         Seed of the walk.
     """
-    from batteryxr.nmf.kernels.correlation import unabsorbed
+    from batteryxr.nmf.kernels.noise import unabsorbed
 
     needed = ["components", "weights", "residual", "fixed", "shift_curve"]
     require_variables(result, needed, caller="bands")

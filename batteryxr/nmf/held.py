@@ -237,7 +237,7 @@ def memory_of(
     closure
         Weights sum to one.
     """
-    from batteryxr.nmf.kernels.correlation import adding_up
+    from batteryxr.nmf.kernels.noise import adding_up
 
     if v is not None:
         rest = rest * np.sqrt(v / v.max())
@@ -343,7 +343,7 @@ def spikes_of_fixed(block: Block, starts: Starts) -> dict[str, np.ndarray]:
     The other scans explain all of a pattern but its spikes. What they do not explain
     at many points is a phase of its own, or a change of its peaks.
     """
-    from batteryxr.nmf.kernels import spikes
+    from batteryxr.nmf.kernels.noise import find_spikes, spike_model
 
     values, v, samples, points = block
     free = ~np.isin(np.flatnonzero(samples), starts.scans)
@@ -352,12 +352,12 @@ def spikes_of_fixed(block: Block, starts: Starts) -> dict[str, np.ndarray]:
     x = values[free]
     if not starts.names or min(x.shape) <= 2 * starts.n:
         return {}
-    axes, usual = spikes.model(x, starts.n)
+    axes, usual = spike_model(x, starts.n)
     found = {}
     fixed = zip(starts.names, starts.fixed[:, points], starts.origins, strict=True)
     for name, pattern, origin in fixed:
         if origin != "found":
-            here = spikes.find(pattern, x, axes, usual)
+            here = find_spikes(pattern, x, axes, usual)
             if here.size:
                 found[name] = np.flatnonzero(points)[here]
     return found

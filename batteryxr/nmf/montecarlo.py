@@ -227,7 +227,7 @@ def _sample(
 ) -> _Chains:
     """Run all chains on data without gaps; `known` says that their noise is 1."""
     from batteryxr.nmf.kernels import alternate
-    from batteryxr.nmf.kernels.correlation import adding_up, unabsorbed
+    from batteryxr.nmf.kernels.noise import adding_up, unabsorbed
     from batteryxr.nmf.kernels.sampling import NoiseFacts, run_chain
 
     scale, normal, _, svd_error = normal_equations(block.values, block.v, starts.n)

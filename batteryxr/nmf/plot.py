@@ -8,7 +8,7 @@ import numpy as np
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
-from batteryxr.core.model import require_variables
+from batteryxr.core.model import in_words, require_variables
 from batteryxr.core.plotting import (
     BARS,
     COLOURS,
@@ -16,7 +16,6 @@ from batteryxr.core.plotting import (
     axis_label,
     colours_of,
     dimension,
-    in_words,
     load_hvplot,
     plain,
 )

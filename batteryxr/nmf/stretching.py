@@ -113,8 +113,6 @@ def fit_stretched(
     >>> list(fit.data_vars)[:4]
     ['components', 'fixed', 'on_bound', 'shift_curve']
     """
-    from batteryxr.nmf.kernels.stretch import Elastic
-
     constraints = constraints or Constraints()
     constraints.refuse("fit_stretched", *PENALTIES, *OF_FIT, "scale")
     if constraints.shift_kind in ("curve", "envelope"):
@@ -129,6 +127,8 @@ def fit_stretched(
     rules = constraints.rules(starts.is_fixed, closure, max_iter=max_iter, tol=tol)
     x, grid = _series(patterns)
     pairs = _starts(x, grid, starts, rules, drift=drift)
+    from batteryxr.nmf.kernels.stretch import Elastic
+
     elastic = Elastic(stiffness, 2 * drift)
     best = _search(x, grid, pairs, rules, elastic=elastic, progress=progress)
     if not best.converged:

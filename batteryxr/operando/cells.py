@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import inspect
 import math
 import os
+import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 
 #: Group of the store that keeps finished cells.
 _GROUP = "cells"
+#: Age (ns) from which a file's times tell of any later change: file systems count
+#: in steps of up to two seconds.
+_STEP_NS = 4_000_000_000
 #: Most messages that a warning shows in full.
 _TOLD = 3
 #: Columns with a meaning of their own; numbers have units.
@@ -235,9 +240,20 @@ def _key(row: _CellRow, way: _Way) -> str | None:
     return mark_digest(mark)
 
 
-def _digest(path: os.PathLike[str]) -> str:
+def _digest(path: Path) -> str:
     """Return a digest of a file: one may replace another of its size and time."""
-    regular(Path(path))
+    regular(path)
+    seen = path.stat()
+    at = seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+    # One that is being written may change again within the clock's step. Windows does
+    # not tell when a file was changed whose time was set back.
+    fresh = abs(time.time_ns() - seen.st_ctime_ns) < _STEP_NS or os.name == "nt"
+    return _digest_of.__wrapped__(path, at) if fresh else _digest_of(path, at)
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest_of(path: Path, at: tuple[int, ...]) -> str:
+    """Return a digest of a file, read once while it stays `at` its place and time."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.model import in_words
 from batteryxr.core.plotting import load_hvplot, plain, plainly_labelled
 from batteryxr.core.units import written
 from batteryxr.export import cite
@@ -254,7 +255,7 @@ def _table(page: Report, table: xr.Dataset, dim: str, columns: dict[str, str]) -
         every = f"{dim.replace('_', ' ')}s"
         page.text(f"The table shows {len(rows)} of {n} {every}, evenly spread.")
     heads = [_head(table[k], words) for k, words in present.items()]
-    page.table([dim.replace("_", " ").capitalize(), *heads], rows)
+    page.table([in_words(dim), *heads], rows)
 
 
 def _specific(name: str) -> str:

@@ -16,15 +16,16 @@ import xarray as xr
 
 from batteryxr.core import bounds
 from batteryxr.core.blocks import apply
-from batteryxr.core.crystals import PairDistribution, PdfInstrument, lattice
+from batteryxr.core.crystals import PdfInstrument, cell_of, lattice
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.core.model import attributes, label
 from batteryxr.core.provenance import recorded
 from batteryxr.core.seeds import generator
 from batteryxr.simulate import structures
 from batteryxr.simulate.scans import mixed
 from batteryxr.simulate.sizes import require_modest
-from batteryxr.simulate.structures import Phase
+from batteryxr.simulate.structures import Phase, Solution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class OxideAnode:
 
     full: float
     mass: float
-    phases: tuple[tuple[str, Phase, Times], ...]
+    phases: tuple[tuple[str, Phase | Solution, Times], ...]
     voltage: float
 
 
@@ -149,13 +150,55 @@ def _hausmannite() -> OxideAnode:
     return OxideAnode(8 / 3, 76.27, phases, 0.45)
 
 
-#: Builders of the five oxides, called on request.
+def _dissolved_iron() -> OxideAnode:
+    """Return Fe2O3 whose rock salt loses lithium, and whose bcc-FeO loses oxygen."""
+    salt = Solution(_iron_salt, 1.0, 4 / 3, 0.5, 2.0)
+    poor = Solution(_iron_poor, 0.35, 0.12, 1.3, 2.7, 0.005, 30.0)
+    phases = (
+        ("α-Fe2O3", Phase(structures.hematite()), _first(0.9)),
+        ("Li2-xFexO2", salt, (0.1, 0.6, 1.3, 2.3, 1.0)),
+        ("bcc-FeOx", poor, (1.1, 1.7, 1.7, 2.8, 0.3)),
+        ("α-Fe", _iron(), _end(1.2, 2.9)),
+    )
+    return OxideAnode(3.0, 79.85, phases, 0.9)
+
+
+def _iron_salt(iron: float) -> Crystal:
+    shares = {"Li": 1 - iron / 2, "Fe": iron / 2}
+    return structures.rock_salt("Li2-xFexO2", 3.98 + 0.16 * iron, shares)
+
+
+def _iron_poor(oxygen: float) -> Crystal:
+    return structures.tetragonal_iron_oxide("bcc-FeOx", oxygen)
+
+
+def _dissolved_manganese() -> OxideAnode:
+    """Return Mn3O4 whose lithiated spinel takes up manganese, nearing MnO."""
+    spinel = Solution(_manganese_salt, 0.0, 0.3, 0.4, 1.3, 0.006, 80.0)
+    small = Phase(_manganese_oxide(), 0.005, 25.0)
+    phases = (
+        ("Mn3O4", Phase(structures.hausmannite()), _first(0.6)),
+        ("Li1-xMn3+xO4", spinel, (0.05, 0.45, 0.7, 1.5, 1.0)),
+        ("MnO, 2.5 nm", small, (0.6, 1.4, 1.5, 2.5, 1.0)),
+        ("α-Mn", _manganese(), _end(1.1, 2.6)),
+    )
+    return OxideAnode(8 / 3, 76.27, phases, 0.45)
+
+
+def _manganese_salt(more: float) -> Crystal:
+    cell = lattice(8.34 + 0.55 * more, c=9.05 - 0.16 * more)
+    return structures.lithiated_spinel("Li1-xMn3+xO4", cell, "Mn", more=more)
+
+
+#: Builders of the five oxides, and of two with solid solutions, called on request.
 _OXIDES: dict[str, Callable[[], OxideAnode]] = {
     "Fe2O3": _hematite,
     "Fe3O4": _magnetite,
     "FeO": _wustite,
     "MnO": _manganosite,
     "Mn3O4": _hausmannite,
+    "Fe2O3, solid solutions": _dissolved_iron,
+    "Mn3O4, solid solution": _dissolved_manganese,
 }
 
 
@@ -183,7 +226,10 @@ def oxide_series(
     name
         ``"Fe2O3"``: five phases, two of them ends of a solid solution. ``"Fe3O4"``,
         ``"FeO"``, ``"Mn3O4"``: four. ``"MnO"``: an oxide that breaks up into pieces of
-        the same structure, and a metal. Li2O scatters little and is left out.
+        the same structure, and a metal. ``"Fe2O3, solid solutions"`` and
+        ``"Mn3O4, solid solution"``: composition and lattice of Li2-xFexO2 and bcc-FeOx,
+        or of Li1-xMn3+xO4, change from scan to scan. Li2O scatters little and is left
+        out.
     n_scans
         Number of patterns, evenly spaced in Li content.
     seed
@@ -206,7 +252,9 @@ def oxide_series(
     xarray.DataTree
         ``/scans``: ``pdf`` (scan, r) with ``li_content`` (Li per metal), ``voltage``,
         ``specific_capacity``, ``time`` and ``direction``. ``/truth``: ``ratios``
-        (scan, component), ``components`` (component, r), ``diameter`` and ``u_iso``.
+        (scan, component), ``components`` (component, r), their mean where they change,
+        ``diameter`` and ``u_iso``; ``composition``, the x of solid solutions, and
+        ``cell_length`` (scan, component, axis).
 
     Raises
     ------
@@ -234,12 +282,14 @@ def oxide_series(
     generator(seed)
     n_r = round((r_max - r_min) / step) + 1
     require_modest("step", step, n_r, _MOST_DISTANCES)
-    require_modest("n_scans", n_scans, n_scans * (n_r if chunks is None else 1))
+    changes = any(isinstance(phase, Solution) for _, phase, _ in model.phases)
+    whole = changes or chunks is None
+    require_modest("n_scans", n_scans, n_scans * (n_r if whole else 1))
     r = r_min + step * np.arange(n_r)
     content = np.linspace(0.0, model.full * (1 + extra), n_scans)
-    truth = _truth(model, r, content, instrument)
+    truth, moved = _truth(model, r, content, instrument)
     scans = _scans(
-        model, truth, content, seed, noise, chunks, c_rate, instrument=instrument
+        model, truth, moved, seed, noise, chunks, c_rate, instrument=instrument
     )
     about = {
         "title": f"Simulated discharge of {name}",
@@ -257,21 +307,41 @@ def oxide_series(
 
 def _truth(
     model: OxideAnode, r: np.ndarray, content: np.ndarray, instrument: PdfInstrument
-) -> xr.Dataset:
-    """Return the true phases and ratios."""
+) -> tuple[xr.Dataset, xr.DataArray | None]:
+    """Return the true phases and ratios, and what solid solutions add to the mixture.
+
+    It is the difference to their mean patterns, (scan, r), or None.
+    """
     names = [name for name, _, _ in model.phases]
-    patterns = [
-        PairDistribution(p.crystal, r, instrument=instrument)(
-            u_iso=p.u_iso, diameter=p.diameter
-        )
-        for _, p, _ in model.phases
-    ]
     shares = np.array([_window(content, *w) for _, _, w in model.phases])
     ratios = (shares / shares.sum(axis=0)).T
     size = [p.diameter for _, p, _ in model.phases]
     u_iso = [p.u_iso for _, p, _ in model.phases]
+    patterns, moved = [], None
+    both = (content.size, len(names))
+    x, edges = np.full(both, np.nan), np.empty((*both, 3))
+    for k, (_, phase, _) in enumerate(model.phases):
+        if isinstance(phase, Solution):
+            x[:, k] = phase.composition(content)
+            crystals = [phase.crystal(value) for value in x[:, k]]
+        else:
+            crystals = [phase.crystal]
+        edges[:, k] = [cell_of(crystal.cell)[:3] for crystal in crystals]
+        every = np.array(
+            [
+                PairDistribution(crystal, r, instrument=instrument)(
+                    u_iso=phase.u_iso, diameter=phase.diameter
+                )
+                for crystal in crystals
+            ]
+        )
+        patterns.append(every[0])
+        if len(every) > 1:
+            patterns[k] = ratios[:, k] @ every / ratios[:, k].sum()
+            change = ratios[:, [k]] * (every - patterns[k])
+            moved = change if moved is None else moved + change
     per_phase = {"component": ("component", names, _names("Phase", "1"))}
-    return xr.Dataset(
+    truth = xr.Dataset(
         {
             "ratios": (("scan", "component"), ratios, _names("Phase ratio", "1")),
             "components": (("component", "r"), np.array(patterns), attributes("pdf")),
@@ -281,13 +351,21 @@ def _truth(
                 u_iso,
                 _names("Mean square displacement", "Angstrom2"),
             ),
+            "composition": (("scan", "component"), x, _names("Composition x", "1")),
+            "cell_length": (
+                ("scan", "component", "axis"),
+                edges,
+                _names("Length of the cell", "Angstrom"),
+            ),
         },
         coords=per_phase
         | {
+            "axis": ("axis", ["a", "b", "c"], _names("Axis", "1")),
             "r": ("r", r, attributes("r")),
             "li_content": ("scan", content, _names("Li per metal", "1")),
         },
     )
+    return truth, None if moved is None else xr.DataArray(moved, dims=("scan", "r"))
 
 
 def _names(long_name: str, units: str) -> dict[str, str]:
@@ -310,7 +388,7 @@ def _window(
 def _scans(
     model: OxideAnode,
     truth: xr.Dataset,
-    content: np.ndarray,
+    moved: xr.DataArray | None,
     seed: int,
     noise: float,
     chunks: int | None,
@@ -319,6 +397,7 @@ def _scans(
     instrument: PdfInstrument,
 ) -> xr.Dataset:
     """Mix the phases, add noise, and add the coordinates of the discharge."""
+    content = truth["li_content"].values
     ratios = truth["ratios"].drop_vars(["component", "li_content"])
     number = xr.DataArray(np.arange(content.size), dims="scan")
     w, c = ratios.values, truth["components"].values
@@ -343,6 +422,8 @@ def _scans(
         sigma=sigma,
         seed=seed,
     )
+    if moved is not None:
+        pdf = pdf + (moved if chunks is None else moved.chunk(scan=chunks))
     done = content / model.full
     hours = done / rate
     began = np.datetime64("2026-03-14T08:26:53", "ns")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.core.crystals import Crystal, lattice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _FCC = ((0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0))
 _BCC = ((0, 0, 0), (0.5, 0.5, 0.5))
@@ -31,6 +35,36 @@ class Phase:
     crystal: Crystal
     u_iso: float = 0.005
     diameter: float = math.inf
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Hold a solid solution: a crystal for each composition, and when it changes.
+
+    Parameters
+    ----------
+    crystal
+        Returns the crystal of a composition.
+    first, last
+        Composition before and after the change.
+    begins, ends
+        Li per metal at which the composition begins and ends to change.
+    u_iso, diameter
+        As of `Phase`.
+    """
+
+    crystal: Callable[[float], Crystal]
+    first: float
+    last: float
+    begins: float
+    ends: float
+    u_iso: float = 0.006
+    diameter: float = 40.0
+
+    def composition(self, content: np.ndarray) -> np.ndarray:
+        """Return the composition at each Li content: slow at its ends, as measured."""
+        t = np.clip((content - self.begins) / (self.ends - self.begins), 0.0, 1.0)
+        return np.asarray(self.first + (self.last - self.first) * t * t * (3 - 2 * t))
 
 
 def build(
@@ -121,20 +155,17 @@ def spinel(
 
 
 def lithiated_spinel(
-    name: str, cell: np.ndarray, metal: str, u: float = 0.255
+    name: str, cell: np.ndarray, metal: str, u: float = 0.255, more: float = 0.0
 ) -> Crystal:
-    """Return LiM3O4, whose tetrahedral metal has moved to 16c and shares it with Li.
+    """Return Li(1-x)M(3+x)O4, whose tetrahedral metal has moved to 16c beside lithium.
 
-    Site 16c is half lithium and half metal, without order. The result is a rock salt
-    that keeps the metals of 16d in place.
+    For x of 0, of `more`, site 16c is half lithium and half metal, without order. The
+    result is a rock salt that keeps the metals of 16d in place.
     """
-    c = _16d() + 0.5
-    return build(
-        name,
-        cell,
-        [("Li", 0.5, c), (metal, 0.5, c), (metal, 1.0, _16d()), ("O", 1.0, _32e(u))],
-        _FCC,
-    )
+    c, lithium = _16d() + 0.5, 0.5 * (1 - more)
+    shared = [("Li", lithium, c), (metal, 1 - lithium, c)]
+    rest = [(metal, 1.0, _16d()), ("O", 1.0, _32e(u))]
+    return build(name, cell, [*shared, *rest], _FCC)
 
 
 def _16d() -> np.ndarray:
@@ -184,11 +215,15 @@ def alpha_manganese() -> Crystal:
     return build("α-Mn", lattice(8.913), [("Mn", 1.0, np.array(sites))], _BCC)
 
 
-def tetragonal_iron_oxide(name: str = "bcc-FeO") -> Crystal:
-    """Return body-centred iron, I4/mmm, stretched by oxygen on part of the sites."""
+def tetragonal_iron_oxide(name: str = "bcc-FeO", oxygen: float = 0.25) -> Crystal:
+    """Return body-centred iron, I4/mmm, stretched by oxygen on part of the sites.
+
+    The axes follow its share linearly: from iron, of 2.866 Angstrom, they reach 2.88
+    and 2.92 for a quarter.
+    """
     return build(
         name,
-        lattice(2.88, c=2.92),
-        [("Fe", 1.0, np.zeros((1, 3))), ("O", 0.25, np.array([[0.5, 0.5, 0.0]]))],
+        lattice(2.866 + 0.056 * oxygen, c=2.866 + 0.216 * oxygen),
+        [("Fe", 1.0, np.zeros((1, 3))), ("O", oxygen, np.array([[0.5, 0.5, 0.0]]))],
         _BCC,
     )

@@ -16,7 +16,8 @@ import numpy as np
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.crystals import PairDistribution, PdfInstrument
+from batteryxr.core.crystals import PdfInstrument
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.simulate import structures as s
 
 INSTRUMENT = PdfInstrument(q_max=24.0, q_damp=0.03)

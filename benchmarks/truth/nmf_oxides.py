@@ -20,7 +20,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import PairDistribution, PdfInstrument
+from batteryxr.core.crystals import PdfInstrument
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.simulate.structures import rock_salt
 
 if TYPE_CHECKING:

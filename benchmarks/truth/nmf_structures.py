@@ -21,19 +21,15 @@ import numpy as np
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import (
-    Crystal,
-    PairDistribution,
-    PdfInstrument,
-    cell_of,
-    lattice,
-)
+from batteryxr.core.crystals import Crystal, PdfInstrument, cell_of, lattice
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.simulate import oxides
 from batteryxr.simulate.structures import (
     body_centred,
     hausmannite,
     hematite,
     rock_salt,
+    tetragonal_iron_oxide,
 )
 
 INSTRUMENT = PdfInstrument(q_max=24.0, q_damp=0.03)
@@ -126,6 +122,47 @@ def solution(sets: int) -> None:
         report(name, *np.array(pairs).transpose(1, 0, 2))
 
 
+def solutions(sets: int) -> None:
+    """Print what comes back of two solid solutions whose change is no polynomial."""
+    rows: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for seed in range(sets):
+        tree = simulate.oxide_series(
+            "Fe2O3, solid solutions",
+            n_scans=30,
+            r_range=(1.5, 15.0),
+            step=0.04,
+            seed=seed,
+        )
+        truth = tree["truth"].to_dataset()
+        given = {
+            "α-Fe2O3": hematite(),
+            "Li2-xFexO2": rock_salt("salt", 4.164, {"Li": 0.425, "Fe": 0.575}),
+            "bcc-FeOx": tetragonal_iron_oxide(),
+            "α-Fe": body_centred("iron", "Fe", 2.866),
+        }
+        fit = nmf.fit_structures(
+            tree["scans"]["pdf"],
+            candidates={n: off(c, seed, i) for i, (n, c) in enumerate(given.items())},
+            occupancy={"Li2-xFexO2": "Fe", "bcc-FeOx": "O"},
+            degree=4,
+        )
+        for name in given:
+            one, true = fit.sel(component=name), truth.sel(component=name)
+            far = one["weights"].values - true["ratios"].values
+            rows.setdefault(name, []).append((far, one["weights_error"].values))
+            if name in {"Li2-xFexO2", "bcc-FeOx"}:
+                times = 2 if name.startswith("Li") else 1
+                far = times * one["occupancy"].values - true["composition"].values
+                error = times * one["occupancy_error"].values
+                far[true["ratios"].values < 0.05] = np.nan
+                rows.setdefault(f"x, {name}", []).append((far, error))
+    print(f"Fe2O3 with solid solutions, degree 4, {sets} data sets")
+    for name, pairs in rows.items():
+        far, error = np.array(pairs).transpose(1, 0, 2)
+        there = np.isfinite(far)
+        report(name, far[there], error[there])
+
+
 def of_pdffit(crystal: Crystal, r: np.ndarray, u: float, diameter: float) -> np.ndarray:
     """Return G(r) of a crystal by PDFfit2."""
     from diffpy.pdffit2 import PdfFit
@@ -199,6 +236,7 @@ def main() -> None:
     if importlib.util.find_spec("diffpy.pdffit2"):
         systems(options.sets)
     solution(options.sets)
+    solutions(options.sets)
     for name in ("Fe2O3", "Fe3O4", "FeO", "MnO", "Mn3O4"):
         oxide(name, options.sets)
 

@@ -1006,6 +1006,32 @@ SLIPS = {
         "i0",
         "nothing lets more than 0.007",
     ),
+    "nominal capacity in C": (
+        lambda r: echem.cycles(
+            r, electrode="cathode", first="charge", nominal_capacity=5.4
+        ),
+        "nominal_capacity",
+        "Was it C? Pass 1.5",
+    ),
+    "content of a current in A": (
+        lambda r: echem.li_content(
+            of(r, "current", by=1e-3), formula="LiNiO2", mass=7.0
+        ),
+        "specific capacity",
+        "a current in A",
+    ),
+    "exposure in ms, of scans that are nearer": (
+        lambda r: echem.join(r, scans(), exposure=1e4),
+        "exposure",
+        "longer than the 300 s between scans. Was it ms? Pass 10",
+    ),
+    "test time that stands still": (
+        lambda r: echem.li_content(
+            r.assign_coords(test_time=r["test_time"] * 0), formula="LiNiO2", mass=7.0
+        ),
+        "test_time",
+        "no charge passes",
+    ),
     "dark of a longer exposure": (
         lambda r: xanes.optical_density(counts(), i0=1000.0, dark=900.0),
         "dark",

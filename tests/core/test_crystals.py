@@ -7,16 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from batteryxr.core.crystals import (
-    Crystal,
+from batteryxr.core.crystals import Crystal, PdfInstrument, cell_of, lattice
+from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.pair_distribution import (
     PairDistribution,
-    PdfInstrument,
-    cell_of,
-    lattice,
     scattering_power,
     sphere,
 )
-from batteryxr.core.errors import ArgumentError
 
 R = 0.02 * np.arange(50, 501)
 

@@ -101,6 +101,17 @@ HOSTILE = {
     "a text without end": own("li_content", {"formula": "Li" * 501}, "echem"),
     "too few arguments": own("kramers_kronig_misfit", {"element": "Ni"}, "xanes"),
     "another argument": own("fit", {"n_components": 2, "on_end": "id"}),
+    "a method of a library": own("subtract_baseline", {"method": "os.system"}, "xanes"),
+    "an element that is code": own("mback", {"element": "__import__('os')"}, "xanes"),
+    "a lattice that is code": own(
+        "percolation", {"formula": "__import__('os')"}, "echem"
+    ),
+    "a device that is a module": own(
+        "retrieve_learned", {"device": "os:system"}, "cdi"
+    ),
+    "a peak that is a class": own("fit_peaks", {"shape": "__class__"}, "xanes"),
+    "a circuit that is code": own("fit_circuit", {"circuit": "R0-exec('id')"}, "echem"),
+    "an address of a sample": own("sample", {"name": "http://127.0.0.1/x"}, "samples"),
     "arguments in a list": {"accessor": "nmf", "method": "fit", "arguments": ["a"]},
 }
 
@@ -108,9 +119,12 @@ _WATCHED = """
     import json, sys
     import numpy as np, xarray as xr
     import batteryxr
-    for room in ("cdi", "echem", "io", "nmf", "operando", "samples", "simulate",
-                 "xanes"):
-        __import__(f"batteryxr.{room}")
+    calls = json.load(open(sys.argv[1]))
+    for number, text in enumerate(calls.values()):
+        batteryxr.save(xr.Dataset(attrs={
+            "batteryxr_call": text, "batteryxr_version": batteryxr.__version__,
+        }), "s.zarr", group=f"g{number}")
+    results = [n.to_dataset() for n in batteryxr.open_store("s.zarr").children.values()]
     seen, watching = [], False
 
     def hook(event, arguments):
@@ -127,17 +141,22 @@ _WATCHED = """
 
     sys.addaudithook(hook)
     answers = {}
-    for name, text in json.load(open(sys.argv[1])).items():
-        data = xr.Dataset({"a": ("x", [1.0, 2.0])}, attrs={
-            "batteryxr_call": text, "batteryxr_version": batteryxr.__version__})
+    spectra = xr.DataArray(np.ones((4, 9)), dims=("scan", "energy"),
+                           coords={"energy": np.arange(8300.0, 8309.0)})
+    spectra["energy"].attrs["units"] = "eV"
+    for name, result in zip(calls, results, strict=True):
         pdf = xr.DataArray(np.ones((4, 9)), dims=("scan", "r"))
-        watching = True
+        data = spectra if "xanes" in calls[name] else pdf
+        known, watching = set(sys.modules), True
         try:
-            batteryxr.replay(data, pdf, show=False)
+            batteryxr.replay(result, *([data] * ("simulate" not in calls[name])),
+                             show=False)
             answer = "done"
         except Exception as error:
             answer = type(error).__name__
         watching = False
+        seen += [["loaded", m] for m in sorted(set(sys.modules) - known)
+                 if not m.startswith("batteryxr")]
         answers[name] = [answer, seen[:]]
         seen.clear()
     print(json.dumps(answers))
@@ -153,7 +172,7 @@ def test_hostile_calls_are_refused_and_touch_nothing(tmp_path):
     (tmp_path / "calls.json").write_text(json.dumps(calls))
     (tmp_path / "watched.py").write_text(textwrap.dedent(_WATCHED))
     done = subprocess.run(
-        [sys.executable, "watched.py", "calls.json"],
+        [sys.executable, "-B", "watched.py", "calls.json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -161,7 +180,11 @@ def test_hostile_calls_are_refused_and_touch_nothing(tmp_path):
     )
     answers = json.loads(done.stdout)
     assert answers == {name: ["ArgumentError", []] for name in HOSTILE}
-    assert {p.name for p in tmp_path.iterdir()} == {"calls.json", "watched.py"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "calls.json",
+        "s.zarr",
+        "watched.py",
+    }
 
 
 def test_what_a_call_cannot_use_is_named():

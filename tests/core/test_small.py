@@ -1,4 +1,4 @@
-"""Seeds, optional libraries, progress and numbers of text."""
+"""Seeds, optional libraries, progress, numbers of text and their medians."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from batteryxr.core.errors import ArgumentError, MissingDependencyError
 from batteryxr.core.files import read_table
 from batteryxr.core.kernels.parsing import parsed
+from batteryxr.core.kernels.ranks import median, quantile
 from batteryxr.core.optional import require
 from batteryxr.core.progress import track
 from batteryxr.core.seeds import generator, generators
@@ -103,3 +104,23 @@ def test_a_table_of_a_user(tmp_path, separator):
     assert table["note"].isna().sum() == 1
     assert table["note"][1] == "7 C"
     assert table["gap"].isna().all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 60_000, 60_001])
+@pytest.mark.parametrize("kind", ["spread", "equal", "two", "wave", "gaps", "endless"])
+def test_medians_are_those_of_all_numbers(size, kind):
+    rng = np.random.default_rng(size)
+    every = np.arange(size, dtype=float)
+    values = {
+        "spread": rng.normal(size=size),
+        "equal": np.full(size, 2.5),
+        "two": np.where(every < size // 2, 1.0, -1.0),
+        "wave": np.sin(every / 11.0).round(3),  # in step with a sample
+        "gaps": np.where(every == size - 1, np.nan, every),
+        "endless": np.where(rng.random(size) < 0.4, np.inf, every),
+    }[kind]
+    with np.errstate(invalid="ignore"):
+        assert np.array_equal(median(values), np.median(values), equal_nan=True)
+        for part in (0.0, 0.1, 0.95, 0.98, 1.0):
+            expected = np.quantile(values, part)
+            assert np.array_equal(quantile(values, part), expected, equal_nan=True)

@@ -68,10 +68,10 @@ def _prefixes(path: Path) -> None:
     )
 
 
-def archive(name: str, raw: bytes):
+def archive(name: str, raw: bytes, times: int = 1):
     def write(path: Path) -> None:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-            file.writestr(name, raw)
+            file.writestr(name, raw * times, compresslevel=1)
             noise = np.random.default_rng(1).bytes(600_000)
             file.writestr("noise.bin", noise)  # so that the whole is no bomb
 
@@ -86,7 +86,7 @@ def npy_head(shape: tuple[int, ...]) -> bytes:
 
 
 trap("vast.npz")(archive("a.npy", npy_head((5000, 4000, 4000)) + b"1" * 1000))
-trap("rows.rasx")(archive("Data0/Profile0.txt", b"1 2 1\n" * 8_000_000))
+trap("rows.rasx")(archive("Data0/Profile0.txt", b"1 2 1\n", 8_000_000))
 trap("bomb.edf.gz")(
     lambda path: path.write_bytes(
         gzip.compress(
@@ -154,3 +154,11 @@ def _one_piece(file: h5py.File, path: Path) -> None:
 
 
 __all__ = ["TRAPS"]
+
+
+@trap("hole.mpr")
+def _hole(path: Path) -> None:
+    """A right first word, and a gigabyte that the disk never stored."""
+    with path.open("wb") as file:
+        file.write(b"BIO-LOGIC MODULAR FILE\x1a")
+        file.truncate(900_000_000)

@@ -446,3 +446,16 @@ def test_bytes_packed_in_runs(tmp_path):
     tiff_of(2, 2, raw, 32773)(path)
     expected = np.frombuffer(bytes([1, 0, 2, 0, 0, 0, 0, 5]), "<u2").reshape(2, 2)
     np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_a_pixel_that_is_far_above_all_others_is_told(tmp_path):
+    frames = np.random.default_rng(0).poisson(300, (4, 24, 32)).astype("u2")
+    np.save(tmp_path / "sound.npy", frames)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_frames(tmp_path / "sound.npy", rocking=np.arange(4)).compute()
+    frames[2, 7, 9] ^= 1 << 14
+    np.save(tmp_path / "flipped.npy", frames)
+    lazy = read_frames(tmp_path / "flipped.npy", rocking=np.arange(4))
+    with pytest.warns(DataQualityWarning, match="one pixel holds 16"):
+        lazy.compute()

@@ -17,22 +17,39 @@ from packed_files import TRAPS
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io import read_stack
 
-#: Writes each trap to its path.
-WRITE = """
-import json, sys
+#: Writes each trap, and tells what comes of reading it, in which time and memory. What
+#: writes is a process of its own, so that its memory is not counted; it begins before
+#: netCDF4 loads an HDF5 of its own, where filters would fail to write.
+SCRIPT = """
+import json, os, resource, sys, time, traceback, warnings
 from pathlib import Path
 sys.path.insert(0, ".")
 from packed_files import TRAPS
-for path in map(Path, json.loads(sys.argv[1])):
-    TRAPS[path.name](path)
-"""
-#: Reads each file of a folder, and tells what came of it, in which time and memory.
-SCRIPT = """
-import json, resource, sys, time, warnings
-from pathlib import Path
+warnings.simplefilter("ignore")
+
+def load(*modules):
+    for module in modules:
+        try:
+            __import__(module)
+        except ImportError:
+            pass
+
+def write_all(paths):
+    try:
+        for path in paths:
+            TRAPS[path.name](path)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+load("h5py", "tifffile", "openpyxl", "pyarrow.parquet")
+paths = [Path(path) for path in json.load(sys.stdin)]
+writer = os.fork() or write_all(paths)
+assert os.waitpid(writer, 0)[1] == 0
+
 import batteryxr.io as io
 from batteryxr.core.errors import BatteryxrError
-warnings.simplefilter("ignore")
 
 def read_all(path):
     if path.suffix == ".npz" or path.name.endswith(".edf.gz"):
@@ -56,13 +73,8 @@ def peak():
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
-for module in ("h5py", "hdf5plugin", "tifffile", "openpyxl", "pandas", "olefile",
-               "fastnda.ndax", "pyarrow.parquet", "dask.array"):
-    try:
-        __import__(module)
-    except ImportError:
-        pass
-for path in map(Path, json.load(sys.stdin)):
+load("hdf5plugin", "pandas", "olefile", "fastnda.ndax", "dask.array")
+for path in paths:
     before, began = peak(), time.process_time()
     try:
         read_all(path)
@@ -80,19 +92,14 @@ for path in map(Path, json.load(sys.stdin)):
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Read all traps in one process, which hangs or dies alone."""
+    """Write and read all traps in a process that hangs or dies alone."""
     folder = tmp_path_factory.mktemp("traps")
     paths = [folder / name.replace(".", "_") / name for name in TRAPS]
     for path in paths:
         path.parent.mkdir()
-    # Filters of HDF5 fail to write where netCDF4 has loaded an HDF5 of its own.
-    subprocess.run(
-        [sys.executable, "-c", WRITE, json.dumps([str(p) for p in paths])],
-        cwd=Path(__file__).parent,
-        check=True,
-    )
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
+        cwd=Path(__file__).parent,
         input=json.dumps([str(p) for p in paths]),
         capture_output=True,
         text=True,

@@ -9,19 +9,14 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import (
-    Crystal,
-    PairDistribution,
-    PdfInstrument,
-    cell_of,
-    lattice,
-)
+from batteryxr.core.crystals import Crystal, PdfInstrument, cell_of, lattice
 from batteryxr.core.errors import (
     ArgumentError,
     DataQualityWarning,
     DimensionError,
     FileFormatError,
 )
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.simulate.structures import lithiated_spinel, tetragonal_iron_oxide
 
 R = 0.04 * np.arange(30, 401)

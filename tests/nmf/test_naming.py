@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf
-from batteryxr.core.crystals import PairDistribution, PdfInstrument
+from batteryxr.core.crystals import PdfInstrument
 from batteryxr.core.errors import DataError, DataQualityWarning
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 from batteryxr.nmf.phases.candidates import Candidate
 from batteryxr.nmf.phases.mixtures import mixture_of, shapes_of
 from batteryxr.simulate import structures

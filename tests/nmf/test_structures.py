@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from batteryxr import nmf, simulate
-from batteryxr.core.crystals import Crystal, PairDistribution, lattice
+from batteryxr.core.crystals import Crystal, lattice
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
@@ -19,6 +19,7 @@ from batteryxr.core.errors import (
     DimensionError,
     LabelsError,
 )
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 
 R = 1.5 + 0.05 * np.arange(211)
 INSTRUMENT = nmf.PdfInstrument()
@@ -255,6 +256,25 @@ def test_two_rock_salts_are_not_taken_for_one_another():
     edges = found["lattice"].isel(scan=0).values
     np.testing.assert_allclose(edges, [4.30, 4.17, 2.866], atol=0.002)
     assert float(found["diameter"].isel(scan=0)[2]) == pytest.approx(22.0, abs=0.5)
+
+
+def test_two_salts_of_one_kind_may_have_each_others_names():
+    """Nothing tells them apart where candidates are the same but for their names."""
+    sites = np.vstack([FCC, FCC + np.array([0.5, 0, 0])]) % 1
+    shapes = [
+        pattern(a, sites, np.repeat([26 - 23 * x, 8.0], 4), np.ones(8), 0.007, 40.0)
+        for a, x in ((4.13, 0.5), (4.19, 0.25))
+    ]
+    data = series(np.array([(1 - t) * shapes[0] + t * shapes[1] for t in T]), 0.01)
+    salt = candidates()["salt"]
+    with pytest.warns(DataQualityWarning, match="these names may be exchanged"):
+        found = data[::4, :130].nmf.fit_structures(
+            candidates={"one": salt, "other": salt},
+            occupancy={"one": "Fe", "other": "Fe"},
+            degree=0,
+            instrument=INSTRUMENT,
+        )
+    np.testing.assert_allclose(sorted(found["occupancy"][0]), [0.5, 0.75], atol=0.02)
 
 
 @pytest.mark.parametrize(

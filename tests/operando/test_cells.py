@@ -233,6 +233,26 @@ def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert study(table, store=tmp_path / "study.zarr").n_cycles.values.tolist()[2] == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="times of changes are not told")
+def test_a_file_is_looked_through_once_while_it_stays_the_same(tmp_path, monkeypatch):
+    module = sys.modules["batteryxr.operando.cells"]
+    looked, digest = [], module.hashlib.file_digest
+    monkeypatch.setattr(
+        module.hashlib, "file_digest", lambda *a: looked.append(1) or digest(*a)
+    )
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"one")
+    assert module._digest(path) == module._digest(path)
+    assert len(looked) == 2  # just written: it may change within the clock's step
+    monkeypatch.setattr(module, "_STEP_NS", 0)
+    first, kept = module._digest(path), path.stat()
+    assert module._digest(path) == first
+    assert len(looked) == 3
+    path.write_bytes(b"two")
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert module._digest(path) != first
+
+
 def test_a_study_is_called_again_and_plotted(tmp_path):
     table = {f"c{k}": record(np.linspace(1, 0.7, 8) - 0.01 * k) for k in range(3)}
     found = study(table)

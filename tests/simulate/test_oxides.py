@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from batteryxr import simulate
-from batteryxr.core.crystals import lattice
+from batteryxr.core.crystals import PdfInstrument, lattice
 from batteryxr.core.errors import ArgumentError
 from batteryxr.simulate import structures
 
@@ -79,12 +81,45 @@ def test_a_series_is_the_mixture_of_its_phases(oxide):
     assert pdf.attrs["units"] == "1/Angstrom2"
 
 
+def test_a_solid_solution_has_the_composition_and_lattice_of_each_scan():
+    """At one Li per Fe the salt is alone: its pairs are summed one by one."""
+    tree = simulate.oxide_series(
+        "Fe2O3, solid solutions",
+        n_scans=34,
+        r_range=(1.5, 9.0),
+        step=0.05,
+        noise=0,
+        instrument=PdfInstrument(),
+    )
+    iron = 1 + (1 / 3) * 7 / 27  # a third of the way, on a smooth step
+    edge = 3.98 + 0.16 * iron
+    truth = tree["truth"].to_dataset().isel(scan=10, component=1)
+    assert float(truth["composition"]) == pytest.approx(iron)
+    np.testing.assert_allclose(truth["cell_length"], edge)
+    r = tree["scans"]["r"].values
+    places = np.array(list(itertools.product(range(-5, 6), repeat=3)))
+    far = edge / 2 * np.linalg.norm(places, axis=1)
+    cation, oxygen = 3 * (1 - iron / 2) + 26 * iron / 2, 8.0
+    like = (cation**2 + oxygen**2) / 2
+    power = np.where(places.sum(axis=1) % 2 == 0, like, cation * oxygen)[far > 0]
+    far = far[far > 0]
+    width = 2 * 0.006
+    peaks = np.exp(-((r[:, None] - far) ** 2) / (2 * width)) @ power
+    mean = (cation + oxygen) / 2
+    g = peaks / np.sqrt(2 * np.pi * width) / (r * mean**2)
+    g -= 4 * np.pi * r * 8 / edge**3
+    g *= 1 - 1.5 * r / 40 + 0.5 * (r / 40) ** 3
+    found = tree["scans"]["pdf"].isel(scan=10)
+    np.testing.assert_allclose(found, g, atol=3e-3 * np.abs(g).max())
+
+
 def test_lazy_is_eager_whatever_the_chunks(no_compute):
-    options = {"n_scans": 12, "r_range": (1.0, 8.0), "step": 0.05, "seed": 3}
-    eager = simulate.oxide_series("MnO", **options)["scans"]["pdf"]
+    options = {"n_scans": 12, "r_range": (1.0, 4.0), "step": 0.05, "seed": 3}
+    oxide = "Mn3O4, solid solution"
+    eager = simulate.oxide_series(oxide, **options)["scans"]["pdf"]
     for chunks in (1, 5, 12):
         with no_compute():
-            lazy = simulate.oxide_series("MnO", **options, chunks=chunks)
+            lazy = simulate.oxide_series(oxide, **options, chunks=chunks)
         assert lazy["scans"]["pdf"].chunks[0][0] == chunks
         xr.testing.assert_equal(lazy["scans"]["pdf"].compute(), eager)
 

@@ -249,6 +249,19 @@ def test_indicator_and_target_transform():
     assert float(test.r_factor.sel(standard="absent")) > 0.05
 
 
+def test_a_target_is_not_continued_to_a_stray_energy():
+    e = np.linspace(0, 1, 60)
+    rows = np.stack([np.exp(-(((e - c) / 0.2) ** 2)) for c in (0.2, 0.5, 0.8)])
+    found = xanes.pca(labelled(rows, "scan"), n_components=2)
+    target = labelled(rows[1])
+    stray = found.energy.values.copy()
+    stray[30] += 2 * np.ptp(stray)
+    with pytest.raises(DataError, match="covers less than"):
+        xanes.target_transform(
+            found.assign_coords(energy=("energy", stray)), standards=target
+        )
+
+
 def test_scores_of_gaps_are_missing(phantom):
     stack, _ = phantom(n=16)
     stack[4, 3, 3] = np.nan

@@ -228,9 +228,9 @@ def hot_pixels(
     >>> int(frames.cdi.hot_pixels().sum())
     1
     """
+    require_dims(frames, VOLUME, caller="hot_pixels")
     from scipy import ndimage
 
-    require_dims(frames, VOLUME, caller="hot_pixels")
     volume = frames.transpose(*VOLUME)
     if (n := volume.sizes["rocking"]) < _FEW:
         warn_quality(

@@ -320,6 +320,9 @@ def _run(pattern: Pattern, settings: RetrievalSettings, k: int, token: str) -> S
 def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, Any]:
     """Return what identifies this start: its data and settings."""
     arrays = (pattern.intensity, pattern.used, pattern.support, pattern.initial)
+    guess = None if settings.guess is None else asdict(settings.guess)
+    if guess is not None:  # weights may move: their checksum tells them
+        del guess["network"]["weights"]
     return {
         "schedule": [asdict(stage) for stage in settings.schedule],
         "support": asdict(settings.support),
@@ -327,7 +330,7 @@ def _mark(pattern: Pattern, settings: RetrievalSettings, k: int) -> dict[str, An
         "device": settings.device,
         "seed": int(settings.seed),
         "start": k,
-        "guess": None if settings.guess is None else asdict(settings.guess),
+        "guess": guess,
         "data": digest(*arrays),
         "version": __version__,
     }

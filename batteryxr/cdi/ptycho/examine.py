@@ -89,7 +89,7 @@ def settled(
         experiment = experiment.only(kept)
         held = None if held is None else held[kept]
     own = seen._replace(**{name: getattr(seen, name)[kept] for name in _EACH})
-    off = _off(seen, experiment)
+    off = _off(seen, experiment.probe, experiment.near)
     if off.any():
         n = len(experiment.weight)
         ways = [np.exp(2j * np.pi * d * np.arange(n) / n) for d in off]
@@ -98,11 +98,11 @@ def settled(
     return replace(experiment, seen=own, held=held)
 
 
-def _off(seen: FrameFacts, experiment: Experiment) -> np.ndarray:
+def _off(seen: FrameFacts, probe: Any, near: float) -> np.ndarray:
     """Return how far (y, x) frames have the beam of the first probe off the middle."""
-    if experiment.probe is None or experiment.near:
+    if probe is None or near:
         return np.zeros(2)
-    return beam_off(seen, np.asarray(experiment.probe))
+    return beam_off(seen, np.asarray(probe))
 
 
 def halves_of(experiment: Experiment) -> tuple[Experiment, Experiment]:
@@ -214,7 +214,7 @@ def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
     """Raise where the beam is wider than the far field of a frame can hold."""
     width, near, far, other = seen.shadow
     sure = near > min(max(_MORE * far, _ALONE * other), _FAR_MORE * max(far, 0.015))
-    if _near_field(seen, experiment) and sure:
+    if _seems_near(seen, experiment.near) and sure:
         field = len(experiment.weight) * experiment.pixel
         raise DataError(
             "frames",
@@ -227,21 +227,21 @@ def check_far_field(seen: FrameFacts, experiment: Experiment) -> None:
         )
 
 
-def _near_field(seen: FrameFacts, experiment: Experiment) -> bool:
-    """Return whether frames called far field show the near field rather."""
+def _seems_near(seen: FrameFacts, named: float) -> bool:
+    """Return whether frames show the near field, and are not `named` so."""
     _, near, far, _ = seen.shadow
-    return bool(near > max(_CLEAR, _RATHER * far) and not experiment.near)
+    return bool(near > max(_CLEAR, _RATHER * far) and not named)
 
 
 def findings(seen: FrameFacts, experiment: Experiment) -> list[str]:
     """Return the faults of the frames, one sentence each."""
     said, numbers = [], experiment.numbers
-    if _near_field(seen, experiment):
+    if _seems_near(seen, experiment.near):
         said.append(
             "frames may be near field, or of a sample that repeats: if they show a "
             "shadow of the sample, tell ptycho_scan the defocus"
         )
-    off = _off(seen, experiment)
+    off = _off(seen, experiment.probe, experiment.near)
     if off.any():
         n = len(experiment.weight)
         y, x = off + n // 2

@@ -111,17 +111,19 @@ def _alone(
     for data, own in zip(found if several else (found,), output_dims, strict=True):
         lost = frozenset(core).difference(own)
         if lost not in known:
-            known[lost] = _without(array, lost)
+            known[lost] = _without(array.coords.variables, array.xindexes, lost)
         outputs.append(xr.DataArray(data, known[lost], [*loops, *own], array.name))
     return tuple(outputs) if several else outputs[0]
 
 
-def _without(array: xr.DataArray, lost: frozenset[Any]) -> xr.Coordinates:
-    """Return the coordinates of an array that do not lie along some dimensions."""
-    variables = array.coords.variables
+def _without(
+    variables: Mapping[Any, xr.Variable],
+    indexes: Mapping[Any, xr.indexes.Index],
+    lost: frozenset[Any],
+) -> xr.Coordinates:
+    """Return the coordinates that do not lie along some dimensions."""
     kept = {n: v for n, v in variables.items() if lost.isdisjoint(v.dims)}
-    indexes = {n: index for n, index in array.xindexes.items() if n in kept}
-    return xr.Coordinates(kept, indexes)
+    return xr.Coordinates(kept, {n: i for n, i in indexes.items() if n in kept})
 
 
 def _with_units(out: Any, known: Sequence[Mapping[Any, xr.Variable]]) -> Any:

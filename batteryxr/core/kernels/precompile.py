@@ -55,8 +55,10 @@ def precompile(folder: Path) -> int:
 
     What lies there for the same sources and the same numba is kept.
     """
+    from batteryxr.core.kernels.cores import allowed
+
     calls = sorted(json.loads(CALLS.read_text()).items())
-    workers = min(os.cpu_count() or 1, 4)
+    workers = min(allowed(), 4)
     shares = [calls[n::workers] for n in range(workers)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return sum(pool.map(_compile_share, repeat(folder), shares))

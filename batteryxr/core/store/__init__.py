@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from batteryxr.core.store.change import Revision, annotate, changing, seal
 from batteryxr.core.store.encoding import STACK, encoding, storable, uniform
+from batteryxr.core.store.leftovers import stranger_below
 from batteryxr.core.store.location import (
     JOURNAL,
     METADATA,
     UNFINISHED,
     WORK,
     Location,
-    StoreLike,
-    location_of,
     telling,
 )
 from batteryxr.core.store.lock import locked
@@ -20,6 +19,7 @@ from batteryxr.core.store.note import settle
 from batteryxr.core.store.opening import groups, open_dataset, open_place, open_store
 from batteryxr.core.store.ownership import node_of, require_ours, require_store
 from batteryxr.core.store.pieces import WHOLE, mark_whole, problem_of_piece
+from batteryxr.core.store.places import StoreLike, location_of
 from batteryxr.core.store.saving import holds_data, save
 from batteryxr.core.store.snapshots import require_repository, snapshot
 from batteryxr.core.store.sums import sums_of
@@ -60,6 +60,7 @@ __all__ = [
     "settle",
     "snapshot",
     "storable",
+    "stranger_below",
     "sums_of",
     "telling",
     "uniform",

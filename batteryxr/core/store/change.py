@@ -15,6 +15,7 @@ from batteryxr.core.store.leftovers import (
     bury,
     clean,
     gone_key,
+    is_ours,
     is_spoiled,
     pending_key,
     sweep,
@@ -100,7 +101,7 @@ class Revision:
         ------
         StoreError
             If the group exists, or something lies there that does not belong to the
-            store.
+            store, or that batteryxr did not write.
         """
         group, dataset = normal_group(group), storable(dataset)
         names = [str(name) for name in dataset.variables]
@@ -109,6 +110,7 @@ class Revision:
                 f"{self.location}, group {group or '/'!r} holds data already. "
                 "Pass overwrite=True to replace it, or choose another group."
             )
+        self._require_written(group)
         self._replaced[group] = self._digests(group, _arrays(self.location, group))
         require_room(self.location, group, names)
         for name in self._old_arrays(group):
@@ -132,7 +134,14 @@ class Revision:
         return self._staged.get(group)
 
     def remove(self, group: str) -> None:
-        """Remove a group when the change is made; groups below it stay."""
+        """Remove a group when the change is made; groups below it stay.
+
+        Raises
+        ------
+        StoreError
+            If it holds anything that batteryxr did not write.
+        """
+        self._require_written(group)
         self._removed.add(group)
 
     def commit(self) -> None:
@@ -176,6 +185,34 @@ class Revision:
         if (node_of(self.location, group) or {}).get("attributes"):
             return True
         return any(True for _ in _arrays(self.location, group))
+
+    def _require_written(self, group: str) -> None:
+        """Raise if another program wrote to a group: what it wrote is never replaced.
+
+        Where the manifest does not tell, checksums are the mark of our arrays.
+        """
+        if group in self._staged:
+            return
+        location, entry = self.location, self.manifest.groups.get(group)
+        here = entry is not None and entry.at == group
+        known = entry.metadata if entry is not None and here else {}
+        begun = location.get(joined(JOURNAL, METADATA)) is not None
+        untold = entry is not None or (self.manifest.problem and begun)
+        renames = location.folder is not None or location.transacts
+        late = not renames and is_spoiled(location, group)
+        if not here and (untold or late):
+            found = _arrays(location, group)
+            known = {n: "" for n in found if is_ours(location, joined(group, n), "")}
+            known[""] = ""
+        odd = [name for name in _arrays(location, group) if name not in known]
+        if not odd and not known and (node_of(location, group) or {}).get("attributes"):
+            odd = ["attributes"]
+        if odd:
+            raise StoreError(
+                f"{location}, group {group or '/'!r} holds {odd[0]}, which batteryxr "
+                "did not write, so it is not replaced. Choose another group or store, "
+                "or delete it yourself first."
+            )
 
     def _old_arrays(self, group: str) -> list[str]:
         """Return the present variables of a group, if it lies under its name."""

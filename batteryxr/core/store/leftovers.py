@@ -30,6 +30,10 @@ _LEFTOVER = re.compile(
     r"|commit-[0-9a-f]{32}\.json\.[0-9a-f]{32}\.partial"  # a note never begun
 )
 _PENDING, _GONE = "pending-", "gone-"
+#: First line of a list, and first characters of a note: whose they are.
+_MARK, _NOTE = "batteryxr", b'{"token": "'
+#: Keys of what zarr writes: metadata, chunks, and files that a killed write left.
+_OF_ZARR = re.compile(rf"(.*/)?({METADATA}|c(/\d+)*|.+\.[0-9a-f]{{32}}\.partial)")
 #: Names that are not used again: late pieces of other changes may arrive there.
 _SPOILED = "spoiled-"
 
@@ -51,17 +55,20 @@ class Remains:
     pieces: Mapping[str, str]
 
     @classmethod
-    def read(cls, location: Location, name: str) -> Remains:
-        """Return the list in an object of the journal."""
-        text = (location.get(f"{JOURNAL}/{name}") or b"").decode()
-        group, *lines = text.split("\n")
+    def read(cls, location: Location, name: str) -> Remains | None:
+        """Return the list in an object of the journal; None if it is none of ours."""
+        text = (location.get(f"{JOURNAL}/{name}") or b"").decode(errors="replace")
+        mark, *lines = text.split("\n")
+        if mark != _MARK or not lines:
+            return None
+        group, *lines = lines
         parts = (line.partition("\t") for line in lines if line)
         return cls(group, {piece: digest for piece, _, digest in parts})
 
     def text(self) -> str:
         """Return the list as text."""
         lines = (f"{n}\t{d}" if d else n for n, d in self.pieces.items())
-        return "\n".join([self.group, *lines])
+        return "\n".join([_MARK, self.group, *lines])
 
     def counts(self, manifest: Manifest) -> bool:
         """Return whether the group counts, and lies under its name."""
@@ -74,7 +81,7 @@ class Remains:
         for name, digest in self.pieces.items():
             place = joined(self.group, name)
             ledger = name == JOURNAL
-            if ledger or (not counts and _is_ours(location, place, digest)):
+            if ledger or (not counts and is_ours(location, place, digest)):
                 yield place
 
 
@@ -99,7 +106,8 @@ def clean(
 ) -> None:
     """Delete the leftovers of changes that are done or given up.
 
-    Nothing is deleted that the manifest names, or while the manifest is unreadable.
+    Nothing is deleted that the manifest names, or while the manifest is unreadable, nor
+    what somebody else put under such a name.
 
     Parameters
     ----------
@@ -118,9 +126,11 @@ def clean(
         if token not in name or not _LEFTOVER.fullmatch(name):
             continue
         if kind in ("staged", "trash"):
-            location.delete_below(place)
+            if not stranger_below(location, place):
+                location.delete_below(place)
         elif kind == "commit":
-            location.delete(place)
+            if _NOTE.startswith((location.get(place) or b"")[: len(_NOTE)]):
+                location.delete(place)
         elif location.folder is not None:
             continue  # where none of these is written
         elif manifest.problem in ("", "lost") and kind == "pending":
@@ -129,7 +139,8 @@ def clean(
             bury(location, name, manifest, late=True)
         elif kind == "v" and not manifest.problem:
             for version in _unused(location, place, used):
-                location.delete_below(version)
+                if not stranger_below(location, version):
+                    location.delete_below(version)
 
 
 def bury(
@@ -147,6 +158,8 @@ def bury(
         Whether its maker is gone, so that a server may still carry out its requests.
     """
     remains = Remains.read(location, name)
+    if remains is None:
+        return
     group, counts = remains.group, remains.counts(manifest)
     arrays = {n: d for n, d in remains.pieces.items() if n != JOURNAL}
     if late and arrays and not counts and not is_spoiled(location, group):
@@ -169,11 +182,9 @@ def pending(location: Location, manifest: Manifest) -> set[str]:
         return set()
     names = location.names(JOURNAL)
     found = (
-        Remains.read(location, n).group
-        for n in names
-        if n.startswith((_PENDING, _GONE))
+        Remains.read(location, n) for n in names if n.startswith((_PENDING, _GONE))
     )
-    return set(found) - manifest.groups.keys()
+    return {remains.group for remains in found if remains} - manifest.groups.keys()
 
 
 def is_spoiled(location: Location, group: str) -> bool:
@@ -198,9 +209,12 @@ def _uncounted(location: Location, manifest: Manifest) -> Iterator[str]:
     used = {entry.at for entry in manifest.groups.values()}
     for name in location.names(JOURNAL):
         if name.startswith((_SPOILED, _PENDING, _GONE)):
-            yield from Remains.read(location, name).places(location, manifest)
+            if remains := Remains.read(location, name):
+                yield from remains.places(location, manifest)
         elif name.startswith("v-") and _LEFTOVER.fullmatch(name):
-            yield from _unused(location, f"{JOURNAL}/{name}", used)
+            for place in _unused(location, f"{JOURNAL}/{name}", used):
+                if not stranger_below(location, place):
+                    yield place
 
 
 def _unused(location: Location, place: str, used: set[str]) -> list[str]:
@@ -209,7 +223,14 @@ def _unused(location: Location, place: str, used: set[str]) -> list[str]:
     return sorted(here - used) if here & used else [place]
 
 
-def _is_ours(location: Location, place: str, digest: str) -> bool:
+def stranger_below(location: Location, place: str) -> str:
+    """Return the key of something below a place that zarr never writes; "" if none."""
+    start = f"{place}/"
+    inner = (key.removeprefix(start) for key in location.keys(start))
+    return next((start + key for key in inner if not _OF_ZARR.fullmatch(key)), "")
+
+
+def is_ours(location: Location, place: str, digest: str) -> bool:
     """Return whether an array that does not count was written by batteryxr."""
     content = location.get(joined(place, METADATA))
     if content is None:  # its chunks alone

@@ -228,10 +228,25 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
         holder = _named(lock)
         if holder is not None and _lives(lock, holder):
             raise _taken(lock, holder)
-        left = lock.location.get(lock.key)  # a holder that has ended let it go before
+        left = _own(
+            lock, lock.location.get(lock.key)
+        )  # a holder that has ended let it go before
         if left is not None and Holder.parsed(left) == holder:
             lock.location.delete(lock.key)  # left by a dead process
     raise _taken(lock, _named(lock))
+
+
+def _own(lock: _Lock, content: bytes | None) -> bytes | None:
+    """Return the content of a lock; raise if it is a file of somebody else.
+
+    What a machine that lost its power was writing may be cut, or 0.
+    """
+    if content and content.strip(b"\0") and content[:9] != b'{"token":'[: len(content)]:
+        raise StoreError(
+            f"{lock.location}: {lock.key} is no lock of batteryxr's. Move it away to "
+            "write to this store."
+        )
+    return content
 
 
 def _take_file(lock: _Lock, mine: Holder) -> int:
@@ -255,7 +270,11 @@ def _take_file(lock: _Lock, mine: Holder) -> int:
         if not _is_same(file, path):
             os.close(file)  # deleted by its last holder meanwhile
             continue
-        holder = Holder.parsed(os.pread(file, 10_000, 0))
+        try:
+            holder = Holder.parsed(_own(lock, os.pread(file, 10_000, 0)))
+        except StoreError:
+            os.close(file)
+            raise
         if holder and not holder.is_here and _lives(lock, holder):
             os.close(file)
             raise _taken(lock, holder)
@@ -343,12 +362,16 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str:
-    """Return the start time of a process as given by Linux; "" elsewhere."""
+    """Return the start time of a process as given by Linux; "" elsewhere.
+
+    Also "" for one that has ended, and that its parent has not taken note of yet.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]
+    state, *numbers = text.rpartition(")")[2].split()
+    return "" if state in "ZX" else numbers[18]
 
 
 def silence(location: Location, key: str) -> float:

@@ -20,14 +20,13 @@ from batteryxr.core.store.location import (
     METADATA,
     UNFINISHED,
     Location,
-    StoreLike,
-    location_of,
     telling,
 )
 from batteryxr.core.store.manifest import Manifest, digest_of, joined, stamp_of_manifest
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.ownership import node_of
 from batteryxr.core.store.pieces import WHOLE
+from batteryxr.core.store.places import StoreLike, location_of
 from batteryxr.core.store.verification import Damage, verify
 
 if TYPE_CHECKING:
@@ -132,7 +131,13 @@ def _held(location: Location, manifest: Manifest) -> list[str]:
         raise StoreError(f"{location}: no zarr store there.") from error
     except _UNREADABLE as error:
         raise _unreadable(location, "", error) from error
-    found = (found | manifest.groups.keys()) - pending(location, manifest)
+    begun = pending(location, manifest)
+    found = (found | manifest.groups.keys()) - begun
+    if begun and not found:
+        raise StoreError(
+            f"{location} holds nothing yet: the first write to it goes on, or was "
+            "interrupted. Save to it again."
+        )
     return sorted(found) or [""]
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.store.change import changing
-from batteryxr.core.store.location import Location, StoreLike, location_of
 from batteryxr.core.store.manifest import Manifest, joined
+from batteryxr.core.store.places import StoreLike, location_of
+
+if TYPE_CHECKING:
+    from batteryxr.core.store.location import Location
 
 
 @checked
@@ -39,7 +42,7 @@ def save(
     group
         Group inside it.
     overwrite
-        Replace an existing group; groups below it stay.
+        Replace an existing group that batteryxr wrote; groups below it stay.
 
     Returns
     -------
@@ -49,8 +52,9 @@ def save(
     Raises
     ------
     StoreError
-        If the group holds data and `overwrite` is False, if something lies there that
-        is not a zarr store, if another process is writing, or if writing fails.
+        If the group holds data and `overwrite` is False, or data of another program, if
+        something lies there that is not a zarr store, if another process is writing, or
+        if writing fails.
 
     Examples
     --------

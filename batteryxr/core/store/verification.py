@@ -22,8 +22,6 @@ from batteryxr.core.store.location import (
     UNFINISHED,
     WORK,
     Location,
-    StoreLike,
-    location_of,
     telling,
 )
 from batteryxr.core.store.manifest import MANIFEST, Manifest, digest_of, joined
@@ -35,6 +33,7 @@ from batteryxr.core.store.pieces import (
     problem_of_node,
     sums_of_piece,
 )
+from batteryxr.core.store.places import StoreLike, location_of
 from batteryxr.core.store.sums import OTHER, ChunkSums, read_sums
 
 if TYPE_CHECKING:
@@ -185,6 +184,11 @@ def _metadata(
                 yield Damage(_shown(key), "", texts.lost(key))
             elif cause := problem_of_node(text):
                 yield Damage(_shown(key), "", cause)
+            elif _shown(key) == JOURNAL and (
+                texts.node(JOURNAL)["node_type"] != "group"
+                or texts.node(JOURNAL).get("attributes")
+            ):
+                yield Damage(JOURNAL, "", "its metadata is that of something else")
             told |= arrays_of_piece(key, text)
     for key, digest in told.items():
         content = texts[key]

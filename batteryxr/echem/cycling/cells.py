@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.model import DIMENSIONS, attributes
+from batteryxr.core.model import DIMENSIONS, attributes, in_words
 from batteryxr.echem.cycling.cycles import reference_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def beside(rows: Padded, about: Mapping[str, list[Any]], life: Life) -> xr.Datas
     for name, values in about.items():
         if name != "cell":
             units = "mg" if name == "mass" else "1"
-            words = _words(name.replace("_", " ").capitalize(), units)
+            words = _words(in_words(name), units)
             coords[name] = ("cell", values, words)
     clash = [n for n in coords if n in variables or n == "group"]
     result = xr.Dataset(variables, {n: c for n, c in coords.items() if n not in clash})

@@ -17,7 +17,7 @@ from batteryxr.core.errors import (
     warn_quality,
 )
 from batteryxr.core.files import read_table
-from batteryxr.core.model import QUANTITIES
+from batteryxr.core.model import QUANTITIES, in_words
 from batteryxr.core.provenance import recorded
 from batteryxr.core.units import in_units
 from batteryxr.echem.lithium.composition import parse
@@ -220,7 +220,7 @@ def _further(frame: pd.DataFrame, data: Any) -> dict[str, Any]:
     dims = data.dims if isinstance(data, xr.Dataset) else ()
     names = [str(d) for d in dims if d not in ("material", "sample", *COLUMNS)]
     return {
-        name: _values(frame[name].to_numpy(), "1", name.replace("_", " ").capitalize())
+        name: _values(frame[name].to_numpy(), "1", in_words(name))
         for name in dict.fromkeys([*names, "cycle"])
         if name in frame
     }

@@ -34,6 +34,8 @@ _Column = tuple[str, np.ndarray, dict[str, Any]]
 _OTHER = {"charge": "discharge", "discharge": "charge"}
 #: Largest charge of a discharge, of the capacity that is named: A h were passed.
 _MOST, _LEAST = 50.0, 300.0
+#: Coulombs in 1 mA h, and how near to such a capacity it is no other.
+_COULOMB, _CLOSE = 3.6, 0.1
 #: The same where it would be a usual capacity per mass.
 _PER_MASS, _USUAL = 20.0, (0.25, 4.0)
 #: Quantities of a half cycle that are copied for each direction.
@@ -302,6 +304,11 @@ def _c_rates(paired: Variables, nominal: float, mass: float | None) -> Variables
         warn_quality(
             f"nominal_capacity={nominal!r} is in mA h, and no discharge passes more "
             f"than {passed:.4g} mA h. Was it mA h g-1? Pass {1e-3 * mass * nominal:g}."
+        )
+    elif passed > 0 and abs(nominal / (_COULOMB * passed) - 1) < _CLOSE:
+        warn_quality(
+            f"nominal_capacity={nominal!r} is in mA h, and no discharge passes more "
+            f"than {passed:.4g} mA h. Was it C? Pass {nominal / _COULOMB:.4g}."
         )
     elif 0 < _LEAST * passed < nominal:
         warn_quality(

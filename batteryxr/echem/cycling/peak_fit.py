@@ -108,6 +108,7 @@ def fit_peaks(result: xr.Dataset, *, prominence: Positive | None = None) -> xr.D
     require_dims(result, ("half_cycle", "voltage"), caller="fit_peaks")
     if "voltage" in result.coords:
         require_monotonic(result["voltage"], caller="fit_peaks")
+        result = result.sortby("voltage")
     start = peaks(result, prominence=prominence)
     smooth, curves = Smoothing.from_attrs(result.attrs), result["dqdv"]
     v, charging = result["voltage"].values, result["direction"].values == "charge"

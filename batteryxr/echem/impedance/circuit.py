@@ -9,7 +9,7 @@ from typing import NamedTuple
 from batteryxr.core.errors import ArgumentError
 from batteryxr.echem.impedance.kernels.elements import KINDS
 
-_TOKEN = re.compile(r"\s*(?:(p\()|([A-Za-z]+)([0-9]*)|([-,)]))")
+_TOKEN = re.compile(r"\s*(?:(p\()|([A-Za-z]{1,3})([0-9]{0,6})|([-,)]))")
 _LETTERS = ", ".join(KINDS)
 _EXPECTED = (
     f"elements ({_LETTERS}) with a number each, '-' in series and p(a,b) in parallel, "

@@ -90,12 +90,14 @@ def fit_circuit(
     -------
     xarray.Dataset
         Each parameter by its name (``R0``, ``CPE1_Q``, ``CPE1_n``, ...) with
-        ``<name>_error``, one standard deviation; ``impedance`` (as given) and
+        ``<name>_error``, one standard deviation, wider where parameters that hardly
+        worsen the fit lie along a bent valley; ``impedance`` (as given) and
         ``fitted``; ``residual``, the root mean square residual of the fitted points,
         relative to the modulus; ``fit_flag`` (outliers: points were left out; misfit:
         more than 1 % is left, and neighbours alike, as noise never is; another_minimum:
-        other parameters, more than four errors away, fit as well). Among parts of the
-        same kind the faster comes first.
+        other parameters, far from these, fit as well). Among parts of the same kind
+        the faster comes first. Of two arcs within two decades, in noise of 2 %, one fit
+        in 150 is further off than five errors and has no flag.
 
     Raises
     ------

@@ -110,10 +110,10 @@ def percolation(
     >>> list(found.data_vars)[:3]
     ['li_li_pairs', 'li_li_pairs_error', 'zero_tm_paths']
     """
-    from batteryxr.echem.kernels import lattice
-
     entries, dim = _entries(formula)
     fillings = [_filling(entry, tetrahedral) for entry in entries]
+    from batteryxr.echem.kernels import lattice
+
     n = 2 * size
     sites = lattice.octahedral_sites(n)
     wanted = np.array([round(f.octahedral / 2 * sites.size) for f in fillings])

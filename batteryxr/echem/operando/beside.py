@@ -11,7 +11,7 @@ from batteryxr.core.blocks import stream
 from batteryxr.core.errors import DataError, VariableError, warn_quality
 from batteryxr.core.kernels.times import NAT
 from batteryxr.core.units import in_units
-from batteryxr.echem.operando.scans import refuse_taken
+from batteryxr.echem.operando.scans import ROWS, refuse_taken
 from batteryxr.echem.record import nanoseconds
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def _at(
         cells = np.broadcast_to(spectra["cell"].values, moments.shape)
         more = np.repeat(cells[:1], others.size)
         coords["cell"] = ("scan", np.concatenate([cells, more]))
-    labels = joined(xr.DataArray(np.zeros(n + others.size), dims="scan", coords=coords))
+    instants = np.zeros(n + others.size)
+    attrs = {ROWS: others.size}
+    labels = joined(xr.DataArray(instants, coords, dims="scan", attrs=attrs))
     largest = {
         name: float(np.nanmax(np.abs(labels[name].values), initial=0.0))
         for name in ("current", "capacity_total")

@@ -24,7 +24,6 @@ from batteryxr.echem.operando.clock import Clock
 from batteryxr.echem.operando.scans import (
     check,
     exposures,
-    names,
     of_cell,
     require_clock,
     unseen_pauses,
@@ -227,8 +226,8 @@ def join(
         values["voltage_error"] = np.abs(slope) * error
     outside = labels["join_flag"] & OUTSIDE > 0
     if outside.any():
-        missed = names(scans, np.flatnonzero(known)[outside])
-        warn_outside(missed, outside, starts, starts + length, span=passed.span)
+        when = starts, starts + length
+        warn_outside(scans, np.flatnonzero(known), outside, when, span=passed.span)
 
     coords = {name: ("scan", v, _attrs(name)) for name, v in values.items()}
     coords["join_flag"][2].update(unseen_pauses(record))

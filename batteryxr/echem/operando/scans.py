@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 #: Largest number of names in a message.
 _NAMED = 5
 _HALF_HOUR = 1800 * 1_000_000_000
+#: Exposures longer than so many times the interval between scans cannot be.
+_OVERLAP = 2.0
+#: How long (ns) after the last row a spectrum may begin.
+_AFTER = 300 * 1_000_000_000
+#: Attribute of instants that are joined for spectra: how many of the last are rows of
+#: the record.
+ROWS = "rows_of_record"
 
 
 def check(scans: xr.DataArray | xr.Dataset, made: set[str]) -> None:
@@ -104,6 +111,7 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
     """Return the length of each exposure in s; NaN if unknown."""
     n = scans.sizes["scan" if "scan" in scans.dims else "spectrum"]
     if given is not None:
+        _tell_longer(scans, float(given))
         return np.full(n, float(given))
     if "exposure" not in scans.coords:
         raise ArgumentError(
@@ -126,6 +134,17 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
             "Pass exposure=130.0, or exposure=0 for instants.",
         )
     return lasting
+
+
+def _tell_longer(scans: xr.DataArray | xr.Dataset, given: float) -> None:
+    """Warn of an exposure that is longer than most scans are apart, as of ms."""
+    times = scans["time"].values if "time" in scans.coords else np.zeros(0, "M8[ns]")
+    apart = np.diff(np.unique(times[~np.isnat(times)])) / np.timedelta64(1, "s")
+    if apart.size and given > _OVERLAP * (usual := float(np.median(apart))):
+        ms = f" Was it ms? Pass {given * 1e-3:g}." if given * 1e-3 <= usual else ""
+        warn_quality(
+            f"exposure={given!r} is longer than the {usual:.4g} s between scans.{ms}"
+        )
 
 
 def of_cell(scans: xr.DataArray | xr.Dataset, cell: str | None) -> np.ndarray:
@@ -157,28 +176,49 @@ def of_cell(scans: xr.DataArray | xr.Dataset, cell: str | None) -> np.ndarray:
 
 
 def warn_outside(
-    names: str,
+    scans: xr.DataArray | xr.Dataset,
+    known: np.ndarray,
     outside: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
+    when: tuple[np.ndarray, np.ndarray],
     *,
     span: tuple[int, int],
 ) -> None:
-    """Warn of scans without labels, and of a time zone that may explain it."""
+    """Warn of scans without labels, and of a time zone that may explain it.
+
+    Parameters
+    ----------
+    scans
+        All scans; the last of them may be rows of the record: `ROWS`.
+    known
+        Those with a time, by number.
+    outside
+        (known,) whether the record lacks them.
+    when
+        Their starts and ends (ns).
+    span
+        First and last moment of the record (ns).
+    """
+    rows = scans.attrs.get(ROWS, 0)
+    kept = known < scans.sizes["scan"] - rows
+    known, outside, starts, ends = (v[kept] for v in (known, outside, *when))
+    if not outside.any():
+        return
+    what = "spectra" if rows else "scans"
     text = (
-        f"{outside.sum()} of {outside.size} scans are not covered by the record and "
-        f"have no labels: {names}. "
+        f"{outside.sum()} of {outside.size} {what} are not covered by the record and "
+        f"have no labels: {names(scans, known[outside])}. "
         f"The record spans {_utc(span[0])} to {_utc(span[1])}, "
-        f"these scans {_utc(starts[outside].min())} to {_utc(ends[outside].max())} "
+        f"these {what} {_utc(starts[outside].min())} to {_utc(ends[outside].max())} "
         "(UTC)."
     )
     within = outside & (starts >= span[0]) & (ends <= span[1])
     if n := int(within.sum()):
         text += f" {n} of them lie between its rows, in a pause or a gap."
-    if n < outside.sum() and (shift := zone_shift(starts, ends, span)):
+    whole = span[0], span[1] + (_AFTER if rows else 0)
+    if n < outside.sum() and (shift := zone_shift(starts, ends, whole)):
         verb = "looks like" if outside.mean() > 0.5 else "may be"
         text += (
-            f" This {verb} a time-zone error of {hours(-shift)}: with the scans' "
+            f" This {verb} a time-zone error of {hours(-shift)}: with their "
             f"times moved by {hours(shift)} the record covers them. Check `timezone=` "
             f"of both readers, or declare it: clock=Clock(offset_s={shift * 1800})."
         )

@@ -11,7 +11,7 @@ from batteryxr.core import plotting
 from batteryxr.core.blocks import compute
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.model import in_words, require_dims, require_variables
 from batteryxr.echem.impedance.spectra import as_impedance
 from batteryxr.echem.plot.axes import axis as named
 
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 #: Coordinates that colour and order a series by default.
 _AXES = ("li_content", "specific_capacity", "capacity_total", "time", "spectrum")
 _FIT = plotting.COLOURS[6]
+#: A legend whose twelve names are no higher than a low plot, which would cut them.
+_LEGEND = plotting.LEGEND | {
+    "legend_opts": {
+        "glyph_height": 14,
+        "label_height": 14,
+        "label_text_font_size": "8pt",
+        "spacing": 0,
+        "padding": 2,
+    }
+}
 
 
 @checked
@@ -109,14 +119,14 @@ def plot_bode(
                 continue
             kind = hv.Curve if line else hv.Scatter
             style: dict[str, Any] = {"color": _FIT if line else colour}
-            style |= {} if line else {"size": 4}
+            style |= {"line_width": 1} if line else {"size": 4}
             moduli.append(
                 kind((f, np.abs(values)), x, above, label=label).opts(**style)
             )
             degrees = -np.degrees(np.angle(values))
             phases.append(kind((f, degrees), x, below, label=label).opts(**style))
     size = {"width": 600, "height": 260, "logx": True}
-    top = hv.Overlay(moduli).opts(logy=True, **plotting.LEGEND, **size)
+    top = hv.Overlay(moduli).opts(logy=True, **_LEGEND, **size)
     bottom = hv.Overlay(phases).opts(show_legend=False, **size)
     return hv.Layout([top, bottom]).cols(1)
 
@@ -156,10 +166,10 @@ def plot_residuals(result: xr.Dataset, *, axis: str | None = None) -> holoviews.
             y = named("residual", units="%", long_name=words[k])
             points = hv.Scatter((f, values), x, y, label=label)
             parts[k].append(points.opts(color=colour, size=4))
-    size = {"width": 600, "height": 220, "logx": True}
+    size = {"width": 600, "height": 260, "logx": True}
     panels = [
         (hv.Overlay(layers) * hv.HLine(0).opts(color=plotting.NEUTRAL)).opts(
-            show_legend=k == 0, **plotting.LEGEND, **size
+            show_legend=k == 0, **_LEGEND, **size
         )
         for k, layers in enumerate(parts)
     ]
@@ -281,7 +291,7 @@ def _words(name: str, value: Any) -> str:
     if isinstance(value, np.datetime64):
         return plotting.plain(str(value.astype("M8[s]")).replace("T", " "))
     shown = f"{value:.3f}" if isinstance(value, float | np.floating) else f"{value}"
-    return plotting.plain(f"{plotting.in_words(name)} {shown}")
+    return plotting.plain(f"{in_words(name)} {shown}")
 
 
 def _ohm(name: str, words: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _WHOLE = 1e15  # every decimal number of 15 digits has a float64 of its own
+_SAMPLE = 1000  # numbers that show how many decimals most have
 _MOST = 22  # 10**22 is the largest power of ten that float64 holds exactly
 
 
@@ -27,8 +28,14 @@ def shift(values: np.ndarray, places: int) -> np.ndarray:
     if places == 0:
         return values
     moved = _scaled(values, places)
-    left = np.flatnonzero(np.isfinite(values) & (values != 0))
-    for digits in range(_MOST + 1):
+    some = values[:: max(1, values.size // _SAMPLE)]
+    usual = _digits(some[np.isfinite(some)], _MOST - abs(places))
+    with np.errstate(over="ignore"):
+        whole = np.rint(values * 10.0**usual)
+        written = (np.abs(whole) < _WHOLE) & (whole / 10.0**usual == values)
+        np.copyto(moved, _scaled(whole, places - usual), where=written)
+    left = np.flatnonzero(~written & np.isfinite(values))
+    for digits in range(_MOST + 1 if left.size else 0):
         # k / 10**digits is the float64 nearest to that decimal number: one rounding.
         whole = np.rint(values[left] * 10.0**digits)
         within = np.abs(whole) < _WHOLE
@@ -40,6 +47,14 @@ def shift(values: np.ndarray, places: int) -> np.ndarray:
         if left.size == 0:
             return moved
     return moved
+
+
+def _digits(values: np.ndarray, most: int) -> int:
+    """Return how many decimals some numbers have; 0 if they have more than the most."""
+    for digits in range(max(most, 0)):
+        if (np.rint(values * 10.0**digits) / 10.0**digits == values).all():
+            return digits
+    return 0
 
 
 def unshift(values: np.ndarray, places: int) -> np.ndarray:

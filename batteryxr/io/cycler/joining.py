@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.model import attributes
+from batteryxr.core.model import attributes, in_words
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, RawTable
 from batteryxr.io.cycler.turns import (
     RESOLUTION,
@@ -126,6 +126,8 @@ def _left_out(
 def _in_pieces(dataset: xr.Dataset, left_out: np.ndarray) -> xr.Dataset:
     """Return the record with a separate number for each piece of a file."""
     file = dataset["file"].values
+    if not left_out.size and not file.any():  # one file, and one piece
+        return dataset
     piece = _pieces(file, dataset["test_time"].values, left_out)
     if np.array_equal(piece, file):
         return dataset
@@ -296,7 +298,7 @@ def _column(table: RawTable, name: str) -> np.ndarray:
 
 def _extra(name: str, placed: Sequence[ClockedFile]) -> dict[str, Any]:
     units = next((p.table.units[name] for p in placed if name in p.table.units), "1")
-    return {"units": units, "long_name": name.replace("_", " ").capitalize()}
+    return {"units": units, "long_name": in_words(name)}
 
 
 def _narrow(name: str, values: np.ndarray) -> np.ndarray:

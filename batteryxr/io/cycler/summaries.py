@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from batteryxr.core.kernels.ranks import median
 from batteryxr.io.cycler.table import filled
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _at_the_end(own: np.ndarray, table: np.ndarray, beside: str) -> list[str]:
 def _usual(values: np.ndarray) -> float:
     """Return the median magnitude of values that are not zero."""
     some = np.abs(values[values != 0])
-    return float(np.median(some)) if some.size else np.inf
+    return float(median(some)) if some.size else np.inf
 
 
 def _rounding(values: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from batteryxr.io.door.endings import CUT, ends_within_number
 from batteryxr.io.door.words import of_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _COMMA = re.compile(rb"(?<![\d,.])[+-]?\d*,\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
@@ -33,6 +33,7 @@ _WORDS_FIRST = re.compile(
     re.I,
 )
 _FOOTERS = 20
+_PART = 1 << 17  # bytes of rows that are checked at a time
 _TAIL = 65_536  # bytes at the end that are searched for empty lines
 #: Encodings of computers in the East -> words that cyclers write in them.
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -160,7 +161,7 @@ class TextTable:
     def _frame(self, indices: Sequence[int], text: Any) -> Any:
         import pandas as pd
 
-        width = self._check_shape()
+        width, rows = self._check_shape()
         try:
             frame = pd.read_csv(
                 io.BytesIO(self.body),
@@ -186,46 +187,66 @@ class TextTable:
                 f"the rows cannot be read: {words}. Export it again.",
                 None if row is None else self.line(row),
             ) from error
-        rows = self.body.count(b"\n") + (not self.body.endswith(b"\n"))
-        if b'"' not in self.body and len(frame) != rows:
+        if rows and len(frame) != rows:
             raise FileFormatError(
                 None,
                 f"{len(frame)} of {rows} rows can be read. The file is damaged.",
             )
         return frame
 
-    def _check_shape(self) -> int:
-        """Return the number of cells in each row, including a trailing empty one."""
+    def _check_shape(self) -> tuple[int, int]:
+        """Return the numbers of cells in each row, a trailing empty one too, and rows.
+
+        Where cells are in quotes, rows are not counted.
+        """
         if not self.body:
             raise FileFormatError(
                 None, "no data rows below the labels. Has the test started?"
             )
         if b'"' in self.body:
-            return self._check_quoted()
-        data = np.frombuffer(self.body, np.uint8)
-        ends = np.flatnonzero(data == ord("\n"))
-        if not self.body.endswith(b"\n"):
-            ends = np.append(ends, data.size)
-        marks = np.flatnonzero(data == ord(self.separator))
-        usual = int(np.searchsorted(marks, ends[0]))
-        per_line = np.full(ends.size, usual)
-        table = marks.reshape(ends.size, -1) if marks.size == per_line.sum() else marks
-        even = table.ndim == 2 and (table[:, -1:] < ends[:, None]).all()
-        if not even or not (table[1:, :1] > ends[:-1, None]).all():
-            per_line = np.diff(np.searchsorted(marks, ends), prepend=0)
-        wrong = per_line != (usual if usual in (self.named - 1, self.named) else -1)
-        if not wrong.any() and usual > 0:
-            last = ends - 1 - marks[usual - 1 :: usual]
-            last -= data[ends - 1] == ord("\r")
-            if usual == self.named:
-                wrong = last > 0
-            elif self.named < len(self.labels) and not last.any():
-                # Rows with the trailing separator of the labels lack a cell.
-                self._refuse_width(0, usual)
-        if wrong.any() or usual == 0:
-            row = int(np.argmax(wrong))
-            self._refuse_width(row, int(per_line[row]) + 1)
-        return usual + 1
+            return self._check_quoted(), 0
+        usual, rows, ended = -1, 0, False
+        for start, stop in self._parts():  # each fits a processor's cache
+            data = np.frombuffer(self.body, np.uint8, stop - start, start)
+            ends = np.flatnonzero(data == ord("\n"))
+            if data[-1] != ord("\n"):
+                ends = np.append(ends, data.size)
+            marks = np.flatnonzero(data == ord(self.separator))
+            if usual < 0:
+                usual = int(np.searchsorted(marks, ends[0]))
+            per_line = np.full(ends.size, usual)
+            table = (
+                marks.reshape(ends.size, -1) if marks.size == per_line.sum() else marks
+            )
+            even = table.ndim == 2 and (table[:, -1:] < ends[:, None]).all()
+            if not even or not (table[1:, :1] > ends[:-1, None]).all():
+                per_line = np.diff(np.searchsorted(marks, ends), prepend=0)
+            wrong = per_line != (usual if usual in (self.named - 1, self.named) else -1)
+            if not wrong.any() and usual > 0:
+                last = ends - 1 - marks[usual - 1 :: usual]
+                last -= data[ends - 1] == ord("\r")
+                ended |= bool(last.any())
+                if usual == self.named:
+                    wrong = last > 0
+            if wrong.any() or usual == 0:
+                row = int(np.argmax(wrong))
+                self._refuse_width(rows + row, int(per_line[row]) + 1)
+            rows += ends.size
+        if usual < self.named < len(self.labels) and not ended:
+            # Rows with the trailing separator of the labels lack a cell.
+            self._refuse_width(0, usual)
+        return usual + 1, rows
+
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """Yield first byte and end of parts that hold whole lines."""
+        start, size = 0, len(self.body)
+        while start < size:
+            stop = self.body.rfind(b"\n", start, start + _PART) + 1
+            if stop <= start:
+                stop = self.body.find(b"\n", start + _PART) + 1
+            stop = size if stop <= start else stop
+            yield start, stop
+            start = stop
 
     def _check_quoted(self) -> int:
         lines = self.body.decode("latin-1").splitlines()

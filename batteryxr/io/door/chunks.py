@@ -21,11 +21,16 @@ from batteryxr.io.door.files import opened
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_SHUFFLE, _FLETCHER = 2, 3
 _DEFLATE, _BZIP2, _BLOSC, _BLOSC2, _LZ4, _SHUFFLED, _ZSTD = (
     1, 307, 32001, 32026, 32004, 32008, 32015
 )  # fmt: skip
 #: Filters that unpack: what else is in a pipeline keeps the size.
 _PACKS = {_DEFLATE, 4, 305, _BZIP2, _BLOSC, _BLOSC2, _LZ4, _SHUFFLED, 32013, _ZSTD}
+#: Filters that keep the size, or add a sum.
+_KEEPS = {_SHUFFLE, _FLETCHER}
+#: Pipelines of filters that are undone here: zlib, alone or of shuffled bytes.
+_ZLIB = ([_DEFLATE], [_SHUFFLE, _DEFLATE])
 #: Filters that end the process at damaged data.
 _FATAL = {32017: "SZ", 32024: "SZ3", 32028: "SPERR"}
 #: Most bytes to which one byte unpacks (deflate), and what does no harm.
@@ -60,8 +65,8 @@ def check_packing(path: Path, node: Any) -> None:
         )
 
 
-def check_pieces(node: Any, key: Any = ()) -> None:
-    """Raise if a piece that is about to be read unpacks to more than its size.
+def check_pieces(node: Any, key: Any = (), *, exact: bool = False) -> None:
+    """Raise if a piece that is about to be read is not of the size that it should have.
 
     Parameters
     ----------
@@ -70,40 +75,144 @@ def check_pieces(node: Any, key: Any = ()) -> None:
     key
         Index of what is read: integers and slices of step 1; anything else, and all
         that is not given, stands for a whole axis.
+    exact
+        Whether to unpack all pieces whose size is not stated, to see it.
 
     Raises
     ------
     FileFormatError
-        If a piece does; the message names the dataset.
+        If a piece unpacks to more than its size, or to less, so that the library would
+        fill it with what lies in the memory; the message names the dataset.
     """
-    method = next((n for n in _filters(node) if n in _PACKS), None)
-    if method is None or not node.chunks or node.is_virtual:
+    if not node.chunks or node.is_virtual:
         return
-    piece = math.prod(node.chunks) * node.dtype.itemsize
+    filters = _filters(node)
+    at = next((k for k, n in enumerate(filters) if n in _PACKS), None)
+    if at is None and not _KEEPS.issuperset(filters):
+        return
+    piece = math.prod(node.chunks) * node.id.get_type().get_size()
+    least = piece if _KEEPS.issuperset(filters[:at]) else 0
     path = Path(node.file.filename)
-    find = _STATED.get(method)
     with opened(path, growing=bool(node.file.swmr_mode)) as file:
-        for place, size in _touched(node, key):
-            if piece > _HARMLESS and piece > _TIGHT * size:
-                raise FileFormatError(
-                    path,
-                    f"{node.name} has pieces of {piece:,} bytes, one of them packed "
-                    f"into {size:,}, as no measurement is.",
-                )
-            if method == _DEFLATE and size * _RATIO <= max(_HARMLESS, piece):
-                continue
+        for place, size, left_out in _touched(node, key):
             file.seek(node.file.userblock_size + place)
-            most = piece + _SPARE
-            if method in (_DEFLATE, _BZIP2):
-                found = _inflated(file, size, most, method)
+            if at is None or left_out >> at & 1:  # stored as it is
+                found: int | None = size
             else:
-                found = find(file.read(min(size, 32))) if find else 0
-            if found > most:
-                raise FileFormatError(
-                    path,
-                    f"a piece of {node.name} unpacks to {found:,} bytes or more, and "
-                    f"not to {piece:,}: it is a trap, or damaged. Copy it again.",
-                )
+                _refuse_tight(path, node, piece, size)
+                found = _unpacks_to(file, size, piece, filters[at], exact=exact)
+            if found is None or least <= found <= piece + _SPARE:
+                continue
+            raise FileFormatError(
+                path,
+                f"a piece of {node.name} unpacks to {found:,} bytes"
+                f"{' or more' * (found > piece)}, and not to {piece:,}: it is a trap, "
+                "or damaged. Copy it again.",
+            )
+
+
+def _refuse_tight(path: Path, node: Any, piece: int, size: int) -> None:
+    if piece > _HARMLESS and piece > _TIGHT * size:
+        raise FileFormatError(
+            path,
+            f"{node.name} has pieces of {piece:,} bytes, one of them packed "
+            f"into {size:,}, as no measurement is.",
+        )
+
+
+def _unpacks_to(
+    file: BinaryIO, size: int, piece: int, method: int, *, exact: bool
+) -> int | None:
+    """Return to how many bytes the piece at this place unpacks; None if not known.
+
+    A deflated piece is unpacked only if it may be harmful, or `exact`.
+    """
+    harmless = method == _DEFLATE and size * _RATIO <= max(_HARMLESS, piece)
+    if harmless and not exact:
+        return None
+    if method in (_DEFLATE, _BZIP2):
+        return _inflated(file, size, piece + _SPARE, method)
+    find = _STATED.get(method)
+    return (find(file.read(min(size, 32))) if find else 0) or None
+
+
+def part_of(node: Any, key: Any = ()) -> np.ndarray:
+    """Return part of a dataset after the check of its pieces, for a key as there.
+
+    Pieces that zlib packed are unpacked once, by the check itself.
+    """
+    found = _unpacked(node, key)
+    if found is None:
+        check_pieces(node, key)
+        found = np.asarray(node[key])
+    return found
+
+
+def _unpacked(node: Any, key: Any) -> np.ndarray | None:
+    """Return part of a dataset that zlib packed; None where HDF5 is to read it."""
+    if (
+        [number for number, _ in _stages(node)] not in _ZLIB
+        or not node.chunks
+        or grows(node)
+        or node.external
+    ):
+        return None
+    if node.dtype.kind not in "iuf" or node.id.get_type() != _type_of(node.dtype):
+        return None
+    keys = key if isinstance(key, tuple) else (key,)
+    keys = (*keys, *[slice(None)] * (node.ndim - len(keys)))
+    if not all(isinstance(k, int | slice) for k in keys):
+        return None
+    piece = math.prod(node.chunks) * node.dtype.itemsize
+    spans = [
+        k.indices(n) if isinstance(k, slice) else (k % n, k % n + 1, 1)
+        for k, n in zip(keys, node.shape, strict=True)
+    ]
+    if piece > _HARMLESS or any(s[2] != 1 or s[1] <= s[0] for s in spans):
+        return None
+    part = np.empty([stop - start for start, stop, _ in spans], node.dtype)
+    sides = [
+        range(start // c * c, stop, c)
+        for (start, stop, _), c in zip(spans, node.chunks, strict=True)
+    ]
+    with opened(Path(node.file.filename)) as file:
+        for corner in itertools.product(*sides):
+            one = node.id.get_chunk_info_by_coord(corner)
+            if one.byte_offset is None or one.filter_mask:
+                return None
+            file.seek(node.file.userblock_size + one.byte_offset)
+            numbers = _numbers(file.read(one.size), piece, node)
+            if numbers is None:
+                check_pieces(node, key, exact=True)
+                return None
+            ours, theirs = [], []
+            for (start, stop, _), at, c in zip(spans, corner, node.chunks, strict=True):
+                first, last = max(start, at), min(stop, at + c)
+                ours.append(slice(first - start, last - start))
+                theirs.append(slice(first - at, last - at))
+            part[tuple(ours)] = numbers[tuple(theirs)]
+    return part[tuple(0 if isinstance(k, int) else slice(None) for k in keys)]
+
+
+def _numbers(packed: bytes, piece: int, node: Any) -> np.ndarray | None:
+    """Return the numbers of a piece that zlib packed; None if they are not as many."""
+    unpacker = zlib.decompressobj()
+    try:
+        raw = unpacker.decompress(packed, piece + 1)
+    except zlib.error:
+        return None
+    if len(raw) != piece or not unpacker.eof:
+        return None
+    if len(_stages(node)) > 1:  # bytes of one place lie together
+        apart = np.frombuffer(raw, np.uint8).reshape(node.dtype.itemsize, -1)
+        return np.ascontiguousarray(apart.T).view(node.dtype).reshape(node.chunks)
+    return np.frombuffer(raw, node.dtype).reshape(node.chunks)
+
+
+def _type_of(dtype: np.dtype[Any]) -> Any:
+    from h5py import h5t
+
+    return h5t.py_create(dtype)
 
 
 def grows(node: Any) -> bool:
@@ -153,12 +262,22 @@ def fill_of(node: Any) -> Any:
 
 
 def _filters(node: Any) -> list[int]:
+    """Return the numbers of the filters; bitshuffle that does not pack is shuffle."""
+    return [
+        _SHUFFLE if number == _SHUFFLED and not any(options[4:5]) else number
+        for number, options in _stages(node)
+    ]
+
+
+def _stages(node: Any) -> list[tuple[int, Any]]:
+    """Return number and options of each filter."""
     plan = node.id.get_create_plist()
-    return [plan.get_filter(k)[0] for k in range(plan.get_nfilters())]
+    each = [plan.get_filter(k) for k in range(plan.get_nfilters())]
+    return [(number, options) for number, _, options, _ in each]
 
 
-def _touched(node: Any, key: Any) -> Iterator[tuple[int, int]]:
-    """Yield first byte and number of bytes of each stored piece that is read."""
+def _touched(node: Any, key: Any) -> Iterator[tuple[int, int, int]]:
+    """Yield first byte, bytes, and left out filters of each stored piece to read."""
     keys = key if isinstance(key, tuple) else (key,)
     ranges = []
     for k, (n, side) in enumerate(zip(node.shape, node.chunks, strict=True)):
@@ -172,14 +291,16 @@ def _touched(node: Any, key: Any) -> Iterator[tuple[int, int]]:
     if all(
         len(r) * c >= n for r, c, n in zip(ranges, node.chunks, node.shape, strict=True)
     ):
-        found: list[tuple[int, int]] = []
-        node.id.chunk_iter(lambda c: found.append((c.byte_offset, c.size)))
+        found: list[tuple[int, int, int]] = []
+        node.id.chunk_iter(
+            lambda c: found.append((c.byte_offset, c.size, c.filter_mask))
+        )
         yield from found
         return
     for corner in itertools.product(*ranges):
         one = node.id.get_chunk_info_by_coord(corner)
         if one.byte_offset is not None:
-            yield one.byte_offset, one.size
+            yield one.byte_offset, one.size, one.filter_mask
 
 
 def _inflated(file: BinaryIO, size: int, most: int, method: int) -> int:

@@ -30,6 +30,8 @@ _MARKS = (-1.0, -2.0, -(2.0**15))
 _FULL: dict[float, int] = {2**bits - 1: bits for bits in (10, 12, 14, 16, 18, 20, 24)}
 #: Pixels at that number are saturated if there are so many, and more than just below.
 _PILED, _BELOW = 4, 0.99
+#: Fewest numbers, and least number, of which one is called alone; times all others.
+_ENOUGH, _BRIGHT, _ABOVE = 64, 255.0, 8
 #: Most of a single frame that scattered marks take (fraction). Where there are more
 #: marks, the fraction that must have a marked neighbour.
 _RARE, _TOGETHER = 0.01, 0.9
@@ -41,7 +43,7 @@ _MOST = (
 )
 _BITS = ("bit_depth_image", "detectorSpecific/bit_depth_image")
 #: Attributes of a dataset that give the number of a missing value.
-_FILLS = ("_FillValue", "missing_value")
+FILLS = ("_FillValue", "missing_value")
 #: Fewest counts at which a detector saturates: less is a number that nobody filled in.
 _LEAST = 100.0
 
@@ -82,7 +84,7 @@ def only_counts(values: np.ndarray, source: str) -> np.ndarray:
         found[bad] = np.nan
         tell_bad(low if low < 0 else high, source)
         high = int(values[~bad].max(initial=0))
-    _tell_saturated(values, high, source)
+    _tell_highest(values, high, source)
     return found
 
 
@@ -105,7 +107,7 @@ def _only_counts_of_floats(values: np.ndarray, source: str) -> np.ndarray:
         tell_bad(values[bad][0], source)
         values = np.where(bad, values.dtype.type(np.nan), values)
         high = np.fmax.reduce(values, None)
-    _tell_saturated(values, high, source)
+    _tell_highest(values, high, source)
     return values
 
 
@@ -134,8 +136,18 @@ def tell_bad(value: float, source: str) -> None:
     )
 
 
-def _tell_saturated(values: np.ndarray, high: float, source: str) -> None:
-    """Warn if pixels pile up at the largest number of a counter with fewer bits."""
+def _tell_highest(values: np.ndarray, high: float, source: str) -> None:
+    """Warn if pixels pile up at the most of a counter with fewer bits, or one is alone.
+
+    A cosmic ray or a damaged byte is far above all others; a hot pixel is so in every
+    frame.
+    """
+    judged = values.size >= _ENOUGH and high > _BRIGHT
+    if judged and np.count_nonzero(values > high / _ABOVE) == 1:
+        warn_quality(
+            f"{source}: one pixel holds {high:.6g}, more than {_ABOVE} times any "
+            "other beside it: a damaged byte, or a cosmic ray?"
+        )
     if high in _FULL:
         at_top = int((values == high).sum())
         near = int((values >= _BELOW * high).sum()) - int((values > high).sum())
@@ -177,6 +189,8 @@ class NoCounts:
         DataQualityWarning
             If there are such numbers.
         """
+        if not self.marks and self.most == np.inf:
+            return counts
         bad = values > self.most
         if self.marks:
             bad |= np.isin(values, np.asarray(self.marks, values.dtype))
@@ -198,7 +212,7 @@ def told_of(path: Path, node: Any) -> NoCounts:
         The dataset.
     """
     whole = node.dtype.kind in "iu"
-    marks = [_one(attribute(node, n, None)) for n in _FILLS]
+    marks = [one_of(attribute(node, n, None)) for n in FILLS]
     most = np.inf
     with opened(path, again=True) as file:
         each = list(_detectors(file))
@@ -245,10 +259,10 @@ def _number(group: Any, name: str) -> float:
         return np.nan
     if node.dtype.kind not in "iuf" or node.is_virtual or node.external or node.chunks:
         return np.nan
-    return _one(node[()])
+    return one_of(node[()])
 
 
-def _one(value: Any) -> float:
+def one_of(value: Any) -> float:
     """Return the only number of an attribute or dataset; NaN if it is none."""
     number = np.asarray(value)
     sound = number.size == 1 and number.dtype.kind in "iuf"

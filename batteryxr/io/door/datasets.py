@@ -10,15 +10,26 @@ from typing import Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
-from batteryxr.io.door.chunks import check_pieces, grows, rows_there
-from batteryxr.io.door.counts import NoCounts, counts_type, only_counts, told_of
+from batteryxr.io.door.chunks import check_pieces, fill_of, grows, part_of, rows_there
+from batteryxr.io.door.counts import (
+    FILLS,
+    NoCounts,
+    counts_type,
+    one_of,
+    only_counts,
+    told_of,
+)
 from batteryxr.io.door.files import Stamp, stamp
-from batteryxr.io.door.hdf5 import opened, refuse_lists
+from batteryxr.io.door.hdf5 import attribute, opened, refuse_lists
 from batteryxr.io.door.limits import ARRAY, FRAME, refuse_larger
 from batteryxr.io.door.links import check_stored, sources_of
 
 #: A frame larger than this must not be packed more tightly than the ratio.
 _LARGE, _RATIO = 256_000_000, 200
+#: Attributes of netCDF that give a factor and an offset.
+_SCALES = ("scale_factor", "add_offset")
+#: Fewest pixels of a frame, and values of a list, that are judged by zeros.
+_PIXELS, _LIST = 16, 4
 
 
 def read_all(node: Any) -> Any:
@@ -34,8 +45,59 @@ def read_all(node: Any) -> Any:
     refuse_lists(node.id, node.name)
     refuse_larger(path, (node.size or 0) * node.dtype.itemsize, ARRAY, node.name)
     _check_written(path, node)
-    check_pieces(node)
-    return node[()]
+    check_pieces(node, exact=True)
+    values = node[()]
+    scale, offset = _scale(node)
+    for name in FILLS:
+        mark = attribute(node, name, None)
+        gone = False if mark is None or node.dtype.kind not in "iuf" else values == mark
+        if np.any(gone):
+            values = np.where(gone, np.nan, values)
+    _tell_ending(path, node, values)
+    return values if (scale, offset) == (1.0, 0.0) else values * scale + offset
+
+
+def _scale(node: Any) -> tuple[float, float]:
+    """Return factor and offset that a file gives for the numbers of a dataset.
+
+    netCDF writes them as attributes, NeXus beside the dataset.
+    """
+    import h5py
+
+    scale, offset = (one_of(attribute(node, n, None)) for n in _SCALES)
+    beside = node.parent.get(f"{node.name.rpartition('/')[2]}_scaling_factor")
+    if np.isnan(scale) and isinstance(beside, h5py.Dataset) and beside.size == 1:
+        scale = one_of(beside[()])
+    return (
+        float(scale) if np.isfinite(scale) else 1.0,
+        float(offset) if np.isfinite(offset) else 0.0,
+    )
+
+
+def _tell_ending(path: Path, node: Any, values: Any) -> None:
+    """Warn if a list of floating numbers ends in zeros, as what was never written."""
+    if node.dtype.kind != "f" or node.ndim not in (1, 2) or len(values) < _LIST:
+        return
+    there = np.flatnonzero(values.reshape(len(values), -1).any(axis=1))
+    left = len(values) - there.size
+    if there.size and left > 1 and there[-1] < there.size:
+        warn_quality(
+            f"{path.name}: the last {left} of {len(values)} values of {node.name} are "
+            "0, as if they were never written. Was the scan stopped early?"
+        )
+
+
+def _tell_unwritten(read: np.ndarray, fill: Any, source: str) -> None:
+    """Warn of whole frames that hold nothing but what was never written reads as."""
+    frames = read.reshape(-1, math.prod(read.shape[-2:]))
+    if frames.shape[1] < _PIXELS or not frames.size:
+        return
+    alike = frames.max(axis=1) == fill
+    if alike.any() and (frames[alike].min(axis=1) == fill).any():
+        warn_quality(
+            f"{source}: frames hold nothing but {fill}, as if they were never written. "
+            "Was the scan stopped early?"
+        )
 
 
 @dataclass(frozen=True)
@@ -75,9 +137,10 @@ class FileFrames:
             each.check()
         with opened(self.path, again=True) as file:
             node = file[self.name]
-            check_pieces(node, key)
-            read = np.asarray(node[key])
+            read, fill = part_of(node, key), fill_of(node)
         if self.counts:
+            if read.ndim > 1 and read.shape[-2:] == self.shape[-2:] != self.shape:
+                _tell_unwritten(read, fill, self.path.name)
             found = only_counts(read, self.path.name).astype(self.dtype, copy=False)
             return self.none.left_out(read, found, self.path.name)
         return read
@@ -105,7 +168,7 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
         raise FileFormatError(
             path, f"{node.name} of shape {node.shape} is empty: nothing was measured."
         )
-    if node.dtype.kind not in "biufc":
+    if node.dtype.kind not in ("iuf" if counts else "biufc"):
         raise FileFormatError(
             path, f"{node.name} holds {node.dtype}, not numbers: these are no frames."
         )
@@ -126,7 +189,11 @@ def frames_of(path: Path, node: Any, *, counts: bool = False) -> FileFrames:
     home = Path(node.file.filename)
     home = path if home.name == path.name and home.samefile(path) else home
     stamps = tuple(stamp(p, growing=growing) for p in dict.fromkeys((home, *others)))
-    counts = counts and node.dtype.kind in "iuf"
+    if (scaled := _scale(node)) != (1.0, 0.0):
+        warn_quality(
+            f"{path.name} tells to multiply {node.name} by {scaled[0]:g} and to add "
+            f"{scaled[1]:g}: it is read as stored. Do it yourself if they are to be so"
+        )
     dtype = counts_type(node.dtype) if counts else node.dtype
     none = told_of(path, node) if counts else NoCounts()
     return FileFrames(home, node.name, shape, dtype, stamps, counts, none)

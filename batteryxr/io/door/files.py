@@ -16,7 +16,14 @@ from batteryxr.core.errors import (
     MissingDependencyError,
     warn_quality,
 )
-from batteryxr.io.door.limits import WHOLE, most, refuse_bomb, refuse_larger
+from batteryxr.io.door.limits import (
+    RATIO,
+    SUSPICIOUS,
+    WHOLE,
+    most,
+    refuse_bomb,
+    refuse_larger,
+)
 from batteryxr.io.door.signatures import ENDINGS, kind_of
 from batteryxr.io.door.words import told
 
@@ -278,10 +285,15 @@ def whole(path: Path) -> bytes:
     Raises
     ------
     FileFormatError
-        If it is no regular file, or larger than allowed.
+        If it is no regular file, larger than allowed, or large and never written.
     """
     refuse_larger(path, regular(path), WHOLE)
     with opened(path) as file, named(path):
+        about = os.fstat(file.fileno())
+        stored = 512 * getattr(about, "st_blocks", about.st_size)
+        if about.st_size > max(SUSPICIOUS, RATIO * stored):
+            told = f"stores {stored:,} of its {about.st_size:,} bytes: "
+            raise FileFormatError(None, f"{told}it was never written. Copy it again.")
         return file.read(most(WHOLE))
 
 
@@ -347,11 +359,10 @@ def text(path: Path, *takes: str) -> bytes:
 def _pieces(path: Path, file: BinaryIO, first: bytes) -> bytes:
     """Read the rest of a large file; stop early if it is no text."""
     as_bytes = first.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b"))
-    pieces, lines, limit = [first], 0, most(WHOLE)
+    pieces, limit = [first], most(WHOLE)
     while pieces[-1] and sum(map(len, pieces)) <= limit:
-        if not as_bytes:
-            _refuse_nul(pieces[-1], lines)
-            lines += pieces[-1].count(b"\n")
+        if not as_bytes and b"\0" in pieces[-1]:
+            _refuse_nul(pieces[-1], sum(p.count(b"\n") for p in pieces[:-1]))
         pieces.append(file.read(_PIECE))
     return b"".join(pieces)
 

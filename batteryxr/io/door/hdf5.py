@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def _file(h5py: Any, path: Path) -> Any:
         start = head(path)
         if not h5py.is_hdf5(path):
             refuse_other(path, start)
-        if any(word in str(error) for word in ("lock", "already open for write")):
+        if re.search(r"\block file|already open for write", str(error)):
             raise FileFormatError(
                 path,
                 "is being written by a program that lets nobody read meanwhile, or "

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: located in a large file.
 _MOST, _MOST_LEADS, _MOST_ARRAYS = 50_000, 5_000, 5_000
 _DEEPEST, _NESTED = 20, 100
+#: Most sources of a virtual dataset that are looked at for overlap.
+_MOST_BOXES = 1000
 #: More pieces than these, of fewer bytes, fill the memory with their directory.
 _PIECES, _SMALL = 1_000_000, 4096
 
@@ -285,10 +287,19 @@ def _alike(wanted: Sequence[int], there: Sequence[int]) -> bool:
 
 
 def _tell_uncovered(path: Path, node: Any, sources: list[Any]) -> None:
-    """Warn if part of a virtual dataset has no source."""
+    """Warn if part of a virtual dataset has no source, or two."""
     spaces = [each.vspace for each in sources]
     if not all(map(_is_bounded, spaces)):
         return
+    boxes = np.array([s.get_select_bounds() for s in spaces[:_MOST_BOXES] if _box(s)])
+    if len(boxes) > 1:
+        low, high = boxes[:, 0], boxes[:, 1]
+        meet = (low[:, None] <= high) & (low <= high[:, None])
+        if meet.all(axis=-1).sum() > len(boxes):
+            warn_quality(
+                f"{path.name}: sources of {node.name} overlap: where two give a value, "
+                "one of them is read, and elsewhere there may be none."
+            )
     given = sum(space.get_select_npoints() for space in spaces)
     if given < node.size:
         warn_quality(
@@ -344,6 +355,13 @@ def _raw_file(home: Path, dataset: str, name: Any, offset: int, size: int) -> Pa
         )
     if size < 2**63 and regular(place) < offset + size:
         raise FileFormatError(home, f"{dataset} is stored in {name}, which is cut.")
+    used = Path(os.environ.get("HDF5_EXTFILE_PREFIX", "")) / name
+    if not (used.exists() and used.samefile(place)):
+        raise FileFormatError(
+            home,
+            f"{dataset} is stored in {name}, which lies beside the file, but HDF5 "
+            "looks for it in the working folder: os.chdir to its folder first.",
+        )
     return place
 
 
@@ -356,6 +374,8 @@ def _target(home: Path, name: str) -> Path | None:
         If it lies outside the folder without permission, or is not a file.
     """
     folder = home.parent.resolve()
+    if os.path.isabs(name) and not os.path.exists(name):
+        name = Path(name).name  # of a file that was moved, HDF5 looks beside it
     beside, here = folder / name, Path(name).absolute()
     there = os.path.exists(beside)
     place = here if not there and os.path.exists(here) else beside

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import xarray as xr
@@ -146,6 +145,8 @@ def _write_vti(crystal: xr.Dataset, path: Path, overwrite: bool) -> None:
     extent = " ".join(f"0 {a.size - 1}" for a in axes)
     origin = " ".join(f"{float(a.values[0]):.9g}" for a in axes)
     spacing = " ".join(f"{step:.9g}" for step in steps)
+    from xml.sax.saxutils import quoteattr
+
     with whole_file(path, overwrite=overwrite) as new, new.open("wb") as out:
         head = (
             '<?xml version="1.0"?>\n<VTKFile type="ImageData" version="1.0" '

@@ -20,6 +20,7 @@ from batteryxr.io.door.chunks import grows
 from batteryxr.io.door.counts import FLAG
 from batteryxr.io.door.datasets import frames_of, gaps, paired, read_all
 from batteryxr.io.door.hdf5 import attribute, opened, text
+from batteryxr.io.frames.hdf5 import factor_of
 
 if TYPE_CHECKING:
     import h5py
@@ -103,6 +104,16 @@ def read_cxi(path: str | Path, *, dataset: str = "entry_1") -> xr.Dataset:
     dims = ("position", "detector_y", "detector_x")
     scan = xr.Dataset({"frames": (dims, frames, counts), **extra}, coords=coords)
     scan.attrs["source_files"] = [path.name]
+    return judged(scan)
+
+
+def judged(scan: xr.Dataset) -> xr.Dataset:
+    """Tell of numbers of a file that are unlikely, and of its positions."""
+    places = [scan[f"position_{axis}"].values for axis in "yx"]
+    known = [p[np.isfinite(p)] for p in places]
+    span = max(float(np.ptp(p)) if p.size else 0.0 for p in known) or None
+    name = "span of position_y, position_x"
+    bounds.check("span of positions", span, argument=name, data=True)
     return bounds.told(scan)
 
 
@@ -126,8 +137,10 @@ def _found(group: h5py.Group, path: Path, what: str, *names: str) -> h5py.Datase
     raise FileFormatError(path, f"no {what}: looked for {', '.join(names)}")
 
 
-def _number(item: h5py.Dataset) -> float:
-    return float(np.ravel(read_all(item))[0])
+def _lengths(path: Path, item: h5py.Dataset) -> np.ndarray:
+    """Return lengths in m, as which they count if the file tells no units."""
+    factor = factor_of(path, item, "m", "m")
+    return np.asarray(read_all(item), dtype=float) * factor
 
 
 def _coordinates(
@@ -135,9 +148,11 @@ def _coordinates(
 ) -> dict[str, Any]:
     energy = _energy(group, path)
     far = _found(detector, path, "detector distance", "distance", "corner_position")
-    distance = abs(float(np.ravel(read_all(far))[-1]))
-    pitch = _number(_found(detector, path, "pixel size", "x_pixel_size"))
-    rows = _number(_found(detector, path, "pixel size", "y_pixel_size"))
+    distance = abs(_lengths(path, far).flat[-1])
+    pitch, rows = (
+        float(_lengths(path, _found(detector, path, "pixel size", name)).flat[0])
+        for name in ("x_pixel_size", "y_pixel_size")
+    )
     if not np.isclose(pitch, rows):
         raise FileFormatError(path, f"pixels of {pitch} x {rows} m are not square")
     translations = _found(
@@ -145,7 +160,7 @@ def _coordinates(
         "sample_1/geometry_1/translation", "data_1/translation",
         "instrument_1/detector_1/translation", "sample_1/transformations/translation",
     )  # fmt: skip
-    moves = np.asarray(read_all(translations), float)
+    moves = _lengths(path, translations)
     if grows(translations):
         n = paired(path, translations, n)
         moves = moves[:n]
@@ -184,7 +199,7 @@ def _energy(group: h5py.Group, path: Path) -> float:
     """Return the photon energy in eV; if units are missing, its size decides."""
     for name in _ENERGIES:
         if name in group:
-            value = _number(group[name])
+            value = float(np.ravel(read_all(group[name]))[0])
             units = text(attribute(group[name], "units")).lower()
             scale = {"ev": 1.0, "kev": 1e3, "j": 1 / _JOULE}.get(units)
             if scale is None:  # one joule is no photon energy
@@ -193,7 +208,7 @@ def _energy(group: h5py.Group, path: Path) -> float:
                 return value * scale
     name = "instrument_1/source_1/wavelength"
     if name in group:
-        return HC / _number(group[name])
+        return HC / float(_lengths(path, group[name]).flat[0])
     raise FileFormatError(path, f"no photon energy: looked for {', '.join(_ENERGIES)}")
 
 

@@ -343,7 +343,7 @@ def _angles(
         if rocking not in place:
             raise ArgumentError("rocking", rocking, "a dataset of the file")
         angles = np.asarray(read_all(place[rocking]), dtype=float).ravel()
-        factor = _factor(path, place[rocking], "deg", "deg")
+        factor = factor_of(path, place[rocking], "deg", "deg")
         return angles * factor, rocking.rsplit("/", 1)[-1]
     axes = attribute(group, "axes", ())
     axes = [axes] if isinstance(axes, str | bytes) else list(axes)
@@ -357,7 +357,7 @@ def _angles(
     if key in group and getattr(group[key], "ndim", 0) == 1:
         node = group[key]
         if len(node) == n or grows(node):
-            factor = _factor(path, node, "deg", "deg")
+            factor = factor_of(path, node, "deg", "deg")
             return np.asarray(read_all(node), float) * factor, key
     return None, ""
 
@@ -384,10 +384,17 @@ def _groups(group: h5py.Group) -> list[tuple[str, h5py.Group]]:
 
 def _scalar(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
     value = float(np.ravel(read_all(node))[0])
-    return value * _factor(path, node, theirs, ours)
+    return value * factor_of(path, node, theirs, ours)
 
 
-def _factor(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
+def factor_of(path: Path, node: h5py.Dataset, theirs: str, ours: str) -> float:
+    """Return the factor from a dataset's units, `theirs` if it tells none, to `ours`.
+
+    Raises
+    ------
+    FileFormatError
+        If it tells units of another kind.
+    """
     units = text(attribute(node, "units")) or theirs
     if units == "J" and ours == "eV":
         return 1 / _JOULE

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.provenance import recorded
 from batteryxr.io.door.hdf5 import opened, walk
-from batteryxr.io.frames.cxi import read_cxi
+from batteryxr.io.frames.cxi import judged, read_cxi
 from batteryxr.io.frames.ptychography_found import (
     DIMS,
     LayoutSearch,
@@ -129,16 +128,6 @@ def read_ptychography(
     return _narrowed(scan) if narrow else scan
 
 
-def _judged(scan: xr.Dataset) -> xr.Dataset:
-    """Tell of numbers of a file that are unlikely, and of its positions."""
-    places = [scan[f"position_{axis}"].values for axis in "yx"]
-    known = [p[np.isfinite(p)] for p in places]
-    span = max(float(np.ptp(p)) if p.size else 0.0 for p in known) or None
-    name = "span of position_y, position_x"
-    bounds.check("span of positions", span, argument=name, data=True)
-    return bounds.told(scan)
-
-
 def _read(
     path: Path,
     layout: str | Mapping[str, Any] | None,
@@ -166,7 +155,7 @@ def _read(
                 where = found.positions(shape[:-2], at)
             scan = found.scan(frames, where, told, signs)
             centre = centre or found.centre()
-    return _cut(_judged(scan), centre, size)
+    return _cut(judged(scan), centre, size)
 
 
 def _held(file: Any, layout: str | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -172,6 +172,10 @@ class TiffFrames:
         wanted = np.arange(self.shape[0])[first]
         numbers, within = np.divmod(wanted.ravel(), self.planes)
         part = np.empty((0, *self.page[-2:]), self.dtype)[(slice(None), *rest)]
+        if self.planes == wanted.size == 1 and part.shape[1:] == self.page[-2:]:
+            ((_, image),) = self._images([int(numbers[0])])  # whole: is not copied
+            only = image[(slice(None), *rest)].astype(self.dtype, copy=False)
+            return only if wanted.ndim else only[0]
         found = np.empty((wanted.size, *part.shape[1:]), self.dtype)
         for number, image in self._images(sorted({int(n) for n in numbers})):
             for k in np.flatnonzero(numbers == number):

@@ -41,6 +41,8 @@ _LABELS: dict[str, str] = {
     "cycle number": "cycle",
     "ns": "sequence",
 }
+#: The same of files that hold modulus and phase alone, as of Modulo Bat.
+_POLAR: dict[str, str] = {"|z|/ohm": "modulus", "phase(z)/deg": "phase"}
 #: Further impedances of a cell with a reference electrode: name -> electrode.
 _ELECTRODES = {"impedance_counter": "ce", "impedance_cell": "we-ce"}
 
@@ -60,9 +62,10 @@ def read_mpr(path: Path, options: Options) -> Readings:
 def _read(table: LabelledTable, about: About, path: Path, options: Options) -> Readings:
     labels = [label.lower() for label in table.labels]
     said = about.instrument, about.technique
+    known = _LABELS if "re(z)/ohm" in labels else _LABELS | _POLAR
     places = {
         n: FromColumn(labels.index(k), 1.0, 0.0)
-        for k, n in _LABELS.items()
+        for k, n in known.items()
         if k in labels
     }
     stripped = [label.strip() for label in table.labels]

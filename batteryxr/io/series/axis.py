@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from batteryxr.io.door.files import Stamp
-    from batteryxr.io.series.scans import Scan, ScanSource
+    from batteryxr.io.series.contents import Scan, ScanSource
 
 #: Files per dask chunk.
 _GROUP = 64

@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from batteryxr.core.errors import ArgumentError
-from batteryxr.core.kernels.monitors import lit, upright
-from batteryxr.io.series.chambers import by_units, in_order, mapped
-from batteryxr.io.series.roles import (
-    BEHIND,
-    LAYOUTS,
-    UNKNOWN,
-    Role,
-    layout_of,
-    role_of,
-)
+from batteryxr.io.series.contents import AXES, FORMULAS, Choice, FileColumns, Pick
+from batteryxr.io.series.roles import BEHIND, UNKNOWN, Role, role_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from batteryxr.io.series.headers import Header
-    from batteryxr.io.series.roles import Dialect
-
-#: Axes that a series may have.
-AXES = ("energy", "r", "q", "two_theta", "shift")
-#: Values computed from several columns: their roles, and the function.
-FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
-    "transmission": (("i0", "it"), lambda i0, it: np.log(lit(i0) / lit(it))),
-    "fluorescence": (("i0", "fluo"), lambda i0, fl: upright(fl) / lit(i0)),
-    "electron_yield": (("i0", "tey"), lambda i0, ey: upright(ey) / lit(i0)),
-    "reference": (("it", "ir"), lambda it, ir: np.log(lit(it) / lit(ir))),
-    "attenuated": (("intensity", "attenuation"), lambda i, factor: i * factor),
-}
 #: Roles of columns that hold these values already.
 _READY = {
     "transmission": "mu",
@@ -107,99 +76,6 @@ _COORDINATES = (
 )
 
 
-@dataclass(frozen=True)
-class Pick:
-    """Hold one spectrum of a file: column groups, their formula, quantity and name."""
-
-    groups: tuple[tuple[int, ...], ...]
-    formula: str
-    quantity: str
-    column: str
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Hold the columns that are read from a file.
-
-    Attributes
-    ----------
-    axis, position, units
-        The axis, its column, and its units if the names or the layout give them.
-    picks
-        The spectra to read.
-    beside
-        Coordinates that have columns of their own: name -> column.
-    note
-        Message for the user.
-    """
-
-    axis: str
-    position: int
-    units: str
-    picks: tuple[Pick, ...]
-    beside: dict[str, int]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class FileColumns:
-    """Hold the columns of one file, and the header that describes them."""
-
-    path: Path
-    suffix: str
-    n: int
-    header: Header
-    text: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return column names as written, or nothing if the file gives none."""
-        return self.header.names
-
-    @functools.cached_property
-    def layout(self) -> Dialect | None:
-        """Return the layout whose sign the header holds, if any."""
-        return layout_of(self.text)
-
-    def roles(self, axis: str = "") -> tuple[Role, ...]:
-        """Return the role of each column: by the layout, else by its name."""
-        known = _roles(self.names, self.layout.name if self.layout else "", axis)
-        if axis not in ("", "energy"):
-            return known
-        told = self.counted | self.mapped
-        told |= by_units(self.names, known, self.header.units) if known else {}
-        return tuple(told.get(i, role) for i, role in enumerate(known))
-
-    @functools.cached_property
-    def mapped(self) -> dict[int, Role]:
-        """Return the roles of channels that other lines of the header describe."""
-        known = _roles(self.names, self.layout.name if self.layout else "", "energy")
-        return mapped(self.names, known, self.text.splitlines())
-
-    @functools.cached_property
-    def counted(self) -> dict[int, Role]:
-        """Return the roles of ion chambers that are told by their order alone."""
-        known = _roles(self.names, self.layout.name if self.layout else "", "energy")
-        return {} if self.mapped else in_order(self.names, known)
-
-    def units(self, column: int, axis: str) -> str:
-        """Return the units of the axis, from its column, the layout or the header."""
-        told = self.header.units[column] if self.names else self.header.first[1]
-        layout = self.layout
-        if not told and axis == "energy":
-            name = self.names[column].lower() if self.names else ""
-            if name in ("kev", "ev"):
-                return {"kev": "keV", "ev": "eV"}[name]
-            return layout.energy_units if layout else ""
-        return told or self.header.axis_units(axis)
-
-    def listed(self) -> str:
-        """Return the list of columns as text."""
-        if self.names:
-            return ", ".join(f"{i}: {name!r}" for i, name in enumerate(self.names))
-        return f"{self.n} columns without names, 0 to {self.n - 1}"
-
-
 def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Choice:
     """Choose axis and values of a file.
 
@@ -240,18 +116,6 @@ def choose(file: FileColumns, axis: str | None, column: int | str | None) -> Cho
         if role.name in _COORDINATES and i not in used
     }
     return Choice(name, position, file.units(position, name), picks, beside, note)
-
-
-@functools.lru_cache(maxsize=1024)
-def _roles(names: tuple[str, ...], layout: str, axis: str) -> tuple[Role, ...]:
-    called = next((row.roles for row in LAYOUTS if row.name == layout), {})
-    found = []
-    for name in names:
-        role, known = role_of(name, axis), called.get(name.lower())
-        if known:  # a column that is plainly called energy goes before it
-            role = dataclasses.replace(role, name=known, rank=int(known in AXES))
-        found.append(role)
-    return tuple(found)
 
 
 def _axis(file: FileColumns, axis: str | None) -> tuple[str, int]:

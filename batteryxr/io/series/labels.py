@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, UnitsError
-from batteryxr.core.model import QUANTITIES, attributes
+from batteryxr.core.model import QUANTITIES, attributes, in_words
 from batteryxr.core.units import affine
 from batteryxr.io import clock
 from batteryxr.io.door.words import first_odd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
-    from batteryxr.io.series.scans import Scan
+    from batteryxr.io.series.contents import Scan
 
 Coords = dict[str, tuple[str, np.ndarray, dict[str, Any]]]
 
@@ -111,7 +111,7 @@ def from_names(paths: Sequence[Path], pattern: str | None) -> Coords:
     for name in compiled.groupindex:
         words = [(m[name] or "") if m else "" for m in matches]
         if name not in QUANTITIES:
-            coords[name] = _text(words, name.replace("_", " ").capitalize())
+            coords[name] = _text(words, in_words(name))
             continue
         try:
             numbers = np.array([float(w) if w else np.nan for w in words])

@@ -23,7 +23,8 @@ from batteryxr.io.door.endings import CUT
 from batteryxr.io.door.folders import files_in
 from batteryxr.io.door.marks import turned_in
 from batteryxr.io.series.axis import on_one_axis
-from batteryxr.io.series.choice import AXES, FORMULAS, choose, made
+from batteryxr.io.series.choice import choose, made
+from batteryxr.io.series.contents import AXES, FORMULAS
 from batteryxr.io.series.headers import slug
 from batteryxr.io.series.labels import (
     beside,
@@ -33,16 +34,12 @@ from batteryxr.io.series.labels import (
     natural,
     times,
 )
-from batteryxr.io.series.scans import (
-    Scan,
-    Wanted,
-    described,
-    look,
-    quantity_attributes,
-)
+from batteryxr.io.series.scans import Wanted, described, look, quantity_attributes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from batteryxr.io.series.contents import Scan
 
 #: Up to so many files are read at once; more are opened lazily.
 _EAGER = 512

@@ -1,40 +1,37 @@
-"""Read one pattern or spectrum: its columns, its axis and its values."""
+"""Read the spectra or patterns of one file: their columns, axis and values."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.core.errors import (
     ArgumentError,
-    FileFormatError,
     UnitsError,
-    warn_quality,
 )
 from batteryxr.core.kernels import monitors
-from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes
+from batteryxr.core.model import DIMENSIONS, QUANTITIES, attributes, in_words
 from batteryxr.core.units import affine
 from batteryxr.io.door.files import named
-from batteryxr.io.door.marks import marks_in
 from batteryxr.io.series.chambers import ALONG_BEAM
-from batteryxr.io.series.choice import (
+from batteryxr.io.series.choice import choose, made
+from batteryxr.io.series.contents import (
     FORMULAS,
     Choice,
     FileColumns,
     Pick,
-    choose,
-    made,
+    Scale,
+    Scan,
+    ScanSource,
 )
 from batteryxr.io.series.headers import Header, read_header
 from batteryxr.io.series.tables import (
     Table,
-    average_repeated,
     read_tables,
-    refuse_unsorted,
     split,
 )
 
@@ -57,133 +54,6 @@ _APART = 0.3  # eV
 _SAME = 1e-6
 #: Headers of programs whose energies may be counted from the edge.
 _FROM_EDGE = re.compile(r"E_edge|E0 *= *0\b|relative to|<xanes>", re.IGNORECASE)
-_HC = 12398.419843320026  # eV Angstrom
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Describe the conversion of the numbers of an axis to the units of the data model.
-
-    Attributes
-    ----------
-    factor
-        Size of the file's unit in units of the data model.
-    spacing
-        Lattice spacing of the monochromator (Angstrom) if the axis is its angle, or 0.
-    """
-
-    factor: float = 1.0
-    spacing: float = 0.0
-
-    def apply(self, axis: np.ndarray) -> np.ndarray:
-        """Return the axis in units of the data model."""
-        scaled = axis * self.factor
-        if not self.spacing:
-            return scaled
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            return _HC / (2 * self.spacing * np.sin(np.deg2rad(scaled)))
-
-
-@dataclass(frozen=True)
-class ScanSource:
-    """Place and columns of one scan, to read it again on any thread or process."""
-
-    path: Path
-    position: int
-    groups: tuple[tuple[int, ...], ...]
-    formula: str
-    scale: Scale
-    skip_rows: int
-    piece: int = 0
-    rows: tuple[int, int] | None = None
-    energies: bool = False
-
-    @property
-    def columns(self) -> tuple[int, ...]:
-        """Return all columns that are read, the axis first."""
-        return (self.position, *(c for group in self.groups for c in group))
-
-    def numbers(self, table: Table | None = None) -> np.ndarray:
-        """Return the columns as stored in the file, with the axis scaled.
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged; the message names the line.
-        """
-        table = table or read_tables(self.path, self.skip_rows)[self.piece]
-        numbers = table.read(self.columns)
-        if (bad := ~np.isfinite(numbers[0])).any():
-            line = table.line_of(int(np.argmax(bad)))
-            raise FileFormatError(self.path, "the axis is not finite here.", line)
-        if self.scale != Scale():
-            numbers[0] = self.scale.apply(numbers[0])
-        for column in numbers[1:]:
-            if (marked := marks_in(column)).any():
-                warn_quality(
-                    f"{self.path.name}: {int(marked.sum())} points hold "
-                    f"{column[marked][0]:.10g} or such: no reading, but the mark of a "
-                    "missing one. NaN"
-                )
-                column[marked] = np.nan
-        return numbers
-
-    def read(self, table: Table | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return axis (increasing) and values.
-
-        Raises
-        ------
-        FileFormatError
-            If the file is damaged or its axis goes back; the message names the line.
-        """
-        return self.combined(self.numbers(table))
-
-    def combined(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return axis (increasing) and values from columns that were read."""
-        if self.rows is not None:
-            numbers = numbers[:, slice(*self.rows)]
-        axis, *columns = numbers
-        parts, start = [], 0
-        for group in self.groups:
-            chosen = columns[start : start + len(group)]
-            parts.append(chosen[0] if len(chosen) == 1 else np.sum(chosen, axis=0))
-            start += len(group)
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            combine = FORMULAS[self.formula][1] if self.formula else None
-            values = combine(*parts) if combine else parts[0]
-        values = np.where(np.isfinite(values), values, np.nan)
-        if axis[0] > axis[-1]:
-            axis, values = axis[::-1].copy(), values[::-1].copy()
-        if self.energies:
-            axis, values = average_repeated(axis, values)
-        refuse_unsorted(self.path, axis)
-        return axis, values
-
-    def resampled(
-        self, grid: np.ndarray, axis: np.ndarray, values: np.ndarray
-    ) -> np.ndarray:
-        """Return values interpolated linearly on `grid`; NaN outside the axis."""
-        return np.interp(grid, axis, values, left=np.nan, right=np.nan)
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Hold one spectrum whose header was read: source, labels, range of its axis."""
-
-    source: ScanSource
-    header: Header
-    axis: str
-    quantity: str
-    column: str
-    ends: tuple[float, float]
-    data: tuple[np.ndarray, np.ndarray] | None = None
-    seems_cut: bool = False
-    notes: tuple[str, ...] = ()
-    label: str = ""
-    beside: dict[str, tuple[float, str]] = field(default_factory=dict)
-    units: str = "1"
-    doubts: dict[tuple[str, str], str] = field(default_factory=dict)
-    digest: bytes = b""  # of numbers that are not read yet
 
 
 @dataclass(frozen=True)
@@ -452,17 +322,7 @@ def quantity_attributes(name: str, units: str = "1") -> dict[str, Any]:
     """Return units and long name of the quantity that a series holds."""
     if name in QUANTITIES:
         return attributes(name)
-    return attributes(name, units=units, long_name=name.replace("_", " ").capitalize())
-
-
-def same_axis(a: np.ndarray, b: np.ndarray) -> bool:
-    """Tell whether two axes agree within the rounding of text."""
-    if a.shape != b.shape:
-        return False
-    if np.array_equal(a, b):
-        return True
-    step = np.abs(np.diff(a)).min() if a.size > 1 else 0.0
-    return bool(np.abs(a - b).max() <= _SAME * step)
+    return attributes(name, units=units, long_name=in_words(name))
 
 
 def _suffix(path: Path) -> str:
@@ -501,3 +361,13 @@ def _factor(axis: str, units: str, path: Path) -> float:
     if offset:
         raise ArgumentError("axis", f"{axis} ({units})", "units without an offset")
     return factor
+
+
+def same_axis(a: np.ndarray, b: np.ndarray) -> bool:
+    """Tell whether two axes agree within the rounding of text."""
+    if a.shape != b.shape:
+        return False
+    if np.array_equal(a, b):
+        return True
+    step = np.abs(np.diff(a)).min() if a.size > 1 else 0.0
+    return bool(np.abs(a - b).max() <= _SAME * step)

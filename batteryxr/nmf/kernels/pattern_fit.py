@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from batteryxr.nmf.kernels.correlation import together
+from batteryxr.nmf.kernels.noise import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

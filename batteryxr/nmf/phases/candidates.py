@@ -6,17 +6,17 @@ import itertools
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batteryxr.core.crystals import (
-    Crystal,
-    PairDistribution,
-    cell_of,
-    read_crystal,
+from batteryxr.core.crystals import Crystal, cell_of, read_crystal
+from batteryxr.core.errors import (
+    ArgumentError,
+    warn_quality,
 )
-from batteryxr.core.errors import ArgumentError, warn_quality
+from batteryxr.core.kernels.pair_distribution import PairDistribution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -275,3 +275,121 @@ class Candidate:
         """Return the displacement of each element and its error, (2, elements)."""
         both = np.array([fit.values, fit.errors])
         return np.concatenate([both[:, 1:2], both[:, self.apart]], axis=1)
+
+
+def nodes(degree: int) -> np.ndarray:
+    """Return the places at which the values of a polynomial are its parameters."""
+    return np.linspace(-1.0, 1.0, degree + 1) if degree else np.zeros(1)
+
+
+def between(at: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Return the interpolation matrix (t, nodes) of a polynomial through nodes."""
+    out = np.ones((t.size, at.size))
+    for i, node in enumerate(at):
+        others = np.delete(at, i)
+        if others.size:
+            out[:, i] = np.prod((t[:, None] - others) / (node - others), axis=1)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateSeries:
+    """Hold the patterns of all phases along the series.
+
+    Parameters
+    ----------
+    fits
+        The phases.
+    basis
+        (scans, nodes) values of the polynomials.
+    few
+        (few, nodes) places where patterns are calculated; the others lie between.
+    spread
+        (scans, few) interpolation from the calculated patterns to all scans.
+    weight
+        (scans, points) inverse deviations.
+    closure
+        Whether the last parameter is the scale of all patterns.
+    """
+
+    fits: list[Candidate]
+    basis: np.ndarray
+    few: np.ndarray
+    spread: np.ndarray
+    weight: np.ndarray
+    closure: bool
+
+    def places(self) -> list[list[slice]]:
+        """Return the slices of each phase's parameters in the parameter vector."""
+        out, at = [], 0
+        for fit in self.fits:
+            own = []
+            for i in range(len(fit.bounds["low"])):
+                size = 1 if i == 1 else self.basis.shape[1]  # widths do not change
+                own.append(slice(at, at + size))
+                at += size
+            out.append(own)
+        return out
+
+    def bounds(self, scale: float) -> dict[str, np.ndarray]:
+        """Return the ends and typical steps of all parameters."""
+        ends: dict[str, list[float]] = {"low": [], "high": [], "step": []}
+        for fit, own in zip(self.fits, self.places(), strict=True):
+            for i, place in enumerate(own):
+                for key, values in ends.items():
+                    values += [float(fit.bounds[key][i])] * (place.stop - place.start)
+        if self.closure:
+            for key, share in (("low", 0.02), ("high", 50.0), ("step", 0.01)):
+                ends[key].append(share * scale)
+        return {key: np.array(values) for key, values in ends.items()}
+
+    def parameters(self, p: np.ndarray, k: int, at: np.ndarray) -> np.ndarray:
+        """Return a phase's parameters at rows of a basis, clipped to their bounds."""
+        fit, own = self.fits[k], self.places()[k]
+        columns = [
+            np.full(len(at), p[place][0]) if i == 1 else at @ p[place]
+            for i, place in enumerate(own)
+        ]
+        return np.clip(np.column_stack(columns), fit.bounds["low"], fit.bounds["high"])
+
+    def shapes(self, p: np.ndarray) -> np.ndarray:
+        """Return the pattern of each phase in each scan, (scans, phases, points)."""
+        scale = p[-1] if self.closure else 1.0
+        rows = []
+        for k, fit in enumerate(self.fits):
+            few = np.array([fit.model(q) for q in self.parameters(p, k, self.few)])
+            rows.append(self.spread @ few)
+        return scale * np.stack(rows, axis=1) * self.weight[:, None]
+
+    def slopes(self, p: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        """Return the derivatives of the summed phases, (scans, points, parameters)."""
+        from batteryxr.nmf.kernels.pattern_fit import slope
+
+        out = np.zeros((*self.weight.shape, p.size))
+        scale = p[-1] if self.closure else 1.0
+        for k, (fit, own) in enumerate(zip(self.fits, self.places(), strict=True)):
+            few = self.parameters(p, k, self.few)
+            share = scale * scales[:, k, None] * self.weight
+            for i, place in enumerate(own):
+                rows = np.array([slope(fit.model, q, i, fit.bounds) for q in few])
+                for d, node in enumerate(range(place.start, place.stop)):
+                    part = np.ones(len(few)) if i == 1 else self.few[:, d]
+                    out[..., node] = share * ((self.spread * part) @ rows)
+        if self.closure:
+            whole = np.einsum("sk,skp->sp", scales, self.shapes(p))
+            out[..., -1] = whole / scale
+        return out
+
+
+def carried(
+    before: CandidateSeries, after: CandidateSeries, p: np.ndarray, scale: float
+) -> np.ndarray:
+    """Return parameters of one model converted to a model with more nodes."""
+    parts = []
+    for old, new in zip(before.places(), after.places(), strict=True):
+        for a, b in zip(old, new, strict=True):
+            ends = [nodes(place.stop - place.start - 1) for place in (a, b)]
+            parts.append(between(*ends) @ p[a])
+    if after.closure:
+        parts.append(p[-1:] if before.closure else np.array([scale]))
+    return np.concatenate(parts)

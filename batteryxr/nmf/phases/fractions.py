@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks import apply, is_lazy
-from batteryxr.core.crystals import PdfInstrument, scattering_power
+from batteryxr.core.crystals import PdfInstrument
 from batteryxr.core.errors import ArgumentError, DataError, warn_quality
+from batteryxr.core.kernels.pair_distribution import scattering_power
 from batteryxr.core.model import label, require_variables
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import atoms

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import (
@@ -17,10 +16,16 @@ from batteryxr.core.errors import (
     DimensionError,
     warn_quality,
 )
-from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
 from batteryxr.nmf.beam import tell_dark, without_beam
-from batteryxr.nmf.phases.candidates import Candidate, crystals_of
+from batteryxr.nmf.phases.candidates import (
+    Candidate,
+    CandidateSeries,
+    between,
+    carried,
+    crystals_of,
+    nodes,
+)
 from batteryxr.nmf.phases.measured import (
     deviations,
     instrument_of,
@@ -28,30 +33,34 @@ from batteryxr.nmf.phases.measured import (
     tell_errors,
     within,
 )
-from batteryxr.nmf.phases.mixtures import at_bound
-from batteryxr.nmf.phases.tables import PARAMETERS, cells
+from batteryxr.nmf.phases.tables import SeriesTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import xarray as xr
+
     from batteryxr.core.bounds.kinds import RRange, Strain
     from batteryxr.core.crystals import PdfInstrument
-    from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing, Spread
+    from batteryxr.nmf.kernels.pattern_fit import Mixed, Mixing
     from batteryxr.nmf.phases.candidates import Candidates
 
 #: q_max assumed where the data do not state it (1/Angstrom).
 _USUAL_Q_MAX = 20.0
 #: Number of rounds in which the lattices of all phases are searched one by one.
 _ROUNDS = 3
+#: Distances to which lattices are looked for first, where the whole range fails.
+_CLOSE = 8.0
 #: Another start is taken if it lowers the squares below this fraction.
 _BETTER = 0.999
+#: By how much the lattice and the share of an element of a candidate may be off, and
+#: the difference of squares in these units below which neither of two names is nearer.
+_STRAIN, _TAKEN, _UNTOLD = 0.005, 0.1, 1.0
 #: R_w above which the structures explain too little.
 _LOST = 0.3
 #: The residual is no noise if one pattern holds this many times its share of noise,
 #: and if it is more than this fraction of the patterns.
 _ALIKE, _LITTLE = 2.5, 0.01
-#: Smallest fraction of a phase at which its structure is judged.
-_THERE = 0.02
 
 
 @recorded
@@ -167,10 +176,11 @@ def fit_structures(
         weight=np.ones_like(y[lit]) if sigma is None else 1.0 / sigma[lit],
         t=_along(rows)[lit],
         reach=(instrument.q_max or _USUAL_Q_MAX) * float(r[-1]),
+        near=r <= max(_CLOSE, 2.5 * float(r[0])),
     )
     model, problem, found = phases.fitted(degree, closure=closure)
     spread = spread_of(problem, found, sigma is not None)
-    told = _Told(rows, lit, model, found, spread)
+    told = SeriesTable(rows, lit, model, found, spread)
     result = told.result(crystals)
     result.attrs = {
         "closure": int(closure),
@@ -238,105 +248,6 @@ def _along(rows: xr.DataArray) -> np.ndarray:
     return 2.0 * (x - x.min()) / max(float(np.ptp(x)), 1e-300) - 1.0
 
 
-def _between(nodes: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Return the interpolation matrix (t, nodes) of a polynomial through nodes."""
-    out = np.ones((t.size, nodes.size))
-    for i, node in enumerate(nodes):
-        others = np.delete(nodes, i)
-        if others.size:
-            out[:, i] = np.prod((t[:, None] - others) / (node - others), axis=1)
-    return out
-
-
-@dataclass(frozen=True, eq=False)
-class _Series:
-    """Hold the patterns of all phases along the series.
-
-    Parameters
-    ----------
-    fits
-        The phases.
-    basis
-        (scans, nodes) values of the polynomials.
-    few
-        (few, nodes) places where patterns are calculated; the others lie between.
-    spread
-        (scans, few) interpolation from the calculated patterns to all scans.
-    weight
-        (scans, points) inverse deviations.
-    closure
-        Whether the last parameter is the scale of all patterns.
-    """
-
-    fits: list[Candidate]
-    basis: np.ndarray
-    few: np.ndarray
-    spread: np.ndarray
-    weight: np.ndarray
-    closure: bool
-
-    def places(self) -> list[list[slice]]:
-        """Return the slices of each phase's parameters in the parameter vector."""
-        out, at = [], 0
-        for fit in self.fits:
-            own = []
-            for i in range(len(fit.bounds["low"])):
-                size = 1 if i == 1 else self.basis.shape[1]  # widths do not change
-                own.append(slice(at, at + size))
-                at += size
-            out.append(own)
-        return out
-
-    def bounds(self, scale: float) -> dict[str, np.ndarray]:
-        """Return the ends and typical steps of all parameters."""
-        ends: dict[str, list[float]] = {"low": [], "high": [], "step": []}
-        for fit, own in zip(self.fits, self.places(), strict=True):
-            for i, place in enumerate(own):
-                for key, values in ends.items():
-                    values += [float(fit.bounds[key][i])] * (place.stop - place.start)
-        if self.closure:
-            for key, share in (("low", 0.02), ("high", 50.0), ("step", 0.01)):
-                ends[key].append(share * scale)
-        return {key: np.array(values) for key, values in ends.items()}
-
-    def parameters(self, p: np.ndarray, k: int, at: np.ndarray) -> np.ndarray:
-        """Return a phase's parameters at rows of a basis, clipped to their bounds."""
-        fit, own = self.fits[k], self.places()[k]
-        columns = [
-            np.full(len(at), p[place][0]) if i == 1 else at @ p[place]
-            for i, place in enumerate(own)
-        ]
-        return np.clip(np.column_stack(columns), fit.bounds["low"], fit.bounds["high"])
-
-    def shapes(self, p: np.ndarray) -> np.ndarray:
-        """Return the pattern of each phase in each scan, (scans, phases, points)."""
-        scale = p[-1] if self.closure else 1.0
-        rows = []
-        for k, fit in enumerate(self.fits):
-            few = np.array([fit.model(q) for q in self.parameters(p, k, self.few)])
-            rows.append(self.spread @ few)
-        return scale * np.stack(rows, axis=1) * self.weight[:, None]
-
-    def slopes(self, p: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        """Return the derivatives of the summed phases, (scans, points, parameters)."""
-        from batteryxr.nmf.kernels.pattern_fit import slope
-
-        out = np.zeros((*self.weight.shape, p.size))
-        scale = p[-1] if self.closure else 1.0
-        for k, (fit, own) in enumerate(zip(self.fits, self.places(), strict=True)):
-            few = self.parameters(p, k, self.few)
-            share = scale * scales[:, k, None] * self.weight
-            for i, place in enumerate(own):
-                rows = np.array([slope(fit.model, q, i, fit.bounds) for q in few])
-                for d, node in enumerate(range(place.start, place.stop)):
-                    part = np.ones(len(few)) if i == 1 else self.few[:, d]
-                    out[..., node] = share * ((self.spread * part) @ rows)
-        if self.closure:
-            whole = np.einsum("sk,skp->sp", scales, self.shapes(p))
-            out[..., -1] = whole / scale
-        return out
-
-
 @dataclass(frozen=True, eq=False)
 class _Phases:
     """Hold all phases, the data (scans, points), and their place along the series.
@@ -345,6 +256,8 @@ class _Phases:
     ----------
     reach
         q_max times the longest distance: how fast patterns change with the lattice.
+    near
+        (points,) the distances at which a lattice is looked for from farther off.
     """
 
     fits: dict[str, Candidate]
@@ -352,35 +265,61 @@ class _Phases:
     weight: np.ndarray
     t: np.ndarray
     reach: float
+    near: np.ndarray
 
-    def fitted(self, degree: int, *, closure: bool) -> tuple[_Series, Mixing, Mixed]:
+    def fitted(
+        self, degree: int, *, closure: bool
+    ) -> tuple[CandidateSeries, Mixing, Mixed]:
         """Fit phases that stay the same, then phases that change."""
         from batteryxr.nmf.kernels.pattern_fit import solve
 
         model = self.model(0, 1, closure=False)
         problem = self.problem(model, 1.0)
         found = solve(problem, np.concatenate(self.start()), 40)
-        for other in (np.concatenate(self.as_given()), *self.exchanged(model, found)):
+        tried = solve(problem, np.concatenate(self.as_given()), 40)
+        found = tried if self.preferred(model, tried, found) else found
+        for other in self.exchanged(model, found):
             tried = solve(problem, other, 40)
-            if (tried.rest**2).sum() < _BETTER * (found.rest**2).sum():
-                found = tried
+            found = tried if self.preferred(model, tried, found) else found
         scale = float(np.median(found.scales.sum(axis=1))) or 1.0
-        few = 1
+        begin = (model, found.values, scale)
+        first = self.refined(begin, degree, closure=closure)
+        if not _patterned(first[2]):
+            return first
+        # Structures that change may have taken each other's place while they were held
+        # the same. Near distances tell them apart from farther off.
+        near = replace(
+            self, weight=self.weight * self.near, reach=self.reach * self.near.mean()
+        )
+        begin = (model, np.concatenate(self.as_given()), scale)
+        changed, _, close = near.refined(begin, min(degree, 1), closure=closure)
+        anew = self.refined((changed, close.values, scale), degree, closure=closure)
+        return min(first, anew, key=lambda one: float((one[2].rest ** 2).sum()))
+
+    def refined(
+        self,
+        begin: tuple[CandidateSeries, np.ndarray, float],
+        degree: int,
+        *,
+        closure: bool,
+    ) -> tuple[CandidateSeries, Mixing, Mixed]:
+        """Fit from a model, its parameters and the scale of the data."""
+        from batteryxr.nmf.kernels.pattern_fit import solve
+
+        before, p, scale = begin
+        few = self.needed(before, p, degree)
         for _ in range(3):
-            before = model
-            needed = self.needed(before, found.values, degree)
-            if few > 1 and needed <= few:
-                break
-            few = needed
             model = self.model(degree, few, closure=closure)
             problem = self.problem(model, scale)
-            start = _carried(before, model, found.values, scale)
-            found = solve(problem, start, 60)
-            if degree == 0:
+            found = solve(problem, carried(before, model, p, scale), 60)
+            before, p = model, found.values
+            needed = self.needed(before, p, degree)
+            if degree == 0 or needed <= few:
                 break
+            few = needed
         return model, problem, found
 
-    def problem(self, model: _Series, scale: float) -> Mixing:
+    def problem(self, model: CandidateSeries, scale: float) -> Mixing:
         """Return the problem of fitting the data by a model, near a scale."""
         from batteryxr.nmf.kernels.pattern_fit import Mixing
 
@@ -392,26 +331,26 @@ class _Phases:
             model.closure,
         )
 
-    def model(self, degree: int, few: int, *, closure: bool) -> _Series:
+    def model(self, degree: int, few: int, *, closure: bool) -> CandidateSeries:
         """Return a model whose patterns are calculated at `few` places."""
-        nodes = np.linspace(-1.0, 1.0, degree + 1) if degree else np.zeros(1)
+        places = nodes(degree)
         at = np.zeros(1)
         if few >= self.t.size:
             at, spread = self.t, np.eye(self.t.size)
         else:
             if few > 1:
                 at = np.cos(np.pi * (np.arange(few) + 0.5) / few)
-            spread = _between(at, self.t)
-        return _Series(
+            spread = between(at, self.t)
+        return CandidateSeries(
             list(self.fits.values()),
-            _between(nodes, self.t),
-            _between(nodes, at),
+            between(places, self.t),
+            between(places, at),
             spread,
             self.weight,
             closure,
         )
 
-    def needed(self, model: _Series, p: np.ndarray, degree: int) -> int:
+    def needed(self, model: CandidateSeries, p: np.ndarray, degree: int) -> int:
         """Return at how many places patterns must be calculated for all scans."""
         if degree == 0:
             return 1
@@ -428,23 +367,57 @@ class _Phases:
         banks = [fit.starts() for fit in self.fits.values()]
         return [min(b, key=lambda p: (abs(p[0]), p[2])) for b in banks]
 
-    def exchanged(self, model: _Series, found: Mixed) -> list[np.ndarray]:
-        """Return parameters in which two phases exchange their lattices.
+    def exchanged(self, model: CandidateSeries, found: Mixed) -> list[np.ndarray]:
+        """Return parameters in which two phases exchange lattices and compositions.
 
         For phases with similar lattices, each may have taken the place of the other.
         """
-        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in model.fits]
+        fits, p = model.fits, found.values
+        first = [float(np.linalg.norm(f.crystal.cell[0])) for f in fits]
         places = [own[0].start for own in model.places()]
-        edge = [a * (1 + found.values[i]) for a, i in zip(first, places, strict=True)]
+        edge = [a * (1 + p[i]) for a, i in zip(first, places, strict=True)]
         out = []
         for i, j in itertools.combinations(range(len(first)), 2):
-            other = found.values.copy()
-            other[places[i]] = edge[j] / first[i] - 1
-            other[places[j]] = edge[i] / first[j] - 1
-            small = np.abs(other[[places[i], places[j]]]) < model.fits[i].strain
+            other = p.copy()
+            for here, there in ((i, j), (j, i)):
+                at, of = places[here], places[there]
+                other[at] = edge[there] / first[here] - 1
+                if fits[i].occupancy and fits[i].occupancy == fits[j].occupancy:
+                    other[at + 1 : at + 3] = p[of + 1 : of + 3]
+                    share = fits[there].share / fits[here].share
+                    other[at + 3] = p[of + 3] * share
+            small = np.abs(other[[places[i], places[j]]]) < fits[i].strain
             if small.all():
                 out.append(other)
         return out
+
+    def preferred(self, model: CandidateSeries, tried: Mixed, found: Mixed) -> bool:
+        """Tell whether a solution is better, or as good and nearer to what was given.
+
+        Phases with free compositions may fit as well under one another's names.
+        """
+        better = float((tried.rest**2).sum()) / max(
+            float((found.rest**2).sum()), 1e-300
+        )
+        if not _BETTER <= better <= 1 / _BETTER:
+            return better < 1
+        far = []
+        for solution in (tried, found):
+            moved = 0.0
+            for fit, own in zip(model.fits, model.places(), strict=True):
+                p = solution.values[[place.start for place in own]]
+                moved += float((p[0] / _STRAIN) ** 2)
+                if fit.occupancy:
+                    moved += float(((p[3] - 1) * fit.share / _TAKEN) ** 2)
+            far.append(moved)
+        same = np.allclose(tried.scales, found.scales, atol=0.05 * found.scales.max())
+        if not same and abs(far[0] - far[1]) < _UNTOLD:
+            warn_quality(
+                "two phases fit as well under one another's names, and their lattices "
+                "and compositions are about as near to either candidate: these names "
+                "may be exchanged. Hold the composition of one, or narrow `strain`."
+            )
+        return far[0] < far[1]
 
     def start(self) -> list[np.ndarray]:
         """Return the lattice and size of each phase that explain the series together.
@@ -480,163 +453,6 @@ def _explained(goal: np.ndarray, shapes: list[np.ndarray]) -> float:
     return float(((goal @ q) ** 2).sum())
 
 
-def _carried(
-    before: _Series, after: _Series, p: np.ndarray, scale: float
-) -> np.ndarray:
-    """Return parameters of one model converted to a model with more nodes."""
-    parts = []
-    for old, new in zip(before.places(), after.places(), strict=True):
-        for a, b in zip(old, new, strict=True):
-            same = a.stop - a.start == b.stop - b.start
-            parts.append(p[a] if same else np.full(b.stop - b.start, p[a].mean()))
-    if after.closure:
-        parts.append(p[-1:] if before.closure else np.array([scale]))
-    return np.concatenate(parts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Told:
-    """Hold a solution, to be labelled; `lit` marks the rows that were fitted."""
-
-    rows: xr.DataArray
-    lit: np.ndarray
-    model: _Series
-    found: Mixed
-    spread: Spread
-
-    def result(self, crystals: Mapping[str, object]) -> xr.Dataset:
-        """Return ratios, structures and patterns, labelled."""
-        names, dim = list(crystals), str(self.rows.dims[0])
-        out: dict[str, xr.DataArray] = {}
-        both = (dim, "component")
-        shares, errors = self.found.scales, self.spread.scales
-        for name, values, text in (
-            ("weights", shares, "Share of the signal"),
-            ("weights_error", errors, "Share of the signal, error"),
-        ):
-            out[name] = self.labelled(name, both, values, "1", text)
-        out |= self.cells()
-        for end, text in (("", ""), ("_error", ", error")):
-            first = out[f"cell_length{end}"].sel(axis="a", drop=True)
-            key, text = f"lattice{end}", f"Lattice parameter{text}"
-            out[key] = label(first, key, units="Angstrom", long_name=text)
-        for name, (values, error) in self.parameters().items():
-            units, text = PARAMETERS[name]
-            for key, array, words in (
-                (name, values, text),
-                (f"{name}_error", error, f"{text}, error"),
-            ):
-                dims = ("component",) if name == "u_iso" else both
-                array = array[0] if name == "u_iso" else array
-                out[key] = self.labelled(key, dims, array, units, words)
-        out |= self.patterns(dim)
-        ends = [
-            bool(
-                any(
-                    at_bound(fit, q)
-                    for q in self.model.parameters(
-                        self.found.values, k, self.model.basis
-                    )[shares[:, k] > _THERE]
-                )
-            )
-            for k, fit in enumerate(self.model.fits)
-        ]
-        out["at_bound"] = self.labelled(
-            "at_bound", ("component",), np.array(ends), "1", "Fit ended at a bound"
-        )
-        kept = {n: c for n, c in self.rows.coords.items() if n != "component"}
-        return xr.Dataset(out).assign_coords(kept | {"component": names})
-
-    def labelled(
-        self,
-        name: str,
-        dims: tuple[str, ...],
-        values: np.ndarray,
-        units: str,
-        text: str,
-    ) -> xr.DataArray:
-        """Label values; rows without a fit get NaN."""
-        if dims[0] == self.rows.dims[0]:
-            whole = np.full((self.lit.size, *values.shape[1:]), np.nan)
-            whole[self.lit] = values
-            values = whole
-        array = xr.DataArray(values, dims=dims)
-        return label(array, name, units=units, long_name=text)
-
-    def parameters(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Return values and errors of each kind, (scans, phases)."""
-        model, p = self.model, self.found.values
-        shape = (len(model.basis), len(model.fits))
-        kinds = ("strain", "u_iso", "diameter", "occupancy")
-        out = {k: (np.full(shape, np.nan), np.full(shape, np.nan)) for k in kinds}
-        for k, fit in enumerate(model.fits):
-            values = model.parameters(p, k, model.basis)
-            variance = np.diagonal(self.covariance(k), axis1=1, axis2=2)
-            errors = np.sqrt(np.maximum(variance, 0.0))
-            for i in range(fit.shape.start):
-                value, error = values[:, i], errors[:, i]
-                if i == 2:
-                    bulk = value <= 1e-6
-                    with np.errstate(divide="ignore", invalid="ignore"):
-                        error = np.where(bulk, np.nan, error / value**2)
-                        value = np.where(bulk, math.inf, 1.0 / value)
-                if i == 3:
-                    value, error = value * fit.share, error * fit.share
-                out[kinds[i]][0][:, k], out[kinds[i]][1][:, k] = value, error
-        if not any(fit.occupancy for fit in model.fits):
-            del out["occupancy"]
-        return out
-
-    def covariance(self, k: int) -> np.ndarray:
-        """Return that of a phase's parameters in each scan, (scans, own, own)."""
-        basis, own = self.model.basis, self.model.places()[k]
-        one = np.ones((len(basis), 1))
-        at = [one if i == 1 else basis for i in range(len(own))]
-        rows = [
-            [
-                np.einsum("sa,ab,sb->s", at[i], self.spread.values[p, q], at[j])
-                for j, q in enumerate(own)
-            ]
-            for i, p in enumerate(own)
-        ]
-        return np.moveaxis(np.array(rows), -1, 0)
-
-    def cells(self) -> dict[str, xr.DataArray]:
-        """Return lengths and angles of the cells, (scan, component, axis)."""
-        found: list[tuple[np.ndarray, np.ndarray] | None] = [None] * self.lit.size
-        model, count = self.model, len(self.model.fits)
-        found *= count
-        for k, fit in enumerate(model.fits):
-            values = model.parameters(self.found.values, k, model.basis)
-            rows = zip(
-                np.flatnonzero(self.lit), values, self.covariance(k), strict=True
-            )
-            for scan, p, covariance in rows:
-                found[scan * count + k] = fit.cell(p, covariance)
-        dims = [str(self.rows.dims[0]), "component"]
-        return cells(found, (self.lit.size, count), dims)
-
-    def patterns(self, dim: str) -> dict[str, xr.DataArray]:
-        """Return fitted and mean patterns, and the residuals."""
-        weight, shares = self.model.weight, self.found.scales
-        shapes = self.found.shapes / weight[:, None]
-        rest = self.found.rest / weight
-        fitted = np.einsum("sk,skp->sp", shares, shapes)
-        total = np.maximum(shares.sum(axis=0), 1e-12)
-        mean = np.einsum("sk,skp->kp", shares / total, shapes)
-        level = np.sqrt((rest**2).mean(axis=1))
-        size = np.sqrt(((fitted + rest) ** 2).mean(axis=1))
-        units = str(self.rows.attrs.get("units", "1/Angstrom2"))
-        table = {
-            "fitted": ((dim, "r"), fitted, units, "Fitted G(r)"),
-            "components": (("component", "r"), mean, units, "Mean pattern of a phase"),
-            "residual": ((dim,), level, units, "Root mean square residual"),
-            "relative_residual": ((dim,), level / size, "1", "Residual over pattern"),
-            "r_w": ((dim,), level / size, "1", "R_w"),
-        }
-        return {name: self.labelled(name, *of) for name, of in table.items()}
-
-
 def _in_one(rest: np.ndarray) -> float:
     """Return the fraction of squared residuals in one pattern, relative to noise."""
     s = np.linalg.svd(rest, compute_uv=False)
@@ -644,6 +460,11 @@ def _in_one(rest: np.ndarray) -> float:
     # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
     noise = (1 + math.sqrt(scans / points)) ** 2 / scans
     return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
+
+
+def _patterned(found: Mixed) -> bool:
+    """Tell whether more than noise is left."""
+    return _in_one(found.rest) > _ALIKE and found.r_w > _LITTLE
 
 
 def _warn(result: xr.Dataset, in_one: float, *, closure: bool) -> None:
@@ -660,6 +481,7 @@ def _warn(result: xr.Dataset, in_one: float, *, closure: bool) -> None:
         text = ", much of it one pattern" if alike else ""
         warn_quality(
             f"the structures leave {off:.1%} of the patterns (R_w){text}: a phase is "
-            "missing, or changes in a way that is not among the parameters"
+            "missing, or changes in a way that is not among the parameters (a higher "
+            "`degree`, `occupancy`)"
             + (", or intensities differ (closure=False)." if closure else ".")
         )

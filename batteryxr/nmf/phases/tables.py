@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from batteryxr.core.model import label
+from batteryxr.nmf.phases.mixtures import at_bound
 
 if TYPE_CHECKING:
-    from batteryxr.nmf.kernels.pattern_fit import PatternFit
-    from batteryxr.nmf.phases.candidates import Candidate
+    from collections.abc import Mapping
 
+    from batteryxr.nmf.kernels.pattern_fit import Mixed, PatternFit, Spread
+    from batteryxr.nmf.phases.candidates import Candidate, CandidateSeries
+
+#: Smallest fraction of a phase at which its structure is judged.
+_THERE = 0.02
 GREEK = ("alpha", "beta", "gamma")
 #: Parameters of a fit: units and long name.
 PARAMETERS = {
@@ -120,3 +127,146 @@ def cells(
             words = f"{text}, error" if error else text
             out[key] = label(array, key, units=units, long_name=words)
     return out
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesTable:
+    """Hold a solution, to be labelled; `lit` marks the rows that were fitted."""
+
+    rows: xr.DataArray
+    lit: np.ndarray
+    model: CandidateSeries
+    found: Mixed
+    spread: Spread
+
+    def result(self, crystals: Mapping[str, object]) -> xr.Dataset:
+        """Return ratios, structures and patterns, labelled."""
+        names, dim = list(crystals), str(self.rows.dims[0])
+        out: dict[str, xr.DataArray] = {}
+        both = (dim, "component")
+        shares, errors = self.found.scales, self.spread.scales
+        for name, values, text in (
+            ("weights", shares, "Share of the signal"),
+            ("weights_error", errors, "Share of the signal, error"),
+        ):
+            out[name] = self.labelled(name, both, values, "1", text)
+        out |= self.cells()
+        for end, text in (("", ""), ("_error", ", error")):
+            first = out[f"cell_length{end}"].sel(axis="a", drop=True)
+            key, text = f"lattice{end}", f"Lattice parameter{text}"
+            out[key] = label(first, key, units="Angstrom", long_name=text)
+        for name, (values, error) in self.parameters().items():
+            units, text = PARAMETERS[name]
+            for key, array, words in (
+                (name, values, text),
+                (f"{name}_error", error, f"{text}, error"),
+            ):
+                dims = ("component",) if name == "u_iso" else both
+                array = array[0] if name == "u_iso" else array
+                out[key] = self.labelled(key, dims, array, units, words)
+        out |= self.patterns(dim)
+        ends = [
+            bool(
+                any(
+                    at_bound(fit, q)
+                    for q in self.model.parameters(
+                        self.found.values, k, self.model.basis
+                    )[shares[:, k] > _THERE]
+                )
+            )
+            for k, fit in enumerate(self.model.fits)
+        ]
+        out["at_bound"] = self.labelled(
+            "at_bound", ("component",), np.array(ends), "1", "Fit ended at a bound"
+        )
+        kept = {n: c for n, c in self.rows.coords.items() if n != "component"}
+        return xr.Dataset(out).assign_coords(kept | {"component": names})
+
+    def labelled(
+        self,
+        name: str,
+        dims: tuple[str, ...],
+        values: np.ndarray,
+        units: str,
+        text: str,
+    ) -> xr.DataArray:
+        """Label values; rows without a fit get NaN."""
+        if dims[0] == self.rows.dims[0]:
+            whole = np.full((self.lit.size, *values.shape[1:]), np.nan)
+            whole[self.lit] = values
+            values = whole
+        array = xr.DataArray(values, dims=dims)
+        return label(array, name, units=units, long_name=text)
+
+    def parameters(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return values and errors of each kind, (scans, phases)."""
+        model, p = self.model, self.found.values
+        shape = (len(model.basis), len(model.fits))
+        kinds = ("strain", "u_iso", "diameter", "occupancy")
+        out = {k: (np.full(shape, np.nan), np.full(shape, np.nan)) for k in kinds}
+        for k, fit in enumerate(model.fits):
+            values = model.parameters(p, k, model.basis)
+            variance = np.diagonal(self.covariance(k), axis1=1, axis2=2)
+            errors = np.sqrt(np.maximum(variance, 0.0))
+            for i in range(fit.shape.start):
+                value, error = values[:, i], errors[:, i]
+                if i == 2:
+                    bulk = value <= 1e-6
+                    with np.errstate(divide="ignore", invalid="ignore"):
+                        error = np.where(bulk, np.nan, error / value**2)
+                        value = np.where(bulk, math.inf, 1.0 / value)
+                if i == 3:
+                    value, error = value * fit.share, error * fit.share
+                out[kinds[i]][0][:, k], out[kinds[i]][1][:, k] = value, error
+        if not any(fit.occupancy for fit in model.fits):
+            del out["occupancy"]
+        return out
+
+    def covariance(self, k: int) -> np.ndarray:
+        """Return that of a phase's parameters in each scan, (scans, own, own)."""
+        basis, own = self.model.basis, self.model.places()[k]
+        one = np.ones((len(basis), 1))
+        at = [one if i == 1 else basis for i in range(len(own))]
+        rows = [
+            [
+                np.einsum("sa,ab,sb->s", at[i], self.spread.values[p, q], at[j])
+                for j, q in enumerate(own)
+            ]
+            for i, p in enumerate(own)
+        ]
+        return np.moveaxis(np.array(rows), -1, 0)
+
+    def cells(self) -> dict[str, xr.DataArray]:
+        """Return lengths and angles of the cells, (scan, component, axis)."""
+        found: list[tuple[np.ndarray, np.ndarray] | None] = [None] * self.lit.size
+        model, count = self.model, len(self.model.fits)
+        found *= count
+        for k, fit in enumerate(model.fits):
+            values = model.parameters(self.found.values, k, model.basis)
+            rows = zip(
+                np.flatnonzero(self.lit), values, self.covariance(k), strict=True
+            )
+            for scan, p, covariance in rows:
+                found[scan * count + k] = fit.cell(p, covariance)
+        dims = [str(self.rows.dims[0]), "component"]
+        return cells(found, (self.lit.size, count), dims)
+
+    def patterns(self, dim: str) -> dict[str, xr.DataArray]:
+        """Return fitted and mean patterns, and the residuals."""
+        weight, shares = self.model.weight, self.found.scales
+        shapes = self.found.shapes / weight[:, None]
+        rest = self.found.rest / weight
+        fitted = np.einsum("sk,skp->sp", shares, shapes)
+        total = np.maximum(shares.sum(axis=0), 1e-12)
+        mean = np.einsum("sk,skp->kp", shares / total, shapes)
+        level = np.sqrt((rest**2).mean(axis=1))
+        size = np.sqrt(((fitted + rest) ** 2).mean(axis=1))
+        units = str(self.rows.attrs.get("units", "1/Angstrom2"))
+        table = {
+            "fitted": ((dim, "r"), fitted, units, "Fitted G(r)"),
+            "components": (("component", "r"), mean, units, "Mean pattern of a phase"),
+            "residual": ((dim,), level, units, "Root mean square residual"),
+            "relative_residual": ((dim,), level / size, "1", "Residual over pattern"),
+            "r_w": ((dim,), level / size, "1", "R_w"),
+        }
+        return {name: self.labelled(name, *of) for name, of in table.items()}

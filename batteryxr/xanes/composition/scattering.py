@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 
 import numpy as np
 
@@ -27,12 +28,12 @@ def edge_position(element: str, edge: str) -> float:
     ArgumentError
         If the element has no such edge.
     """
-    import xraydb
+    found = None
+    if element.isalnum():  # or nothing is loaded to look for it
+        import xraydb
 
-    try:
-        found = xraydb.xray_edge(element, edge)
-    except (ValueError, KeyError, AttributeError):
-        found = None
+        with suppress(ValueError, KeyError, AttributeError):
+            found = xraydb.xray_edge(element, edge)
     if found is None:
         raise ArgumentError(
             "element", element, f"an element with an edge {edge!r}, as 'V' has 'K'"

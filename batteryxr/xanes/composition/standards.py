@@ -183,11 +183,12 @@ def _spline(name: str, item: Curve, x: np.ndarray) -> Any:
 
     own, y = item
     slack = _SLACK * np.abs(np.diff(x)).min(initial=np.inf)
-    if own.size < 4 or x[0] < own[0] - slack or x[-1] > own[-1] + slack:
+    low, high = x.min(), x.max()  # they need not rise
+    if own.size < 4 or low < own[0] - slack or high > own[-1] + slack:
         has = f"{own[0]:.2f} to {own[-1]:.2f} eV" if own.size else "no value"
         raise DataError(
             f"standards[{name!r}]",
-            f"it has {has}, which covers less than {x[0]:.2f} to {x[-1]:.2f} eV",
+            f"it has {has}, which covers less than {low:.2f} to {high:.2f} eV",
             "Pass a window inside the energies of all of them.",
         )
     return make_interp_spline(own, y, k=3)

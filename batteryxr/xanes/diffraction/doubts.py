@@ -39,6 +39,8 @@ _AWAY = (0.5, 1.0, 1.8, 3.0)
 _SECOND, _SIDED = 6.0, 4.0
 #: Relative change of a length from which it matters.
 _MATTERS = 7e-5
+#: Foreign lines: least significance, and least height relative to the fit around them.
+_CHANCE, _PART = 7.0, 0.2
 
 
 def leaning(found: Positions, used: np.ndarray, asked: Asked) -> np.ndarray:
@@ -201,6 +203,53 @@ class WholePattern(Protocol):
 
     def grow(self, places: np.ndarray, /) -> np.ndarray:
         """Return the factor of the width's growth along the axis."""
+
+
+def foreign_lines(
+    pattern: WholePattern,
+    p: np.ndarray,
+    own: np.ndarray,
+    left: np.ndarray,
+    weight: np.ndarray,
+    *,
+    chi2: float,
+) -> np.ndarray:
+    """Return which points belong to lines outside of the fitted reflections.
+
+    A line must be as wide as reflections, beyond chance, and larger than the
+    misfit of a near reflection.
+
+    Parameters
+    ----------
+    pattern, p
+        The model and its shape parameters, as fitted.
+    own, left, weight : (m,) float64
+        All reflections together, residuals, and one over their variances.
+    chi2
+        Squared residuals over their variances, per degree of freedom.
+    """
+    step = float(np.diff(pattern.x).mean())
+    middle = 0.5 * (pattern.x[0] + pattern.x[-1])
+    width = float(p[-3] + p[-2] * pattern.grow(np.array([middle]))[0])
+    points = max(width / step, 2.0)
+    half = int(np.ceil(1.5 * points))
+    t = np.arange(-half, half + 1) / points
+    kernel = np.exp(-4 * np.log(2) * t**2)
+    strength = np.convolve(weight, kernel**2, "same")
+    signal = np.convolve(weight * left, kernel, "same")
+    height = signal / np.maximum(strength, 1e-300)
+    chance = (
+        signal
+        / np.sqrt(np.maximum(strength, 1e-300))
+        / min(float(np.sqrt(max(chi2, 1.0))), 3.0)
+    )
+    # Misfits of a near line may be as large as a part of it.
+    reach = np.lib.stride_tricks.sliding_window_view(
+        np.pad(own, half, "edge"), 2 * half + 1
+    ).max(axis=1)
+    odd = (chance > _CHANCE) & (height > _PART * reach) & (strength > 0)
+    wide = 2 * half + 1
+    return np.convolve(1.0 * odd, np.ones(wide), "same") > 0.5
 
 
 def second_lattice(

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core import bounds
-from batteryxr.core.crystals import Crystal, read_crystal, scattering_power
+from batteryxr.core.crystals import Crystal, read_crystal
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.pair_distribution import scattering_power
 from batteryxr.core.model import attributes
 from batteryxr.core.provenance import recorded
 from batteryxr.core.xray import HC

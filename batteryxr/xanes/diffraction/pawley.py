@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
-import xarray as xr
 
 from batteryxr.core.checks import Bounds
 from batteryxr.core.errors import ArgumentError, DataError
-from batteryxr.core.model import attributes, label
 from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.xanes.diffraction import geometry, profiles
-from batteryxr.xanes.diffraction.doubts import second_lattice, tell
+from batteryxr.xanes.diffraction.doubts import foreign_lines, second_lattice, tell
 from batteryxr.xanes.diffraction.phases import reflections
 from batteryxr.xanes.diffraction.solved import (
-    FOREIGN,
-    MISFIT,
-    MISSING,
-    Solved,
-    lattice_variables,
-    pair,
+    Whole,
+    label_patterns,
 )
 from batteryxr.xanes.diffraction.tracking import tracked
-from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
     import os
+
+    import xarray as xr
 
     from batteryxr.core.bounds.kinds import Strain
     from batteryxr.core.crystals import Crystal
@@ -42,10 +37,8 @@ _REACH = 15.0
 _FAR = 6.0
 #: Standard errors beyond which the scans beside do not lead to a lattice.
 _APART = 4.0
-#: Foreign lines: rounds of search, least significance, and least height relative to the
-#: fit around them.
-_ROUNDS, _CHANCE, _PART = 5, 7.0, 0.2
-_FOREIGN = "Left out as lines of another phase"
+#: Rounds of search for foreign lines.
+_ROUNDS = 5
 
 
 @recorded
@@ -140,26 +133,9 @@ def fit_pattern(
         for k in track(range(len(y)), "Fitting patterns", progress=progress)
     ]
     _from_neighbours(pattern, y, fits)
-    result = _labelled(array, rows, pattern, fits, x, roughly.doubt)
+    result = label_patterns(array, rows, lines, asked, fits, x, roughly.doubt)
     tell(result["lattice_flag"].values)
     return result
-
-
-class Whole(NamedTuple):
-    """Hold the fit of one pattern."""
-
-    values: np.ndarray
-    covariance: np.ndarray
-    areas: np.ndarray
-    area_errors: np.ndarray
-    curve: np.ndarray
-    background: np.ndarray
-    chi2: float
-    freedom: int
-    r_wp: float
-    ended: bool
-    foreign: np.ndarray
-    second: int
 
 
 class PawleyModel:
@@ -263,7 +239,9 @@ class PawleyModel:
         foreign = np.zeros(y.size, bool)
         for _ in range(_ROUNDS):
             p, state, weight, ended = self._search(p, y, weight)
-            more = self._foreign(p, state, weight)
+            own = state.coefficient[: self.n_all] @ state.basis[: self.n_all]
+            chi2 = state.chi2 / max(int((weight > 0).sum()) - self.size, 1)
+            more = foreign_lines(self, p, own, state.left, weight, chi2=chi2)
             if not more.any():
                 break
             foreign |= more
@@ -300,35 +278,6 @@ class PawleyModel:
                 weight = self._without_rays(state, weight)
                 state = self._linear(p, y, weight)
         return p, state, weight, ended
-
-    def _foreign(
-        self, p: np.ndarray, state: _Calculated, weight: np.ndarray
-    ) -> np.ndarray:
-        """Return which points belong to lines outside of the fitted reflections.
-
-        A line must be as wide as reflections, beyond chance, and larger than the
-        misfit of a near reflection.
-        """
-        step = float(np.diff(self.x).mean())
-        middle = 0.5 * (self.x[0] + self.x[-1])
-        width = float(p[-3] + p[-2] * self.grow(np.array([middle]))[0])
-        points = max(width / step, 2.0)
-        half = int(np.ceil(1.5 * points))
-        t = np.arange(-half, half + 1) / points
-        kernel = np.exp(-4 * np.log(2) * t**2)
-        strength = np.convolve(weight, kernel**2, "same")
-        signal = np.convolve(weight * state.left, kernel, "same")
-        height = signal / np.maximum(strength, 1e-300)
-        spread = np.sqrt(max(state.chi2 / max((weight > 0).sum() - self.size, 1), 1.0))
-        chance = signal / np.sqrt(np.maximum(strength, 1e-300)) / min(spread, 3.0)
-        own = state.coefficient[: self.n_all] @ state.basis[: self.n_all]
-        # Misfits of a near line may be as large as a part of it.
-        reach = np.lib.stride_tricks.sliding_window_view(
-            np.pad(own, half, "edge"), 2 * half + 1
-        ).max(axis=1)
-        odd = (chance > _CHANCE) & (height > _PART * reach) & (strength > 0)
-        wide = 2 * half + 1
-        return np.convolve(1.0 * odd, np.ones(wide), "same") > 0.5
 
     def _without_rays(self, state: _Calculated, weight: np.ndarray) -> np.ndarray:
         left = np.abs(state.left) * np.sqrt(weight)
@@ -436,98 +385,3 @@ class _Calculated(NamedTuple):
     left: np.ndarray
     chi2: float
     at: np.ndarray
-
-
-def _labelled(
-    array: xr.DataArray,
-    rows: xr.DataArray,
-    pattern: PawleyModel,
-    fits: list[Whole],
-    x: np.ndarray,
-    doubt: np.ndarray,
-) -> xr.Dataset:
-    asked, free = pattern.asked, pattern.free
-    shape, dims = rows.shape, [str(d) for d in rows.dims]
-    p = np.stack([f.values for f in fits])
-    covariance = np.stack([f.covariance for f in fits])
-    chi2, freedom = np.array([(f.chi2, f.freedom) for f in fits]).T
-    areas = np.stack([f.areas for f in fits])
-    errors = np.stack([f.area_errors for f in fits])
-    enough = (areas > 4 * errors).sum(axis=1) >= free
-    ended = np.array([f.ended for f in fits])
-    flag = np.where(ended & enough, 0, MISSING) | doubt
-    flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), MISFIT, 0)
-    foreign = np.stack([f.foreign for f in fits])
-    flag |= np.where(foreign.any(axis=1), FOREIGN, 0)
-    flag |= np.array([f.second for f in fits])
-    known = np.where(flag & MISSING, np.nan, 1.0)
-    shift, shift_error = np.full((2, len(fits)), np.nan)
-    if asked.shifts:
-        shift = p[:, free] * known
-        shift_error = np.sqrt(np.maximum(covariance[:, free, free], 0)) * known
-    solved = Solved(
-        p[:, :free] * known[:, None],
-        covariance[:, :free, :free],
-        shift,
-        shift_error,
-        np.sqrt(chi2),
-        flag.astype(np.int16),
-    )
-    system = pattern.lines.system
-    out = lattice_variables(solved, system, shape, dims, asked)
-    out["lattice_misfit"].attrs["long_name"] = "What the fit leaves, in counting errors"
-    units, data_units = (
-        attributes(asked.axis)["units"],
-        str(array.attrs.get("units", "1")),
-    )
-    area_units = units if data_units == "1" else f"{data_units} {units}"
-    along = (*shape, pattern.n_lines), [*dims, "reflection"]
-    out |= pair("peak_area", areas, errors, area_units, "Area", *along)
-    at = geometry.place(p[:, :free], pattern.lines.form, asked)
-    places = xr.DataArray(at.reshape(along[0]), dims=along[1])
-    out["peak_position"] = label(
-        places, "peak_position", units=units, long_name="Position without offset"
-    )
-    for name, values, words in (
-        ("r_wp", np.array([f.r_wp for f in fits]), "Weighted profile R factor"),
-        ("chi2", chi2 * freedom, "Sum of squared residuals over their errors"),
-        ("reduced_chi2", chi2, "chi2 per degree of freedom"),
-    ):
-        told = xr.DataArray(values.reshape(shape), dims=dims)
-        out[name] = label(told, name, units="1", long_name=words)
-    along_axis = (*shape, x.size), [*dims, asked.axis]
-    for name, curves, words in (
-        ("fitted", [f.curve for f in fits], "Pattern fitted"),
-        ("background", [f.background for f in fits], "Background"),
-    ):
-        out[name] = _curve(name, curves, data_units, words, *along_axis)
-    out["foreign"] = _curve("foreign", foreign, "1", _FOREIGN, *along_axis)
-    result = xr.Dataset(out).assign_coords(_coordinates(rows, pattern, x))
-    return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)
-
-
-def _coordinates(
-    rows: xr.DataArray, pattern: PawleyModel, x: np.ndarray
-) -> dict[str, Any]:
-    """Return the coordinates of scans, reflections and points."""
-    asked = pattern.asked
-    coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
-    named = {"units": "1", "long_name": "Reflection"}
-    coords["reflection"] = ("reflection", pattern.lines.names, named)
-    coords[asked.axis] = (asked.axis, x, attributes(asked.axis))
-    if asked.wavelength is not None:
-        coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
-    return coords
-
-
-def _curve(
-    name: str,
-    curves: Any,
-    units: str,
-    words: str,
-    shape: tuple[int, ...],
-    dims: list[str],
-) -> xr.DataArray:
-    """Return labelled curves (N, m) of patterns."""
-    array = xr.DataArray(np.reshape(curves, shape), dims=dims)
-    return label(array, name, units=units, long_name=words)

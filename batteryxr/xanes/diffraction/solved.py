@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from batteryxr.core.model import label
+from batteryxr.core.model import attributes, label
+from batteryxr.xanes.diffraction import geometry
 from batteryxr.xanes.diffraction.cells import FREE, parameters
+from batteryxr.xanes.results import inherit
 
 if TYPE_CHECKING:
+    from batteryxr.xanes.diffraction.cells import Reflections
     from batteryxr.xanes.diffraction.geometry import Asked
 
 #: Bits of ``lattice_flag``.
@@ -58,6 +61,23 @@ class Solved(NamedTuple):
     misfit: np.ndarray
     flag: np.ndarray
     used: np.ndarray | None = None
+
+
+class Whole(NamedTuple):
+    """Hold the fit of one pattern."""
+
+    values: np.ndarray
+    covariance: np.ndarray
+    areas: np.ndarray
+    area_errors: np.ndarray
+    curve: np.ndarray
+    background: np.ndarray
+    chi2: float
+    freedom: int
+    r_wp: float
+    ended: bool
+    foreign: np.ndarray
+    second: int
 
 
 def uncertain(values: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -150,3 +170,100 @@ def pair(
         n: label(xr.DataArray(v.reshape(shape), dims=dims), n, units=units, long_name=t)
         for n, v, t in both
     }
+
+
+def label_patterns(
+    array: xr.DataArray,
+    rows: xr.DataArray,
+    lines: Reflections,
+    asked: Asked,
+    fits: list[Whole],
+    x: np.ndarray,
+    doubt: np.ndarray,
+) -> xr.Dataset:
+    """Return the fits of whole patterns, labelled as what was measured."""
+    free = lines.metric.size
+    shape, dims = rows.shape, [str(d) for d in rows.dims]
+    p = np.stack([f.values for f in fits])
+    covariance = np.stack([f.covariance for f in fits])
+    chi2, freedom = np.array([(f.chi2, f.freedom) for f in fits]).T
+    areas = np.stack([f.areas for f in fits])
+    errors = np.stack([f.area_errors for f in fits])
+    enough = (areas > 4 * errors).sum(axis=1) >= free
+    ended = np.array([f.ended for f in fits])
+    flag = np.where(ended & enough, 0, MISSING) | doubt
+    flag |= np.where(chi2 > 4 * max(1.0, float(np.median(chi2))), MISFIT, 0)
+    foreign = np.stack([f.foreign for f in fits])
+    flag |= np.where(foreign.any(axis=1), FOREIGN, 0)
+    flag |= np.array([f.second for f in fits])
+    known = np.where(flag & MISSING, np.nan, 1.0)
+    shift, shift_error = np.full((2, len(fits)), np.nan)
+    if asked.shifts:
+        shift = p[:, free] * known
+        shift_error = np.sqrt(np.maximum(covariance[:, free, free], 0)) * known
+    solved = Solved(
+        p[:, :free] * known[:, None],
+        covariance[:, :free, :free],
+        shift,
+        shift_error,
+        np.sqrt(chi2),
+        flag.astype(np.int16),
+    )
+    system = lines.system
+    out = lattice_variables(solved, system, shape, dims, asked)
+    out["lattice_misfit"].attrs["long_name"] = "What the fit leaves, in counting errors"
+    units, data_units = (
+        attributes(asked.axis)["units"],
+        str(array.attrs.get("units", "1")),
+    )
+    area_units = units if data_units == "1" else f"{data_units} {units}"
+    along = (*shape, lines.form.shape[0]), [*dims, "reflection"]
+    out |= pair("peak_area", areas, errors, area_units, "Area", *along)
+    at = geometry.place(p[:, :free], lines.form, asked)
+    places = xr.DataArray(at.reshape(along[0]), dims=along[1])
+    out["peak_position"] = label(
+        places, "peak_position", units=units, long_name="Position without offset"
+    )
+    for name, values, words in (
+        ("r_wp", np.array([f.r_wp for f in fits]), "Weighted profile R factor"),
+        ("chi2", chi2 * freedom, "Sum of squared residuals over their errors"),
+        ("reduced_chi2", chi2, "chi2 per degree of freedom"),
+    ):
+        told = xr.DataArray(values.reshape(shape), dims=dims)
+        out[name] = label(told, name, units="1", long_name=words)
+    along_axis = (*shape, x.size), [*dims, asked.axis]
+    for name, curves, words in (
+        ("fitted", [f.curve for f in fits], "Pattern fitted"),
+        ("background", [f.background for f in fits], "Background"),
+    ):
+        out[name] = _curve(name, curves, data_units, words, *along_axis)
+    words = "Left out as lines of another phase"
+    out["foreign"] = _curve("foreign", foreign, "1", words, *along_axis)
+    result = xr.Dataset(out).assign_coords(_coordinates(rows, lines, asked, x))
+    return inherit(result, array, system=system, axis=asked.axis, offset=asked.offset)
+
+
+def _coordinates(
+    rows: xr.DataArray, lines: Reflections, asked: Asked, x: np.ndarray
+) -> dict[str, Any]:
+    """Return the coordinates of scans, reflections and points."""
+    coords: dict[str, Any] = {str(k): v for k, v in rows.coords.items()}
+    named = {"units": "1", "long_name": "Reflection"}
+    coords["reflection"] = ("reflection", lines.names, named)
+    coords[asked.axis] = (asked.axis, x, attributes(asked.axis))
+    if asked.wavelength is not None:
+        coords["wavelength"] = ((), asked.wavelength, attributes("wavelength"))
+    return coords
+
+
+def _curve(
+    name: str,
+    curves: Any,
+    units: str,
+    words: str,
+    shape: tuple[int, ...],
+    dims: list[str],
+) -> xr.DataArray:
+    """Return labelled curves (N, m) of patterns."""
+    array = xr.DataArray(np.reshape(curves, shape), dims=dims)
+    return label(array, name, units=units, long_name=words)

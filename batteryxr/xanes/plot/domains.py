@@ -9,14 +9,13 @@ import xarray as xr
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
-from batteryxr.core.model import require_variables
+from batteryxr.core.model import in_words, require_variables
 from batteryxr.core.plotting import (
     BARS,
     COLOURS,
     as_title,
     axis_label,
     dimension,
-    in_words,
     load_hvplot,
     plain,
 )

@@ -8,8 +8,8 @@ import numpy as np
 
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
-from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import BARS, COLOURS, axis_label, in_words, load_hvplot
+from batteryxr.core.model import in_words, require_variables
+from batteryxr.core.plotting import BARS, COLOURS, axis_label, load_hvplot
 from batteryxr.xanes.plot.figures import WIDE, by_particle, colour, picture
 
 if TYPE_CHECKING:

@@ -141,6 +141,9 @@ def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
                 extra[0], given[extra[0]], "None: 'asls' takes stiffness alone"
             )
         return asymmetric, {"stiffness": given.get("stiffness", 1e6)}
+    if not method.isidentifier():  # nothing is loaded to look for it
+        wanted = "'asls' or the name of a method of pybaselines"
+        raise ArgumentError("method", method, wanted)
     library = require(
         "pybaselines",
         extra="spectra",

@@ -11,7 +11,7 @@ from batteryxr.cdi.ptycho import coupling
 from batteryxr.cdi.ptycho.kernels.constraint import Constraint, constrain
 from batteryxr.cdi.ptycho.kernels.images import mean_of
 from batteryxr.cdi.ptycho.kernels.registration import Registered
-from batteryxr.core.store.location import location_of
+from batteryxr.core.store.places import location_of
 
 ENERGY = np.linspace(5450.0, 5510.0, 9)
 SHAPE = (ENERGY.size, 40, 50)

@@ -45,8 +45,10 @@ def test_saving_to_an_empty_store_warns_of_nothing(place):
 
 @pytest.mark.parametrize("group", ["", "g"])
 def test_others_see_nothing_that_was_replaced(place, group):
-    OLD.to_zarr(place, group=group, zarr_format=3, consolidated=True)
+    save(OLD, place, group=group)
     zarr.consolidate_metadata(place)
+    if group:
+        zarr.consolidate_metadata(place, path=group)
     save(NEW, place, group=group, overwrite=True)
     assert open_store(place, group).identical(NEW)
     renames = location_of(place).folder is not None

@@ -419,3 +419,15 @@ def test_stores_of_others_are_not_called_damaged(tmp_path):
     data.to_zarr(tmp_path / "old.zarr", zarr_format=2)
     with pytest.raises(StoreError, match="format 2, which holds no checksums"):
         verify(tmp_path / "old.zarr")
+
+
+@pytest.mark.parametrize("other", ["m/a", "long/_journal/0.0", "long"])
+def test_metadata_of_something_else_in_the_journal(tmp_path, other):
+    path = tmp_path / "a.zarr"
+    data = xr.Dataset({"a": ("x", np.arange(6.0))}, attrs={"k": 1})
+    save(data, path, group="m")
+    write_resumable(data.chunk(x=3), path, group="long", dim="x")
+    assert verify(path) == []
+    shutil.copy(path / other / "zarr.json", path / "_journal" / "zarr.json")
+    told = [str(damage) for damage in verify(path)]
+    assert "_journal: its metadata is that of something else" in told

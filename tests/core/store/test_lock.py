@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 import uuid
 from dataclasses import asdict, replace
@@ -88,3 +90,16 @@ def test_age_of_objects(place):
     location.put("_journal/lock", b"1")
     assert 0 <= lock.silence(location, "_journal/lock") < 3
     assert location.names("_journal") == ["lock"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are told by Linux")
+def test_a_killed_writer_whose_parent_has_not_noticed_holds_nothing():
+    place = zarr.storage.MemoryStore()  # on disk the system lets its lock go
+    with subprocess.Popen(["sleep", "60"]) as process:
+        hold(place, pid=process.pid, born=lock._born(process.pid))
+        with pytest.raises(StoreError, match=f"process {process.pid} on"):
+            save(DATA, place, group="m")
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+        save(DATA, place, group="m")
+    assert verify(place) == []

@@ -15,7 +15,10 @@ from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 from batteryxr import write_resumable
 from batteryxr.core.errors import ArgumentError, DataError, StoreError
+from batteryxr.core.ledger import Ledger
 from batteryxr.core.store import changing, location_of, open_store, save
+from batteryxr.core.store.leftovers import Remains, pending_key
+from batteryxr.core.store.ownership import require_whole_array
 
 
 def table(value: float = 1.0, rows: int = 6) -> xr.Dataset:
@@ -79,8 +82,50 @@ def test_chunks_of_any_name_are_the_arrays(tmp_path, kind, sep, shape):
     for name in ("zarr.json", "zarr", "0"):  # ours, and zarr's own
         partial = tmp_path / "a.zarr" / "a" / f"{name}.{'0' * 32}.partial"
         partial.write_bytes(b"of a write that was killed")
-    save(table(), tmp_path / "a.zarr", overwrite=True)
-    assert open_store(tmp_path / "a.zarr")["a"].sum() == 6
+    require_whole_array(location_of(tmp_path / "a.zarr"), "a")
+
+
+def contents(store):
+    location = location_of(store)
+    keys = [k for k in location.keys("") if not k.startswith("_journal")]
+    return {k: location.get(k) for k in keys}
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+@pytest.mark.parametrize("group", ["", "m", "m/n"])
+@pytest.mark.parametrize("held", [table(), table().drop_vars("a"), xr.Dataset()])
+def test_what_another_program_wrote_is_not_replaced(tmp_path, where, group, held):
+    """With `overwrite` too: alone, beside a group of ours, and within one of ours."""
+    store = LocalStore(tmp_path / "a.zarr") if where == "folder" else MemoryStore()
+    held = held.assign_attrs(cell=4)
+    for _ in range(2):
+        held.to_zarr(store, group=group, mode="a", zarr_format=3, consolidated=False)
+        before = contents(store)
+        with pytest.raises(StoreError, match=r"batteryxr did not write.* delete it"):
+            save(table(2.0), store, group=group, overwrite=True)
+        assert contents(store) == before
+        save(table(), store, group="ours", overwrite=True)
+    more = xr.Dataset({"b": ("x", np.ones(6))})
+    more.to_zarr(store, group="ours", mode="a", consolidated=False)
+    before = contents(store)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="'ours' holds b, which"):
+            save(table(2.0), store, group="ours", overwrite=True)
+        with (
+            pytest.raises(StoreError, match="'ours' holds b, which"),
+            changing(location_of(store)) as change,
+        ):
+            change.remove("ours")
+        assert contents(store) == before
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_a_store_whose_manifest_is_lost_is_still_ours(tmp_path, where):
+    store = LocalStore(tmp_path / "a.zarr") if where == "folder" else MemoryStore()
+    save(table().assign_attrs(k=1), store, group="m")
+    location_of(store).delete("_journal/manifest/zarr.json")
+    save(table(2.0), store, group="m", overwrite=True)
+    assert open_store(store, "m", verify=True)["a"].sum() == 12
 
 
 @pytest.mark.parametrize("group", ["m", "m/n"])
@@ -251,3 +296,57 @@ def test_groups_that_are_removed_are_not_listed():
     assert set(open_store(store).groups) == {"/", "/m", "/m/b"}
     save(table(4.0), store, group="m/a")
     assert open_store(store, "m/a")["a"].sum() == 24
+
+
+@pytest.mark.parametrize("group", ["", "m"])
+def test_a_first_write_that_was_killed_is_no_empty_result(group):
+    location = location_of(MemoryStore())
+    location.put("zarr.json", b'{"zarr_format": 3, "node_type": "group"}')
+    begun = Remains(group, {"a": ""}).text().encode()
+    location.put(pending_key("0" * 32, 0), begun)
+    for asked in (None, group):
+        with pytest.raises(StoreError, match="holds nothing yet: the first write"):
+            open_store(location.store, asked)
+    save(table(), location.store, group=group)
+    assert open_store(location.store, group)["a"].sum() == 6
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_files_of_others_that_are_named_as_ours_stay(tmp_path, where):
+    store = LocalStore(tmp_path / "a.zarr") if where == "folder" else MemoryStore()
+    location, mark = location_of(store), "0123456789abcdef" * 2
+    save(table(), store, group="m")
+    ledger = Ledger(store, "_journal/starts")
+    ledger.claim({"seed": 0})
+    ledger.put("0", {"a": np.ones(3)})
+    names = [
+        *(f"{kind}-{mark}/notes.txt" for kind in ("staged", "trash", "v")),
+        *(f"{kind}-{mark}-0" for kind in ("pending", "gone")),
+        f"commit-{mark}.json.{mark}.partial",
+        "starts/0.1/notes.txt",
+        "starts/1.0/notes.txt",
+    ]
+    held = {f"_journal/{name}": b"mine\nm/a\n" for name in names}
+    for key, content in held.items():
+        location.put(key, content)
+    save(table(2.0), store, group="m", overwrite=True)
+    for key in ("0", "1"):
+        with pytest.raises(StoreError, match=r"notes.txt, which batteryxr did not"):
+            ledger.put(key, {"a": np.ones(3)})
+        with pytest.raises(StoreError, match=r"notes.txt, which batteryxr did not"):
+            ledger.forget(key)
+    location.put("_journal/lock", b"mine")
+    with pytest.raises(StoreError, match="lock is no lock of batteryxr's"):
+        save(table(3.0), store, group="n")
+    held["_journal/lock"] = b"mine"
+    assert {key: location.get(key) for key in held} == held
+    assert open_store(store, "m")["a"].sum() == 12
+
+
+def test_signs_of_a_url_stand_for_others(tmp_path):
+    url = (tmp_path / "a b%.zarr").as_uri()
+    assert save(table(), url) == tmp_path / "a b%.zarr"
+    assert open_store(url)["a"].sum() == 6
+    (tmp_path / "c%20d").mkdir()
+    with pytest.raises(ArgumentError, match="Pass the path itself, without file://"):
+        save(table(), f"file://{tmp_path}/c%20d")

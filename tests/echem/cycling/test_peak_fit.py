@@ -105,6 +105,12 @@ def test_two_peaks_under_one_top_are_told(make_record):
     assert found.flag.values.tolist() == [2]
 
 
+def test_a_falling_axis_gives_the_same_peaks(make_record):
+    found = dqdv(shaped(make_record, "gaussian", ((3.6, 1.0), (3.9, 1.0))))
+    falling = fit_peaks(found.isel(voltage=slice(None, None, -1)))
+    np.testing.assert_allclose(falling.position, fit_peaks(found).position)
+
+
 LOPSIDED = ((3.6, 0.02, 1.0), (4.0, 0.09, 3.0))
 
 

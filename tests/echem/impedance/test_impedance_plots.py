@@ -121,6 +121,17 @@ def test_real_and_imaginary_side_by_side_are_unmixed():
     assert (patterns > 0).all()
 
 
+@pytest.mark.parametrize("name", ["bode", "residuals"])
+def test_a_legend_of_many_spectra_is_no_higher_than_its_plot(name):
+    z = np.stack([2 + zarc(r, 1e-4, 0.9) for r in np.linspace(5, 12, 12)])
+    data = labelled(z).to_dataset().assign(fitted=(("spectrum", "frequency"), z))
+    drawn = getattr(data.echem.plot, name)()
+    layout = next(iter(drawn)).opts.get("plot", backend="bokeh").kwargs
+    legend = layout["legend_opts"]
+    rows = 12 * (legend["label_height"] + legend["spacing"]) + 2 * legend["padding"]
+    assert rows < layout["height"] - 60  # ticks and the label below the frame
+
+
 def test_patterns_of_lists_that_differ_are_told_and_filled():
     z = np.stack([2 + zarc(r, 1e-4, 0.9) for r in np.linspace(5, 12, 6)])
     data = labelled(z.copy())

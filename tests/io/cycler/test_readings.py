@@ -262,6 +262,17 @@ def test_a_single_current_that_the_cell_did_not_answer_is_told(counters, factor)
     assert "spikes" in flags(raw(RUN, current=current, **told))
 
 
+@pytest.mark.parametrize("name", ["cycle", "charge_capacity", "temperature"])
+def test_a_counter_that_leaves_its_course_and_returns_is_told(name):
+    """As a flipped bit does, of which the makers' binaries hold no sum."""
+    warm = np.round(25 + 0.1 * np.random.default_rng(0).normal(size=RUN.time.size), 2)
+    columns = {"cycle": RUN.cycle.astype(float), "temperature": warm, **counted(RUN)}
+    assert flags(raw(RUN, **columns)) == set()
+    stray = columns[name].copy()
+    stray[CHARGING + 60] += {"cycle": 256, "temperature": -31}.get(name, 0.5)
+    assert "astray" in flags(raw(RUN, **columns | {name: stray}))
+
+
 def test_a_digit_that_one_voltage_lost_is_told():
     voltage = RUN.voltage.copy()
     voltage[CHARGING + 60] -= 0.07

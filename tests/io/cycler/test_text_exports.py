@@ -172,6 +172,18 @@ def test_quoted_cells(tmp_path):
         read_cycler(path)
 
 
+def test_a_row_far_below_is_named(tmp_path):
+    rows = [f"{k},3.5,1" for k in range(30_000)]  # several parts of the file
+    label = "time (s),voltage (V),current (mA)"
+    for row, wrong in ((25_000, "25000,3.5"), (29_999, "29999,3.5,1,1")):
+        text = "\n".join([label, *rows[:row], wrong, *rows[row + 1 :], ""])
+        cells = wrong.count(",") + 1
+        with pytest.raises(FileFormatError, match=f"line {row + 2}: {cells} cells"):
+            read_cycler(table(tmp_path / "long.csv", text))
+    plain = quiet(table(tmp_path / "long.csv", "\n".join([label, *rows])))
+    assert plain["test_time"].values[-1] == 29_999
+
+
 def test_what_is_missing_is_flagged(tmp_path):
     path = table(
         tmp_path / "x.csv",

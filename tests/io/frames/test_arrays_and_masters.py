@@ -8,6 +8,7 @@ import pytest
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io import read_frames
+from batteryxr.io.door.chunks import part_of
 
 ANGLES = 15 + 0.01 * np.arange(10)
 
@@ -79,3 +80,32 @@ def test_a_reconstruction_is_not_counted(tmp_path, shape):
         file["entry_1/image_1/support"] = np.ones((10, 6, 7), np.uint8)
     with pytest.raises(FileFormatError, match="reconstruction"):
         read_frames(tmp_path / "r.cxi")
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "<f4", ">f8", "i1", "<i8"])
+def test_what_zlib_packed_is_what_was_written(tmp_path, kind, shuffled):
+    values = (200 * np.random.default_rng(0).random((7, 9, 11)) - 60).astype(kind)
+    options = {"chunks": (2, 4, 11), "compression": "gzip", "shuffle": shuffled}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("whole", data=values, **options)
+        file.create_dataset("sums", data=values, fletcher32=True, **options)
+        begun = file.create_dataset("begun", (7, 9, 11), kind, fillvalue=7, **options)
+        begun[:2] = values[:2]
+    expected = np.where(np.arange(7)[:, None, None] < 2, values, np.array(7, kind))
+    with h5py.File(tmp_path / "a.h5") as file:
+        for key in (
+            (),
+            3,
+            -1,
+            np.s_[1:6],
+            np.s_[1:4, 2:9, 3],
+            np.s_[0:7:2],
+            np.s_[3:3],
+        ):
+            for name, known in (
+                ("whole", values), ("sums", values), ("begun", expected)
+            ):  # fmt: skip
+                found = part_of(file[name], key)
+                np.testing.assert_array_equal(found, known[key])
+                assert found.dtype == kind

@@ -76,6 +76,19 @@ def test_files_of_eclab_say_what_their_text_says(name, ending, measured):
     np.testing.assert_allclose(found["exposure"].values, lasting, atol=1e-3)
 
 
+def test_modulus_and_phase_alone_of_eclab_are_its_impedance(measured):
+    folder = measured("cyclers/eclab-pairs")
+    text = (folder / "mb.mpt").read_bytes().decode("latin-1").splitlines()
+    labels = text[int(text[1].split(":")[1]) - 1].split("\t")
+    place = [labels.index(label) for label in LABELS[:3]]
+    cells = [line.split("\t") for line in text[int(text[1].split(":")[1]) :]]
+    table = np.array([[float(row[k]) for k in place] for row in cells])
+    table = table[table[:, 0] > 0]
+    found = quiet(read_impedance, folder / "mb.mpr", timezone="UTC")
+    z = found["impedance"].values[:, ::-1].ravel()
+    np.testing.assert_allclose(z, table[:, 1] - 1j * table[:, 2], rtol=1e-6)
+
+
 def loop(tmp_path, *, current=0.0, eis=(3600.0, 9000.0)):
     """Write a program that charges and takes a spectrum by turns, a file for each."""
     frequencies = [10.0 ** np.arange(5, -2, -0.25), 10.0 ** np.arange(4, -1, -0.5)]
@@ -171,9 +184,18 @@ def test_a_spectrum_far_from_the_record_has_no_labels(tmp_path):
     record = quiet(read_cycler, path, timezone="UTC")
     spectra = read_impedance(path, timezone="UTC")
     late = spectra.assign_coords(time=spectra["time"] + np.timedelta64(2, "D"))
-    with pytest.warns(DataQualityWarning, match="not covered"):
+    with pytest.warns(DataQualityWarning, match="2 of 2 spectra are not covered"):
         joined = join(record, late)
     assert joined["capacity"].isnull().all()
+
+
+def test_spectra_in_another_zone_are_told_by_how_much(tmp_path):
+    path, _ = loop(tmp_path)
+    record = quiet(read_cycler, path, timezone="UTC")
+    spectra = read_impedance(path, timezone="UTC")
+    moved = spectra.assign_coords(time=spectra["time"] + np.timedelta64(2, "h"))
+    with pytest.warns(DataQualityWarning, match="offset_s=-7200"):
+        join(record, moved)
 
 
 def table(path, labels, frequency, columns=None, *, head="", comma=False, sep="\t"):
@@ -829,3 +851,16 @@ def test_rows_of_a_spectrum_that_were_moved_are_told(tmp_path, rows, flag):
         columns = [v[list(chosen)] for v in (every, real + noise, minus)]
         path = table(tmp_path / f"{wanted}.txt", labels, every, columns)
         assert (flag in quiet(read_impedance, path).attrs["flags"]) == wanted
+
+
+@pytest.mark.parametrize("other", ["Z / Ohm", "Impedanz / Ohm"])
+def test_the_modulus_is_the_column_that_says_so(tmp_path, other):
+    frequency = 10.0 ** np.arange(4, -1, -0.5)
+    real, minus = cell(frequency)
+    phase = np.degrees(np.arctan2(minus, real))
+    labels = ["freq / Hz", other, "|Z| / Ohm", "-Phase / deg"]
+    rows = zip(frequency, real, np.hypot(real, minus), phase, strict=True)
+    text = "".join("\t".join(f"{x:.9g}" for x in row) + "\n" for row in rows)
+    (tmp_path / "a.txt").write_text("\t".join(labels) + "\n" + text)
+    found = read_impedance(tmp_path / "a.txt")["impedance"][0, ::-1]
+    np.testing.assert_allclose(found, real - 1j * minus, rtol=1e-6)

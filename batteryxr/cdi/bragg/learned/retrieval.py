@@ -10,6 +10,7 @@ from batteryxr.cdi.bragg.learned.network import Guess, Network
 from batteryxr.cdi.bragg.learned.network_weights import read_weights
 from batteryxr.cdi.bragg.settings import RetrievalSettings, Selection, ShrinkWrap
 from batteryxr.core.checks import Bounds
+from batteryxr.core.device import to_device
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import recorded
@@ -145,9 +146,10 @@ def retrieve_learned(
     if support.twin_break:
         raise ArgumentError("support", support, "twin_break=0")
     stages = parse(schedule) if schedule is not None else ()
-    require("torch", extra="ml", purpose="learned phase retrieval")
     if device == "cupy":
         raise ArgumentError("device", device, "'cpu' or a device of PyTorch")
+    to_device(device, purpose="learned phase retrieval")
+    require("torch", extra="ml", purpose="learned phase retrieval")
     known = read_weights(network.weights)
     settings = RetrievalSettings(
         schedule=stages,

@@ -9,15 +9,8 @@ import numpy as np
 from batteryxr.cdi.bragg.axes import space_axes, variable
 from batteryxr.core.checks import Bounds, checked
 from batteryxr.core.errors import ArgumentError, DimensionError
-from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import (
-    COLOURS,
-    NEUTRAL,
-    as_title,
-    dimension,
-    in_words,
-    load_hvplot,
-)
+from batteryxr.core.model import in_words, require_variables
+from batteryxr.core.plotting import COLOURS, NEUTRAL, as_title, dimension, load_hvplot
 
 if TYPE_CHECKING:
     import holoviews

@@ -11,7 +11,7 @@ from batteryxr.cdi.bragg.axes import VECTOR, space_axes
 from batteryxr.cdi.bragg.space import steps_in_space
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DataError, DimensionError
-from batteryxr.core.model import require_dims, require_variables
+from batteryxr.core.model import in_words, require_dims, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.plotting import (
     BRANCH_COLOURS,
@@ -19,7 +19,6 @@ from batteryxr.core.plotting import (
     NEUTRAL,
     as_title,
     dimension,
-    in_words,
     load_hvplot,
 )
 

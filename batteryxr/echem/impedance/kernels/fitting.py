@@ -26,6 +26,8 @@ _STARTS, _FIRST_STEPS = 8, 12
 #: Difference of parameters (ln) of one minimum and another; the same in errors, and
 #: difference of the squares in units of the noise, of two minima that fit alike.
 _OTHER, _DISTINCT, _ALIKE = 0.1, 4.0, 6.0
+#: The same difference up to which what moves along a valley is an error.
+_TRUSTED = 25.0
 #: Spectra that are fitted at once: more do not fit the processor's cache.
 _BLOCK = 256
 #: Iterations of the fit of a chain of spectra.
@@ -94,6 +96,24 @@ def fit(
     return tuple(c.reshape((*lead, *c.shape[1:])) for c in columns)  # type: ignore[return-value]
 
 
+class Independent(NamedTuple):
+    """Hold fits of single spectra, and what else is known of them.
+
+    Parameters
+    ----------
+    found
+        Parameters, misfit, and whether the search converged.
+    rival
+        Parameters of another fit that is as good (NaN: none).
+    reach
+        Least errors of the parameters, from what they move in a bent valley.
+    """
+
+    found: tuple[np.ndarray, np.ndarray, np.ndarray]
+    rival: np.ndarray
+    reach: np.ndarray
+
+
 def _space(task: Task) -> Space:
     names = [n for e in elements(task.root) for n, _ in KINDS[e.kind].parameters]
     log = np.array([n not in EXPONENT_NAMES for n in names])
@@ -114,11 +134,11 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
     size = np.full(task.given.shape, 1.0)
     theta = np.broadcast_to(space.theta(size), (len(flat), size.size)).copy()
     best, converged = np.full(len(flat), np.nan), np.zeros(len(flat), bool)
-    rival = np.full(theta.shape, np.nan)
+    rival, reach = np.full(theta.shape, np.nan), np.zeros(theta.shape)
     if enough.any():
         some = np.flatnonzero(enough)
         part = problem._replace(measured=clean[some], weights=weights[some])
-        found, rival[some] = _independent(part, space, task)
+        found, rival[some], reach[some] = _independent(part, space, task)
         if task.robust:
             part, found = _without_outliers(part, space, task, found)
             problem.weights[some] = part.weights
@@ -139,6 +159,8 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
         _, _, curvature = levenberg.normal(problem, space, theta)
         spread = levenberg.covariance(curvature, variance)
     sd = np.sqrt(np.maximum(np.einsum("bpp->bp", spread), 1e-300))
+    wider = np.clip(reach / sd, 1.0, 1.0 if task.smoothing else _DISTINCT)
+    spread = spread * wider[:, :, None] * wider[:, None, :]
     other = (np.abs(_sorted(task.root, space, rival) - theta) > _DISTINCT * sd).any(1)
     left_out = there.sum(axis=1) > (problem.weights > 0).sum(axis=1)
     *values, flag = _answer(problem, space, theta, spread, converged, enough)
@@ -146,13 +168,8 @@ def _fit(flat: np.ndarray, task: Task) -> tuple[np.ndarray, ...]:
     return *values, flag | np.where(other & enough, ANOTHER, 0).astype(np.int8)
 
 
-def _independent(
-    problem: CircuitProblem, space: Space, task: Task
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """Fit each spectrum by itself, from the best of several initial guesses.
-
-    Returns the fit, and the parameters of another that is as good (NaN: none).
-    """
+def _independent(problem: CircuitProblem, space: Space, task: Task) -> Independent:
+    """Fit each spectrum by itself, from the best of several initial guesses."""
     rng = np.random.default_rng(task.seed)
     choices = starts.candidates(task.root, task.omega, rng)
     given = np.isfinite(task.given)
@@ -170,7 +187,8 @@ def _independent(
     bounded = _opened(space, theta)
     rival = np.full((n, theta.shape[1]), np.nan)
     if keep == 1:
-        return levenberg.search(problem, bounded, theta, task.max_iter), rival
+        found = levenberg.search(problem, bounded, theta, task.max_iter)
+        return Independent(found, rival, np.zeros(theta.shape))
     theta, value, done = levenberg.search(whole, bounded, theta, _FIRST_STEPS)
     theta, value = theta.reshape(keep, n, -1), value.reshape(keep, n)
     rows, done = np.arange(n), done.reshape(keep, n)
@@ -203,7 +221,45 @@ def _independent(
     which = np.argmin(good, axis=0)
     told = np.isfinite(good[which, rows])
     rival[told] = theta[which, rows][told]
-    return best, rival
+    return _walked(problem, bounded, (best, rival), spare, task.max_iter)
+
+
+def _walked(
+    problem: CircuitProblem,
+    space: Space,
+    found: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    spare: np.ndarray,
+    max_iter: int,
+) -> Independent:
+    """Find better fits, rivals, and larger errors along an uncertain parameter."""
+    (theta, best, done), rival = found
+    theta, rows = _sorted(problem.root, space, theta), np.arange(len(rival))
+    _, _, curvature = levenberg.normal(problem, space, theta)
+    spread = levenberg.covariance(curvature, best / spare)
+    sd = np.sqrt(np.maximum(np.einsum("bpp->bp", spread), 0.0))
+    held, freed = levenberg.walk(problem, space, theta, sd, max_iter)
+    for places, _, _ in (held, freed):
+        places[:] = [_sorted(problem.root, space, one) for one in places]
+    # What the others move beside it is their error, if the valley is bent.
+    rise = (held[1] - best) / (best / spare)
+    moved = np.abs(held[0] - theta) / np.abs(levenberg.AWAY)[:, None, None]
+    trusted = ((rise >= 0) & (rise < _TRUSTED))[:, :, None]
+    reach = np.where(trusted, moved, 0.0).max(axis=0)
+    end = np.argmin(freed[1], axis=0)
+    better = freed[1][end, rows] < best * (1 - 1e-6)
+    kept = theta, best.copy(), done.copy()
+    for one, new in zip(kept, freed, strict=True):
+        one[better] = new[end, rows][better]
+    for ends in (freed, held):
+        apart = np.abs(ends[0] - kept[0])
+        alike = ends[1] - kept[1] < _ALIKE * kept[1] / spare
+        other = alike & (apart > np.maximum(_DISTINCT * sd, _OTHER)).any(axis=2)
+        left = np.where(other, ends[1], np.inf)
+        end = np.argmin(left, axis=0)
+        told = np.isfinite(left[end, rows]) & ~np.isfinite(rival[:, 0])
+        rival[told] = ends[0][end, rows][told]
+    reach[better] = 0.0
+    return Independent(kept, rival, reach)
 
 
 def _without_outliers(

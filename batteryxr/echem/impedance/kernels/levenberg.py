@@ -20,6 +20,11 @@ _LEVEL = 1e-3
 _EXACT = 1e-24
 #: Largest step in the logarithm of a parameter.
 _STEP = 2.0
+#: Smallest eigenvalue of a scaled curvature that is no rounding.
+_SINGULAR = 1e-13
+#: Error (of the logarithm) above which a parameter is doubtful, what an exponent counts
+#: of it, and errors that are walked.
+_DOUBTFUL, _EXPONENT, AWAY = 0.15, 4.0, (-4.5, -2.2, 2.2, 4.5)
 
 
 class Space(NamedTuple):
@@ -164,8 +169,56 @@ def _of(problem: CircuitProblem, some: np.ndarray) -> CircuitProblem:
 
 
 def covariance(curvature: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return the covariance (spectra, parameters, parameters) from the curvature."""
-    size = np.sqrt(np.maximum(np.einsum("bpp->bp", curvature), 1e-300))
+    """Return the covariance (spectra, parameters, parameters) from the curvature.
+
+    What the spectrum does not tell has a variance that is large, and not 0.
+    """
+    diagonal = np.einsum("bpp->bp", curvature)
+    size = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     scaled = curvature / (size[:, :, None] * size[:, None, :])
-    inverse = np.linalg.pinv(scaled, rcond=1e-14, hermitian=True)
+    value, vector = np.linalg.eigh(scaled)
+    vector = vector / np.sqrt(np.maximum(value, _SINGULAR))[:, None, :]
+    inverse = np.matmul(vector, vector.transpose(0, 2, 1))
     return inverse / (size[:, :, None] * size[:, None, :]) * variance[:, None, None]
+
+
+def walk(
+    problem: CircuitProblem,
+    space: Space,
+    theta: np.ndarray,
+    sd: np.ndarray,
+    max_iter: int,
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Walk from each minimum along its least certain parameter, both ways.
+
+    The curvature at a minimum tells little of a long and bent valley. The parameter is
+    held some errors away while all others are fitted, and then let go.
+
+    Returns
+    -------
+    tuple of tuples of numpy.ndarray
+        Of each place (places, spectra): parameters, misfit and convergence while it is
+        held; and the same after it was let go.
+    """
+    doubt = sd * np.where(space.log, 1.0, _EXPONENT)
+    least = np.argmax(np.where(space.free, doubt, 0.0), axis=1)
+    held = [
+        np.stack([a] * len(AWAY))
+        for a in (theta, np.full(len(theta), np.inf), least < 0)
+    ]
+    freed = [one.copy() for one in held]
+    for k in np.unique(least).tolist():
+        rows = np.flatnonzero((least == k) & (doubt[:, k] > _DOUBTFUL))
+        if not rows.size:
+            continue
+        part = _of(problem, rows)
+        others = space._replace(free=space.free & (np.arange(theta.shape[1]) != k))
+        for end, way in enumerate(AWAY):
+            start = theta[rows].copy()
+            start[:, k] += way * sd[rows, k]
+            for out, by in ((held, others), (freed, space)):
+                found = search(part, by, start, max_iter)
+                start = found[0]
+                for one, new in zip(out, found, strict=True):
+                    one[end, rows] = new
+    return tuple(held), tuple(freed)

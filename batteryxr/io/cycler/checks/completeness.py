@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.core.kernels.ranks import median, quantile
 from batteryxr.io.cycler.table import filled
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _coarse(times: np.ndarray, alike: np.ndarray, unlike: np.ndarray) -> bool:
     steps, found = np.diff(times), int(alike.sum())
     if np.count_nonzero((steps == 0) & unlike) > _COARSE * found:
         return True
-    pace = float(np.median(steps[steps > 0])) if (steps > 0).any() else np.inf
+    pace = float(median(steps[steps > 0])) if (steps > 0).any() else np.inf
     return found > _COARSE * times.size and _tick(times) >= pace
 
 
@@ -120,7 +121,7 @@ def missing_rows(table: RawTable) -> str | None:
     lost, words = np.zeros(0), ""
     if (counts := _counts(table)) is not None:
         steps = np.diff(counts)
-        lost = np.where(steps > 0, np.rint(steps / np.median(steps)) - 1, 0)
+        lost = np.where(steps > 0, np.rint(steps / median(steps)) - 1, 0)
         words = "by the numbers that the file gives its rows"
     if not lost.any():
         lost = _lost(table)
@@ -147,7 +148,7 @@ def _counts(table: RawTable) -> np.ndarray | None:
     if counts is None or table.rows < _FEW or not np.isfinite(counts).all():
         return None
     steps = np.diff(counts)
-    usual = np.median(steps)
+    usual = median(steps)
     numbered = usual > 0 and np.mean(steps == usual) > _COUNTED
     return counts if numbered else None
 
@@ -172,7 +173,7 @@ def switches(table: RawTable) -> np.ndarray:
     current = filled(table.columns["current"])
     change = np.abs(np.diff(current))
     least = _REST * np.max(np.abs(current), initial=0.0)
-    usual = np.quantile(change, _LONG) if change.size else 0.0
+    usual = quantile(change, _LONG) if change.size else 0.0
     return np.asarray(change > max(least, 3 * usual))
 
 
@@ -246,15 +247,19 @@ def _longest(steps: np.ndarray, turned: np.ndarray, least: float) -> np.ndarray:
     """Return the longest interval at which each step is recorded; NaN if it varies."""
     longest = np.full(steps.size, np.nan)
     edges = np.flatnonzero(turned)
+    gaps = np.isnan(steps).any()
     for first, last in zip([0, *edges + 1], [*edges, steps.size], strict=True):
         inside = steps[first:last]
-        known = inside[~np.isnan(inside)]
+        known = inside[~np.isnan(inside)] if gaps else inside.copy()
         if inside.size < _FEW or not known.size:
             continue
         place = round(_LONG * (known.size - 1))
-        most = float(np.partition(known, place)[place])
-        alike = np.abs(inside - most) < _SAME * most
-        if most > least and alike.mean() > _OFTEN:
+        known.partition(place)
+        most = float(known[place])
+        if most <= least:
+            continue
+        alike = np.count_nonzero(np.abs(inside - most) < _SAME * most)
+        if alike / inside.size > _OFTEN:
             longest[first:last] = most
     between = edges[(edges > 0) & (edges < steps.size - 1)]
     longest[between] = np.maximum(longest[between - 1], longest[between + 1])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from batteryxr.core.kernels.ranks import median
 from batteryxr.io.cycler.table import filled
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def _swept(table: RawTable) -> bool:
         return False
 
     def share(values: np.ndarray) -> float:
-        usual = np.median(values)
+        usual = median(values)
         return float(np.mean(np.abs(values - usual) < _EVEN * usual))
 
     varies = share(np.abs(filled(current))) < 1 - _MOSTLY

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError
+from batteryxr.core.kernels.ranks import median
 from batteryxr.core.kernels.times import NAT
 from batteryxr.io.cycler.checks.completeness import (
     copied,
@@ -25,6 +26,7 @@ from batteryxr.io.cycler.checks.direction import (
     undirected,
 )
 from batteryxr.io.cycler.checks.readings import (
+    astray,
     charge_course,
     is_steady,
     part_scale,
@@ -308,7 +310,7 @@ def _possible_pause(table: RawTable) -> str | None:
     back = -way[1:] * np.diff(voltage)
     # Steps of voltage may be long and yet alike: it counts by how much they differ.
     change = np.abs(np.diff(back))[steady[1:] & steady[:-1]]
-    usual = float(np.median(change)) if change.size else np.inf
+    usual = float(median(change)) if change.size else np.inf
     found = []
     for k in np.flatnonzero(steady & (back > max(_FELL, _FAR * usual))).tolist():
         near = slice(max(k - _AFTER, 0), k + _AFTER)
@@ -388,6 +390,7 @@ _CHECKS: dict[str, Callable[[RawTable], str | None]] = {
     "duplicate_time": _duplicate_time,
     "missing_rows": missing_rows,
     "spikes": spiked,
+    "astray": astray,
     "stuck_voltage": stuck,
     "charge_course": charge_course,
     "part_scale": part_scale,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from batteryxr.core.kernels.ranks import quantile
 from batteryxr.io.cycler.checks.completeness import switches
 from batteryxr.io.cycler.checks.flows import charge_flow
 from batteryxr.io.cycler.table import filled
@@ -50,6 +51,12 @@ _NEGATIVE: dict[str, Literal["usual", "odd", "never"]] = {
 }
 
 
+#: Columns that count or change slowly, and how far they stray at least, beside the
+#: usual change and a part of their size.
+_COURSES = {"cycle": 1.5, "step": 1.5, "temperature": 5.0} | dict.fromkeys(
+    [n for n in _NEGATIVE if n.endswith(("capacity", "energy"))], 0.0
+)
+_VISIBLE = 1e-3
 #: Difference, relative to the largest current, of a current that only lost its sign.
 _MIRROR = 1e-3
 
@@ -67,7 +74,7 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
     if name == "voltage":
         steady = is_steady(table.columns["current"], _SWITCH)
         moved = np.abs(np.diff(values))[steady]
-        usual = float(np.nanquantile(moved, _USUAL)) if moved.size else np.inf
+        usual = _usual(moved) if moved.size else np.inf
         far = max(_BEYOND, _FAR * float(np.ptp(_known(values))))
         near = max(_LEAST, _PART * float(np.ptp(_known(values))), _TIMES * usual)
         least = min(far, near)
@@ -84,13 +91,20 @@ def spikes(table: RawTable, name: str) -> np.ndarray:
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    known = values[np.isfinite(values)]
+    finite = np.isfinite(values)
+    known = values if finite.all() else values[finite]
     return known if known.size else np.zeros(1)
 
 
 def _size(values: np.ndarray) -> float:
     """Return the size of the largest values, without those that may be spikes."""
-    return float(np.quantile(np.abs(_known(values)), 1 - _MOST))
+    return float(quantile(np.abs(_known(values)), 1 - _MOST))
+
+
+def _usual(moved: np.ndarray) -> float:
+    """Return the change that most changes of a reading do not exceed."""
+    known = moved[~np.isnan(moved)]
+    return float(quantile(known, _USUAL)) if known.size else np.nan
 
 
 def _isolated(values: np.ndarray, least: float) -> list[tuple[int, int]]:
@@ -121,7 +135,7 @@ def _uncounted(table: RawTable, places: list[tuple[int, int]]) -> list[bool]:
     )
     moved, steady = np.abs(np.diff(columns["voltage"])), is_steady(current)
     tells = steady.sum() >= _BEFORE
-    usual = float(np.nanquantile(moved[steady], _USUAL)) if tells else 0.0
+    usual = _usual(moved[steady]) if tells else 0.0
     answers = tells and bool(_answered(columns["voltage"], current).any())
     most = _size(current)
     judged = []
@@ -165,6 +179,26 @@ def spiked(table: RawTable) -> str | None:
                 f"{why} (first row {row}: {most:.5g})"
             )
     return "; ".join(said) or None
+
+
+def astray(table: RawTable) -> str | None:
+    """Return a note if a counter or a temperature leaves its course, and comes back."""
+    said = []
+    for name, least in _COURSES.items():
+        values = table.columns.get(name)
+        if values is None or table.rows < _BEFORE:
+            continue
+        moved = np.abs(np.diff(_known(values)))
+        usual = float(np.quantile(moved, _USUAL)) if moved.size else 0.0
+        least = max(least, _TIMES * usual, _VISIBLE * _size(values))
+        places = _isolated(values, least)
+        if 0 < len(places) <= max(_WIDEST, _MOST * table.rows):
+            row = places[0][0]
+            said.append(
+                f"{name} goes from {values[row - 1]:.5g} to {values[row]:.5g} in row "
+                f"{row} and comes back"
+            )
+    return f"{'; '.join(said)}: no cell does so. Copy the file again" if said else None
 
 
 def without_spikes(table: RawTable) -> RawTable:
@@ -301,18 +335,16 @@ def part_scale(table: RawTable) -> str | None:
     if (note := _time_part(table)) is not None:
         return note
     current, voltage = table.columns["current"], table.columns["voltage"]
-    size, moved = np.abs(current), np.abs(np.diff(voltage))
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        ratio = np.maximum(size[1:] / size[:-1], size[:-1] / size[1:])
-        same = np.sign(current[1:]) == np.sign(current[:-1])
-        units = [np.abs(ratio / factor - 1) < _STEADY for factor in _THOUSANDS]
-    flows = np.maximum(size[1:], size[:-1]) > _FLOWS * _size(current)
-    places = np.flatnonzero(same & flows & np.any(units, axis=0))
+    size, some = np.abs(current), _by_factors(current, _THOUSANDS)
+    some = some[np.sign(current[some + 1]) == np.sign(current[some])]
+    large = np.maximum(size[some + 1], size[some])
+    places = some[large > _FLOWS * _size(current)] if some.size else some
     if not places.size or table.rows < _BEFORE or places.size > _MOST * table.rows:
         return None
+    moved = np.abs(np.diff(voltage))
     beside = np.ones(moved.size, bool)
     beside[places] = False
-    usual = float(np.nanquantile(moved[beside], _USUAL))
+    usual = _usual(moved[beside])
     calm = places[moved[places] <= usual]
     if not calm.size:
         return None
@@ -322,6 +354,19 @@ def part_scale(table: RawTable) -> str | None:
         f"row {row}, and the voltage does not answer: is a part of the file in other "
         "units?"
     )
+
+
+def _by_factors(values: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
+    """Return after which numbers the next is one of some times larger or smaller."""
+    size = np.abs(values)
+    least = 0.5 * min(factors)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        far = (size[1:] > least * size[:-1]) | (size[:-1] > least * size[1:])
+        some = np.flatnonzero(far)  # dividing all takes longer
+        one, other = size[some + 1], size[some]
+        ratio = np.maximum(one / other, other / one)
+        near = [np.abs(ratio / factor - 1) < _STEADY for factor in factors]
+    return some[np.any(near, axis=0)]
 
 
 def _time_part(table: RawTable) -> str | None:
@@ -334,10 +379,9 @@ def _time_part(table: RawTable) -> str | None:
     steps, current = np.diff(time), table.columns["current"]
     if table.rows < _BEFORE or not (steps > 0).all():
         return None
-    ratio = np.maximum(steps[1:] / steps[:-1], steps[:-1] / steps[1:])
-    steady = is_steady(current)
-    odd = np.any([np.abs(ratio / f - 1) < _STEADY for f in _MINUTES], axis=0)
-    for k in np.flatnonzero(odd & steady[1:] & steady[:-1]).tolist():
+    odd = _by_factors(steps, _MINUTES)
+    steady = is_steady(current) if odd.size else np.zeros(0, bool)
+    for k in odd[steady[odd + 1] & steady[odd]].tolist():
         before, after = slice(k + 1 - _BESIDE, k + 1), slice(k + 1, k + 1 + _BESIDE)
         if k + 1 < _BESIDE or k + 1 + _BESIDE > steps.size:
             continue

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from batteryxr.core.kernels.ranks import median
 from batteryxr.core.kernels.times import NAT
 from batteryxr.io.cycler.checks.flows import CHARGES, charge_flow, flow_of
 
@@ -86,7 +87,7 @@ def time_factor(
             return factor, f"the step time advances {1 / ratio:.4g} times as fast"
     flowing = np.abs(columns["current"][1:]) > 0
     if (chosen := steps[flowing & (steps > 0)]).size:
-        usual = float(np.median(chosen))
+        usual = float(median(chosen))
         if usual > _SLOWEST:
             return 3600.0, f"the median step is {usual:,.0f} s"
     return 1.0, ""
@@ -100,7 +101,7 @@ def _rates(times: np.ndarray, readings: np.ndarray) -> float | None:
     usual = (ticks > 0) & (steps > 0)
     if not usual.any():
         return None
-    return float(np.median(steps[usual]) / np.median(ticks[usual]))
+    return float(median(steps[usual]) / median(ticks[usual]))
 
 
 def _step_ratio(columns: Mapping[str, np.ndarray]) -> float | None:
@@ -156,7 +157,7 @@ def _ratio(
     if not (total > 0 and integral > 0 and np.isfinite(total)):
         return None
     alike = (grown > 0) & (steps > 0) & (passed > 0)
-    usual = np.median(passed[alike] / grown[alike]) if alike.sum() >= _MANY else np.nan
+    usual = median(passed[alike] / grown[alike]) if alike.sum() >= _MANY else np.nan
     return integral / total, float(usual)
 
 
@@ -277,8 +278,8 @@ def _counted(table: RawTable) -> str | None:
         if told.sum() < _MANY:
             return None
         ratios = passed[told] / grown[told]
-        usual = float(np.median(ratios))
-        spread = float(np.median(np.abs(ratios / usual - 1)))
+        usual = float(median(ratios))
+        spread = float(median(np.abs(ratios / usual - 1)))
         fits[name] = usual, spread
     usual, spread = fits["current"]
     if abs(usual - 1) < _WRONG and spread < _WRONG:
@@ -300,11 +301,12 @@ def _behaves(table: RawTable) -> str | None:
     size = float(np.max(np.abs(voltage)))
     rests = float(np.mean(np.abs(voltage) < _RESTING * size))
     both_ways = min(voltage.max(), -voltage.min()) > _SWITCH * size
+    if not (rests > _RESTS or both_ways):
+        return None
     jumps, moves = np.abs(np.diff(voltage)), np.abs(np.diff(current))
     ranges = np.ptp(voltage), np.ptp(current)
     if (
-        not (rests > _RESTS or both_ways)
-        or jumps.max() < _JUMP * ranges[0]
+        jumps.max() < _JUMP * ranges[0]
         or ranges[1] < (_SLOPES if both_ways else _VARIES) * current.max()
     ):
         return None
@@ -337,7 +339,9 @@ def _regulated(table: RawTable) -> str | None:
     voltage, current = voltage[known], current[known]
     if voltage.size < _MANY or not voltage.any():
         return None
-    level, numbers = float(np.median(voltage)), current / _ampere(current)
+    if np.ptp(voltage) > 3 * _RESTING * np.abs(voltage[0]):
+        return None  # no median of it is held
+    level, numbers = float(median(voltage)), current / _ampere(current)
     held = np.abs(voltage - level).max() < _RESTING * abs(level)
     if not (held and _CELL[0] < numbers.min() and numbers.max() < _CELL[1]):
         return None
@@ -355,7 +359,7 @@ def _regulated(table: RawTable) -> str | None:
 
 def _ampere(current: np.ndarray) -> float:
     """Return by what numbers of a file, in mA or A, became mA."""
-    return 1e3 if np.median(current) > 1e3 * _CELL[0] else 1.0
+    return 1e3 if median(current) > 1e3 * _CELL[0] else 1.0
 
 
 def _warm(table: RawTable) -> str | None:

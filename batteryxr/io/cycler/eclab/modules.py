@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.cycler.eclab.layout import TECHNIQUES
+from batteryxr.io.door.files import refuse_other
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +98,7 @@ def modules(raw: bytes, path: Path) -> list[Module]:
         If the file was cut, or a header is damaged.
     """
     if not raw.startswith(_MAGIC) or raw[len(_MAGIC) : _FIRST].strip(b" \0"):
+        refuse_other(path, raw[:4096], "mpr")
         raise FileFormatError(path, "its first bytes are no head of a .mpr file.")
     found: list[Module] = []
     place = _FIRST

@@ -6,7 +6,7 @@ remains after the weights have followed (L. Kaufman, BIT 15, 49 (1975)).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Distance (eV) between initial shifts of the descent; largest number of iterations.
 _APART, _STEPS = 1.0, 30
+#: Most shifts whose columns are kept.
+_KEPT = 100
 
 
 class Movable(NamedTuple):
@@ -50,12 +52,16 @@ class Movable(NamedTuple):
 
 
 class _Spectrum(NamedTuple):
-    """Hold one spectrum without gaps, and what it is fitted by."""
+    """Hold one spectrum without gaps, and what it is fitted by.
+
+    `known` keeps columns and their factors by shifts, for spectra of these energies.
+    """
 
     y: np.ndarray
     design: Design
     movable: Movable
     basis: np.ndarray
+    known: dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
     def columns(self, shifts: np.ndarray, slope: bool = False) -> np.ndarray:
         """Return moved standards, or their slopes, without the background."""
@@ -74,8 +80,13 @@ class _Spectrum(NamedTuple):
         self, shifts: np.ndarray, sum_to_one: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return weights, residual and columns at given shifts."""
-        a = self.columns(shifts)
-        q, r = np.linalg.qr(a)
+        key = np.asarray(shifts).tobytes()
+        if key not in self.known:
+            if len(self.known) > _KEPT:
+                self.known.clear()
+            columns = self.columns(shifts)
+            self.known[key] = columns, *np.linalg.qr(columns)
+        a, q, r = self.known[key]
         w = np.empty((1, a.shape[1]))
         z = np.ascontiguousarray((self.y @ q)[None])
         solve_rows(np.ascontiguousarray(r), z, self.design.non_negative, sum_to_one, w)
@@ -107,16 +118,22 @@ def combine_shifted(
     n, n_back = len(design.standards), len(design.background)
     results = empty(len(rows), n, n_back)
     moved = np.full((2, len(rows), n), np.nan)
+    alike: dict[bytes, tuple[Any, ...]] = {}
     for i, row in enumerate(rows):
         there = np.isfinite(row)
         if there.sum() <= 2 * n + n_back or not row[there].any():
             continue
-        if not told_apart(design, there):
+        key = there.tobytes()
+        if key not in alike:
+            alike.clear()
+            part = design.at(there)
+            basis = np.linalg.qr(part.background.T)[0]
+            alike[key] = told_apart(design, there), part, basis, {}
+        apart, part, basis, known = alike[key]
+        if not apart:
             continue
-        part = design.at(there)
-        basis = np.linalg.qr(part.background.T)[0]
         y = row[there].astype(float)
-        spectrum = _Spectrum(y - basis @ (basis.T @ y), part, movable, basis)
+        spectrum = _Spectrum(y - basis @ (basis.T @ y), part, movable, basis, known)
         shifts = _descend(spectrum)
         found, errors = _report(spectrum, shifts, y)
         if found.flags & NO_DATA:
@@ -186,9 +203,9 @@ def _report(
 ) -> tuple[Combined, np.ndarray]:
     """Return the fit at its shifts, and the errors of the shifts."""
     design, n = spectrum.design, len(spectrum.design.standards)
-    free, _, a = spectrum.solve(shifts, False)
-    one = spectrum.solve(shifts, True)
-    w, left, _ = one if design.sum_to_one else spectrum.solve(shifts, False)
+    any_sum, one = spectrum.solve(shifts, False), spectrum.solve(shifts, True)
+    free, _, a = any_sum
+    w, left, _ = one if design.sum_to_one else any_sum
     slopes = _slopes(spectrum, shifts, w)
     # A shift that ended at its limit is unknown, so it adds to the weights' errors.
     fitted = np.abs(slopes).max(axis=0) > 0
