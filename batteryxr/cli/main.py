@@ -39,6 +39,12 @@ _ADVICE = (
         re.compile(r"Pass columns=\{.*?\}\."),
         "Write its labels with their units in one line above the numbers.",
     ),
+    (
+        re.compile(r"pass format= one of them, or a pattern"),
+        "give a pattern, such as 'folder/*.csv'",
+    ),
+    (re.compile(r" ?If you know what it is, pass format= one of \[.*?\]\."), ""),
+    (re.compile(r"; or format='csv' for text"), ""),
     (re.compile(r" \(repair='\w+' mends it\)"), ""),
     (re.compile(r"\btest_time\b"), "time"),
     (re.compile(r"\['([^\]]*)'\]"), r"\1"),

@@ -36,7 +36,7 @@ class BatteryxrDeprecationWarning(BatteryxrWarning, DeprecationWarning):
 
 
 class Deprecation(NamedTuple):
-    """One announced removal."""
+    """Hold one announced removal."""
 
     module: str
     what: str

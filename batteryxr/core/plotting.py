@@ -339,7 +339,7 @@ def joined(results: Mapping[str, Any]) -> Any:
     return out
 
 
-def colours_of(result: xr.Dataset) -> list[int]:
+def colours_of(result: xr.DataArray | xr.Dataset) -> list[int]:
     """Return the number of each component's colour in the palette."""
     names = [str(name) for name in result["component"].values]
     held = _held(result)
@@ -371,7 +371,7 @@ def keep_colours(
     return result
 
 
-def _held(result: xr.Dataset) -> dict[str, int]:
+def _held(result: xr.DataArray | xr.Dataset) -> dict[str, int]:
     """Return the colours of the step before; none where the text is not ours."""
     try:
         held = json.loads(str(result.attrs.get(_HELD, "{}")))

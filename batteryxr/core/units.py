@@ -189,6 +189,12 @@ def written(units: str) -> str:
     return " ".join(out) or units
 
 
+def with_power(number: str) -> str:
+    """Return a number with its power of ten as printed: ``"7e-05"`` as 7 × 10⁻⁵."""
+    digits, _, power = number.partition("e")
+    return f"{digits} × 10{str(int(power)).translate(_RAISED)}" if power else number
+
+
 def readable_bytes(n: float) -> str:
     """Return a size with its unit, such as ``'41.9 MB'``."""
     for unit in ("B", "kB", "MB", "GB"):

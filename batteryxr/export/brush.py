@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.units import with_power
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,7 +235,10 @@ class Brush:
             scale = images[-1]
         if scale is None:
             return
-        bar = self.ax.figure.colorbar(scale, ax=self.ax, label=literal(model.title))
+        look = {"ax": self.ax, "label": literal(model.title)}
+        if type(mapper).__name__ == "LinearColorMapper":
+            look["format"] = numbers()
+        bar = self.ax.figure.colorbar(scale, **look)
         if at := getattr(model.ticker, "ticks", None):
             bar.set_ticks(list(at), labels=tick_words(model, at))
             bar.minorticks_off()
@@ -375,3 +379,17 @@ def literal(text: Any) -> str:
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite number."""
     return isinstance(value, int | float | np.number) and np.isfinite(value)
+
+
+def numbers() -> Any:
+    """Return the writer of an axis, whose common power of ten is as in print."""
+    from matplotlib.ticker import ScalarFormatter
+
+    class Numbers(ScalarFormatter):
+        """Write × 10⁻⁵ above an axis, not 1e-5."""
+
+        def get_offset(self) -> str:
+            text = with_power(str(super().get_offset()).replace("\N{MINUS SIGN}", "-"))
+            return text.removeprefix("1 ")
+
+    return Numbers()

@@ -13,6 +13,7 @@ from batteryxr.export.brush import (
     colours_of,
     is_number,
     literal,
+    numbers,
     paint,
     plain,
     tick_words,
@@ -103,6 +104,8 @@ def _axes(ax: Any, figure: Any, brush: Brush) -> None:
             getattr(ax, f"set_{which}lim")(start, end)
         if type(scale).__name__ == "LogScale":
             _plain_numbers(getattr(ax, f"{which}axis"))
+        elif not (which == "x" and (brush.dates or brush.factors is not None)):
+            getattr(ax, f"{which}axis").set_major_formatter(numbers())
         for axis in list(axes)[:1]:
             getattr(ax, f"set_{which}label")(literal(axis.axis_label))
             ticks = getattr(axis.ticker, "ticks", None)
@@ -163,7 +166,6 @@ def _plain_numbers(axis: Any) -> None:
         LogFormatterSciNotation,
         MaxNLocator,
         NullLocator,
-        ScalarFormatter,
     )
 
     class Written(LogFormatterSciNotation):
@@ -179,7 +181,7 @@ def _plain_numbers(axis: Any) -> None:
         axis.set_minor_formatter(Written(minor_thresholds=(2, 0.6)))
     if low > 0 and high < 10 * low:
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(ScalarFormatter())
+        axis.set_major_formatter(numbers())
         axis.set_minor_locator(NullLocator())
 
 

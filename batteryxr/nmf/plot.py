@@ -187,7 +187,8 @@ def plot_residual(
 ) -> holoviews.core.ViewableElement:
     """Plot the relative residual of a factorisation, per scan or pixel.
 
-    Computes the residuals.
+    Computes the residuals. Where an axis runs back and forth, each half cycle is one
+    line, as in `plot_weights`.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ def plot_residual(
 
     Returns
     -------
-    holoviews.Curve or holoviews.Image
+    holoviews.Overlay or holoviews.Image
 
     Examples
     --------
@@ -211,12 +212,17 @@ def plot_residual(
     require_variables(result, ["relative_residual"], caller="plot_residual")
     residual = result["relative_residual"].compute()
     if residual.ndim == 1:
-        name = _abscissa(residual, x, str(residual.dims[0]))
-        return hv.Curve(
-            (_values(residual, name), residual.values),
-            _axis(residual, name),
-            dimension(residual, "residual"),
-        ).opts(color="black", title="Residual", **_SIZE)
+        dim = str(residual.dims[0])
+        name = _abscissa(residual, x, dim)
+        at, along = _values(residual, name), _axis(residual, name)
+        up = dimension(residual, "residual")
+        curves = [
+            hv.Curve((at[run], residual.values[run]), along, up).opts(
+                color="black", line_dash=dash
+            )
+            for run, dash in _runs(residual, name, dim)
+        ]
+        return hv.Overlay(curves).opts(hv.opts.Overlay(title="Residual", **_SIZE))
     return _image(hv, residual, "Residual")
 
 
@@ -310,7 +316,8 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
                 xticks=n.tolist(),
                 logy=logy,
                 show_legend=len(there) > 1,
-                legend_position="bottom_left",
+                legend_position="top",
+                xlim=(n.min() - 0.2, n.max() + 0.2),
                 **size,
             )
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.files import require_writable, whole_file
 from batteryxr.core.plotting import load_hvplot, plain
+from batteryxr.core.units import with_power
 from batteryxr.core.version import __version__
 
 if TYPE_CHECKING:
@@ -44,10 +46,13 @@ pre { background: var(--code); padding: .8rem 1rem; overflow-x: auto;
   @page { size: A4; margin: 15mm; }
   body { margin: 0; max-width: none; font-size: 10pt; }
   h2, .figure, tr { break-inside: avoid; }
-  h2 { break-after: avoid; }
+  h2, h2 + p, p:has(+ .figure) { break-after: avoid; }
   .figure { zoom: .72; overflow: visible; }
+  .scroll { overflow: visible; }
 }
 """
+#: Buttons are no part of a printed figure.
+_ON_SCREEN = "@media print { :host { display: none; } }"
 #: Mark by which a report is recognised.
 _MADE = "<meta name='generator' content='batteryxr'>"
 
@@ -82,7 +87,8 @@ class Report:
     def notes(self, texts: Iterable[str]) -> None:
         """Add highlighted remarks that the reader must not miss."""
         for text in texts:
-            self._body.append(f"<p class='note'>{html.escape(text)}</p>")
+            words = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+            self._body.append(f"<p class='note'>{words[:1].upper()}{words[1:]}</p>")
 
     def code(self, text: str) -> None:
         """Add a block of code."""
@@ -174,7 +180,8 @@ def _is_report(path: Path) -> bool:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"<td class='number'>{'–' if value != value else f'{value:.5g}'}</td>"
+        text = "–" if value != value else with_power(f"{value:.5g}").replace("-", "−")
+        return f"<td class='number'>{text}</td>"
     if isinstance(value, bool):
         return f"<td>{'yes' if value else 'no'}</td>"
     if isinstance(value, int):
@@ -188,7 +195,7 @@ def _embed(plots: list[Any]) -> tuple[str, list[str]]:
     hv = load_hvplot()
     from bokeh.embed import components
     from bokeh.embed.bundle import bundle_for_objs_and_resources
-    from bokeh.models import GridPlot, LayoutDOM, Plot
+    from bokeh.models import GridPlot, LayoutDOM, Plot, Toolbar
     from bokeh.resources import Resources
 
     models = [hv.render(plot, backend="bokeh") for plot in plots]
@@ -197,10 +204,27 @@ def _embed(plots: list[Any]) -> tuple[str, list[str]]:
             part.max_width, part.sizing_mode = part.width, "stretch_width"
     for model in models:
         _without_formulas(model)
+        _legends_above(model)
+        for tools in model.select({"type": Toolbar}):
+            tools.stylesheets = [*tools.stylesheets, _ON_SCREEN]
     script, figures = components(tuple(models))
     bundle = bundle_for_objs_and_resources(models, Resources(mode="inline"))
     bundle.js_files.clear()  # scripts of other loaded packages, which need a server
     return bundle.scripts() + script, list(figures)
+
+
+def _legends_above(figure: Any) -> None:
+    """Move legends from the side to the top, where a phone has room for them."""
+    from bokeh.models import Plot
+
+    for part in figure.select({"type": Plot}):
+        for legend in [m for m in part.right if type(m).__name__ == "Legend"]:
+            part.right = [one for one in part.right if one is not legend]
+            part.above = [legend, *part.above]
+            texts = [getattr(item.label, "value", None) or "" for item in legend.items]
+            across = 280 // (40 + 7 * max(map(len, texts), default=0))
+            legend.ncols = max(1, min(len(texts), across))
+            legend.orientation = "horizontal"
 
 
 def _without_formulas(figure: Any) -> None:

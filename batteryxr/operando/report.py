@@ -115,7 +115,7 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
             some = [int(place) + 1 for place in _drawn(page, n)]
             mass = run.read("echem/dqdv").attrs.get("mass")
             profile = record.echem.plot.voltage_profile(half_cycles=some, mass=mass)
-            page.figure(profile.opts(width=_WIDTH))
+            page.figure(profile.opts(width=_WIDTH, title=""))  # that of the page
     _cycling(page, run)
     if with_scans:
         page.heading("Scans")
@@ -269,7 +269,8 @@ def _head(array: xr.DataArray, words: str) -> str:
     if array.name in _PERCENT:
         return f"{words} (%)"
     units = str(array.attrs.get("units", "1"))
-    return words if units in ("1", "") else f"{words} ({written(units)})"
+    bare = units in ("1", "")
+    return words if bare else f"{words} ({written(units).replace(' ', chr(0xA0))})"
 
 
 def _shown(array: xr.DataArray, i: int) -> object:
@@ -292,12 +293,14 @@ def _map(scans: xr.DataArray, part: xr.DataArray) -> Any:
     signal = plain(str(scans.dims[-1]))
     numbers = np.arange(1, scans.sizes["scan"] + 1)
     bare = plainly_labelled(scans.reset_coords(drop=True)).assign_coords(scan=numbers)
-    bare["scan"].attrs = {"long_name": "Scan", "units": "1"}
+    bare["scan"].attrs = {"long_name": "Scan"}
     # The image needs even steps, and no more of them than a screen has pixels.
     every = max(1, scans.sizes["scan"] // 500)
     axis = np.linspace(float(part[0]), float(part[-1]), min(500, part.size))
     shown = bare.isel(scan=slice(None, None, every)).compute().interp({signal: axis})
     shown[signal].attrs = bare[signal].attrs
+    if shown.attrs.get("units") == "1":
+        del shown.attrs["units"]
     return shown.astype("f4").hvplot.image(
         x=signal,
         y="scan",
@@ -338,6 +341,6 @@ def _phases(page: Report, run: Results) -> None:
     page.figure(unmixed.nmf.plot.components().opts(width=_WIDTH))
     content = unmixed.coords.get("li_content")
     axis = "li_content" if content is not None and _known(content) else "time"
-    ratios = unmixed["weights"].echem.plot.with_voltage(x=axis)
+    ratios = unmixed.echem.plot.with_voltage("weights", x=axis)
     page.figure(_wide(ratios))
     page.figure(unmixed.nmf.plot.residual(x=axis).opts(width=_WIDTH))

@@ -13,7 +13,7 @@ from batteryxr.cli.main import main
 
 #: What shows that the library speaks to a programmer.
 _PYTHON = re.compile(
-    r"Traceback|\b\w+=(?:True|False|None|')|Error\b|\bfloat\b|\bint\b|\bself\b|`"
+    r"Traceback|\b\w+=(?:True|False|None|'| )|Error\b|\bfloat\b|\bint\b|\bself\b|`"
 )
 OPERANDO = ["operando", "--out", "new.zarr"]
 FILES = ["--cycler", "cell.mpt", "--scans", "scans"]
@@ -64,6 +64,7 @@ WRONG = [
     (["convert", "cell.mpt", "mine.csv"], "--overwrite"),
     (["convert", "scans", "s.parquet", "--kind", "series"], "a name that ends in"),
     (["convert", "cell.mpt", "a.csv", "--kind", "cyclers"], "did you mean cycler"),
+    (["convert", "mixed", "a.csv"], "give a pattern, such as 'folder/*.csv'"),
     (["info"], "STORE"),
     (["info", "gone.zarr"], "gone.zarr"),
     (["check", "gone.zarr"], "gone.zarr"),
@@ -84,6 +85,9 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "thesis.txt").write_text("mine")
     (tmp_path / "mine.csv").write_text("mine")
+    (tmp_path / "mixed").mkdir()
+    for name in ("a.csv", "b.mpr"):
+        (tmp_path / "mixed" / name).write_text("mine")
     return tmp_path
 
 

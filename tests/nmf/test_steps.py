@@ -287,7 +287,7 @@ def test_plots_draw_free_and_fixed_apart(series, steps):
     assert len(layout) == 2
     with pytest.raises(ArgumentError, match="sums"):
         fine.nmf.plot.weights(sums={"both": ["nobody"]})
-    assert "Li" in fine.nmf.plot.residual().kdims[0].label
+    assert "Li" in next(iter(fine.nmf.plot.residual())).kdims[0].label
     with pytest.raises(DimensionError, match=r"plot\.weights"):
         fine.nmf.plot.maps()
 

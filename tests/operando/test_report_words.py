@@ -99,7 +99,7 @@ def test_a_long_life_fits_on_a_page(tmp_path):
     assert "The table shows 40 of 400 half cycles, evenly spread." in text
     assert "The table shows 40 of 200 cycles, evenly spread." in text
     head, *rows = text.split("</table>")[1].split("<tr>")[1:]
-    assert "Capacity (mA h g⁻¹)" in head
+    assert "Capacity (mA\xa0h\xa0g⁻¹)" in head
     numbers = [int(re.search(r">(\d+)<", row)[1]) for row in rows]
     assert numbers[:2] == [1, 2]
     assert numbers[-1] == 400

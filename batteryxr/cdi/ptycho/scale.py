@@ -39,7 +39,7 @@ _STRAY = 0.01
 
 
 class FoundScale(NamedTuple):
-    """Stretch of positions that frames ask for, and its standard deviation."""
+    """Hold the stretch of positions that frames ask for, and its standard deviation."""
 
     stretch: float
     error: float

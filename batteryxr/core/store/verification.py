@@ -155,7 +155,7 @@ def _found(location: Location, metadata_only: bool) -> list[Damage]:
 
 
 def _named(damage: Damage, names: dict[str, str]) -> Damage:
-    """Return a damage under the name of its group, wherever the group lies."""
+    """Name the group of a damaged variable as users know it, not by its place."""
     for place, group in names.items():
         if damage.variable.startswith(f"{place}/"):
             inner = damage.variable.removeprefix(f"{place}/")

@@ -78,7 +78,7 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
         means = (cycle, percent.sel(group=group).values)
         below.append(hv.Curve(means, x, efficiency).opts(color=colour))
     shared = {"width": 600, "xticks": whole_ticks(cycle)}
-    top = hv.Overlay(above).opts(height=380, legend_position="bottom_left", **shared)
+    top = hv.Overlay(above).opts(height=380, legend_position="top", **shared)
     return (top + hv.Overlay(below).opts(height=220, **shared)).cols(1)
 
 

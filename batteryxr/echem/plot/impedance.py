@@ -63,7 +63,7 @@ def plot_nyquist(
     >>> plot = spectra.echem.plot.nyquist()
     """
     hv = plotting.load_hvplot()
-    x, y = _ohm("real", "Re Z"), _ohm("minus_imaginary", "-Im Z")
+    x, y = _ohm("real", "Re Z"), _ohm("minus_imaginary", "−Im Z")
     layers = []
     for label, colour, z, fitted, _ in _series(spectra, axis, "plot_nyquist"):
         points = hv.Scatter((z.real, -z.imag), x, y, label=label)
@@ -110,7 +110,7 @@ def plot_bode(
     x = named("frequency")
     above, below = (
         _ohm("modulus", "|Z|"),
-        named("phase", units="deg", long_name="-Phase"),
+        named("phase", units="deg", long_name="−Phase"),
     )
     moduli, phases = [], []
     for label, colour, z, fitted, f in _series(spectra, axis, "plot_bode"):

@@ -99,7 +99,7 @@ def plot_percolation(result: xr.Dataset) -> holoviews.Overlay:
         ylabel=y.label,
         width=520,
         height=340,
-        legend_position="bottom_right",
+        legend_position="top",
         show_grid=True,
     )
 
@@ -166,7 +166,7 @@ def _overlay(hv: Holoviews, groups: list[tuple[Any, Any, Any]]) -> Any:
         for group, checked, points in groups
     ]
     return hv.Overlay(styled).opts(
-        width=430, height=340, legend_position="top_left", show_grid=True
+        width=430, height=340, legend_position="top", show_grid=True, title=""
     )
 
 
@@ -231,6 +231,7 @@ def plot_lithiation(
         ylabel=axes[1].label,
         width=520,
         height=340,
+        legend_position="top",
         show_grid=True,
     )
 

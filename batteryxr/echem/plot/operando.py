@@ -174,10 +174,13 @@ def plot_with_voltage(
         whole = hv.Curve(_curve(record, origin), along, volts)
         top = hv.Overlay([whole.opts(color=plotting.NEUTRAL)])
     quantity_axis = _dimension(values, "quantity")
+    columns = list(_columns(values))
+    named = "component" in values.dims
+    numbers = plotting.colours_of(data) if named else range(len(columns))
     below = hv.Overlay(
         [
             layer
-            for k, (label, y) in enumerate(_columns(values))
+            for k, (label, y) in zip(numbers, columns, strict=True)
             for layer in lines(
                 y, quantity_axis, label, plotting.COLOURS[k % len(plotting.COLOURS)]
             )
@@ -236,7 +239,8 @@ def _columns(values: xr.DataArray) -> Iterator[tuple[str, np.ndarray]]:
         )
     names = values[dim].values
     for name, column in zip(names, values.transpose(dim, "scan").values, strict=True):
-        yield f"{dim} {name}", column
+        words = str(name) if names.dtype.kind in "OTU" else f"{dim} {name}"
+        yield plotting.plain(words), column
 
 
 def _runs(

@@ -11,6 +11,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import overlay_samples
+from batteryxr.core.units import with_power, written
 from batteryxr.echem.plot.axes import axis as named
 
 if TYPE_CHECKING:
@@ -158,10 +159,11 @@ def plot_pulse(result: xr.Dataset) -> holoviews.Layout:
     residual = hv.Scatter((t, result["voltage_residual"].values * 1e3), x, left)
     top = measured.opts(color=plotting.BRANCH_COLOURS[side], size=3)
     top = top * fitted.opts(color=_FIT)
-    top = top.opts(title=f"Pulse {number}", width=600, height=300)
-    below = (residual.opts(color=_FIT, size=2) * hv.HLine(0)).opts(
-        width=600, height=160
+    top = top.opts(
+        title=f"Pulse {number}", legend_position="top", width=600, height=300
     )
+    zero = hv.HLine(0).opts(color=plotting.NEUTRAL, line_width=1)
+    below = (residual.opts(color=_FIT, size=2) * zero).opts(width=600, height=160)
     return hv.Layout([top, below]).cols(1)
 
 
@@ -200,7 +202,7 @@ def plot_hysteresis(result: xr.Dataset) -> holoviews.Overlay:
     at = result[name].values
     upper, lower = (result[k].values for k in wanted[:2])
     area, error = float(result["hysteresis"]), float(result["hysteresis_error"])
-    units = result["hysteresis"].attrs["units"]
+    units = written(result["hysteresis"].attrs["units"])
     band = hv.Area((at, lower, upper), x, [y, "upper"])
     curves = [
         hv.Curve((at, values), x, y, label=side).opts(
@@ -226,7 +228,7 @@ def _rounded(value: float, error: float) -> str:
     scale = 10.0**power if abs(power) > 3 else 1.0
     digits = max(0, 1 - int(np.floor(np.log10(error / scale))))
     text = f"{value / scale:.{digits}f} ± {error / scale:.{digits}f}"
-    return text if scale == 1 else f"({text}) × 10^{power}"
+    return text if scale == 1 else with_power(f"({text})e{power}")
 
 
 def _dimension(result: xr.Dataset, axis: str | None) -> holoviews.Dimension:

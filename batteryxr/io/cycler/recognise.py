@@ -179,9 +179,9 @@ def recognise(
 
 
 def _with_durations(labels: Sequence[str], below: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels; those above a duration such as 26:03:12.5 say so.
+    """Mark the labels of columns of durations, such as 26:03:12.5.
 
-    So do those above a time of day, beside a column of dates without times.
+    Columns of times of day are marked too, beside a column of dates without times.
     """
     told = list(labels)
     dated = any(_DAY.fullmatch(cell.strip()) for cell in below)

@@ -190,7 +190,7 @@ def _end(t: np.ndarray, kept: np.ndarray) -> int:
 def _kinds(
     values: np.ndarray, rows: np.ndarray, above: _Above, *, anywhere: bool = False
 ) -> np.ndarray:
-    """Return what each of some rows is of those above: 0 nothing, else see `_HELD`."""
+    """Return how rows sum up those above them: 0 not at all, else see `_HELD`."""
     own, before = values[:, rows], values[:, rows - 1]
     after = values[:, np.minimum(rows + 1, values.shape[1] - 1)]
     usual = np.array([[np.inf], *([_usual(x)] for x in values[1:])])

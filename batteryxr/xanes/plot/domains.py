@@ -321,6 +321,7 @@ def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
                 title=f"{choice.replace('_', ' ')}: {best}",
                 logy=name == "inertia",
                 xticks=n.tolist(),
+                xlim=(n.min() - 0.2, n.max() + 0.2),
                 **SMALL,
             )
         )

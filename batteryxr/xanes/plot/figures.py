@@ -8,6 +8,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.plotting import COLOURS, as_title, axis_label, plain
+from batteryxr.core.units import written
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -84,11 +85,11 @@ def lines(
         texts = [_named(lines[by], v) for v in lines[by].values]
         return list(zip(texts, lines.values, strict=True))
     names = lines[dim].values if dim in lines.coords else np.arange(lines.sizes[dim])
-    word = "" if dim == "sample" else f"{dim} "
+    word = "" if names.dtype.kind in "OTU" else f"{dim} "
     return [(plain(f"{word}{n}"), y) for n, y in zip(names, lines.values, strict=True)]
 
 
 def _named(coordinate: xr.DataArray, value: object) -> str:
     units = str(coordinate.attrs.get("units", "1"))
     text = f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
-    return plain(text if units in ("1", "") else f"{text} {units}")
+    return plain(text if units in ("1", "") else f"{text} {written(units)}")

@@ -180,9 +180,7 @@ def plot_fit(
     left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
     return hv.Layout(
         [
-            upper.opts(
-                title=as_title(_verdict(result)), legend_position="bottom_right", **WIDE
-            ),
+            upper.opts(title=as_title(_verdict(result)), legend_position="top", **WIDE),
             (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
                 width=WIDE["width"], height=160
             ),

@@ -98,7 +98,7 @@ def plot_drift(stack: xr.DataArray | xr.Dataset) -> holoviews.Overlay:
             curve = hv.Curve(
                 (stack.energy.values, values),
                 axis_label(stack["energy"]),
-                f"Drift ({shift.attrs.get('units', '1')})",
+                axis_label(shift, "Drift"),
                 label=text,
             )
             dash = "solid" if i == 0 else "dashed"

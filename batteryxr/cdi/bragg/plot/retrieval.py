@@ -10,7 +10,7 @@ from batteryxr.cdi.bragg.axes import space_axes, variable
 from batteryxr.core.checks import Bounds, checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import in_words, require_variables
-from batteryxr.core.plotting import NEUTRAL, as_title, dimension, load_hvplot
+from batteryxr.core.plotting import COLOURS, NEUTRAL, as_title, dimension, load_hvplot
 
 if TYPE_CHECKING:
     import holoviews
@@ -133,13 +133,17 @@ def plot_prtf(crystal: xr.Dataset) -> holoviews.Overlay:
     require_variables(crystal, ["prtf"], caller="plot_prtf")
     curve = crystal["prtf"]
     curves = [
-        _curve(hv, line, "frequency", name) for name, line in _lines(curve, "frequency")
+        _curve(hv, line, "frequency", name).opts(color=COLOURS[k % len(COLOURS)])
+        for k, (name, line) in enumerate(_lines(curve, "frequency"))
     ]
     limit = hv.HLine(float(np.exp(-1))).opts(color=NEUTRAL, line_dash="dashed")
     top = max(1.05, 1.05 * float(curve.max()))
     return hv.Overlay([*curves, limit]).opts(
         hv.opts.Curve(ylim=(0.0, top), **_CURVE),
-        hv.opts.Overlay(title="Phase retrieval transfer; dashed: the limit 1/e"),
+        hv.opts.Overlay(
+            title="Phase retrieval transfer; dashed: the limit 1/e",
+            legend_position="right",
+        ),
     )
 
 
@@ -175,11 +179,12 @@ def plot_fsc(data: xr.Dataset) -> holoviews.Overlay:
     }
     require_variables(data, list(names), caller="plot_fsc")
     curves = [
-        _curve(hv, data[key], "frequency", words).opts(line_dash=dash)
-        for key, (words, dash) in names.items()
+        _curve(hv, data[key], "frequency", words).opts(line_dash=dash, color=colour)
+        for (key, (words, dash)), colour in zip(names.items(), COLOURS, strict=False)
     ]
     return hv.Overlay(curves).opts(
-        hv.opts.Curve(**_CURVE), hv.opts.Overlay(title="Fourier shell correlation")
+        hv.opts.Curve(**_CURVE),
+        hv.opts.Overlay(title="Fourier shell correlation", legend_position="right"),
     )
 
 
@@ -216,10 +221,11 @@ def plot_starts(crystal: xr.Dataset) -> holoviews.Overlay:
     curves = []
     for k, rank in zip(crystal["start"].values, crystal["rank"].values, strict=True):
         line = _curve(hv, residual.sel(start=k), "iteration", f"start {k}")
-        curves.append(line.opts(line_width=3 if rank == 1 else 1))
+        look = {"color": COLOURS[int(k) % len(COLOURS)]}
+        curves.append(line.opts(line_width=3 if rank == 1 else 1, **look))
     return hv.Overlay(curves).opts(
         hv.opts.Curve(logy=True, **_CURVE),
-        hv.opts.Overlay(title="Starts; the best one thick"),
+        hv.opts.Overlay(title="Starts; the best one thick", legend_position="right"),
     )
 
 

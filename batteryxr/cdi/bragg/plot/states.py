@@ -104,7 +104,7 @@ def plot_hysteresis(
                 marker="circle" if name == "charge" else "square", size=8, **look
             )
         )
-    size = hv.opts.Overlay(width=480, height=340, legend_position="top_left")
+    size = hv.opts.Overlay(width=480, height=340, legend_position="top")
     return hv.Overlay(parts).opts(size)
 
 

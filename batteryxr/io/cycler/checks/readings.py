@@ -370,7 +370,7 @@ def _by_factors(values: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
 
 
 def _time_part(table: RawTable) -> str | None:
-    """Return a note where intervals change sixtyfold, but not what the voltage moves.
+    """Return a note where intervals change sixtyfold but steps of the voltage do not.
 
     A cycler that records more often within a step sees the voltage move less in each
     interval.
