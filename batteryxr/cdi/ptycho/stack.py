@@ -305,11 +305,7 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
             result = result.assign(labelled_scatter(_compared(halves, found), found))
             for name in ("absorption_error_common", "phase_error_common"):
                 result[name].attrs["comment"] = _UNSEEN
-        tell_misfit(
-            result["residuals"],
-            result["noise_residual"],
-            anew=not stack.settings.schedule.lead,
-        )
+        tell_misfit(result["residuals"], result["noise_residual"])
         result.attrs.update(_scale(stack))
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: the remaining work is small, and its data are here.
