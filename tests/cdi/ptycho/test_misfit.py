@@ -75,7 +75,8 @@ def in_focus(scan):
 
 @pytest.mark.parametrize("engine", [LSQML(), EPIE(), DM()])
 @pytest.mark.parametrize(
-    ("spoil", "passes"), [(of_noise, 1), (of_noise, 2), (beyond_focus, 1), (in_focus, 2)]
+    ("spoil", "passes"),
+    [(of_noise, 1), (of_noise, 2), (beyond_focus, 1), (in_focus, 2)],
 )
 def test_a_wrong_probe_is_told_after_few_passes(scan, engine, spoil, passes):
     said = rf"wrong probe or geometry: .* times the noise after {passes} pass"
