@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 _MISFIT = 1.1
 #: Iterations after which a result is judged.
 SETTLED = 20
-#: Before them: residual over noise, and excess that no sound scan had, of any engine.
-_EARLY, _SHARE = 5.0, 0.7
-#: Passes from which a residual that hardly falls is told.
-_FALLS = 5
 
 
 @recorded
@@ -120,7 +116,7 @@ def ptycho(
     DataQualityWarning
         If the engine had to be changed to fit into memory; if the residual exceeds that
         of counting noise (`noise_residual`), so that the model lacks something, or
-        below 20 iterations is higher than sound scans leave it so early; if
+        the iterations are too few; if
         corrected positions are all stretched or turned, by more than 1 %, or were moved
         farther than corrections are sure to find; or if frames ask surely for a
         stretch of positions that were left as told.
@@ -194,7 +190,7 @@ def ptycho(
     coords = {k: c for k, c in scan.coords.items() if set(c.dims) <= {"position"}}
     result = labelled_state(experiment, state, coords, scan.sizes["position"])
     result = unsquared(result, scan.sizes)
-    tell_misfit(result["amp_residual"], result["noise_residual"], anew=former is None)
+    tell_misfit(result["amp_residual"], result["noise_residual"])
     result.attrs.update(scale)
     result.attrs["engine"] = type(settings.engine).__name__
     result.attrs["block"] = settings.block or 0
@@ -202,8 +198,11 @@ def ptycho(
     return result
 
 
-def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray, *, anew: bool) -> None:
+def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray) -> None:
     """Warn where the model does not explain the frames, or not yet.
+
+    The bar is the same after any number of passes: after a few, no residual tells a
+    sound scan from a wrong probe whose object is wrong altogether.
 
     Parameters
     ----------
@@ -211,20 +210,14 @@ def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray, *, anew: bool) -> 
         Residual of each iteration; for each energy.
     noise
         The most that counting noise leaves; for each energy.
-    anew
-        The object was flat in the first iteration, and no former result.
     """
     done = residuals.sizes["iteration"]
-    every = residuals.transpose(..., "iteration").values.reshape(-1, done)
+    last = np.ravel(residuals.isel(iteration=-1).values)
     level = np.ravel(noise.values)
-    times = every[:, -1] / level
-    if done < SETTLED:
-        told = _is_early_misfit(every - level[:, None], times, anew)
-    else:
-        told = times > _MISFIT
-    if not told.any():
+    times = np.nan_to_num(last / level)
+    worst = int(times.argmax())
+    if not times[worst] > _MISFIT:
         return
-    worst = int(np.where(told, times, 0.0).argmax())
     of = ""
     if "energy" in residuals.dims:
         of = f" at {float(residuals['energy'][worst]):g} eV"
@@ -232,13 +225,14 @@ def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray, *, anew: bool) -> 
         warn_quality(
             "ptycho: too few iterations, or a wrong probe or geometry: the residual is "
             f"{times[worst]:.3g} times the noise{of} after {done} "
-            f"pass{'es' if done > 1 else ''}. Take iterations=100 or more; if that "
+            f"pass{'es' if done > 1 else ''}, and object and probe may be wrong "
+            "altogether. Take iterations=100 or more; if that "
             "leaves it high, look at the probe (its size and defocus), positions, "
             "distance, .cdi.orientation(), and background and light of frames"
         )
         return
     warn_quality(
-        f"ptycho: the residual is {every[worst, -1]:.3g}{of}, and counting noise "
+        f"ptycho: the residual is {last[worst]:.3g}{of}, and counting noise "
         f"leaves at most {level[worst]:.3g}: the frames hold {times[worst]:.2g} times "
         "as much that object and "
         "probe do not explain. If they are counts, look at .cdi.orientation(), "
@@ -246,17 +240,3 @@ def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray, *, anew: bool) -> 
         "where they are off by more than 3 pixels), background and light of frames "
         "(instrument=Recording(...)), n_modes, or take more passes"
     )
-
-
-def _is_early_misfit(excess: np.ndarray, times: np.ndarray, anew: bool) -> np.ndarray:
-    """Return which energies leave more above noise than any sound scan so early.
-
-    Simulated sound scans of objects up to 6 rad leave .54, .28, .11, .07 and .06 of the
-    counts after 1, 2, 5, 10 and 19 passes, and from the fifth on .30, .22 and .13 of
-    what they began with. Most wrong probes leave more, or it hardly falls.
-    """
-    done = excess.shape[1]
-    high = excess[:, -1] > _SHARE * done**-0.7
-    if anew and done >= _FALLS:
-        high |= excess[:, -1] > excess[:, 0] / np.sqrt(done)
-    return high & (times > _EARLY)

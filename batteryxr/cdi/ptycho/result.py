@@ -222,7 +222,7 @@ def _own_objects(objects: StoredObjects) -> dict[str, Labelled]:
     return own
 
 
-def labelled_scatter(found: TwoHalves, whole: Registered) -> xr.Dataset:
+def labelled_scatter(found: TwoHalves, whole: Registered, unseen: float) -> xr.Dataset:
     """Label the comparison of two half scans: errors, ring correlation, resolution.
 
     Parameters
@@ -231,10 +231,18 @@ def labelled_scatter(found: TwoHalves, whole: Registered) -> xr.Dataset:
         Differences of the halves.
     whole
         Registered stack.
+    unseen
+        Share of a value that the comparison cannot see.
     """
+    from batteryxr.cdi.ptycho.kernels.alignment import unwrapped
     from batteryxr.cdi.ptycho.kernels.metrics import half_period, transfer_of
 
     dark, pixel = ~whole.grid.inside, whole.grid.pixel
+    mean = np.where(dark, 1.0, whole.mean)
+    values = (
+        -2 * np.log(np.maximum(np.abs(mean), 1e-6)),
+        unwrapped(np.angle(mean), whole.vacuum),
+    )
     n = len(whole.fields)
     rings = ("energy", "frequency")
     prtf = transfer_of(found.correlation)
@@ -262,7 +270,8 @@ def labelled_scatter(found: TwoHalves, whole: Registered) -> xr.Dataset:
         lazy = _Lazy((n, *dark.shape), float, error).chunked((1, *dark.shape))
         text = f"{name.capitalize()}, standard deviation"
         named[f"{name}_error"] = Labelled(ALL, lazy, units, text)
-        common = np.where(dark, np.nan, found.common[i])
+        common = np.hypot(found.common[i], unseen * values[i])
+        common = np.where(dark, np.nan, common)
         named[f"{name}_error_common"] = Labelled(
             IMAGE, common, units, f"{text} common to all energies"
         )

@@ -67,9 +67,16 @@ def beyond_focus(scan):
     return scan.assign(probe=(scan["probe"].dims, np.conj(scan["probe"].values)))
 
 
+def in_focus(scan):
+    far = abs(np.fft.fft2(np.fft.ifftshift(scan["probe"].values, axes=(-2, -1))))
+    flat = np.fft.fftshift(np.fft.ifft2(far), axes=(-2, -1))
+    return scan.assign(probe=(scan["probe"].dims, flat))
+
+
 @pytest.mark.parametrize("engine", [LSQML(), EPIE(), DM()])
 @pytest.mark.parametrize(
-    ("spoil", "passes"), [(of_noise, 1), (of_noise, 2), (beyond_focus, 19)]
+    ("spoil", "passes"),
+    [(of_noise, 1), (of_noise, 2), (beyond_focus, 1), (in_focus, 2)],
 )
 def test_a_wrong_probe_is_told_after_few_passes(scan, engine, spoil, passes):
     said = rf"wrong probe or geometry: .* times the noise after {passes} pass"
@@ -78,12 +85,22 @@ def test_a_wrong_probe_is_told_after_few_passes(scan, engine, spoil, passes):
 
 
 @pytest.mark.parametrize("engine", [LSQML(), EPIE(), DM()])
-@pytest.mark.parametrize("passes", [1, 2, 5, 19])
-def test_few_passes_of_a_sound_scan_are_not_told(scan, engine, passes):
+@pytest.mark.parametrize("passes", [1, 2, 5, 12])
+@pytest.mark.parametrize("spoil", [lambda scan: scan, beyond_focus, in_focus])
+def test_few_passes_are_silent_only_where_the_object_is_right(
+    scan, fuzz, engine, passes, spoil
+):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = ptycho(spoil(scan), engine=engine, iterations=passes, progress=False)
+    assert said or fuzz.correlation(found) > 0.95
+
+
+def test_enough_passes_of_a_sound_scan_are_not_told(scan):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = ptycho(scan, engine=engine, iterations=passes, progress=False)
-        ptycho(scan, start=found, iterations=passes, progress=False)
+        found = ptycho(scan, iterations=19, progress=False)
+        ptycho(scan, start=found, iterations=1, progress=False)
 
 
 def test_a_distance_that_is_off_is_told_by_the_stretch_of_positions(scan):

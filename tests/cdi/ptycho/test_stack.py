@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import signal
 import time
@@ -33,7 +34,6 @@ from batteryxr.cdi.ptycho.states import ledger_of, passes_done
 from batteryxr.core.errors import (
     ArgumentError,
     DataError,
-    DataQualityWarning,
     DimensionError,
     StoreError,
 )
@@ -422,11 +422,24 @@ class Images(list):
 
 
 def test_halves_that_are_unfinished_alike_are_told(recwarn):
-    for lead in (500, 100):
+    for lead in (500, 460, 10):
         tell_unfinished(Settings(iterations=30, schedule=Schedule(lead=lead)))
-    (told,) = recwarn
-    assert issubclass(told.category, DataQualityWarning)
-    assert "do not hold what 130 iterations leave unfinished" in str(told.message)
+    few, fewer = (str(told.message) for told in recwarn)
+    assert "490 iterations leave the level of a particle over vacuum" in few
+    assert "40 iterations leave" in fewer
+
+
+def test_common_errors_grow_with_what_no_halves_can_tell(halved):
+    """The level of a particle may be off, in proportion to it, and vacuum is not."""
+    told = halved["phase_error_common"].attrs["comment"]
+    share = float(re.search(r"and ([\d.]+) of the value", told)[1])
+    field = halved["transmission"].mean("energy")
+    for name, value in (
+        ("phase", abs(xr.apply_ufunc(np.angle, field))),
+        ("absorption", abs(2 * np.log(abs(field)))),
+    ):
+        common = halved[f"{name}_error_common"]
+        assert float((common - share * value).min()) >= -1e-6
 
 
 def test_halves_tell_errors_and_resolution(scan, halved):
