@@ -54,7 +54,7 @@ def of_operations(
     above = {k: getattr(t, "dependencies", ()) for k, t in graph.items()}
     known: dict[Any, list[str]] = {}
     for key in TopologicalSorter(above).static_order():
-        task = graph.get(key)
+        task: Any = graph.get(key)
         name = key[0] if isinstance(key, tuple) else key
         words = [_TOKEN.sub("", str(name)), *inputs.get(key, ())]
         if hasattr(task, "func"):
