@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.cli.parser import count, zone
+from batteryxr.cli.parser import count, say, zone
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.files import require_writable
 
@@ -63,16 +64,26 @@ def run(arguments: argparse.Namespace) -> None:
         raise ArgumentError("out", out, "a file, not a folder")
     if ending != ".zarr" and not Path(out).parent.is_dir():
         raise ArgumentError("out", out, "a file in a folder that is there")
-    if any(Path(out).resolve() == Path(f).resolve() for f in arguments.source):
+    if any(_is_read(Path(out), str(source)) for source in arguments.source):
         raise ArgumentError("out", out, "another file than those that are read")
     if ending != ".zarr" and Path(out).exists() and not arguments.overwrite:
         raise StoreError(f"{out} exists. Pass overwrite=True to replace it.")
     with _held(out, ending, arguments.overwrite):
-        print(f"Reading {len(arguments.source)} files ...", flush=True)
+        say(f"Reading {len(arguments.source)} files ...")
         data = _read(kind, arguments)
-        print(f"Writing {out} ...", flush=True)
+        say(f"Writing {out} ...")
         _write(data, out, ending, kind, arguments.overwrite)
-    print(f"Wrote {out}", flush=True)
+    say(f"Wrote {out}")
+
+
+def _is_read(out: Path, source: str) -> bool:
+    """Return whether a file belongs to a source: a file, a folder or a pattern."""
+    place = out.resolve()
+    if place == Path(source).resolve():
+        return True
+    inside = Path(source).is_dir() and place.is_relative_to(Path(source).resolve())
+    named = fnmatch(str(out.absolute()), str(Path(source).absolute()))
+    return out.exists() and (inside or named)
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.core.errors import ArgumentError, said_by_system
+from batteryxr.cli.parser import say
+from batteryxr.core.errors import ArgumentError, StoreError, said_by_system
 from batteryxr.core.files import require_on_disk, whole_file
 from batteryxr.core.optional import require
 
@@ -80,21 +83,27 @@ def copy_tutorials(folder: Path) -> Copied:
     """
     require_on_disk(folder, argument="folder")
     new, same, edited = [], [], []
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for source in sorted(files("batteryxr.tutorials").iterdir(), key=_name):
             if not source.name.endswith((".ipynb", ".md")):
                 continue
             target = folder / source.name
-            if not target.exists():
+            if not os.path.lexists(target):
                 with whole_file(target) as whole:
                     whole.write_bytes(source.read_bytes())
                 new.append(source.name)
-            elif target.read_bytes() == source.read_bytes():
+            elif target.is_file() and target.read_bytes() == source.read_bytes():
                 same.append(source.name)
             else:
                 edited.append(source.name)
-    except OSError as error:
+    except (OSError, StoreError) as error:
+        with suppress(OSError):  # something is in it
+            for path in made:
+                path.rmdir()
+        if isinstance(error, StoreError):
+            raise
         raise ArgumentError(
             "folder",
             str(folder),
@@ -130,9 +139,9 @@ def open_lab(folder: Path, *, browser: bool = True) -> None:
         package="jupyterlab",
     )
     copied = copy_tutorials(folder)
-    print(f"{len(copied.new)} tutorials copied to {folder.resolve()}", flush=True)
+    say(f"{len(copied.new)} tutorials copied to {folder.resolve()}")
     if copied.edited:
-        print("left as you edited them: " + ", ".join(copied.edited), flush=True)
+        say("left as you edited them: " + ", ".join(copied.edited))
     arguments = [str(folder.resolve())]
     app.main(arguments if browser else [*arguments, "--no-browser"])
 

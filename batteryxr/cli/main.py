@@ -10,7 +10,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batteryxr.cli.parser import Parser
+from batteryxr.cli.parser import Parser, printable, say
 from batteryxr.core.errors import (
     ArgumentError,
     BatteryxrError,
@@ -108,18 +108,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     def note(message: Warning | str, *where: Any, **line: Any) -> str:
         if not isinstance(message, BatteryxrWarning):
             return usual(message, *where, **line)
-        return f"Note: {_told(message, arguments.options)}\n".replace("`", "")
+        told = _told(message, arguments.options).replace("`", "")
+        return f"Note: {printable(told)}\n"
 
     warnings.formatwarning = note
     try:
         return int(arguments.run(arguments) or 0)
     except (BatteryxrError, MissingDependencyError) as error:
-        print(f"batteryxr: {_told(error, arguments.options)}", file=sys.stderr)
+        say(f"batteryxr: {_told(error, arguments.options)}", sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, such as `| head`, has stopped
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"batteryxr: {_sentence(error)}", file=sys.stderr)
+        say(f"batteryxr: {_sentence(error)}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("batteryxr: interrupted; nothing half written was kept", file=sys.stderr)
@@ -214,12 +215,13 @@ def _check(arguments: argparse.Namespace) -> int:
     from batteryxr.core.store import verify
 
     found = verify(arguments.store)
-    print(_printable("\n".join(map(str, found))) or f"{arguments.store} is whole.")
+    lines = [printable(str(damage)) for damage in found]
+    say("\n".join(lines) or f"{arguments.store} is whole.")
     return int(bool(found))
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    print(describe(arguments.store))
+    say(describe(arguments.store))
 
 
 def describe(path: StoreLike) -> str:
@@ -251,7 +253,7 @@ def describe(path: StoreLike) -> str:
             lines.append(f"  made by {_call(call)}")
         if dataset.attrs.get("batteryxr_unfinished"):
             lines.append("  UNFINISHED: call again with the same arguments to go on")
-    return _printable("\n".join(lines))
+    return "\n".join(map(printable, lines))
 
 
 def _variable(name: str, variable: xr.Variable) -> str:
@@ -274,8 +276,3 @@ def _call(text: Any) -> str:
         return f"{home}.{call['method']}({words})"
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return "a call that is not as batteryxr writes it"
-
-
-def _printable(text: str) -> str:
-    """Return a text without control characters, which a foreign store may contain."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

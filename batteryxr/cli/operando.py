@@ -11,6 +11,7 @@ from batteryxr.cli.parser import (
     count,
     number,
     positive,
+    say,
     show_examples,
     whole,
     zone,
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
         report=arguments.report,
         unmixing=Unmixing(arguments.components, arguments.range, arguments.seed),
         overwrite=arguments.overwrite,
-        say=lambda line: print(line, flush=True),
+        say=say,
     )
 
 

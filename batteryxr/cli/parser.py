@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +27,27 @@ _WORDS = (
 )
 #: Options that `add_cell` declares.
 CELL_OPTIONS = {"electrode": "--electrode", "first": "--first", "mass": "--mass"}
+
+
+def printable(text: str) -> str:
+    """Return one line of text, without signs that a terminal would carry out."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print text that may quote files and stores of any origin.
+
+    Parameters
+    ----------
+    text
+        Lines to print.
+    stream
+        Where to print; None: the standard output.
+    """
+    stream = stream or sys.stdout
+    coding = getattr(stream, "encoding", None) or "utf-8"
+    shown = "\n".join(map(printable, text.split("\n")))
+    print(shown.encode(coding, "replace").decode(coding), file=stream, flush=True)
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,8 +76,7 @@ class Parser(argparse.ArgumentParser):
         for pattern, words in _WORDS:
             text = pattern.sub(words, text)
         end = "" if text.endswith((".", "?")) else "."
-        print(f"{asked.prog}: {text}{end}", file=sys.stderr)
-        print(f"See {asked.prog} --help.", file=sys.stderr)
+        say(f"{asked.prog}: {text}{end}\nSee {asked.prog} --help.", sys.stderr)
         raise SystemExit(2)
 
     @property

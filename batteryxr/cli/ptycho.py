@@ -15,7 +15,7 @@ from batteryxr.cdi import (
     ptycho_progress,
 )
 from batteryxr.cdi.ptycho.engines import engine_named
-from batteryxr.cli.parser import count, positive, whole
+from batteryxr.cli.parser import count, positive, say, whole
 from batteryxr.core.errors import StoreError
 from batteryxr.core.store import location_of, open_dataset
 
@@ -98,14 +98,14 @@ def run(arguments: argparse.Namespace) -> None:
     plan = ptycho_plan(
         scan, engine=engine, n_modes=arguments.modes, resources=resources
     )
-    print(plan, flush=True)
+    say(str(plan))
     if arguments.plan:
         return
     out = arguments.out or _beside(arguments.stack)
     if not location_of(out).is_empty() and not arguments.resume:
         raise StoreError(f"{out} exists already. Pass --resume to go on with it.")
     energy = scan["energy"].values
-    with _Watch(out, energy, arguments.iterations, lambda t: print(t, flush=True)):
+    with _Watch(out, energy, arguments.iterations, say):
         result = ptycho_energies(
             scan,
             store=out,
@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> None:
             progress=False,
         )
     size = " x ".join(str(result.sizes[d]) for d in ("energy", "y", "x"))
-    print(f"{out}, group 'ptycho': absorption and phase, {size}")
+    say(f"{out}, group 'ptycho': absorption and phase, {size}")
 
 
 def _beside(stack: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.cli.parser import CELL_OPTIONS, add_cell, show_examples, zone
+from batteryxr.cli.parser import CELL_OPTIONS, add_cell, say, show_examples, zone
 
 if TYPE_CHECKING:
     import argparse
@@ -56,19 +56,19 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if is_store and not location_of(first).is_empty():
         _require_unused(arguments)
-        print(f"Reading {first} ...", flush=True)
+        say(f"Reading {first} ...")
         report_store(first, out, overwrite=arguments.overwrite)
     else:
         from batteryxr.io import read_cycler
 
-        print("Reading the cycler's files ...", flush=True)
+        say("Reading the cycler's files ...")
         record = read_cycler(arguments.source, timezone=arguments.timezone)
-        print(f"Analysing {record.sizes['record']} rows ...", flush=True)
+        say(f"Analysing {record.sizes['record']} rows ...")
         known = Conventions(
             electrode=arguments.electrode, first=arguments.first, mass=arguments.mass
         )
         report_cycling(record, out, conventions=known, overwrite=arguments.overwrite)
-    print(f"Wrote {out}", flush=True)
+    say(f"Wrote {out}")
 
 
 def _require_unused(arguments: argparse.Namespace) -> None:

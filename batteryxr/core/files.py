@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.errors import ArgumentError, StoreError, said_by_system
+from batteryxr.core.errors import ArgumentError, DataError, StoreError, said_by_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 #: Begin of a URL, which as a path object loses a slash; a drive has one letter.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+#: Halves of characters, as Python also decodes bytes of names that are not in UTF-8.
+_HALF = re.compile("[\ud800-\udfff]")
+#: What HDF5 says of texts and names that it cannot hold, and what mends it.
+_REFUSED = {
+    "embedded NULL": "Take the NUL out of the texts.",
+    "name already exists": "Rename variables whose names differ in signs alone.",
+}
+#: Permissions to write, of anybody.
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+
+def is_text(value: object) -> bool:
+    """Return whether a text can be written in UTF-8: half a character cannot."""
+    return _HALF.search(str(value)) is None
 
 
 def is_url(path: object) -> bool:
@@ -28,15 +42,21 @@ def is_url(path: object) -> bool:
 
 
 def require_on_disk(path: object, *, argument: str = "path") -> None:
-    """Raise for a URL where only files on a disk can be written.
+    """Raise for what no file on a disk can be called, such as a URL.
 
     Raises
     ------
     ArgumentError
-        If it is one: a folder of that name would be made here.
+        If it is a URL, of whose name a folder would be made here, or no name.
     """
     if is_url(path):
         raise ArgumentError(argument, str(path), "a path on a disk, not a URL")
+    try:
+        named = b"\0" not in os.fsencode(str(path))
+    except UnicodeEncodeError:  # half a character
+        named = False
+    if not named:
+        raise ArgumentError(argument, str(path), "a name that a file can have")
 
 
 def require_regular(
@@ -102,15 +122,30 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    ArgumentError
+        If it is that of a folder, pipe, socket or device.
     StoreError
-        If the system refuses.
+        If the system refuses, or the file is read-only.
     """
     path = Path(path)
     try:
+        _require_replaceable(path)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
             (Path(folder) / path.name).touch()
     except OSError as error:
         raise StoreError(f"{path}: {said_by_system(error)}.") from error
+
+
+def _require_replaceable(path: Path) -> None:
+    """Raise if something lies there that no new file may take the place of."""
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise ArgumentError(
+            "path", str(path), "a file, not a folder, pipe, socket or device"
+        )
+    if not path.stat().st_mode & _WRITABLE:
+        raise StoreError(f"{path} is read-only, so it is not replaced.")
 
 
 @contextmanager
@@ -136,17 +171,19 @@ def whole_file(
     Raises
     ------
     ArgumentError
-        If the folder does not exist, or `path` is a folder.
+        If the folder does not exist, or `path` is no file's, or no name at all.
+    DataError
+        If a text of the data is none that a file can hold.
     StoreError
-        If the file exists and `overwrite` is False, or the system refuses to write.
+        If the file exists and `overwrite` is False or it is read-only, or the system
+        refuses to write.
     """
     require_on_disk(path)
     path = Path(path)
     try:
         if not path.parent.is_dir():
             raise ArgumentError("path", str(path), "a file in a folder that is there")
-        if path.is_dir():
-            raise ArgumentError("path", str(path), "a file, not a folder")
+        _require_replaceable(path)
         if (path.exists() or path.is_symlink()) and not overwrite:
             raise StoreError(f"{path} exists. Pass overwrite=True to replace it.")
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
@@ -155,6 +192,12 @@ def whole_file(
             os.replace(whole, path.resolve())
     except OSError as error:
         raise StoreError(f"{path}: {said_by_system(error)}.") from error
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "a text of the data",
+            f"holds {error.object[error.start]!r}, which is no character",
+            "Replace it: batteryxr writes UTF-8.",
+        ) from error
 
 
 @contextmanager
@@ -171,6 +214,13 @@ def whole_hdf5(
         try:
             with h5py.File(sink, "w") as file:
                 yield file
+        except ValueError as error:
+            mend = next((m for words, m in _REFUSED.items() if words in str(error)), "")
+            if not mend:
+                raise
+            raise DataError(
+                "the data", f"have no place in HDF5: {error}", mend
+            ) from error
         finally:
             if sink.error is not None:
                 raise sink.error

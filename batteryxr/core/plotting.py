@@ -71,15 +71,17 @@ NEUTRAL = "#555555"
 
 #: Signs that Bokeh takes for the begin or end of a formula.
 _FORMULA = re.compile(r"(\$)(?=\$)|(\\)(?=[\[\]()])")
+#: What is no character, or has no name, as in bytes that were taken for text.
+_NAMELESS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def plain(text: str) -> str:
-    """Return a text in which Bokeh finds no formula.
+    """Return a text in which Bokeh finds no formula, and holoviews characters only.
 
     For a formula it loads and runs a script from the internet, whoever wrote the text.
     An invisible word joiner separates the signs.
     """
-    return _FORMULA.sub("\\g<0>\u2060", text)
+    return _FORMULA.sub("\\g<0>\u2060", _NAMELESS.sub("\ufffd", text))
 
 
 def as_title(text: str) -> str:

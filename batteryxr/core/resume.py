@@ -231,7 +231,8 @@ def _regions(dataset: xr.Dataset, dim: str) -> Iterator[dict[str, slice]]:
 
 def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
     held = {n: v for n, v in dataset.variables.items() if v.chunks is None}
-    lazy = [v.data for v in dataset.variables.values() if v.chunks is not None]
+    lazy = {n: v.data for n, v in dataset.variables.items() if v.chunks is not None}
+    blocks = of_inputs(lazy.values(), digest)
     return {
         "call": dataset.attrs.get("batteryxr_call", ""),
         "version": __version__,
@@ -243,6 +244,6 @@ def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
         "attributes": attributes_as_text(dataset.attrs),
         "labels": labels(dataset.variables),
         "coordinates": {str(name): digest(v.values) for name, v in held.items()},
-        "operations": of_operations(lazy),
-        "inputs": mark_digest({"blocks": of_inputs(lazy, digest)}),
+        "operations": of_operations(lazy, blocks),
+        "inputs": mark_digest({"blocks": sorted(b for k in blocks for b in blocks[k])}),
     }

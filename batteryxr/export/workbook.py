@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 #: Limits of a sheet: rows, columns, and characters in a cell.
 _ROWS, _COLUMNS, _SIGNS = 1_048_576, 16_384, 32_767
 #: Characters that a sheet's name, or a cell, cannot have.
-_NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\]")
-_NOT_IN_CELLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_NOT_IN_CELLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_NOT_IN_NAMES = re.compile(rf"[\[\]:*?/\\]|{_NOT_IN_CELLS.pattern}")
 
 
 @checked

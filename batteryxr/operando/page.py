@@ -70,7 +70,7 @@ class Report:
 
     def __init__(self, title: str, summary: str = "") -> None:
         self._title = title
-        self._body: list[str] = [
+        self._body: list[str | int] = [
             f"<h1>{html.escape(title)}</h1>",
             f"<p class='summary'>{html.escape(summary)}</p>",
         ]
@@ -115,15 +115,15 @@ class Report:
 
     def figure(self, plot: Any) -> None:
         """Add an hvplot or holoviews figure."""
-        self._body.append(f"\0{len(self._figures)}\0")
+        self._body.append(len(self._figures))
         self._figures.append(plot)
 
     def write(self, path: str | Path) -> Path:
         """Write the page as a single file, with Bokeh's script inside."""
+        require_page(path, overwrite=True)  # anything may have been put there meanwhile
         script, figures = _embed(self._figures)
-        body = "\n".join(self._body)
-        for number, figure in enumerate(figures):
-            body = body.replace(f"\0{number}\0", f"<div class='figure'>{figure}</div>")
+        shown = [f"<div class='figure'>{figure}</div>" for figure in figures]
+        body = "\n".join(p if isinstance(p, str) else shown[p] for p in self._body)
         page = (
             "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
             "<meta name='viewport' content='width=device-width, initial-scale=1'>"
@@ -134,7 +134,7 @@ class Report:
             "</body></html>"
         )
         with whole_file(path, overwrite=True) as new:
-            new.write_text(page, encoding="utf-8")
+            new.write_text(page, encoding="utf-8", errors="backslashreplace")
         return Path(path)
 
 

@@ -128,10 +128,11 @@ def write_page(run: Results, path: str | Path, *, store: str | Path) -> Path:
     )
     page.code(str(cite(_made(run))))
     if store:
+        named = json.dumps(str(store), ensure_ascii=False)
         page.heading("Go on from here")
         page.code(
             "import batteryxr\n\n"
-            f'experiment = batteryxr.open_store("{store}")\n'
+            f"experiment = batteryxr.open_store({named})\n"
             "experiment  # everything is labelled: dims, units, calls"
         )
     return page.write(path)

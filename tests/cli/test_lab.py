@@ -98,3 +98,13 @@ def test_a_tutorial_is_never_half_written(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="No space left on device"):
         copy_tutorials(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_leaves_no_empty_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StoreError, match="No space left"):
+        copy_tutorials(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())

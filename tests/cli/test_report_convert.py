@@ -14,6 +14,7 @@ import batteryxr
 from batteryxr import simulate
 from batteryxr.cli import convert
 from batteryxr.cli.main import main
+from batteryxr.core.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +158,53 @@ def test_what_the_system_refuses_is_one_sentence(tmp_path, capfd, name, why):
     assert words[why] in told
     assert told.count("\n") == 1
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("out", ["scans/a.csv", "b.csv"])
+def test_files_that_are_read_are_not_written_over(cell, tmp_path, monkeypatch, out):
+    """They also belong to a folder, or match a pattern."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / out).write_text("mine")
+    for source in ("scans", "*.csv"):
+        if out.startswith("scans") == (source == "scans"):
+            assert main(["convert", source, out, "--overwrite"]) == 2
+    assert (tmp_path / out).read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "read-only"])
+def test_what_is_no_file_to_replace_stays(cell, tmp_path, capsys, kind):
+    folder, _ = cell
+    out = tmp_path / "a.csv"
+    if kind == "pipe":
+        os.mkfifo(out)
+    else:
+        out.write_text("mine")
+        out.chmod(0o444)
+    before = out.lstat()
+    status = main(["convert", str(folder / "cell.mpt"), str(out), "--overwrite"])
+    assert status == 2
+    assert kind in capsys.readouterr().err
+    assert out.lstat().st_ino == before.st_ino
+
+
+def test_a_terminal_carries_out_nothing_of_a_store(tmp_path, capsys):
+    odd = "\x1b[31mred\n/echem  (forged)\u202e"
+    data = xr.Dataset({"v": ("x", [1.0], {"units": odd})})
+    batteryxr.save(data, tmp_path / "a.zarr", group=odd.replace("/", ""))
+    assert main(["info", str(tmp_path / "a.zarr")]) == 0
+    told = capsys.readouterr().out
+    assert all(line.isprintable() for line in told.splitlines())
+    assert "\n/echem  (forged)" not in told
+
+
+def test_texts_that_no_file_can_hold_are_named(tmp_path):
+    data = xr.Dataset({"v": ("x", [1.0, 2.0])}, coords={"n": ("x", ["a", "\ud800"])})
+    for name in ("a.csv", "a.zarr"):
+        write = batteryxr.save if name == "a.zarr" else batteryxr.write_csv
+        with pytest.raises(DataError, match="no character"):
+            write(data, tmp_path / name)
+    data = xr.Dataset({"a b": 1.0, "a_b": 2.0})
+    with pytest.raises(DataError, match="Rename variables"):
+        batteryxr.write_nexus(data, tmp_path / "a.nxs")
+    assert not list(tmp_path.iterdir())

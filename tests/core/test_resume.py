@@ -6,6 +6,7 @@ import shutil
 import time
 from dataclasses import replace
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -244,6 +245,33 @@ def test_other_work_on_the_same_data_is_refused(tmp_path, change):
         write_resumable(lazy(first), path, group="maps", dim="y")
         with pytest.raises(StoreError, match="operations: stored"):
             write_resumable(lazy(change), path, group="maps", dim="y")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda a, b: {"q": ("y", a - b)},
+        lambda a, b: {"q": ("y", da.where(a > b, a, 0.0))},
+        lambda a, b: {"q": ("y", da.concatenate([a, b]))},
+        lambda a, b: {"q": ("y", da.roll(a, 3) + b)},
+        lambda a, b: {"one": ("y", a + 1.0), "two": ("y", b + 1.0)},
+    ],
+)
+def test_the_same_work_on_inputs_that_change_places_is_refused(tmp_path, work):
+    """Functions and inputs are the same: what tells is which goes where."""
+    a, b = (da.from_array(v, chunks=3) for v in np.arange(24.0).reshape(2, 12) % 7)
+    path = tmp_path / "a.zarr"
+    for _ in range(2):
+        write_resumable(xr.Dataset(work(a, b)), path, group="maps", dim="y")
+    with pytest.raises(StoreError, match="operations: stored"):
+        write_resumable(xr.Dataset(work(b, a)), path, group="maps", dim="y")
+
+
+def test_a_graph_whose_tasks_dask_has_merged(tmp_path):
+    data = xr.Dataset({"a": ("y", da.arange(12.0, chunks=3) * 2.0)})
+    (data,) = dask.optimize(data)
+    found = write_resumable(data, tmp_path / "a.zarr", group="maps", dim="y")
+    np.testing.assert_array_equal(found["a"], np.arange(12) * 2.0)
 
 
 def test_a_finished_result_is_only_read(tmp_path):

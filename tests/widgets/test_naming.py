@@ -8,7 +8,7 @@ import xarray as xr
 
 import batteryxr  # noqa: F401 - the accessors
 from batteryxr.widgets import StackViewer
-from batteryxr.widgets.models.naming import literal
+from batteryxr.widgets.models.naming import literal, notebook_name
 
 
 def said(panel):
@@ -75,3 +75,18 @@ def test_what_the_code_needs_is_imported(stack, monkeypatch):
 )
 def test_code_gives_the_same_value(value):
     assert eval(literal(value)) == value
+
+
+def test_names_in_data_are_no_code(stack):
+    """Whoever copies the code of a panel runs what stands in it."""
+    evil = '"]; import os; os.abort() #\u202e'
+    named = stack.rename(y="a b", x="x=0); evil(").rename(evil)
+    data = xr.Dataset({evil: named})
+    panels = StackViewer(data, name="data"), StackViewer(data[evil])
+    for panel in panels:
+        code = panel.code.partition("  # ")[0]
+        assert code.isprintable()
+        found = eval(code, {"data": data, "evil": evil})
+        np.testing.assert_array_equal(found, named.values[:, 15, 20])
+        panel.close()
+    assert notebook_name(data[evil], {"data": data}) == f"data[{literal(evil)}]"

@@ -16,7 +16,7 @@ from batteryxr.nmf import Constraints, fit, model_order, pca, raise_n
 from batteryxr.nmf.data import lay_out
 from batteryxr.widgets.models.base import Plan
 from batteryxr.widgets.models.judging import JudgingModel
-from batteryxr.widgets.models.naming import literal
+from batteryxr.widgets.models.naming import keywords, literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -193,11 +193,12 @@ class ComponentModel(JudgingModel):
     def _fixed_words(self, fixed: dict[str, Any], data: str) -> str:
         """Return Python code for fixed components, patterns by their names."""
         words, signal = [], self.patterns.signal
-        onto = f'.interp({signal}={data}["{signal}"])'
+        axis = literal(signal)
+        onto = f".interp({keywords({signal: f'{data}[{axis}]'})})"
         for name, value in fixed.items():
             code = literal(value)
             if isinstance(value, str):
-                read = f'batteryxr.read_series({code}, axis="{signal}")'
+                read = f"batteryxr.read_series({code}, axis={axis})"
                 code = f"{read}.isel(scan=0, drop=True){onto}"
             elif _is_array(value):
                 code = f"{self.called(value, 'fixed', name)}{onto}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import keyword
 import linecache
 import sys
 from dataclasses import dataclass, field
@@ -187,7 +188,7 @@ def notebook_name(value: Any, space: Mapping[str, Any] | None = None) -> str | N
         # A variable of a dataset is a new object on each access.
         inside = isinstance(there, xr.Dataset) and own in there.data_vars
         if inside and there.variables[own] is getattr(value, "variable", None):
-            return f'{name}["{own}"]'
+            return f"{name}[{literal(own)}]"
     return None
 
 
@@ -209,5 +210,16 @@ def literal(value: Any) -> str:
         inner = ", ".join(literal(v) for v in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return repr(value)
+
+
+def keywords(codes: Mapping[str, str]) -> str:
+    """Return Python code for arguments by name, whatever the names are.
+
+    Names that come from data may be no identifiers, and even code.
+    """
+    if all(n.isidentifier() and not keyword.iskeyword(n) for n in codes):
+        return ", ".join(f"{name}={code}" for name, code in codes.items())
+    return "{" + ", ".join(f"{literal(n)}: {code}" for n, code in codes.items()) + "}"

@@ -11,7 +11,7 @@ import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.widgets.models.base import PanelModel, Plan
-from batteryxr.widgets.models.naming import literal
+from batteryxr.widgets.models.naming import keywords, literal
 
 #: Parts of a complex array that can be shown.
 PARTS = ("real", "modulus", "phase")
@@ -142,12 +142,12 @@ class StackModel(PanelModel):
     def write_code(self, data: str) -> str:
         """Return the selection that gives the profile."""
         if isinstance(self.data, xr.Dataset):
-            data = f'{data}["{self.array.name}"]'
+            data = f"{data}[{literal(self.array.name)}]"
         region = self._region()
         at: dict[str, Any] = self._pixel() if region is None else region
         if self.flat and region is None:
             at = {self.sides[0]: self.pixel[0]}
-        words = ", ".join(f"{k}={_index(v)}" for k, v in at.items())
+        words = keywords({k: _index(v) for k, v in at.items()})
         selected = f"{data}.isel({words})"
         over = "" if region is None else f".mean({literal(self._over())})"
         if self.part == "modulus":

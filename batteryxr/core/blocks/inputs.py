@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,15 +12,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Unique suffix that dask appends to a name.
-_TOKEN = re.compile(r"-[0-9a-f]{32}$|-[0-9a-f-]{36}$")
 #: Blocks that are read at the same time.
 _READERS = 4
 
 
 def of_inputs(
     arrays: Iterable[Any], function: Callable[[np.ndarray], T]
-) -> list[tuple[str, T]]:
+) -> dict[Any, list[T]]:
     """Apply a function to each block of data that lazy arrays are computed from.
 
     Reads them once; a few blocks are in memory at a time. The blocks are the inputs:
@@ -36,8 +33,8 @@ def of_inputs(
 
     Returns
     -------
-    list of tuple
-        A label and the result for each block, in an order that is always the same.
+    dict of list
+        Results for the blocks, by the key of the graph that holds them.
     """
     graph = needed(arrays)
     tasks = {key: task for key, task in graph.items() if hasattr(task, "dependencies")}
@@ -46,26 +43,31 @@ def of_inputs(
     first = [key for key, task in tasks.items() if task.dependencies <= sources]
     held = [k for k, v in values.items() if isinstance(v, np.ndarray)]
 
-    def result(key: Any) -> list[tuple[str, T]]:
+    def result(key: Any) -> list[T]:
         if key in values:
-            return [(_label(key), function(values[key]))]
+            return [function(values[key])]
         inside = [] if tasks[key].dependencies else _arrays_in(tasks[key].args)
         parts = inside or [np.asarray(tasks[key](values))]
-        return [(f"{_label(key)}/{k}", function(part)) for k, part in enumerate(parts)]
+        return [function(part) for part in parts]
 
     with ThreadPoolExecutor(_READERS) as pool:
-        found = [pair for pairs in pool.map(result, [*held, *first]) for pair in pairs]
-    return sorted(found, key=lambda pair: (pair[0], str(pair[1])))
+        keys = [*held, *first]
+        return dict(zip(keys, pool.map(result, keys), strict=True))
 
 
 def needed(arrays: Iterable[Any]) -> dict[Any, Any]:
     """Return the tasks of a graph that lazy arrays need, by key."""
+    from dask._task_spec import DataNode, convert_legacy_graph
     from dask.core import flatten
 
     graph: dict[Any, Any] = {}
     for array in arrays:
         graph |= dict(array.__dask_graph__().cull(set(flatten(array.__dask_keys__()))))
-    return graph
+    # Some layers still write tasks as tuples; others wrap their data.
+    tuples = {key for key, value in graph.items() if isinstance(value, tuple)}
+    tasks = convert_legacy_graph({k: graph[k] for k in tuples}, all_keys=set(graph))
+    bare = {k: v.value for k, v in graph.items() if isinstance(v, DataNode)}
+    return graph | tasks | bare
 
 
 def _is_source(value: Any) -> bool:
@@ -83,8 +85,3 @@ def _arrays_in(arguments: Any) -> list[np.ndarray]:
         elif isinstance(value, list | tuple):
             found += _arrays_in(value)
     return found
-
-
-def _label(key: Any) -> str:
-    name, *index = key if isinstance(key, tuple) else (key,)
-    return f"{_TOKEN.sub('', str(name))}{index}"

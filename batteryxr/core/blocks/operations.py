@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import re
 import sysconfig
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from batteryxr.core.blocks.digests import digest
 from batteryxr.core.blocks.inputs import needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: Parts of names and texts that make each unique.
 _TOKEN = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -25,30 +27,49 @@ _INSTALLED = tuple(sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "plat
 _PLAIN = (bool, int, float, complex, bytes, type(None), np.generic, np.dtype, slice)
 #: Depth to which objects within objects are examined.
 _DEPTH = 12
+#: Beside the key of a task: what is known of its work.
+_TASK = "task"
 
 
-def of_operations(arrays: Iterable[Any]) -> str:
-    """Return a digest of the functions and constants that lazy arrays are made by.
+def of_operations(
+    arrays: Mapping[Any, Any], inputs: Mapping[Any, Iterable[str]]
+) -> str:
+    """Return a digest of the work that lazy arrays are made by, and of its order.
 
     Functions count by their names, and functions that are not installed also by the
-    constants in their code. Other objects count by their kind.
+    constants in their code. Other objects count by their kind. Each task counts with
+    those that it takes its arguments from, in their order: the difference of two arrays
+    is not that of the second and the first.
 
     Parameters
     ----------
     arrays
-        Dask arrays.
+        Dask arrays by name.
+    inputs
+        Digests of the blocks that they are computed from; see `of_inputs`.
     """
-    found: set[str] = set()
-    known: dict[int, list[str]] = {}
-    for key, task in needed(arrays).items():
+    from dask.core import flatten
+
+    graph = needed(arrays.values())
+    above = {k: getattr(t, "dependencies", ()) for k, t in graph.items()}
+    known: dict[Any, list[str]] = {}
+    for key in TopologicalSorter(above).static_order():
+        task: Any = graph.get(key)
+        name = key[0] if isinstance(key, tuple) else key
+        words = [_TOKEN.sub("", str(name)), *inputs.get(key, ())]
         if hasattr(task, "func"):
-            name = key[0] if isinstance(key, tuple) else key
-            words = _words([task.func, task.args, task.kwargs], known, _DEPTH)
-            found.add(" ".join([_TOKEN.sub("", str(name)), *words]))
-    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:32]
+            words += _words([task.func, task.args, task.kwargs], known, _DEPTH)
+        elif task is not None:  # another name of a task
+            words += sorted(word for k in above[key] for word in known[k, _TASK])
+        known[key, _TASK] = [hashlib.sha256(" ".join(words).encode()).hexdigest()]
+    found = [
+        [str(name), *(known[key, _TASK][0] for key in flatten(array.__dask_keys__()))]
+        for name, array in sorted(arrays.items(), key=lambda item: str(item[0]))
+    ]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:32]
 
 
-def _words(value: Any, known: dict[int, list[str]], depth: int) -> Iterator[str]:
+def _words(value: Any, known: dict[Any, list[str]], depth: int) -> Iterator[str]:
     """Yield the parts of an argument, as far as they are known."""
     if depth == 0:
         return
@@ -66,7 +87,7 @@ def _words(value: Any, known: dict[int, list[str]], depth: int) -> Iterator[str]
     elif isinstance(value, xr.Dataset):
         inner = list(value.variables.items())
     elif isinstance(value, dict):
-        inner = sorted(value.items(), key=str)
+        inner = sorted(value.items(), key=lambda item: _TOKEN.sub("", str(item[0])))
     elif isinstance(value, set | frozenset):
         inner = sorted(value, key=str)
     elif isinstance(value, list | tuple):
@@ -81,6 +102,8 @@ def _words(value: Any, known: dict[int, list[str]], depth: int) -> Iterator[str]
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield type(value).__qualname__
         inner = list(vars(value).items()) if hasattr(value, "__dict__") else []
+    elif (getattr(value, "key", None), _TASK) in known:  # the result of a task
+        yield from known[value.key, _TASK]
     elif hasattr(value, "func") and hasattr(value, "args"):  # a task within a task
         inner = [value.func, value.args, getattr(value, "kwargs", None)]
     elif hasattr(value, "dependencies") and hasattr(value, "value"):

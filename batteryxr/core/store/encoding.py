@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import DataError
+from batteryxr.core.files import is_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -180,7 +181,12 @@ def _text(values: Any, name: Any) -> Any:
             problem = f"text with gaps ({gaps[0]!r}) would come back as other text"
             mend = "Fill them first, as with `.fillna`."
             raise DataError(f"{name!r}", problem, mend)
-    return values.astype(np.dtypes.StringDType(), order="C")
+    try:
+        return values.astype(np.dtypes.StringDType(), order="C")
+    except TypeError as error:  # half a character, as of names that are not in UTF-8
+        broken = next(repr(v) for v in values.flat if not is_text(v))
+        problem = f"{broken} holds what is no character"
+        raise DataError(f"{name!r}", problem, "Replace it.") from error
 
 
 def _require_storable(dataset: xr.Dataset) -> None:
@@ -189,7 +195,10 @@ def _require_storable(dataset: xr.Dataset) -> None:
     for name, variable in dataset.variables.items():
         what = f"{name!r}"
         odd = not isinstance(name, str) or name in ("", ".", "..")
-        if odd or {"/", "\\", "\0"} & set(str(name)):
+        if odd or {"/", "\\", "\0"} & set(str(name)) or not is_text(name):
+            raise DataError(what, "this name has no place in a store", "Rename it.")
+        if odd_dims := [d for d in variable.dims if not is_text(d)]:
+            what = f"dimension {odd_dims[0]!r}"
             raise DataError(what, "this name has no place in a store", "Rename it.")
         if (
             variable.dtype.kind in "fc"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
+from batteryxr.core.files import is_text
 from batteryxr.core.store.chunks import is_chunk
 from batteryxr.core.store.location import JOURNAL, METADATA, NOTE, telling
 from batteryxr.core.store.manifest import MANIFEST, joined
@@ -34,7 +35,8 @@ def normal_group(group: str | None) -> str:
     """
     name = (group or "").strip("/")
     for part in name.split("/") if name else ():
-        if part in ("", ".", "..", JOURNAL, METADATA) or {"\\", "\0"} & set(part):
+        odd = part in ("", ".", "..", JOURNAL, METADATA) or not is_text(part)
+        if odd or {"\\", "\0"} & set(part):
             raise ArgumentError("group", group, "names with single slashes between")
     return name
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from batteryxr.core.checks import checked
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import COLOURS, dimension, load_hvplot
+from batteryxr.core.plotting import COLOURS, dimension, load_hvplot, plain
 from batteryxr.echem.cycling.cells import capacity_of_groups
 from batteryxr.echem.plot.axes import per_cent, whole_ticks
 
@@ -72,7 +72,7 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
         mean, sd = one[f"{name}_mean"].values, one[f"{name}_sd"].values
         band = hv.Spread((cycle, mean, np.nan_to_num(sd)), x, [y, "sd"])
         above.append(band.opts(color=colour, alpha=0.2, line_alpha=0))
-        curve = hv.Curve((cycle, mean), x, y, label=str(group))
+        curve = hv.Curve((cycle, mean), x, y, label=plain(str(group)))
         above.append(curve.opts(color=colour, line_width=3))
         above.append(_ends(hv, result, capacity, rows, (x, y)).opts(color=colour))
         means = (cycle, percent.sel(group=group).values)

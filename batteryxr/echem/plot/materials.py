@@ -9,7 +9,14 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
-from batteryxr.core.plotting import BARS, COLOURS, NEUTRAL, dimension, load_hvplot
+from batteryxr.core.plotting import (
+    BARS,
+    COLOURS,
+    NEUTRAL,
+    dimension,
+    load_hvplot,
+    plain,
+)
 from batteryxr.core.units import in_units
 from batteryxr.echem.counting import Counting, half_cycle_table
 from batteryxr.echem.lithium.composition import parse
@@ -145,7 +152,7 @@ def plot_comparison(result: xr.Dataset) -> holoviews.Layout:
                     rows,
                     axes,
                     ["material", "formula", "mean_voltage"],
-                    label=group or "unclassified",
+                    label=plain(group or "unclassified"),
                 ),
             )
             for (group, checked), rows in frame.groupby(["class", "checked"])

@@ -9,7 +9,7 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import in_words, require_variables
-from batteryxr.core.plotting import BARS, COLOURS, axis_label, load_hvplot
+from batteryxr.core.plotting import BARS, COLOURS, axis_label, load_hvplot, plain
 from batteryxr.xanes.plot.figures import WIDE, by_particle, colour, picture
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def plot_combination(result: xr.Dataset) -> holoviews.Layout | holoviews.Overlay
             spread = x, y, error.isel(standard=k).values
             band = hv.Spread(spread, along, ["Weight", "error"])
             shapes.append(band.opts(color=colour(k), alpha=0.2, line_alpha=0))
-        curve = hv.Curve((x, y), along, "Weight", label=name)
+        curve = hv.Curve((x, y), along, "Weight", label=plain(name))
         shapes.append(curve.opts(color=colour(k)))
     return hv.Overlay(shapes).opts(hv.opts.Overlay(legend_position="right", **title))
 

@@ -17,6 +17,7 @@ from batteryxr.core.plotting import (
     few,
     gradual,
     load_hvplot,
+    plain,
 )
 from batteryxr.xanes.fit.curve import model_curve
 from batteryxr.xanes.fit.result import FLAGS
@@ -116,7 +117,7 @@ def plot_spectra(
     looks = dict(zip(kinds, both, strict=True))
     along_x, up = axis_label(array[along]), axis_label(array)
     curves = [
-        hv.Curve((x, y + i * step), along_x, up, label=looks[name][0]).opts(
+        hv.Curve((x, y + i * step), along_x, up, label=plain(looks[name][0])).opts(
             color=looks[name][1]
         )
         for i, (name, y) in enumerate(named)

@@ -10,7 +10,7 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import axis_label, load_hvplot, plainly_labelled
+from batteryxr.core.plotting import axis_label, load_hvplot, plain, plainly_labelled
 from batteryxr.xanes.plot.figures import WIDE, colour, lines
 from batteryxr.xanes.spectra import as_spectra
 
@@ -99,7 +99,7 @@ def plot_drift(stack: xr.DataArray | xr.Dataset) -> holoviews.Overlay:
                 (stack.energy.values, values),
                 axis_label(stack["energy"]),
                 axis_label(shift, "Drift"),
-                label=text,
+                label=plain(text),
             )
             dash = "solid" if i == 0 else "dashed"
             curves.append(curve.opts(color=colour(j), line_dash=dash))
