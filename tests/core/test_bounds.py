@@ -1058,7 +1058,7 @@ SLIPS = {
             frames().assign_coords(rocking=("rocking", 0.01 * np.arange(4), DEGREES)),
             **BRAGG | {"distance": 80.0},
         ),
-        "field in nm",
+        "seen width",
         "Was it the distance in cm?",
     ),
     "distance in cm of ptychography": (

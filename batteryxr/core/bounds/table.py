@@ -132,7 +132,7 @@ BOUNDS: dict[str, Bound] = {
     "detector distance": Bound("mm", (1e-3, 1e6), (5.0, 5e4), _LENGTHS_MM),
     "detector pixel": Bound("um", (1e-3, 1e4), (0.3, 1e3), _LENGTHS_UM),
     # The widest crystal is half of it: wavelength * distance / pixel.
-    "field in nm": Bound("nm", (0.0, 1e9), (350.0, 2e5),
+    "width that a detector sees": Bound("nm", (0.0, 1e9), (350.0, 2e5),
                                  {"the distance in cm": 10.0,
                                   "the distance in m": 1e3, "the pixel in nm": 1e3,
                                   "the distance in um": 1e-3,
