@@ -39,7 +39,6 @@ def fourier_ring_correlation(
     frequency : (k,)
         In cycles per pixel.
     correlation : (k,)
-        NaN at frequency 0.
     count : (k,)
         Independent pixels per ring: half for real images, less by the window.
     """
@@ -60,7 +59,6 @@ def fourier_ring_correlation(
     if window:
         # Fraction of independent pixels that the window leaves: (Σw²)² / (N Σw⁴).
         count *= np.sum(fade**2) ** 2 / (fade.size * np.sum(fade**4))
-    power[0] = 0.0  # without their means, one number of each image is left there
     correlation = cross / np.where(power > 0, power, np.nan)
     return np.arange(k) / min(first.shape), correlation, count
 
