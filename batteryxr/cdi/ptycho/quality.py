@@ -44,8 +44,8 @@ def frc(
     Returns
     -------
     xarray.Dataset
-        `correlation` (NaN at 0), `one_bit`, `half_bit` along `frequency` (1/nm), and the
-        half periods (nm) at which the correlation falls below them for three rings:
+        `correlation` (NaN at 0), `one_bit`, `half_bit` along `frequency` (1/nm), and
+        the half periods (nm) at which the correlation falls below them for three rings:
         `half_period_one_bit`, `half_period_half_bit`.
 
     Raises
