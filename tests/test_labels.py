@@ -623,3 +623,14 @@ def test_drawings_match_their_labels_too(plot, data, argument, value, options):
     other = value().isel(x=slice(0, -1))
     with pytest.raises(BatteryxrError, match=argument):
         plot(data(), **options | {argument: other})
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_dark_belongs_to_its_pixels_in_any_order_of_axes(named):
+    """A square detector whose axes come in another order has the same answer."""
+    data = frames().isel(detector_y=slice(0, 12), detector_x=slice(0, 12))
+    dark = data.isel(rocking=0).copy(data=0.01 * np.arange(144.0).reshape(12, 12))
+    dark = dark if named else dark.drop_vars(dark.coords)
+    exact = cdi.correct(data, dark=dark)
+    turned = cdi.correct(data.transpose(*data.dims[::-1]), dark=dark.T)
+    np.testing.assert_allclose(turned.transpose(*exact.dims), exact, rtol=1e-6)

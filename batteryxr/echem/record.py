@@ -452,6 +452,43 @@ def _tell_other_units(arrays: Mapping[str, xr.DataArray], *, caller: str) -> Non
             )
 
 
+def current_taken(rows: Columns, *, caller: str) -> str:
+    """Return by what the current is in mA; warn if it is hardly.
+
+    Asked are the charge that the cycler counted, and what the smallest cells pass while
+    their voltage changes. Lazy records are not read.
+    """
+    alone = "mA, as its attribute says: nothing else in the record tells"
+    if rows.lazy:
+        return alone
+    names = ("test_time", "current", "voltage")
+    time, current, voltage = (rows.arrays[n].values for n in names)
+    charge = np.abs(current[1:]) * np.clip(np.diff(time), 0.0, _MAX_GAP) / 3600.0
+    if "counter" in rows.arrays:
+        counted = np.abs(np.diff(rows.arrays["counter"].values[: _ROWS + 1]))
+        ratio = _ratio(counted, charge[:_ROWS])
+        for factor, units in {1e3: "A", 1e-3: "uA", 1e6: "kA"}.items():
+            if abs(ratio / factor - 1) < 5 * _SAME:
+                warn_quality(
+                    f"{caller}: the cycler counted {ratio:.3g} times the charge of the "
+                    f"current. Was the current in {units}? Multiply it by {factor:g}."
+                )
+        if abs(ratio - 1) < 5 * _SAME:
+            return "mA, as the charge says that the cycler counted"
+    passed, least = (
+        float(np.nansum(charge)),
+        bounds.BOUNDS["nominal capacity"].likely[0],
+    )
+    moved = float(np.nanmax(voltage) - np.nanmin(voltage)) if voltage.size else 0.0
+    if 0 < passed < least and moved > 0.5 * _WINDOW:
+        warn_quality(
+            f"{caller}: {passed:.3g} mA h pass while the voltage changes by "
+            f"{moved:.2g} V, and hardly a cell holds less than {least:g} mA h. Was the "
+            "current in A? Multiply it by 1000."
+        )
+    return alone
+
+
 def _ratio(true: np.ndarray, found: np.ndarray) -> float:
     """Return the median of true / found; NaN unless most rows agree on it."""
     known = (true > 0) & (found > 0)

@@ -726,5 +726,6 @@ def test_the_direct_beam_is_far_from_the_peak():
     still = cdi.Beamline("still", (cdi.Circle("theta", "y+"),), ())
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataQualityWarning)
+        warnings.filterwarnings("ignore", "seen width", DataQualityWarning)
         near = counts(distance=((), 30.0, {"units": "mm"}))
         cdi.geometry(near, beamline=still, centre=(210.0, 110.0))

@@ -91,6 +91,27 @@ def patterns():
     )
 
 
+def iron_patterns():
+    """Return G(r) of shells of atoms, broadened as by a range of Q."""
+    r = np.arange(1.0, 40.0, 0.02)
+    shells = 2.866 * np.sqrt(np.arange(1, 200) * 0.75)
+    values = sum(np.exp(-(((r - d) / 0.15) ** 2) / 2) / d for d in shells) - 0.5
+    return xr.DataArray(
+        values[None],
+        dims=("component", "r"),
+        coords={"component": ["a"], "r": ("r", r, {"units": "Angstrom"})},
+    )
+
+
+def raster(*, by=1.0, **given):
+    """Return a scan whose steps are a tenth of what its frames see."""
+    y, x = np.mgrid[:3, :3] * 95.0 * by
+    frames = np.random.default_rng(0).poisson(5.0, (9, 16, 16))
+    usual = {"energy": 5470.0, "distance": 317.0, "pixel_pitch": 75.0}
+    where = {"position_y": y.ravel(), "position_x": x.ravel()}
+    return cdi.ptycho_scan(frames, **where | usual | given)
+
+
 def of(record, name, **changed):
     """Return the record with a variable multiplied."""
     return record.assign(
@@ -1031,6 +1052,60 @@ SLIPS = {
         ),
         "test_time",
         "no charge passes",
+    ),
+    "distance in cm, of a wide crystal": (
+        lambda r: cdi.geometry(
+            frames().assign_coords(rocking=("rocking", 0.01 * np.arange(4), DEGREES)),
+            **BRAGG | {"distance": 80.0},
+        ),
+        "seen width",
+        "Was it the distance in cm?",
+    ),
+    "distance in cm of ptychography": (
+        lambda r: raster(distance=31.7).cdi.check_ptycho(),
+        "hardly overlap",
+        "Was the distance in cm?",
+    ),
+    "positions in Angstrom": (
+        lambda r: raster(by=10.0).cdi.check_ptycho(),
+        "hardly overlap",
+        "positions in Angstrom?",
+    ),
+    "current of a small cell in A": (
+        lambda r: echem.resistance(of(r, "current", by=1e-3)),
+        "resistance",
+        "Was the current in A?",
+    ),
+    "current of pulses in A": (
+        lambda r: echem.pulses(of(r, "current", by=1e-3)),
+        "pulses",
+        "Was the current in A?",
+    ),
+    "current of switches in uA beside a counter": (
+        lambda r: echem.resistance(
+            of(r, "current", by=1e3).assign(capacity=counted(r))
+        ),
+        "resistance",
+        "Was the current in uA?",
+    ),
+    "current of a titration in A, as measured": (
+        lambda r: echem.gitt(
+            of(
+                simulate.gitt(protocol=simulate.Titration(n_pulses=9))[0],
+                "current",
+                by=1e-3,
+            )
+        ),
+        "gitt",
+        "Was the current in A?",
+    ),
+    "r in nm": (
+        lambda r: nmf.identify(
+            iron_patterns().assign_coords(r=iron_patterns()["r"] / 10),
+            candidates=[IRON],
+        ),
+        "G(r)",
+        "Was r in nm?",
     ),
     "dark of a longer exposure": (
         lambda r: xanes.optical_density(counts(), i0=1000.0, dark=900.0),

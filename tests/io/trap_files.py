@@ -57,6 +57,9 @@ def hole(start: bytes, size: int):
     return write
 
 
+trap("blank.csv")(
+    lambda path: path.write_bytes(b"time,voltage,current\n" + b"\n" * 9_000_000)
+)
 trap("hole.csv")(hole(b"time,voltage,current\n1,2,3\n", 900_000_000))
 trap("hole.gr")(hole(b"1 2\n3 4\n", 900_000_000))
 trap("endless.csv")(hole(b"time,voltage,current\n1,2,3\n", 10**13))

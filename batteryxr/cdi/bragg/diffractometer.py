@@ -243,6 +243,8 @@ def _one(
     q = scattering_vector(setup, *map(np.asarray, (0.0, row, column)))
     length = float(np.linalg.norm(q))
     bounds.check("Bragg peak", length, argument="q_length", data=True)
+    seen = float(f"{0.2 * np.pi / lengths[1:].max():.4g}")
+    bounds.check("width that a detector sees", seen, argument="seen width")
     return xr.Dataset(
         {
             "q": ("vector", q, _named("1/Angstrom", "Scattering vector")),
@@ -341,9 +343,7 @@ def _angle(volume: xr.DataArray, motor: str, measurement: _Measurement) -> float
         found = number_of(volume, motor, "deg")
         bounds.check("angle", found, argument=motor, data=True)
         return found
-    name = measurement.beamline.name
-    # The general arrangement has circles that this diffractometer may lack.
-    if name == "general":
+    if (name := measurement.beamline.name) == "general":  # it may lack this circle
         return 0.0
     raise DataError(
         "volume",

@@ -159,8 +159,9 @@ def correct(
     if flagged is not None:  # frame by frame
         values = values.where(~flagged)
     if dark is not None:
-        values = _tell_of_dark(values, _on_pixels(frames, dark, "dark"))
-        values = values - _on_pixels(frames, dark, "dark").values.astype(np.float32)
+        below = _on_pixels(frames, dark, "dark")
+        values = _tell_of_dark(values, below)
+        values = values - below.variable.astype(np.float32)  # whatever the axes' order
     flux = None if monitor is None else _flux(frames, monitor)
     if flux is not None:
         values = values * (flux.mean() / flux).astype(np.float32).drop_vars(flux.coords)
@@ -360,6 +361,8 @@ def _on_pixels(frames: xr.DataArray, image: Any, name: str) -> xr.DataArray:
                 f"an image of {image.shape} does not cover the pixels of the frames",
                 "Set the frames' first pixel with read_frames(origin=...).",
             ) from error
+    if isinstance(image, xr.DataArray) and set(image.dims) == set(PIXELS):
+        image = image.transpose(*PIXELS)
     if np.shape(image) != shape:
         raise DataError(
             name,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Margin around the object for positions that move, in pixels.
 MARGIN = 6
+#: Step of a scan over the field of a frame at which neighbours hardly overlap.
+_WIDE = 0.35
 _PROBE = "(.cdi.ptycho_probe makes one, from the frames if need be)"
 _REGRID = "or cut or pad yours to the same pixels."
 
@@ -357,7 +359,7 @@ def _experiment(
         counts = counts[kept]
         ignored = None if ignored is None else ignored[kept]
     positions = geometry.positions[finite]
-    _check_overlap(positions, n * pixel)
+    _check_overlap(positions, n * pixel, near=bool(geometry.near))
     corners = positions / pixel - n // 2
     shape, origin = frame_of(corners, n, MARGIN)
     y, x = (
@@ -378,8 +380,8 @@ def _experiment(
     )
 
 
-def _check_overlap(positions: np.ndarray, field: float) -> None:
-    """Raise where frames with a `field` in nm cannot overlap."""
+def _check_overlap(positions: np.ndarray, field: float, *, near: bool) -> None:
+    """Raise where frames with a `field` in nm cannot overlap, warn where hardly."""
     if len(positions) < 2:
         return
     from scipy.spatial import KDTree
@@ -397,6 +399,13 @@ def _check_overlap(positions: np.ndarray, field: float) -> None:
             f"steps of {step:.3g} nm, and what a frame sees is {field:.3g} nm wide: "
             "frames do not overlap",
             "Look at the units of positions (nm), at distance and pixel_pitch.",
+        )
+    if not near and step > _WIDE * field:
+        warn_quality(
+            f"steps of {step:.3g} nm are more than {_WIDE:g} of what a far-field frame "
+            f"sees, {field:.3g} nm, and a beam may fill half of it: neighbours hardly "
+            f"overlap. Was the distance in cm? Pass ten times it. Or positions in "
+            f"Angstrom? Pass a tenth of them."
         )
 
 

@@ -44,8 +44,8 @@ def frc(
     Returns
     -------
     xarray.Dataset
-        `correlation`, `one_bit`, `half_bit` along `frequency` (1/nm), and the half
-        periods (nm) at which the correlation falls below them for three rings:
+        `correlation` (NaN at 0), `one_bit`, `half_bit` along `frequency` (1/nm), and
+        the half periods (nm) at which the correlation falls below them for three rings:
         `half_period_one_bit`, `half_period_half_bit`.
 
     Raises
@@ -84,6 +84,7 @@ def frc(
     frequency, correlation, count = metrics.fourier_ring_correlation(
         a, b, window=window
     )
+    correlation[0] = np.nan  # without their means, one number of each is left there
     limits = {"one_bit": 1.0, "half_bit": 0.5}
     curves = {name: metrics.threshold(count, bits) for name, bits in limits.items()}
     labels = {"one_bit": "1-bit threshold", "half_bit": "½-bit threshold"}

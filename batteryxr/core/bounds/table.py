@@ -131,6 +131,12 @@ BOUNDS: dict[str, Bound] = {
     "angle of incidence": Bound("deg", (0.0, 180.0), (1.6, 180.0), {"rad": 57.295780}),
     "detector distance": Bound("mm", (1e-3, 1e6), (5.0, 5e4), _LENGTHS_MM),
     "detector pixel": Bound("um", (1e-3, 1e4), (0.3, 1e3), _LENGTHS_UM),
+    # The widest crystal is half of it: wavelength * distance / pixel.
+    "width that a detector sees": Bound("nm", (0.0, 1e9), (350.0, 2e5),
+                                 {"the distance in cm": 10.0,
+                                  "the distance in m": 1e3, "the pixel in nm": 1e3,
+                                  "the distance in um": 1e-3,
+                                  "the pixel in mm": 1e-3}),
     "pixel size": Bound("nm", (1e-4, 1e8), (0.5, 5e5), _LENGTHS_NM),
     "zone plate": Bound("um", (0.1, 1e5), (8.0, 5e3), _LENGTHS_UM),
     "central stop": Bound("um", (0.0, 1e5), (0.5, 1e3), _LENGTHS_UM),

@@ -13,6 +13,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import root_line
 from batteryxr.echem.pulses import switches as switching
 from batteryxr.echem.pulses.resistance import tell_undated
+from batteryxr.echem.record import current_taken
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Interruption, Mass, RestCurrent
@@ -159,6 +160,7 @@ def interruptions(
     about = {"units": "1", "long_name": "What is interrupted"}
     coords["direction"] = ("interruption", direction, about)
     result = xr.Dataset(variables, coords).assign_attrs(i_zero=found.i_zero)
+    result.attrs["current_units"] = current_taken(rows, caller="interruptions")
     return bounds.told(result)
 
 

@@ -13,6 +13,7 @@ from batteryxr.core.provenance import recorded
 from batteryxr.echem.pulses import switches as switching
 from batteryxr.echem.pulses.root_line import least_squares, undated_by
 from batteryxr.echem.pulses.switches import GAP
+from batteryxr.echem.record import current_taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,6 +129,7 @@ def resistance(
     flag |= further(values, errors, times < interval[:, None], found.skipped)
     table = _labelled(record, found, (values, errors, interval), times, mass, formula)
     table["switch_flag"] = "switch", flag, FLAG
+    table.attrs["current_units"] = current_taken(rows, caller="resistance")
     return bounds.told(table)
 
 

@@ -22,6 +22,7 @@ from batteryxr.echem.pulses.resistance import (
     tell_early,
     tell_undated,
 )
+from batteryxr.echem.record import current_taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +134,9 @@ def pulses(
     coords = switching.coordinates(
         record, found, first, "pulse", mass=mass, formula=formula
     )
-    return bounds.told(table.assign_coords(coords).assign_attrs(i_zero=found.i_zero))
+    taken = current_taken(rows, caller="pulses")
+    about = {"i_zero": found.i_zero, "current_units": taken}
+    return bounds.told(table.assign_coords(coords).assign_attrs(about))
 
 
 def _tell_cut(

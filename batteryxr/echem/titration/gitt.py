@@ -14,7 +14,7 @@ from batteryxr.core.progress import track
 from batteryxr.core.provenance import recorded
 from batteryxr.echem.counting import largest_current
 from batteryxr.echem.lithium.content import content_after
-from batteryxr.echem.record import columns
+from batteryxr.echem.record import columns, current_taken
 from batteryxr.echem.titration.method import FiniteLength, WeppnerHuggins
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ def gitt(
         result = result.assign_coords(li_content=content)
     settings = method.to_attrs() | {"geometry": geometry, "tmin": tmin, "i_zero": least}
     about = {k: v for k, v in record.attrs.items() if k != "header"}
+    settings["current_units"] = current_taken(rows, caller="gitt")
     return bounds.told(result.assign_attrs(about | settings))
 
 

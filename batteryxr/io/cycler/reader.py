@@ -60,7 +60,7 @@ FORMATS: dict[str, Format] = {
     "chi": Format(
         "cycler.layouts.chi",
         (),
-        re.compile(rb"(?:[^\r\n]*[\r\n]+){1,9}?Instrument Model:\s*CHI"),
+        re.compile(rb"(?:[^\r\n]*+[\r\n]++){1,9}?Instrument Model:\s*CHI"),
     ),
     "palmsens": Format(
         "cycler.layouts.palmsens",

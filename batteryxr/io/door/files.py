@@ -36,6 +36,8 @@ _HEAD = 4096
 _PIECE = 1 << 24
 #: Most bytes of one line of text.
 _LINE = 2_000_000
+#: Most lines where they hold fewer bytes than a row of numbers with its end does.
+_LINES, _ROW = 2_000_000, 4
 #: Most parts of a gzip file.
 _PARTS = 1000
 _SPECIAL = {
@@ -377,6 +379,13 @@ def _refuse_nul(raw: bytes, before: int = 0) -> None:
 def _refuse_long_line(raw: bytes) -> None:
     """Raise if a line is longer than any row of a table."""
     start, longest = 0, most(_LINE)
+    lines = raw.count(b"\n") + raw.count(b"\r")
+    if lines > most(_LINES) and len(raw) < _ROW * lines:
+        raise FileFormatError(
+            None,
+            f"has {lines:,} lines of {len(raw) / lines:.2g} bytes on average, as no "
+            "table does. Is it text?",
+        )
     while len(raw) - start > longest:
         end = start + longest
         last = max(raw.rfind(b"\n", start, end), raw.rfind(b"\r", end - 4096, end))

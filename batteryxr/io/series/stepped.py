@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from batteryxr.core.errors import FileFormatError
+from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.io.door.words import in_numbers
 from batteryxr.io.series.decoded import Decoded, decoded
 
@@ -103,6 +103,12 @@ PROGRAMS = (
 )
 #: Points beyond those between start and stop: both ends, and rounding.
 _SPARE = 2.5
+#: Steps from start to stop are a whole number within this.
+_WHOLE = 0.01
+#: Points that are not alike by chance, with as many different counts among them.
+_ALIKE, _LEVELS = 8, 6
+#: Lengths of copies that are tried.
+_LENGTHS = 1000
 _BANK = re.compile(
     r"(?m)^BANK\s+(?P<bank>\d+)\s+(?P<n>\d+)\s+\d+\s+(?P<bin>\w+)"
     r"(?P<rest>(?:[ \t]+[-+.\d][-+.\deE]*)*)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
@@ -139,6 +145,7 @@ def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
         rest = part[data.end() :]
         end = re.search(row.end, rest)
         counts = _numbers(path, rest[: end.start()] if end else rest)
+        _refuse_repeated(path, counts)
         told = data.groupdict().get("n")
         if told and int(told) != counts.size:
             raise FileFormatError(
@@ -170,7 +177,40 @@ def _promised(row: Stepped, path: Path, part: str, axis: np.ndarray) -> float:
             f"{axis.size} points by its step end at {axis[-1]:g}, and it says that it "
             f"stops at {told['angle']}: one of start, step and stop is wrong.",
         )
+    if axis.size > round(steps) + 1 and abs(steps - round(steps)) < _WHOLE:
+        warn_quality(
+            f"{path.name}: {axis.size} points, one more than from start to stop "
+            f"{told['angle']}: if one is there twice, all behind it are a step off."
+        )
     return steps
+
+
+def _refuse_repeated(path: Path, counts: np.ndarray) -> None:
+    """Raise if a stretch of counts stands there again right behind itself.
+
+    Nothing but the numbers can tell: all points behind a copy are at wrong angles.
+    """
+    if counts.size < 2 * _ALIKE:
+        return
+    pieces = np.lib.stride_tricks.sliding_window_view(counts, _ALIKE)
+    telling = (np.diff(np.sort(pieces, axis=1), axis=1) != 0).sum(axis=1) >= _LEVELS - 1
+    places = np.flatnonzero(telling)
+    _, kind = np.unique(pieces[places], axis=0, return_inverse=True)
+    order = np.argsort(kind.ravel(), kind="stable")
+    same = np.diff(kind.ravel()[order]) == 0
+    here, there = places[order[:-1][same]], places[order[1:][same]]
+    for length in np.unique(there - here)[:_LENGTHS]:
+        other = np.flatnonzero(counts[:-length] != counts[length:])
+        edges = np.concatenate([[-1], other, [counts.size - length]])
+        runs = np.diff(edges) - 1
+        k = int(runs.argmax())
+        if length >= _ALIKE and runs[k] >= length:
+            first = int(edges[k]) + 2
+            raise FileFormatError(
+                path,
+                f"holds its points {first} to {first + length - 1} twice, one after "
+                "another: they were pasted or written twice. Remove the copy.",
+            )
 
 
 def _holds(row: Stepped, part: str) -> bool:

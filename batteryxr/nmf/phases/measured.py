@@ -46,6 +46,8 @@ LOST = 0.1
 _ALIKE, MUCH, LITTLE = 2.5, 1.5, 0.005
 #: Error of a ratio from which it is open.
 _OPEN = 0.2
+#: Q (1/Angstrom) that G(r) has hardly anything of.
+_HIGH = 30.0
 #: Units in headers that the units library does not know.
 _PER = {"a-1": "1/Angstrom", "å-1": "1/Angstrom", "å^-1": "1/Angstrom"}
 
@@ -172,7 +174,32 @@ def patterns_of(data: xr.DataArray | xr.Dataset) -> xr.DataArray:
             "Structures are fitted on evenly spaced, rising r; found steps from "
             f"{steps.min():.4g} to {steps.max():.4g}. Use `.interp(r=...)`."
         )
+    if not array.chunks:
+        _tell_too_fine(array)
     return array
+
+
+def _tell_too_fine(patterns: xr.DataArray) -> None:
+    """Warn if patterns change along r faster than any Q that is measured lets them.
+
+    In white noise as much lies above half the largest Q of the grid as below: it is no
+    sign of another unit.
+    """
+    step = float(np.diff(patterns["r"].values[:2])[0])
+    values = np.nan_to_num(patterns.transpose(..., "r").values.astype(np.float64))
+    power = np.abs(np.fft.rfft(np.diff(values, axis=-1))) ** 2
+    # A difference raises the power by the square of Q.
+    q = 2 * np.pi * np.fft.rfftfreq(values.shape[-1] - 1, step)
+    power = power.reshape(-1, q.size).sum(axis=0)[1:] / q[1:] ** 2
+    if not power.sum() > 0:
+        return
+    half, most = np.interp([0.5, 0.9], np.cumsum(power) / power.sum(), q[1:])
+    if half > _HIGH and most < 0.5 * q[-1]:
+        warn_quality(
+            f"half of what is in G(r) oscillates with Q above {half:.3g} 1/Angstrom, "
+            f"and nothing above {_HIGH:g} is measured. Was r in nm? Multiply it by 10: "
+            "`.assign_coords(r=10 * data.r)`."
+        )
 
 
 def within(patterns: xr.DataArray, r_range: tuple[float, float] | None) -> xr.DataArray:

@@ -266,7 +266,7 @@ def test_correlation_of_an_object_with_itself(scan):
     phase = np.cos(scan.frames[0] / 5.0).rename(detector_y="y", detector_x="x")
     phase = phase.assign_coords(y=np.arange(32) * 10.0, x=np.arange(32) * 10.0)
     same = frc(phase, other=phase)
-    np.testing.assert_allclose(same.correlation, 1)
+    np.testing.assert_allclose(same.correlation[1:], 1)
     assert float(same.half_period_one_bit) == 10.0
     with pytest.raises(DimensionError, match="one grid"):
         frc(phase, other=phase[:-1])

@@ -277,3 +277,33 @@ def test_axes_that_contradict_the_scan_are_told(tmp_path, scan, old, new, words)
             return
         with pytest.raises((FileFormatError, DataQualityWarning), match=words):
             batteryxr.read_series(path, timezone="UTC")
+
+
+@pytest.mark.parametrize(("first", "length"), [(0, 300), (40, 8), (120, 77), (250, 50)])
+def test_counts_without_angles_that_stand_there_twice_are_refused(
+    tmp_path, first, length
+):
+    """Behind a copy all points would be at wrong angles, and nothing else tells."""
+    counts = np.random.default_rng(3).poisson(80, 300)
+    head = "_FILEVERSION=2\n_DRIVE='COUPLED'\n_STEPSIZE=0.05\n_START=10\n_COUNTS\n"
+    path = tmp_path / "a.uxd"
+
+    def write(values):
+        path.write_text(head + "".join(f"{v}\n" for v in values))
+        return path
+
+    assert batteryxr.read_series(write(counts)).sizes["two_theta"] == 300
+    end = first + length
+    with pytest.raises(FileFormatError, match=f"points {first + 1} to .* twice"):
+        batteryxr.read_series(write([*counts[:end], *counts[first:]]))
+
+
+def test_one_count_more_than_its_angles_is_told(tmp_path):
+    counts = np.random.default_rng(3).poisson(80, 101)
+    path = tmp_path / "a.cpi"
+    head = "SIETRONICS XRD SCAN\n10\n15\n0.05\nCu\n1.54\n22\n1.0\nHB\nx\nSCANDATA\n"
+    path.write_text(head + "".join(f"{v}\n" for v in counts))
+    assert batteryxr.read_series(path).sizes["two_theta"] == 101
+    path.write_text(head + "".join(f"{v}\n" for v in [*counts, counts[-1]]))
+    with pytest.warns(DataQualityWarning, match="one more than from start to stop"):
+        batteryxr.read_series(path)
