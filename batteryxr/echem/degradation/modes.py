@@ -22,6 +22,8 @@ _LEAST = 20
 #: Largest residual (V), and largest content beyond a curve.
 _LEFT, _OVER = 0.02, 0.01
 _MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED, _UNEVEN = 1, 2, 4, 8, 16, 32
+#: A course is left: means over parts of a charge stray by so many errors, and V.
+_COURSE, _PARTS, _BEYOND_NOISE, _SMALL = 64, 24, 3.0, 1.5e-4
 #: Least overvoltage (V) that is told, and errors that it must exceed.
 _LIFTED, _SURE = 0.002, 3.0
 #: Least share of the voltages of two curves that both have.
@@ -29,9 +31,9 @@ _SHARED = 0.5
 _FLAG = {
     "units": "1",
     "long_name": "What is odd about the fit",
-    "flag_masks": [_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED, _UNEVEN],
+    "flag_masks": [_MISFIT, _BEYOND, _LOOSE, _APART, _POLARISED, _UNEVEN, _COURSE],
     "flag_meanings": "misfit beyond_half_cell undetermined other_window polarised "
-    "uneven",
+    "uneven course",
 }
 _WORDS = {
     _MISFIT: "leave more than 20 mV: are the half cells of these electrodes?",
@@ -45,6 +47,10 @@ _WORDS = {
     _UNEVEN: (
         "have an overvoltage that changes along the charge, which moves the losses: "
         "errors hold what an even change does. Charge more slowly"
+    ),
+    _COURSE: (
+        "leave a course that is no noise, as of other half cells or an overvoltage "
+        "that changes: losses may be off by several errors"
     ),
 }
 #: Relative error of a capacity above which it is undetermined.
@@ -108,7 +114,7 @@ def degradation_modes(
         undetermined; other window, with few voltages in common with the first curve;
         polarised, by an overvoltage above 2 mV that was not fitted; uneven, by one
         that changes by more than that along the charge, whose errors hold how far an
-        even change moves the values).
+        even change moves the values; course, where another is left that is no noise).
 
     Raises
     ------
@@ -170,9 +176,7 @@ def degradation_modes(
     volts = in_units(array, "V", caller="degradation_modes").values.astype(float)
     capacity = in_units(array["capacity"], "mA h", caller="degradation_modes").values
     if not (np.diff(capacity) > 0).all():
-        raise DataError(
-            "capacity", "does not rise", "Sort it: data.sortby('capacity')."
-        )
+        raise DataError("capacity", "does not rise", "Sort: data.sortby('capacity').")
     rows, flag = [], np.zeros(len(volts), np.int8)
     fitted = np.full(volts.shape, np.nan)
     for k, curve in enumerate(volts):
@@ -196,11 +200,13 @@ def degradation_modes(
         rows.append(([*numbers, found.overvoltage[0]], [*errors, found.overvoltage[1]]))
         loose = found.at_bound or (errors[:2] > _VAGUE * numbers[:2]).any()
         flag[k] |= _LOOSE * loose + _BEYOND * _beyond(numbers, cathode, anode)
+        flag[k] |= _COURSE * _strays(found.fitted - curve[there], cathode, anode)
     residual = np.sqrt(np.nanmean((fitted - volts) ** 2, axis=1))
     flag |= np.where(residual > _LEFT, _MISFIT, 0).astype(np.int8)
     values, errors = (np.array(c) for c in zip(*rows, strict=True))
     told = np.abs(values[:, -1]) > np.maximum(_LIFTED, _SURE * errors[:, -1])
     flag |= np.where(told & (kind == "equilibrium"), _POLARISED, 0).astype(np.int8)
+    flag[flag & (_POLARISED | _UNEVEN) > 0] &= ~_COURSE  # it is told why
     flag |= flag[0]  # losses are relative to the first
     flag |= np.where(_apart(volts), _APART, 0).astype(np.int8)
     for bit, words in _WORDS.items():
@@ -238,6 +244,15 @@ def _beyond(numbers: np.ndarray, cathode: HalfCell, anode: HalfCell) -> bool:
         or x < anode.content[0] - _OVER
         or x_end > anode.content[-1] + _OVER
     )
+
+
+def _strays(left: np.ndarray, cathode: HalfCell, anode: HalfCell) -> bool:
+    """Tell whether what is left has a course beyond its noise and the half cells'."""
+    n = min(_PARTS, left.size // 4)
+    means = [part.mean() for part in np.array_split(left, n)]
+    noise = np.std(np.diff(left)) / np.sqrt(2) + cathode.noise + anode.noise
+    expected = noise * np.sqrt(n / left.size)
+    return bool(np.std(means) > max(_SMALL, _BEYOND_NOISE * expected))
 
 
 def _half_cell(standards: Mapping[str, xr.DataArray], name: str) -> HalfCell:

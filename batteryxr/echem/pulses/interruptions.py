@@ -30,7 +30,7 @@ _LONGEST = 600.0
 _EARLIER = 400
 #: In spheres more than 2/3 of the course goes on at first, in cylinders 3/4.
 _GEOMETRIES = {
-    "any": root_line.Particles(0.83, 0.2, 0.047, 0.06),
+    "any": root_line.Particles(0.58, 0.36, 0.047, 0.06),
     "planar": root_line.Particles(1.0, 0.03, 0.0, 0.02),
     "sphere": root_line.Particles(2 / 3, 0.1, 0.094, 0.03),
 }
@@ -77,8 +77,8 @@ def interruptions(
         Time range of the fitted line, in s after the switch.
     geometry
         Shape of the particles. The course of the voltage under current goes on in the
-        rest, whole for plates and by two thirds in spheres. "any" takes a share
-        between, as far as the rows do not tell it.
+        rest, whole for plates and by two thirds in spheres. "any" lets errors hold
+        any share from none to all, as far as the rows do not tell it.
     i_zero, mass, formula
         As in `resistance`.
 

@@ -218,3 +218,17 @@ def test_an_overvoltage_that_changes_along_the_charge_is_told():
     assert found["fit_flag"].values.tolist() == [0, 32]
     off = abs(found["lli"][1] - (1 - 8.8 / 9.6))
     assert 0.005 < off < 2 * found["lli_error"][1]
+
+
+@pytest.mark.parametrize("kind", ["equilibrium", "polarised"])
+def test_an_overvoltage_that_fades_is_told(kind):
+    """It moves the losses by more than three of their errors."""
+    data = cells(2e-4)[0].isel(cycle=[0, 4], capacity=slice(None, None, 4))
+    moved = data.copy(deep=True)
+    moved[1] += 0.004 * np.clip(1 - data["capacity"].values / 8.0, 0, 1) ** 6
+    with pytest.warns(DataQualityWarning, match="a course that is no noise"):
+        found = degradation_modes(moved, standards=standards(), kind=kind)
+    assert found["fit_flag"].values.tolist() == [0, 64]
+    assert not degradation_modes(data, standards=standards(), kind=kind)[
+        "fit_flag"
+    ].any()

@@ -337,6 +337,32 @@ def test_errors_of_k_hold_a_fast_process_that_noise_hides(fast):
     assert fast or int(told.sum()) == 0
 
 
+def test_errors_of_k_hold_a_course_that_ends_with_the_current():
+    """As where the resistance grows under current: nothing of it goes on."""
+    rng = np.random.default_rng(0)
+    on, off, amps, k, drift = (
+        np.arange(1, 121.0),
+        np.arange(0.1, 10, 0.1),
+        2e-3,
+        0.4,
+        5e-5,
+    )
+    t = np.concatenate([130 * n + np.concatenate([on, 120 + off]) for n in range(4)])
+    i = np.tile(np.repeat([amps, 0.0], [on.size, off.size]), 4)
+    passed = 120 * (t // 130) + np.minimum(t % 130, 120)
+    root = np.sqrt(np.maximum(t % 130 - 120, 0))
+    v = 3.5 + drift * passed - (i == 0) * amps * (5.0 + k * root)
+    v += 5e-5 * rng.standard_normal(t.size)
+    columns = {"voltage": ("record", v, {"units": "V"})}
+    columns["current"] = ("record", i * 1e3, {"units": "mA"})
+    clock = {"test_time": ("record", t, {"units": "s"})}
+    found = interruptions(xr.Dataset(columns, clock))
+    assert found.sizes["interruption"] == 3  # the last one has no end
+    assert (np.abs(found["k"] - k) < 2 * found["k_error"]).all()
+    assert (found["k_error"] < 0.25 * k).all()
+    assert (np.abs(found["resistance"] - 5.0) < 2 * found["resistance_error"]).all()
+
+
 def test_a_slow_charge_transfer_is_told_and_taken_out_of_k():
     record, k, r = interrupted(planar, slow=0.03)
     found = interruptions(record, geometry="planar").isel(interruption=0)

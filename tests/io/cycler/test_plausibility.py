@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 
 import cycler_files
@@ -376,6 +377,24 @@ def test_what_is_recorded_at_a_pace_of_its_own_lacks_nothing(kind):
     kept = np.delete(np.arange(240), [180, 181, 182])
     lost = {n: v[kept] for n, v in columns.items()}
     assert "missing_rows" in flags(RawTable(lost, instrument="x"))
+
+
+@pytest.mark.parametrize("kind", ["strays", "lengthens"])
+def test_rows_are_missed_where_neither_time_nor_voltage_has_a_pace(kind):
+    rng = np.random.default_rng(1)
+    time = {
+        "strays": np.cumsum(rng.normal(60, 9, 200)),
+        "lengthens": np.cumsum(1.05 ** np.arange(200)),
+    }[kind]
+    voltage = 3 + (time / time[-1]) ** 1.4 + 1e-5 * rng.normal(size=200)
+    columns = {"test_time": time, "voltage": voltage, "current": np.ones(200)}
+    table = RawTable(columns, instrument="x")
+    assert not flags(table)
+    said = flags(table.chosen(np.delete(np.arange(200), np.arange(90, 96))))
+    assert re.search("^[67] rows .* after row 89:", said["missing_rows"])
+    # A row that comes late as the cell waits, or early as it moves, is no gap.
+    late = {**columns, "test_time": time + 900 * (np.arange(200) > 90)}
+    assert not flags(RawTable(late, instrument="x"))
 
 
 TICKS = np.arange(900.0)

@@ -24,6 +24,8 @@ _TICKS = (36.0, 6.0, 3.6, 1.0, 0.6, 0.36, 0.1, 0.06, 0.036, 0.01)
 _EXACT = 1e-4  # of a tick; times are multiples of it
 _MANY = 5  # gaps of one length that may be the pace of the cycler
 _GAP, _USUAL = 1.5, 1.1  # longest intervals that is none, and of its neighbours
+#: Times as long as any of so many intervals before and after, in time and in voltage.
+_APART, _NEARBY = 3.0, 5
 _DIGITS = 10.0  # of the last digit of the voltage, for steps of voltage that are alike
 _FINE = 1e-6  # V; no cycler tells voltages apart that are nearer
 _REST = 1e-3  # of the largest current; smaller ones have no direction
@@ -222,9 +224,32 @@ def _lost(table: RawTable) -> np.ndarray:
         gaps[[0, 1, -2, -1]] = False
         gaps &= ~_paused(steps, gaps, turned & (ratios < 2 * _USUAL))
         lost = np.maximum(lost, np.where(gaps, np.rint(ratios) - 1, 0))
+    if not lost.any():  # the pace varies, and so may the last rows of steps
+        lost = _alone(time, np.abs(voltage), jumps)
     if table.left_out is not None:  # rows that are known to be elsewhere
         places = np.searchsorted(np.sort(table.left_out), table.columns["test_time"])
         lost[np.diff(places) != 0] = 0
+    return lost
+
+
+def _alone(time: np.ndarray, voltage: np.ndarray, jumps: np.ndarray) -> np.ndarray:
+    """Return how many rows are missing in intervals unlike all beside them.
+
+    A cycler that records by time moves far in time or voltage where it waits for long,
+    never in both: rows by either are there as often as before and after.
+    """
+    lost = np.zeros(time.size)
+    more = time[1:-1] > _APART * np.maximum(time[:-2], time[2:])
+    places = np.flatnonzero(more & ~jumps[1:-1]) + 1
+    places = places[(places >= _NEARBY) & (places < time.size - _NEARBY)]
+    around = np.arange(-_NEARBY, _NEARBY + 1)
+    beside = places[:, None] + around[around != 0]
+    found = ~jumps[beside].any(axis=1)
+    for steps in (time, voltage):
+        found &= steps[places] > _APART * steps[beside].max(axis=1)
+    if found.sum() < _MANY:
+        gaps, usual = places[found], np.median(time[beside[found]], axis=1)
+        lost[gaps] = np.rint(time[gaps] / usual) - 1
     return lost
 
 
