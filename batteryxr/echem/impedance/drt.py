@@ -50,10 +50,12 @@ _TAU = {"units": "s", "long_name": "Relaxation time"}
 _NO_ARCS = {
     "units": "1",
     "long_name": "What is odd about the peaks",
-    "flag_masks": [1, 2],
-    "flag_meanings": "of_the_smoothed_distribution ambiguous",
+    "flag_masks": [1, 2, 4],
+    "flag_meanings": "of_the_smoothed_distribution ambiguous poorly_determined",
 }
-_AMBIGUOUS = 2
+_SMOOTHED, _AMBIGUOUS, _POOR = 1, 2, 4
+#: Error of ln tau, and of an area relative to it, above which a peak is told.
+_COARSE = 0.1
 _SHAPES = {
     "units": "1",
     "long_name": "Shape of the peak",
@@ -235,6 +237,8 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     Noise sets a bound (Cramér-Rao) that these fits reach: of two arcs of 10 and 8 ohm,
     1.5 decades apart, 71 frequencies place the lesser one within 0.3 % in noise of
     0.1 %, 1.3 % in 0.5 % and 2.7 % in 1 %, and its area within 0.2, 0.9 and 1.8 %.
+    Arcs that are nearer may be one to the data, which no flag tells: of 8 and 4 ohm, a
+    factor of five apart, in noise of 1 %, they are one of n = 0.76 beside a third arc.
 
     Parameters
     ----------
@@ -254,7 +258,9 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
         warburg_open, or none. On ``spectrum``: ``n_peaks``, and ``peak_flag``: of the
         smoothed distribution (nothing fits: places and areas are off by some per cent),
         or ambiguous (another number or other shapes fit as well; or an arc is broad, n
-        below 0.7, or skewed with n below 1, as two that overlap look like one).
+        below 0.7, or skewed and no Gerischer element, as two that overlap look like
+        one), or poorly determined (an error of a place or an area above 10 %, as where
+        arcs overlap: see which in ``position_error`` and ``area_error``).
 
     Raises
     ------
@@ -264,7 +270,8 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     Warns
     -----
     DataQualityWarning
-        If no arcs fit some of the spectra, or two numbers of them fit.
+        If no arcs fit some of the spectra, two numbers of them fit, or errors of a
+        place or an area are above 10 %.
 
     Examples
     --------
@@ -287,13 +294,15 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     ]
     flag = np.array(
         [
-            _AMBIGUOUS * one.ambiguous if one is not None else int(len(peaks) > 0)
+            _AMBIGUOUS * one.ambiguous if one is not None else _SMOOTHED * bool(peaks)
             for one, peaks in zip(found, series, strict=True)
         ],
         np.int8,
     )
-    _warn_of_peaks(flag)
     table = relaxation_peaks.followed(series)
+    errors = np.stack([table[..., 4], table[..., 5] / table[..., 2]])
+    flag |= (_POOR * (errors > _COARSE).any(axis=(0, 2))).astype(np.int8)
+    _warn_of_peaks(flag, errors)
     on = ("spectrum", "peak")
     variables: dict[str, Any] = {
         "position": (
@@ -331,17 +340,25 @@ def drt_peaks(result: xr.Dataset, *, prominence: Part = 0.1) -> xr.Dataset:
     return xr.Dataset(variables, coords).assign_attrs(prominence=prominence)
 
 
-def _warn_of_peaks(flag: np.ndarray) -> None:
-    if smoothed := int((flag == 1).sum()):
+def _warn_of_peaks(flag: np.ndarray, errors: np.ndarray) -> None:
+    if smoothed := int((flag & _SMOOTHED > 0).sum()):
         warn_quality(
             f"drt_peaks: no arcs fit {smoothed} of {flag.size} spectra: places "
             "and areas are those of a smoothed distribution, off by some per cent. "
             "fit_circuit fits a circuit that you name. See peak_flag."
         )
-    if unsure := int((flag == _AMBIGUOUS).sum()):
+    if unsure := int((flag & _AMBIGUOUS > 0).sum()):
         warn_quality(
             f"drt_peaks: in {unsure} of {flag.size} spectra another number or "
             "other shapes of processes fit as well, or one may be two. See peak_flag."
+        )
+    if poor := int((flag & _POOR > 0).sum()):
+        place, area = np.nanmax(errors, axis=(1, 2))
+        warn_quality(
+            f"drt_peaks: in {poor} of {flag.size} spectra a place or an area has an "
+            f"error above {_COARSE:.0%} (one sd): of places up to {place:.0%}, of "
+            f"areas up to {area:.0%}. Processes overlap, or the noise is large for "
+            "them. See peak_flag, position_error and area_error."
         )
 
 

@@ -34,6 +34,9 @@ _AS_GOOD, _SPREAD = 1.2, 3.0
 _SHARE, _LOOSE = 1e-3, 0.5
 #: Exponent below which a depressed arc may as well be two.
 _BROAD = 0.7
+#: Exponent b of a Gerischer element; distance from it, and errors of b, beyond which a
+#: skewed arc is none.
+_GERISCHER, _UNLIKE, _SURE = 0.5, 0.1, 3.0
 #: Exponent below which one top is taken for two; forms of these.
 _WIDTH, _PAIRS = 0.8, ((PLAIN, PLAIN), (PLAIN, SHARP), (SHARP, PLAIN))
 #: Distance (ln tau) from its top beyond which an arc is another process; distance at
@@ -134,9 +137,12 @@ def _with_rivals(each: list[_Candidate]) -> Arcs:
     """Return the most likely arcs, with errors that hold what differs from rivals."""
     least, mild, best = min(each, key=lambda one: one.score)
     (place, place_sd), (size, size_sd) = best.tops(), best.sizes()
-    # Two processes that overlap look like a broad one, or a skewed one with n below 1.
+    # Two processes that overlap look like a broad one, or a skewed one that is no
+    # Gerischer element.
     broad = (best.form == PLAIN) & (best.values[:, 2] < _BROAD)
-    more, ambiguous = best.more, bool((broad | (best.form == SKEWED)).any())
+    limit = np.maximum(_UNLIKE, _SURE * np.sqrt(best.covariance.diagonal()[3::4]))
+    none = (best.form == SHARP) & (np.abs(best.values[:, 3] - _GERISCHER) > limit)
+    more, ambiguous = best.more, bool((broad | none | (best.form == SKEWED)).any())
     for score, milder, other in each:
         if len(other.values) != len(best.values):
             ambiguous |= score - least < _ALIKE
