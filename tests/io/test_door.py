@@ -619,3 +619,16 @@ def test_a_block_that_is_cut_out_of_an_even_axis_is_told(tmp_path, lazy):
     assert not any("seem to be missing" in str(w.message) for w in caught)
     with pytest.warns(DataQualityWarning, match="10 points seem to be missing"):
         read_series(tmp_path / "cut", axis="two_theta", lazy=lazy)
+
+
+def test_a_column_of_small_counts_passes_when_it_is_allowed(tmp_path):
+    path = tmp_path / "counts.txt"
+    raw = b"7\n" * 2_000_001
+    path.write_bytes(raw)
+    with pytest.raises(FileFormatError, match=r"2,000,001 lines .*Limits\(max_bytes="):
+        files.text(path)
+    with Limits(max_bytes=1_000_000_000):
+        assert files.text(path) == raw
+    rows = b"123\r\n" * 1_100_000  # a line that ends with two signs is one line
+    path.write_bytes(rows)
+    assert files.text(path) == rows

@@ -54,7 +54,7 @@ from batteryxr.core.errors import BatteryxrError
 def read_all(path):
     if path.suffix == ".npz" or path.name.endswith(".edf.gz"):
         return io.read_frames(path).compute()
-    if path.suffix in (".gr", ".gz", ".xdi", ".rasx", ".brml", ".jdx"):
+    if path.suffix in (".gr", ".gz", ".xdi", ".rasx", ".brml", ".jdx", ".xrdml"):
         return io.read_series(path)
     if path.suffix == ".prj":
         return io.read_athena(path)

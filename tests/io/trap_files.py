@@ -60,6 +60,15 @@ def hole(start: bytes, size: int):
 trap("blank.csv")(
     lambda path: path.write_bytes(b"time,voltage,current\n" + b"\n" * 9_000_000)
 )
+trap("quote.csv")(
+    lambda p: p.write_bytes(
+        b'Time (s),Voltage (V),Current (mA)\n1,2,"' + b"1,2,3\n" * 7_000_000
+    )
+)
+trap("deep.prj")(lambda p: p.write_bytes(b"{" + b'"a":{\n' * 7_000_000))
+trap("deep.xrdml")(
+    lambda p: p.write_bytes(b"<?xml ?>\n<xrdMeasurements>\n" + b"<a>\n" * 9_000_000)
+)
 trap("hole.csv")(hole(b"time,voltage,current\n1,2,3\n", 900_000_000))
 trap("hole.gr")(hole(b"1 2\n3 4\n", 900_000_000))
 trap("endless.csv")(hole(b"time,voltage,current\n1,2,3\n", 10**13))

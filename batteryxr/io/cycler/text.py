@@ -249,9 +249,17 @@ class TextTable:
             start = stop
 
     def _check_quoted(self) -> int:
-        lines = self.body.decode("latin-1").splitlines()
+        lines = (
+            line
+            for start, stop in self._parts()
+            for line in self.body[start:stop].decode("latin-1").splitlines()
+        )
+        width = 0
         try:
-            rows = list(csv.reader(lines, delimiter=self.separator))
+            for number, row in enumerate(csv.reader(lines, delimiter=self.separator)):
+                if len(row) != self.named and row[self.named :] != [""]:
+                    self._refuse_width(number, len(row))
+                width = max(width, len(row))
         except csv.Error as error:
             raise FileFormatError(
                 None,
@@ -259,10 +267,7 @@ class TextTable:
                 "that is too long. Export it again.",
                 self.first_line,
             ) from error
-        for number, row in enumerate(rows):
-            if len(row) != self.named and row[self.named :] != [""]:
-                self._refuse_width(number, len(row))
-        return max(map(len, rows))
+        return width
 
     def _refuse_width(self, row: int, width: int) -> NoReturn:
         raise FileFormatError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import stat
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from batteryxr.io.door.limits import (
     refuse_larger,
 )
 from batteryxr.io.door.signatures import ENDINGS, kind_of
-from batteryxr.io.door.words import told
+from batteryxr.io.door.words import refuse_items, refuse_signs, told, xml_signs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -333,10 +334,11 @@ def text(path: Path, *takes: str) -> bytes:
         raw = file.read(min(size + 1, _PIECE))
         refuse_other(path, raw[:_HEAD], *takes)
         refuse_larger(path, size, WHOLE)
-        if len(raw) < size:
-            raw = _pieces(path, file, raw)
+        plain = not raw.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b"))
+        if in_pieces := len(raw) < size:
+            raw = _pieces(file, raw, plain=plain)
         grown = os.fstat(file.fileno()).st_size > size
-        if grown and not raw.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b")):
+        if grown and plain:
             raw = raw[: raw[:size].rfind(b"\n") + 1] or raw  # its last line is cut
     if raw.startswith(b"\x1f\x8b"):
         raw = _gunzipped(path, raw)
@@ -354,19 +356,33 @@ def text(path: Path, *takes: str) -> bytes:
         raise FileFormatError(path, "the file is empty. Copy it again, or remove it.")
     with named(path):
         _refuse_nul(raw)
-        _refuse_long_line(raw)
+        if not (plain and in_pieces):
+            _refuse_long_line(raw)
+            if raw.startswith(b"{"):
+                refuse_items(raw)
     return raw.removeprefix(b"\xef\xbb\xbf")
 
 
-def _pieces(path: Path, file: BinaryIO, first: bytes) -> bytes:
-    """Read the rest of a large file; stop early if it is no text."""
-    as_bytes = first.startswith((b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b"))
-    pieces, limit = [first], most(WHOLE)
-    while pieces[-1] and sum(map(len, pieces)) <= limit:
-        if not as_bytes and b"\0" in pieces[-1]:
-            _refuse_nul(pieces[-1], sum(p.count(b"\n") for p in pieces[:-1]))
-        pieces.append(file.read(_PIECE))
-    return b"".join(pieces)
+def _pieces(file: BinaryIO, first: bytes, *, plain: bool) -> bytes:
+    """Read the rest of a large file; stop early if it is no text, or a trap."""
+    whole, piece, limit = io.BytesIO(), first, most(WHOLE)
+    begins = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] if plain else b""
+    lines = signs = 0
+    quoted = False
+    while piece and whole.tell() <= limit:
+        if plain:
+            _refuse_nul(piece, lines)
+            _refuse_long_line(piece, lines)
+            quoted = _quoted(piece, lines, quoted)
+        if begins == b"{":
+            refuse_items(piece, lines)
+        if begins == b"<":
+            signs += xml_signs(piece)
+            refuse_signs(signs)
+        lines += piece.count(b"\n")
+        whole.write(piece)
+        piece = file.read(_PIECE)
+    return whole.getvalue()
 
 
 def _refuse_nul(raw: bytes, before: int = 0) -> None:
@@ -376,15 +392,39 @@ def _refuse_nul(raw: bytes, before: int = 0) -> None:
         raise FileFormatError(None, words, before + raw.count(b"\n", 0, place) + 1)
 
 
-def _refuse_long_line(raw: bytes) -> None:
-    """Raise if a line is longer than any row of a table."""
+def _quoted(piece: bytes, before: int, already: bool) -> bool:
+    """Tell whether a cell in quotes is still open at the end of a large piece.
+
+    Raises
+    ------
+    FileFormatError
+        If it was open before, and does not close in this piece.
+    """
+    bare = piece.replace(b'""', b"") if b'"' in piece else b""
+    if already and len(piece) > most(_LINE) and b'"' not in bare:
+        raise FileFormatError(
+            None,
+            "lies within a cell in quotes from far above this line to far below it: a "
+            "quote is not closed. Export it again.",
+            before + 1,
+        )
+    last = bare.rfind(b'"')
+    if last < 0:
+        return already
+    odd = bool(bare.count(b'"') % 2)
+    return odd != already and (already or bare[max(last - 1, 0) : last] in b",;\t\n")
+
+
+def _refuse_long_line(raw: bytes, before: int = 0) -> None:
+    """Raise if a line is longer than any row of a table, or most are empty."""
     start, longest = 0, most(_LINE)
-    lines = raw.count(b"\n") + raw.count(b"\r")
+    lines = max(raw.count(b"\n"), raw.count(b"\r"))
     if lines > most(_LINES) and len(raw) < _ROW * lines:
         raise FileFormatError(
             None,
             f"has {lines:,} lines of {len(raw) / lines:.2g} bytes on average, as no "
-            "table does. Is it text?",
+            "table does. Is it text? If it is sound, read it inside "
+            f"`with batteryxr.io.Limits(max_bytes={WHOLE}):`.",
         )
     while len(raw) - start > longest:
         end = start + longest
@@ -394,7 +434,7 @@ def _refuse_long_line(raw: bytes) -> None:
                 None,
                 f"has a line of more than {longest:,} bytes, as no table does. Is it "
                 "text?",
-                raw.count(b"\n", 0, start) + 1,
+                before + raw.count(b"\n", 0, start) + 1,
             )
         start = last + 1
 

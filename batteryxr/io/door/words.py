@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
+from batteryxr.io.door.limits import WHOLE, most
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 _SHOWN = 40
+_ALLOW = (
+    f"If it is sound, read it inside `with batteryxr.io.Limits(max_bytes={WHOLE}):`."
+)
+#: Most tags and lines of XML: each becomes an object.
+_SIGNS = 1_500_000
+#: Most tags or lists that are open at the end of XML or JSON.
+_OPEN = 1000
+#: Most items of JSON where they hold fewer bytes than a number with its comma does.
+_ITEMS, _ITEM = 1_000_000, 4
 #: Message about the file for each type of exception; the first that fits is taken.
 _TELLS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (MemoryError, "it tells of more than fits into memory"),
@@ -72,6 +82,77 @@ def in_json(path: Path, text: str, kind: str) -> Any:
         raise FileFormatError(
             path, f"is no whole {kind}: {told(error)}. Save it again."
         ) from error
+
+
+def refuse_items(raw: bytes, before: int = 0) -> None:
+    """Raise if JSON nests deeply, or has more items than such bytes would hold.
+
+    Raises
+    ------
+    FileFormatError
+        If it is so; the message gives how to allow it.
+    """
+    items = sum(map(raw.count, (b",", b"[", b"{")))
+    deep = sum(map(raw.count, (b"[", b"{"))) - sum(map(raw.count, (b"]", b"}")))
+    many = items > most(_ITEMS) and len(raw) < _ITEM * items
+    if many or deep > most(_OPEN):
+        raise FileFormatError(
+            None,
+            "is JSON that holds almost nothing but lists, one in another, as no "
+            f"measurement does. {_ALLOW}",
+            before + 1,
+        )
+
+
+def in_xml(path: Path, raw: bytes) -> Any:
+    """Return the root of XML text, its tags without their name spaces.
+
+    Raises
+    ------
+    FileFormatError
+        If it declares entities (a trap), has more tags than any pattern, or is
+        damaged; the message names the line and column.
+    """
+    from xml.etree import ElementTree
+
+    if b"<!ENTITY" in raw or b"<!DOCTYPE" in raw:
+        raise FileFormatError(path, "declares entities, as no instrument does.")
+    refuse_signs(xml_signs(raw))
+    if raw.count(b"<") - 2 * raw.count(b"</") - raw.count(b"/>") > most(_OPEN):
+        raise FileFormatError(path, "is not whole XML: most tags are never closed.")
+    try:
+        root = ElementTree.fromstring(raw)
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        raise FileFormatError(
+            path,
+            f"is not whole XML: it breaks at column {column + 1}. Copy it again.",
+            line,
+        ) from error
+    for each in root.iter():
+        each.tag = re.sub(r"\{.*\}", "", str(each.tag))
+    return root
+
+
+def xml_signs(raw: bytes) -> int:
+    """Return how many tags, attributes and lines a piece of XML has."""
+    return sum(map(raw.count, (b"<", b"=", b"\n", b"\r")))
+
+
+def refuse_signs(signs: int) -> None:
+    """Raise if XML has more tags, attributes and lines than any measurement.
+
+    Raises
+    ------
+    FileFormatError
+        If it has more; the message gives how to allow it.
+    """
+    if signs > most(_SIGNS):
+        raise FileFormatError(
+            None,
+            f"has XML of more than {_SIGNS:,} tags and lines, as no pattern does. "
+            f"{_ALLOW}",
+        )
 
 
 def in_numbers(

@@ -11,6 +11,7 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.archives import check_zip
 from batteryxr.io.door.limits import refuse_larger
+from batteryxr.io.door.words import in_xml
 from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ _ANGLE = ("twotheta", "2theta", "2-theta", "2-theta/theta")
 #: Part of the name of a 2theta axis, since other angles have theta in theirs too.
 _TWICE = re.compile(r"(?:two|2)[\s_-]*theta")
 _FEWEST = 2
-#: Most tags in a file of XML: each step of a scan has two.
-_ELEMENTS = 2_000_000
 #: Most bytes of the text of one pattern: half a million points.
 _PROFILE = 16_000_000
 
@@ -64,27 +63,9 @@ def _label(name: str, among: list[str]) -> str:
     return name if len(among) > 1 else ""
 
 
-def _tree(path: Path, raw: bytes) -> Any:
-    from xml.etree import ElementTree
-
-    if b"<!ENTITY" in raw or b"<!DOCTYPE" in raw:
-        raise FileFormatError(path, "declares entities, as no instrument does.")
-    if raw.count(b"<") > _ELEMENTS:
-        raise FileFormatError(
-            path, f"has XML of more than {_ELEMENTS:,} tags, as no pattern does."
-        )
-    try:
-        root = ElementTree.fromstring(raw)
-    except ElementTree.ParseError as error:
-        raise FileFormatError(path, f"is not whole XML: {error}.") from error
-    for each in root.iter():
-        each.tag = re.sub(r"\{.*\}", "", str(each.tag))
-    return root
-
-
 def _brml(path: Path, raw: bytes, label: str) -> list[Decoded]:
     """Return each data route of a measurement as a table with its own axes."""
-    root = _tree(path, raw)
+    root = in_xml(path, raw)
     routes = [
         r for r in root.iter("DataRoute") if next(r.iter("Datum"), None) is not None
     ]
@@ -154,7 +135,7 @@ def _rasx(path: Path, archive: zipfile.ZipFile, name: str, label: str) -> Decode
     header, axis = [], ""
     for other in archive.namelist():
         if other.startswith(f"{folder}/") and re.search(r"Conditions\d+\.xml$", other):
-            root = _tree(path, archive.read(other))
+            root = in_xml(path, archive.read(other))
             header += _said(root, "WavelengthKalpha1", "StartTime")
             found = next(root.iter("AxisName"), None)
             axis = "" if found is None else str(found.text or "").strip().lower()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
+from batteryxr.io.door.words import in_xml
 from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
@@ -44,21 +45,7 @@ def read(path: Path, raw: bytes) -> list[Decoded]:
     FileFormatError
         If it declares entities (a trap), is damaged, or holds no scan over 2theta.
     """
-    from xml.etree import ElementTree
-
-    if b"<!ENTITY" in raw or b"<!DOCTYPE" in raw:
-        raise FileFormatError(path, "declares entities, as no instrument does.")
-    try:
-        root = ElementTree.fromstring(raw)
-    except ElementTree.ParseError as error:
-        line, column = error.position
-        raise FileFormatError(
-            path,
-            f"is not whole XML: it breaks at column {column + 1}. Copy it again.",
-            line,
-        ) from error
-    for each in root.iter():
-        each.tag = re.sub(r"\{.*\}", "", str(each.tag))
+    root = in_xml(path, raw)
     header = []
     for tag, form in _TAGS.items():
         if (node := root.find(f".//{tag}")) is not None:
