@@ -92,10 +92,14 @@ def patterns():
 
 
 def iron_patterns():
-    """Return G(r) of shells of atoms, broadened as by a range of Q."""
-    r = np.arange(1.0, 40.0, 0.02)
-    shells = 2.866 * np.sqrt(np.arange(1, 200) * 0.75)
-    values = sum(np.exp(-(((r - d) / 0.15) ** 2) / 2) / d for d in shells) - 0.5
+    """Return G(r) of bcc iron, counted atom by atom, broadened as by a range of Q."""
+    r, width = np.arange(1.0, 30.0, 0.02), 0.12
+    corners = np.indices([23] * 3).reshape(3, -1).T - 11.0
+    atoms = 2.866 * np.concatenate([corners, corners + 0.5])
+    far = np.linalg.norm(atoms, axis=1)
+    far, many = np.unique(far[(far > 0.1) & (far < 31.0)].round(4), return_counts=True)
+    peaks = np.exp(-(((r[:, None] - far) / width) ** 2) / 2) / np.sqrt(2 * np.pi)
+    values = peaks / width @ (many / far) - 4 * np.pi * r * 2 / 2.866**3
     return xr.DataArray(
         values[None],
         dims=("component", "r"),
