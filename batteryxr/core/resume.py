@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.core.blocks import of_inputs, of_operations
+from batteryxr.core.blocks import needed, of_inputs, of_operations
 from batteryxr.core.blocks.digests import attributes_as_text, digest, labels
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import StoreError
@@ -232,7 +232,8 @@ def _regions(dataset: xr.Dataset, dim: str) -> Iterator[dict[str, slice]]:
 def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
     held = {n: v for n, v in dataset.variables.items() if v.chunks is None}
     lazy = {n: v.data for n, v in dataset.variables.items() if v.chunks is not None}
-    blocks = of_inputs(lazy.values(), digest)
+    graph = needed(lazy.values())
+    blocks = of_inputs(graph, digest)
     return {
         "call": dataset.attrs.get("batteryxr_call", ""),
         "version": __version__,
@@ -244,6 +245,6 @@ def _mark(dataset: xr.Dataset, dim: str) -> dict[str, Any]:
         "attributes": attributes_as_text(dataset.attrs),
         "labels": labels(dataset.variables),
         "coordinates": {str(name): digest(v.values) for name, v in held.items()},
-        "operations": of_operations(lazy, blocks),
+        "operations": of_operations(lazy, graph, blocks),
         "inputs": mark_digest({"blocks": sorted(b for k in blocks for b in blocks[k])}),
     }

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 #: Constraints contradict the data where they raise the squared residual by this factor
 #: and the residual by more than this fraction of the signal.
 _WORSE, _EXACT = 1.1, 1e-3
-#: Standard deviations beyond which a value is a spike.
-_SPIKE = 6.0
 #: What is said of them.
 _INHERITED = "All ratios inherit them. Fix another scan"
 _ROBUST = "constraints=nmf.Constraints(robust=True), which leaves these points out"
@@ -320,13 +318,15 @@ def tell_noise(block: Block, n: int, rest: np.ndarray, memory: float) -> None:
 
 def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patterns:
     """Return the patterns without values too far off to be noise."""
+    from batteryxr.nmf.kernels.noise import SPIKE
+
     rest = residuals_of(block, factors)
     scale = np.ones_like(rest) if block.v is None else np.sqrt(block.v)
     far = np.abs(rest * scale)
     here = far[scale > 0]
     spread = 1.4826 * float(np.median(here)) if here.size else 0.0
     spikes = np.zeros((block.samples.size, block.points.size), dtype=bool)
-    spikes[np.ix_(block.samples, block.points)] = far > _SPIKE * max(spread, 1e-300)
+    spikes[np.ix_(block.samples, block.points)] = far > SPIKE * max(spread, 1e-300)
     return _only(patterns, xr.DataArray(~spikes, dims=patterns.data.dims))
 
 

@@ -12,7 +12,7 @@ from batteryxr.core.blocks.arrays import (
     running_sum,
     stack,
 )
-from batteryxr.core.blocks.inputs import of_inputs
+from batteryxr.core.blocks.inputs import needed, of_inputs
 from batteryxr.core.blocks.layers import entry, pick
 from batteryxr.core.blocks.laziness import compute, is_lazy
 from batteryxr.core.blocks.operations import of_operations
@@ -42,6 +42,7 @@ __all__ = [
     "is_lazy",
     "is_stopped",
     "merged",
+    "needed",
     "of_inputs",
     "of_operations",
     "on_cluster",

@@ -17,7 +17,7 @@ _READERS = 4
 
 
 def of_inputs(
-    arrays: Iterable[Any], function: Callable[[np.ndarray], T]
+    graph: dict[Any, Any], function: Callable[[np.ndarray], T]
 ) -> dict[Any, list[T]]:
     """Apply a function to each block of data that lazy arrays are computed from.
 
@@ -26,8 +26,8 @@ def of_inputs(
 
     Parameters
     ----------
-    arrays
-        Dask arrays.
+    graph
+        The tasks that they need; see `needed`.
     function
         Function to apply to each block.
 
@@ -36,7 +36,6 @@ def of_inputs(
     dict of list
         Results for the blocks, by the key of the graph that holds them.
     """
-    graph = needed(arrays)
     tasks = {key: task for key, task in graph.items() if hasattr(task, "dependencies")}
     values = {key: value for key, value in graph.items() if key not in tasks}
     sources = {key for key, value in values.items() if _is_source(value)}

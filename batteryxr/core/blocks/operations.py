@@ -15,7 +15,6 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.blocks.digests import digest
-from batteryxr.core.blocks.inputs import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +31,9 @@ _TASK = "task"
 
 
 def of_operations(
-    arrays: Mapping[Any, Any], inputs: Mapping[Any, Iterable[str]]
+    arrays: Mapping[Any, Any],
+    graph: Mapping[Any, Any],
+    inputs: Mapping[Any, Iterable[str]],
 ) -> str:
     """Return a digest of the work that lazy arrays are made by, and of its order.
 
@@ -45,12 +46,13 @@ def of_operations(
     ----------
     arrays
         Dask arrays by name.
+    graph
+        The tasks that they need; see `needed`.
     inputs
         Digests of the blocks that they are computed from; see `of_inputs`.
     """
     from dask.core import flatten
 
-    graph = needed(arrays.values())
     above = {k: getattr(t, "dependencies", ()) for k, t in graph.items()}
     known: dict[Any, list[str]] = {}
     for key in TopologicalSorter(above).static_order():

@@ -150,43 +150,31 @@ def part_of(node: Any, key: Any = ()) -> np.ndarray:
 
 def _unpacked(node: Any, key: Any) -> np.ndarray | None:
     """Return part of a dataset that zlib packed; None where HDF5 is to read it."""
-    if (
-        [number for number, _ in _stages(node)] not in _ZLIB
-        or not node.chunks
-        or grows(node)
-        or node.external
-    ):
+    stages = [number for number, _ in _stages(node)]
+    if stages not in _ZLIB or not node.chunks or grows(node) or node.external:
         return None
     if node.dtype.kind not in "iuf" or node.id.get_type() != _type_of(node.dtype):
         return None
     keys = key if isinstance(key, tuple) else (key,)
-    keys = (*keys, *[slice(None)] * (node.ndim - len(keys)))
-    if not all(isinstance(k, int | slice) for k in keys):
+    plain = all(isinstance(k, int) or getattr(k, "step", 0) in (None, 1) for k in keys)
+    if len(keys) > node.ndim or not plain:
         return None
-    piece = math.prod(node.chunks) * node.dtype.itemsize
-    spans = [
-        k.indices(n) if isinstance(k, slice) else (k % n, k % n + 1, 1)
-        for k, n in zip(keys, node.shape, strict=True)
-    ]
-    if piece > _HARMLESS or any(s[2] != 1 or s[1] <= s[0] for s in spans):
+    piece, spans = math.prod(node.chunks) * node.dtype.itemsize, _spans(node, key)
+    if piece > _HARMLESS or any(stop <= start for start, stop in spans):
         return None
-    part = np.empty([stop - start for start, stop, _ in spans], node.dtype)
-    sides = [
-        range(start // c * c, stop, c)
-        for (start, stop, _), c in zip(spans, node.chunks, strict=True)
-    ]
+    part, shuffled = np.empty([b - a for a, b in spans], node.dtype), len(stages) > 1
     with opened(Path(node.file.filename)) as file:
-        for corner in itertools.product(*sides):
+        for corner in itertools.product(*_sides(node, spans)):
             one = node.id.get_chunk_info_by_coord(corner)
             if one.byte_offset is None or one.filter_mask:
                 return None
             file.seek(node.file.userblock_size + one.byte_offset)
-            numbers = _numbers(file.read(one.size), piece, node)
+            numbers = _numbers(file.read(one.size), piece, node, shuffled=shuffled)
             if numbers is None:
                 check_pieces(node, key, exact=True)
                 return None
             ours, theirs = [], []
-            for (start, stop, _), at, c in zip(spans, corner, node.chunks, strict=True):
+            for (start, stop), at, c in zip(spans, corner, node.chunks, strict=True):
                 first, last = max(start, at), min(stop, at + c)
                 ours.append(slice(first - start, last - start))
                 theirs.append(slice(first - at, last - at))
@@ -194,7 +182,9 @@ def _unpacked(node: Any, key: Any) -> np.ndarray | None:
     return part[tuple(0 if isinstance(k, int) else slice(None) for k in keys)]
 
 
-def _numbers(packed: bytes, piece: int, node: Any) -> np.ndarray | None:
+def _numbers(
+    packed: bytes, piece: int, node: Any, *, shuffled: bool
+) -> np.ndarray | None:
     """Return the numbers of a piece that zlib packed; None if they are not as many."""
     unpacker = zlib.decompressobj()
     try:
@@ -203,7 +193,7 @@ def _numbers(packed: bytes, piece: int, node: Any) -> np.ndarray | None:
         return None
     if len(raw) != piece or not unpacker.eof:
         return None
-    if len(_stages(node)) > 1:  # bytes of one place lie together
+    if shuffled:  # bytes of one place lie together
         apart = np.frombuffer(raw, np.uint8).reshape(node.dtype.itemsize, -1)
         return np.ascontiguousarray(apart.T).view(node.dtype).reshape(node.chunks)
     return np.frombuffer(raw, node.dtype).reshape(node.chunks)
@@ -276,18 +266,29 @@ def _stages(node: Any) -> list[tuple[int, Any]]:
     return [(number, options) for number, _, options, _ in each]
 
 
+def _spans(node: Any, key: Any) -> list[tuple[int, int]]:
+    """Return begin and end of what a key reads along each axis."""
+    spans = [(0, n) for n in node.shape]
+    keys = key if isinstance(key, tuple) else (key,)
+    for axis, (k, n) in enumerate(zip(keys, node.shape, strict=False)):
+        if isinstance(k, slice):
+            spans[axis] = k.indices(n)[:2]
+        elif isinstance(k, int):
+            spans[axis] = k % n, k % n + 1
+    return spans
+
+
+def _sides(node: Any, spans: list[tuple[int, int]]) -> list[range]:
+    """Return where pieces begin that hold parts of an array, along each axis."""
+    return [
+        range(start // c * c, stop, c)
+        for (start, stop), c in zip(spans, node.chunks, strict=True)
+    ]
+
+
 def _touched(node: Any, key: Any) -> Iterator[tuple[int, int, int]]:
     """Yield first byte, bytes, and left out filters of each stored piece to read."""
-    keys = key if isinstance(key, tuple) else (key,)
-    ranges = []
-    for k, (n, side) in enumerate(zip(node.shape, node.chunks, strict=True)):
-        start, stop = 0, n
-        if k < len(keys) and isinstance(keys[k], slice):
-            start, stop, _ = keys[k].indices(n)
-        elif k < len(keys) and isinstance(keys[k], int):
-            start = keys[k] % n
-            stop = start + 1
-        ranges.append(range(start // side * side, stop, side))
+    ranges = _sides(node, _spans(node, key))
     if all(
         len(r) * c >= n for r, c, n in zip(ranges, node.chunks, node.shape, strict=True)
     ):

@@ -26,7 +26,7 @@ from batteryxr.io.door.limits import (
     refuse_larger,
 )
 from batteryxr.io.door.signatures import ENDINGS, kind_of
-from batteryxr.io.door.words import refuse_items, refuse_signs, told, xml_signs
+from batteryxr.io.door.words import ALLOW, refuse_items, refuse_signs, told, xml_signs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -423,8 +423,7 @@ def _refuse_long_line(raw: bytes, before: int = 0) -> None:
         raise FileFormatError(
             None,
             f"has {lines:,} lines of {len(raw) / lines:.2g} bytes on average, as no "
-            "table does. Is it text? If it is sound, read it inside "
-            f"`with batteryxr.io.Limits(max_bytes={WHOLE}):`.",
+            f"table does. Is it text? {ALLOW}",
         )
     while len(raw) - start > longest:
         end = start + longest

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN = 40
-_ALLOW = (
+#: What lets a large file through that is sound.
+ALLOW = (
     f"If it is sound, read it inside `with batteryxr.io.Limits(max_bytes={WHOLE}):`."
 )
 #: Most tags and lines of XML: each becomes an object.
@@ -99,7 +100,7 @@ def refuse_items(raw: bytes, before: int = 0) -> None:
         raise FileFormatError(
             None,
             "is JSON that holds almost nothing but lists, one in another, as no "
-            f"measurement does. {_ALLOW}",
+            f"measurement does. {ALLOW}",
             before + 1,
         )
 
@@ -151,7 +152,7 @@ def refuse_signs(signs: int) -> None:
         raise FileFormatError(
             None,
             f"has XML of more than {_SIGNS:,} tags and lines, as no pattern does. "
-            f"{_ALLOW}",
+            f"{ALLOW}",
         )
 
 

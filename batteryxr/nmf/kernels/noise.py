@@ -14,7 +14,7 @@ from batteryxr.core.kernels.decompose import leading
 
 #: Standard deviations beyond which a value is a spike, and how many points it may
 #: have; more are a peak. Beside it less than a third is left.
-_SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
+SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
 #: Share of the points that spikes may take. What is more is no spike.
 _FEW = 0.01
 #: Number of other patterns that may have a spike at one point.
@@ -156,7 +156,7 @@ def _of_its_own(
             far.append(abs(pattern[point] - expected) / usual)
             free = np.maximum(1.0 - (q**2).sum(axis=1), 1e-9)
             kept = np.delete(kept, int((rest**2 / free).argmax()))
-        own[i] = min(far) > _SPIKE
+        own[i] = min(far) > SPIKE
     return own
 
 
@@ -179,7 +179,7 @@ def _mostly(pattern: np.ndarray, axes: np.ndarray) -> np.ndarray:
 
 def _isolated(far: np.ndarray) -> np.ndarray:
     """Return the points of few that are far off, with none nearly as far beside."""
-    edges = np.flatnonzero(np.diff(np.r_[0, far > _SPIKE, 0]))
+    edges = np.flatnonzero(np.diff(np.r_[0, far > SPIKE, 0]))
     around = np.r_[0.0, far, 0.0]
     found = [
         np.arange(first, last)

@@ -189,7 +189,7 @@ def astray(table: RawTable) -> str | None:
         if values is None or table.rows < _BEFORE:
             continue
         moved = np.abs(np.diff(_known(values)))
-        usual = float(np.quantile(moved, _USUAL)) if moved.size else 0.0
+        usual = _usual(moved) if moved.size else 0.0
         least = max(least, _TIMES * usual, _VISIBLE * _size(values))
         places = _isolated(values, least)
         if 0 < len(places) <= max(_WIDEST, _MOST * table.rows):
