@@ -231,6 +231,12 @@ def with_width(result: xr.Dataset) -> xr.Dataset:
             if _widths(found).max() > 0.5 * _WIDE:
                 found = ground.walk(_CORNERS)
     if found is None:
+        if k > _SHORT:
+            warn_quality(
+                f"how far the ratios of {k} components may differ and fit as well is "
+                f"not looked for beyond {_SHORT}: `bands` does. `model_order` tells "
+                "how many the data bear."
+            )
         return result.assign(mean_ranges(np.full(k, np.nan), "1"))
     widths = _widths(found)
     result = result.assign(mean_ranges(widths, "1"))

@@ -37,6 +37,8 @@ _ROBUST = "constraints=nmf.Constraints(robust=True), which leaves these points o
 _LEFT_OUT = "These points are left out"
 #: Factor beyond which given errors are not those of the data.
 _OFF = 3.0
+#: Squared noise, in that of a value, up to which a fixed pattern mixes other ones.
+_MIXED = 100.0
 #: Number of scans, or points, and factor between them, from which noise is uneven.
 _MANY, _UNEVEN = 10, 1.6
 
@@ -209,11 +211,35 @@ def judge(
         tell_levels(rows[sound], given, k)
     components = factors.components[:, block.points]
     memory = memory_of(rest, v, components, closure=closure)
+    level = float(np.nanmedian(residual))
+    _tell_mixed(starts.at(block.points), level, memory, closure=closure)
     noise = noise_of(block) if known else None
     if known:
         tell_errors(block, len(factors.used))
     assert factors.weights is not None
     return Facts(factors.weights, residual, chi2, memory, noise, far, odd)
+
+
+def _tell_mixed(starts: Starts, noise: float, memory: float, *, closure: bool) -> None:
+    """Warn of fixed patterns that are mixtures of other fixed ones, within noise."""
+    from batteryxr.nmf.kernels.nnls import solve
+
+    if len(starts.names) < 2:
+        return
+    for i, name in enumerate(starts.names):
+        row, others = starts.fixed[i], np.delete(starts.fixed, i, axis=0)
+        share = solve(others @ others.T, (others @ row)[:, None], closure=closure)[:, 0]
+        left, chance = float(((row - share @ others) ** 2).sum()), _MIXED
+        if starts.origins[i] == "scan":  # it has noise of its own
+            sure = row.size + 5.0 * np.sqrt(2.0 * memory * row.size)
+            chance = max(chance, float(1.0 + share @ share) * sure)
+        if left < chance * noise**2 + 1e-18 * float(row @ row):
+            names = [n for n in starts.names if n != name]
+            parts = [f"{w:.2f} {n}" for w, n in zip(share, names, strict=True) if w > 0]
+            warn_quality(
+                f"fixed[{name!r}] is {' + '.join(parts)} within noise: how much there "
+                "is of each is open. Leave one of them out."
+            )
 
 
 def residuals_of(block: Block, factors: Factors) -> np.ndarray:

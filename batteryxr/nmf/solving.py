@@ -159,14 +159,14 @@ def run_starts(
         Work in the first singular vectors: faster, not exact.
     """
     from batteryxr.nmf.kernels import alternate
-    from batteryxr.nmf.kernels.starts import complete
+    from batteryxr.nmf.kernels.starts import complete, filled
 
     refuse_rank(starts.n, len(values), "the number of patterns with data")
     with single():  # products are small: threads would only wait
         scale, data, quick, svd_error = normal_equations(values, v, starts.n)
         data = quick or data if subspace else data
         given = starts.given() / scale
-        scaled = values if v is None else values / scale
+        scaled = values if v is None else filled(values / scale, v > 0, starts.n)
         fixed, span = rules.fixed, None
         if quick is not None and quick.basis is not None:
             span = quick.x, quick.basis

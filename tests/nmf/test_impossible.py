@@ -355,6 +355,28 @@ def test_errors_that_let_one_scan_decide_are_refused():
         nmf.fit(spectra(), 2, errors=errors)
 
 
+@pytest.mark.parametrize("noise", [1e-6, 0.002, 0.02])
+@pytest.mark.parametrize("third", [0.0, 0.3])
+def test_a_fixed_pattern_that_is_a_mixture_of_others_is_told(noise, third):
+    """As a user fixes the first, the last and a scan in between."""
+    data = spectra(noise)
+    data = data + third * np.sin(np.pi * SHARE)[:, None] * bell(9, 0.3)
+    for between in (12, data[12].drop_vars("scan") * 1.0):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            nmf.fit(data, fixed={"a": 0, "b": -1, "c": between})
+        told = [str(one.message) for one in said if "c'] is 0.5" in str(one.message)]
+        assert len(told) == (third == 0.0)
+
+
+@pytest.mark.parametrize("gap", [slice(0, 60), slice(45, 120), slice(60, 100)])
+def test_a_gap_is_no_pattern_to_start_from(gap):
+    """Half of a scan is missing: all are as near to the purest scans as before."""
+    data = spectra()
+    data[7, gap] = np.nan
+    assert off(nmf.fit(data, 2, n_starts=1)) < 0.003
+
+
 def flat(row: np.ndarray) -> np.ndarray:
     return np.full_like(row, 0.4)
 

@@ -8,6 +8,8 @@ from batteryxr.core.kernels.decompose import leading
 
 #: Scores (samples, r) and orthonormal axes (points, r), of `leading`.
 Span = tuple[np.ndarray, np.ndarray]
+#: Most rounds in which gaps are filled, and change of a value at which they are.
+_ROUNDS, _STILL = 20, 1e-3
 
 
 def pure_samples(
@@ -51,6 +53,32 @@ def pure_samples(
         found.append(int(np.argmax(power)))
         rest = _without(rest, rest[found[-1]])
     return np.array(found)
+
+
+def filled(x: np.ndarray, there: np.ndarray, rank: int) -> np.ndarray:
+    """Return the samples (samples, points) with values at their gaps.
+
+    A gap of zeros would look like a pattern of its own. It gets what the leading
+    components of all samples say (Grung & Manne, Chemom. Intell. Lab. Syst. 42, 125,
+    1998).
+
+    Parameters
+    ----------
+    x, there
+        Samples, and where they were measured.
+    rank
+        Number of leading components.
+    """
+    if there.all():
+        return x
+    usual = (x * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    out = np.where(there, x, usual)
+    for _ in range(_ROUNDS):
+        scores, axes = leading(out, min(rank, *x.shape))
+        before, out = out, np.where(there, x, np.maximum(scores @ axes.T, 0.0))
+        if np.abs(out - before).max() <= _STILL * np.abs(out).max():
+            break
+    return out
 
 
 def _without(rows: np.ndarray, direction: np.ndarray) -> np.ndarray:
