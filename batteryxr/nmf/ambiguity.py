@@ -32,7 +32,7 @@ _SHORT = 8
 #: Mean range of a component's ratios above which a warning is given.
 _WIDE = 0.06
 #: Steps of a brief walk, and of one that also climbs to the corners.
-_BRIEF, _CORNERS = 3000, 20_000
+_BRIEF, _CORNERS = 2000, 12_000
 #: Number of patterns that fit, tried in place of an unknown one.
 _TRIED = 5
 
@@ -227,9 +227,9 @@ def with_width(result: xr.Dataset) -> xr.Dataset:
     found = None
     if ground.errors is not None and 1 < k <= _SHORT:
         with contextlib.suppress(DataError):  # told as components that are alike
-            found = ground.walk(_BRIEF)
-            if _widths(found).max() > 0.5 * _WIDE:
-                found = ground.walk(_CORNERS)
+            found = ground.walk(_BRIEF, points=False)
+            if k > 2 and _widths(found).max() > 0.5 * _WIDE:
+                found = ground.walk(_CORNERS, points=False)
     if found is None:
         if k > _SHORT:
             warn_quality(

@@ -92,9 +92,12 @@ class Ground:
         size = np.linalg.svd(rows / length, compute_uv=False)
         return bool(size[-1] > _ALIKE)
 
-    def walk(self, steps: int) -> Range:
-        """Return the ranges that a walk finds, components in `unit`."""
-        from batteryxr.nmf.kernels.feasible import Scatter, explore
+    def walk(self, steps: int, *, points: bool = True) -> Range:
+        """Return the ranges that a walk finds, components in `unit`.
+
+        Those of the components at all points, or where they bound the others.
+        """
+        from batteryxr.nmf.kernels.feasible import Scatter, Walk, explore
 
         noise = Scatter(
             self.noise / self.unit,
@@ -112,7 +115,7 @@ class Ground:
                     self.rng,
                     closure=self.closure,
                     noise=noise,
-                    steps=steps,
+                    walk=Walk(steps, points=points),
                 )
         raise DataError(
             "result",

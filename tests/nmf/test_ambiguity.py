@@ -9,7 +9,7 @@ import xarray as xr
 import batteryxr
 from batteryxr import nmf, simulate
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
-from batteryxr.nmf.kernels.feasible import Scatter, explore
+from batteryxr.nmf.kernels.feasible import Scatter, Walk, explore
 from batteryxr.simulate import structures
 
 pytestmark = pytest.mark.filterwarnings("ignore:ratios may differ")
@@ -49,6 +49,29 @@ def test_the_range_of_two_components_is_exact():
         np.testing.assert_allclose(found.components[1][row], lines.max(0), atol=0.02)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_points_between_others_bound_nothing(k, noise):
+    rng = np.random.default_rng(4)
+    w = rng.dirichlet(np.ones(k), 40).T
+    h = rng.gamma(1.0, 1.0, (k, 200))
+    both = [
+        explore(
+            w,
+            h,
+            np.zeros(k, bool),
+            np.random.default_rng(0),
+            closure=True,
+            noise=Scatter(noise),
+            walk=Walk(800, points=points),
+        )
+        for points in (True, False)
+    ]
+    np.testing.assert_allclose(both[1].weights, both[0].weights, atol=1e-9)
+    np.testing.assert_allclose(both[1].rotations, both[0].rotations, atol=1e-9)
+    assert (both[1].components.shape[2] < 200) == (k in (2, 3, 5))
+
+
 @pytest.mark.parametrize("closure", [True, False])
 def test_all_that_is_returned_fits_and_is_feasible(closure):
     rng = np.random.default_rng(1)
@@ -56,7 +79,9 @@ def test_all_that_is_returned_fits_and_is_feasible(closure):
     w /= w.sum(axis=0)
     h = rng.gamma(1.0, 1.0, (4, 60)) + 0.05
     fixed = np.array([False, True, False, False])
-    found = explore(w, h, fixed, rng, closure=closure, noise=Scatter(0.0), steps=1500)
+    found = explore(
+        w, h, fixed, rng, closure=closure, noise=Scatter(0.0), walk=Walk(1500)
+    )
     assert found.moved > 0.9
     spread = []
     for turn in found.rotations:

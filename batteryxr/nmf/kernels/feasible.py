@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Number of steps from which a walk also climbs to the ends of the weights.
 _CLIMBING = 10_000
+#: Up to this many components corners are few, and cheap to find.
+_HULL = 5
 #: Smallest fraction of its volume that the space of components keeps in one move.
 _FLAT = 1e-9
 
@@ -76,6 +78,28 @@ class Scatter(NamedTuple):
     memory: float = 1.0
 
 
+class Walk(NamedTuple):
+    """Set how long a walk is.
+
+    Parameters
+    ----------
+    steps
+        Moves of one component.
+    draws
+        Number of factorisations to return, evenly spaced along the walk.
+    points
+        Give the ranges of the components at all points. False gives them at those
+        alone that bound the others: the same walk in less time.
+    """
+
+    steps: int = 40_000
+    draws: int = 400
+    points: bool = True
+
+
+_USUAL = Walk()
+
+
 def explore(
     weights: np.ndarray,
     components: np.ndarray,
@@ -84,8 +108,7 @@ def explore(
     *,
     closure: bool,
     noise: Scatter,
-    steps: int = 40_000,
-    draws: int = 400,
+    walk: Walk = _USUAL,
 ) -> Range:
     """Walk over all factorisations that fit as well as the given one.
 
@@ -102,24 +125,23 @@ def explore(
     noise
         Noise of the data. It sets how far below zero weights and components may go: if
         all were zero, one of them would exceed this limit with probability 1/20.
-    steps
-        Moves of one component.
-    draws
-        Number of factorisations to return, evenly spaced along the walk.
+    walk
+        How long the walk is.
     """
     from scipy.special import ndtri
 
-    k = len(components)
+    k, (steps, draws, points) = len(components), walk
     if fixed.all():
         low = _twice(weights), _twice(components)
         return Range(np.eye(k)[None], *low, 0.0)
     q, r = np.linalg.qr(components.T)
     axes, s = np.ascontiguousarray(q.T), np.ascontiguousarray(r.T)
     scores = np.ascontiguousarray(weights.T @ s)
+    outer = slice(None) if points else _outer(axes)
     # Directions that keep the sum of the weights, or the area of the component.
     keep = np.linalg.solve(s, np.ones(k)) if closure else axes.sum(axis=1)
     thin = max(steps // draws, 1)
-    low = _twice(weights), _twice(components)
+    low = _twice(weights), _twice(components[:, outer])
     covariance = noise.covariance
     slack = [
         noise.level * float(ndtri(1 - 0.05 / x.size)) for x in (weights, components)
@@ -136,9 +158,9 @@ def explore(
         samples = np.sqrt(samples**2 + own.max())
     place = _Place(
         np.ascontiguousarray(weights, dtype=np.float64),
-        np.ascontiguousarray(components, dtype=np.float64),
+        np.ascontiguousarray(components[:, outer], dtype=np.float64),
         scores,
-        axes,
+        np.ascontiguousarray(axes[:, outer]),
         s,
     )
     edges = _Edges(
@@ -150,12 +172,28 @@ def explore(
         *_limits(weights, noise.given),
     )
     seen = _Seen(*low)
-    points, moved = _walk(rng, place, edges, thin * draws, thin, seen, -1)
+    turns, moved = _walk(rng, place, edges, thin * draws, thin, seen, -1)
     # A random walk seldom reaches the corners, where the truth often lies.
     if k > 2 and steps >= _CLIMBING:
         for goal in range(2 * k):
             _walk(rng, place, edges, steps // (4 * k), steps, seen, goal)
-    return Range(points @ np.linalg.inv(s), *low, moved)
+    return Range(turns @ np.linalg.inv(s), *low, moved)
+
+
+def _outer(axes: np.ndarray) -> np.ndarray | slice:
+    """Return the points (k, points) between which all others lie.
+
+    A component is a sum of axes. It is lowest at a corner of their convex hull: where
+    it is high enough at all corners, it is so at all points.
+    """
+    from scipy.spatial import ConvexHull, QhullError  # type: ignore[attr-defined]
+
+    if not 1 < len(axes) <= _HULL:
+        return slice(None)
+    try:
+        return np.asarray(np.sort(ConvexHull(axes.T).vertices))
+    except QhullError:  # too few points, or flat ones
+        return slice(None)
 
 
 def _twice(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from batteryxr.nmf.kernels import alternate, metropolis, normal
-from batteryxr.nmf.kernels.feasible import Scatter, explore, inherited, left_over
+from batteryxr.nmf.kernels.feasible import (
+    Scatter,
+    Walk,
+    explore,
+    inherited,
+    left_over,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +143,7 @@ def run_chain(
         rng,
         closure=rules.closure,
         noise=Scatter(level, covariance, memory=memory),
-        steps=schedule.rotations,
-        draws=schedule.draws,
+        walk=Walk(schedule.rotations, schedule.draws),
     )
     # Add the scatter of the draws around each equally good factorisation.
     w, h = (np.array(part) for part in zip(*drawn, strict=True))
