@@ -97,6 +97,8 @@ def factorise(
 
     Warns of spikes in fixed patterns, which all other patterns inherit.
     """
+    from batteryxr.nmf.kernels.noise import spikes_among
+
     signed = rules.signed is not None
     find = partial(
         _solve, starts=starts, rules=rules, shift=patterns.shift, series=patterns.series
@@ -107,6 +109,13 @@ def factorise(
         tell_spikes(spikes, patterns, done)
     if spikes and robust:
         patterns = without_points(patterns, spikes)
+        whole = gapless(patterns, signed=signed)
+    if robust:
+        there = (
+            np.ones(whole.values.shape, dtype=bool) if whole.v is None else whole.v > 0
+        )
+        high = spikes_among(whole.values, there, starts.n)
+        patterns = _only(patterns, _spread(~high, whole, patterns))
         whole = gapless(patterns, signed=signed)
     block, factors = find(whole)
     if robust:
@@ -211,8 +220,10 @@ def judge(
         tell_levels(rows[sound], given, k)
     components = factors.components[:, block.points]
     memory = memory_of(rest, v, components, closure=closure)
-    level = float(np.nanmedian(residual))
-    _tell_mixed(starts.at(block.points), level, memory, closure=closure)
+    if len(starts.names) > 1 and (whole := there.all(axis=1)).any():
+        scores, axes = beyond_noise(block.values[whole], len(factors.used))
+        level = float(np.sqrt(((block.values[whole] - scores @ axes.T) ** 2).mean()))
+        _tell_mixed(starts.at(block.points), level, memory, closure=closure)
     noise = noise_of(block) if known else None
     if known:
         tell_errors(block, len(factors.used))
@@ -224,8 +235,6 @@ def _tell_mixed(starts: Starts, noise: float, memory: float, *, closure: bool) -
     """Warn of fixed patterns that are mixtures of other fixed ones, within noise."""
     from batteryxr.nmf.kernels.nnls import solve
 
-    if len(starts.names) < 2:
-        return
     for i, name in enumerate(starts.names):
         row, others = starts.fixed[i], np.delete(starts.fixed, i, axis=0)
         share = solve(others @ others.T, (others @ row)[:, None], closure=closure)[:, 0]
@@ -351,9 +360,15 @@ def without_spikes(patterns: Patterns, block: Block, factors: Factors) -> Patter
     far = np.abs(rest * scale)
     here = far[scale > 0]
     spread = 1.4826 * float(np.median(here)) if here.size else 0.0
-    spikes = np.zeros((block.samples.size, block.points.size), dtype=bool)
-    spikes[np.ix_(block.samples, block.points)] = far > SPIKE * max(spread, 1e-300)
-    return _only(patterns, xr.DataArray(~spikes, dims=patterns.data.dims))
+    sound = far <= SPIKE * max(spread, 1e-300)
+    return _only(patterns, _spread(sound, block, patterns))
+
+
+def _spread(sound: np.ndarray, block: Block, patterns: Patterns) -> xr.DataArray:
+    """Return which values of the patterns to keep, of those that a block holds."""
+    keep = np.ones((block.samples.size, block.points.size), dtype=bool)
+    keep[np.ix_(block.samples, block.points)] = sound
+    return xr.DataArray(keep.reshape(patterns.data.shape), dims=patterns.data.dims)
 
 
 def _only(patterns: Patterns, keep: xr.DataArray) -> Patterns:

@@ -369,6 +369,28 @@ def test_a_fixed_pattern_that_is_a_mixture_of_others_is_told(noise, third):
         assert len(told) == (third == 0.0)
 
 
+@pytest.mark.parametrize("height", [0.1, 2.0, 50.0])
+def test_spikes_of_any_height_are_left_out(height):
+    """A component would follow those that are higher than the patterns."""
+    rng = np.random.default_rng(6)
+    data = spectra()
+    where = rng.integers(0, 25, 20), np.arange(3, 120, 6)
+    data.values[where] += height * rng.uniform(0.5, 2.0, 20)
+    robust = nmf.Constraints(robust=True)
+    assert off(nmf.fit(data, 2, constraints=robust, n_starts=1)) < 0.003
+
+
+def test_a_phase_of_two_scans_is_no_spike():
+    data = spectra()
+    data.values[18:20] += sum(bell(c, 0.05) for c in (1, 2, 4.5, 8, 9))
+    robust = nmf.Constraints(robust=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = nmf.fit(data, 3, constraints=robust, n_starts=1)
+    assert np.isfinite(found["components"]).all()
+    assert float(found["relative_residual"].max()) < 0.05
+
+
 @pytest.mark.parametrize("gap", [slice(0, 60), slice(45, 120), slice(60, 100)])
 def test_a_gap_is_no_pattern_to_start_from(gap):
     """Half of a scan is missing: all are as near to the purest scans as before."""

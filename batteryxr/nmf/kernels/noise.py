@@ -17,6 +17,8 @@ from batteryxr.core.kernels.decompose import leading
 SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
 #: Share of the points that spikes may take. What is more is no spike.
 _FEW = 0.01
+#: Deviations at which a residual is cut, and rounds, where all patterns have spikes.
+_CUT, _ROUNDS = 2.0, 30
 #: Number of other patterns that may have a spike at one point.
 _OTHERS = 3
 
@@ -131,6 +133,30 @@ def find_spikes(
     if 0 < here.size <= max(_NARROW, _FEW * far.size):
         return here[_of_its_own(pattern, x, here, axes.shape[1])]
     return here[:0]
+
+
+def spikes_among(x: np.ndarray, there: np.ndarray, n: int) -> np.ndarray:
+    """Return which values (samples, points) are spikes, however high they are.
+
+    A component would follow a high spike. So residuals are cut before the leading `n`
+    components are found, beginning at the median pattern (pseudo-values: Huber &
+    Ronchetti, Robust Statistics, 2009, section 7.8).
+    """
+    model = np.nanmedian(np.where(there, x, np.nan), axis=0) + np.zeros_like(x)
+    for _ in range(_ROUNDS):
+        rest = np.where(there, x - model, 0.0)
+        usual = max(
+            1.4826 * float(np.median(np.abs(rest[there]))),
+            1e-12 * float(np.abs(model).max()),
+        )
+        cut = _CUT * usual
+        scores, axes = leading(model + np.clip(rest, -cut, cut), min(n, *x.shape))
+        model = scores @ axes.T
+    out = np.zeros(x.shape, dtype=bool)
+    for row, far in zip(out, np.where(there, np.abs(x - model), 0.0), strict=True):
+        here = _isolated(far / max(usual, 1e-300))
+        row[here] = here.size <= max(_NARROW, _FEW * far.size)
+    return out
 
 
 def _of_its_own(
