@@ -17,8 +17,8 @@ from batteryxr.core.kernels.decompose import leading
 SPIKE, _NARROW, _BESIDE = 6.0, 5, 1 / 3
 #: Share of the points that spikes may take. What is more is no spike.
 _FEW = 0.01
-#: Deviations at which a residual is cut, and rounds, where all patterns have spikes.
-_CUT, _ROUNDS = 2.0, 30
+#: Share of the residuals that are cut where all patterns have spikes, and rounds.
+_CUT, _ROUNDS = 0.03, 30
 #: Number of other patterns that may have a spike at one point.
 _OTHERS = 3
 
@@ -145,13 +145,11 @@ def spikes_among(x: np.ndarray, there: np.ndarray, n: int) -> np.ndarray:
     model = np.nanmedian(np.where(there, x, np.nan), axis=0) + np.zeros_like(x)
     for _ in range(_ROUNDS):
         rest = np.where(there, x - model, 0.0)
-        usual = max(
-            1.4826 * float(np.median(np.abs(rest[there]))),
-            1e-12 * float(np.abs(model).max()),
-        )
-        cut = _CUT * usual
+        cut = float(np.quantile(np.abs(rest[there]), 1.0 - _CUT))
         scores, axes = leading(model + np.clip(rest, -cut, cut), min(n, *x.shape))
         model = scores @ axes.T
+    usual = 1.4826 * float(np.median(np.abs((x - model)[there])))
+    usual = max(usual, 1e-9 * float(np.abs(model).max()))
     out = np.zeros(x.shape, dtype=bool)
     for row, far in zip(out, np.where(there, np.abs(x - model), 0.0), strict=True):
         here = _isolated(far / max(usual, 1e-300))
