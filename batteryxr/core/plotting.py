@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -56,6 +57,8 @@ COLOURS = (
 _FIRST, _LAST = (0, 68, 136), (221, 120, 40)
 #: Largest number of names in the legend of a long series.
 _NAMED = 12
+#: Largest number of letters in a line beside a bar of colours.
+_ON_BAR = 30
 #: A legend beside the frame, however many curves there are.
 LEGEND: dict[str, Any] = {"legend_position": "right", "legend_limit": 10_000}
 
@@ -154,6 +157,16 @@ def dimension(
 
     name = name or str(array.name)
     return hv.Dimension(name, label=AxisLabel(axis_label(array, words), name))
+
+
+def colour_bar(label: str) -> dict[str, Any]:
+    """Return options of a picture with a bar of its colours, which bears a label.
+
+    A bar is as high as its picture, so a longer label takes several lines. Numbers have
+    only the digits they need.
+    """
+    folded = textwrap.fill(label, _ON_BAR)
+    return {"colorbar": True, "clabel": folded, "cformatter": "%.6g"}
 
 
 def load_hvplot() -> Holoviews:

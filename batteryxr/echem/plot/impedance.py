@@ -229,10 +229,10 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
         logy=True,
         cmap="viridis",
         bgcolor="#440154",  # its darkest colour: nothing white between cells
-        colorbar=True,
         width=600,
         height=350,
         title="DRT",
+        **plotting.colour_bar(plotting.axis_label(result["gamma"])),
     )
 
 
