@@ -59,6 +59,8 @@ _FIRST, _LAST = (0, 68, 136), (221, 120, 40)
 _NAMED = 12
 #: Largest number of letters in a line beside a bar of colours.
 _ON_BAR = 30
+#: Largest number of curves in one picture.
+_CURVES = 30
 #: A legend beside the frame, however many curves there are.
 LEGEND: dict[str, Any] = {"legend_position": "right", "legend_limit": 10_000}
 
@@ -261,6 +263,16 @@ def few(names: list[str]) -> list[str]:
         return names
     kept = set(np.linspace(0, len(names) - 1, _NAMED).round().astype(int).tolist())
     return [name if k in kept else "" for k, name in enumerate(names)]
+
+
+def some(n: int) -> np.ndarray:
+    """Return which of n curves are drawn: even ones, the first and the last too."""
+    return np.unique(np.linspace(0, n - 1, min(n, _CURVES)).astype(int))
+
+
+def with_count(title: str, n: int) -> str:
+    """Return a title that tells how many of n curves are drawn, if not all are."""
+    return title if n <= _CURVES else f"{title}: {_CURVES} of {n}"
 
 
 def overlaid(plots: Mapping[str, Any]) -> Any:
