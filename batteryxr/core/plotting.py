@@ -81,10 +81,10 @@ _NAMELESS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff
 
 
 def plain(text: str) -> str:
-    """Return a text in which Bokeh finds no formula, and holoviews characters only.
+    """Return a text that is drawn as it stands: without formulas or unknown characters.
 
-    For a formula it loads and runs a script from the internet, whoever wrote the text.
-    An invisible word joiner separates the signs.
+    For a formula Bokeh loads and runs a script from the internet, whoever wrote the
+    text. An invisible word joiner separates its signs.
     """
     return _FORMULA.sub("\\g<0>\u2060", _NAMELESS.sub("\ufffd", text))
 

@@ -87,7 +87,7 @@ class ChunkSums(NamedTuple):
     ends: bytes
 
     def differ(self, chunk: str, content: Any) -> bool:
-        """Return whether a chunk ends with another checksum than the one kept for it."""
+        """Return whether a chunk ends with another checksum than the kept one."""
         at = 0
         for n, index in zip(self.grid, place_in_grid(chunk), strict=False):
             at = at * n + index
