@@ -105,8 +105,8 @@ class FileFormatError(BatteryxrError):
     Parameters
     ----------
     path
-        The file; None for what knows its content alone: `io.door.files.named`, in which
-        the file is read, then says which one it is.
+        The file. Code that sees only its content passes None, and
+        `io.door.files.named`, in which the file is read, adds the path.
     problem
         Problem, and its remedy.
     line

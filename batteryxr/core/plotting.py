@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -56,6 +57,10 @@ COLOURS = (
 _FIRST, _LAST = (0, 68, 136), (221, 120, 40)
 #: Largest number of names in the legend of a long series.
 _NAMED = 12
+#: Largest number of letters in a line beside a bar of colours.
+_ON_BAR = 30
+#: Largest number of curves in one picture.
+_CURVES = 30
 #: A legend beside the frame, however many curves there are.
 LEGEND: dict[str, Any] = {"legend_position": "right", "legend_limit": 10_000}
 
@@ -76,10 +81,10 @@ _NAMELESS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff
 
 
 def plain(text: str) -> str:
-    """Return a text in which Bokeh finds no formula, and holoviews characters only.
+    """Return a text that is drawn as it stands: without formulas or unknown characters.
 
-    For a formula it loads and runs a script from the internet, whoever wrote the text.
-    An invisible word joiner separates the signs.
+    For a formula Bokeh loads and runs a script from the internet, whoever wrote the
+    text. An invisible word joiner separates its signs.
     """
     return _FORMULA.sub("\\g<0>\u2060", _NAMELESS.sub("\ufffd", text))
 
@@ -154,6 +159,16 @@ def dimension(
 
     name = name or str(array.name)
     return hv.Dimension(name, label=AxisLabel(axis_label(array, words), name))
+
+
+def colour_bar(label: str) -> dict[str, Any]:
+    """Return options of a picture with a bar of its colours, which bears a label.
+
+    A bar is as high as its picture, so a longer label takes several lines. Numbers have
+    only the digits they need.
+    """
+    folded = textwrap.fill(label, _ON_BAR)
+    return {"colorbar": True, "clabel": folded, "cformatter": "%.6g"}
 
 
 def load_hvplot() -> Holoviews:
@@ -248,6 +263,16 @@ def few(names: list[str]) -> list[str]:
         return names
     kept = set(np.linspace(0, len(names) - 1, _NAMED).round().astype(int).tolist())
     return [name if k in kept else "" for k, name in enumerate(names)]
+
+
+def some(n: int) -> np.ndarray:
+    """Return which of n curves are drawn: even ones, the first and the last too."""
+    return np.unique(np.linspace(0, n - 1, min(n, _CURVES)).astype(int))
+
+
+def with_count(title: str, n: int) -> str:
+    """Return a title that tells how many of n curves are drawn, if not all are."""
+    return title if n <= _CURVES else f"{title}: {_CURVES} of {n}"
 
 
 def overlaid(plots: Mapping[str, Any]) -> Any:

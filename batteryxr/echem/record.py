@@ -453,10 +453,10 @@ def _tell_other_units(arrays: Mapping[str, xr.DataArray], *, caller: str) -> Non
 
 
 def current_taken(rows: Columns, *, caller: str) -> str:
-    """Return by what the current is in mA; warn if it is hardly.
+    """Tell what shows that the current is in mA; warn where that is doubtful.
 
-    Asked are the charge that the cycler counted, and what the smallest cells pass while
-    their voltage changes. Lazy records are not read.
+    The charge that the cycler counted is compared with that of the current, and the
+    charge passed with what the smallest cells hold. Lazy records are not read.
     """
     alone = "mA, as its attribute says: nothing else in the record tells"
     if rows.lazy:

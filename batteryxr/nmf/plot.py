@@ -14,6 +14,7 @@ from batteryxr.core.plotting import (
     COLOURS,
     as_title,
     axis_label,
+    colour_bar,
     colours_of,
     dimension,
     load_hvplot,
@@ -359,8 +360,9 @@ def _image(hv: Holoviews, array: xr.DataArray, title: str) -> Any:
         (*ordinates, array.values), [_axis(array, x), _axis(array, y)], plain(title)
     )
     return image.opts(
-        title=as_title(title), colorbar=True, cmap="viridis", width=340, height=300
-    )
+        title=as_title(title), cmap="viridis", width=340, height=300,
+        **colour_bar(axis_label(array)),
+    )  # fmt: skip
 
 
 def _runs(

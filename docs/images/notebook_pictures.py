@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 EXECUTED = ROOT / "docs" / "_build" / "executed"
 #: Bytes of the largest picture, and colours of a smaller one where it would be larger.
 MOST, COLOURS = 400_000, 128
+#: White pixels around a picture.
+_EDGE = 6
 _LOAD = "application/vnd.holoviews_load.v0+json"
 _FIGURE = "application/vnd.holoviews_exec.v0+json"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -115,7 +117,7 @@ def drawn(html: str) -> bytes | None:
 def picture(model: Any) -> bytes:
     """Return a Bokeh figure as PNG, as Chromium draws it, without a network."""
     from bokeh.embed import json_item
-    from PIL import Image, ImageChops
+    from PIL import Image, ImageChops, ImageOps
 
     if hasattr(model, "toolbar_location"):
         model.toolbar_location = None
@@ -129,7 +131,7 @@ def picture(model: Any) -> bytes:
     box = ImageChops.difference(image, white).getbbox()
     if box is None:
         raise ValueError("the picture is empty")
-    image = image.crop(box)
+    image = ImageOps.expand(image.crop(box), _EDGE, "white")
     for colours in (256, COLOURS, 32):
         held = io.BytesIO()
         image.quantize(colours).save(held, "PNG", optimize=True)

@@ -239,7 +239,7 @@ def _take(lock: _Lock, mine: Holder) -> int | None:
 def _own(lock: _Lock, content: bytes | None) -> bytes | None:
     """Return the content of a lock; raise if it is a file of somebody else.
 
-    What a machine that lost its power was writing may be cut, or 0.
+    A lock that was being written when its machine lost power may be cut, or all zeros.
     """
     if content and content.strip(b"\0") and content[:9] != b'{"token":'[: len(content)]:
         raise StoreError(

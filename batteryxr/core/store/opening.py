@@ -149,13 +149,15 @@ def _is_old(location: Location) -> bool:
 def _nodes(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield name and metadata of the root and all below it, except in ledgers.
 
-    Levels are read in turn, the nodes of one level at the same time. zarr would make
-    objects of them, and look first at copies in the root that may be old.
+    Levels are read in turn; a server is asked for the nodes of one level at the same
+    time, which for files costs more than it saves. zarr would make objects of them, and
+    look first at copies in the root that may be old.
     """
     level = [""]
     with ThreadPoolExecutor(_READERS) as pool:
+        each: Any = map if location.folder is not None else pool.map
         while level:
-            texts = pool.map(lambda p: location.get(joined(p, METADATA)), level)
+            texts = each(lambda p: location.get(joined(p, METADATA)), level)
             groups = []
             for name, text in zip(level, texts, strict=True):
                 if text is None and name:  # a folder of somebody else's
@@ -166,7 +168,7 @@ def _nodes(location: Location) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, node
                 if node["node_type"] == "group":
                     groups.append(name)
-            listed = zip(groups, pool.map(location.names, groups), strict=True)
+            listed = zip(groups, each(location.names, groups), strict=True)
             level = [
                 joined(group, name)
                 for group, names in listed
@@ -304,10 +306,12 @@ def open_place(
                 f"{problem}."
             )
         chunks |= {str(d): n for d, n in zip(variable.dims, size or (), strict=False)}
-    opened = bare.chunk(chunks, token=_token(location, name, manifest))
-    if held := {n: bare.variables[n] for n in small if n not in bare.xindexes}:
-        # Variables, not arrays with coordinates: merging these would read large ones.
-        opened = opened.assign_coords(held)
+    # Variables, not arrays with coordinates: merging these would read large ones.
+    held = {n: bare.variables[n] for n in small if n not in bare.xindexes}
+    large = bare.drop_vars(held)
+    chunks = {d: n for d, n in chunks.items() if d in large.sizes}
+    opened = large.chunk(chunks, token=_token(location, name, manifest))
+    opened = opened.assign_coords(held) if held else opened
     if not opened.attrs.get(UNFINISHED):
         return opened
     warn_quality(

@@ -87,7 +87,7 @@ class ChunkSums(NamedTuple):
     ends: bytes
 
     def differ(self, chunk: str, content: Any) -> bool:
-        """Return whether a chunk, with its key in the array, ends with another one."""
+        """Return whether a chunk ends with another checksum than the kept one."""
         at = 0
         for n, index in zip(self.grid, place_in_grid(chunk), strict=False):
             at = at * n + index

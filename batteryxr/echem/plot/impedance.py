@@ -47,7 +47,8 @@ def plot_nyquist(
     ----------
     spectra
         Complex impedance on (``spectrum``, ``frequency``), or the result of
-        `fit_circuit`, `kramers_kronig` or `drt`, whose fit is drawn as a line.
+        `fit_circuit`, `kramers_kronig` or `drt`, whose fit is drawn as a line. Of more
+        than 30 spectra an even selection is drawn, as the title then says.
     axis
         Coordinate of ``spectrum`` that names the spectra. Default: Li content if
         there is one, else capacity, else time, else the number.
@@ -77,7 +78,7 @@ def plot_nyquist(
         legend_position="bottom",
         legend_cols=3,
         legend_limit=plotting.LEGEND["legend_limit"],
-        title="Nyquist",
+        title=_titled("Nyquist", spectra),
         frame_width=450,
     )
 
@@ -126,7 +127,8 @@ def plot_bode(
             degrees = -np.degrees(np.angle(values))
             phases.append(kind((f, degrees), x, below, label=label).opts(**style))
     size = {"width": 600, "height": 260, "logx": True}
-    top = hv.Overlay(moduli).opts(logy=True, **_LEGEND, **size)
+    title = _titled("Bode", spectra)
+    top = hv.Overlay(moduli).opts(logy=True, title=title, **_LEGEND, **size)
     bottom = hv.Overlay(phases).opts(show_legend=False, **size)
     return hv.Layout([top, bottom]).cols(1)
 
@@ -167,9 +169,10 @@ def plot_residuals(result: xr.Dataset, *, axis: str | None = None) -> holoviews.
             points = hv.Scatter((f, values), x, y, label=label)
             parts[k].append(points.opts(color=colour, size=4))
     size = {"width": 600, "height": 260, "logx": True}
+    titles = {0: {"title": _titled("Residuals", result)}}
     panels = [
         (hv.Overlay(layers) * hv.HLine(0).opts(color=plotting.NEUTRAL)).opts(
-            show_legend=k == 0, **_LEGEND, **size
+            show_legend=k == 0, **titles.get(k, {}), **_LEGEND, **size
         )
         for k, layers in enumerate(parts)
     ]
@@ -229,10 +232,10 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
         logy=True,
         cmap="viridis",
         bgcolor="#440154",  # its darkest colour: nothing white between cells
-        colorbar=True,
         width=600,
         height=350,
         title="DRT",
+        **plotting.colour_bar(plotting.axis_label(result["gamma"])),
     )
 
 
@@ -266,11 +269,14 @@ def _series(
     usual = [n for n in _AXES if n in array.coords and array[n].dims == ("spectrum",)]
     usual = [n for n in usual if not array[n].isnull().all()]
     name = _chosen(array, axis, usual)
+    chosen = {"spectrum": plotting.some(array.sizes["spectrum"])}
+    array = array.isel(chosen)
     (z,) = compute(array.transpose("spectrum", "frequency").sortby("frequency"))
     fit: Any = None
     if isinstance(spectra, xr.Dataset) and "fitted" in spectra:
         fit = spectra["fitted"]
         fit = fit if "spectrum" in fit.dims else fit.expand_dims("spectrum")
+        fit = fit.isel(chosen)
         (fit,) = compute(fit.transpose("spectrum", "frequency").sortby("frequency"))
     n, f = z.sizes["spectrum"], z["frequency"].values
     labels = z[name].values if name in z.coords else np.arange(1, n + 1)
@@ -285,6 +291,10 @@ def _series(
         there = np.isfinite(z.values[k])
         fitted = None if fit is None else fit.values[k][there]
         yield label, colour, z.values[k][there], fitted, f[there]
+
+
+def _titled(title: str, spectra: xr.DataArray | xr.Dataset) -> str:
+    return plotting.with_count(title, spectra.sizes.get("spectrum", 1))
 
 
 def _words(name: str, value: Any) -> str:

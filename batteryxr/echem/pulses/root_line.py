@@ -314,10 +314,11 @@ def _slow(
     window: tuple[float, float],
     fast: float,
 ) -> tuple[_Line, float, float] | None:
-    """Return the line beside a slow relaxation, and by how many errors that shows.
+    """Return the line that is fitted together with a slow relaxation.
 
-    The second number of errors is what is left of the first beside few rows. A fast
-    one of the time `fast` is beside both. None if there is no slow one.
+    Beside it stands by how many standard errors the relaxation shows, without and with
+    the loss of certainty that few rows bring. A fast relaxation of the time `fast` is
+    fitted too. None if there is no slow one.
     """
     t, v = whole
     line = np.column_stack([np.ones(t.size), np.sqrt(t)])

@@ -238,7 +238,7 @@ def fill_of(node: Any) -> Any:
     Raises
     ------
     FileFormatError
-        If the file says so damaged: the library would end the process.
+        If that part of the file is damaged: HDF5 would end the process.
     """
     try:
         node.id.get_create_plist().fill_value_defined()

@@ -10,7 +10,13 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.labels import OwnLabels
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import NEUTRAL, axis_label, filling, load_hvplot
+from batteryxr.core.plotting import (
+    NEUTRAL,
+    axis_label,
+    colour_bar,
+    filling,
+    load_hvplot,
+)
 from batteryxr.xanes.plot.ticks import ticks
 from batteryxr.xanes.preparing.inputs import signal
 
@@ -125,9 +131,9 @@ def plot_contour(
     axes = [axis_label(array[along]), words]
     image = hv.Image((x, y, picture), axes, text).opts(
         clim=(float(low), float(high if high > low else low + 1)),
-        colorbar=True,
         width=560,
         height=_HEIGHT,
+        **colour_bar(text),
         **colours,
         **labels,
     )

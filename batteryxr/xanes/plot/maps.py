@@ -9,7 +9,14 @@ import numpy as np
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import in_words, require_variables
-from batteryxr.core.plotting import BARS, COLOURS, axis_label, load_hvplot, plain
+from batteryxr.core.plotting import (
+    BARS,
+    COLOURS,
+    axis_label,
+    colour_bar,
+    load_hvplot,
+    plain,
+)
 from batteryxr.xanes.plot.figures import WIDE, by_particle, colour, picture
 
 if TYPE_CHECKING:
@@ -70,7 +77,9 @@ def plot_maps(
         limits = _limits(shown.values)
         for title, image in by_particle(shown, name):
             panels.append(
-                picture(hv, image, title).opts(cmap=cmap, clim=limits, colorbar=True)
+                picture(hv, image, title).opts(
+                    cmap=cmap, clim=limits, **colour_bar(axis_label(image))
+                )
             )
     rows = max(len(panels) // max(len(pictures), 1), 1)
     # One column of the page for each particle's row: maps run to the right.
@@ -110,7 +119,9 @@ def plot_combination(result: xr.Dataset) -> holoviews.Layout | holoviews.Overlay
     names = [str(s) for s in weight["standard"].values]
     if {"y", "x"} <= set(weight.dims):
         panels = [
-            picture(hv, image, title).opts(cmap="viridis", clim=(0, 1), colorbar=True)
+            picture(hv, image, title).opts(
+                cmap="viridis", clim=(0, 1), **colour_bar(axis_label(image))
+            )
             for k, name in enumerate(names)
             for title, image in by_particle(weight.isel(standard=k), name)
         ]

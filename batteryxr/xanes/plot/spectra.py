@@ -18,6 +18,8 @@ from batteryxr.core.plotting import (
     gradual,
     load_hvplot,
     plain,
+    some,
+    with_count,
 )
 from batteryxr.xanes.fit.curve import model_curve
 from batteryxr.xanes.fit.result import FLAGS
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
 
     from batteryxr.xanes.diffraction.instrument import Diffractometer
     from batteryxr.xanes.diffraction.lattices import Phase
-
-#: Largest number of curves in one picture.
-_CURVES = 30
 
 
 @checked
@@ -56,8 +55,8 @@ def plot_spectra(
     ----------
     spectra
         A spectrum, or spectra along one further dimension; normalised, flattened...
-        Above 60 a selection is shown, evenly chosen, with the last. Colours of more
-        than ten change little by little, and the legend names some.
+        Of more than 30 an even selection is drawn, as the title then says. Colours of
+        more than ten change little by little, and the legend names some.
     edges
         Result of `edge_energy`, drawn as dashed lines.
     offset
@@ -102,8 +101,8 @@ def plot_spectra(
     if isinstance(spectra, xr.Dataset):
         names = tuple(n for n in names if n in spectra and along in spectra[n].dims)
     array = as_spectra(spectra, caller="plot_spectra", dim=along, names=names)
-    array = array.isel({d: _some(array.sizes[d]) for d in array.dims if d != along})
-    array = array.compute()
+    others = {d: n for d, n in array.sizes.items() if d != along}
+    array = array.isel({d: some(n) for d, n in others.items()}).compute()
     named = lines(array, along, by)
     first = next((y for _, y in named if np.isfinite(y).any()), named[0][1])
     if kind == "difference":
@@ -134,7 +133,8 @@ def plot_spectra(
             for paint, e in zip(_paints(found.size), found, strict=True)
             if np.isfinite(e)
         ]
-    return hv.Overlay(curves).opts(hv.opts.Overlay(title="Spectra", **LEGEND, **WIDE))
+    title = with_count("Spectra", max(others.values(), default=1))
+    return hv.Overlay(curves).opts(hv.opts.Overlay(title=title, **LEGEND, **WIDE))
 
 
 @checked
@@ -187,11 +187,6 @@ def plot_fit(
             ),
         ]
     ).cols(1)
-
-
-def _some(n: int) -> np.ndarray:
-    """Return which of n curves are shown."""
-    return np.unique(np.linspace(0, n - 1, min(n, _CURVES)).astype(int))
 
 
 def _paints(count: int) -> list[str]:

@@ -10,7 +10,13 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import VariableError
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import axis_label, load_hvplot, plain, plainly_labelled
+from batteryxr.core.plotting import (
+    axis_label,
+    colour_bar,
+    load_hvplot,
+    plain,
+    plainly_labelled,
+)
 from batteryxr.xanes.plot.figures import WIDE, colour, lines
 from batteryxr.xanes.spectra import as_spectra
 
@@ -60,7 +66,7 @@ def plot_stack(
         groupby=others or None,
         dynamic=True,
         cmap=cmap,
-        clabel=axis_label(array),
+        **colour_bar(axis_label(array)),
         aspect="equal",
         frame_width=360,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from batteryxr import simulate
 from batteryxr.core.errors import ArgumentError, DataQualityWarning
 from batteryxr.echem import as_patterns, drt, fit_circuit
 
@@ -156,3 +157,14 @@ def test_patterns_of_lists_that_differ_are_told_and_filled():
     np.testing.assert_allclose(
         again.sortby(["part", "frequency"]), filled.sortby(["part", "frequency"])
     )
+
+
+def test_of_many_spectra_a_selection_is_drawn_and_the_title_says_so():
+    spectra = simulate.impedance_loop(n_scans=40)["impedance"].to_dataset()
+    assert spectra.sizes["spectrum"] == 40
+    plot = spectra.echem.plot.nyquist()
+    title = plot.opts.get().kwargs["title"]
+    assert len(plot) == 30
+    assert title == "Nyquist: 30 of 40"
+    bode = spectra.isel(spectrum=slice(30)).echem.plot.bode()
+    assert [len(part) for part in bode] == [30, 30]

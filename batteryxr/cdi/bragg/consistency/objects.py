@@ -49,7 +49,7 @@ def looked_at(
     axes: Sequence[Sequence[str]],
     caller: str,
 ) -> xr.DataArray:
-    """Return the first array; warn of the first volume of which a judge tells.
+    """Return the first array; warn of the first volume that a judge finds wrong.
 
     Arrays in memory are judged at once, lazy ones where they are computed.
 

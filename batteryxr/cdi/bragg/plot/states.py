@@ -18,6 +18,8 @@ from batteryxr.core.plotting import (
     COLOURS,
     NEUTRAL,
     as_title,
+    axis_label,
+    colour_bar,
     dimension,
     load_hvplot,
 )
@@ -193,8 +195,9 @@ def plot_field(
             image.opts(title=as_title(where), clim=limits, cmap=colours, **window)
         )
     look = hv.opts.QuadMesh(
-        colorbar=True, tools=["hover"], frame_width=220, frame_height=220
-    )
+        tools=["hover"], frame_width=220, frame_height=220,
+        **colour_bar(axis_label(crystal)),
+    )  # fmt: skip
     return hv.Layout(images).opts(look).cols(3)
 
 

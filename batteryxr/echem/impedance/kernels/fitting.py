@@ -106,7 +106,8 @@ class Independent(NamedTuple):
     rival
         Parameters of another fit that is as good (NaN: none).
     reach
-        Least errors of the parameters, from what they move in a bent valley.
+        Lower bounds of the errors of the parameters: how far they move along a curved
+        valley of the misfit.
     """
 
     found: tuple[np.ndarray, np.ndarray, np.ndarray]
