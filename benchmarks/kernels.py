@@ -2,11 +2,11 @@
 
     python benchmarks/kernels.py [--add]
 
-Runs the example of every public function, with nothing compiled before, and notes each
-kernel that Python calls with the types of its arguments:
-`batteryxr/core/kernels/calls.json`. Run it after a kernel or its arguments changed,
-then install, and run it with `--add`: a kernel that was compiled within another is
-noted only where the other is there already.
+Runs the example of every public function, and every engine of ptychography, with
+nothing compiled before. It notes each kernel that Python calls with the types of its
+arguments: `batteryxr/core/kernels/calls.json`. Run it after a kernel or its arguments
+changed, then install, and run it with `--add`: a kernel that was compiled within
+another is noted only where the other is there already.
 """
 
 from __future__ import annotations
@@ -94,6 +94,21 @@ def run_examples() -> None:
         runner.run(example, out=lambda _: None)
 
 
+def run_engines() -> None:
+    """Run each engine of ptychography on a few frames, of counts and of floats."""
+    from batteryxr import simulate
+    from batteryxr.cdi import Schedule, ptycho
+    from batteryxr.cdi.ptycho.engines import ENGINES
+
+    stack, _truth = simulate.ptychography(energy=[5540.0], positions=6, seed=0)
+    scan = stack.isel(energy=0)
+    for engine in ENGINES.values():
+        moves = Schedule(positions_from=1 if engine().subpixel else None, probe_from=0)
+        for frames in (scan["frames"], scan["frames"].astype("float32")):
+            light = scan.assign(frames=frames)
+            ptycho(light, engine=engine(), iterations=3, schedule=moves, progress=False)
+
+
 def main() -> None:
     """Note the calls, and print what compiling them costs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -106,6 +121,7 @@ def main() -> None:
         ahead.Compiled.get = lambda *_: None
     event.register("numba:compile", calls)
     run_examples()
+    run_engines()
     listed = {k: [v[c] for c in sorted(v)] for k, v in sorted(calls.noted.items())}
     CALLS.write_text(json.dumps(listed, indent=1) + "\n")
     for name, seconds in sorted(calls.seconds.items(), key=lambda pair: -pair[1]):

@@ -244,8 +244,9 @@ def weigh(
         If errors, mask or scale do not fit the data.
     """
     array = patterns.data
-    levels = select_rows(array, pattern_scale, "pattern_scale")
-    if levels is not None:
+    levels = None
+    if pattern_scale is not None:
+        levels = select_rows(array, pattern_scale, "pattern_scale")
         if patterns.signal in levels.dims:
             raise DimensionError(
                 f"pattern_scale has the dimensions {levels.dims}; expected one number "
@@ -256,8 +257,8 @@ def weigh(
                 "pattern_scale", "has values <= 0 or NaN", "Leave these patterns out."
             )
         array = array / levels
-    left_out = select_rows(array, mask, "mask")
-    if left_out is not None:
+    if mask is not None:
+        left_out = select_rows(array, mask, "mask")
         if left_out.dtype != bool:
             raise DataError(
                 "mask", f"is {left_out.dtype}; expected booleans, True where left out"
@@ -329,9 +330,7 @@ def real(array: xr.DataArray, argument: str) -> xr.DataArray:
     return array
 
 
-def select_rows(
-    data: xr.DataArray, extra: xr.DataArray | None, name: str
-) -> xr.DataArray | None:
+def select_rows(data: xr.DataArray, extra: xr.DataArray, name: str) -> xr.DataArray:
     """Return an array that matches the data, its dimensions in their order.
 
     Raises
@@ -339,8 +338,6 @@ def select_rows(
     DimensionError
         If it has a dimension that the data lack, or other labels or sizes.
     """
-    if extra is None:
-        return None
     unknown = [d for d in extra.dims if d not in data.dims]
     if unknown:
         raise DimensionError(
