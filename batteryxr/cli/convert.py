@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -78,10 +79,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _is_read(out: Path, source: str) -> bool:
     """Return whether a file belongs to a source: a file, a folder or a pattern."""
-    place = out.resolve()
-    if place == Path(source).resolve():
+    place, read = (Path(os.path.realpath(each)) for each in (out, source))
+    if place == read:
         return True
-    inside = Path(source).is_dir() and place.is_relative_to(Path(source).resolve())
+    inside = read.is_dir() and place.is_relative_to(read)
     named = fnmatch(str(out.absolute()), str(Path(source).absolute()))
     return out.exists() and (inside or named)
 

@@ -18,12 +18,15 @@ from batteryxr.core.errors import ArgumentError, FileFormatError
 from batteryxr.core.files import require_regular
 from batteryxr.core.optional import require
 from batteryxr.core.provenance import replayable
+from batteryxr.core.xray import ELEMENTS
 
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import QDamp, QMax
 
 #: Bytes that are read to recognise a binary file.
 _HEAD = 4096
+#: Isotopes with symbols of their own.
+_ISOTOPES = frozenset({"D", "T"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +183,7 @@ def read_crystal(path: str | os.PathLike[str]) -> Crystal:
 
 def _symbol(text: str, path: Any) -> str:
     match = re.match(r"[A-Za-z]{1,2}", text)
-    if match is None:
+    if match is None or match.group().capitalize() not in ELEMENTS | _ISOTOPES:
         raise FileFormatError(path, f"names an atom {text!r}, which is no element.")
     return match.group().capitalize()
 

@@ -189,7 +189,7 @@ def whole_file(
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
             whole = Path(folder) / path.name
             yield whole
-            os.replace(whole, path.resolve())
+            os.replace(whole, os.path.realpath(path))
     except OSError as error:
         raise StoreError(f"{path}: {said_by_system(error)}.") from error
     except UnicodeEncodeError as error:

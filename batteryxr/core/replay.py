@@ -12,6 +12,7 @@ import inspect
 import json
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,8 @@ _LONGEST, _LONGEST_TEXT = 1_000_000, 1_000
 _GROWTH = 16
 #: Arguments whose smaller numbers mean more work.
 _FINER = frozenset({"chunks", "step"})
+#: Devices that are the same on every machine. Others are looked for by PyTorch.
+_DEVICES = ("cpu", "cupy", "torch")
 
 
 class _Call(NamedTuple):
@@ -259,6 +262,8 @@ def _to_be_given(value: Any, name: str, kind: Any) -> str:
     """Return a request for a value that a store may not decide; "" if none."""
     if holds_place(value, kind):
         return "the place that this call shall use; a store's own is not taken"
+    if name == "device" and value not in _DEVICES and "torch" not in sys.modules:
+        return "the device of this machine; PyTorch is not loaded for a store's own"
     if name in _EXPRESSIONS and value is not None and not _ends_soon(value):
         return "the regular expression; the store's own may never end, and is not taken"
     if _longest(value) > _LONGEST_TEXT:

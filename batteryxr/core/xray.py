@@ -18,7 +18,34 @@ ELECTRON_RADIUS = 2.8179403262e-15
 HC = 1.23984198e-6
 #: Characters of formulas; no library is loaded for other texts.
 _FORMULA = re.compile(r"[A-Za-z0-9.()\[\]{}/+\- ]+")
+_WANTED = "a chemical formula such as 'LiVO2' or 'Li10/7V6/7O2'"
+#: Symbols of the elements: names are looked up here before a library is loaded.
+ELEMENTS = frozenset(
+    re.findall(
+        "[A-Z][a-z]?",
+        """
+        H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn
+        Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La
+        Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po
+        At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg
+        Cn Nh Fl Mc Lv Ts Og
+        """,
+    )
+)
 _FRACTION = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
+
+
+def require_symbols(formula: str) -> None:
+    """Raise unless a text has the characters of a formula, and symbols of elements.
+
+    Raises
+    ------
+    ArgumentError
+        If it has others.
+    """
+    symbols = set(re.findall("[A-Z][a-z]*", formula)) - {"D"}  # deuterium
+    if not _FORMULA.fullmatch(formula) or not symbols <= ELEMENTS:
+        raise ArgumentError("formula", formula, _WANTED)
 
 
 def atoms(formula: str | Mapping[str, float]) -> dict[str, float]:
@@ -31,16 +58,14 @@ def atoms(formula: str | Mapping[str, float]) -> dict[str, float]:
     """
     if not isinstance(formula, str):
         return {str(k): float(v) for k, v in formula.items()}
-    wanted = "a chemical formula such as 'LiVO2' or 'Li10/7V6/7O2'"
-    if not _FORMULA.fullmatch(formula):
-        raise ArgumentError("formula", formula, wanted)
+    require_symbols(formula)
     import xraydb
 
     decimal = _FRACTION.sub(lambda m: f"{float(m[1]) / float(m[2]):.12f}", formula)
     try:
         found = xraydb.chemparse(decimal)
     except (ValueError, ZeroDivisionError) as error:
-        raise ArgumentError("formula", formula, wanted) from error
+        raise ArgumentError("formula", formula, _WANTED) from error
     return {str(k): float(v) for k, v in found.items()}
 
 

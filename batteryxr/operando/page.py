@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,8 @@ def require_page(
         raise ArgumentError("report", str(path), "a name that ends in .html")
     if not path.parent.is_dir():
         raise ArgumentError("report", str(path), "a file in a folder that is there")
-    if beside is not None and path.resolve().is_relative_to(beside.resolve()):
+    place = Path(os.path.realpath(path))  # also of links in a circle
+    if beside is not None and place.is_relative_to(os.path.realpath(beside)):
         raise ArgumentError("report", str(path), "a file beside the store, not in it")
     if not path.exists() and not path.is_symlink():
         require_writable(path)

@@ -56,6 +56,17 @@ def test_a_cycler_file_becomes_battery_data_format(cell, tmp_path):
     np.testing.assert_allclose(table["Voltage / V"], record["voltage"], atol=1e-4)
 
 
+def test_links_in_a_circle_are_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    for out in ("out.csv", "out.zarr"):
+        assert main(["convert", "loop.csv", out]) == 2
+        assert "leads in a circle" in capsys.readouterr().err
+    (tmp_path / "loop.html").symlink_to("loop.html")
+    assert main(["operando", "--out", "z.zarr", "--report", "loop.html"]) == 2
+    assert "loop.html is no report of batteryxr" in capsys.readouterr().err
+
+
 def test_scans_become_nexus_and_zarr(cell, tmp_path):
     import h5py
 

@@ -77,6 +77,26 @@ def test_entries_are_picked_with_gaps(stack):
         assert pick(array, 3, dtype=np.float32).dtype == np.float32
 
 
+def test_arrays_of_another_process_give_the_same_last_digits():
+    """They begin at any byte; products of such arrays have other last digits."""
+    rng = np.random.default_rng(0)
+    held = rng.random((3, 2901))
+    moved = np.empty(held.nbytes + 3, np.uint8)[3:].view(float).reshape(held.shape)
+    moved[:] = held
+    assert not moved.flags.aligned
+
+    def gram(rows, *, parts):
+        return rows @ parts.T + parts @ parts.T
+
+    def of(parts, rows):
+        lazy = xr.DataArray(da.from_array(rows), dims=("row", "x"))
+        options = {"core_dims": [["row", "x"]], "output_dims": [["row", "part"]]}
+        options |= {"output_sizes": {"part": 3}, "dtypes": [float]}
+        return apply(gram, lazy, parts=parts, caller="test", **options).values
+
+    assert np.array_equal(of(moved, moved), of(held, held))
+
+
 def test_split_core_dimension_is_refused(stack):
     with pytest.raises(ChunkingError, match="test needs 'energy' in one chunk"):
         _run(stack.chunk(energy=3))

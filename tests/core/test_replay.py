@@ -109,6 +109,19 @@ HOSTILE = {
     "a device that is a module": own(
         "retrieve_learned", {"device": "os:system"}, "cdi"
     ),
+    "a device of another machine": own("retrieve", {"device": "cuda:0"}, "cdi"),
+    "a device in a list": own("retrieve", {"device": ["torch"]}, "cdi"),
+    "a baseline that no library has": own(
+        "subtract_baseline", {"method": "zzz"}, "xanes"
+    ),
+    "a part of a library": own("subtract_baseline", {"method": "utils"}, "xanes"),
+    "an element that is none": own("mback", {"element": "Zz", "edge": "K"}, "xanes"),
+    "an edge that is none": own("mback", {"element": "Ni", "edge": "Z9"}, "xanes"),
+    "a formula of no element": own(
+        "over_absorption",
+        {"formula": "LiQqO2", "element": "Ni", "edge": "K", "geometry": [45.0, 45.0]},
+        "xanes",
+    ),
     "a peak that is a class": own("fit_peaks", {"shape": "__class__"}, "xanes"),
     "a circuit that is code": own("fit_circuit", {"circuit": "R0-exec('id')"}, "echem"),
     "an address of a sample": own("sample", {"name": "http://127.0.0.1/x"}, "samples"),
@@ -124,7 +137,8 @@ _WATCHED = """
         batteryxr.save(xr.Dataset(attrs={
             "batteryxr_call": text, "batteryxr_version": batteryxr.__version__,
         }), "s.zarr", group=f"g{number}")
-    results = [n.to_dataset() for n in batteryxr.open_store("s.zarr").children.values()]
+    tree = batteryxr.open_store("s.zarr")
+    results = [tree[f"g{number}"].to_dataset() for number in range(len(calls))]
     seen, watching = [], False
 
     def hook(event, arguments):

@@ -34,6 +34,7 @@ def layered(
     """
     import dask.array as da
 
+    kernel = partial(_on_aligned, kernel)
     inputs: list[Any] = []
     known: dict[str, int] = {}
     depth = 0
@@ -106,6 +107,22 @@ def _entries(block: np.ndarray, at: int | Sequence[int], dtype: Any) -> np.ndarr
     found = np.stack([block[..., k] for k in at]).astype(dtype, copy=False)
     found[np.asarray(at) < 0] = np.nan
     return found
+
+
+def _on_aligned(kernel: Callable[..., Any], *blocks: Any) -> Any:
+    """Call a kernel, or a partial one, on arrays whose items are aligned in memory.
+
+    Arrays that come from another process may begin at any byte. NumPy copies them in
+    products, and finds no more that ``a @ a.T`` is symmetric: last digits change.
+    """
+    given = getattr(kernel, "keywords", {})
+    aligned = {name: _aligned(value) for name, value in given.items()}
+    return kernel(*map(_aligned, blocks), **aligned)
+
+
+def _aligned(value: Any) -> Any:
+    known = isinstance(value, np.ndarray) and not value.flags.aligned
+    return np.require(value, requirements="A") if known else value
 
 
 def _loops(n: int) -> tuple[str, ...]:

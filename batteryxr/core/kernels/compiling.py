@@ -77,7 +77,7 @@ def usual(values: Any, kind: Any) -> np.ndarray:
     kind
         dtype of its items, in this computer's order of bytes.
     """
-    return np.require(values, kind, ["C", "W"])
+    return np.require(values, kind, ["C", "W", "A"])
 
 
 def _for_any_value(

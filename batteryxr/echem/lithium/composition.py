@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from batteryxr.core import bounds
 from batteryxr.core.checks import NonNegative, Positive, check_fields, checked
 from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.provenance import replayable
+from batteryxr.core.xray import ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -223,7 +223,7 @@ class _FormulaParser:
         if found is None:
             return ""
         for symbol in (found[0], found[0][:1]):
-            if symbol in _known_elements():
+            if symbol in ELEMENTS:
                 self.at += len(symbol)
                 return symbol
         raise self._error("an element")
@@ -255,14 +255,6 @@ class _FormulaParser:
 def _merge(atoms: dict[str, float], inner: dict[str, float], factor: float) -> None:
     for element, n in inner.items():
         atoms[element] = atoms.get(element, 0.0) + factor * n
-
-
-@functools.cache
-def _known_elements() -> frozenset[str]:
-    from periodictable import elements
-
-    # In periodictable the neutron is element 0, and D and T are isotopes.
-    return frozenset(e.symbol for e in elements if e.number > 0)
 
 
 @checked

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import re
 from contextlib import suppress
 
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, DataError
-from batteryxr.core.xray import HC
+from batteryxr.core.xray import ELEMENTS, HC
 
 #: Distances (eV) from an edge between which f'' is extrapolated to it.
 _NEAR, _FAR = 20.0, 200.0
 _TABLES = ("chantler",)
+#: Names of absorption edges.
+_EDGE = re.compile("K|[L-P][1-7]")
 
 
 def wavelength(energy: float | np.ndarray) -> float | np.ndarray:
@@ -29,7 +32,7 @@ def edge_position(element: str, edge: str) -> float:
         If the element has no such edge.
     """
     found = None
-    if element.isalnum():  # or nothing is loaded to look for it
+    if element in ELEMENTS and _EDGE.fullmatch(edge):  # or no library is loaded
         import xraydb
 
         with suppress(ValueError, KeyError, AttributeError):

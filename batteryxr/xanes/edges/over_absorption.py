@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -11,6 +11,7 @@ from batteryxr.core import blocks
 from batteryxr.core.errors import ArgumentError, VariableError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded
+from batteryxr.core.xray import atoms, require_symbols
 from batteryxr.xanes.composition.scattering import edge_position, require_edge
 from batteryxr.xanes.results import inherit
 from batteryxr.xanes.spectra import as_spectra
@@ -138,19 +139,17 @@ def _alpha(
     ArgumentError
         If angles, edge, element or formula are invalid.
     """
-    import xraydb
-
     if edge not in _LINES:
         raise ArgumentError("edge", edge, f"one of {list(_LINES)}")
     if not all(0 < angle <= 90 for angle in geometry):
         raise ArgumentError("geometry", geometry, "two angles of 0 to 90 degrees")
+    require_symbols(formula)
     position = edge_position(element, edge)
-    try:
-        parts: dict[str, Any] = xraydb.chemparse(formula)
-    except ValueError as error:
-        raise ArgumentError("formula", formula, "a formula as 'LiCoO2'") from error
+    parts = atoms(formula)
     if element not in parts:
         raise ArgumentError("formula", formula, f"a formula that holds {element}")
+    import xraydb
+
     every = xraydb.xray_lines(element, edge)
     lines = [v for name, v in every.items() if name.startswith(_LINES[edge])]
     if not lines:
@@ -161,12 +160,13 @@ def _alpha(
     line = np.average([v.energy for v in lines], weights=strength)
     beside = _clear_of_others(position, parts)
     energy = np.array([line, position - beside, position + beside])
-    back, below, above = xraydb.material_mu(formula, energy, density=1.0)
+    plain = "".join(f"{name}{n:.12f}" for name, n in parts.items())
+    back, below, above = xraydb.material_mu(plain, energy, density=1.0)
     first, second = np.sin(np.deg2rad(np.asarray(geometry, float)))
     return float((back * first / second + below) / (above - below))
 
 
-def _clear_of_others(position: float, parts: Mapping[str, Any]) -> float:
+def _clear_of_others(position: float, parts: Mapping[str, float]) -> float:
     """Return the distance (eV) from an edge within which there is no other edge.
 
     For example, the L3 edge of titanium lies 6 eV below its L2 edge.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -30,10 +31,21 @@ if TYPE_CHECKING:
 _FEWEST = 3
 #: Names of the arguments in pybaselines.
 _CALLED = {"stiffness": "lam", "degree": "poly_order", "window": "half_window"}
-#: Modules of pybaselines whose functions take one spectrum and its axis.
-_FAMILIES = (
-    *("whittaker", "polynomial", "morphological", "smooth", "spline"),
-    *("classification", "misc"),
+#: Methods of pybaselines: it is loaded for no other name.
+_METHODS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        airpls amormol arpls asls aspls beads brpls corner_cutting cwt_br derpsalsa
+        dietrich drpls fabc fastchrom goldindec golotvin iarpls iasls imodpoly imor
+        interp_pts ipsa irsqr jbcd loess lsrpls mixture_model modpoly mor mormol mpls
+        mpspline mwmv noise_median peak_filling penalized_poly poly psalsa
+        pspline_airpls pspline_arpls pspline_asls pspline_aspls pspline_brpls
+        pspline_derpsalsa pspline_drpls pspline_iarpls pspline_iasls pspline_lsrpls
+        pspline_mpls pspline_psalsa quant_reg ria rolling_ball rubberband snip
+        std_distribution swima tophat
+        """,
+    )
 )
 #: Modules that use the axis; the others count points.
 _BY_AXIS = ("polynomial", "spline")
@@ -141,8 +153,8 @@ def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
                 extra[0], given[extra[0]], "None: 'asls' takes stiffness alone"
             )
         return asymmetric, {"stiffness": given.get("stiffness", 1e6)}
-    if not method.isidentifier():  # nothing is loaded to look for it
-        wanted = "'asls' or the name of a method of pybaselines"
+    if method not in _METHODS:
+        wanted = f"'asls' or a method of pybaselines: one of {sorted(_METHODS)}"
         raise ArgumentError("method", method, wanted)
     library = require(
         "pybaselines",
@@ -150,9 +162,9 @@ def _method(method: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         purpose=f"the baseline {method!r}",
         package="pybaselines",
     )
-    known = _known(library)
-    if method not in known:
-        raise ArgumentError("method", method, f"'asls' or one of {sorted(known)}")
+    if not hasattr(library.Baseline, method):
+        wanted = f"a method of the installed pybaselines {library.__version__}"
+        raise ArgumentError("method", method, wanted, "Update it: it has no such yet.")
     takes = inspect.signature(getattr(library.Baseline, method)).parameters
     for name in given:
         if _CALLED[name] not in takes:
@@ -168,18 +180,6 @@ def _goes_by_axis(method: str) -> bool:
 
     home = inspect.unwrap(getattr(pybaselines.Baseline, method)).__module__
     return home.rpartition(".")[2] in _BY_AXIS
-
-
-def _known(library: Any) -> set[str]:
-    methods = inspect.getmembers(library.Baseline, inspect.isfunction)
-    homes = tuple(f"pybaselines.{family}" for family in _FAMILIES)
-    return {
-        name
-        for name, function in methods
-        if not name.startswith("_")
-        and inspect.unwrap(function).__module__ in homes
-        and "data" in inspect.signature(function).parameters
-    }
 
 
 def _by_name(

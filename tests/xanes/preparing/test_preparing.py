@@ -1,5 +1,8 @@
 """Spectra with rays, on backgrounds, at different scales: of known truth."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -161,6 +164,22 @@ def test_baselines_by_name():
         xanes.subtract_baseline(clean, method="nope")
     with pytest.raises(ArgumentError, match="degree=2"):
         xanes.subtract_baseline(clean, method="arpls", degree=2)
+
+
+def test_the_table_of_baselines_is_that_of_the_library():
+    library = pytest.importorskip("pybaselines")
+    clean, _, _ = raman(2)
+    with pytest.raises(ArgumentError) as caught:
+        xanes.subtract_baseline(clean, method="nope")
+    listed = set(re.findall(r"'(\w+)'", str(caught.value).partition("one of")[2]))
+    known = {
+        name
+        for name, method in inspect.getmembers(library.Baseline, inspect.isfunction)
+        if "data" in inspect.signature(method).parameters
+        and not name.startswith("_")
+        and not inspect.unwrap(method).__module__.endswith("optimizers")
+    }
+    assert known <= listed  # an older library lacks some
 
 
 def test_smoothing_and_scales():
