@@ -574,8 +574,10 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     still = reverses & (np.abs(added) <= _SOUND * most) & ~restart & (pace > 0)
     still &= x.d > _PAUSE * np.maximum(pace, x.following)
     s, left = np.where(still, 0.0, s), np.where(nothing | still, 0.0, left)
-    # It may have flowed for as long as the time to the next row.
-    missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
+    # It may have flowed for as long as the time to the next row; since the row before
+    # if that is the second of one moment, as where a step ends and the next begins.
+    twice = (x.preceding == 0) & (x.row > 1)
+    missing = np.abs(x.i) * np.where(twice, x.d, np.minimum(x.d, x.following)) / 3600
     missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
     before, after = x.i_before * left / 3600, x.i * s / 3600
     line = 0.5 * (x.i + x.i_before) * x.d / 3600
