@@ -436,7 +436,10 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
     # A restarted counter holds nothing of the step before.
     by_counter = np.where(restart & (x.i == 0), x.d, by_counter)
     by_step = np.where((x.step_time >= 0) & (x.step_time <= x.d), x.step_time, np.nan)
-    told = np.where(np.isfinite(by_counter), by_counter, by_step)
+    # A counter of magnitudes grows by both flows: it agrees with the time in the step.
+    both = on * by_step + off * (x.d - by_step)
+    grown = reverses & ~restart & (np.abs(both - charge) <= _STEADY * both)
+    told = np.where(np.isfinite(by_counter) & ~grown, by_counter, by_step)
     return np.clip(told, 0.0, x.d)
 
 
