@@ -400,6 +400,7 @@ def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
     line = np.abs(x.i + x.i_before) * x.d / 7200
     nearer = np.abs(reading - line) < np.abs(np.abs(added) - line)
     nearer |= rises & (x.d > _PAUSE * x.following)
+    nearer &= ~(falls & (np.abs(added) <= possible))  # it fell on, as in a pause
     still = (x.i == 0) & (reading == 0) & ~falls
     odd = (np.abs(added) > possible) | (rises & ~falls) | still
     return fell & np.where(_signs(x.i, x.i_before) > 0, nearer, odd)
