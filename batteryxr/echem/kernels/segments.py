@@ -114,7 +114,9 @@ def _corner(d: float, one: float, other: float, carry: Floats) -> float:
     off = 0.0
     if (abs(rise) > most) | (abs(before) > most):
         length = carry[LENGTH] if carry[LENGTH] > 0.0 else d
-        if d > 0.0:
+        if d > 0.0 and carry[LENGTH] == 0.0 and abs(other) > abs(one):
+            off = 0.5 * abs(rise) * d  # switched on, at any time in it
+        elif d > 0.0:
             bend = abs(rise / d - before / length)
             off = bend * (d * d + length * length) / 12.0
     # Two rows of one moment are a switch that is logged: a line begins anew.

@@ -400,6 +400,7 @@ def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
     line = np.abs(x.i + x.i_before) * x.d / 7200
     nearer = np.abs(reading - line) < np.abs(np.abs(added) - line)
     nearer |= rises & (x.d > _PAUSE * x.following)
+    nearer &= ~(falls & (np.abs(added) <= possible))  # it fell on, as in a pause
     still = (x.i == 0) & (reading == 0) & ~falls
     odd = (np.abs(added) > possible) | (rises & ~falls) | still
     return fell & np.where(_signs(x.i, x.i_before) > 0, nearer, odd)
@@ -436,7 +437,10 @@ def _new_current(x: Intervals, added: np.ndarray, restart: np.ndarray) -> np.nda
     # A restarted counter holds nothing of the step before.
     by_counter = np.where(restart & (x.i == 0), x.d, by_counter)
     by_step = np.where((x.step_time >= 0) & (x.step_time <= x.d), x.step_time, np.nan)
-    told = np.where(np.isfinite(by_counter), by_counter, by_step)
+    # A counter of magnitudes grows by both flows: it agrees with the time in the step.
+    both = on * by_step + off * (x.d - by_step)
+    grown = reverses & ~restart & (np.abs(both - charge) <= _STEADY * both)
+    told = np.where(np.isfinite(by_counter) & ~grown, by_counter, by_step)
     return np.clip(told, 0.0, x.d)
 
 
@@ -574,8 +578,10 @@ def resolve(x: Intervals, rule: Rule) -> Switches:
     still = reverses & (np.abs(added) <= _SOUND * most) & ~restart & (pace > 0)
     still &= x.d > _PAUSE * np.maximum(pace, x.following)
     s, left = np.where(still, 0.0, s), np.where(nothing | still, 0.0, left)
-    # It may have flowed for as long as the time to the next row.
-    missing = np.abs(x.i) * np.minimum(x.d, x.following) / 3600
+    # It may have flowed for as long as the time to the next row; since the row before
+    # if that is the second of one moment, as where a step ends and the next begins.
+    twice = (x.preceding == 0) & (x.row > 1)
+    missing = np.abs(x.i) * np.where(twice, x.d, np.minimum(x.d, x.following)) / 3600
     missing = np.where(np.abs(x.i) >= _CLEAR * rule.i_zero, missing, 0.0)
     before, after = x.i_before * left / 3600, x.i * s / 3600
     line = 0.5 * (x.i + x.i_before) * x.d / 3600

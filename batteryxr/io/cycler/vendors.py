@@ -54,6 +54,7 @@ BIOLOGIC = Vendor(
         Column("current", r"<i>"),
         Column("capacity", r"capacity"),
         Column("capacity", r"q charge/discharge"),
+        Column("capacity", r"\(q-qo\)"),
         Column("charge_energy", r"energy charge|energy we charge"),
         Column("discharge_energy", r"energy discharge|energy we discharge"),
         Column("cycle", r"cycle number"),

@@ -407,3 +407,24 @@ def test_test_time_that_goes_on_between_steps_is_no_flow(counter, around):
     # What began anew tells nothing of what flowed before it did.
     untold = any("may be missing" in str(w.message) for w in said)
     assert untold == (counter == "per step")
+
+
+def test_a_row_of_the_current_before_begins_the_next_step(make_record):
+    # The first row of each step shows the current before it, at time 0 in the step;
+    # the counter is of magnitudes and begins anew.
+    step = np.arange(0, 101, 10.0)
+    t = np.concatenate([step, 100 + step, 200 + step])
+    i = np.concatenate([np.full(11, 0.9), np.full(11, -0.9), np.full(11, 0.9)])
+    shown = np.concatenate([i[:11], [0.9], i[12:22], [-0.9], i[23:]])
+    rows = make_record(t, 3.5 + np.cumsum(i) / 100, shown)
+    counted = {"capacity": ("record", np.tile(0.9 * step / 3600, 3), {"units": "mA h"})}
+    times = {"step_time": ("record", np.tile(step, 3), {"units": "s"})}
+    found = half_cycles(rows.assign(counted | times))
+    np.testing.assert_allclose(found.capacity, 0.9 * 100 / 3600, rtol=1e-6)
+    # A smaller current before: with nothing that counts, it is told by how much the
+    # line may be off.
+    shown = np.concatenate([[0.2], np.full(10, 1.0)])
+    with pytest.warns(DataQualityWarning, match="known to"):
+        found = half_cycles(make_record(step, 3 + step / 100, shown))
+    lacks = 100 / 3600 - found.capacity.item()
+    assert lacks <= found.line_uncertainty.item() < 1.5 * lacks

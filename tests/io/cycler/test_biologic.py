@@ -189,3 +189,17 @@ def test_damaged_headers_are_named(tmp_path):
     with pytest.raises(FileFormatError, match=r"no column for voltage.*columns="):
         read_cycler(path)
     assert "voltage" in quiet(path.with_name("run.mpt"), columns={"Abc/V": "voltage"})
+
+
+def test_the_net_charge_of_a_step_tells_what_flowed_before_a_pause(tmp_path):
+    # EC-Lab's time goes on while the cell is paused under current; its charge does not.
+    time = np.arange(60) * 10.0 + 1800 * (np.arange(60) >= 30)
+    head = ["EC-Lab ASCII FILE", "Nb header lines : 3"]
+    labels = "time/s\tEwe/V\tI/mA\t(Q-Qo)/mA.h"
+    rows = [f"{t}\t{4 - k / 100}\t-1\t{0.5 - k / 360}" for k, t in enumerate(time)]
+    path = tmp_path / "paused.mpt"
+    path.write_text("\n".join([*head, labels, *rows]) + "\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataQualityWarning)
+        found = read_cycler(path).echem.half_cycles()
+    np.testing.assert_allclose(found.capacity, 59 / 360, rtol=2e-4)

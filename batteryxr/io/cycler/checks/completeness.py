@@ -29,6 +29,7 @@ _APART, _NEARBY = 3.0, 5
 _DIGITS = 10.0  # of the last digit of the voltage, for steps of voltage that are alike
 _FINE = 1e-6  # V; no cycler tells voltages apart that are nearer
 _REST = 1e-3  # of the largest current; smaller ones have no direction
+_STEADY = 0.01  # relative change of current over a gap, up to which a line bridges it
 
 
 def copied(table: RawTable) -> np.ndarray:
@@ -162,12 +163,18 @@ def turns(table: RawTable) -> np.ndarray:
     least = _REST * np.max(np.abs(current), initial=0.0)
     signs = np.sign(np.where(np.abs(current) <= least, 0.0, current))
     turned = (np.diff(signs) != 0) | (np.diff(columns["test_time"]) < 0)
+    return np.asarray(turned | _renumbered(table))
+
+
+def _renumbered(table: RawTable) -> np.ndarray:
+    """Return between which rows the cycler's number or word of the step changes."""
+    turned = np.zeros(max(table.rows - 1, 0), bool)
     for name in ("cycle", "step", "step_index"):
-        if name in columns:
-            turned |= np.diff(columns[name]) != 0
+        if name in table.columns:
+            turned |= np.diff(table.columns[name]) != 0
     if table.states is not None:
         turned |= np.diff(table.states) != 0
-    return np.asarray(turned)
+    return turned
 
 
 def switches(table: RawTable) -> np.ndarray:
@@ -211,6 +218,8 @@ def _lost(table: RawTable) -> np.ndarray:
     ):
         longest = _longest(steps, turned, 0.0)
         ratios = steps / longest
+        if steps is time:
+            lost = _after_first(table, time, longest, tick)
         if not ((ratios > _GAP) & inside).any():
             continue
         if steps is not time:
@@ -230,6 +239,25 @@ def _lost(table: RawTable) -> np.ndarray:
         places = np.searchsorted(np.sort(table.left_out), table.columns["test_time"])
         lost[np.diff(places) != 0] = 0
     return lost
+
+
+def _after_first(
+    table: RawTable, time: np.ndarray, longest: np.ndarray, tick: float
+) -> np.ndarray:
+    """Return how many rows are missing after the first of a step, where it counts.
+
+    No line bridges a current that changed. A cycler that begins each step so lost
+    nothing.
+    """
+    current, numbered = filled(table.columns["current"]), _renumbered(table)
+    change, size = np.abs(np.diff(current)), np.abs(current)
+    begins = np.append(False, (numbered | (time == 0))[:-1]) & ~numbered
+    begins &= change > _STEADY * np.maximum(size[1:], size[:-1])
+    pace = np.append(longest[1:], np.nan)
+    gaps = begins & (time > _GAP * pace) & (time - pace > (1 + _EXACT) * tick)
+    gaps[:-1] &= time[1:] < _USUAL * pace[:-1]
+    habit = gaps.sum() > max(1.0, 0.5 * (begins & np.isfinite(pace)).sum())
+    return np.where(gaps & ~habit, np.rint(time / pace) - 1, 0)
 
 
 def _alone(time: np.ndarray, voltage: np.ndarray, jumps: np.ndarray) -> np.ndarray:
