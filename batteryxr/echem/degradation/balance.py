@@ -19,8 +19,9 @@ _CHANGED = 2.0
 _SIZES = (1.0, 1.1, 1.25, 1.45, 1.7, 2.0)
 _FULL = (1.0, 0.95, 0.88, 0.8, 0.7, 0.6)
 _EMPTY = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
-#: Points used to compare initial guesses, and the number of guesses that are tried.
-_LOOKED_AT, _TRIED = 24, 5
+#: Points used to compare initial guesses, and the number that is tried of all, beside
+#: the best for each content of the anode: its steps make minima of their own.
+_LOOKED_AT, _TRIED = 24, 3
 #: Slope of a half cell beyond its measured curve (V for the whole content).
 _BEYOND = 50.0
 
@@ -168,7 +169,9 @@ def _starts(
     off = cathode.at(y) - anode.at(x) - volts[some]
     if polarised:
         off -= np.clip(np.median(off, axis=1, keepdims=True), *(_LOW[4], _HIGH[4]))
-    return grid[np.argsort((off**2).sum(axis=1))[:_TRIED]]
+    order = np.argsort((off**2).sum(axis=1))
+    own = [order[grid[order, 3] == content][:1] for content in _EMPTY]
+    return grid[np.unique(np.concatenate([order[:_TRIED], *own]))]
 
 
 def _covariance(jacobian: np.ndarray, residual: np.ndarray, noise: float) -> np.ndarray:

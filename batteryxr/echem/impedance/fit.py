@@ -93,8 +93,9 @@ def fit_circuit(
         ``<name>_error``, one standard deviation, wider where parameters that hardly
         worsen the fit lie along a bent valley; ``impedance`` (as given) and
         ``fitted``; ``residual``, the root mean square residual of the fitted points,
-        relative to the modulus; ``fit_flag`` (outliers: points were left out; misfit:
-        more than 1 % is left, and neighbours alike, as noise never is; another_minimum:
+        relative to the modulus; ``fit_flag`` (outliers: points were left out or, unless
+        `weights` is "robust", stand far out of the others and were fitted; misfit: more
+        than 1 % is left, and neighbours alike, as noise never is; another_minimum:
         other parameters, far from these, fit as well). Among parts of the same kind
         the faster comes first. Of two arcs within two decades, in noise of 2 %, one fit
         in 150 is further off than five errors and has no flag.
@@ -158,14 +159,17 @@ def fit_circuit(
     result = _labelled(plan, array, found).assign_coords(kept_coords(spectra))
     result.attrs = {"circuit": circuit, "weights": weights}
     if not blocks.is_lazy(result):
-        _warn(result["fit_flag"].values)
+        _warn(result["fit_flag"].values, told=weights == "robust")
     return result
 
 
-def _warn(flags: np.ndarray) -> None:
+def _warn(flags: np.ndarray, *, told: bool) -> None:
+    far = "hold points that stand far out: weights='robust' leaves them out"
     misfit = "leave more than noise: the circuit is not like them. See residual"
     few = "have too few points for a fit"
-    for bit, words in ((1, "did not converge"), (8, few), (32, misfit)):
+    for bit, words in ((1, "did not converge"), (8, few), (32, misfit), (16, far)):
+        if bit == 16 and told:
+            continue  # they were left out
         if n := int((flags & bit > 0).sum()):
             warn_quality(f"fit_circuit: {n} of {flags.size} spectra {words}")
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Rows used for the voltage right after a switch, and rows before it.
 _FIRST, _BEFORE = 12, 4
+#: Scatter of rows about a line, relative to their noise, above which they are bent.
+_BEND = 2.0
 #: Delay (s) after a switch from which `at` is checked.
 _LATE = 100.0
 _OHM = {"units": "ohm", "long_name": "Resistance"}
@@ -228,8 +230,8 @@ def after_switch(
     values, errors = np.full(times.size, np.nan), np.full(times.size, np.nan)
     if not after.t.size or not before.t.size:
         return values, errors
-    rest, rest_error = _last(before)
     first, first_error, noise = _beginning(after, float(np.sign(step)))
+    rest, rest_error = _last(before, noise)
     # Few rows before a switch are no better than those after it.
     rest_error = rest_error if np.isfinite(rest_error) else noise
     within = after.t >= 0
@@ -243,8 +245,11 @@ def after_switch(
     return values, errors
 
 
-def _last(before: Around) -> tuple[float, float]:
-    """Return the voltage right before a switch, and its error (NaN if few rows)."""
+def _last(before: Around, noise: float) -> tuple[float, float]:
+    """Return the voltage right before a switch, and its error (NaN if few rows).
+
+    `noise` is that of a row, as far as the rows behind tell it.
+    """
     t, v = before.t[-_BEFORE:], before.v[-_BEFORE:]
     if t.size < 3 or np.ptp(t) <= 0:
         return float(v[-1]), np.nan
@@ -252,7 +257,9 @@ def _last(before: Around) -> tuple[float, float]:
     coefficients, left = least_squares(line, v)
     sd = np.sqrt(left @ left / (t.size - 2))
     spread = np.linalg.inv(line.T @ line)
-    # Take the row itself if the rows before it are bent.
+    # Take the row itself if the rows before it are bent, as late in a short pulse.
+    if sd > _BEND * noise:
+        return float(v[-1]), noise
     if abs(v[-1] - coefficients[0]) > 3 * sd + 1e-12:
         return float(v[-1]), float(sd)
     return float(coefficients[0]), float(sd * np.sqrt(spread[0, 0]))

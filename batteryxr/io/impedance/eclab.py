@@ -77,7 +77,9 @@ def _read(table: LabelledTable, about: About, path: Path, options: Options) -> R
         places = {n: s for n, s in places.items() if n not in replaced(own)} | own
     if "frequency" not in places or not is_complex(places):
         raise FileFormatError(
-            path, f"has frequencies and no impedance among {list(table.labels)}."
+            path,
+            f"has frequencies and no impedance among {list(table.labels)}. Say which "
+            "columns hold it: columns={'label': 'imaginary (ohm)', ...}.",
         )
     others = {
         f"{name} {part}": labels.index(label)

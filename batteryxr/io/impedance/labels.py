@@ -73,16 +73,19 @@ _FORMS = (
 #: Cells of a row of units that name none.
 _NO_UNITS = frozenset({"", "#", "-", "none", "1", "%"})
 _UNIT = re.compile(
-    r"(?P<prefix>[TGMkmuµμn]?)(?P<base>rad(/s|\s?s-1|\s?s\^-1)|"
+    r"(?P<prefix>(?:(?!Grad)[TGMkmuµμn])?)(?P<base>Grad|degrés?|rad(/s|\s?s-1|\s?s\^-1)|"
     r"[oO]hms?|OHM|Ω|Ω|[Hh]z|HZ|[Ss](ec)?|[Ss]iemens|V|A|"
     r"min|h|deg(ree)?s?|°|rad|°?C|deg\s?C|K)\.?"
 )
 _BASES = {"ohm": "ohm", "ohms": "ohm", "ω": "ohm", "hz": "Hz", "s": "s", "sec": "s",
           "v": "V", "a": "A", "min": "min", "h": "h", "deg": "deg", "degs": "deg",
           "degree": "deg", "degrees": "deg", "°": "deg", "rad": "rad", "c": "degC",
+          "grad": "deg", "degré": "deg", "degrés": "deg",
           "siemens": "S", "rad/s": "rad/s", "rads-1": "rad/s", "rad s-1": "rad/s",
           "rads^-1": "rad/s", "rad s^-1": "rad/s",
           "°c": "degC", "degc": "degC", "deg c": "degC", "k": "K"}  # fmt: skip
+#: Labels of ZPlot, whose brackets hold no units.
+_ZPLOT = {"Z'(a)": "Z' (ohm)", "Z''(b)": "Im(Z) (ohm)"}
 #: Words before a label that stand for a minus sign.
 _MINUS = re.compile(r"^(minus|neg(ative|\.)?|\(-\)|-1\s?[*x·×])[\s_]*", re.IGNORECASE)
 _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
@@ -123,7 +126,7 @@ def find(
     taken = {source.column for source in found.values()}
     others = replaced(found)
     bare = [_split(label) for label in stripped]
-    without: list[str] = []
+    without: dict[str, str] = {}
     for name, pattern in _KNOWN:
         for index, (text, units) in enumerate(bare):
             if name in found or name in others or index in taken:
@@ -137,7 +140,7 @@ def find(
                 found[name] = source
                 taken.add(index)
             elif not units:
-                without.append(stripped[index])
+                without.setdefault(stripped[index], f"{name} ({NAMES[name]})")
     again = [
         stripped[k]
         for k, (text, units) in enumerate(bare)
@@ -212,7 +215,7 @@ def is_complex(found: Mapping[str, FromColumn]) -> bool:
 def _lacking(
     labels: Sequence[str],
     bare: Sequence[tuple[str, str | None]],
-    without: Sequence[str],
+    without: Mapping[str, str],
 ) -> str:
     polar = [labels[k] for k, (text, _) in enumerate(bare) if text in ("|y|", "ymod")]
     if polar:
@@ -230,9 +233,8 @@ def _lacking(
         )
     if without:
         return (
-            f"the label {without[0]!r} has no units. Say what it is in: "
-            f"columns={{{without[0]!r}: 'real (ohm)'}}, or whatever it is, one of "
-            f"{sorted(NAMES)}."
+            f"the labels {list(without)} have no units. Say what they are in: "
+            f"columns={dict(without)}, or whatever they are, of {sorted(NAMES)}."
         )
     return (
         f"the labels {list(labels)} name no real and imaginary part, nor modulus and "
@@ -244,7 +246,7 @@ def _split(label: str) -> tuple[str, str | None]:
     """Return a label in lower case without units and blanks, and the units."""
     text = label.replace('"', "''").replace("′", "'").replace("″", "''")
     text = re.sub("[−–‐]", "-", text).replace("`", "'").strip()
-    text = _MINUS.sub("-", text)
+    text = _MINUS.sub("-", _ZPLOT.get(text, text))
     for form in _FORMS:
         match = form.fullmatch(text)
         if match and (units := _units(match["unit"])) is not None:

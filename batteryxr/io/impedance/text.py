@@ -31,6 +31,8 @@ _START = re.compile(
     r"(\d[^\n\t;]*\d{1,2}:\d{2}[^\n\t;]*)",
     re.IGNORECASE,
 )
+#: Name of a table of a spectrum as it was measured.
+_CURVE = re.compile(r"ZCURVE\d*")
 #: Word in a header -> maker.
 _MAKERS = (("zahner", "Zahner"), ("thales", "Zahner"), ("ivium", "Ivium"))
 
@@ -57,6 +59,13 @@ def read_gamry(path: Path, options: Options) -> Readings:
         parts.append(part | {"spectrum": np.full(part["frequency"].size, number)})
     if any(part.keys() != parts[0].keys() for part in parts):
         raise FileFormatError(path, "its tables ZCURVE have different columns.")
+    others = [c.name for c in curves if not _CURVE.fullmatch(c.name)]
+    if others and len(others) < len(curves):
+        notes["other_tables"] = (
+            f"the tables {others} are spectra of their own, behind those of ZCURVE: "
+            "they may hold the same sweep, corrected. Take those that are meant: "
+            ".isel(spectrum=...)"
+        )
     columns = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
     words = f"{header.get('DATE', '')} {header.get('TIME', '')}"
     rows = Readings(columns, "Gamry", technique=tag, notes=notes)

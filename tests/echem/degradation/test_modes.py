@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.interpolate import PchipInterpolator
 
 from batteryxr.core.errors import ArgumentError, DataError, DataQualityWarning
 from batteryxr.echem import degradation_modes
@@ -232,3 +233,33 @@ def test_an_overvoltage_that_fades_is_told(kind):
     assert not degradation_modes(data, standards=standards(), kind=kind)[
         "fit_flag"
     ].any()
+
+
+def test_a_step_of_the_anode_is_not_taken_for_its_beginning():
+    def graphite(x):
+        steps = 0.05 / (1 + np.exp((x - 0.2) / 0.03))
+        steps += 0.035 / (1 + np.exp((x - 0.5) / 0.02))
+        return 0.09 + 0.11 * np.exp(-x / 0.05) + 0.6 * np.exp(-x / 0.012) + steps
+
+    nodes = [4.6, 4.45, 4.32, 4.22, 4.14, 4.05, 3.97, 3.9, 3.83, 3.78, 3.73, 3.68, 3.2]
+    layered = PchipInterpolator(np.linspace(0, 1, 13), nodes)
+    about = {"units": "V"}
+    of = {
+        name: xr.DataArray(law(GRID), {"li_content": GRID}, "li_content", attrs=about)
+        for name, law in (("cathode", layered), ("anode", graphite))
+    }
+    charge, x = np.linspace(0, 10, 500), np.linspace(1e-4, 0.1, 40001)
+    sizes, rows = [(10.0, 11.0, 9.7), (9.608, 9.925, 8.749), (9.595, 10.978, 8.355)], []
+    for p, n, lithium in sizes:
+        y = (lithium - n * x) / p
+        begin = int(np.argmax(layered(y) - graphite(x) >= 3.0))
+        v = layered(y[begin] - charge / p) - graphite(x[begin] + charge / n)
+        rows.append(np.where(v <= 4.2, v, np.nan))
+    noise = 2e-4 * np.random.default_rng(0).standard_normal((3, charge.size))
+    coords = {"cycle": [1, 2, 3], "capacity": ("capacity", charge, {"units": "mA h"})}
+    data = xr.DataArray(rows + noise, coords, ("cycle", "capacity"), attrs=about)
+    found = degradation_modes(data, standards=of)
+    losses = 1 - np.array(sizes) / sizes[0]
+    for k, name in enumerate(("lam_cathode", "lam_anode", "lli")):
+        np.testing.assert_allclose(found[name], losses[:, k], atol=0.005)
+    assert (found["fit_flag"] == 0).all()

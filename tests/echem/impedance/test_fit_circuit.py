@@ -265,6 +265,10 @@ def test_points_that_are_far_off_are_left_out_and_told():
     clean = fit_circuit(labelled(z), "R0-p(R1,CPE1)", weights="robust")
     plain = fit_circuit(labelled(z), "R0-p(R1,CPE1)")
     np.testing.assert_allclose(clean["R1"], plain["R1"], rtol=2e-3)
+    assert (plain["fit_flag"] == 0).all()
+    with pytest.warns(DataQualityWarning, match="weights='robust' leaves them out"):
+        fitted = fit_circuit(labelled(off), "R0-p(R1,CPE1)")
+    assert ((fitted["fit_flag"].values & 16 > 0) == odd.any(axis=1)).mean() > 0.9
 
 
 def test_an_exponent_at_its_bound_keeps_no_fit_from_its_end():

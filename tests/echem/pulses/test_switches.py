@@ -95,8 +95,8 @@ def test_a_table_of_hppc():
     assert table["direction"].values.tolist() == ["charge", "discharge"] * 3
     np.testing.assert_allclose(table["current"], [1000.0, -750.0] * 3)
     np.testing.assert_allclose(table["duration"], 10.0, rtol=1e-6)
-    np.testing.assert_allclose(table["resistance"].sel(delay=0), R0, rtol=0.01)
-    np.testing.assert_allclose(table["resistance_back"], R0, rtol=0.01)
+    np.testing.assert_allclose(table["resistance"].sel(delay=0), R0, rtol=0.005)
+    np.testing.assert_allclose(table["resistance_back"], R0, rtol=0.005)
     np.testing.assert_allclose(table["charge"], [10 / 3.6, -7.5 / 3.6] * 3, rtol=1e-6)
     begins = np.searchsorted(record["test_time"], table["test_time"])
     np.testing.assert_allclose(table["capacity_total"], charge[begins], atol=0.2)

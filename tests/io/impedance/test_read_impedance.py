@@ -359,6 +359,22 @@ def test_gamry_writes_a_table_for_each_spectrum(tmp_path):
     assert found.attrs["technique"] == "EISPOT"
 
 
+@pytest.mark.parametrize("other", ["ZCURVE1", "ZCURVEDRIFT"])
+def test_a_second_table_of_gamry_with_another_name_is_told(tmp_path, other):
+    units = "\tPt\tFreq\tZreal\tZimag\n\t#\tHz\tohm\tohm\n"
+    rows = "".join(f"\t{k}\t{f:.6g}\t2\t-1\n" for k, f in enumerate(F))
+    path = tmp_path / "a.DTA"
+    path.write_text(
+        "EXPLAIN\nTAG\tEISPOT\n"
+        + "".join(f"{name}\tTABLE\n{units}{rows}" for name in ("ZCURVE", other))
+    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert read_impedance(path).sizes["spectrum"] == 2
+    told = any(f"other_tables: a.DTA: the tables ['{other}']" in str(w) for w in said)
+    assert told == (other == "ZCURVEDRIFT")
+
+
 def test_a_sweep_up_and_down_is_two_spectra(tmp_path):
     both = np.concatenate([F, F[::-1]])
     path = table(
@@ -628,6 +644,33 @@ def test_spectra_side_by_side_are_no_single_spectrum(tmp_path):
     said = {"R2": "real", "I2": "minus_imaginary", "f2": "frequency"}
     found = read_impedance(path, columns=said)
     np.testing.assert_array_equal(found["impedance"].values[0], 4 - 3j)
+
+
+def test_degrees_of_a_german_file_are_no_radians(tmp_path):
+    path = tmp_path / "a.txt"
+    rows = "\n".join(f"{f};10,0;-30,0" for f in (1000, 100, 10, 1))
+    path.write_text(f"Frequenz/Hz;Impedanz/Ohm;Phase/Grad\n{rows}\n")
+    z = read_impedance(path)["impedance"].values
+    np.testing.assert_allclose(z, 10 * np.exp(-1j * np.pi / 6))
+
+
+def test_every_label_without_units_is_named_with_what_it_looks_like(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("freq,Zreal,Zimag\n100,2,-1\n10,3,-1\n1,4,-1\n")
+    said = r"\{'freq': 'frequency \(Hz\)', 'Zreal': 'real \(ohm\)', 'Zimag'"
+    with pytest.raises(FileFormatError, match=said):
+        read_impedance(path)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_file_of_zplot_needs_no_columns(tmp_path, quote):
+    path = tmp_path / "one.z"
+    labels = ", ".join(
+        f"{quote}{one}{quote}" for one in ("Freq(Hz)", "Ampl", "Z'(a)", "Z''(b)", "Err")
+    )
+    rows = "\n".join(f"{f}, 0.01, 2, -1, 0" for f in (1000, 100, 10, 1))
+    path.write_text(f"ZPLOT2 ASCII\n{labels}\nEnd Comments\n{rows}\n")
+    np.testing.assert_array_equal(read_impedance(path)["impedance"].values[0], 2 - 1j)
 
 
 def test_rows_below_the_end_of_comments(tmp_path):

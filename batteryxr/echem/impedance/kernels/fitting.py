@@ -21,6 +21,9 @@ ANOTHER = 64
 #: Outlier limit in standard deviations of each part; median modulus of noise in these
 #: units; rounds of leaving points out; largest fraction of points left out.
 _OFF, _MEDIAN, _ROUNDS, _SHARE = 4.0, 1.1774, 8, 0.3
+#: The same of points that are told though they were fitted, and the least part of the
+#: modulus by which they are off.
+_FAR, _SEEN = 5.0, 1e-4
 #: Initial guesses for each spectrum, and the iterations that choose between them.
 _STARTS, _FIRST_STEPS = 8, 12
 #: Difference of parameters (ln) of one minimum and another; the same in errors, and
@@ -440,6 +443,16 @@ def _answer(
     loose = (space.free & (errors > np.abs(values))).any(axis=1)
     flag = np.where(converged, 0, NOT_CONVERGED) | np.where(bound, AT_BOUND, 0)
     flag |= np.where(loose, UNDETERMINED, 0)
+    lies = np.where(
+        there, relative * np.abs(problem.measured) * problem.weights, np.nan
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        free = np.maximum(1.0 - space.free.sum() / (2.0 * there.sum(axis=1)), 0.1)
+        sd = np.nanmedian(np.where(enough[:, None], lies, 0.0), axis=1) / (
+            _MEDIAN * np.sqrt(free)
+        )
+    far = (lies > _FAR * sd[:, None]) & (relative > _SEEN)
+    flag |= np.where(far.any(axis=1), OUTLIERS, 0)
     odd = linear.systematic(np.where(there, off, np.nan), omega=problem.omega)
     flag |= np.where(odd, MISFIT, 0)
     flag = np.where(enough, flag, TOO_FEW).astype(np.int8)
