@@ -222,7 +222,7 @@ def _doubted(
     told = (
         f"what the fits leave has a shape in common, most at {found.place:.5g} "
         f"{attributes(dim)['units']}: the model lacks a term there, which may move "
-        f"edge energies of {100 * more.mean():.2g} % of spectra by "
+        f"edge energies of {100 * more.mean():.3g} % of spectra by "
         f"{np.median(moves[more][:, model.jump + 1]):.2g}. Errors hold that (flag "
         "misfit). Add a peak, or leave those energies out."
     )
