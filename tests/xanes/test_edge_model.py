@@ -445,6 +445,31 @@ def test_a_missing_term_is_told_and_covered(phantom, model, lacking):
     assert float((off > 3 * fit.edge_energy_error).where(thick).mean()) < 0.02
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_term_that_a_fifth_of_spectra_have_is_told_there(phantom, model, given):
+    """Also beside a start; the others keep their errors and have no flag."""
+    stack, truth = phantom(32, noise=0.0)
+    e, jump, edge = (
+        stack.energy.values[:, None, None],
+        *(truth[name] for name in ("edge_jump", "edge_energy")),
+    )
+    rng = np.random.default_rng(7)
+    has = rng.random(jump.shape) < 0.2
+    far = 1 / (1 + np.exp(-(e - edge - 6) / 1.5))
+    near = 1 / (1 + np.exp(-(e - edge) / 1.5))
+    noise = np.where(jump > 0.1, 0.007 * jump, np.nan)
+    noise = noise * rng.standard_normal(stack.shape)
+    noisy = stack.copy(data=stack + 0.4 * has * jump * (far - near) + noise)
+    extra = {"start": {"edge_energy": 5475.0}} if given else {}
+    with pytest.warns(DataQualityWarning, match="lacks a term"):
+        fit = xanes.fit_edge(noisy, mask=None, **model, **extra)
+    misfit, thick = (fit.flag & 64) > 0, (jump > 0.1) & (fit.flag & 2 == 0)
+    assert float(misfit.where(thick & has).mean()) > 0.7
+    assert float(misfit.where(thick & ~has).mean()) < 0.05
+    off = abs(fit.edge_energy - edge) > 5 * fit.edge_energy_error
+    assert float((off & (fit.flag == 0)).where(thick).mean()) < 0.005
+
+
 def test_an_edge_that_noise_widened_is_flagged(phantom, model):
     """Counts of 300 in sample and flat field, so that noise is a fifth of the step."""
     stack, truth = phantom(40, noise=0.0)

@@ -26,6 +26,7 @@ _VALUES = {
     "shift": ("intensity", "absorbance", "transmittance", "reflectance"),
 }
 _CALLED = {"structure": "intensity"}
+_SPECTRAL = ("intensity", "absorbance", "transmittance", "reflectance")
 #: File ending -> axis, used if the header does not say. A .chi may be either.
 BY_SUFFIX = {
     ".gr": "r",
@@ -329,6 +330,12 @@ def _absorption(file: FileColumns, axis: str) -> tuple[tuple[Pick, ...], str]:
             f"{_some(behind)}: what stands before the known name is taken for that of "
             "a device."
         )
+    alike = [n for i, n in left.items() if _alike(n, roles[i], ("mu",))]
+    if not pick.formula and alike:
+        notes.append(
+            f"{first} is read ({pick.column!r}), and {_some(alike)} may be spectra of "
+            "other samples: pass columns= with the one you mean, or 'all'."
+        )
     dark = [n for n in left.values() if _DARK.search(n)]
     if pick.formula and (given := _OFFSETS.search(file.text)):
         dark.append(" ".join(given[0].split()))
@@ -364,14 +371,17 @@ def _of_athena(file: FileColumns) -> bool:
     return bool(exported) or file.suffix in (".nor", ".flat", ".norm")
 
 
-def _alike(name: str, role: Role) -> bool:
+def _alike(name: str, role: Role, kinds: tuple[str, ...]) -> bool:
     """Tell whether a column without a role has part of its name from one that is read.
 
     Beside "Intensity A", "Intensity B" is not known to be anything else.
     """
-    words = re.findall(r"[^\W\d_]{3,}", name) if not role.name else []
-    beside = {role_of(word).name for word in words} - {""}
-    return bool(beside & {"intensity", "absorbance", "transmittance", "reflectance"})
+    if role.name:
+        return role.rank >= BEHIND and role.name in kinds
+    words = re.findall(r"[^\W\d_]{2,}" if "mu" in kinds else r"[^\W\d_]{3,}", name)
+    return any(
+        role_of(word, "energy" if "mu" in kinds else "").name in kinds for word in words
+    )
 
 
 def _values(file: FileColumns, axis: str, position: int) -> tuple[Pick, ...]:
@@ -387,7 +397,7 @@ def _values(file: FileColumns, axis: str, position: int) -> tuple[Pick, ...]:
         found = [(r, i) for r, i in found if r.rank == 0]
     elif len(kinds) > 1 or len(ranks) > 1:
         raise _unknown(file, axis, None)
-    if any(_alike(n, r) for n, r in zip(file.names, roles, strict=True)):
+    if any(_alike(n, r, _SPECTRAL) for n, r in zip(file.names, roles, strict=True)):
         return ()
     if axis == "energy" and any(re.fullmatch(r"\D+0", file.names[i]) for _, i in found):
         return ()  # "Int0" beside "Int1": monitors along the beam

@@ -133,6 +133,12 @@ def _of(row: Stepped, path: Path, text: str) -> list[Decoded]:
     begins = [a for a, b in zip(begins, ends, strict=True) if _holds(row, text[a:b])]
     edges = [*(begins if len(begins) > 1 else [0]), len(text)]
     above = text[: edges[0]].splitlines()
+    if (blocks := len(re.findall(row.data, text))) > len(edges) - 1:
+        raise FileFormatError(
+            path,
+            f"holds {blocks} blocks of counts, and tells where {len(edges) - 1} scans "
+            "begin: some have no mark of their own. Keep one scan a file.",
+        )
     tables = []
     for number, (a, b) in enumerate(itertools.pairwise(edges), 1):
         part = text[a:b]

@@ -99,8 +99,9 @@ def fit_edge(
         32: imprecise, 64: misfit). Imprecise is an error above a fifth of the edge's
         width, or of that of the mean spectrum; slopes hardly determine it. Misfit is a
         model that lacks a term: what the fits of some 300 spectra leave has a shape in
-        common, errors hold how far it may move parameters, and that is more than the
-        noise does. It is not tested with `start`. Missing values are NaN.
+        common, or a part of them has one, which is then looked for in every spectrum.
+        Errors hold how far it may move parameters, and that is more than the noise
+        does. It is not tested on lazy data with `start`. Missing values are NaN.
 
     Raises
     ------
@@ -112,7 +113,7 @@ def fit_edge(
     Warns
     -----
     DataQualityWarning
-        If most fits are flagged as misfit, with the energy where a term is missing.
+        If fits are flagged as misfit, with the energy where a term is missing.
 
     Examples
     --------

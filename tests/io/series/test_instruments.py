@@ -81,6 +81,14 @@ def test_ranges_of_a_file_keep_what_stands_above_them(tmp_path):
     assert float(scans.xanes.convert_axis(axis="q").wavelength) == 1.540598
 
 
+def test_a_scan_without_its_mark_is_not_lost(tmp_path):
+    first, second = asc().replace("*BEGIN\n", ""), asc()
+    path = tmp_path / "a.asc"
+    path.write_text(first.replace("*EOF", "") + second)
+    with pytest.raises(FileFormatError, match="2 blocks of counts"):
+        batteryxr.read_series(path)
+
+
 @pytest.mark.parametrize(
     ("unit", "name"), [("%T", "transmittance"), ("A", "absorbance")]
 )

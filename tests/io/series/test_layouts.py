@@ -135,6 +135,8 @@ HINTS = {
     "energy I0 TEY KETEK_Fe": (MU * I0, FL, "'KETEK_Fe' may be fluorescence"),
     "energy I0 It1 It2 TEY": (IT, IT, MU * I0, "'It1', 'It2' may be of a transm"),
     "energy I0 It FeKa_sum NiKa_sum": (IT, FL, FL, "'FeKa_sum', 'NiKa_sum' may be"),
+    "energy I0 mu_a mu_b": (MU, 2 * MU, "'mu_b' may be spectra of other samples"),
+    "energy I0 A_abs B_abs": (MU, 2 * MU, "'B_abs' may be spectra of other samples"),
 }
 
 

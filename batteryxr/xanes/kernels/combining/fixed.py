@@ -67,12 +67,15 @@ def combine(data: np.ndarray, *, design: Design) -> Combined:
     for alike, there in by_pattern(rows if left.all() else rows[rest]):
         if there.sum() <= n + n_back or not told_apart(design, there):
             continue
-        chosen = rest[alike]
-        chosen = chosen[rows[chosen][:, there].any(axis=1)]  # skip zeros
-        part = design.at(there)
+        chosen, part = rest[alike], design.at(there)
         for start in range(0, len(chosen), SLAB):
             some = chosen[start : start + SLAB]
-            _put(results, some, _combine(rows[np.ix_(some, there)].astype(float), part))
+            y = rows[some] if there.all() else rows[np.ix_(some, there)]
+            told = y.any(axis=1)  # skip zeros
+            if not told.all():
+                some, y = some[told], y[told]
+            if some.size:
+                _put(results, some, _combine(y.astype(float, copy=False), part))
     return Combined(*(a.reshape((*shape, *a.shape[1:])) for a in results))
 
 
@@ -159,14 +162,17 @@ def _combine(y: np.ndarray, design: Design) -> Combined:
     out = y - (y @ u) @ u.T
     z = np.ascontiguousarray(out @ q)
     chi2: dict[bool, np.ndarray] = {}
-    weights, left = z, out
+    weights = short = z
+    out -= z @ q.T  # what no standard can follow
+    beyond = np.einsum("ij,ij->i", out, out)
     for total in (False, True):
         w = np.empty_like(z)
         solve_rows(fit.r, z, design.non_negative, total, w)
-        rest = out - (w @ fit.r.T) @ q.T
-        chi2[total] = np.einsum("ij,ij->i", rest, rest)
+        rest = z - w @ fit.r.T
+        chi2[total] = beyond + np.einsum("ij,ij->i", rest, rest)
         if total == design.sum_to_one:
-            weights, left = w, rest
+            weights, short = w, rest
+    left = out + short @ q.T
     errors, length = fit.taken.errors(left)
     solved = Combination(
         weights=weights,

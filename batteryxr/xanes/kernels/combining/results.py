@@ -164,11 +164,13 @@ def _shifts(solved: Combination, design: Design) -> tuple[np.ndarray, np.ndarray
     with np.errstate(invalid="ignore", divide="ignore"):
         some = along**2 * freedom > _HINT * steep * square
     some &= (square > _EXACT * solved.power) & (freedom > 1)
-    curves = solved.left + solved.weights @ design.standards
     for rows in _alike(solved.left, np.flatnonzero(some)):
         there = solved.left[rows[0]] != 0  # a gap leaves no residual
         part = design.at(there)
-        shift[rows], change[rows] = _moved(curves[np.ix_(rows, there)], part)
+        left = solved.left[rows]
+        left = left if there.all() else left[:, there]
+        curves = left + solved.weights[rows] @ part.standards
+        shift[rows], change[rows] = _moved(curves, part)
     return shift, change
 
 
@@ -176,7 +178,10 @@ def _alike(left: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
     """Return rows in groups that have the same gaps."""
     if not rows.size:
         return []
-    _, group = np.unique(left[rows] != 0, axis=0, return_inverse=True)
+    there = left[rows] != 0
+    if there.all():
+        return [rows]
+    _, group = np.unique(there, axis=0, return_inverse=True)
     return [rows[group.ravel() == k] for k in range(group.max() + 1)]
 
 
