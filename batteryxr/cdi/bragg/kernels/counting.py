@@ -85,7 +85,9 @@ def _marked(values: np.ndarray, mark: float) -> int:
 
 def _is_body(top: np.ndarray, lit: np.ndarray) -> bool:
     """Return whether all that is lit is alike and mostly has lit neighbours in line."""
-    if top.ndim < 3 or np.count_nonzero(top) < _BODY or (top != lit).any():
+    if top.ndim < 3 or not _BODY <= np.count_nonzero(top) < top.size:
+        return False
+    if (top != lit).any():
         return False
     inner = lit[..., 1:-1]
     return bool(
