@@ -116,9 +116,18 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     ),
     # of what is counted
     "log10 of counts": lambda: phased(np.log10(counts() + 1)),
+    "log2 of counts": lambda: phased(np.log2(counts() + 1)),
+    "amplitudes for counts": lambda: cdi.misfit(crystal(), volume=np.sqrt(counts())),
     "negative": lambda: phased(counts() - 100),
     "amplitudes are no object": lambda: cdi.unwrap(abs(crystal())),
     "no counts": lambda: phased(0 * counts()),
+    "a support for counts": lambda: phased(
+        counts().copy(data=(abs(skew()).values > 0.5).astype(np.float32))
+    ),
+    "a support, cropped": lambda: cdi.crop(
+        counts().copy(data=(abs(skew()).values > 0.5).astype(np.float32)),
+        shape=(16, 16, 16),
+    ),
     "a zinger beside the peak": lambda: cdi.crop(
         counts().where(
             ~(
@@ -614,6 +623,10 @@ def test_no_mistake_is_silent(name):
 
 #: What is said of mistakes that could also be told by a name of something else.
 BY_NAME = {
+    "log2 of counts": "the binary logarithm of counts",
+    "amplitudes for counts": "the square root of counts",
+    "a support for counts": "as a support or mask does",
+    "a support, cropped": "as a support or mask does",
     "a phase in deg, called rad": "Is it in deg",
     "an amplitude for the support": "not only 0 and 1",
     "a displacement that was changed": "call displacement again",

@@ -135,7 +135,7 @@ def halves_of(experiment: Experiment) -> tuple[Experiment, Experiment]:
     return first, second
 
 
-_EACH = ("counts", "usable", "negative", "missing", "largest", "flat", "marks")
+_EACH = ("counts", "usable", "negative", "missing", "largest", "flat", "lit", "marks")
 
 
 def look(
@@ -161,13 +161,16 @@ def look(
         usable = np.count_nonzero(known, axis=(-2, -1))
         if spoilt:
             low = np.where(known, values, np.inf).min((1, 2))
+            lit = np.minimum(some, 1).sum((1, 2), dtype=float)
         else:
             low = _least(values, good)
+            lit = np.count_nonzero(some, axis=(1, 2)).astype(float)
         flat = (low == some.max((1, 2))) & (usable > 1)
         for name, line in (
             ("counts", counts), ("usable", np.broadcast_to(usable, len(values))),
-            ("flat", flat), ("marks", _marks(values)), ("negative", found.negative),
-            ("missing", found.missing), ("largest", found.largest),
+            ("flat", flat), ("lit", lit), ("marks", _marks(values)),
+            ("negative", found.negative), ("missing", found.missing),
+            ("largest", found.largest),
         ):  # fmt: skip
             each[name].append(line)
         telling = (counts > 0) & ~flat

@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 #: Smallest counts per pixel from which a background is refined.
 _FAINT = 1e-3
+#: Least part of a probe's light in the inner half of its window, in y and in x.
+_INNER = 0.25
 
 
 def reconstruct(
@@ -219,8 +221,17 @@ def first_state(experiment: Experiment, settings: Settings) -> State:
             "not finite at every pixel",
             "Make one with .cdi.ptycho_probe(...).",
         )
-    if not np.sum(np.abs(probe) ** 2) > 0:
+    image = np.sum(np.abs(probe) ** 2, axis=0, dtype=float)
+    n, light, lines = len(image), image.sum(), (image.sum(0), image.sum(1))
+    if not light > 0:
         raise DataError("probe", "no power", "Make one with .cdi.ptycho_probe(...).")
+    if any(line[n // 4 : n - n // 4].sum() < _INNER * light for line in lines):
+        raise DataError(
+            "probe",
+            "its light lies at the edges of its window",
+            "Its middle is pixel n // 2: np.fft.fftshift(probe, axes=(-2, -1)), or "
+            "np.roll.",
+        )
     used = [m for m in probe if np.any(m)]
     probe = np.ascontiguousarray(used[: settings.n_modes])
     seen = experiment.seen

@@ -12,6 +12,7 @@ from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.examine import examined
 from batteryxr.cdi.ptycho.experiment import experiment_of, widened
 from batteryxr.cdi.ptycho.former import former_of, going_on
+from batteryxr.cdi.ptycho.kernels.facts import seen_by
 from batteryxr.cdi.ptycho.orientation import tell_stretch
 from batteryxr.cdi.ptycho.passes import first_state, reconstruct
 from batteryxr.cdi.ptycho.result import labelled_state
@@ -27,12 +28,15 @@ from batteryxr.core.provenance import recorded
 if TYPE_CHECKING:
     import xarray as xr
 
+    from batteryxr.cdi.ptycho.experiment import Experiment
     from batteryxr.cdi.ptycho.kernels.state import State
     from batteryxr.core.checks import Count, Seed
 
 
 #: Residual over that of counting noise from which to warn.
 _MISFIT = 1.1
+#: Part of the least that counting noise leaves, below which to warn.
+_TOO_GOOD = 0.65
 #: Iterations after which a result is judged.
 SETTLED = 20
 
@@ -191,6 +195,7 @@ def ptycho(
     result = labelled_state(experiment, state, coords, scan.sizes["position"])
     result = unsquared(result, scan.sizes)
     tell_misfit(result["amp_residual"], result["noise_residual"])
+    tell_too_good(result["amp_residual"], [experiment], n_modes)
     result.attrs.update(scale)
     result.attrs["engine"] = type(settings.engine).__name__
     result.attrs["block"] = settings.block or 0
@@ -240,3 +245,39 @@ def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray) -> None:
         "where they are off by more than 3 pixels), background and light of frames "
         "(instrument=Recording(...)), n_modes, or take more passes"
     )
+
+
+def tell_too_good(
+    residuals: xr.DataArray, experiments: list[Experiment], n_modes: int
+) -> None:
+    """Warn where the model explains frames better than counting noise allows.
+
+    A lit pixel has a residual of a quarter count, however bright it is. Object and
+    probe explain the part that they have numbers for.
+
+    Parameters
+    ----------
+    residuals
+        Residual of each iteration; for each energy.
+    experiments
+        Experiment of each energy, after its examination.
+    n_modes
+        Probe modes.
+    """
+    last = np.ravel(residuals.isel(iteration=-1).values)
+    for residual, experiment in zip(last, experiments, strict=True):
+        seen, n = experiment.seen, len(experiment.weight)
+        assert seen is not None, "look at the frames first: `examined`"
+        numbers = 2 * (seen_by(experiment.corners, n) + n_modes * n * n)
+        free = max(1 - numbers / float(seen.usable.sum()), 0.0)
+        least = 0.25 * free * float(seen.lit.sum()) / float(seen.counts.sum())
+        if residual < _TOO_GOOD * least:
+            warn_quality(
+                f"ptycho: the residual at {experiment.energy:g} eV is {residual:.2g}, "
+                f"and counting noise leaves at least {least:.2g}: these frames are no "
+                "counts (averaged, scaled, smoothed, or simulated without noise?). The "
+                "object may be right, but noise_residual, a Poisson likelihood and all "
+                "that counts photons are not. Pass counts: multiply by the frames that "
+                "were averaged, or by counts per unit"
+            )
+            return

@@ -315,6 +315,10 @@ def _check_dims(dims: Mapping[str, tuple[Any, ...]], *, caller: str) -> None:
 
 def _read(array: xr.DataArray) -> xr.Variable:
     values = array.values
+    if values.dtype.kind not in "iuf":
+        raise DataError(
+            str(array.name), f"{values.dtype}, no real numbers", "Pass real numbers."
+        )
     # A frame whose position is unknown can be left out; other unknowns are errors.
     named = str(array.name).startswith("position_")
     if not np.isfinite(values).all() and not named:

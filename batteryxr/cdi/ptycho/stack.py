@@ -12,7 +12,7 @@ from batteryxr.cdi.ptycho.estimate import Sizes, estimated, fitted
 from batteryxr.cdi.ptycho.examine import check_far_field, findings, look, settled
 from batteryxr.cdi.ptycho.experiment import experiments_of
 from batteryxr.cdi.ptycho.passes import bring_on, tried
-from batteryxr.cdi.ptycho.reconstruct import SETTLED, tell_misfit
+from batteryxr.cdi.ptycho.reconstruct import SETTLED, tell_misfit, tell_too_good
 from batteryxr.cdi.ptycho.result import labelled_scatter, labelled_stack
 from batteryxr.cdi.ptycho.scale import tell_scale
 from batteryxr.cdi.ptycho.scan import unsquared
@@ -309,6 +309,7 @@ def _finish(parts: list[Stack], mark: dict[str, Any]) -> None:
             for name in ("absorption_error_common", "phase_error_common"):
                 result[name].attrs["comment"] = _UNSEEN
         tell_misfit(result["residuals"], result["noise_residual"])
+        tell_too_good(result["residuals"], stack.experiments, stack.settings.n_modes)
         result.attrs.update(_scale(stack))
         result.attrs[CLAIM] = mark_digest(mark)
         # Here, not on a cluster: the remaining work is small, and its data are here.

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from batteryxr.io.frames.scan_layouts import FoundScan
 
+#: Names of volumes that tell where a crystal is.
+SUPPORTS = ("support", "mask")
 #: Places of frames in CXI (version 1.3 and later), and usual ones in NeXus.
 _USUAL = (
     "entry_1/data_1/data",
@@ -198,6 +200,9 @@ def _frames(file: h5py.Group, path: Path, dataset: str | None) -> list[str]:
             raise ArgumentError("dataset", dataset, "a dataset of 3 axes")
         return [dataset]
     stacks, objects = _stacks(file), _objects(file)
+    bodies = [s for s in stacks if s.rsplit("/", 1)[-1].lower() in SUPPORTS]
+    if bodies and not objects and len(bodies) == len(stacks):
+        raise FileFormatError(path, f"holds a support alone: {bodies[0]}, no counts.")
     if (usual := _default(file)) in stacks:
         return [usual]
     for usual in _USUAL:

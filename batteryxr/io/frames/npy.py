@@ -14,7 +14,7 @@ from batteryxr.io.door.arrays import arrays_in, unpacked
 from batteryxr.io.door.counts import counts_type, only_counts
 from batteryxr.io.door.files import named, stamp
 from batteryxr.io.door.images import npy_header, npy_values
-from batteryxr.io.frames.hdf5 import Held
+from batteryxr.io.frames.hdf5 import SUPPORTS, Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,8 @@ def open_npy(paths: list[Path], *, chunk: Callable[[int, int], int]) -> Held:
     """
     path = paths[0]
     shape, stored = npy_header(path, frames=True)
+    if path.stem.lower() in SUPPORTS:
+        raise FileFormatError(path, "is a support by its name, and holds no counts.")
     if paths[1:] or len(shape) != 3 or stored.kind not in "iuf":
         found = f"{len(paths)} files, {len(shape)} axes of {stored}"
         raise FileFormatError(
@@ -75,6 +77,8 @@ def open_npz(
         told = f"one of the {len(stacks)} arrays of {path.name}: {stacks[:20]}"
         raise ArgumentError("dataset", dataset, told, "It has several.")
     name = dataset or stacks[0]
+    if name.lower() in SUPPORTS:
+        raise FileFormatError(path, f"holds a support alone: {name}, no counts.")
     shape, stored = held[name]
     dtype = counts_type(stored)
     looked = stamp(path)

@@ -196,6 +196,21 @@ def test_a_probe_of_another_size_is_refused_with_both_sizes(scan):
             run(scan.drop_vars("probe").assign(probe=other))
 
 
+@pytest.mark.parametrize("axes", [(1, 2), (1,)])
+def test_a_probe_about_the_corner_is_refused(scan, axes):
+    # Its four quarters see four pieces of the object, and the residual looks fine.
+    probe = np.fft.ifftshift(scan.probe.values, axes=axes)
+    with pytest.raises(DataError, match="at the edges of its window"):
+        run(scan.assign(probe=(scan.probe.dims, probe)), engine=RAAR())
+
+
+@pytest.mark.parametrize("kind", [complex, str])
+def test_positions_that_are_no_real_numbers_are_refused(scan, kind):
+    y = scan.position_y.values.astype(kind)
+    with pytest.raises(DataError, match=r"position_y.* no real numbers"):
+        check_ptycho(scan.assign_coords(position_y=("position", y, {"units": "nm"})))
+
+
 def test_steps_longer_than_what_a_frame_sees_are_refused(scan):
     far = {n: scan[n].copy(data=scan[n] * 1e3) for n in ("position_y", "position_x")}
     with pytest.raises(DataError, match=r"frames do not overlap\. Look at the units"):

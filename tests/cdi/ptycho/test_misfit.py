@@ -50,6 +50,24 @@ def hazy(scan):
     return scan.assign(frames=(scan["frames"].dims, counts))
 
 
+def averaged(scan, fuzz):
+    _, corners, obj, probe = fuzz.known()
+    far = [np.fft.fft2(probe * obj[y : y + 24, x : x + 24]) / 24 for y, x in corners]
+    mean = np.fft.fftshift(np.abs(far) ** 2, axes=(1, 2))
+    counts = np.random.default_rng(3).poisson(8 * mean) / 8
+    return scan.assign(frames=(scan["frames"].dims, counts.astype("f4")))
+
+
+def per_second(scan, fuzz):
+    return scan.assign(frames=scan["frames"] / np.float32(10))
+
+
+@pytest.mark.parametrize("spoil", [averaged, per_second])
+def test_less_noise_than_counts_have_is_told(scan, fuzz, spoil):
+    with pytest.warns(DataQualityWarning, match="these frames are no counts"):
+        ptycho(spoil(scan, fuzz), iterations=25, progress=False)
+
+
 @pytest.mark.parametrize("spoil", [turned, brighter_by_turns, hazy])
 def test_what_the_model_lacks_is_told(scan, spoil):
     with pytest.warns(DataQualityWarning, match="counting noise"):

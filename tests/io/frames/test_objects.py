@@ -198,3 +198,17 @@ def test_fields_for_paraview(tmp_path):
         batteryxr.write_object(fields, tmp_path / "a.vtk")
     with pytest.raises(DataError, match="to_laboratory"):
         batteryxr.write_object(detected(*crystal()), tmp_path / "c.vti")
+
+
+@pytest.mark.parametrize("name", ["support.npy", "a.npz", "a.h5", "a.cxi"])
+def test_a_support_alone_is_no_measurement(tmp_path, name):
+    path, body = tmp_path / name, np.ones((4, 5, 6), np.uint8)
+    if name.endswith(".npy"):
+        np.save(path, body)
+    elif name.endswith(".npz"):
+        np.savez(path, support=body)
+    else:
+        with h5py.File(path, "w") as file:
+            file["entry_1/image_1/support" if name == "a.cxi" else "support"] = body
+    with pytest.raises(FileFormatError, match="support"):
+        batteryxr.io.read_frames(path)

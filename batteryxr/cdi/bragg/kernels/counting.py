@@ -14,6 +14,10 @@ _TIMES, _COUNTS = 10.0, 50.0
 _MARKS = (-2, -1, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**32)
 #: Counts, and pixels of one and the same largest count, that are saturated.
 _HIGH, _FLAT = 100.0, 5
+#: Least voxels of a support. Single counts stand apart.
+_BODY = 27
+#: Voxels that are looked at for what was made of their counts.
+_LOOKED = 100_000
 #: Largest multiple of the smallest count that is looked at.
 _SEVERAL = 40
 #: Least and largest plausible largest number of photons, whatever its scale.
@@ -44,17 +48,21 @@ def not_counts(values: np.ndarray) -> str:
         return f"holds values up to {high:.4g}, which is more than can be counted"
     if 0 < high < _LEAST:
         return f"holds values up to {high:.4g}, which no scale of counts gives"
+    if high > 0 and _is_body(values == high, values > 0):
+        return f"holds {high:.4g} in a body and 0 elsewhere, as a support or mask does"
     if low < 0:
         negative = -float(np.minimum(np.nan_to_num(values), 0).sum())
         positive = float(np.maximum(np.nan_to_num(values), 0).sum())
         if negative > 0.05 * positive:
             return f"holds values down to {low:.4g}, and counts are not negative"
-    if values.dtype.kind == "f" and 0 < high < 20:
-        few = np.unique(values[values > 0])[:40].astype(float)
-        few = few[(np.abs(few - np.round(few)) > 1e-3) & (few < 4)]
+    if values.dtype.kind == "f":
+        few = np.unique(values[(values > 0) & (values < 4)][:_LOOKED])[:40]
+        few = few[np.abs(few - np.round(few)) > 1e-3].astype(float)
         for name, raised in (
             ("the decimal logarithm", 10**few),
             ("log10(1 + counts)", 10**few - 1),
+            ("the square root", few**2),
+            ("the binary logarithm", 2**few),
             ("the natural logarithm", np.exp(few)),
             ("log(1 + counts)", np.expm1(few)),
         ):
@@ -72,6 +80,19 @@ def _marked(values: np.ndarray, mark: float) -> int:
         int(always.sum())
         if values.ndim > 2 and (here.any(axis=0) == always).all()
         else 0
+    )
+
+
+def _is_body(top: np.ndarray, lit: np.ndarray) -> bool:
+    """Return whether all that is lit is alike and mostly has lit neighbours in line."""
+    if top.ndim < 3 or not _BODY <= np.count_nonzero(top) < top.size:
+        return False
+    if (top != lit).any():
+        return False
+    inner = lit[..., 1:-1]
+    return bool(
+        np.count_nonzero(inner & lit[..., :-2] & lit[..., 2:])
+        > 0.5 * np.count_nonzero(inner)
     )
 
 

@@ -35,6 +35,8 @@ class FrameFacts(NamedTuple):
         without a number, or at the largest number of the type.
     flat : (j,)
         Whether all pixels of a frame hold one number.
+    lit : (j,)
+        Pixels with counts, those below one count by their part of it.
     marks : (j,)
         Hashes that are equal for equal frames.
     mean, top : (n, n)
@@ -54,6 +56,7 @@ class FrameFacts(NamedTuple):
     missing: np.ndarray
     largest: np.ndarray
     flat: np.ndarray
+    lit: np.ndarray
     marks: np.ndarray
     mean: np.ndarray
     top: np.ndarray
