@@ -15,6 +15,7 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.endings import ends_within_number
 from batteryxr.io.door.files import text
+from batteryxr.io.door.words import refuse_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -206,6 +207,7 @@ def columns_of(
     above
         Lines of the file before this part.
     """
+    refuse_many(raw)
     lines = raw.splitlines(keepends=True)
     start = 0
     for number, line in enumerate(lines):
@@ -303,7 +305,7 @@ def _first_after_regions(lines: list[bytes], first: int) -> int:
 
 
 def _goes_on(lines: list[bytes], number: int, layout: tuple[int, bytes, bool]) -> bool:
-    following = (ln for ln in lines[number + 1 :] if ln.strip())
+    following = (lines[k] for k in range(number + 1, len(lines)) if lines[k].strip())
     after = next(following, None)
     if after is None or _is_comment(after):
         return True
