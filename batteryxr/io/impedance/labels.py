@@ -84,6 +84,8 @@ _BASES = {"ohm": "ohm", "ohms": "ohm", "ω": "ohm", "hz": "Hz", "s": "s", "sec":
           "rads^-1": "rad/s", "rad s^-1": "rad/s",
           "°c": "degC", "degc": "degC", "deg c": "degC", "k": "K"}  # fmt: skip
 #: Words before a label that stand for a minus sign.
+#: Most letters of a label that are looked at.
+_LETTERS = 300
 _MINUS = re.compile(r"^(minus|neg(ative|\.)?|\(-\)|-1\s?[*x·×])[\s_]*", re.IGNORECASE)
 _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
@@ -118,7 +120,7 @@ def find(
         If the labels belong to a spectrum, but their names, signs or units are
         ambiguous.
     """
-    stripped = [label.strip() for label in labels]
+    stripped = [label.strip()[:_LETTERS] for label in labels]
     found = told(stripped, explicit or {})
     taken = {source.column for source in found.values()}
     others = replaced(found)

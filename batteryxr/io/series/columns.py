@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
 _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
+#: More blanks in a row are as many as this.
+_BLANK = 200
+_BLANKS = re.compile(rb"[ \t]{%d,}" % _BLANK)
 #: Most rows in a table of a scan's regions above its points.
 _REGIONS = 20
 #: Most lines above the numbers.
@@ -335,7 +338,7 @@ def _is_comment(line: bytes) -> bool:
 
 
 def _text(line: bytes) -> str:
-    line = line.rstrip(b"\n")
+    line = _BLANKS.sub(b" " * _BLANK, line.rstrip(b"\n"))
     try:
         return line.decode()
     except UnicodeDecodeError:
