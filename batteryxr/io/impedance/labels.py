@@ -120,7 +120,8 @@ def find(
         If the labels belong to a spectrum, but their names, signs or units are
         ambiguous.
     """
-    stripped = [label.strip()[:_LETTERS] for label in labels]
+    stripped = [label.strip() for label in labels]
+    stripped = [x if len(x) <= _LETTERS else f"{x[:_LETTERS]} ..." for x in stripped]
     found = told(stripped, explicit or {})
     taken = {source.column for source in found.values()}
     others = replaced(found)
