@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import stack_files
 from packed_files import TRAPS
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io import read_stack
+from batteryxr.io import read_cycler, read_stack
 
 #: Writes each trap, and tells what comes of reading it, in which time and memory. What
 #: writes is a process of its own, so that its memory is not counted; it begins before
@@ -123,6 +124,16 @@ def test_a_trap_is_refused(outcomes, name):
     assert not said.startswith(("READ", "OTHER")), said
     assert seconds < 2, said
     assert megabytes < 300, said
+
+
+@pytest.mark.parametrize("label", [f"a{'_' * 99_999}b", f"a{' ' * 99_999}b"])
+def test_an_endless_label_of_a_table_takes_no_time(tmp_path, label):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{k},3.{k},1,{label}\n" for k in range(10, 50))
+    path.write_text(f"Time (s),Voltage (V),Current (mA),{label}\n{rows}")
+    began = time.process_time()
+    assert read_cycler(path).sizes["record"] == 40
+    assert time.process_time() - began < 2
 
 
 def test_a_text_whose_type_is_damaged_ends_nothing(tmp_path):

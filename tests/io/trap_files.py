@@ -69,6 +69,17 @@ trap("deep.prj")(lambda p: p.write_bytes(b"{" + b'"a":{\n' * 7_000_000))
 trap("deep.xrdml")(
     lambda p: p.write_bytes(b"<?xml ?>\n<xrdMeasurements>\n" + b"<a>\n" * 9_000_000)
 )
+trap("lists.prj")(
+    lambda p: p.write_bytes(b"# Athena project file\n" + b"@a=(1);\n" * 300_000)
+)
+trap("scans.xdi")(lambda p: p.write_bytes(b"#S 1\n1 2\n2 3\n" * 20_000))
+trap("lines.jdx")(lambda p: p.write_text(jcamp("0 12\n" * 600_000)))
+trap("bank.gr")(
+    lambda p: p.write_text(
+        "a\nBANK 1 99999999999 1 CONST 1 1 0 0 STD\n" + "   1  20" * 9
+    )
+)
+trap("numbers.xdi")(lambda p: p.write_bytes(b"# energy mu\n" + b"1 22 3\n" * 2_200_000))
 trap("hole.csv")(hole(b"time,voltage,current\n1,2,3\n", 900_000_000))
 trap("hole.gr")(hole(b"1 2\n3 4\n", 900_000_000))
 trap("endless.csv")(hole(b"time,voltage,current\n1,2,3\n", 10**13))

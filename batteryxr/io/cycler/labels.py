@@ -25,6 +25,8 @@ CLOCK, HOURS, STATE, NUMBER = "clock", "time of day", "state", "number of the ro
 _BARE = {*COUNTERS, CLOCK, HOURS, STATE, NUMBER}
 #: Name that a user gives a column: one of the data model, with units if the label has
 #: none.
+#: Most letters of a label or unit; longer ones are unknown.
+_LETTERS = 300
 _NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
 # Spelling of units by cyclers, in lower case -> our spelling.
@@ -184,7 +186,7 @@ def choose(
     for label, name in (explicit or {}).items():
         found[meant(name)[0]] = _explicit(label, name, labels)
     taken = {source.index for source in found.values()}
-    bare = [split(label) for label in labels]
+    bare = [split(label if len(label) <= _LETTERS else "?") for label in labels]
     for column in columns:
         if column.name in found:
             continue
@@ -260,7 +262,13 @@ def meant(name: str) -> tuple[str, str | None]:
 
 def _unit(written: str) -> str | None:
     """Return a file's units in our spelling, or None if they are unknown."""
-    text = written.strip().lower().replace("μ", "u").replace("µ", "u")
+    text = (
+        (written if len(written) <= _LETTERS else "?")
+        .strip()
+        .lower()
+        .replace("μ", "u")
+        .replace("µ", "u")
+    )
     text = re.sub(r"\s+vs\.?\s.*", "", text)  # volts against a reference electrode
     return _UNITS.get(text.rstrip(".")) or _UNITS.get(text)
 
@@ -298,7 +306,9 @@ def refuse_incomplete(
 
 def units_row(cells: Sequence[str]) -> list[str] | None:
     """Return the units in a row that holds nothing else, such as ``[V]``, or None."""
-    inner = [cell.strip().strip("[]()").strip().lower() for cell in cells]
+    inner = [
+        cell[: _LETTERS + 1].strip().strip("[]()").strip().lower() for cell in cells
+    ]
     known = [_unit(text) is not None for text in inner]
     other = [not text or _ELSE.fullmatch(text) is not None for text in inner]
     if sum(known) < 2 or not all(a or b for a, b in zip(known, other, strict=True)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -25,6 +25,7 @@ _POINT = re.compile(rb"(?<![\d,.])[+-]?\d*\.\d+(?:[eE][+-]?\d+)?(?![\d,.])")
 _IN_QUOTES = re.compile(rb'"([+-]?\d*,\d+(?:[eE][+-]?\d+)?)"')
 _GROUP = re.compile(rb"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 _GROUPED = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"
+_LARGE = 8_000_000  # bytes of rows, of which the first are tried before all
 _SAMPLE = 20_000  # bytes that are searched for the decimal sign
 #: Rows that begin with a number, and lines of words below them; most of such lines.
 _NUMBER_FIRST = re.compile(rb'\s*"?[-+]?[.,]?\d')
@@ -145,6 +146,10 @@ class TextTable:
             and `io.door.files.named` the file.
         """
         words = words or {}
+        if len(self.body) > _LARGE and b'"' not in self.body:
+            top = self.body[: self.body.rfind(b"\n", 0, _SAMPLE) + 1]
+            # What cannot be read is told before all of it is.
+            replace(self, body=top).read(numbers, words, count=count) if top else None
         places = [*numbers.values(), *words.values()]
         counted = [] if count is None else [count]
         frame = self._frame([*places, *counted], words.values())

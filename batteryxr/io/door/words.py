@@ -32,6 +32,9 @@ _SIGNS = 1_500_000
 _OPEN = 1000
 #: Most items of JSON where they hold fewer bytes than a number with its comma does.
 _ITEMS, _ITEM = 1_000_000, 4
+#: Most lines, words and tables of a text of which each becomes an object.
+_LINES, _WORDS, _TABLES = 2_000_000, 6_000_000, 10_000
+_PIECE = 1 << 24
 #: Message about the file for each type of exception; the first that fits is taken.
 _TELLS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (MemoryError, "it tells of more than fits into memory"),
@@ -102,6 +105,50 @@ def refuse_items(raw: bytes, before: int = 0) -> None:
             "is JSON that holds almost nothing but lists, one in another, as no "
             f"measurement does. {ALLOW}",
             before + 1,
+        )
+
+
+def refuse_tables(raw: bytes, mark: bytes) -> None:
+    """Raise if a text has more tables, which begin with a mark, than any file.
+
+    Raises
+    ------
+    FileFormatError
+        If it has more; the message gives how to allow it.
+    """
+    refuse_count(raw.count(mark), "spectra or scans", _TABLES)
+
+
+def refuse_many(raw: bytes, *, lines: int = _LINES, words: int = _WORDS) -> None:
+    """Raise if a text has more lines or words than any spectrum or scan.
+
+    Raises
+    ------
+    FileFormatError
+        If it has more; the message gives how to allow it.
+    """
+    refuse_count(raw.count(b"\n") + raw.count(b"\r"), "lines", lines)
+    found = 0
+    for start in range(0, len(raw) if len(raw) > words else 0, _PIECE):
+        signs = np.frombuffer(raw, np.uint8, min(_PIECE, len(raw) - start), start)
+        apart = (signs <= ord(" ")) | (signs == ord(",")) | (signs == ord(";"))
+        found += int(np.count_nonzero(apart[1:] > apart[:-1]))
+        refuse_count(found, "words", words)
+
+
+def refuse_count(found: int, what: str, usual: int) -> None:
+    """Raise if more of a thing was found in a file than is read at once.
+
+    Raises
+    ------
+    FileFormatError
+        If it is more; the message gives how to allow it.
+    """
+    if found > most(usual):
+        raise FileFormatError(
+            None,
+            f"has {found:,} {what} or more, and {usual:,} are the most that are read. "
+            f"{ALLOW}",
         )
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batteryxr.core.errors import ArgumentError, FileFormatError
-from batteryxr.io.door.files import opened, refuse_other
+from batteryxr.io.door.files import named, opened, refuse_other
 from batteryxr.io.door.files import text as text_of
+from batteryxr.io.door.words import refuse_count, refuse_many
 from batteryxr.io.series.headers import read_time
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _NAMES = re.compile(r"\s{2,}|\t")
 _MOTORS = re.compile(r"#([OP])(\d+)\s(.*)")
 _LONGEST = 1_000_000  # most letters of a line
+#: Most scans of a file, lines of it, and lines of the scans that are asked for.
+_SCANS, _LINES, _KEPT = 100_000, 4_000_000, 1_000_000
 #: Lines of .fio files.
 _COLUMN = re.compile(r"\s*Col\s+(\d+)\s+(\S+)")
 _STARTED = re.compile(r"(?i)(?:acquisition )?started at\s+(.+)")
@@ -84,22 +87,26 @@ def read_spec(path: str | os.PathLike[str], scan: int | str | None = None) -> Sp
     """
     path = Path(path)
     number, order = _asked(scan)
-    found: list[tuple[int, int, list[tuple[int, str]]]] = []
-    numbers: list[int] = []
-    header: dict[int, list[str]] = {}
-    names: dict[int, dict[int, list[str]]] = {}
-    for at, start, lines in _blocks(path):
-        if start is None:
-            header = {}
-            for line, text in lines:
-                _motor_line(path, line, text, header, None)
-            continue
-        numbers.append(start)
-        if number is None or start == number:
-            found.append((at, start, lines))
-            names[at] = header
-    at, start, lines = _choose(path, scan, number, order, found, numbers)
-    return _parse(path, start, lines, names[at])
+    with named(path):
+        found: list[tuple[int, int, list[tuple[int, str]]]] = []
+        numbers: list[int] = []
+        header: dict[int, list[str]] = {}
+        names: dict[int, dict[int, list[str]]] = {}
+        kept = 0
+        for at, start, lines in _blocks(path):
+            if start is None:
+                header = {}
+                for line, text in lines:
+                    _motor_line(path, line, text, header, None)
+                continue
+            numbers.append(start)
+            refuse_count(len(numbers), "scans", _SCANS)
+            if number is None or start == number:
+                found.append((at, start, lines))
+                names[at] = header
+                refuse_count(kept := kept + len(lines), "lines in its scans", _KEPT)
+        at, start, lines = _choose(path, scan, number, order, found, numbers)
+        return _parse(path, start, lines, names[at])
 
 
 def _asked(scan: int | str | None) -> tuple[int | None, int | None]:
@@ -122,6 +129,9 @@ def _blocks(path: Path) -> Iterator[tuple[int, int | None, list[tuple[int, str]]
         for line, text in enumerate(iter(lambda: reader.readline(_LONGEST), ""), 1):
             if len(text) >= _LONGEST:
                 raise FileFormatError(path, "is no SPEC file: a line has no end.", line)
+            if not line % 4096:
+                refuse_count(line, "lines", _LINES)
+                refuse_count(len(lines), "lines in one scan", _KEPT)
             if text.startswith(("#S ", "#F ")):
                 yield at, number, lines
                 at, lines = line, []
@@ -248,7 +258,9 @@ def read_fio(path: Path) -> SpecScan:
     columns: list[str] = []
     rows: list[list[float]] = []
     part = ""
-    for line, raw in enumerate(text_of(path).decode("latin-1").splitlines(), 1):
+    whole = text_of(path)
+    refuse_many(whole, lines=_KEPT)
+    for line, raw in enumerate(whole.decode("latin-1").splitlines(), 1):
         words = raw.strip()
         if words.startswith("%"):
             part = words[1:2].lower()

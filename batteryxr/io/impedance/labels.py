@@ -87,6 +87,8 @@ _BASES = {"ohm": "ohm", "ohms": "ohm", "ω": "ohm", "hz": "Hz", "s": "s", "sec":
 #: Labels of ZPlot, whose brackets hold no units.
 _ZPLOT = {"Z'(a)": "Z' (ohm)", "Z''(b)": "Im(Z) (ohm)"}
 #: Words before a label that stand for a minus sign.
+#: Most letters of a label that are looked at.
+_LETTERS = 300
 _MINUS = re.compile(r"^(minus|neg(ative|\.)?|\(-\)|-1\s?[*x·×])[\s_]*", re.IGNORECASE)
 _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
@@ -122,6 +124,7 @@ def find(
         ambiguous.
     """
     stripped = [label.strip() for label in labels]
+    stripped = [x if len(x) <= _LETTERS else f"{x[:_LETTERS]} ..." for x in stripped]
     found = told(stripped, explicit or {})
     taken = {source.column for source in found.values()}
     others = replaced(found)

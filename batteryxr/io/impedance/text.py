@@ -13,6 +13,7 @@ from batteryxr.io import clock
 from batteryxr.io.cycler.layouts import gamry
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.door import files
+from batteryxr.io.door.words import refuse_many
 from batteryxr.io.impedance import labels
 from batteryxr.io.impedance.rows import Readings, complex_columns
 
@@ -75,6 +76,7 @@ def read_gamry(path: Path, options: Options) -> Readings:
 def read_table(path: Path, options: Options) -> Readings:
     """Read a text table as exported by Zahner, Ivium and many programs."""
     raw = unified(files.text(path, "gzip"))
+    refuse_many(raw)
     lines = raw.split(b"\n", _HEAD)[:_HEAD]
     for number, line in enumerate(lines, 1):
         text = decode(line).rstrip("\r")

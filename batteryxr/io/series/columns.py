@@ -15,12 +15,16 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.endings import ends_within_number
 from batteryxr.io.door.files import text
+from batteryxr.io.door.words import refuse_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _COMMENT = (b"#", b"%", b"!", b";", b"*", b"//")
 _DECIMAL_COMMA = re.compile(rb"[+-]?\d*(,\d+)?([eE][+-]?\d+)?")
+#: More blanks in a row are as many as this.
+_BLANK = 200
+_BLANKS = re.compile(rb"[ \t]{%d,}" % _BLANK)
 #: Most rows in a table of a scan's regions above its points.
 _REGIONS = 20
 #: Most lines above the numbers.
@@ -206,6 +210,7 @@ def columns_of(
     above
         Lines of the file before this part.
     """
+    refuse_many(raw)
     lines = raw.splitlines(keepends=True)
     start = 0
     for number, line in enumerate(lines):
@@ -303,7 +308,7 @@ def _first_after_regions(lines: list[bytes], first: int) -> int:
 
 
 def _goes_on(lines: list[bytes], number: int, layout: tuple[int, bytes, bool]) -> bool:
-    following = (ln for ln in lines[number + 1 :] if ln.strip())
+    following = (lines[k] for k in range(number + 1, len(lines)) if lines[k].strip())
     after = next(following, None)
     if after is None or _is_comment(after):
         return True
@@ -333,7 +338,7 @@ def _is_comment(line: bytes) -> bool:
 
 
 def _text(line: bytes) -> str:
-    line = line.rstrip(b"\n")
+    line = _BLANKS.sub(b" " * _BLANK, line.rstrip(b"\n"))
     try:
         return line.decode()
     except UnicodeDecodeError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batteryxr.core.errors import FileFormatError
-from batteryxr.io.door.words import in_numbers
+from batteryxr.io.door.words import in_numbers, refuse_count
 from batteryxr.io.series.decoded import Decoded, decoded
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _ABSCISSA = {"1/CM": "wavenumber 1/cm", "EV": "energy eV", "KEV": "energy keV"}
 #: Wavelengths of light, from which wavenumbers follow.
 _MICRONS = ("MICROMETERS", "MICROMETRES", "MICRONS", "UM")
 #: Most points of a spectrum.
-_MOST = 2_000_000
+_MOST = 1_000_000
 #: Relative difference allowed between a value and the header's check value.
 _CLOSE = 2e-3
 #: Most that a line's abscissa is off by rounding, in units of its factor, and of it.
@@ -74,9 +75,11 @@ def read(path: Path, text: str) -> list[Decoded]:
         words = next((w for k, w in other.items() for b in blocks if k in b), "no data")
         raise FileFormatError(path, f"is JCAMP-DX with {words}, not a spectrum.")
     many = len(spectra) > 1
-    return [
-        _spectrum(path, b, str(i) if many else "") for i, b in enumerate(spectra, 1)
-    ]
+    found, points = list[Decoded](), 0
+    for number, block in enumerate(spectra, 1):
+        found.append(_spectrum(path, block, str(number) if many else ""))
+        refuse_count(points := points + found[-1].numbers.size, "numbers", 8 * _MOST)
+    return found
 
 
 def _spectrum(path: Path, block: dict[str, list[str]], label: str) -> Decoded:
@@ -142,8 +145,7 @@ def _unpacked(
             values.pop()
         starts.append((x * xfactor, len(values)))
         values += cells
-        if len(values) > _MOST:
-            raise FileFormatError(path, f"unpacks to more than {_MOST:,} points.")
+        refuse_count(len(values), "points, unpacked,", _MOST)
         checked = differs
     if not values:
         raise FileFormatError(path, "holds no points.")
@@ -187,10 +189,9 @@ def _line(path: Path, line: str) -> tuple[float, list[float], bool]:
         place = cell.end()
         if sign in _REPEATED:
             times = int(f"{_REPEATED[sign]}{digits}")
-            if times > _MOST:
-                raise FileFormatError(path, f"repeats a value {times:,} times: a trap.")
-            for _ in range(times - 1):
-                values.append(values[-1] + (step or 0.0))
+            refuse_count(times, "points of one value", _MOST)
+            steps = itertools.repeat(step or 0.0, times - 1)
+            values += list(itertools.accumulate(steps, initial=values.pop()))
         elif sign in _DIFFERENCE:
             step = _signed(_DIFFERENCE[sign], sign, digits)
             values.append(values[-1] + step)

@@ -110,7 +110,7 @@ _ALIKE, _LEVELS = 8, 6
 #: Lengths of copies that are tried.
 _LENGTHS = 1000
 _BANK = re.compile(
-    r"(?m)^BANK\s+(?P<bank>\d+)\s+(?P<n>\d+)\s+\d+\s+(?P<bin>\w+)"
+    r"(?m)^BANK\s+(?P<bank>\d+)\s+(?P<n>\d{1,18})\s+\d+\s+(?P<bin>\w+)"
     r"(?P<rest>(?:[ \t]+[-+.\d][-+.\deE]*)*)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
 )
 _TRIPLE = re.compile(rf"[ \t]*{_N}[ \t,]+{_N}[ \t,]+{_N}(?=\s)[^\n]*\n")
@@ -244,6 +244,10 @@ def _gsas(path: Path, text: str) -> list[Decoded]:
                 "which is not read. Export it from GSAS against d or Q.",
             )
         body = text[bank.end() : stop]
+        if int(bank["n"]) > len(body):
+            raise FileFormatError(
+                path, f"promises {bank['n']} points in {len(body):,} bytes: it is cut."
+            )
         columns = _bank(path, bank, body)
         n = columns[0].size
         if n != int(bank["n"]):

@@ -12,7 +12,7 @@ import numpy as np
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.endings import ends_within_number
 from batteryxr.io.door.files import head, refuse_other
-from batteryxr.io.door.words import in_numbers
+from batteryxr.io.door.words import in_numbers, refuse_many, refuse_tables
 from batteryxr.io.formats import Format
 from batteryxr.io.series.columns import ColumnFile, columns_of, load
 from batteryxr.io.series.decoded import Decoded, decoded
@@ -44,6 +44,8 @@ _SCAN = re.compile(rb"(?m)^[#%!;*/ \t]*#S[ \t]+(?P<title>.*)$")
 _SIGN = re.compile(rb"(?m)^(?:BANK|_|\*|DataAngleRange|SIETRONICS)")
 _NUMBERS = re.compile(rb"(?<![\w.])[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?(?![\w.])")
 _END = 4096  # bytes at the end of a file in which JCAMP-DX ends
+_PACKED = 500_000  # most lines of JCAMP-DX
+_MAPPED = 20_000_000  # most numbers of a map of spectra
 _FEWEST = 5  # fewest points of a scan
 #: Least fraction of the whole range that each of several scans must cover.
 _COVERS = 0.95
@@ -85,14 +87,20 @@ def read_tables(path: Path, skip_rows: int = 0) -> Sequence[Table]:
     if skip_rows:
         return [columns_of(path, raw, skip_rows=skip_rows)]
     if FORMATS["jcamp"].matches(raw):
+        refuse_tables(raw, b"##TITLE")
+        refuse_many(raw, lines=_PACKED)
         tables = FORMATS["jcamp"].read(path, raw.decode("latin-1"))
         return _cut(tables, b"##END" not in raw[-_END:].upper())
     if raw.startswith(b"PE ") and b"\n#DATA\n" in raw:
+        refuse_many(raw)
         return [_of_perkin(path, raw)]
     if _may_be_stepped(raw[:6000]):
+        refuse_tables(raw, b"\nBANK ")
+        refuse_many(raw)
         tables = FORMATS["stepped"].read(path, _text(raw))
         if tables:
             return _cut(tables, ends_within_number(raw))
+    refuse_tables(raw, b"#S ")
     begins = list(_SCAN.finditer(raw)) if raw.count(b"#S") > 1 else []
     if len(begins) > 1:
         return _of_spec(path, raw, begins)
@@ -148,8 +156,9 @@ def _of_spec(path: Path, raw: bytes, begins: list[re.Match[bytes]]) -> list[Colu
     stops = [*(b.start() for b in begins[1:]), len(raw)]
     tables = []
     held: dict[tuple[str, bytes], int] = {}
+    above = last = 0
     for begin, stop in zip(begins, stops, strict=True):
-        above = raw.count(b"\n", 0, begin.start())
+        above += raw.count(b"\n", last, last := begin.start())
         try:
             table = columns_of(path, raw[begin.start() : stop], above=above - len(top))
         except FileFormatError:
@@ -174,6 +183,7 @@ def _wide(path: Path, raw: bytes) -> list[Decoded]:
     at = re.search(rb"(?m)^[^#\n]", raw)
     if at is None or at[0] not in b"\t,;":
         return []
+    refuse_many(raw, words=_MAPPED)
     lines = raw.splitlines()
     start = next((i for i, ln in enumerate(lines) if ln[:1] not in (b"#", b"")), None)
     if start is None or lines[start][:1] not in (b"\t", b",", b";"):
@@ -183,16 +193,16 @@ def _wide(path: Path, raw: bytes) -> list[Decoded]:
     try:
         axis = np.array([float(w) for w in top])
         rows = [
-            [float(w) for w in ln.split(sign) if w.strip()]
+            np.array([float(w) for w in ln.split(sign) if w.strip()])
             for ln in lines[start + 1 :]
             if ln.strip()
         ]
     except ValueError:
         return []
-    extra = len(rows[0]) - axis.size if rows else 0
+    extra = rows[0].size - axis.size if rows else 0
     if extra not in (1, 2) or axis.size < 3:
         return []
-    if len({len(row) for row in rows}) > 1:
+    if len({row.size for row in rows}) > 1:
         raise FileFormatError(path, "rows differ in length: the map is cut or damaged.")
     table = np.array(rows)
     columns = {"axis": np.tile(axis, len(rows)), "intensity": table[:, extra:].ravel()}

@@ -26,6 +26,7 @@ from batteryxr.io.door.files import head, named, refuse_other, text
 from batteryxr.io.door.folders import files_in
 from batteryxr.io.door.images import pixel_size as told_pixel
 from batteryxr.io.door.images import tiff
+from batteryxr.io.door.words import refuse_many
 from batteryxr.io.formats import Format
 from batteryxr.io.frames.hdf5 import SUFFIXES, is_hdf5
 from batteryxr.io.series.columns import read_columns
@@ -350,6 +351,8 @@ def _given_energies(energy: Any) -> np.ndarray | None:
 def _energy_list(path: Path) -> np.ndarray:
     """Return the energies in a text file: one per line, or the first column."""
     raw = text(path)
+    with named(path):
+        refuse_many(raw)
     try:
         values = np.array(raw.split(), dtype=float)
     except ValueError:

@@ -16,6 +16,7 @@ from batteryxr.core.errors import (
 from batteryxr.core.units import affine
 from batteryxr.io.door import files
 from batteryxr.io.door.endings import CUT, ends_within_number
+from batteryxr.io.door.words import refuse_count, refuse_many
 from batteryxr.io.stacks.assembly import (
     RawStack,
     check_energies,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: Most bytes of a header.
+_BYTES = 2_000_000
 _TOKEN = re.compile(r'"([^"]*)"|([A-Za-z_]\w*)|([+-]?[\d.][\w.+-]*)|([={}();,])|(\S)')
 _KINDS = ("text", "name", "number", "sign", "other")
 _DEEPEST = 20
@@ -101,7 +104,10 @@ def read_header(path: Path) -> dict[str, Any]:
     FileFormatError
         If it breaks its grammar; the message names the line.
     """
-    text = files.text(path).decode("latin-1")
+    raw = files.text(path)
+    with files.named(path):
+        refuse_count(len(raw), "bytes of header", _BYTES)
+    text = raw.decode("latin-1")
     if "ScanDefinition" not in text:
         raise FileFormatError(path, "is no STXM header: it has no ScanDefinition.")
     if not text.rstrip().endswith((";", "}")):
@@ -268,6 +274,7 @@ def _load(
     path = about.path
     with files.named(path):
         text = files.text(path)
+        refuse_many(text)
         if not text.translate(None, _WHOLE):
             dtype = np.dtype(np.int64)
         values = np.array(text.split(), dtype=dtype)

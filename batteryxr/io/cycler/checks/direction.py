@@ -28,6 +28,7 @@ _CHARGE = re.compile(
     r"|carga|carica))",
     re.IGNORECASE,
 )
+_LETTERS = 300  # most of a word that are looked at
 _REST = 1e-3  # of the largest current; smaller ones have no direction
 _COUNTERS = "the separate counters"
 _VOLTAGE = "the course of the voltage"
@@ -69,7 +70,7 @@ def states_of(words: Sequence[Any] | np.ndarray) -> np.ndarray:
             return -1
         return 1 if _CHARGE.match(word) else 0
 
-    kinds = {word: kind(str(word)) for word in set(words)}
+    kinds = {word: kind(str(word)[:_LETTERS]) for word in set(words)}
     return np.array([kinds[word] for word in words], dtype=np.int8)
 
 

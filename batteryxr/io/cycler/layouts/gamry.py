@@ -21,6 +21,7 @@ from batteryxr.io.cycler.recognise import TableLayout, assemble
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
 from batteryxr.io.cycler.vendors import GAMRY
 from batteryxr.io.door.files import text
+from batteryxr.io.door.words import refuse_count, refuse_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _BLOCK = re.compile(rb"^(\w*CURVE\w*)\tTABLE\b[^\n]*\n", re.MULTILINE)
 _SETTING = re.compile(rb"^[A-Z]\w*\t[^\n]*", re.MULTILINE)
+#: Most settings of a file.
+_SETTINGS = 100_000
 _CYCLING = re.compile(r"CURVE\d*")
 _REST = "OCVCURVE"
 #: Experiments without a current.
@@ -121,7 +124,9 @@ def read(path: Path, options: Options) -> RawTable:
 
 def curves_of(raw: bytes) -> list[GamryTable]:
     """Return the tables of a file whose names mark them as curves."""
+    refuse_tables(raw, b"\tTABLE")
     found = []
+    line, counted = 1, 0
     for block in _BLOCK.finditer(raw):
         start, rows = block.end(), []
         for _ in range(2):
@@ -133,7 +138,7 @@ def curves_of(raw: bytes) -> list[GamryTable]:
         while raw[end : end + 1] == b"\t":
             after = raw.find(b"\n", end)
             end = len(raw) if after < 0 else after + 1
-        line = raw.count(b"\n", 0, start) + 1
+        line, counted = line + raw.count(b"\n", counted, start), start
         labels, cells = rows
         units = units_row(cells) or []
         pairs = zip(labels, units + [""] * len(labels), strict=False)
@@ -191,7 +196,8 @@ def _follow_on(parts: list[dict[str, np.ndarray]]) -> list[int]:
 def settings_of(raw: bytes) -> dict[str, str]:
     """Return the settings before and after the curves: name -> value."""
     found: dict[str, str] = {}
-    for match in _SETTING.finditer(raw):
+    for number, match in enumerate(_SETTING.finditer(raw)):
+        refuse_count(number, "settings", _SETTINGS)
         name, *cells = (cell.strip() for cell in decode(match[0]).split("\t"))
         if cells[0] != "TABLE":  # cells are kind, value, words; or only the value
             found.setdefault(name, cells[1] if len(cells) > 1 else cells[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -15,7 +16,13 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.core.model import attributes, label
 from batteryxr.io.door.files import named, text
-from batteryxr.io.door.words import in_json, in_numbers
+from batteryxr.io.door.words import (
+    in_json,
+    in_numbers,
+    refuse_count,
+    refuse_many,
+    refuse_tables,
+)
 
 if TYPE_CHECKING:
     import os
@@ -28,6 +35,10 @@ _LIST = re.compile(r"@(?P<name>\w+)\s*=\s*\((?P<body>.*)\);\s*$")
 _WORD = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^'"\[\]{}(),\s=]+)""")
 _COMMA = re.compile(r"\s*(?:,|=>|$)\s*")
 _DEEPEST = 40
+#: Most lines, and letters of lists that are no plain numbers or words.
+_LINES, _LETTERS = 200_000, 10_000_000
+#: Most lines of a project in JSON, where each number may have its own.
+_ROWS = 2_000_000
 #: Parameters of the normalisation that the project holds.
 _PARAMETERS = (
     *("bkg_e0", "bkg_pre1", "bkg_pre2", "bkg_nor1", "bkg_nor2", "bkg_nnorm"),
@@ -83,10 +94,11 @@ def _project(where: Path) -> xr.DataTree:
         _of_json(where, text) if text.lstrip()[:1] == "{" else _of_perl(where, text)
     )
     nodes: dict[str, xr.Dataset] = {}
+    known: set[tuple[str, bytes]] = set()
     for record, number in records:
         spectrum = _spectrum(record, where, number)
         if spectrum is not None:
-            _tell_twice(where, spectrum, nodes, number)
+            _tell_twice(where, spectrum, known, number)
             nodes[_free(str(spectrum.attrs["label"]), nodes)] = spectrum
     if not nodes:
         raise FileFormatError(where, "holds no spectrum of absorption.")
@@ -95,17 +107,18 @@ def _project(where: Path) -> xr.DataTree:
 
 
 def _tell_twice(
-    where: Path, spectrum: xr.Dataset, nodes: dict[str, xr.Dataset], line: int
+    where: Path, spectrum: xr.Dataset, known: set[tuple[str, bytes]], line: int
 ) -> None:
     """Warn if the project already holds an equal spectrum under the same label."""
-    label = spectrum.attrs["label"]
-    for other in nodes.values():
-        if other.attrs["label"] == label and other.equals(spectrum):
-            warn_quality(
-                f"{where.name}, line {line}: group {label!r} is there twice with the "
-                "same numbers. Was the project written or pasted twice?"
-            )
-            return
+    label = str(spectrum.attrs["label"])
+    numbers = b"".join(spectrum[name].values.tobytes() for name in spectrum.variables)
+    mark = label, hashlib.blake2b(numbers).digest()
+    if mark in known:
+        warn_quality(
+            f"{where.name}, line {line}: group {label!r} is there twice with the "
+            "same numbers. Was the project written or pasted twice?"
+        )
+    known.add(mark)
 
 
 def _of_perl(where: Path, text: str) -> Iterator[tuple[Record, int]]:
@@ -113,11 +126,18 @@ def _of_perl(where: Path, text: str) -> Iterator[tuple[Record, int]]:
     if not lines or "athena" not in lines[0].lower():
         raise FileFormatError(where, "does not begin as an Athena project does.", 1)
     record: Record = {}
+    letters = 0
     for number, line in enumerate(lines, 1):
         if line.startswith("@journal"):
             continue  # the user's free text
         if match := _LIST.match(line):
-            record[match["name"]] = _items(match["body"], where, number)
+            items = _plainly(match["body"])
+            if items is None:
+                refuse_count(
+                    letters := letters + len(line), "letters in lists", _LETTERS
+                )
+                items = _items(match["body"], where, number)
+            record[match["name"]] = items
         elif line.startswith("$old_group"):
             record["group"] = line.partition("=")[2].strip(" ;'\"").split()
         elif line.startswith("[record]"):
@@ -169,10 +189,25 @@ def _link(nodes: dict[str, xr.Dataset]) -> None:
 
 def _unpack(path: Path) -> str:
     raw = text(path, "gzip")
+    as_json = raw.startswith(b"{")
+    refuse_tables(raw, b'"args"' if as_json else b"[record]")
+    refuse_many(raw, lines=_ROWS if as_json else _LINES)
     try:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
+
+
+def _plainly(body: str) -> list[str] | None:
+    """Return the items of a list of single-quoted words; None for any other list."""
+    commas = body.count(",")
+    plain = (
+        body[:1] == body[-1:] == "'"
+        and body.count("','") == commas
+        and body.count("'") == 2 * (commas + 1)
+        and "\\" not in body
+    )
+    return body[1:-1].split("','") if plain else None
 
 
 def _items(body: str, path: Path, line: int) -> list[str]:
