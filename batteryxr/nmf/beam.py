@@ -218,6 +218,8 @@ def beyond_noise(x: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     left = float(np.vdot(x, x)) - np.concatenate([[0.0], np.cumsum(power)])
     # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
     for rank in range(n, most + 1):
+        if rank == min(scans, points):  # nothing is left to be noise
+            break
         square = max(float(left[rank]), 0.0) / ((scans - rank) * (points - rank))
         edge = 1.1 * square * (np.sqrt(scans) + np.sqrt(points)) ** 2
         if rank == most or power[rank] < edge:

@@ -152,6 +152,8 @@ def test_is_the_same_kind_of_result(torch, volume, tmp_path):
     classical = retrieve(
         volume, schedule="10 HIO + 5 ER", n_starts=2, select=Selection(n_best=2)
     )
+    # A blur is a part of the result only where it was fitted.
+    classical = classical.drop_dims([d for d in classical.sizes if "blur" in d])
     assert found.sizes == classical.sizes
     assert set(found.variables) == set(classical.variables)
     for name, variable in found.variables.items():

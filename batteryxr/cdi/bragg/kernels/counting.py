@@ -66,8 +66,9 @@ def not_counts(values: np.ndarray) -> str:
             ("the natural logarithm", np.exp(few)),
             ("log(1 + counts)", np.expm1(few)),
         ):
-            off = np.abs(raised - np.round(raised))
-            if few.size >= 3 and (off < 1e-4 * np.maximum(raised, 1) + 1e-4).all():
+            whole = np.round(raised)
+            near = np.abs(raised - whole) < 1e-4 * np.maximum(raised, 1) + 1e-4
+            if few.size >= 3 and (near & (whole >= 1)).all():
                 return f"holds what looks like {name} of counts"
     return ""
 
