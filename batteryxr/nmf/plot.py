@@ -10,8 +10,10 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import in_words, require_variables
 from batteryxr.core.plotting import (
+    ABOVE,
     BARS,
     COLOURS,
+    LOG_Y,
     as_title,
     axis_label,
     colour_bar,
@@ -315,9 +317,9 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
                 title=title,
                 ylabel="",
                 xticks=n.tolist(),
-                logy=logy,
+                **(LOG_Y if logy else {}),
                 show_legend=len(there) > 1,
-                legend_position="top",
+                **ABOVE,
                 xlim=(n.min() - 0.2, n.max() + 0.2),
                 **size,
             )
