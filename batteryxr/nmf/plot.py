@@ -415,7 +415,11 @@ def _abscissa(array: xr.DataArray, x: str | None, dim: str) -> str:
         usual = ("li_content", "capacity", "time", "temperature")
         return next((name for name in usual if name in array.coords), dim)
     if x != dim and x not in array.coords:
-        raise VariableError(f"x={x!r} is not among {[str(c) for c in array.coords]}.")
+        known = [str(c) for c in array.coords if c != "component"]
+        raise VariableError(
+            f"x={x!r} is not among {known}. Voltage and capacity come with "
+            "`record.echem.join(scans)`, before the fit."
+        )
     return x
 
 
