@@ -55,8 +55,6 @@ FORMATS = {
     "hdf5": Format("stacks.hdf5", SUFFIXES, function="open_hdf5_stack"),
 }
 _ENDINGS = ", ".join(e for f in FORMATS.values() for e in f.suffixes)
-    [".hdr", *(e for f in [*FORMATS.values()][1:] for e in f.suffixes)]
-)
 #: Energies in file names: 5465.5eV, 5.4655keV, 5465p5_eV, E5465.5, energy_5465.
 _IN_NAME = re.compile(
     r"(?P<k>\d+(?:[.p]\d+)?)[_ ]?keV"
