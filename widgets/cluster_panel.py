@@ -122,7 +122,7 @@ class ClusterPanel(Panel, of=ClusterModel):
             self._look(content)
 
     def _look(self, content: dict[str, Any]) -> None:
-        """Draw the spectrum of the pixel under the pointer; the latest wins."""
+        """Draw the spectrum of the pixel where the pointer is now."""
         at = dict(zip(("y", "x"), content["at"], strict=True))
         if "particle" in self.selected.dims:
             at["particle"] = int(content["plot"].split()[-1])

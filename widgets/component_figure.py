@@ -131,7 +131,7 @@ def maps(found: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def order_plots(order: xr.Dataset, n: int) -> list[dict[str, Any]]:
-    """Return the indicators for each number of components; the present is marked."""
+    """Return the indicators for each number of components, the present marked."""
     ns = order["n_components"].values
     here = {"shade": [[n - 0.5, n + 0.5]], "link": "order", "height": 200}
     names = {

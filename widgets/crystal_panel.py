@@ -84,7 +84,7 @@ class CrystalPanel(Panel, of=CrystalModel):
         return [*controls, *(self._slider(k) for k in range(3))]
 
     def _slider(self, k: int) -> ipywidgets.IntSlider:
-        """Return the slider of one number of the place."""
+        """Return the slider for one coordinate of the place that is shown."""
         model, dim = self.model, self.model.axes[k]
         slider = ipywidgets.IntSlider(
             value=model.place[k], max=model.data.sizes[dim] - 1,

@@ -155,7 +155,7 @@ class StackViewer(Panel, of=StackModel):
         )
 
     def _look(self, content: dict[str, Any]) -> None:
-        """Answer with the exact profile where the pointer rests; the latest wins."""
+        """Send the exact profile of the pixel where the pointer rests."""
         axis, (row, column) = content["axis"], content["at"]
 
         def read(job: Job) -> None:

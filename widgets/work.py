@@ -130,7 +130,7 @@ class Work:
         return thread.is_alive() and not job.cancelled.is_set()
 
     def wait(self) -> None:
-        """Start waiting work at once, and return when all of it is delivered."""
+        """Start the jobs that wait, and return when all results are delivered."""
         while self._current is not None:
             job, thread = self._current
             job.begin.set()

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batteryxr.cli.parser import count, say, zone
+from batteryxr.cli.parser import add_columns, count, meanings, say, zone
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.files import require_writable
 
@@ -25,6 +25,9 @@ OPTIONS = {
     "kind": "--kind",
     "timezone": "--timezone",
     "test": "--test",
+    "columns": "--columns",
+    "energy": "--energy",
+    "axis": "--axis",
     "overwrite": "--overwrite",
 }
 #: Output formats of each kind of file, by the ending of the name.
@@ -48,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timezone", type=zone, metavar="ZONE",
         help="zone of local times in the files, such as Europe/Paris")  # fmt: skip
     add("--test", type=count, metavar="N", help="which test of a file that holds many")
+    add_columns(parser, more="; for series, a label alone chooses a column")
+    add("--axis", choices=("energy", "r", "q", "two_theta", "shift"),
+        help="what the axis of a series is, where its files do not tell")  # fmt: skip
+    add("--energy", metavar="FILE",
+        help="text file of the energies in eV, for stacks that lack them")  # fmt: skip
     add("--overwrite", action="store_true", help="replace what is there")
 
 
@@ -70,7 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
     if ending != ".zarr" and Path(out).exists() and not arguments.overwrite:
         raise StoreError(f"{out} exists. Pass overwrite=True to replace it.")
     with _held(out, ending, arguments.overwrite):
-        say(f"Reading {len(arguments.source)} files ...")
+        number = len(arguments.source)
+        say(f"Reading {', '.join(arguments.source)} ..." if number < 3 else
+            f"Reading {number} files ...")  # fmt: skip
         data = _read(kind, arguments)
         say(f"Writing {out} ...")
         _write(data, out, ending, kind, arguments.overwrite)
@@ -120,6 +130,12 @@ def _require_used(kind: str, arguments: argparse.Namespace) -> None:
     """Raise for an option that files of this kind do not use."""
     if arguments.test is not None and kind != "cycler":
         raise ArgumentError("test", arguments.test, f"nothing for {kind} files")
+    if arguments.energy is not None and kind != "stack":
+        raise ArgumentError("energy", arguments.energy, f"nothing for {kind} files")
+    if arguments.axis is not None and kind != "series":
+        raise ArgumentError("axis", arguments.axis, f"nothing for {kind} files")
+    if arguments.columns is not None and kind == "stack":
+        raise ArgumentError("columns", arguments.columns, "nothing for stack files")
     if arguments.timezone is not None and kind == "stack":
         raise ArgumentError("timezone", arguments.timezone, "nothing for stack files")
 
@@ -130,12 +146,17 @@ def _read(kind: str, arguments: argparse.Namespace) -> Any:
     files, zone_ = arguments.source, arguments.timezone
     if kind == "cycler":
         test = {} if arguments.test is None else {"test": arguments.test}
-        return io.read_cycler(files, timezone=zone_, **test)
+        columns = meanings(arguments.columns)
+        return io.read_cycler(files, timezone=zone_, columns=columns, **test)
     if kind == "impedance":
-        return io.read_impedance(files, timezone=zone_)
+        columns = meanings(arguments.columns)
+        return io.read_impedance(files, timezone=zone_, columns=columns)
+    found = files if len(files) > 1 else files[0]
     if kind == "stack":
-        return io.read_stack(files if len(files) > 1 else files[0])
-    return io.read_series(files if len(files) > 1 else files[0], timezone=zone_)
+        return io.read_stack(found, energy=arguments.energy)
+    given = arguments.columns or [None]
+    chosen = given if len(given) > 1 else given[0]
+    return io.read_series(found, timezone=zone_, axis=arguments.axis, columns=chosen)
 
 
 def _write(data: Any, out: str, ending: str, kind: str, overwrite: bool) -> None:

@@ -36,7 +36,7 @@ _ADVICE = (
     (re.compile(r"batteryxr\.write_nexus"), "batteryxr convert to .nxs"),
     (re.compile(r"batteryxr\.write_csv"), "batteryxr convert to .csv"),
     (
-        re.compile(r"Pass columns=\{.*?\}\."),
+        re.compile(r"(?<=found\. )Pass columns=\{.*?\}\."),
         "Write its labels with their units in one line above the numbers.",
     ),
     (
@@ -46,6 +46,14 @@ _ADVICE = (
     (re.compile(r" ?If you know what it is, pass format= one of \[.*?\]\."), ""),
     (re.compile(r"; or format='csv' for text"), ""),
     (re.compile(r" \(repair='\w+' mends it\)"), ""),
+    (
+        re.compile(r"columns=\{['\"]([^{}]*?)['\"]: '([^{}']*)'(?:, \.\.\.)?\}"),
+        r"--columns '\1=\2'",
+    ),
+    (re.compile(r"`?\btime`? is NaT\b"), "the time of day is not known"),
+    (re.compile(r" \(NaT\)"), ""),
+    (re.compile(r"clock=Clock\(offset_s=([-\d.]+)\)"), r"--clock-offset \1"),
+    (re.compile(r"`timezone=` of both readers"), "--timezone of both"),
     (re.compile(r"\btest_time\b"), "time"),
     (re.compile(r"\['([^\]]*)'\]"), r"\1"),
     (re.compile(r"', '"), ", "),
@@ -141,16 +149,30 @@ def _told(error: Exception, options: Mapping[str, str]) -> str:
         Option for each argument that it fills.
     """
     text = str(error)
-    if isinstance(error, ArgumentError) and error.argument in options:
-        option = options[error.argument]
+    if isinstance(error, ArgumentError):
+        option = options.get(error.argument, error.argument)
         value = "is missing" if error.found is None else _value(error.found)
         text = f"{option} {value}: expected {error.expected}."
         text += f" {error.mend}" if error.mend else ""
+    return in_options(text, options)
+
+
+def in_options(text: str, options: Mapping[str, str]) -> str:
+    """Return a text of the library in the words of the command line.
+
+    Parameters
+    ----------
+    text
+        Message of an error, or a note.
+    options
+        Option for each argument that it fills.
+    """
     for pattern, words in _ADVICE:
         text = pattern.sub(words, text)
     for name, option in options.items():
         text = re.sub(rf"\b{name}=(True|None)", option, text)
-        text = re.sub(rf"\b{name}=(?=['\"\d\[.(])", f"{option} ", text)
+        text = re.sub(rf"\b{name}=(?=\.?\d|['\"\[(])", f"{option} ", text)
+        text = re.sub(rf"`?\b{name}=`?(?=\W|$)", option, text)
         text = re.sub(rf"`{name}`", option, text)
     return text
 
@@ -199,7 +221,9 @@ def _parser(only: str | None = None) -> Parser:
         description="Print a script for your shell: batteryxr completion bash >> "
         "~/.bash_completion. Needs shtab.",
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.add_argument(
+        "shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),
+        help="bash, zsh or tcsh")  # fmt: skip
     completion.set_defaults(run=_completion, options={})
     return parser
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from batteryxr.cli.parser import (
     CELL_OPTIONS,
     add_cell,
+    add_columns,
     count,
+    meanings,
+    not_negative,
     number,
-    positive,
     say,
     show_examples,
     whole,
@@ -37,6 +39,7 @@ OPTIONS = {
     "clock_offset": "--clock-offset",
     "offset_s": "--clock-offset",
     "exposure": "--exposure",
+    "columns": "--columns",
     "formula": "--formula",
     "n_components": "--components",
     "signal_range": "--range",
@@ -59,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cycler's clock and the scans' stand in different ones")  # fmt: skip
     add("--clock-offset", type=number, default=0.0, metavar="S",
         help="seconds to add to the scans' clock to get the cycler's")  # fmt: skip
-    add("--exposure", type=positive, metavar="S", help="exposure, if the files lack it")
+    add("--exposure", type=not_negative, metavar="S",
+        help="exposure, if the files lack it; 0 for instants")  # fmt: skip
+    add_columns(parser)
     add_cell(parser)
     add("--formula", help="composition as loaded, such as LiNiO2; gives Li content")
     add("--components", type=count, metavar="N", help="number of phases to unmix")
@@ -72,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read or simulate an experiment, analyse it and store it."""
+    from batteryxr.cli.main import in_options
     from batteryxr.operando import Conventions, Unmixing, operando
 
     _require_sound(arguments)
@@ -83,6 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         first=arguments.first,
         mass=arguments.mass,
         formula=arguments.formula,
+        columns=meanings(arguments.columns),
     )
     operando(
         cycler=arguments.cycler,
@@ -92,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
         report=arguments.report,
         unmixing=Unmixing(arguments.components, arguments.range, arguments.seed),
         overwrite=arguments.overwrite,
-        say=say,
+        say=lambda line: say(in_options(line, OPTIONS).replace("`", "")),
     )
 
 
@@ -100,10 +107,24 @@ def _require_sound(arguments: argparse.Namespace) -> None:
     """Raise for errors that can be found before any file is read."""
     from batteryxr.core.errors import ArgumentError
 
+    if arguments.cycler is None and arguments.scans is None:
+        for name in ("timezone", "exposure", "columns", "mass", "formula", "electrode",
+                     "first", "clock_offset"):  # fmt: skip
+            value = getattr(arguments, name)
+            if value is not None and (value or name != "clock_offset"):
+                raise ArgumentError(
+                    name, value, "nothing without --cycler and --scans: the experiment "
+                    "is then simulated, and its facts are known"
+                )  # fmt: skip
     if arguments.formula is not None:
         from batteryxr.echem import formula
 
-        formula(arguments.formula)
+        if "Li" not in formula(arguments.formula).elements:
+            raise ArgumentError("formula", arguments.formula, "a formula with Li")
+        if arguments.cycler and arguments.mass is None:
+            raise ArgumentError(
+                "mass", None, "the active mass, as --formula gives Li content by it"
+            )
     if arguments.range and arguments.range[0] >= arguments.range[1]:
         raise ArgumentError("signal_range", arguments.range, "two numbers that rise")
     if arguments.timezone and len(arguments.timezone) > 2:

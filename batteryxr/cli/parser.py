@@ -147,6 +147,14 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
     add("--mass", type=positive, metavar="MG", help="active mass; gives mA h g-1")
 
 
+def add_columns(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Declare what columns mean, for files whose labels do not tell."""
+    parser.add_argument(
+        "--columns", action="append", metavar="LABEL=MEANING",
+        help="what a column of the cycler's files is, such as 'I=current (mA)'; may be "
+        f"given several times{more}")  # fmt: skip
+
+
 def number(text: str) -> float:
     """Read a number."""
     try:
@@ -165,6 +173,32 @@ def positive(text: str) -> float:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
     return value
+
+
+def not_negative(text: str) -> float:
+    """Read a number, zero or above."""
+    value = number(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is below zero")
+    return value
+
+
+def meanings(given: list[str] | None) -> dict[str, str] | None:
+    """Read what columns mean, each as LABEL=MEANING.
+
+    Raises
+    ------
+    ArgumentError
+        If one has no sign of equality, or no words on one of its sides.
+    """
+    from batteryxr.core.errors import ArgumentError
+
+    pairs = [text.rpartition("=") for text in given or ()]
+    for text, (label, _, meaning) in zip(given or (), pairs, strict=True):
+        if not (label.strip() and meaning.strip()):
+            form = "LABEL=MEANING, such as 'I=current (mA)'"
+            raise ArgumentError("columns", text, form)
+    return {label: meaning for label, _, meaning in pairs} or None
 
 
 def whole(text: str) -> int:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batteryxr.cli.parser import CELL_OPTIONS, add_cell, say, show_examples, zone
+from batteryxr.cli.parser import (
+    CELL_OPTIONS,
+    add_cell,
+    add_columns,
+    meanings,
+    say,
+    show_examples,
+    zone,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +31,7 @@ OPTIONS = {
     "path": "FILE",
     "report": "--out",
     "timezone": "--timezone",
+    "columns": "--columns",
     "overwrite": "--overwrite",
 } | CELL_OPTIONS
 
@@ -37,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the page (default: the first file with .html, here)")  # fmt: skip
     add("--timezone", type=zone, metavar="ZONE",
         help="zone of local times in the files, such as Europe/Paris")  # fmt: skip
+    add_columns(parser)
     add_cell(parser)
     add("--overwrite", action="store_true",
         help="replace a report that batteryxr wrote before")  # fmt: skip
@@ -44,17 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read a record or a store, and write its page."""
-    from batteryxr.core.store import location_of
+    from batteryxr.core.errors import ArgumentError
     from batteryxr.operando import Conventions, report_cycling, report_store
     from batteryxr.operando.page import require_page
 
     first = str(arguments.source[0])
     out = arguments.out or Path(Path(first.rstrip("/")).stem + ".html")
     require_page(out, arguments.overwrite)
-    is_store = len(arguments.source) == 1 and (
-        "://" in first or Path(first).is_dir() or first.endswith((".zarr", ".zip"))
-    )
-    if is_store and not location_of(first).is_empty():
+    stores = [str(source) for source in arguments.source if _is_store(str(source))]
+    if stores and len(arguments.source) > 1:
+        raise ArgumentError("path", stores[0], "the only input, as it is a store")
+    if stores:
         _require_unused(arguments)
         say(f"Reading {first} ...")
         report_store(first, out, overwrite=arguments.overwrite)
@@ -62,7 +72,11 @@ def run(arguments: argparse.Namespace) -> None:
         from batteryxr.io import read_cycler
 
         say("Reading the cycler's files ...")
-        record = read_cycler(arguments.source, timezone=arguments.timezone)
+        record = read_cycler(
+            arguments.source,
+            timezone=arguments.timezone,
+            columns=meanings(arguments.columns),
+        )
         say(f"Analysing {record.sizes['record']} rows ...")
         known = Conventions(
             electrode=arguments.electrode, first=arguments.first, mass=arguments.mass
@@ -71,11 +85,21 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"Wrote {out}")
 
 
+def _is_store(place: str) -> bool:
+    """Return whether a place holds a zarr store; a folder may hold cycler files."""
+    from batteryxr.core.store import location_of
+
+    if Path(place).is_dir():
+        return any((Path(place) / name).exists() for name in ("zarr.json", ".zgroup"))
+    named = "://" in place or place.endswith((".zarr", ".zip"))
+    return named and not location_of(place).is_empty()
+
+
 def _require_unused(arguments: argparse.Namespace) -> None:
     """Raise for options that would change the stored numbers, which are final."""
     from batteryxr.core.errors import ArgumentError
 
-    for name in ("timezone", "electrode", "first", "mass"):
+    for name in ("timezone", "columns", "electrode", "first", "mass"):
         if (value := getattr(arguments, name)) is not None:
             raise ArgumentError(
                 name, value, "nothing: a store holds results that are made already"

@@ -61,8 +61,22 @@ _NAMED = 12
 _ON_BAR = 30
 #: Largest number of curves in one picture.
 _CURVES = 30
-#: A legend beside the frame, however many curves there are.
-LEGEND: dict[str, Any] = {"legend_position": "right", "legend_limit": 10_000}
+#: A legend beside the frame, however many curves there are: twelve names are no higher
+#: than a low plot, which would cut them.
+LEGEND: dict[str, Any] = {
+    "legend_position": "right",
+    "legend_limit": 10_000,
+    "legend_opts": {
+        "glyph_height": 14,
+        "label_height": 14,
+        "label_text_font_size": "8pt",
+        "spacing": 0,
+        "padding": 2,
+    },
+}
+
+#: A legend above the frame, clear of its edge.
+ABOVE: dict[str, Any] = {"legend_position": "top", "legend_offset": (0, 10)}
 
 #: Colours of the branches of a cycle.
 BRANCH_COLOURS = {"charge": "#D55E00", "discharge": "#0072B2", "rest": "#7f8c8d"}
@@ -169,6 +183,46 @@ def colour_bar(label: str) -> dict[str, Any]:
     """
     folded = textwrap.fill(label, _ON_BAR)
     return {"colorbar": True, "clabel": folded, "cformatter": "%.6g"}
+
+
+#: Numbers of a logarithmic axis: 0.04 and 300, else 2.5×10⁻⁴, whatever its range.
+_AS_WRITTEN = """
+if (!(tick > 0)) return ""
+let power = Math.floor(Math.log10(tick) + 1e-9)
+if (power >= -3 && power < 5) return `${Number(tick.toPrecision(4))}`
+const digits = Number((tick / 10 ** power).toPrecision(4))
+power = [...`${power}`].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]).join("")
+return `${digits === 1 ? "" : `${digits}×`}10${power}`
+"""
+
+
+def _write_powers(plot: Any, _element: Any) -> None:
+    """Write the numbers of logarithmic axes plainly, and none over another."""
+    from bokeh.models import CustomJSTickFormatter, FixedTicker, LogScale, NoOverlap
+
+    figure = plot.state
+    for axes, scale, shown in (
+        (figure.xaxis, figure.x_scale, figure.x_range),
+        (figure.yaxis, figure.y_scale, figure.y_range),
+    ):
+        for axis in axes if isinstance(scale, LogScale) else ():
+            axis.formatter = CustomJSTickFormatter(code=_AS_WRITTEN)
+            axis.major_label_policy = NoOverlap(min_distance=4)
+            low, high = sorted((shown.start or 0.0, shown.end or 0.0))
+            given = isinstance(axis.ticker, FixedTicker)
+            if not given and low > 0 and 10 < high / low < 100:
+                # Bokeh would crowd the upper end.
+                powers = 10.0 ** np.arange(np.log10(low) // 1 - 2, np.log10(high) + 3)
+                each = (powers[:, None] * np.arange(1, 10)).T
+                axis.ticker = FixedTicker(
+                    ticks=np.sort(each[[0, 1, 4]].ravel()).tolist(),
+                    minor_ticks=np.sort(each.ravel()).tolist(),
+                )
+
+
+#: Options of logarithmic axes.
+LOG_X: dict[str, Any] = {"logx": True, "hooks": [_write_powers]}
+LOG_Y: dict[str, Any] = {"logy": True, "hooks": [_write_powers]}
 
 
 def load_hvplot() -> Holoviews:
@@ -299,7 +353,8 @@ def overlaid(plots: Mapping[str, Any]) -> Any:
     ]
     options = hv.Store.lookup_options("bokeh", first, "plot").kwargs
     kept = {n: v for n, v in options.items() if n in ("width", "height", "xlabel")}
-    kept |= {n: v for n, v in options.items() if n in ("ylabel", "show_grid", "logx")}
+    further = ("ylabel", "show_grid", "logx", "logy", "hooks")
+    kept |= {n: v for n, v in options.items() if n in further}
     return hv.Overlay(elements).opts(hv.opts.Overlay(legend_position="right", **kept))
 
 

@@ -109,8 +109,9 @@ def _axes(ax: Any, figure: Any, brush: Brush) -> None:
         for axis in list(axes)[:1]:
             getattr(ax, f"set_{which}label")(literal(axis.axis_label))
             ticks = getattr(axis.ticker, "ticks", None)
-            if ticks:
-                getattr(ax, f"set_{which}ticks")(list(ticks), tick_words(axis, ticks))
+            low, high = sorted(getattr(ax, f"get_{which}lim")())
+            if ticks := [t for t in ticks or () if low <= t <= high]:
+                getattr(ax, f"set_{which}ticks")(ticks, tick_words(axis, ticks))
             if not bool(axis.visible):
                 getattr(ax, f"{which}axis").set_visible(False)
     if brush.dates:
@@ -130,29 +131,50 @@ def _axes(ax: Any, figure: Any, brush: Brush) -> None:
 
 def _place_legend(ax: Any, figure: Any, handles: Any, texts: Any) -> None:
     """Draw a legend on the side that it has on the screen, else where room is."""
-    spec, room = ax.get_subplotspec(), {}
+    spec = ax.get_subplotspec()
     alone = spec.get_gridspec().ncols == 1
     for side, models, ends in (
         ("upper", figure.above, spec.is_first_row()),
         ("lower", figure.below, spec.is_last_row()),
     ):
         legend = next(filter(_is_legend, models), None)
-        if legend is not None and alone and ends:
-            columns = legend.ncols if isinstance(legend.ncols, int) else len(texts)
-            columns = min(columns, _fitting(ax, max(map(len, texts))))
+        if legend is None:
+            continue
+        longest = max(map(len, texts))
+        columns = legend.ncols if isinstance(legend.ncols, int) else len(texts)
+        if alone and ends:
+            columns = min(columns, _fitting(ax.figure.bbox.width, ax.figure, longest))
             place = {"loc": f"outside {side} center", "ncols": columns}
             ax.figure.legend(handles, texts, **place)
             return
+        columns = min(columns, _fitting(ax.bbox.width, ax.figure, longest))
+        _beside_frame(ax, side, ax.legend(handles, texts, ncols=columns, frameon=False))
+        return
+    room = {}
     if any(map(_is_legend, figure.right)):
         room = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
     ax.legend(handles, texts, **room)
 
 
-def _fitting(ax: Any, letters: int) -> int:
-    """Return how many columns of a legend are no wider than the figure."""
+def _beside_frame(ax: Any, side: str, legend: Any) -> None:
+    """Set the legend of one of several panels between its frame and its words."""
+    canvas, figure = ax.figure.canvas.get_renderer(), ax.figure
+    high = legend.get_window_extent(canvas).height * 72 / figure.dpi
+    if side == "upper":
+        legend.set_loc("lower left")
+        legend.set_bbox_to_anchor((0, 1))
+        ax.set_title(ax.get_title(), pad=high + 10)
+    else:
+        below = ax.bbox.y0 - ax.xaxis.get_tightbbox(canvas).y0
+        legend.set_loc("upper left")
+        legend.set_bbox_to_anchor((0, -below / ax.bbox.height))
+
+
+def _fitting(width: float, figure: Any, letters: int) -> int:
+    """Return how many columns of a legend are no wider than `width` dots."""
     from matplotlib import rcParams
 
-    across = 72 * ax.figure.bbox.width / ax.figure.dpi
+    across = 72 * width / figure.dpi
     return max(1, int(across / (float(rcParams["font.size"]) * (0.6 * letters + 4))))
 
 

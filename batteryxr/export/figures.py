@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.checks import checked
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, DataError
 from batteryxr.core.files import whole_file
 from batteryxr.core.optional import require
 from batteryxr.core.plotting import load_hvplot
@@ -78,6 +78,8 @@ def save_figure(
     ------
     ArgumentError
         If the file's ending or the width is not known, or `result` is no plot.
+    DataError
+        If `result` is a surface in space, which saves itself.
     StoreError
         If the file exists and `overwrite` is False, or it cannot be written.
     MissingDependencyError
@@ -148,6 +150,13 @@ def _rendered(plot: Any) -> Any:
     hv = load_hvplot()
     if hasattr(plot, "references") and hasattr(plot, "document"):
         return plot  # already a Bokeh model
+    if hasattr(plot, "write_html"):
+        raise DataError(
+            "result",
+            "is a surface in space, which plotly draws and saves itself",
+            "Write `plot.write_html('surface.html')`, press the camera in its tool bar "
+            "for a png, or `plot.write_image('surface.pdf')` with the package kaleido.",
+        )
     try:
         return hv.render(plot, backend="bokeh")
     except Exception as error:

@@ -108,7 +108,7 @@ def write_xlsx(
 
 
 def _close(book: Any) -> None:
-    """Close the sheets of a book that was not saved, or they would complain later."""
+    """Close the sheets of an unsaved workbook, which would warn later."""
     for sheet in book.worksheets:
         with suppress(Exception):  # the first error is reported
             sheet.close()

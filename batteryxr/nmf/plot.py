@@ -10,8 +10,10 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError, DimensionError, VariableError
 from batteryxr.core.model import in_words, require_variables
 from batteryxr.core.plotting import (
+    ABOVE,
     BARS,
     COLOURS,
+    LOG_Y,
     as_title,
     axis_label,
     colour_bar,
@@ -315,9 +317,9 @@ def plot_order(result: xr.Dataset) -> holoviews.Layout:
                 title=title,
                 ylabel="",
                 xticks=n.tolist(),
-                logy=logy,
+                **(LOG_Y if logy else {}),
                 show_legend=len(there) > 1,
-                legend_position="top",
+                **ABOVE,
                 xlim=(n.min() - 0.2, n.max() + 0.2),
                 **size,
             )
@@ -413,7 +415,11 @@ def _abscissa(array: xr.DataArray, x: str | None, dim: str) -> str:
         usual = ("li_content", "capacity", "time", "temperature")
         return next((name for name in usual if name in array.coords), dim)
     if x != dim and x not in array.coords:
-        raise VariableError(f"x={x!r} is not among {[str(c) for c in array.coords]}.")
+        known = [str(c) for c in array.coords if c != "component"]
+        raise VariableError(
+            f"x={x!r} is not among {known}. Voltage and capacity come with "
+            "`record.echem.join(scans)`, before the fit."
+        )
     return x
 
 

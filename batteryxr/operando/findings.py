@@ -7,12 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from batteryxr.core.checks import Count, Finite, Positive, Seed, check_fields
+from batteryxr.core.checks import (
+    Count,
+    Finite,
+    NonNegative,
+    Positive,
+    Seed,
+    check_fields,
+)
 from batteryxr.core.errors import ArgumentError, BatteryxrWarning, pass_on
 from batteryxr.core.store import open_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import xarray as xr
 
@@ -31,7 +38,7 @@ class Conventions:
     clock_offset
         Seconds to add to the scans' clock to get the cycler's.
     exposure
-        Exposure of each scan in s, if the files do not give it.
+        Exposure of each scan in s, if the files do not give it; 0 for instants.
     electrode, first
         Electrode that is cycled, and direction that begins a cycle; see `echem.cycles`.
         Without them, half cycles are reported and no efficiency.
@@ -39,15 +46,18 @@ class Conventions:
         Active mass in mg, for specific capacities.
     formula
         Composition as loaded; with `mass` it gives the Li content.
+    columns
+        Meaning of labels in the cycler's files that do not tell it; see `read_cycler`.
     """
 
     timezone: str | Sequence[str] | None = None
     clock_offset: Finite = 0.0
-    exposure: Positive | None = None
+    exposure: NonNegative | None = None
     electrode: Literal["cathode", "anode", "full"] | None = None
     first: Literal["charge", "discharge"] | None = None
     mass: Positive | None = None
     formula: str | None = None
+    columns: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

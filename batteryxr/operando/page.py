@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.files import require_writable, whole_file
-from batteryxr.core.plotting import load_hvplot, plain
+from batteryxr.core.plotting import (
+    ABOVE,
+    load_hvplot,
+    plain,
+)
 from batteryxr.core.units import with_power
 from batteryxr.core.version import __version__
 
@@ -227,6 +231,7 @@ def _legends_above(figure: Any) -> None:
             across = 280 // (40 + 7 * max(map(len, texts), default=0))
             legend.ncols = max(1, min(len(texts), across))
             legend.orientation = "horizontal"
+            legend.location = ABOVE["legend_offset"]
 
 
 def _without_formulas(figure: Any) -> None:

@@ -134,7 +134,7 @@ def operando(
                     run, folder, conventions, unmixing.seed
                 )
                 say("Simulated a cell, its scans and the truth")
-            _ingest(run, cycler, scans, conventions, say)
+            _ingest(run, cycler, scans, conventions, unmixing, say)
             _electrochemistry(run, conventions, say)
             _unmix(run, unmixing, say)
         if run.notes:
@@ -207,6 +207,7 @@ def _ingest(
     cycler: Any,
     scans: Any,
     known: Conventions,
+    asked: Unmixing,
     say: Callable[[str], None],
 ) -> None:
     from batteryxr.echem import Clock
@@ -214,13 +215,14 @@ def _ingest(
 
     own_zone, scan_zone = known.zones
     say("Reading the cycler's files ...")
-    record = read_cycler(cycler, timezone=own_zone)
+    record = read_cycler(cycler, timezone=own_zone, columns=known.columns)
     run.write(record, "echem/record")
     say(f"Read {record.sizes['record']} rows of the cycler")
     say("Reading the scans ...")
     series = read_series(scans, timezone=scan_zone, order="time")
     run.kind = GROUPS.get(str(series.name), "series")
     say(f"Read {series.sizes['scan']} scans on {series.sizes[series.dims[-1]]} points")
+    _require_possible(series, asked)
     formula = known.formula if known.mass is not None else None
     joined = record.echem.join(
         series,
@@ -233,6 +235,23 @@ def _ingest(
     run.write(joined, f"{run.kind}/scans")
     inside = int(np.isfinite(joined["voltage"]).sum())
     say(f"Joined {inside} of {joined.sizes['scan']} scans to the cycler's record")
+
+
+def _require_possible(series: xr.DataArray, asked: Unmixing) -> None:
+    """Raise, before the work, if scans cannot be unmixed as asked."""
+    signal, limits = str(series.dims[-1]), asked.signal_range
+    if limits is not None:
+        series = series.sel({signal: slice(*limits)})
+        if series.sizes[signal] < 2:
+            raise ArgumentError(
+                "signal_range", list(limits), f"a part of the {signal} axis"
+            )
+    most = min(series.sizes["scan"], series.sizes[signal])
+    if (asked.n_components or 1) > most:
+        raise ArgumentError(
+            "n_components", asked.n_components, f"at most {most}: there are "
+            f"{series.sizes['scan']} scans of {series.sizes[signal]} points"
+        )  # fmt: skip
 
 
 def _electrochemistry(
@@ -256,10 +275,6 @@ def _unmix(run: Findings, asked: Unmixing, say: Callable[[str], None]) -> None:
     signal = str(series.dims[-1])
     if signal_range is not None:
         series = series.sel({signal: slice(*signal_range)})
-        if series.sizes[signal] < 2:
-            raise ArgumentError(
-                "signal_range", list(signal_range), f"a part of the {signal} axis"
-            )
     series = series.compute()  # series are small, since images are not unmixed
     signed = float(series.min()) < 0
     constraints = Constraints(shift="envelope" if signed else None)

@@ -16,6 +16,8 @@ NO_EFFICIENCIES = (
     "No efficiencies: they need to know what is cycled (electrode) and what a cycle "
     "begins with (first)."
 )
+#: Distance in V from the end of a curve within which its largest value is no peak.
+AT_END = 0.01
 #: Most components that are matched with a truth, since all their orders are tried.
 MATCHED = 6
 
@@ -87,21 +89,24 @@ def say_cycles(table: xr.Dataset) -> str:
 
 def say_dqdv(result: xr.Dataset) -> str:
     """Describe the largest dQ/dV peaks of the first charge and discharge."""
-    places = {}
+    places: dict[str, tuple[float, bool]] = {}
     for row in range(result.sizes["half_cycle"]):
         one = result.isel(half_cycle=row)
         side = str(one["direction"].item())
-        values = one["dqdv"].values
-        if side not in places and np.isfinite(values).any():
-            places[side] = float(one["voltage"].values[np.nanargmax(values)])
-        if len(places) == 2:
-            break
+        values, volts = one["dqdv"].values, one["voltage"].values
+        known = np.isfinite(values)
+        if side not in places and known.any():
+            top, ends = float(volts[np.nanargmax(values)]), volts[known][[0, -1]]
+            places[side] = top, bool((np.abs(ends - top) > AT_END).all())
     if not places:
         return "No half cycle is long enough for a dQ/dV."
-    told = " and ".join(f"{v:.3f} V on {side}" for side, v in places.items())
-    if len(places) == 1:
+    told = " and ".join(
+        f"{v:.3f} V on {side}{'' if peak else ', the end of its range'}"
+        for side, (v, peak) in places.items()
+    )
+    if len(places) == 1 or not all(peak for _, peak in places.values()):
         return f"dQ/dV is largest at {told}."
-    apart = abs(places["charge"] - places["discharge"]) * 1e3
+    apart = abs(places["charge"][0] - places["discharge"][0]) * 1e3
     return f"dQ/dV is largest at {told}, {apart:.0f} mV apart."
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 
 from batteryxr.cli.main import main
@@ -34,7 +35,10 @@ WRONG = [
     ([*OPERANDO, "--mass", "-2"], "--mass"),
     ([*OPERANDO, "--mass", "nan"], "--mass"),
     ([*OPERANDO, "--mass", "heavy"], "'heavy' is no number"),
-    ([*OPERANDO, "--exposure", "0"], "--exposure"),
+    ([*OPERANDO, "--exposure", "-1"], "--exposure"),
+    ([*OPERANDO, "--exposure", "0"], "the experiment is then simulated"),
+    ([*OPERANDO, "--mass", "7"], "--mass 7.0: expected nothing without --cycler"),
+    ([*OPERANDO, *FILES, "--columns", "U"], "LABEL=MEANING"),
     ([*OPERANDO, "--components", "2.5"], "--components"),
     ([*OPERANDO, "--components", "0"], "--components"),
     ([*OPERANDO, "--seed", "-1"], "--seed"),
@@ -55,6 +59,10 @@ WRONG = [
     (["report"], "FILE"),
     (["report", "scans/thesis.txt"], "Write its labels with their units"),
     (["report", "gone.mpt"], "gone.mpt"),
+    (["report", "bare.csv"], "--columns 'label=current (units)'"),
+    (["report", "cell.mpt", "kept.zarr"], "kept.zarr: expected the only input"),
+    (["convert", "stack.tif", "a.nxs", "--kind", "stack"], "--energy is missing"),
+    (["convert", "cell.mpt", "a.csv", "--energy", "e.txt"], "nothing for cycler"),
     (["report", "cell.mpt", "--out", "no/page.html"], "--out"),
     (["report", "cell.mpt", "--mas", "2"], "did you mean --mass"),
     (["report", "scans", "--out", "page.html"], "scans"),
@@ -85,6 +93,11 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "thesis.txt").write_text("mine")
     (tmp_path / "mine.csv").write_text("mine")
+    (tmp_path / "bare.csv").write_text("t,U,I\n0,3.5,1\n1,3.6,1\n")
+    (tmp_path / "kept.zarr").mkdir()
+    (tmp_path / "kept.zarr" / "zarr.json").write_text("{}")
+    write = pytest.importorskip("tifffile").imwrite
+    write(tmp_path / "stack.tif", np.zeros((3, 4, 5), "f4"), photometric="minisblack")
     (tmp_path / "mixed").mkdir()
     for name in ("a.csv", "b.mpr"):
         (tmp_path / "mixed" / name).write_text("mine")

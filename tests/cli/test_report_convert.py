@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -219,3 +220,23 @@ def test_texts_that_no_file_can_hold_are_named(tmp_path):
     with pytest.raises(DataError, match="Rename variables"):
         batteryxr.write_nexus(data, tmp_path / "a.nxs")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_files_lack_is_told_by_options(tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    monkeypatch.chdir(tmp_path)
+    Path("bare.csv").write_text("t;U;I\n0;3,5;-1,5\n10;3,6;-1,5\n20;3,7;-1,5\n")
+    given = ["t=time (s)", "U=voltage (V)", "I=current (mA)"]
+    columns = [word for text in given for word in ("--columns", text)]
+    assert main(["convert", "bare.csv", "a.zarr", *columns]) == 0
+    with batteryxr.open_store("a.zarr") as record:
+        np.testing.assert_allclose(record["voltage"], [3.5, 3.6, 3.7])
+        np.testing.assert_allclose(record["current"], -1.5)
+        assert record["current"].attrs["units"] == "mA"
+    stack = np.arange(24, dtype="f4").reshape(2, 3, 4)
+    tifffile.imwrite("stack.tif", stack, photometric="minisblack")
+    Path("energies.txt").write_text("8333\n8340\n")
+    told = ["--kind", "stack", "--energy", "energies.txt"]
+    assert main(["convert", "stack.tif", "b.zarr", *told]) == 0
+    with batteryxr.open_store("b.zarr") as made:
+        np.testing.assert_array_equal(made["energy"], [8333, 8340])

@@ -294,3 +294,37 @@ def test_legends_below_do_not_take_the_room_of_the_plot(tmp_path):
         frame = dark.sum(0) > 0.9 * dark.sum(0).max()
         rows = np.flatnonzero(dark[:, np.flatnonzero(frame)[0]])
         assert np.ptp(rows) > 0.2 * dark.shape[1]
+
+
+def test_a_surface_in_space_is_told_how_it_is_saved(tmp_path):
+    go = pytest.importorskip("plotly.graph_objects")
+    with pytest.raises(DataError, match=r"surface in space.*write_html"):
+        batteryxr.save_figure(go.Figure(), tmp_path / "surface.svg")
+
+
+@pytest.mark.parametrize("position", ["top", "bottom"])
+def test_legends_of_panels_side_by_side_hide_nothing(plot, position):
+    from batteryxr.export.drawing import panels_of
+    from batteryxr.export.figures import _draw
+
+    one = plot.opts(legend_position=position, title="Half cycles", clone=True)
+    layout = hv.Layout([one, one]).cols(2)
+    figure = _draw([panels_of(hv.render(layout, backend="bokeh"))], None, letters=False)
+    figure.canvas.draw()
+    canvas = figure.canvas.get_renderer()
+    for ax in (a for band in figure.subfigs for a in band.axes):
+        legend = ax.get_legend().get_window_extent(canvas)
+        words = (ax.xaxis.label, ax.title, *ax.get_xticklabels())
+        free = [ax.bbox, *(word.get_window_extent(canvas) for word in words)]
+        assert not any(legend.shrunk(0.98, 0.9).overlaps(box) for box in free)
+
+
+def test_a_logarithmic_axis_has_few_readable_numbers():
+    from batteryxr.core.plotting import LOG_Y
+
+    for span, most in ((2e-4, 8), (0.5, 8), (9e3, 8)):
+        curve = hv.Curve(([1, 2, 3], [span, span / 9, span / 30])).opts(**LOG_Y)
+        axis = hv.render(curve, backend="bokeh").yaxis[0]
+        inside = [t for t in axis.ticker.ticks if span / 30 <= t <= span]
+        assert 3 <= len(inside) <= most
+        assert axis.major_label_policy.min_distance > 0

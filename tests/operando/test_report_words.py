@@ -105,3 +105,17 @@ def test_a_long_life_fits_on_a_page(tmp_path):
     assert numbers[-1] == 400
     assert "<td>yes</td>" in rows[0]
     assert len(record.echem.plot.voltage_profile()) == 42
+
+
+@pytest.mark.parametrize("place", [3.4, 3.7, 4.0])
+def test_a_curve_that_rises_to_its_end_has_no_peak_there(place):
+    volts = np.linspace(3.4, 4.0, 61)
+    curves = [np.exp(-(((volts - at) / 0.1) ** 2)) for at in (3.7, place)]
+    made = xr.Dataset(
+        {"dqdv": (("half_cycle", "voltage"), curves)},
+        {"voltage": volts, "direction": ("half_cycle", ["charge", "discharge"])},
+    )
+    said = sentences.say_dqdv(made)
+    assert f"3.700 V on charge and {place:.3f} V on discharge" in said
+    assert ("end of its range" in said) == (place != 3.7)
+    assert ("apart" in said) == (place == 3.7)

@@ -216,7 +216,7 @@ class ComponentModel(JudgingModel):
 
     @property
     def judged_unasked(self) -> bool:
-        """Tell whether the data are small enough to compare numbers unasked."""
+        """Tell whether numbers of components are compared without a request."""
         return self.n_values <= _JUDGED and self.patterns.n_samples >= 6
 
     # the calculation, independent of the traits

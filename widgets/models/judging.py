@@ -41,7 +41,7 @@ class JudgingModel(PanelModel):
         self.observe(lambda _: self._forget(), list(self.judged_by))
 
     def comparison(self) -> Callable[[], xr.Dataset] | None:
-        """Return how to compare numbers, or None if nothing is chosen."""
+        """Return how to compare numbers of parts, or None if nothing is chosen."""
         raise NotImplementedError
 
     def judge(self, delay: float = DELAY) -> None:

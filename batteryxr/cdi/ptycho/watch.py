@@ -12,7 +12,10 @@ from batteryxr.cdi.ptycho.states import ledger_of, look_at
 from batteryxr.core.checks import Whole, checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.model import attributes
-from batteryxr.core.plotting import load_hvplot
+from batteryxr.core.plotting import (
+    LOG_Y,
+    load_hvplot,
+)
 from batteryxr.core.store import telling
 
 if TYPE_CHECKING:
@@ -143,11 +146,11 @@ def plot_ptycho(result: xr.Dataset) -> holoviews.Layout:
 
     curve = hv.Curve((np.arange(1, errors.size + 1), errors), "Pass", RESIDUAL)
     # An axis wider than that of the picture above would push it out of its frame.
-    narrow = {"title": f"Residual {RESIDUAL}", "ylabel": "", "yformatter": "%.0e"}
+    narrow = {"title": f"Residual {RESIDUAL}", "ylabel": ""}
     layout = (
         image(np.abs(field), "|T|", "gray")
         + image(np.angle(field), "arg T (rad)", "coolwarm")
         + image(probe, "|probe|, first mode", "inferno")
-        + curve.opts(**narrow, logy=True, frame_width=260)
+        + curve.opts(**narrow, **LOG_Y, frame_width=260)
     )
     return layout.cols(2).opts(shared_axes=False)

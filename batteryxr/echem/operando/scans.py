@@ -118,7 +118,7 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
             "exposure",
             None,
             "the length of an exposure in s; `scans` has no coordinate 'exposure'",
-            "Pass exposure=130.0, or exposure=0 for instants.",
+            "It is never guessed: exposure=130.0, or exposure=0 for instants.",
         )
     known = in_units(scans["exposure"], "s", caller="join")
     lasting = np.broadcast_to(known.values.astype(np.float64), (n,))
@@ -128,10 +128,11 @@ def exposures(scans: xr.DataArray | xr.Dataset, given: float | None) -> np.ndarr
             "exposure", f"a time of {least:g} s is below 0", "Pass 0 s or more."
         )
     if np.isnan(lasting).all() and n:
-        raise DataError(
+        raise ArgumentError(
             "exposure",
-            "is not a number for any scan: the files do not give it",
-            "Pass exposure=130.0, or exposure=0 for instants.",
+            None,
+            "the length of an exposure in s; the files do not give it",
+            "It is never guessed: exposure=130.0, or exposure=0 for instants.",
         )
     return lasting
 

@@ -8,7 +8,13 @@ import numpy as np
 
 from batteryxr.core.checks import checked
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import COLOURS, dimension, load_hvplot, plain
+from batteryxr.core.plotting import (
+    ABOVE,
+    COLOURS,
+    dimension,
+    load_hvplot,
+    plain,
+)
 from batteryxr.echem.cycling.cells import capacity_of_groups
 from batteryxr.echem.plot.axes import per_cent, whole_ticks
 
@@ -78,7 +84,7 @@ def plot_cells(result: xr.Dataset) -> holoviews.Layout:
         means = (cycle, percent.sel(group=group).values)
         below.append(hv.Curve(means, x, efficiency).opts(color=colour))
     shared = {"width": 600, "xticks": whole_ticks(cycle)}
-    top = hv.Overlay(above).opts(height=380, legend_position="top", **shared)
+    top = hv.Overlay(above).opts(height=380, **ABOVE, **shared)
     return (top + hv.Overlay(below).opts(height=220, **shared)).cols(1)
 
 

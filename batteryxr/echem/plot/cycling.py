@@ -10,7 +10,9 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import ArgumentError
 from batteryxr.core.model import require_dims, require_variables
 from batteryxr.core.plotting import (
+    ABOVE,
     BRANCH_COLOURS,
+    LOG_X,
     NEUTRAL,
     as_title,
     dimension,
@@ -122,7 +124,7 @@ def plot_voltage_profile(
         looks.setdefault(look, []).append((q, v))
     overlay = hv.Overlay(branches(looks, x, y) or [hv.Curve([])])
     title = as_title(str(record.attrs.get("title", "")))
-    return overlay.opts(title=title, legend_position="top", **_SIZE)
+    return overlay.opts(title=title, **ABOVE, **_SIZE)
 
 
 def branches(looks: dict[Look, list[Line]], x: Any, y: Any) -> list[holoviews.Curve]:
@@ -209,7 +211,7 @@ def plot_cycles(result: xr.Dataset) -> holoviews.Layout:
     efficiencies = 100 * result["coulombic_efficiency"].values
     percent = per_cent(efficiencies)
     efficiency = hv.Scatter((number, efficiencies), x, percent)
-    above = hv.Overlay(points).opts(legend_position="top", **_SIZE)
+    above = hv.Overlay(points).opts(**ABOVE, **_SIZE)
     below = efficiency.opts(color=NEUTRAL, size=6, width=600, height=220)
     panels = [panel.opts(xticks=whole_ticks(number)) for panel in (above, below)]
     return hv.Layout(panels).cols(1)
@@ -255,7 +257,7 @@ def plot_dqdv(result: xr.Dataset, *, errors: bool = False) -> holoviews.Overlay:
         look = side, strength(row, len(slopes))
         looks.setdefault(look, []).append((voltage, drawn))
     items = bands + (branches(looks, x, y) or [hv.Curve([])])
-    return hv.Overlay(items).opts(legend_position="top", **_SIZE)
+    return hv.Overlay(items).opts(**ABOVE, **_SIZE)
 
 
 @checked
@@ -300,7 +302,7 @@ def plot_rate(
         curve = hv.Curve(points, x, y) * hv.Scatter(points, x, y)
         panels.append(
             curve.opts(
-                hv.opts.Curve(logx=kind == "logarithmic", padding=0.1),
+                hv.opts.Curve(padding=0.1, **(LOG_X if kind == "logarithmic" else {})),
                 hv.opts.Scatter(size=7),
             )
         )

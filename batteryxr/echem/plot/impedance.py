@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 #: Coordinates that colour and order a series by default.
 _AXES = ("li_content", "specific_capacity", "capacity_total", "time", "spectrum")
 _FIT = plotting.COLOURS[6]
-#: A legend whose twelve names are no higher than a low plot, which would cut them.
-_LEGEND = plotting.LEGEND | {
-    "legend_opts": {
-        "glyph_height": 14,
-        "label_height": 14,
-        "label_text_font_size": "8pt",
-        "spacing": 0,
-        "padding": 2,
-    }
-}
 
 
 @checked
@@ -126,9 +116,11 @@ def plot_bode(
             )
             degrees = -np.degrees(np.angle(values))
             phases.append(kind((f, degrees), x, below, label=label).opts(**style))
-    size = {"width": 600, "height": 260, "logx": True}
+    size = {"width": 600, "height": 260, **plotting.LOG_X}
     title = _titled("Bode", spectra)
-    top = hv.Overlay(moduli).opts(logy=True, title=title, **_LEGEND, **size)
+    top = hv.Overlay(moduli).opts(
+        title=title, **plotting.LEGEND, **(size | plotting.LOG_Y)
+    )
     bottom = hv.Overlay(phases).opts(show_legend=False, **size)
     return hv.Layout([top, bottom]).cols(1)
 
@@ -168,12 +160,12 @@ def plot_residuals(result: xr.Dataset, *, axis: str | None = None) -> holoviews.
             y = named("residual", units="%", long_name=words[k])
             points = hv.Scatter((f, values), x, y, label=label)
             parts[k].append(points.opts(color=colour, size=4))
-    size = {"width": 600, "height": 260, "logx": True}
+    size = {"width": 600, "height": 260, **plotting.LOG_X}
     titles = {0: {"title": _titled("Residuals", result)}}
     panels = [
-        (hv.Overlay(layers) * hv.HLine(0).opts(color=plotting.NEUTRAL)).opts(
-            show_legend=k == 0, **titles.get(k, {}), **_LEGEND, **size
-        )
+        (
+            hv.Overlay(layers) * hv.HLine(0).opts(color=plotting.NEUTRAL, line_width=1)
+        ).opts(show_legend=k == 0, **titles.get(k, {}), **plotting.LEGEND, **size)
         for k, layers in enumerate(parts)
     ]
     return hv.Layout(panels).cols(1)
@@ -229,7 +221,7 @@ def plot_drt(result: xr.Dataset, *, axis: str | None = None) -> holoviews.QuadMe
         plotting.dimension(result["gamma"]),
     )
     return mesh.opts(
-        logy=True,
+        **plotting.LOG_Y,
         cmap="viridis",
         bgcolor="#440154",  # its darkest colour: nothing white between cells
         width=600,

@@ -10,6 +10,7 @@ from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.model import require_variables
 from batteryxr.core.plotting import (
+    ABOVE,
     BARS,
     COLOURS,
     NEUTRAL,
@@ -106,7 +107,7 @@ def plot_percolation(result: xr.Dataset) -> holoviews.Overlay:
         ylabel=y.label,
         width=520,
         height=340,
-        legend_position="top",
+        **ABOVE,
         show_grid=True,
     )
 
@@ -173,7 +174,7 @@ def _overlay(hv: Holoviews, groups: list[tuple[Any, Any, Any]]) -> Any:
         for group, checked, points in groups
     ]
     return hv.Overlay(styled).opts(
-        width=430, height=340, legend_position="top", show_grid=True, title=""
+        width=430, height=340, **ABOVE, show_grid=True, title=""
     )
 
 
@@ -238,7 +239,7 @@ def plot_lithiation(
         ylabel=axes[1].label,
         width=520,
         height=340,
-        legend_position="top",
+        **ABOVE,
         show_grid=True,
     )
 

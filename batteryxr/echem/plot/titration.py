@@ -110,12 +110,12 @@ def plot_time_constants(
         points = hv.Scatter((at, value), x, y, label=side)
         bars = _bars(data, "inverse_tau", (x, y), positive=True)
         parts.append(
-            points.opts(color=plotting.BRANCH_COLOURS[side], size=5, logy=True)
+            points.opts(color=plotting.BRANCH_COLOURS[side], size=5, **plotting.LOG_Y)
         )
         parts.append(bars.opts(color=plotting.BRANCH_COLOURS[side]))
     return hv.Overlay(parts).opts(
         title="Inverse diffusion time",
-        logy=True,
+        **plotting.LOG_Y,
         legend_position="right",
         width=600,
         height=350,
@@ -159,9 +159,7 @@ def plot_pulse(result: xr.Dataset) -> holoviews.Layout:
     residual = hv.Scatter((t, result["voltage_residual"].values * 1e3), x, left)
     top = measured.opts(color=plotting.BRANCH_COLOURS[side], size=3)
     top = top * fitted.opts(color=_FIT)
-    top = top.opts(
-        title=f"Pulse {number}", legend_position="top", width=600, height=300
-    )
+    top = top.opts(title=f"Pulse {number}", **plotting.ABOVE, width=600, height=300)
     zero = hv.HLine(0).opts(color=plotting.NEUTRAL, line_width=1)
     below = (residual.opts(color=_FIT, size=2) * zero).opts(width=600, height=160)
     return hv.Layout([top, below]).cols(1)

@@ -161,7 +161,11 @@ def _read(
         header={"text": preamble} if preamble else {},
         first_line=table.first_line if below.lines is None and not channel else None,
     )
-    if (time := layout.found.get("test_time")) is not None:
+    time = layout.found.get("test_time")
+    told = time is not None and time.label.strip() in map(
+        str.strip, options.columns or {}
+    )
+    if time is not None and not told:
         own |= _in_seconds(raw_table, time, parted=table.parted(time.index))
     own |= doubled(raw_table, labels)
     said = {**raw_table.notes, **table.doubt, **own, **notes}

@@ -55,7 +55,7 @@ FORMATS = {
     "tiff": Format("frames.tiff", (".tif", ".tiff"), function="open_tiff"),
     "hdf5": Format("stacks.hdf5", SUFFIXES, function="open_hdf5_stack"),
 }
-_ENDINGS = ".hdr, {}, {} or {}".format(*(f.suffixes for f in [*FORMATS.values()][1:]))
+_ENDINGS = ", ".join(e for f in FORMATS.values() for e in f.suffixes)
 #: Energies in file names: 5465.5eV, 5.4655keV, 5465p5_eV, E5465.5, energy_5465.
 _IN_NAME = re.compile(
     r"(?P<k>\d+(?:[.p]\d+)?)[_ ]?keV"
@@ -221,7 +221,7 @@ def _in_folder(folder: Path) -> list[Path]:
         raise ArgumentError(
             "path",
             str(folder),
-            f"a folder with files that end in {_ENDINGS}",
+            f"a folder with files that end in one of {_ENDINGS}",
         )
     if len(found) > 1 or (found[0] is kinds[0] and len(found[0]) > 1):
         raise ArgumentError(
@@ -268,7 +268,7 @@ def _open(
     raise ArgumentError(
         "path",
         paths[0].name,
-        f"a file that ends in {_ENDINGS}",
+        f"a file that ends in one of {_ENDINGS}",
         "Single spectra are read by read_series, Athena projects by read_athena.",
     )
 

@@ -13,6 +13,7 @@ from batteryxr.core.model import in_words, require_variables
 from batteryxr.core.plotting import (
     BARS,
     COLOURS,
+    LOG_Y,
     as_title,
     axis_label,
     dimension,
@@ -319,7 +320,7 @@ def plot_cluster_orders(result: xr.Dataset) -> holoviews.Layout:
         panels.append(
             shape.opts(
                 title=f"{choice.replace('_', ' ')}: {best}",
-                logy=name == "inertia",
+                **(LOG_Y if name == "inertia" else {}),
                 xticks=n.tolist(),
                 xlim=(n.min() - 0.2, n.max() + 0.2),
                 **SMALL,

@@ -12,6 +12,7 @@ from batteryxr.core.model import in_words, require_variables
 from batteryxr.core.plotting import (
     BARS,
     COLOURS,
+    LOG_Y,
     as_title,
     axis_label,
     dimension,
@@ -114,7 +115,7 @@ def plot_components(result: xr.Dataset) -> holoviews.Layout:
         used = hv.VLine(result.sizes["component"])
         curve *= used.opts(color=COLOURS[1], line_dash="dashed")
         at = points[0][:: 1 + points[0].size // 10].tolist()
-        look = {"logy": True, "xticks": at, **SMALL}
+        look = {"xticks": at, **LOG_Y, **SMALL}
         panels.append(curve.opts(title=as_title(axis_label(array)), **look))
     panels.append(plot_spectra(result["components"]))
     return hv.Layout(panels).cols(2).opts(shared_axes=False)

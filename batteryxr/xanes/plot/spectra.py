@@ -10,6 +10,7 @@ import xarray as xr
 from batteryxr.core.checks import checked
 from batteryxr.core.errors import DimensionError
 from batteryxr.core.plotting import (
+    ABOVE,
     COLOURS,
     LEGEND,
     as_title,
@@ -181,7 +182,7 @@ def plot_fit(
     left = hv.Curve((x, y - model), along, "Residual").opts(color="black")
     return hv.Layout(
         [
-            upper.opts(title=as_title(_verdict(result)), legend_position="top", **WIDE),
+            upper.opts(title=as_title(_verdict(result)), **ABOVE, **WIDE),
             (left * hv.HLine(0).opts(color="grey", line_width=1)).opts(
                 width=WIDE["width"], height=160
             ),

@@ -10,7 +10,14 @@ from batteryxr.cdi.bragg.axes import space_axes, variable
 from batteryxr.core.checks import Bounds, checked
 from batteryxr.core.errors import ArgumentError, DimensionError
 from batteryxr.core.model import in_words, require_variables
-from batteryxr.core.plotting import COLOURS, NEUTRAL, as_title, dimension, load_hvplot
+from batteryxr.core.plotting import (
+    COLOURS,
+    LOG_Y,
+    NEUTRAL,
+    as_title,
+    dimension,
+    load_hvplot,
+)
 
 if TYPE_CHECKING:
     import holoviews
@@ -224,7 +231,7 @@ def plot_starts(crystal: xr.Dataset) -> holoviews.Overlay:
         look = {"color": COLOURS[int(k) % len(COLOURS)]}
         curves.append(line.opts(line_width=3 if rank == 1 else 1, **look))
     return hv.Overlay(curves).opts(
-        hv.opts.Curve(logy=True, **_CURVE),
+        hv.opts.Curve(**LOG_Y, **_CURVE),
         hv.opts.Overlay(title="Starts; the best one thick", legend_position="right"),
     )
 

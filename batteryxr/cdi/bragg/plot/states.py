@@ -14,6 +14,7 @@ from batteryxr.core.errors import ArgumentError, DataError, DimensionError
 from batteryxr.core.model import in_words, require_dims, require_variables
 from batteryxr.core.optional import require
 from batteryxr.core.plotting import (
+    ABOVE,
     BRANCH_COLOURS,
     COLOURS,
     NEUTRAL,
@@ -106,7 +107,7 @@ def plot_hysteresis(
                 marker="circle" if name == "charge" else "square", size=8, **look
             )
         )
-    size = hv.opts.Overlay(width=480, height=340, legend_position="top")
+    size = hv.opts.Overlay(width=480, height=340, **ABOVE)
     return hv.Overlay(parts).opts(size)
 
 
