@@ -25,6 +25,8 @@ from batteryxr.core.store import (
     problem_of_piece,
     require_manifest,
     require_repository,
+    require_room,
+    require_store,
     snapshot,
     stranger_below,
     sums_of,
@@ -92,10 +94,12 @@ class Ledger:
         ------
         StoreError
             If the existing pieces have another origin; the message names the
-            difference.
+            difference. If something lies there that is not a store, or no group.
         """
         wanted = json.loads(json.dumps(mark))
         if (stored := self.mark()) is None:
+            require_store(self.location)
+            require_room(self.location, self._shown, [])
             with self.held():  # others may begin the same
                 if (stored := self.mark()) is None:
                     self._begin(stored := wanted)
@@ -240,8 +244,13 @@ class Ledger:
 
     def __str__(self) -> str:
         """Return the location of the ledger, for messages."""
-        shown = self.group.removesuffix(JOURNAL).strip("/")
+        shown = self._shown
         return f"{self.path}, group {shown!r}" if shown else str(self.path)
+
+    @property
+    def _shown(self) -> str:
+        """Return the group that the pieces belong to, as users know it."""
+        return self.group.removesuffix(JOURNAL).strip("/")
 
     def _name(self, key: str, slot: int) -> str:
         return f"{self.group}/{key}.{slot}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import pickle
 import threading
 import time
@@ -14,6 +15,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from batteryxr.core import store
 from batteryxr.core.blocks.digests import digest
@@ -46,6 +48,32 @@ def test_a_piece_comes_back(ledger):
     assert again.get("0/2", "object").arrays.keys() == {"object"}
     np.testing.assert_array_equal(again.array("0/2", "object"), arrays(2.0)["object"])
     assert again.missing(["0/0", "0/1", "0/2", "0/3"]) == ["0/0", "0/3"]
+
+
+@pytest.mark.parametrize("made", ["a list", "a pipe", "an array", "a folder"])
+def test_pieces_do_not_begin_in_what_is_no_store(tmp_path, made):
+    """Nothing is written there, and nothing waits for a pipe."""
+    path = tmp_path / "theirs"
+    if made == "an array":
+        zarr.create_array(path, data=np.arange(5.0))
+    else:
+        path.mkdir()
+        (path / "thesis.tex").write_text("mine")
+        node = path / "zarr.json"
+        if made == "a pipe":
+            os.mkfifo(node)
+        elif made == "a list":
+            node.write_text("[1, 2]")
+    before = sorted(path.rglob("*"))
+    with pytest.raises(StoreError, match="theirs"):
+        Ledger(path, "starts").claim({"seed": 0})
+    assert sorted(path.rglob("*")) == before
+
+
+def test_pieces_do_not_begin_in_a_variable(tmp_path):
+    path = store.save(xr.Dataset({"a": ("x", [1.0])}), tmp_path / "a.zarr")
+    with pytest.raises(StoreError, match="a is a variable, not a group"):
+        Ledger(path, "a").claim({"seed": 0})
 
 
 def test_a_newer_piece_takes_the_place_of_the_older(ledger):

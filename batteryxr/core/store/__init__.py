@@ -17,7 +17,12 @@ from batteryxr.core.store.lock import locked
 from batteryxr.core.store.manifest import digest_of, place_of, require_manifest
 from batteryxr.core.store.note import settle
 from batteryxr.core.store.opening import groups, open_dataset, open_place, open_store
-from batteryxr.core.store.ownership import node_of, require_ours, require_store
+from batteryxr.core.store.ownership import (
+    node_of,
+    require_ours,
+    require_room,
+    require_store,
+)
 from batteryxr.core.store.pieces import WHOLE, mark_whole, problem_of_piece
 from batteryxr.core.store.places import StoreLike, location_of
 from batteryxr.core.store.saving import holds_data, save
@@ -54,6 +59,7 @@ __all__ = [
     "require_manifest",
     "require_ours",
     "require_repository",
+    "require_room",
     "require_store",
     "save",
     "seal",

@@ -239,11 +239,12 @@ def _kind(location: Location, place: str) -> str:
         return "stranger"
     if not set(location.names(place)) - {JOURNAL}:
         return "nothing"
-    if location.folder is None:  # some list folders that hold nothing
-        held = location.keys(f"{place}/" if place else "")
-        own = joined(place, JOURNAL, "")
-        return "nothing" if all(k.startswith(own) for k in held) else "stranger"
-    if (location.folder / JOURNAL).is_dir() and _is_begun(location, place):
+    own = joined(place, JOURNAL, "")
+    if location.folder is None and all(  # some list folders that hold nothing
+        key.startswith(own) for key in location.keys(f"{place}/" if place else "")
+    ):
+        return "nothing"
+    if location.names(JOURNAL) and _is_begun(location, place):
         return "nothing"
     return "stranger"
 
