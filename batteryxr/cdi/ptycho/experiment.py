@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 MARGIN = 6
 #: Step of a scan over the field of a frame at which neighbours hardly overlap.
 _WIDE = 0.35
+#: Share of frames apart from the others that may be another part of the sample.
+_ISLAND = 0.1
+#: Times the usual distance to the nearest frame that a scan hardly has.
+_LONE = 4.0
 _PROBE = "(.cdi.ptycho_probe makes one, from the frames if need be)"
 _REGRID = "or cut or pad yours to the same pixels."
 
@@ -359,7 +363,8 @@ def _experiment(
         counts = counts[kept]
         ignored = None if ignored is None else ignored[kept]
     positions = geometry.positions[finite]
-    _check_overlap(positions, n * pixel, near=bool(geometry.near))
+    numbers = np.flatnonzero(finite)
+    _check_overlap(positions, n * pixel, numbers, near=bool(geometry.near))
     corners = positions / pixel - n // 2
     shape, origin = frame_of(corners, n, MARGIN)
     y, x = (
@@ -380,7 +385,9 @@ def _experiment(
     )
 
 
-def _check_overlap(positions: np.ndarray, field: float, *, near: bool) -> None:
+def _check_overlap(
+    positions: np.ndarray, field: float, numbers: np.ndarray, *, near: bool
+) -> None:
     """Raise where frames with a `field` in nm cannot overlap, warn where hardly."""
     if len(positions) < 2:
         return
@@ -392,7 +399,8 @@ def _check_overlap(positions: np.ndarray, field: float, *, near: bool) -> None:
             f"all {len(positions)} frames lie at one place",
             "Pass the positions when you read the scan.",
         )
-    step = np.median(KDTree(positions).query(positions, k=2)[0][:, 1])
+    nearest = KDTree(positions).query(positions, k=2)[0][:, 1]
+    step = np.median(nearest)
     if step > field:
         raise DataError(
             "position_y, position_x",
@@ -400,12 +408,43 @@ def _check_overlap(positions: np.ndarray, field: float, *, near: bool) -> None:
             "frames do not overlap",
             "Look at the units of positions (nm), at distance and pixel_pitch.",
         )
+    _check_apart(positions, nearest, field, numbers)
     if not near and step > _WIDE * field:
         warn_quality(
             f"steps of {step:.3g} nm are more than {_WIDE:g} of what a far-field frame "
             f"sees, {field:.3g} nm, and a beam may fill half of it: neighbours hardly "
             f"overlap. Was the distance in cm? Pass ten times it. Or positions in "
             f"Angstrom? Pass a tenth of them."
+        )
+
+
+def _check_apart(
+    positions: np.ndarray, nearest: np.ndarray, field: float, numbers: np.ndarray
+) -> None:
+    """Name the frames that do not overlap with the others: a few are refused."""
+    apart = nearest > field
+    for along in positions.T:
+        order = np.argsort(along, kind="stable")
+        part = np.cumsum(np.diff(along[order], prepend=along[order[0]]) > field)
+        apart[order] |= part != np.bincount(part).argmax()
+    if apart.any():
+        way = np.abs(positions[apart] - np.median(positions, axis=0)).max()
+        told = (
+            f"{numbered(numbers[apart])} do not overlap with the others: they lie up "
+            f"to {way:.4g} nm from the middle, and what a frame sees is {field:.4g} nm "
+            "wide"
+        )
+        if np.count_nonzero(apart) < _ISLAND * apart.size:
+            mend = "Set these positions right, or to NaN: then they are left out."
+            raise DataError("position_y, position_x", told, mend)
+        warn_quality(f"{told}. Nothing but the probe ties them to one another")
+        return
+    lone = nearest > max(_LONE * float(np.median(nearest)), _WIDE * field)
+    if lone.any():
+        warn_quality(
+            f"{numbered(numbers[lone])} lie {nearest[lone].max():.4g} nm from the "
+            f"nearest other, and most {np.median(nearest):.4g} nm: are these positions "
+            "right? Set them to NaN if not"
         )
 
 

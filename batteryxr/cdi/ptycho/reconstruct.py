@@ -243,7 +243,8 @@ def tell_misfit(residuals: xr.DataArray, noise: xr.DataArray) -> None:
         "probe do not explain. If they are counts, look at .cdi.orientation(), "
         "positions (schedule=Schedule(positions_from=...), with positions_reach=... "
         "where they are off by more than 3 pixels), background and light of frames "
-        "(instrument=Recording(...)), n_modes, or take more passes"
+        "(instrument=Recording(...)), n_modes, or take more passes. frame_residual of "
+        ".cdi.ptycho_fit(scan=...) tells which frames"
     )
 
 

@@ -217,6 +217,35 @@ def test_steps_longer_than_what_a_frame_sees_are_refused(scan):
         run(scan.assign_coords(far))
 
 
+def moved_off(scan, frames, nanometres):
+    y = scan.position_y.values.copy()
+    y[frames] += nanometres
+    return scan.assign_coords(position_y=("position", y, scan.position_y.attrs))
+
+
+@pytest.mark.parametrize("frames", [[7], [3, 7]])
+@pytest.mark.parametrize("away", [5e3, 3e5])
+def test_a_position_far_from_all_others_is_named(scan, frames, away):
+    # As far as 0.3 mm the object would not fit into any memory.
+    names = "frame 7" if frames == [7] else "frames 3, 7"
+    with pytest.raises(DataError, match=f"{names} do not overlap with the others"):
+        run(moved_off(scan, frames, away))
+
+
+def test_a_part_of_the_sample_apart_from_the_rest_is_told(scan):
+    half = slice(0, scan.sizes["position"] // 3)
+    with pytest.warns(DataQualityWarning, match=r"frames 0 to .* do not overlap"):
+        check_ptycho(moved_off(scan, half, 5e3))
+
+
+def test_a_position_that_is_lone_is_told_by_number(scan):
+    field = 12398.41984 / 5500 / 10 * 500 * 1e3 / 75  # λ z / pitch
+    far = float(scan.position_y.min()) - 0.6 * field
+    off = moved_off(scan, [7], far - float(scan.position_y[7]))
+    with pytest.warns(DataQualityWarning, match="frame 7 lie.* from the nearest other"):
+        check_ptycho(off)
+
+
 def test_a_scan_is_looked_at(scan):
     clean = check_ptycho(scan)
     assert clean.attrs["findings"] == []

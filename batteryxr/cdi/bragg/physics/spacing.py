@@ -8,12 +8,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from batteryxr.cdi.bragg.axes import VOLUME, bare, space_axes
+from batteryxr.cdi.bragg.axes import VOLUME, bare, inside, space_axes
 from batteryxr.cdi.bragg.consistency.beam import require_same_file
 from batteryxr.cdi.bragg.consistency.objects import looked_at
 from batteryxr.cdi.bragg.kernels.counting import require_counts
 from batteryxr.cdi.bragg.several.deviation import replicas_of, with_error
-from batteryxr.cdi.bragg.space import box_of, of_states, scattering_vector
+from batteryxr.cdi.bragg.space import (
+    box_of,
+    of_states,
+    scattering_vector,
+    steps_in_space,
+)
 from batteryxr.core import bounds
 from batteryxr.core.errors import ArgumentError, DataError, VariableError
 from batteryxr.core.model import label, require_dims
@@ -26,6 +31,8 @@ Indices: TypeAlias = tuple[int, int, int]
 _FAR = 0.05
 #: Strain that no crystal bears.
 _BROKEN = 0.2
+#: Strain that is rounding; least and largest multiple of the displacement's strain.
+_FLAT, _LESS, _MORE = 1e-8, 0.02, 3.0
 #: Rows of the table of `peak_spacings`.
 _PLACES = ("box", "maximum", "centre_of_mass", "reference")
 
@@ -146,6 +153,32 @@ def _too_wide(strain: np.ndarray) -> str | None:
     if not known.size or (usual := float(np.median(known))) < _BROKEN:
         return None
     return f"half of the strains exceed {usual:.3g}. Are they in %? Note their units."
+
+
+def _changed(
+    strain: np.ndarray,
+    moved: np.ndarray,
+    support: np.ndarray,
+    steps: np.ndarray,
+    q: np.ndarray,
+) -> str | None:
+    """Tell where strains are a multiple of those of their displacement."""
+    from batteryxr.cdi.bragg.kernels.phases import along
+
+    told = along(moved * np.linalg.norm(q), support, steps, q)
+    known = np.isfinite(told) & np.isfinite(strain)
+    if not known.any():
+        return None
+    told, given = told[known], strain[known].astype(float)
+    if (square := float(told @ told)) < _FLAT**2 * told.size:
+        return None
+    # Smoothing makes strains smaller, by several times at most.
+    if _LESS < (times := float(given @ told) / square) < _MORE:
+        return None
+    return (
+        f"the strain is {times:.3g} times that of the displacement: it was changed "
+        "after `strain`. Is it in %? Note its units."
+    )
 
 
 def _require_near(reference: float, spacing: np.ndarray) -> None:
@@ -286,6 +319,20 @@ def lattice_spacing(
     strain = in_units(crystal["strain"], "1", caller="lattice_spacing")
     dims = space_axes(strain, caller="lattice_spacing")
     strain = looked_at(_too_wide, strain, axes=[dims], caller="lattice_spacing")
+    if "displacement" in crystal and "support" in crystal:
+        moved = in_units(crystal["displacement"], "Angstrom", caller="lattice_spacing")
+        steps = steps_in_space(crystal, geometry, caller="lattice_spacing")
+        axes: list[tuple[str, ...]] = [dims, dims, dims]
+        strain = looked_at(
+            _changed,
+            strain,
+            moved,
+            inside(crystal["support"]),
+            steps,
+            q,
+            axes=[*axes, ("axis", "vector"), ("vector",)],
+            caller="lattice_spacing",
+        )
     removed = crystal.attrs.get("ramp") == "removed"
     ramp = bare(crystal["mean_strain"]) if removed else 0.0
     spacing = of_box * (1 + bare(strain) + ramp)

@@ -8,7 +8,12 @@ import xarray as xr
 from scipy.spatial.transform import Rotation
 
 from batteryxr import cdi
-from batteryxr.core.errors import ArgumentError, DataError, VariableError
+from batteryxr.core.errors import (
+    ArgumentError,
+    DataError,
+    DataQualityWarning,
+    VariableError,
+)
 
 VOLUME = ("rocking", "detector_y", "detector_x")
 OBJECT = ("along_rocking", "along_y", "along_x")
@@ -90,6 +95,12 @@ def test_a_uniform_expansion_shows_in_every_voxel(ramp):
     )
     away = float(cell["lattice_strain"].mean())
     assert away == pytest.approx(d / 2.7 - 1, abs=2e-6)
+    if ramp == "keep":
+        for factor in (100, -1, 1e-3):
+            other = cell.assign(strain=cell["strain"] * factor)
+            other["strain"].attrs["units"] = "1"
+            with pytest.warns(DataQualityWarning, match="times that of the displ"):
+                other.cdi.lattice_spacing()
 
 
 def test_what_would_give_another_spacing_is_refused():
