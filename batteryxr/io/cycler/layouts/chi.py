@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -103,19 +104,16 @@ def _rows(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the columns by label, and notes; headings of segments are left out."""
     body, notes = finish(raw[start + 1 :], len(labels) - 1, b",")
-    lines = body.split(b"\n")
-    places = [k for k, line in enumerate(lines) if _ROW.match(line)]
     first = raw.count(b"\n", 0, start) + 2
-    odd = [
-        k
-        for k, line in enumerate(lines)
-        if not _ROW.match(line) and not _SKIPPED.fullmatch(line)
-    ]
-    if odd:
-        raise FileFormatError(
-            None, f"{decode(lines[odd[0]])[:40]!r} among the rows.", first + odd[0]
-        )
-    rows = b"\n".join(lines[k] for k in places) + b"\n" * bool(places)
+    lines, places = [], []
+    for k, line in enumerate(io.BytesIO(body)):
+        if _ROW.match(line):
+            lines.append(line)
+            places.append(k)
+        elif not _SKIPPED.fullmatch(line):
+            shown = decode(line).rstrip()[:40]
+            raise FileFormatError(None, f"{shown!r} among the rows.", first + k)
+    rows = b"".join(lines).removesuffix(b"\n") + b"\n" * bool(places)
     table = TextTable(labels, rows, ",", first, np.asarray(places, dtype=np.int64))
     return table.read({label: k for k, label in enumerate(labels) if label}), notes
 
