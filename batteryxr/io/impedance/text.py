@@ -28,8 +28,8 @@ _HEAD = 200
 _SEPARATORS = ("\t", ";", ",")
 #: Pattern of the start of the measurement in a header.
 _START = re.compile(
-    r"(?:date(?:\s*(?:and|/)?\s*time)?|start(?:ed)?|acquired)[^\n:=]{0,20}[:=]\s*"
-    r"(\d[^\n\t;]*\d{1,2}:\d{2}[^\n\t;]*)",
+    r"(?:date(?:\s{0,3}(?:and|/)?\s{0,3}time)?|start(?:ed)?|acquired)[^\n:=]{0,20}[:=]\s*"
+    r"(\d[^\n\t;]{0,60}?\d{1,2}:\d{2}[^\n\t;]{0,60})",
     re.IGNORECASE,
 )
 #: Name of a table of a spectrum as it was measured.

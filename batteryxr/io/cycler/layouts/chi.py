@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _LABELS = re.compile(rb"^(Time/s(?:ec)?|Potential/V)[ \t]*,[^\r\n]*", re.MULTILINE)
-_SETTING = re.compile(r"^\s*([^=\r\n]+?)\s*=\s*([^\r\n]*?)\s*$", re.MULTILINE)
+_SETTING = re.compile(r"^([^=\r\n]+)=([^\r\n]*)", re.MULTILINE)
 _DATE = re.compile(
     r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.? +(\d{1,2}), +(\d{4})"
     r" +(\d+):(\d\d):(\d\d)"
 )
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _ROW = re.compile(rb"\s*[-+.\d]")
-_SKIPPED = re.compile(rb"\s*(Segment\s*\d+\s*:?)?\s*")
+_SKIPPED = re.compile(rb"\s*+(Segment\s*+\d+\s*+:?)?\s*+")
 _SET = "the file has no measured current: it is the one set in the header"
 _SWING = 0.3  # of the range of the voltage, between two turns of it
 _UNSURE = (
@@ -74,7 +74,7 @@ def read(path: Path, options: Options) -> RawTable:
             f"holds {technique!r}, which is no cycling: no time or potential.",
         )
     head = decode(raw[: found.start()])
-    settings = dict(_SETTING.findall(head))
+    settings = {name.strip(): said.strip() for name, said in _SETTING.findall(head)}
     labels = tuple(cell.strip() for cell in decode(found[0]).split(","))
     columns, notes = _rows(raw, found.end(), labels)
     curve = _curve(path, technique, settings, columns)
