@@ -48,6 +48,8 @@ from batteryxr.core.crystals import Crystal, lattice
 from batteryxr.core.errors import BatteryxrError
 
 CHANGES = ("rounded", "single", "reversed", "permuted", "half a step", "cut")
+#: Labels that tell nothing apart: nothing can be matched by them.
+VOID = ("constant", "repeated", "missing")
 #: By method and argument: the other arguments, what is passed, whether other labels
 #: are other data (interpolated, or of a place of its own).
 CASES: dict[str, tuple] = {}
@@ -530,7 +532,11 @@ def moved(value, dim, change):
         return value.isel({dim: slice(0, -1)})
     if not numbers or labels.size < 2:
         return None
-    if change == "rounded":
+    if change in VOID:
+        labels = labels.astype(float)
+        at = slice(None) if change == "constant" else 1 if change == "repeated" else 0
+        labels[at] = np.nan if change == "missing" else labels[0]
+    elif change == "rounded":
         labels = labels * (1 + 1e-9)
     elif change == "single":
         labels = labels.astype(np.float32)
@@ -577,6 +583,24 @@ def test_labels_are_matched_or_refused_by_name(name):
                         atol=1e-9,
                         err_msg=f"{dim} {change} {key}",
                     )
+
+
+@pytest.mark.filterwarnings("ignore::batteryxr.core.errors.DataQualityWarning")
+@pytest.mark.parametrize(
+    "name", sorted(CASES.keys() - {"xanes.register.shifts", "cdi.replicas.volume"})
+)
+def test_labels_that_tell_nothing_apart_are_refused(name):
+    """Two arrays are not matched by place, if labels of either are void."""
+    function, data, options, argument, value = CASES[name][0]()
+    for dim in (d for d in value.dims if d in value.indexes and d in data.indexes):
+        for change in VOID if dim != "component" else ():
+            other, first = moved(value, dim, change), moved(data, dim, change)
+            if other is not None:
+                with pytest.raises(BatteryxrError):
+                    function(data, **options | {argument: other})
+            if first is not None:
+                with pytest.raises(BatteryxrError):
+                    function(first, **options | {argument: value})
 
 
 def holds_arrays(kind):

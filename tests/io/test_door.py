@@ -24,6 +24,7 @@ from batteryxr.io import (
     read_cycler,
     read_frames,
     read_image,
+    read_impedance,
     read_ptychography,
     read_series,
     read_stack,
@@ -134,6 +135,46 @@ def test_a_sound_file_of_another_kind_is_named(tmp_path, kind):
         with pytest.raises(FileFormatError, match=re.escape(words)) as told:
             read(path)
         assert name in str(told.value)
+
+
+TEXTS = {
+    "a mail": "Return-Path: <a@b.org>\nReceived: y;\n 1 May\nFrom: A <a@b.org>\n\nhi",
+    "a crystal structure (CIF)": "# made\ndata_NaCl\n_cell_length_a 5.64\n",
+    "settings (YAML)": "---\nsample: LCO\nscans:\n  - 1\n",
+    "JSON": '{"a": {"b": "c"}}',
+    "a program in text": "import numpy as np\n\nprint(1)\n",
+    "a scan of Sardana (.fio)": "!\n! Comments\n%c\nscan\n%p\nmono = 7\n",
+    "a Nanosurf scan (.nid)": "[DataSet]\r\nVersion=2\r\n#!\0\0",
+    "frames of a WinView or LightField camera (.spe)": (
+        "\1" * 2996 + "\x67\x45\x23\x01" + "\0" * 1100
+    ),
+}
+
+
+@pytest.mark.parametrize("words", TEXTS)
+@pytest.mark.parametrize("name", ["run.csv", "run.gr", "image.tif", "z.txt"])
+def test_text_without_a_table_is_named(tmp_path, words, name):
+    path = tmp_path / name
+    path.write_bytes(TEXTS[words].encode("latin-1"))
+    read = read_impedance if name == "z.txt" else READERS.get(name, read_cycler)
+    with pytest.raises(FileFormatError, match=f"is {re.escape(words)}, (in )?which"):
+        read(path)
+
+
+def test_a_table_below_words_of_another_kind_is_read(tmp_path):
+    path = tmp_path / "run.csv"
+    rows = "".join(f"{k},3.{k},1\n" for k in range(10, 50))
+    table = f"Time (s),Voltage (V),Current (mA)\n{rows}"
+    for top in ("---\nsample: LCO\n---\n", "From: a@b.org\nSubject: run\n\n"):
+        path.write_text(top + table)
+        assert read_cycler(path).sizes["record"] == 40
+
+
+def test_a_scan_beside_frames_is_no_frame(tmp_path):
+    path = tmp_path / "scan.fio"
+    path.write_text("!\n! Comments\n%c\nascan om 1 2\n%d\n Col 1 om DOUBLE\n 1.0\n")
+    with pytest.raises(FileFormatError, match=r"pass it to read_frames as spec="):
+        read_frames(path)
 
 
 def test_text_and_what_is_read_is_no_other_kind(tmp_path):

@@ -80,6 +80,25 @@ trap("bank.gr")(
     )
 )
 trap("numbers.xdi")(lambda p: p.write_bytes(b"# energy mu\n" + b"1 22 3\n" * 2_200_000))
+trap("dates.csv")(
+    lambda p: p.write_text(
+        "Date,Voltage (V),Current (mA)\n"
+        + "".join(f"x{k} y,3,1\n" for k in range(600_000))
+    )
+)
+trap("columns.csv")(
+    lambda p: p.write_text(f"{','.join(f'{k} (V)' for k in range(150_000))}\n" * 2)
+)
+trap("below.csv")(
+    lambda p: p.write_bytes(
+        b"Time (s),Voltage (V),Current (mA)\n1,2,3\n" + b"note\n" * 1_000_000
+    )
+)
+trap("header.mpt")(
+    lambda p: p.write_bytes(
+        b"EC-Lab ASCII FILE\nNb header lines : 900000\n" + b"a : bcdef\n" * 900_000
+    )
+)
 trap("hole.csv")(hole(b"time,voltage,current\n1,2,3\n", 900_000_000))
 trap("hole.gr")(hole(b"1 2\n3 4\n", 900_000_000))
 trap("endless.csv")(hole(b"time,voltage,current\n1,2,3\n", 10**13))

@@ -23,7 +23,7 @@ from batteryxr.io.cycler.summaries import without_summaries
 from batteryxr.io.cycler.table import Options, check
 from batteryxr.io.door.files import head, named
 from batteryxr.io.door.folders import files_in
-from batteryxr.io.door.signatures import kind_of
+from batteryxr.io.door.signatures import kind_of, kind_of_text
 from batteryxr.io.formats import Format
 from batteryxr.io.timing.rows import zoned
 
@@ -238,6 +238,7 @@ def identify(path: Path, name: str | None = None) -> str:
     kind = kind_of(start)
     if kind is None and vendor_csv.holds_table(start):
         return "csv"
+    kind = kind or kind_of_text(start, path.suffix)
     if kind is not None:
         mend = f"It is {kind.words}. {kind.mend}"
     elif (known := _ELSE.get(path.suffix.lower())) is not None:

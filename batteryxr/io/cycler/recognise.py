@@ -28,7 +28,8 @@ from batteryxr.io.cycler.labels import (
 )
 from batteryxr.io.cycler.table import COUNTERS, REQUIRED, Options, RawTable
 from batteryxr.io.cycler.vendors import GENERIC, TEXT, Vendor
-from batteryxr.io.timing.cells import Style
+from batteryxr.io.door.words import refuse_count
+from batteryxr.io.timing.cells import Style, tells_time
 from batteryxr.io.timing.rows import stamped
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ _TELLING = re.compile(
 _IMPEDANCE = re.compile(r"z\s?real|z\s?imag|re\s?\(z\)|im\s?\(z\)|z''?\s?[/(]", re.I)
 _WORD, _DIGIT = re.compile(r"[^\W\d]"), re.compile(r"\s*[-+]?\d")
 _COLDEST = -273.15  # degC
+_CELLS = 20_000  # most cells of lines that may be labels
 _TIMES = ("test_time", "step_time")
 #: Cell that lasts so long, or shows a time of day.
 _LASTS = re.compile(r"(\d+d\s+)?\d+:\d\d:\d\d([.,:]\d+)?")
@@ -130,13 +132,14 @@ def recognise(
     options
         `Options.columns` takes precedence over the labels of makers.
     """
-    explicit = dict(options.columns or {})
+    explicit, tried = dict(options.columns or {}), 0
     for number, cells in enumerate(rows):
         present = {cell.strip() for cell in cells}
         if len(cells) < 3 or not explicit.keys() <= present:
             continue
         if not explicit and not any(map(_TELLING.search, cells)):
             continue
+        refuse_count(tried := tried + len(cells), "labels of columns", _CELLS)
         labels, first = tuple(cells), number + 1
         while first < len(rows) and not any(cell.strip() for cell in rows[first]):
             first += 1
@@ -161,8 +164,7 @@ def recognise(
             ]:
                 more = (c for c in GENERIC.columns if c.name in missing)
                 found = choose(labels, (*known, *more), wanted)
-            if CLOCK not in found and not found.keys().isdisjoint(_TIMES):
-                found |= _dated(labels, rows[first : first + _SHOWN])
+            found = _with_clock(labels, found, rows[first : first + _SHOWN])
             if {"voltage", "current"} <= found.keys() and not found.keys().isdisjoint(
                 (*_TIMES, CLOCK)
             ):
@@ -194,15 +196,26 @@ def _with_durations(labels: Sequence[str], below: Sequence[str]) -> tuple[str, .
     return tuple(told)
 
 
-def _dated(labels: Sequence[str], below: Sequence[Sequence[str]]) -> dict[str, Source]:
-    """Return the one column of dates with times that go on, whatever it is called."""
+def _with_clock(
+    labels: Sequence[str], found: dict[str, Source], below: Sequence[Sequence[str]]
+) -> dict[str, Source]:
+    """Return the columns with that of dates with times that go on, if it is one.
+
+    Where nothing else tells the time, a clock that cannot be read is left out.
+    """
     full = [row for row in below if len(row) >= len(labels)]
-    found = {}
+    if found.keys().isdisjoint(_TIMES):
+        at = found[CLOCK].index if CLOCK in found else -1
+        unread = at >= 0 and not tells_time(r[at] for r in full)
+        return {n: s for n, s in found.items() if not (unread and n == CLOCK)}
+    if CLOCK in found:
+        return found
+    dates = {}
     for index, label in enumerate(labels):
         cells = [row[index].strip() for row in full]
         if len(set(cells)) > 1 and all(map(_DATED.fullmatch, cells)):
-            found[index] = Source(index, label, 1.0, 0.0, "")
-    return {CLOCK: found.popitem()[1]} if len(found) == 1 else {}
+            dates[index] = Source(index, label, 1.0, 0.0, "")
+    return found | ({CLOCK: dates.popitem()[1]} if len(dates) == 1 else {})
 
 
 def _unread(layout: TableLayout) -> dict[str, str]:

@@ -30,10 +30,10 @@ _SAMPLE = 20_000  # bytes that are searched for the decimal sign
 #: Rows that begin with a number, and lines of words below them; most of such lines.
 _NUMBER_FIRST = re.compile(rb'\s*"?[-+]?[.,]?\d')
 _WORDS_FIRST = re.compile(
-    rb"""["'\s]*(?!nan\b|inf\b|n/a\b|null\b|none\b)([*#=%]|--|[^\W\d_]{2}|[\x80-\xff])""",
+    rb"""["'\s]*(?!nan\b|inf\b|n/a\b|null\b|none\b)([*#=%]|--|</|<\w|[^\W\d_]{2}|[\x80-\xff])""",
     re.I,
 )
-_FOOTERS = 20
+_FOOTERS = 1000
 _PART = 1 << 17  # bytes of rows that are checked at a time
 _TAIL = 65_536  # bytes at the end that are searched for empty lines
 #: Encodings of computers in the East -> words that cyclers write in them.
@@ -418,9 +418,9 @@ def finish(
     has too few separators and no line end, or a last number that is too short. Lines of
     words below the numbers, such as "End of test", are left out too.
     """
+    notes: dict[str, str] = {}
     if told := _footer(body):
-        kept, notes = finish(body[: told[0]], separators, separator)
-        return kept, {**notes, "footer": told[1]}
+        body, notes = body[: told[0]], {"footer": told[1]}
     if not body.endswith((b"\n", b"\r")):
         start = body.rfind(b"\n") + 1
         if start and body.count(separator, start) < separators:
@@ -432,4 +432,4 @@ def finish(
     tail = body[-_TAIL:]
     blank = len(tail) - len(tail.rstrip(b"\r\n \t"))
     newline = body.find(b"\n", len(body) - blank)
-    return (body if newline < 0 else body[: newline + 1]), {}
+    return (body if newline < 0 else body[: newline + 1]), notes

@@ -23,7 +23,7 @@ from batteryxr.io.cycler.recognise import (
 )
 from batteryxr.io.cycler.table import Options
 from batteryxr.io.cycler.text import TextTable, decode, finish, named, unified
-from batteryxr.io.door.files import text
+from batteryxr.io.door.files import refuse_words, text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import RawTable
 
 _HEAD_LINES = 500  # lines that are searched for labels
+_HEAD_BYTES = 2_000_000  # bytes after which no more of them are
+_SHOWN = 20  # most channels that a message names
 _BLANK = b" \t,;\r"
 _SEPARATORS = ("\t", ";", ",")
+_TABS = bytes.maketrans(b" \v\f\r", b"\t\t\t\n")
 _SPLIT_DATE = re.compile(rb"(\d\d\.\d\d\.\d{2,4})\t(\d\d:\d\d:\d\d)")
 
 
@@ -63,6 +66,7 @@ def read(path: Path, options: Options) -> RawTable:
     if layout is not None:
         below = Below(_tabbed(_below(raw, layout.first)), "\t", layout.first + 1)
         return _read(path, options, layout, below, head[: layout.row])
+    refuse_words(path, raw)
     separator = max(_SEPARATORS, key=lambda mark: sum(mark in line for line in head))
     raise unknown(path, [_cells(line, separator) for line in head])
 
@@ -220,7 +224,8 @@ def _of_one(
         raise ArgumentError(
             "test",
             test,
-            f"the last number of one of the channels of {path.name}, which are {known}",
+            f"the last number of one of the channels of {path.name}, which are "
+            f"{known[:_SHOWN]}{' and more' * (len(known) > _SHOWN)}",
             "Several channels are several cells.",
         )
     mine = np.array([name == chosen[0] for name in names])
@@ -243,6 +248,8 @@ def _lines(raw: bytes) -> list[str]:
             end = len(raw)
             break
         end = following
+        if end > _HEAD_BYTES:
+            break
     return [line.rstrip("\r") for line in decode(raw[:end]).split("\n")]
 
 
@@ -272,6 +279,8 @@ def _below(raw: bytes, lines: int) -> bytes:
 
 def _tabbed(body: bytes) -> bytes:
     """Turn blanks between cells into tabs, but keep each date with its time."""
-    lines = [b"\t".join(line.split()) for line in body.splitlines()]
-    joined = b"\n".join(lines) + b"\n" * body.endswith((b"\n", b"\r"))
-    return _SPLIT_DATE.sub(rb"\1 \2", joined)
+    rows = body.replace(b"\r\n", b"\n").translate(_TABS)
+    while b"\t\t" in rows:
+        rows = rows.replace(b"\t\t", b"\t")
+    rows = rows.replace(b"\n\t", b"\n").replace(b"\t\n", b"\n").strip(b"\t")
+    return _SPLIT_DATE.sub(rb"\1 \2", rows)

@@ -25,7 +25,7 @@ from batteryxr.io.door.limits import (
     refuse_bomb,
     refuse_larger,
 )
-from batteryxr.io.door.signatures import ENDINGS, kind_of
+from batteryxr.io.door.signatures import ENDINGS, kind_of, kind_of_text
 from batteryxr.io.door.words import ALLOW, refuse_items, refuse_signs, told, xml_signs
 
 if TYPE_CHECKING:
@@ -279,6 +279,20 @@ def refuse_other(path: Path, start: bytes, *takes: str) -> None:
     kind = ended or kind_of(start)
     if kind is not None and kind.name not in takes:
         words = f"is {kind.words}, which this reader does not take"
+        raise FileFormatError(path, f"{words}. {kind.mend}".rstrip())
+
+
+def refuse_words(path: Path, start: bytes) -> None:
+    """Raise if a file, in which a reader found nothing, is text of another kind.
+
+    Raises
+    ------
+    FileFormatError
+        Naming its kind, and how to get the data.
+    """
+    kind = kind_of_text(start[:_HEAD], path.suffix)
+    if kind is not None:
+        words = f"is {kind.words}, in which this reader finds nothing"
         raise FileFormatError(path, f"{words}. {kind.mend}".rstrip())
 
 

@@ -14,7 +14,14 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError, warn_quality
 from batteryxr.core.optional import require
-from batteryxr.io.door.files import head, named, opened, refuse_other, regular
+from batteryxr.io.door.files import (
+    head,
+    named,
+    opened,
+    refuse_other,
+    refuse_words,
+    regular,
+)
 from batteryxr.io.door.limits import FRAME, refuse_larger
 
 if TYPE_CHECKING:
@@ -56,7 +63,11 @@ def tiff(path: Path, known: Stamp | None = None) -> Iterator[Any]:
     """
     tifffile = require("tifffile", extra="io", purpose="reading TIFF frames")
     if known is None:
-        refuse_other(path, head(path), "tiff")
+        start = head(path)
+        refuse_other(path, start, "tiff")
+        refuse_words(path, start)
+        if b"\0" not in start:
+            raise FileFormatError(path, "is text, or no image of any kind known here.")
     with (
         opened(path) if known is None else known.opened() as raw,
         named(path, "no readable TIFF file"),

@@ -107,6 +107,10 @@ _ELSEWHERE = (
     ("asdf", "an ASDF file", _at(rb"#ASDF \d"), _EXPORT),
     ("emi", "a TIA file (.emi)", _at(rb"JK\0\x02"), _EXPORT),
     ("sxm", "a Nanonis map (.sxm)", _at(rb":NANONIS_VERSION:"), _EXPORT),
+    ("nid", "a Nanosurf scan (.nid)", _at(rb"\[DataSet\]\r?\n"), _EXPORT),
+    ("spe", "frames of a WinView or LightField camera (.spe)",
+     re.compile(rb"(?s:.{1992}(?:\0\0\x40\x40\0{400}|.{1004}\x67\x45\x23\x01))"),
+     _EXPORT),
     ("parquet", "an encrypted parquet table",
      _at(rb"PARE[\x15\x16\0-\x1f\x80-\xff]"), _TABLE),
     ("key", "an encrypted text or a key",
@@ -255,6 +259,54 @@ ENDINGS = {
     ending: FileKind("igor", f"an Igor file ({ending})", _at(rb"\Z.^"), _EXPORT)
     for ending in (".ibw", ".pxp", ".pxt")
 }
+
+
+_SCAN = (
+    "It tells of a scan: pass it to read_frames as spec=, beside the frames. Its "
+    "columns are read by read_series."
+)
+#: Kinds of text, each with the endings that tell it. Any of them may stand above a
+#: table, so they are named only where no table was found.
+_TEXTS = tuple(
+    (FileKind(name, words, re.compile(pattern), mend), endings)
+    for name, words, pattern, mend, endings in (
+        ("mail", "a mail",
+         rb"(?=(?s:.{0,3000}?)\nFrom:[^\n]*@|From:[^\n]*@)[A-Z][\w-]+:",
+         "Save what is attached to it.", (".eml",)),
+        ("cif", "a crystal structure (CIF)",
+         rb"(?m)(?s:.{0,3000}?)^data_\S*\s+(?:loop_|_[a-z])",
+         "batteryxr.xanes.powder_lines computes its pattern.", (".cif",)),
+        ("fio", "a scan of Sardana (.fio)",
+         rb"\s*!\s*(?:! *)?(?:Comments?)?\s*%c\s", _SCAN, (".fio",)),
+        ("spec", "a SPEC file", rb"#F [^\n]|#S \d", _SCAN, (".spec",)),
+        ("yaml", "settings (YAML)", rb"%YAML|---[ \t]*\r?\n", _NO_DATA,
+         (".yaml", ".yml")),
+        ("json", "JSON", rb'\s*(?:\[\s*)?\{\s*"', _NUMBERS, (".json",)),
+        ("settings", "settings", rb"\Z.^", _NO_DATA, (".ini", ".cfg", ".toml")),
+        ("program", "a program in text",
+         rb"#!/|(?:import|from) \w[\w.]*(?: import|\r?\n| as )", _NO_DATA,
+         (".py", ".sh", ".m", ".r", ".jl", ".js")),
+        ("words", "a text of words", rb"\\documentclass|@[a-zA-Z]+\{|BEGIN:V", _NO_DATA,
+         (".md", ".rst", ".tex", ".bib", ".vcf")),
+    )
+)  # fmt: skip
+
+
+def kind_of_text(head: bytes, ending: str) -> FileKind | None:
+    """Return the kind of text that the first bytes or the name tell, or None.
+
+    Parameters
+    ----------
+    head
+        First bytes of a file without a table that could be read.
+    ending
+        The end of its name, such as ``".txt"``.
+    """
+    if b"\0" in head:
+        return None
+    told = (kind for kind, _ in _TEXTS if kind.pattern.match(head))
+    named = (kind for kind, endings in _TEXTS if ending.lower() in endings)
+    return next(told, None) or next(named, None)
 
 
 def kind_of(head: bytes) -> FileKind | None:

@@ -33,7 +33,7 @@ _SCANS, _LINES, _KEPT = 100_000, 4_000_000, 1_000_000
 #: Lines of .fio files.
 _COLUMN = re.compile(r"\s*Col\s+(\d+)\s+(\S+)")
 _STARTED = re.compile(r"(?i)(?:acquisition )?started at\s+(.+)")
-_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_FLOAT = re.compile(r"[-+]?(\d+(?:\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ _HEAD = 200
 _SEPARATORS = ("\t", ";", ",")
 #: Pattern of the start of the measurement in a header.
 _START = re.compile(
-    r"(?:date(?:\s*(?:and|/)?\s*time)?|start(?:ed)?|acquired)[^\n:=]{0,20}[:=]\s*"
-    r"(\d[^\n\t;]*\d{1,2}:\d{2}[^\n\t;]*)",
+    r"(?:date(?:\s{0,3}(?:and|/)?\s{0,3}time)?|start(?:ed)?|acquired)[^\n:=]{0,20}[:=]\s*"
+    r"(\d[^\n\t;]{0,60}?\d{1,2}:\d{2}[^\n\t;]{0,60})",
     re.IGNORECASE,
 )
 #: Name of a table of a spectrum as it was measured.
@@ -116,6 +116,7 @@ def read_table(path: Path, options: Options) -> Readings:
         raise ArgumentError(
             "columns", dict(options.columns), f"labels of a line of {path.name}"
         )
+    files.refuse_words(path, raw)
     return _nothing("unknown", _words(lines))
 
 
@@ -127,7 +128,7 @@ def _joined(
     Frequencies turn back there. Empty lines and titles may be above the labels.
     """
     between = b"" if separator == b" " else b"[^" + re.escape(separator) + b"\n]*"
-    above = rb"(?m)((?:^" + between + rb"\r?\n){0,3})"
+    above = rb"(?m)((?:^" + between + rb"\r?\n){0,6})"
     again = re.compile(above + rb"^" + re.escape(labels) + rb"[ \t\r]*(\n|\Z)")
     titles = [
         decode(title).strip()

@@ -14,7 +14,7 @@ import numpy as np
 
 from batteryxr.core.errors import FileFormatError
 from batteryxr.io.door.endings import ends_within_number
-from batteryxr.io.door.files import text
+from batteryxr.io.door.files import refuse_words, text
 from batteryxr.io.door.words import refuse_many
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ def columns_of(
         return columns_of(path, plain, skip_rows=skip_rows, above=above)
     if (plain := _CLOCK.sub(_seconds, raw)) != raw:
         return columns_of(path, plain, skip_rows=skip_rows, above=above)
+    refuse_words(path, raw)
     raise FileFormatError(
         path,
         "no block of numbers in at least two columns. Is it a pattern or spectrum? "

@@ -15,7 +15,7 @@ from batteryxr.io.series.decoded import Decoded, decoded
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LABEL = re.compile(r"^##\s*([^=]*?)\s*=\s*(.*)$")
+_LABEL = re.compile(r"^##([^=]*)=\s*(.*)$")
 _SQUEEZED = {c: i for i, c in enumerate("@ABCDEFGHI")} | {
     c: -i for i, c in enumerate("abcdefghi", 1)
 }

@@ -16,7 +16,7 @@ from batteryxr.io.series.decoded import Decoded, decoded
 if TYPE_CHECKING:
     from pathlib import Path
 
-_N = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)"
+_N = r"([-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?)"
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ _ALIKE, _LEVELS = 8, 6
 _LENGTHS = 1000
 _BANK = re.compile(
     r"(?m)^BANK\s+(?P<bank>\d+)\s+(?P<n>\d{1,18})\s+\d+\s+(?P<bin>\w+)"
-    r"(?P<rest>(?:[ \t]+[-+.\d][-+.\deE]*)*)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
+    r"(?P<rest>(?:[ \t]+[-+.\d][-+.\deE]*)*+)[ \t]*(?P<kind>[A-Z]+)?[^\n]*\n"
 )
 _TRIPLE = re.compile(rf"[ \t]*{_N}[ \t,]+{_N}[ \t,]+{_N}(?=\s)[^\n]*\n")
 

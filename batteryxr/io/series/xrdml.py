@@ -25,7 +25,7 @@ _TAGS = {
 #: Elements that give the step, or the number of points, of a scan.
 _STEP = re.compile(r"(?i)(scan)?(axis)?(step(size|width)?|increment)")
 _POINTS = re.compile(r"(?i)(number|num|no|n)_?(of)?_?(points|steps)|(point|step)count")
-_DECIMAL = re.compile(r"[+-]?\d+\.?\d*(?:[eE][+-]?\d+)?")
+_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 #: Ends that are planned are multiples of this (deg); steps between them of that.
 _ROUND, _EVEN = 0.005, 1e-4
 #: Names of scans over 2theta, and of those in which the sample turns half as far.

@@ -15,7 +15,7 @@ from batteryxr.core.kernels.times import NAT
 from batteryxr.io import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 DAY = 86_400 * 10**9
 _EPOCH = datetime(1970, 1, 1)
@@ -40,7 +40,8 @@ _PLAIN = re.compile(
 _SET_BACK = 3700.0  # s: summer time
 _HALF_DAY = 43_200.0
 _HOUR = 3600 * 10**9
-_LOOKED_AT = 1000  # cells that are searched for AM or PM
+_LOOKED_AT = 1000  # cells that are searched for AM or PM, or a reading at all
+_MANY = 100_000  # cells, of which not all are tried if none of some can be read
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,14 @@ def stamps_of(
             given = _of_numbers(np.asarray(cells, dtype=np.float64))
             if given is not None:
                 return _in_zone(Stamps(given[0], utc=given[1] == "utc"), style)
+    if len(cells) > _MANY:
+        some = set[Any]()
+        for cell in cells:
+            some.add(cell)
+            if len(some) > _LOOKED_AT:
+                break
+        if not tells_time(some):
+            return None
     codes, different = pd.factorize(np.asarray(cells, dtype=object))
     unique = [_plain(cell) for cell in different]
     found = _numbers(unique)
@@ -148,6 +157,18 @@ def stamps_of(
             ),
         )
     return _in_zone(stamps, style)
+
+
+def tells_time(cells: Iterable[Any]) -> bool:
+    """Tell whether a cell of some is a clock reading, or all are empty."""
+    texts = [text for cell in cells if (text := _plain(cell))]
+    forms = (_NUMBER.fullmatch, _TIME_ONLY.fullmatch)
+    return not texts or any(
+        any(form(text) for form in forms)
+        or clock.reading(text, dayfirst=True) is not None
+        or clock.reading(text, dayfirst=False) is not None
+        for text in texts
+    )
 
 
 def _in_zone(stamps: Stamps, style: Style) -> Stamps:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from batteryxr.core.errors import DataQualityWarning, FileFormatError
 from batteryxr.io import read_cycler
+from batteryxr.io.cycler.layouts import chi
 
 
 def head(technique, **settings):
@@ -117,3 +119,10 @@ def test_steps_of_current_by_their_times(tmp_path):
 def test_what_cannot_be_told_is_refused(tmp_path, technique, labels, rows, words):
     with pytest.raises(FileFormatError, match=words):
         read(tmp_path, f"{head(technique)}{labels}\n{rows}")
+
+
+def test_blanks_without_end_take_no_time():
+    began = time.process_time()
+    assert not chi._SKIPPED.fullmatch(b" " * 300_000 + b"x")
+    assert not chi._SETTING.findall(" " * 300_000)
+    assert time.process_time() - began < 1

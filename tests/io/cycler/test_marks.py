@@ -196,3 +196,12 @@ def test_two_columns_of_current_in_the_battery_data_format(tmp_path):
         read_cycler(path)
     record = read_cycler(path, columns={"current_ampere": "current"})
     np.testing.assert_allclose(record["current"], 2000 * CURRENT)
+
+
+def test_all_lines_of_words_below_a_table_are_counted(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = "".join(f"{k},3.{k},1\n" for k in range(10, 50))
+    words = "".join(f"note {k}\n" for k in range(55))
+    path.write_text(f"Time (s),Voltage (V),Current (mA)\n{rows}{words}")
+    with pytest.warns(DataQualityWarning, match=r"55 lines below the table, 'note 0'"):
+        assert read_cycler(path).sizes["record"] == 40

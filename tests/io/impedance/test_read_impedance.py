@@ -907,3 +907,24 @@ def test_the_modulus_is_the_column_that_says_so(tmp_path, other):
     (tmp_path / "a.txt").write_text("\t".join(labels) + "\n" + text)
     found = read_impedance(tmp_path / "a.txt")["impedance"][0, ::-1]
     np.testing.assert_allclose(found, real - 1j * minus, rtol=1e-6)
+
+
+def test_tables_of_versastudio_end_with_their_tags(tmp_path):
+    def part(number, shift):
+        rows = "".join(
+            f"0,{k},{10.0 ** (4 - k):g},{20 + k + shift},{-1 - k}\n" for k in range(6)
+        )
+        labels = "Definition=Segment #, Point #, Frequency(Hz), Z Real, Z Imag"
+        tag = f"Segment{number}"
+        return f"<{tag}>\nType=2\nVersion=3\n{labels}\n{rows}</{tag}>\n"
+
+    path = tmp_path / "a.par"
+    path.write_text(
+        "<Application>\nName=VersaStudio\n</Application>\n" + part(1, 0) + part(2, 0.5)
+    )
+    columns = {"Z Real": "real (ohm)", "Z Imag": "imaginary (ohm)"}
+    with pytest.warns(DataQualityWarning, match="4 lines of words above labels"):
+        found = read_impedance(path, columns=columns)
+    assert dict(found.sizes) == {"spectrum": 2, "frequency": 6}
+    real = found["impedance"].values.real
+    np.testing.assert_allclose(np.sort(real[1] - real[0]), 0.5)

@@ -15,6 +15,7 @@ from batteryxr.io.cycler.labels import choose
 from batteryxr.io.cycler.text import TextTable, decode, finish, named
 from batteryxr.io.cycler.vendors import BIOLOGIC
 from batteryxr.io.door import files
+from batteryxr.io.door.words import refuse_count
 from batteryxr.io.timing.cells import Style, stamps_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _COUNT = re.compile(rb"Nb header lines\s*:\s*(\d{1,6})")
 #: A label in every line of labels, and the most bytes of that line.
 _TIME = re.compile(rb"(?:^|[\t\n])(?:time/s|freq/Hz)\t")
 _LABELS = 8000
+_HEADER = 50_000  # most lines of a header
 _PAIR = re.compile(r"([^:\t]+?) ?: *(.*)")
 
 
@@ -127,7 +129,7 @@ def _split(raw: bytes, path: Path) -> tuple[list[str], bytes]:
         raise FileFormatError(
             path, "no line 'Nb header lines : ...'. Is it an EC-Lab text export?", 2
         )
-    count = int(match[1])
+    refuse_count(count := int(match[1]), "lines of header", _HEADER)
     end = 0
     for number in range(count):
         end = raw.find(b"\n", end) + 1
@@ -145,7 +147,7 @@ def _split(raw: bytes, path: Path) -> tuple[list[str], bytes]:
 
 def _header(lines: list[str]) -> dict[str, Any]:
     """Return the header: pairs, technique, and settings as text."""
-    header: dict[str, Any] = {}
+    header: dict[str, list[str]] = {}
     settings: list[str] = []
     for line in lines[2:]:
         text = line.rstrip()
@@ -156,15 +158,15 @@ def _header(lines: list[str]) -> dict[str, Any]:
             continue
         match = _PAIR.fullmatch(text.strip())
         if match and len(match[1]) < 60:
-            key = match[1].strip()
-            old = header.get(key)
-            header[key] = f"{old}\n{match[2]}" if old is not None else match[2].strip()
+            again = header.setdefault(match[1].strip(), [])
+            again.append(match[2] if again else match[2].strip())
         elif not header:
-            header["Technique"] = text.strip()
+            header["Technique"] = [text.strip()]
         else:
-            header["Remarks"] = f"{header.get('Remarks', '')}\n{text}".strip()
-    header["settings"] = "\n".join(settings)
-    return header
+            said = header.setdefault("Remarks", [])
+            said.append(text if said else text.strip())
+    header["settings"] = settings
+    return {key: "\n".join(parts) for key, parts in header.items()}
 
 
 def _start(text: str, dayfirst: bool | None) -> datetime | None:

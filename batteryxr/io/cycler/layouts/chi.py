@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from batteryxr.io.cycler.table import Options
 
 _LABELS = re.compile(rb"^(Time/s(?:ec)?|Potential/V)[ \t]*,[^\r\n]*", re.MULTILINE)
-_SETTING = re.compile(r"^\s*([^=\r\n]+?)\s*=\s*([^\r\n]*?)\s*$", re.MULTILINE)
+_SETTING = re.compile(r"^([^=\r\n]+)=([^\r\n]*)", re.MULTILINE)
 _DATE = re.compile(
     r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.? +(\d{1,2}), +(\d{4})"
     r" +(\d+):(\d\d):(\d\d)"
 )
 _MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _ROW = re.compile(rb"\s*[-+.\d]")
-_SKIPPED = re.compile(rb"\s*(Segment\s*\d+\s*:?)?\s*")
+_SKIPPED = re.compile(rb"\s*+(Segment\s*+\d+\s*+:?)?\s*+")
 _SET = "the file has no measured current: it is the one set in the header"
 _SWING = 0.3  # of the range of the voltage, between two turns of it
 _UNSURE = (
@@ -73,7 +74,7 @@ def read(path: Path, options: Options) -> RawTable:
             f"holds {technique!r}, which is no cycling: no time or potential.",
         )
     head = decode(raw[: found.start()])
-    settings = dict(_SETTING.findall(head))
+    settings = {name.strip(): said.strip() for name, said in _SETTING.findall(head)}
     labels = tuple(cell.strip() for cell in decode(found[0]).split(","))
     columns, notes = _rows(raw, found.end(), labels)
     curve = _curve(path, technique, settings, columns)
@@ -103,19 +104,16 @@ def _rows(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the columns by label, and notes; headings of segments are left out."""
     body, notes = finish(raw[start + 1 :], len(labels) - 1, b",")
-    lines = body.split(b"\n")
-    places = [k for k, line in enumerate(lines) if _ROW.match(line)]
     first = raw.count(b"\n", 0, start) + 2
-    odd = [
-        k
-        for k, line in enumerate(lines)
-        if not _ROW.match(line) and not _SKIPPED.fullmatch(line)
-    ]
-    if odd:
-        raise FileFormatError(
-            None, f"{decode(lines[odd[0]])[:40]!r} among the rows.", first + odd[0]
-        )
-    rows = b"\n".join(lines[k] for k in places) + b"\n" * bool(places)
+    lines, places = [], []
+    for k, line in enumerate(io.BytesIO(body)):
+        if _ROW.match(line):
+            lines.append(line)
+            places.append(k)
+        elif not _SKIPPED.fullmatch(line):
+            shown = decode(line).rstrip()[:40]
+            raise FileFormatError(None, f"{shown!r} among the rows.", first + k)
+    rows = b"".join(lines).removesuffix(b"\n") + b"\n" * bool(places)
     table = TextTable(labels, rows, ",", first, np.asarray(places, dtype=np.int64))
     return table.read({label: k for k, label in enumerate(labels) if label}), notes
 
