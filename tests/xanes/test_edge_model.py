@@ -470,6 +470,19 @@ def test_a_term_that_a_fifth_of_spectra_have_is_told_there(phantom, model, given
     assert float((off & (fit.flag == 0)).where(thick).mean()) < 0.005
 
 
+@pytest.mark.parametrize("noise", [0.03, 0.08])
+def test_correlated_noise_is_not_taken_for_a_term(phantom, model, noise):
+    """The sample itself shows how far noise goes, also if neighbours share it."""
+    stack, truth = phantom(32, noise=0.0)
+    rng = np.random.default_rng(5)
+    each = rng.standard_normal((stack.energy.size + 4, *stack.shape[1:]))
+    five = sum(each[i : i + stack.energy.size] for i in range(5)) / np.sqrt(5)
+    thick = truth["edge_jump"] > 0.1
+    noisy = stack + noise * np.where(thick, truth["edge_jump"], np.nan) * five
+    fit = xanes.fit_edge(noisy, mask=None, **model)
+    assert float(((fit.flag & 64) > 0).where(thick).mean()) < 0.005
+
+
 def test_an_edge_that_noise_widened_is_flagged(phantom, model):
     """Counts of 300 in sample and flat field, so that noise is a fifth of the step."""
     stack, truth = phantom(40, noise=0.0)

@@ -45,8 +45,10 @@ def test_derivatives(name):
     for k in range(p.size):
         step = np.zeros((2, p.size))
         step[:, k] = [1e-6, -1e-6]
-        up, down = shapes.curves(x, x, p + step, kinds, offsets)
+        slopes = np.empty((2, p.size, x.size))
+        up, down = shapes.curves(x, x, p + step, kinds, offsets, slopes)
         np.testing.assert_allclose(jacobian[k], (up - down) / 2e-6, atol=2e-8)
+        np.testing.assert_allclose(slopes.mean(axis=0), jacobian, atol=1e-8)
 
 
 def test_values_against_formulas():
@@ -60,8 +62,9 @@ def test_values_against_formulas():
     }
     for kind, y in expected.items():
         got = shapes.curves(
-            x, x, np.array([[1.0, 0.1, 0.5]]), np.array([kind]), np.array([0])
-        )
+            x, x, np.array([[1.0, 0.1, 0.5]]), np.array([kind]), np.array([0]),
+            np.empty((1, 3, x.size)),
+        )  # fmt: skip
         np.testing.assert_allclose(got[0], y, atol=1e-12)
 
 
@@ -70,6 +73,7 @@ def test_area_is_the_integral(name):
     kind, p = CASES[name]
     x = np.linspace(-2000, 2000, 2_000_001)
     kinds, offsets = np.array([kind]), np.array([0])
-    y = shapes.curves(x, x, np.array([p]), kinds, offsets)[0]
+    slopes = np.empty((1, len(p), x.size))
+    y = shapes.curves(x, x, np.array([p]), kinds, offsets, slopes)[0]
     unit, _ = shapes.unit_area(kind, np.array(p), 0)
     assert unit * p[0] * p[2] == pytest.approx(np.trapezoid(y, x), rel=1e-3)

@@ -98,10 +98,10 @@ def fit_edge(
         (1: below noise, 2: no data, 4: not converged, 8: at a bound, 16: ambiguous,
         32: imprecise, 64: misfit). Imprecise is an error above a fifth of the edge's
         width, or of that of the mean spectrum; slopes hardly determine it. Misfit is a
-        model that lacks a term: what the fits of some 300 spectra leave has a shape in
+        model that lacks a term: what the fits of some 900 spectra leave has a shape in
         common, or a part of them has one, which is then looked for in every spectrum.
         Errors hold how far it may move parameters, and that is more than the noise
-        does. It is not tested on lazy data with `start`. Missing values are NaN.
+        does. It is not tested where the fit is fully lazy. Missing values are NaN.
 
     Raises
     ------

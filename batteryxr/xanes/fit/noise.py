@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from batteryxr.xanes.spectra import Range
 
 #: Number of spectra that tell whether a model is right, about.
-_SOME = 300
+_SOME = 900
 
 
 @recorded

@@ -172,13 +172,12 @@ def _slopes(
     x: np.ndarray, scaled: np.ndarray, values: np.ndarray, model: Model
 ) -> np.ndarray:
     """Return the slopes of each spectrum's model, (N, m, n)."""
-    from batteryxr.xanes.kernels.shapes import evaluate
+    from batteryxr.xanes.kernels.shapes import curves
 
     n_rows, n = values.shape
     out = np.empty((n_rows, n, x.size))
-    x, zero, left = np.array(x, float), np.zeros(x.size), np.empty(x.size)
-    for row, slopes in zip(np.ascontiguousarray(values), out, strict=True):
-        evaluate(x, scaled, zero, row, model.kinds, model.offsets, left, slopes)
+    x, rows = np.array(x, float), np.ascontiguousarray(values)
+    curves(x, scaled, rows, model.kinds, model.offsets, out)
     return out.transpose(0, 2, 1)
 
 

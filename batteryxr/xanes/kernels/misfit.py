@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MISFIT = 64
 #: Least size of a shape, in deviations of noise that is equal at all energies, and by
 #: the scatter between spectra (or share of the most that so many spectra can show).
-_LOUD, _SCATTERED, _SHARE = 6.0, 4.5, 0.7
+#: The share alone counts where deviations scatter more than those of white noise.
+_LOUD, _SCATTERED, _SHARE, _CORRELATED = 6.0, 6.0, 0.7, 1.15
 #: Half widths of peaks that are tried, in widths of the edge; number of their places.
 _WIDTHS, _PLACES = (0.25, 0.5, 1.0), 40
 #: Shapes that show nearly as well as the best; least part that no term follows.
@@ -28,10 +29,11 @@ _EXACT = 1e-6
 #: spectra that show it by so many deviations of most; shapes that are kept.
 _SKEWED, _CLEAR, _FEW, _KEPT = 4.0, 3.5, 4, 12
 #: Deviations at which groups begin; spectra at a time.
-_SHOWN, _SLAB = 2.8, 2048
-#: Steps until the groups of spectra that have a shape hardly change; part of spectra
-#: above which all are taken to have it; probability up to which one has none.
-_ROUNDS, _NEARLY, _UNLIKELY = 50, 0.8, 0.02
+_SHOWN, _SLAB = 2.8, 512
+#: Steps until the groups of spectra that have a shape hardly change; probability up to
+#: which one has none; logarithm of the likelihoods' ratio that tells two groups;
+#: part of spectra above which all have it.
+_ROUNDS, _UNLIKELY, _BETTER, _NEARLY = 50, 0.02, 2.0, 0.8
 
 
 class Doubts(NamedTuple):
@@ -108,41 +110,50 @@ def doubts(
         return none
     certain = found.certain[:, usable]
     mixed = _of_some(certain)
-    if mixed.any():
-        some = (np.sign(mixed)[:, None] * shapes[usable])[mixed != 0]
-        shown = _scores(problem, rows, weights, values, some)
-        root = np.sqrt(shown.known)
-        groups = _groups(shown.certain, root, _usual(certain))
-        order = np.argsort(-groups[:, 1] * root.mean(axis=0), kind="stable")
-        place = float(places[usable][np.argmax(np.abs(mixed))])
-        return Doubts(none.moved, place, some[order], groups[order])
+    at, sign = np.flatnonzero(mixed), np.sign(mixed[mixed != 0])
+    deviations, root = certain[:, at] * sign, np.sqrt(found.known[:, usable][:, at])
+    groups, better = _groups(deviations, root)
+    told = (better > _BETTER) & (groups[:, 0] < _NEARLY)
+    some, rest = none, found
+    if told.any():  # then the others may still have a shape in common
+        order = np.argsort(np.where(told, -better, 0.0), kind="stable")[: told.sum()]
+        place = float(places[usable][at[order[0]]])
+        own = (sign[:, None] * shapes[usable][at])[order]
+        some = Doubts(none.moved, place, own, groups[order])
+        one = order[:1]
+        has = _has(deviations[:, one], root[:, one], tuple(groups[one].T))[:, 0]
+        rest = _Scores(*(a[has < 0.5] for a in found))
     total = np.where(usable, np.abs(found.score.sum(axis=0)), 0.0)
     known = np.where(usable, found.known.sum(axis=0), 1.0)
     loud = total / np.sqrt(known)
-    scattered = total / np.sqrt((found.score**2).sum(axis=0) + 1e-300)
-    told = loud > _LOUD
-    told &= scattered > min(_SCATTERED, _SHARE * np.sqrt(len(found.score)))
-    if not told.any():
-        return none
-    alike = told & (loud >= _ALIKE * loud[told].max())
+    left = np.where(usable, np.abs(rest.score.sum(axis=0)), 0.0)
+    scattered = left / np.sqrt((rest.score**2).sum(axis=0) + 1e-300)
+    shown = left > _LOUD * np.sqrt(np.where(usable, rest.known.sum(axis=0), 1.0))
+    wide = np.median(certain.std(axis=0)) > _CORRELATED  # its fits are shifted alike
+    most = _SHARE * np.sqrt(len(rest.score))
+    shown &= scattered > (most if wide else min(_SCATTERED, most))
+    if not shown.any():
+        return some
+    alike = shown & (loud >= _ALIKE * loud[shown].max())
     moves = np.abs(found.followed[:, :, alike]) * (total / known)[alike]
     moved = np.zeros(free.size)
     moved[free] = np.median(moves, axis=0).max(axis=1)
-    return Doubts(moved, float(places[np.argmax(np.where(told, loud, 0.0))]))
+    loudest = float(places[np.argmax(np.where(shown, loud, 0.0))])
+    return some._replace(moved=moved, place=some.place if told.any() else loudest)
 
 
 def _of_some(certain: np.ndarray) -> np.ndarray:
     """Return the evidence, with its sign, for each shape that some spectra show; or 0.
 
-    Either many spectra show it to one side, or a few do so clearly beside the scatter
-    of most. Noise shows shapes to both sides alike, also where it is correlated.
+    Many spectra show it to one side, or a few do so clearly beside the scatter of most.
+    Whether noise does as well is for `_groups` to tell.
     """
     squares = np.sign(certain) * certain**2
     skewed = squares.sum(axis=0) / np.sqrt((squares**2).sum(axis=0) + 1e-300)
-    usual = _usual(certain)
+    usual = np.maximum(np.median(np.abs(certain), axis=0) / 0.6745, 1.0)
     clear = np.abs(certain) > _CLEAR * usual
     few = (clear * np.sign(certain)).sum(axis=0)
-    told = (np.abs(skewed) > _SKEWED * usual) | (np.abs(few) >= _FEW)
+    told = (np.abs(skewed) > _SKEWED) | (np.abs(few) >= _FEW)
     size = np.where(told, np.abs(squares.sum(axis=0)), 0.0)
     order = np.argsort(-size)[:_KEPT]
     kept = np.zeros(size.size, bool)
@@ -150,21 +161,16 @@ def _of_some(certain: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(kept, np.sign(squares.sum(axis=0)) * size, 0.0))
 
 
-def _usual(certain: np.ndarray) -> float:
-    """Return the scatter of deviations for shapes that hardly any spectrum shows."""
-    scatter = np.median(np.abs(certain), axis=0) / 0.6745
-    return max(float(np.percentile(scatter, 25)), 1.0)
-
-
-def _groups(certain: np.ndarray, root: np.ndarray, usual: float) -> np.ndarray:
+def _groups(certain: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tell spectra that have a shape from others: (C, 4), as in `Doubts.groups`.
 
     Two normal distributions, by expectation and maximisation; `root` are the
-    deviations that a share of 1 makes.
+    deviations that a share of 1 makes. With them comes how much better they are than
+    one, whose scatter is that of the sample: the logarithm of the likelihoods' ratio.
     """
     part = np.full(certain.shape[1], 0.2)
     size = np.maximum(certain, _SHOWN).mean(axis=0) / root.mean(axis=0)
-    scatter = 0.3 * size
+    scatter, usual = 0.3 * size, np.ones(part.size)
     for _ in range(_ROUNDS):
         has = _has(certain, root, (part, size, scatter, usual))
         part = np.clip(has.mean(axis=0), 1e-6, 1 - 1e-6)
@@ -172,19 +178,28 @@ def _groups(certain: np.ndarray, root: np.ndarray, usual: float) -> np.ndarray:
         size = np.maximum((has * certain * root).sum(axis=0) / within, 0.0)
         excess = has * ((certain - size * root) ** 2 - usual**2)
         scatter = np.sqrt(np.clip(excess.sum(axis=0) / within, 0.0, (0.3 * size) ** 2))
-    return np.stack([part, size, scatter, np.full(part.size, usual)], axis=1)
+        others = ((1 - has) * certain**2).mean(axis=0) / (1 - part)
+        usual = np.sqrt(np.maximum(others, 1.0))
+    groups = part, size, scatter, usual
+    mean = (certain * root).sum(axis=0) / ((root**2).sum(axis=0) + 1e-300)
+    alone = -0.5 * np.log(((certain - mean * root) ** 2).mean(axis=0)) - 0.5
+    odds = np.logaddexp(0.0, _odds(certain, root, groups))
+    two = np.log((1 - part) / usual) - 0.5 * (certain / usual) ** 2 + odds
+    return np.stack(groups, axis=1), (two - alone).sum(axis=0)
+
+
+def _odds(certain: np.ndarray, root: np.ndarray, groups: tuple[Any, ...]) -> np.ndarray:
+    """Return the logarithm of the odds that each spectrum has each shape."""
+    part, size, scatter, usual = groups
+    wide = usual**2 + (scatter * root) ** 2
+    far = (certain / usual) ** 2 - (certain - size * root) ** 2 / wide
+    return np.asarray(0.5 * far + np.log(part / (1 - part) * usual / np.sqrt(wide)))
 
 
 def _has(certain: np.ndarray, root: np.ndarray, groups: tuple[Any, ...]) -> np.ndarray:
     """Return how probable it is that each spectrum has each shape."""
-    part, size, scatter, usual = groups
-    wide = usual**2 + (scatter * root) ** 2
-    far = (certain / usual) ** 2 - (certain - size * root) ** 2 / wide
-    odds = part / (1 - part) * np.sqrt(usual**2 / wide)
-    with np.errstate(over="ignore"):
-        more = odds * np.exp(np.clip(0.5 * far, -500.0, 500.0))
-    has = np.where(certain > 0, more / (1.0 + more), 0.0)
-    return np.asarray(np.where(part > _NEARLY, 1.0, has))
+    odds = np.where(certain > 0, _odds(certain, root, groups), -np.inf)
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -500.0, 500.0))))
 
 
 def each(
@@ -209,14 +224,17 @@ def each(
     for k in range(0, testable.size, _SLAB):
         part = slice(k, k + _SLAB)
         spectra, weight, values = (a[part] for a in rows)
+        own = _scores(problem, spectra, weight, values, found.shapes[:1])
+        has = _has(own.certain, np.sqrt(own.known), tuple(found.groups[:1].T))
+        likely = has[:, 0] > _UNLIKELY
+        spectra, weight, values = spectra[likely], weight[likely], values[likely]
         own = _scores(problem, spectra, weight, values, found.shapes)
         root = np.sqrt(own.known)
-        has = _has(own.certain, root, tuple(found.groups.T))
         share = np.maximum(own.certain / np.where(root > 0, root, np.inf), size)
-        has = np.where(has[:, :1] > _UNLIKELY, has[:, :1], 0.0)
-        moves = (np.abs(own.followed) * (np.sqrt(has) * share)[:, None]).max(axis=2)
-        at = np.ix_(testable[part], free)
-        moved[at] = np.hypot(moved[at], moves)
+        share *= np.sqrt(has[likely])
+        moves = (np.abs(own.followed) * share[:, None]).max(axis=2)
+        where = np.ix_(testable[part][likely], free)
+        moved[where] = np.hypot(moved[where], moves)
     return moved.reshape(out.values.shape)
 
 
@@ -245,23 +263,24 @@ def _scores(
     shapes: np.ndarray,
 ) -> _Scores:
     """Return how well each spectrum shows each shape beside its fitted terms."""
-    from batteryxr.xanes.kernels.shapes import evaluate
+    from batteryxr.xanes.kernels.shapes import curves
 
     axis, model = problem.axis, problem.model
     free = model.low < model.high
     finite = np.isfinite(rows * weights)
     rows, weights = np.where(finite, rows, 0.0), np.where(finite, weights, 0.0)
-    left = np.empty(rows.shape)
     slopes = np.empty((len(rows), free.size, axis.x.size))
-    for row, p, r, j in zip(rows, values, left, slopes, strict=True):
-        evaluate(axis.x, axis.scaled, row, p, model.kinds, model.offsets, r, j)
-    left, slopes = left * weights, (slopes * weights[:, None])[:, free]
+    curve = curves(axis.x, axis.scaled, values, model.kinds, model.offsets, slopes)
+    left = (rows - curve) * weights
+    slopes = slopes if free.all() else slopes[:, free]
+    slopes *= weights[:, None]
     variance = (left**2).sum(axis=1) / (finite.sum(axis=1) - free.sum())
     jump = values[:, model.jump]
-    scale = np.sqrt((slopes**2).sum(axis=2, keepdims=True)) + 1e-300
-    slopes = slopes / scale
-    crossed = slopes @ (shapes * weights[:, None]).transpose(0, 2, 1)
-    normal = slopes @ slopes.transpose(0, 2, 1) + 1e-12 * np.eye(free.sum())
+    normal = slopes @ slopes.transpose(0, 2, 1)
+    scale = np.sqrt(np.einsum("nkk->nk", normal))[..., None] + 1e-300
+    normal /= scale * scale.transpose(0, 2, 1)
+    normal += 1e-12 * np.eye(free.sum())
+    crossed = slopes @ (shapes * weights[:, None]).transpose(0, 2, 1) / scale
     followed = np.linalg.solve(normal, crossed)
     whole = (weights**2) @ (shapes**2).T
     own = whole - (crossed * followed).sum(axis=1)

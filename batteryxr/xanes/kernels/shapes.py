@@ -229,16 +229,19 @@ def curves(
     p: FloatTable,
     kinds: Ints,
     offsets: Ints,
+    slopes: np.ndarray,
 ) -> np.ndarray:
-    """Return f(x) for each row of parameters `p` (N, n), as (N, m)."""
-    n_rows, n = p.shape
+    """Return f(x) for each row of parameters `p` (N, n), as (N, m).
+
+    `slopes` takes df/dp of each row: (N, n, m), or (1, n, m) where none is needed.
+    """
+    n_rows = len(p)
     m = x.size
     out = np.empty((n_rows, m))
-    jacobian = np.empty((n, m))
     zero = np.zeros(m)
     row: Floats = np.empty(m)
     for r in range(n_rows):
-        evaluate(x, scaled, zero, p[r], kinds, offsets, row, jacobian)
+        evaluate(x, scaled, zero, p[r], kinds, offsets, row, slopes[r % len(slopes)])
         for i in range(m):
             out[r, i] = -row[i]
     return out
@@ -252,5 +255,6 @@ def broadcast_curves(*parameters: np.ndarray, axis: Axis, model: Model) -> np.nd
         # Absent components have height 0 and NaN positions: any number will do.
         absent = rows[:, o] == 0.0
         rows[absent, o + 1 : o + 3] = 1.0
-    values = curves(axis.x, axis.scaled, rows, model.kinds, model.offsets)
+    slopes = np.empty((1, rows.shape[1], axis.x.size))
+    values = curves(axis.x, axis.scaled, rows, model.kinds, model.offsets, slopes)
     return np.asarray(values.reshape(*p.shape[:-1], axis.x.size))

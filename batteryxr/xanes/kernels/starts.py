@@ -67,7 +67,8 @@ def from_values(model: Model, first: np.ndarray) -> np.ndarray:
 def make_search(axis: Axis, model: Model, starts: np.ndarray) -> Search:
     """Return a search from initial values, with their model curves."""
     starts = np.ascontiguousarray(starts, dtype=float)
-    shape = curves(axis.x, axis.scaled, starts, model.kinds, model.offsets)
+    slopes = np.empty((1, starts.shape[1], axis.x.size))
+    shape = curves(axis.x, axis.scaled, starts, model.kinds, model.offsets, slopes)
     if model.constant >= 0:
         shape = shape - starts[:, model.constant, None]
     return Search(starts, shape)
