@@ -237,7 +237,10 @@ def join(
     joined = scans.drop_vars(_MADE, errors="ignore").assign_coords(coords)
     if formula is not None:
         charge = xr.DataArray(joined["capacity_total"].variable, name="capacity_total")
-        content = content_after(charge, formula, mass=mass, caller="join")
+        volts = joined["voltage"]
+        content = content_after(
+            charge, formula, mass=mass, caller="join", voltage=volts
+        )
         joined = joined.assign_coords(li_content=content.variable)
     joined.attrs = scans.attrs | clock.to_attrs()
     return bounds.told(joined)
