@@ -290,7 +290,21 @@ def _specific(paired: Variables, mass: float) -> Variables:
 
 
 def _c_rates(paired: Variables, nominal: float, mass: float | None) -> Variables:
-    passed = float(np.nanmax(paired["discharge_capacity"][1], initial=0.0))
+    tell_nominal(
+        float(np.nanmax(paired["discharge_capacity"][1], initial=0.0)), nominal, mass
+    )
+    return {
+        f"{side}_c_rate": (
+            "cycle",
+            np.abs(paired[f"{side}_mean_current"][1]) / nominal,
+            {"units": "1/h", "long_name": f"C-rate, {side}"},
+        )
+        for side in _OTHER
+    }
+
+
+def tell_nominal(passed: float, nominal: float, mass: float | None) -> None:
+    """Warn of a capacity in another unit, by the largest charge that passes (mA h)."""
     if passed > _MOST * nominal:
         warn_quality(
             f"nominal_capacity={nominal!r} is in mA h, and a discharge passes "
@@ -315,11 +329,3 @@ def _c_rates(paired: Variables, nominal: float, mass: float | None) -> Variables
             f"nominal_capacity={nominal!r} is in mA h, and no discharge passes more "
             f"than {passed:.4g} mA h. Was it uA h? Pass {1e-3 * nominal:g}."
         )
-    return {
-        f"{side}_c_rate": (
-            "cycle",
-            np.abs(paired[f"{side}_mean_current"][1]) / nominal,
-            {"units": "1/h", "long_name": f"C-rate, {side}"},
-        )
-        for side in _OTHER
-    }

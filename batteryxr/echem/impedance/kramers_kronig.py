@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 _PLAIN = 0.1
 #: Standard deviations by which a drift is told.
 _SURE = 4.0
+#: Residual of an outlier, as a multiple of the median (noise: once in 10 million).
+_FAR = 5.0
 #: Bits of ``kk_flag``.
 _FLAGS = {
-    "flag_masks": [1, 2, 4, 8, 16],
-    "flag_meanings": "inconsistent drifted too_few_points noisy undecided",
+    "flag_masks": [1, 2, 4, 8, 16, 32],
+    "flag_meanings": "inconsistent drifted too_few_points noisy undecided outliers",
 }
 
 
@@ -74,7 +76,9 @@ def kramers_kronig(
         neighbours; where times are known) and ``kk_flag``: inconsistent, drifted, too
         few points, noisy, undecided (the residual is above the threshold, and with as
         many elements as there are points for, or alternates from point to point: a
-        process between sparse points looks like noise or an inconsistency).
+        process between sparse points looks like noise or an inconsistency), outliers
+        (a ``residual`` is above the threshold and above five times the median, and
+        the spectrum is neither inconsistent nor undecided).
 
     Raises
     ------
@@ -106,7 +110,8 @@ def kramers_kronig(
         omega=reading.omega_of(array),
         number=n_components or 0,
     )
-    misfit = np.sqrt((abs(residual) ** 2).mean("frequency"))
+    size = abs(residual)
+    misfit = np.sqrt((size**2).mean("frequency"))
     correlation = blocks.apply(
         linear.correlation,
         residual,
@@ -115,18 +120,19 @@ def kramers_kronig(
         caller="kramers_kronig",
         omega=reading.omega_of(array),
     )
-    # Noise is uncorrelated between frequencies; residuals of a drift are not.
     flag = xr.where(
         misfit > threshold, xr.where(correlation > linear.SYSTEMATIC, 1, 8), 0
     )
-    # With as many elements as points allow, or residuals that alternate, a process may
-    # lie between the points.
+    # At the most elements, or alternating: a process may lie between the points.
     most = array.notnull().sum("frequency") - linear.LESS
     short = (count >= most) & (n_components is None)
     short |= correlation < -2 * linear.SYSTEMATIC
     flag = xr.where((misfit > threshold) & short, 16, flag)
     plain = (correlation > linear.NO_NOISE) & (misfit > _PLAIN * threshold)
     flag = xr.where(plain & (flag != 16), 1, flag)
+    limit = np.maximum(_FAR * size.median("frequency"), threshold)
+    far = (size > limit).any("frequency") & ((flag & 17) == 0)
+    flag = flag | xr.where(far, 32, 0)
     found: dict[str, xr.DataArray] = {
         "residual": reading.named(residual, "1", "Residual, of the modulus"),
         "impedance": reading.measured_in(array),
@@ -143,8 +149,7 @@ def kramers_kronig(
     change = changes(spectra)
     if change is not None:
         flag = flag | xr.where(change > threshold, 2, 0)
-        words = "Change while the spectrum was taken, of the modulus"
-        found["change"] = reading.named(change, "1", words)
+        found["change"] = reading.named(change, "1", "Change while taken, of |Z|")
     flag = xr.where(count == 0, 4, flag).astype(np.int8)
     found["kk_flag"] = reading.named(
         flag, "1", "What is odd about the spectrum", **_FLAGS

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import xarray as xr
 
 from batteryxr.core import bounds
+from batteryxr.core.blocks import is_lazy
 from batteryxr.core.checks import check_fields, checked
-from batteryxr.core.errors import ArgumentError
+from batteryxr.core.errors import ArgumentError, warn_quality
 from batteryxr.core.model import label
 from batteryxr.core.provenance import recorded, replayable
 from batteryxr.echem.lithium.composition import Composition, parse
@@ -19,6 +20,9 @@ from batteryxr.echem.record import MOVED, NET, specific
 if TYPE_CHECKING:
     from batteryxr.core.bounds.kinds import Electrons, LiContent, Mass
 
+#: Voltage (V) above which a material takes no more lithium than as weighed, and how
+#: much more is told.
+_FULL, _MORE = 3.2, 1.05
 #: Charge of one mole of electrons (mA h mol-1): 96485.33212 C mol-1 / 3.6 C.
 FARADAY = 96485.33212 / 3.6
 
@@ -167,10 +171,31 @@ def content_after(
     *,
     mass: float | None,
     caller: str,
+    voltage: xr.DataArray | None = None,
 ) -> xr.DataArray:
-    """Return the Li content after a net charge (mA h or mA h g-1)."""
+    """Return the Li content after a net charge (mA h or mA h g-1).
+
+    Warns of one above that of the material as weighed at a `voltage` (V) where it
+    takes no more.
+    """
     lithiation = lithiation_of(formula)
-    return lithiation.content(specific(charge, mass, None, NET, caller=caller))
+    content = lithiation.content(specific(charge, mass, None, NET, caller=caller))
+    start = content.attrs["initial_content"]
+    weighed = lithiation.x0 is None and lithiation.on_charge == "delithiation"
+    if voltage is None or start <= 0 or not weighed:
+        return content
+    if is_lazy(content) or is_lazy(voltage):
+        return content
+    beyond = float(content.where(voltage > _FULL).max())
+    if beyond > _MORE * start:
+        name = content.attrs["formula"]
+        warn_quality(
+            f"{caller}: {lithiation.ion} reaches {beyond:.3g} above {_FULL:g} V. "
+            f"{name} as weighed has {start:g}, and the record is taken to begin with "
+            f"that. Did it begin charged? Pass formula=Lithiation({name!r}, x0=...), "
+            f"with a content at its first row of {2 * start - beyond:.3g} or less."
+        )
+    return content
 
 
 def lithiation_of(formula: str | Composition | Lithiation) -> Lithiation:

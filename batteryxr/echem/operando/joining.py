@@ -82,6 +82,7 @@ _LABELS: dict[str, tuple[str, str]] = {
     "coverage": ("1", "Share of the exposure that the record covers"),
     "join_flag": ("1", "What is odd about the join"),
 }
+#: Labels of an earlier join, with other arguments, that are removed.
 _MADE = {*_LABELS, "li_content"}
 
 
@@ -222,8 +223,7 @@ def join(
     values["join_flag"][~mine] = OTHER_CELL
     slope = values.pop("slope")
     if clock.offset_error is not None:
-        error = clock.error_at(scans["time"].values)
-        values["voltage_error"] = np.abs(slope) * error
+        values["voltage_error"] = np.abs(slope) * clock.error_at(scans["time"].values)
     outside = labels["join_flag"] & OUTSIDE > 0
     if outside.any():
         when = starts, starts + length
@@ -233,11 +233,12 @@ def join(
     coords["join_flag"][2].update(unseen_pauses(record))
     if mass is not None:
         coords["specific_capacity"] = _specific(values["capacity"], mass)
-    # Remove labels of an earlier join with other arguments.
     joined = scans.drop_vars(_MADE, errors="ignore").assign_coords(coords)
     if formula is not None:
         charge = xr.DataArray(joined["capacity_total"].variable, name="capacity_total")
-        content = content_after(charge, formula, mass=mass, caller="join")
+        content = content_after(
+            charge, formula, mass=mass, caller="join", voltage=joined["voltage"]
+        )
         joined = joined.assign_coords(li_content=content.variable)
     joined.attrs = scans.attrs | clock.to_attrs()
     return bounds.told(joined)

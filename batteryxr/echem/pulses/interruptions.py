@@ -16,7 +16,7 @@ from batteryxr.echem.pulses.resistance import tell_undated
 from batteryxr.echem.record import current_taken
 
 if TYPE_CHECKING:
-    from batteryxr.core.bounds.kinds import Interruption, Mass, RestCurrent
+    from batteryxr.core.bounds.kinds import Charge, Interruption, Mass, RestCurrent
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import CurrentSwitches
@@ -59,6 +59,7 @@ def interruptions(
     i_zero: RestCurrent | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
+    nominal_capacity: Charge | None = None,
 ) -> xr.Dataset:
     """Return resistance and diffusion from short interruptions of the current.
 
@@ -79,7 +80,7 @@ def interruptions(
         Shape of the particles. The course of the voltage under current goes on in the
         rest, whole for plates and by two thirds in spheres. "any" lets errors hold
         any share from none to all, as far as the rows do not tell it.
-    i_zero, mass, formula
+    i_zero, mass, formula, nominal_capacity
         As in `resistance`.
 
     Returns
@@ -153,7 +154,13 @@ def interruptions(
     flag = np.nan_to_num(table[:, -1]).astype(np.int8)
     variables["interruption_flag"] = "interruption", flag, _FLAG
     coords = switching.coordinates(
-        record, found, first, "interruption", mass=mass, formula=formula
+        record,
+        found,
+        first,
+        "interruption",
+        mass=mass,
+        formula=formula,
+        nominal_capacity=nominal_capacity,
     )
     coords["interruption"] = np.arange(1, first.size + 1)
     direction = switching.direction_of(found.before[first], found.i_zero)

@@ -18,7 +18,7 @@ from batteryxr.echem.record import current_taken
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.bounds.kinds import Mass, RestCurrent
+    from batteryxr.core.bounds.kinds import Charge, Mass, RestCurrent
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import Around, CurrentSwitches
@@ -52,6 +52,7 @@ def resistance(
     i_zero: RestCurrent | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
+    nominal_capacity: Charge | None = None,
 ) -> xr.Dataset:
     """Return the resistance at given times after each switch of the current.
 
@@ -73,7 +74,10 @@ def resistance(
     mass
         Mass of active material (mg), for the Li content.
     formula
-        Active material as weighed, for the Li content.
+        Active material as weighed, for the Li content. The record begins with it as
+        weighed; a `Lithiation` sets another content.
+    nominal_capacity
+        Capacity in mA h, for the state of charge: 1 where the record is fullest.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def resistance(
         counts as resistance at 0, and no error holds it) or coarse clock (rows share a
         time, and errors hold one step of the clock). Coordinates, as far as known:
         ``direction`` (after the switch), ``test_time``, ``time``, ``voltage``
-        (before), ``capacity_total``, ``temperature``, ``li_content``.
+        (before), ``capacity_total``, ``temperature``, ``li_content``, ``soc``.
 
     Raises
     ------
@@ -102,7 +106,8 @@ def resistance(
     Warns
     -----
     DataQualityWarning
-        If switches lie in gaps of the record, or last one row only.
+        If switches lie in gaps of the record, or last one row only; if the record
+        reaches less than 0.85 of `nominal_capacity`, or more than it.
 
     Examples
     --------
@@ -129,10 +134,19 @@ def resistance(
     tell_early(float(times.max()), soonest, argument="at", what=FIRST)
     tell_undated(flag, caller="resistance")
     flag |= further(values, errors, times < interval[:, None], found.skipped)
-    table = _labelled(record, found, (values, errors, interval), times, mass, formula)
+    table = _labelled(found, (values, errors, interval), times)
+    coords = switching.coordinates(
+        record,
+        found,
+        np.arange(found.row.size),
+        "switch",
+        mass=mass,
+        formula=formula,
+        nominal_capacity=nominal_capacity,
+    )
     table["switch_flag"] = "switch", flag, FLAG
     table.attrs["current_units"] = current_taken(rows, caller="resistance")
-    return bounds.told(table)
+    return bounds.told(table.assign_coords(coords))
 
 
 #: What must come before a delay.
@@ -329,18 +343,13 @@ def _relaxed(t: np.ndarray, v: np.ndarray, sign: float) -> float:
 
 
 def _labelled(
-    record: xr.Dataset,
     found: CurrentSwitches,
     numbers: tuple[np.ndarray, np.ndarray, np.ndarray],
     times: np.ndarray,
-    mass: float | None,
-    formula: Any,
 ) -> xr.Dataset:
     values, errors, interval = numbers
     on = ("switch", "delay")
-    coords = switching.coordinates(
-        record, found, np.arange(found.row.size), "switch", mass=mass, formula=formula
-    )
+    coords: dict[str, Any] = {}
     coords["switch"] = np.arange(1, found.row.size + 1)
     about = {"units": "1", "long_name": "What begins"}
     coords["direction"] = (

@@ -12,6 +12,7 @@ from batteryxr.core.errors import DataError, warn_quality
 from batteryxr.core.model import attributes
 from batteryxr.core.units import in_units
 from batteryxr.echem.counting import largest_current
+from batteryxr.echem.cycling.cycles import tell_nominal
 from batteryxr.echem.lithium.content import content_after
 from batteryxr.echem.record import columns, is_mean, net_charge
 
@@ -29,6 +30,8 @@ _HELD = 4
 _BEFORE, _MOST = 6, 100_000
 #: A gap longer than this many of the next intervals may hold the switch anywhere.
 GAP = 1.5
+#: Range of charge over the capacity that tells a full and an empty cell.
+_WHOLE, _OVER = 0.85, 1.05
 #: Least number of rows read after a switch.
 _LEAST = 12
 
@@ -235,6 +238,7 @@ def coordinates(
     *,
     mass: float | None,
     formula: Any,
+    nominal_capacity: float | None,
 ) -> dict[str, Any]:
     """Return coordinates before some switches: time, voltage, charge, temperature."""
     row = found.row[which]
@@ -250,14 +254,30 @@ def coordinates(
     if "temperature" in record.variables:
         values = in_units(at["temperature"], "degC", caller="pulses").values
         coords["temperature"] = (dim, values, attributes("temperature"))
-    (charge,) = compute(net_charge(record, caller="pulses").isel(record=row))
+    passed = net_charge(record, caller="pulses")
+    charge, most, least = compute(passed.isel(record=row), passed.max(), passed.min())
     total = charge.values + _between_rows(record, found)[which]
     about = {"units": "mA h", "long_name": "Net charge, since the record began"}
     coords["capacity_total"] = (dim, total, about)
     if formula is not None:
-        passed = xr.DataArray(total, dims=dim, name="capacity_total", attrs=about)
-        content = content_after(passed, formula, mass=mass, caller="pulses")
+        net = xr.DataArray(total, dims=dim, name="capacity_total", attrs=about)
+        at_rest = xr.DataArray(coords["voltage"][1], dims=dim)
+        content = content_after(
+            net, formula, mass=mass, caller="pulses", voltage=at_rest
+        )
         coords["li_content"] = (dim, content.values, content.attrs)
+    if nominal_capacity is not None:
+        span = float(most) - float(least)
+        tell_nominal(span, nominal_capacity, mass)
+        if not _WHOLE <= span / nominal_capacity <= _OVER:
+            warn_quality(
+                "soc counts from the fullest state of the record, taken as 1, and the "
+                f"record passes {span / nominal_capacity:.3g} of nominal_capacity: "
+                "whether it was ever full, or the capacity is right, is not known"
+            )
+        soc = 1.0 + (total - float(most)) / nominal_capacity
+        about = {"units": "1", "long_name": "State of charge, 1 where it was fullest"}
+        coords["soc"] = (dim, soc, about)
     return coords
 
 

@@ -27,7 +27,7 @@ from batteryxr.echem.record import current_taken
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from batteryxr.core.bounds.kinds import Mass, PulseLength, RestCurrent
+    from batteryxr.core.bounds.kinds import Charge, Mass, PulseLength, RestCurrent
     from batteryxr.echem.lithium.composition import Composition
     from batteryxr.echem.lithium.content import Lithiation
     from batteryxr.echem.pulses.switches import CurrentSwitches
@@ -46,6 +46,7 @@ def pulses(
     i_zero: RestCurrent | None = None,
     mass: Mass | None = None,
     formula: str | Composition | Lithiation | None = None,
+    nominal_capacity: Charge | None = None,
 ) -> xr.Dataset:
     """Return a table of the current pulses of a record, such as of an HPPC test.
 
@@ -62,7 +63,7 @@ def pulses(
         Times after the beginning of a pulse in s; see `resistance`.
     window
         Longest pulse in s.
-    i_zero, mass, formula
+    i_zero, mass, formula, nominal_capacity
         As in `resistance`.
 
     Returns
@@ -74,7 +75,7 @@ def pulses(
         base current), ``duration`` (s), ``charge`` (mA h, with the base current),
         ``voltage_end`` and ``switch_flag`` as in `resistance`. Coordinates, as far as
         known: ``direction``, ``test_time``, ``time``, ``voltage`` (before),
-        ``capacity_total``, ``temperature``, ``li_content``.
+        ``capacity_total``, ``temperature``, ``li_content``, ``soc``.
 
     Raises
     ------
@@ -132,7 +133,13 @@ def pulses(
     table = _labelled(record, found, first, (values, errors, more), times)
     table["switch_flag"] = "pulse", flag, FLAG
     coords = switching.coordinates(
-        record, found, first, "pulse", mass=mass, formula=formula
+        record,
+        found,
+        first,
+        "pulse",
+        mass=mass,
+        formula=formula,
+        nominal_capacity=nominal_capacity,
     )
     taken = current_taken(rows, caller="pulses")
     about = {"i_zero": found.i_zero, "current_units": taken}

@@ -39,6 +39,14 @@ def test_noise_is_called_noise():
     assert (found["kk_flag"] == 8).mean() > 0.9
 
 
+def test_one_point_far_out_of_the_others_is_told():
+    z = noisy(np.stack([cell()] * 20), 0.002, 5)
+    z[:10, 30] *= 1.05
+    found = kramers_kronig(labelled(z))
+    assert found["misfit"].max() < 0.01  # that of all points does not tell
+    assert found["kk_flag"].values.tolist() == [32] * 10 + [0] * 10
+
+
 def test_a_resistance_that_grows_in_the_sweep_is_inconsistent():
     # From high to low frequency: a cell grows by four tenths.
     share = np.linspace(1, 0, F.size)

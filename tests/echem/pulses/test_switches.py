@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from batteryxr.core.errors import ArgumentError, DataQualityWarning
-from batteryxr.echem import interruptions, pulses, resistance
+from batteryxr.echem import Lithiation, interruptions, pulses, resistance
 
 R0, R1, TAU, SIGMA = 0.050, 0.030, 4.0, 0.004  # ohm, ohm, s, ohm s^-0.5
 CAPACITY = 1000.0  # mA h
@@ -102,6 +102,37 @@ def test_a_table_of_hppc():
     np.testing.assert_allclose(table["capacity_total"], charge[begins], atol=0.2)
     lazy = pulses(record.chunk(record=37), at=(0, 1))
     xr.testing.assert_allclose(table, lazy.drop_attrs().assign_attrs(table.attrs))
+
+
+def test_state_of_charge_counts_from_the_fullest_state():
+    steps = [(-1.0, 10), (0, 40), (-1.0, 350), (0, 300)] * 9
+    record, charge = cell([(0.5, 360), (0, 300), *steps], full=0.95)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = pulses(record, at=(0,), nominal_capacity=1000.0)
+        every = resistance(record, at=(0,), nominal_capacity=1000.0)
+    begins = np.searchsorted(record["test_time"], table["test_time"])
+    true = 1.0 + (charge[begins] - charge.max()) / 1000.0
+    np.testing.assert_allclose(table["soc"], true, atol=1e-3)
+    assert float(every["soc"].min()) > 0.05
+    for wrong in (2000.0, 500.0):
+        with pytest.warns(DataQualityWarning, match="of nominal_capacity"):
+            pulses(record, at=(0,), nominal_capacity=wrong)
+    with pytest.warns(DataQualityWarning, match="Was it A h"):
+        pulses(record, at=(0,), nominal_capacity=1.0)
+
+
+def test_more_lithium_than_as_weighed_is_told_where_a_cell_is_full():
+    record, _ = cell(HPPC, full=0.9)
+    with pytest.warns(DataQualityWarning, match="begin charged.*x0="):
+        table = pulses(record, at=(0,), formula="LiNiO2", mass=1000.0)
+    assert float(table["li_content"].max()) > 1.05
+    known = Lithiation("LiNiO2", x0=0.3)
+    anode = record.assign(voltage=record["voltage"] - 2.4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pulses(record, at=(0,), formula=known, mass=1000.0)
+        pulses(anode, at=(0,), formula="Li4Ti5O12", mass=1000.0)
 
 
 def test_a_pulse_on_a_current_is_one_and_a_long_one_is_none():

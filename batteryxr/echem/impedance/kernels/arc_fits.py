@@ -147,7 +147,8 @@ def _with_rivals(each: list[_Candidate]) -> Arcs:
         if len(other.values) != len(best.values):
             ambiguous |= score - least < _ALIKE
         elif other is not best and milder - mild < _RIVAL:
-            share = min(np.exp(-0.25 * (milder - mild)), 1.0)
+            # Spread of two answers about one, by the weight of the other (Akaike).
+            share = 1.0 / np.sqrt(1.0 + np.exp(0.5 * (milder - mild)))
             moved = np.abs([other.tops()[0] - place, other.sizes()[0] - size])
             more = np.maximum(more, share * moved)
             apart = (moved > _OTHER * np.stack([place_sd, size_sd])).any()
