@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Fraction of the usual signal below which a scan had no beam.
 _DARK = 0.05
+#: Number of scans that may be much brighter than all others with beam.
+_FEW = 3
 #: Standard deviations by which a drift must stand out of the noise, and its least size.
 _CLEARLY, _SLIGHT = 5.0, 3e-3
 #: Share of a pattern that noise may take where its intensity is judged, and by which
@@ -71,10 +73,13 @@ def lit(block: Block, starts: Starts, shift: np.ndarray | None) -> Block:
 def without_beam(x: np.ndarray, n: int, share: np.ndarray | float = 1.0) -> np.ndarray:
     """Return which patterns (scans, points) had no beam, given `n` components.
 
-    `share` is the fraction of points measured in each pattern.
+    `share` is the fraction of points measured in each pattern. The usual signal is that
+    of scans with beam, which may be few: a tenth of all, and three, may be brighter.
     """
     power = (_scores(x, n) ** 2).sum(axis=1) / share
-    return np.asarray(power < _DARK**2 * np.median(power))
+    high = np.sort(power)[-1 - min(max(_FEW, len(power) // 10), (len(power) - 1) // 2)]
+    usual = np.median(power[power >= _DARK**2 * high])
+    return np.asarray(power < _DARK**2 * usual)
 
 
 def tell_dark(scans: np.ndarray, flag: str = "") -> None:

@@ -93,6 +93,17 @@ def test_a_scan_without_beam_gets_no_ratios():
     assert np.isfinite(float(found["range_width"]))
 
 
+def test_scans_without_beam_are_told_where_they_are_most():
+    data = spectra()
+    dark = np.arange(25) % 3 > 0
+    data[dark] = np.random.default_rng(1).normal(0, 0.002, (dark.sum(), 120))
+    with pytest.warns(DataQualityWarning, match="flag 2: 1, 2, 4, 5"):
+        found = nmf.fit(data, 2, n_starts=1)
+    np.testing.assert_array_equal(found["flag"], np.where(dark, 2, 0))
+    np.testing.assert_array_equal(np.isnan(found["weights"]).all("component"), dark)
+    assert off(found) < 0.005
+
+
 def test_intensities_that_differ_are_told_and_estimated():
     data = spectra()
     level = 1 + 0.03 * np.random.default_rng(2).normal(size=25)

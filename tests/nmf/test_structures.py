@@ -194,6 +194,22 @@ def test_a_phase_that_was_left_out_is_told(clean):
         fitted(data)
 
 
+def test_noise_is_not_a_phase_that_is_missing_however_strong(clean):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fitted(series(clean, 0.2))
+    assert float(found["r_w"].median()) > 0.15
+    assert not found["flag"].any()
+    some = np.linspace(0.0, 0.2, SCANS)[:, None]
+    data = series(clean[0] + some * (clean[-1] - clean[0]), 0.2)
+    salt = {"salt": candidates()["salt"]}
+    with pytest.warns(DataQualityWarning, match="a phase is missing"):
+        found = nmf.fit_structures(
+            data, candidates=salt, occupancy={"salt": "Fe"}, instrument=INSTRUMENT
+        )
+    assert (found["flag"] == 6).any()
+
+
 def test_a_scan_without_data_has_no_ratio(clean):
     data = series(clean, 0.02)
     data[3] = np.nan

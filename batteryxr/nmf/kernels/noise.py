@@ -43,6 +43,23 @@ def together(rest: np.ndarray) -> float:
     return 2.0 * float(autocorrelation(rest).sum()) - 1.0
 
 
+def repeated(rest: np.ndarray) -> np.ndarray:
+    """Return by how many deviations residuals recur in the scans beside, (scans,).
+
+    Noise is another in each scan of (scans, points). What a model lacks is not, however
+    much noise there is.
+    """
+    scans, points = rest.shape
+    beside = np.zeros(rest.shape)
+    for step in range(1, min(3, scans)):
+        beside[step:] += rest[:-step]
+        beside[:-step] += rest[step:]
+    size = np.sqrt((rest**2).sum(axis=1) * (beside**2).sum(axis=1))
+    cosine = (rest * beside).sum(axis=1) / np.maximum(size, 1e-300)
+    memory = 2.0 * float((autocorrelation(rest) ** 2).sum()) - 1.0
+    return np.asarray(cosine * np.sqrt(points / memory))
+
+
 def adding_up(rest: np.ndarray, components: np.ndarray, *, closure: bool) -> float:
     """Return the variance of weights over that for noise without memory, at least 1.
 

@@ -39,8 +39,11 @@ _UNKNOWN = 1e12
 _RADIATION = {"x": "xray", "n": "neutron"}
 #: Share of the errors given that the scatter of a good fit cannot be below.
 _LEAST = 1 / 3
-#: R_w above which structures explain too little, whatever the noise.
+#: R_w beyond the noise above which structures explain too little; with the noise where
+#: that is not known.
 LOST = 0.1
+#: Standard deviations by which residuals of one scan recur in those beside it.
+RECURS = 5.0
 #: The residual is no noise if one pattern holds this many times its share of noise, or
 #: if it has this many times the squares of the noise; and what is told at all.
 _ALIKE, MUCH, LITTLE = 2.5, 1.5, 0.005
@@ -279,8 +282,10 @@ def noise_of(x: np.ndarray, n: int, known: bool) -> float:
 
 def _in_one(rest: np.ndarray) -> float:
     """Return the fraction of squared residuals in one pattern, relative to noise."""
+    from batteryxr.nmf.kernels.noise import together
+
     s = np.linalg.svd(rest, compute_uv=False)
-    scans, points = rest.shape
+    scans, points = len(rest), rest.shape[1] / max(together(rest), 1.0)
     # The largest singular value of noise: Marchenko & Pastur, Sb. Math. 1, 457 (1967).
     noise = (1 + math.sqrt(scans / points)) ** 2 / scans
     return float(s[0] ** 2 / max(float((s**2).sum()), 1e-300)) / min(noise, 1.0)
@@ -288,7 +293,12 @@ def _in_one(rest: np.ndarray) -> float:
 
 def patterned(found: Mixed) -> bool:
     """Tell whether more than noise is left."""
-    return _in_one(found.rest) > _ALIKE and found.r_w > 2 * LITTLE
+    from batteryxr.nmf.kernels.noise import repeated
+
+    recurs = repeated(found.rest)
+    # Scans beside one another share their neighbours: they are half as many.
+    many = float(recurs.sum()) > RECURS * math.sqrt(2 * recurs.size)
+    return (many or _in_one(found.rest) > _ALIKE) and found.r_w > 2 * LITTLE
 
 
 def tell_misfit(
@@ -302,11 +312,13 @@ def tell_misfit(
             "occupancy (see at_bound): another structure, or nothing that is there."
         )
     off, times = float(result["r_w"].median()), 0.0
+    lost = off > LOST
     if noise > 0:
         times = math.sqrt(float((found.rest**2).mean())) / noise
+        lost = off**2 * (1 - 1 / max(times, 1.0) ** 2) > LOST**2
     alike = patterned(found)
     beyond = times**2 > MUCH and off > LITTLE
-    if off > LOST or alike or beyond:
+    if lost or alike or beyond:
         text = f", {times:.1f} times the noise of the series" if beyond else ""
         text += ", much of it one pattern" if alike else ""
         warn_quality(

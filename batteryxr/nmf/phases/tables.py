@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from batteryxr.core.model import label
-from batteryxr.nmf.phases.measured import LITTLE, LOST, MUCH
+from batteryxr.nmf.phases.measured import LITTLE, LOST, MUCH, RECURS
 from batteryxr.nmf.phases.mixtures import at_bound
 from batteryxr.nmf.results import FLAGS
 
@@ -198,12 +198,16 @@ class SeriesTable:
 
     def flags(self) -> np.ndarray:
         """Return 6 for scans that are explained worse than their noise allows."""
+        from batteryxr.nmf.kernels.noise import repeated
+
         values = self.rows.values
         empty = ~np.isfinite(values).all(axis=1) | ~values.any(axis=1)
         out = np.where(empty, 1, 2).astype(np.int8)
         square = (self.found.rest**2).mean(axis=1)
         size = ((self.model.weight * values[self.lit]) ** 2).mean(axis=1)
-        much = square > np.fmin(MUCH * self.noise**2, LOST**2 * size)
+        known = np.isfinite(self.noise)
+        much = square > (MUCH * self.noise**2 if known else LOST**2 * size)
+        much |= repeated(self.found.rest) > RECURS
         out[self.lit] = np.where(much & (square > LITTLE**2 * size), 6, 0)
         return out
 
