@@ -193,13 +193,19 @@ def test_damaged_headers_are_named(tmp_path):
 
 def test_the_net_charge_of_a_step_tells_what_flowed_before_a_pause(tmp_path):
     # EC-Lab's time goes on while the cell is paused under current; its charge does not.
-    time = np.arange(60) * 10.0 + 1800 * (np.arange(60) >= 30)
     head = ["EC-Lab ASCII FILE", "Nb header lines : 3"]
     labels = "time/s\tEwe/V\tI/mA\t(Q-Qo)/mA.h"
-    rows = [f"{t}\t{4 - k / 100}\t-1\t{0.5 - k / 360}" for k, t in enumerate(time)]
     path = tmp_path / "paused.mpt"
-    path.write_text("\n".join([*head, labels, *rows]) + "\n")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataQualityWarning)
-        found = read_cycler(path).echem.half_cycles()
-    np.testing.assert_allclose(found.capacity, 59 / 360, rtol=2e-4)
+    for start, pause in ((0.5, 1800), (0.17, 120)):
+        time = np.arange(60) * 10.0 + pause * (np.arange(60) >= 30)
+        rows = [
+            f"{t}\t{4 - k / 100}\t-1\t{start - k / 360}" for k, t in enumerate(time)
+        ]
+        path.write_text("\n".join([*head, labels, *rows]) + "\n")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataQualityWarning)
+            found = read_cycler(path).echem.half_cycles()
+        np.testing.assert_allclose(found.capacity, 59 / 360, rtol=2e-4)
+        # A charge that falls on is no counter that begins anew.
+        np.testing.assert_allclose(found.counter_capacity, 59 / 360, rtol=2e-4)
+        assert not int(found.flag[0]) & 256
