@@ -198,10 +198,9 @@ def _step(
 
 
 @njit(cache=True, nogil=True)
-def _count(
-    counter: Floats, t: Floats, i: Floats, carry: Floats, counted: float
-) -> float:
+def _count(counter: Floats, t: Floats, i: Floats, carry: Floats, f: Floats) -> None:
     """Add what the counter counted while current flows in one direction."""
+    counted = f[COUNTER]
     falls = carry[FELL] == 1.0
     for k in range(1, counter.size):
         d, moved = t[k] - t[k - 1], counter[k] - counter[k - 1]
@@ -218,19 +217,11 @@ def _count(
     if k > 0:
         d = t[k] - t[k - 1]
         carry[FELL] = fell(counter[k], counter[k - 1], i[k], i[k - 1], d)
-    return counted
+    f[COUNTER] = counted
 
 
 @njit(cache=True, nogil=True)
-def _flow(
-    record: Record,
-    a: int,
-    b: int,
-    sign: float,
-    rule: Rule,
-    carry: Floats,
-    f: Floats,
-) -> int:
+def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) -> int:
     """Add rows after `a` while current flows in one direction; return their end.
 
     This is the common case, kept fast: nothing else happens between `a` and the end.
@@ -257,8 +248,6 @@ def _flow(
         high = vk if vk > high else high
         before_t, before_v, before_i = tk, vk, ik
     f[CHARGE], f[ENERGY], f[ACTIVE], f[V_MIN], f[V_MAX] = q, e, active, low, high
-    if record.counter.size > 0:
-        f[COUNTER] = _count(record.counter[a : a + end], t, i, carry, f[COUNTER])
     return a + end
 
 
@@ -300,8 +289,11 @@ def _run(
         end = _rest(record, a, b, rule.i_zero, f)
         m[RESTS] += end - a - 1
     else:
-        end = _flow(record, a, b, sign, rule, carry, f)
-        _bent(record.t[a:end], record.i[a:end], carry, f)
+        end = _flow(record, a, b, sign, rule, f)
+        t, i = record.t[a:end], record.i[a:end]
+        _bent(t, i, carry, f)
+        if record.counter.size > 0:
+            _count(record.counter[a:end], t, i, carry, f)
         carry[CURRENT] = record.i[end - 1]
     carry[TIME], carry[VOLTAGE] = record.t[end - 1], record.v[end - 1]
     if record.counter.size > 0:
