@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 #: Kinds of interval between two rows.
 AT_REST, UNDER_CURRENT, GAP, BACKWARD = 0, 1, 2, 3
 
+#: Ratio to the charge of the larger current up to which a charge may have flowed.
+_FLOWED = 1.1
+
 # State carried from row to row: the last valid row comes first.
 TIME, VOLTAGE, CURRENT, FILE, VALID = 0, 1, 2, 3, 4
 
@@ -95,6 +98,17 @@ def goes_on(reading: float, before: float, i: float, i_before: float) -> bool:
     back = moved * i > 0.0 and 2.0 * reading * np.sign(before) > abs(before)
     on = (away or back) and i * i_before > 0.0
     return on and abs(moved) <= max(abs(i), abs(i_before))
+
+
+@njit(cache=True, nogil=True)
+def fell(reading: float, before: float, i: float, i_before: float, d: float) -> bool:
+    """Tell whether a counter fell by a charge that may have flowed between two rows.
+
+    One of net charge then falls in the next interval too: a restart it is not there.
+    """
+    most = _FLOWED * max(abs(i), abs(i_before)) * d / 3600.0
+    down = abs(reading) < abs(before) and abs(reading - before) <= most
+    return down and i * i_before > 0.0
 
 
 @njit(cache=True, nogil=True)

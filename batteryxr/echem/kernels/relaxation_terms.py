@@ -245,16 +245,18 @@ def fit(
     trials = [descend(chosen.log_tau, given, finer)[:2]]
     if other is not chosen:
         trials.append(other[:2])
-    undecided = False
+    undecided, own = False, errors.copy()
     for log_tau, trial in trials:
         if rows.t.size <= linear(trial) + 2:
             continue
-        shifted = solve(log_tau, given, trial)[0]
-        here = np.isfinite(shifted)
-        shift = (shifted - values)[here]
+        shifted, wider = solve(log_tau, given, trial)[:2]
+        here = np.isfinite(shifted) & np.isfinite(wider)
+        # Noise alone moves the values by what the term makes their errors wider.
+        noise = np.clip(wider**2 - own**2, 0.0, None)
+        more = np.clip((shifted - values) ** 2 - noise, 0.0, None)
         if trial.rc > 0.0 and shape.rc == 0.0:
             undecided = bool(abs(log_tau - chosen.log_tau) > max(errors[TAU], _WIDE))
-        errors[here] = np.hypot(errors[here], shift)
+        errors[here] = np.sqrt(errors**2 + more)[here]
     # Without diffusion the surface content is the mean: tau near zero.
     none, _ = fill(math.log(_NO_DIFFUSION * given.pulse), given, shape)
     _, flat, _ = project(none, rows.v, rows.w)

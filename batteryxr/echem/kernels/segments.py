@@ -55,6 +55,7 @@ from batteryxr.echem.kernels.record import (
     Record,
     Rule,
     all_equal,
+    fell,
     goes_on,
     interval,
     is_missing,
@@ -76,26 +77,27 @@ BLOCK, _MANY = 1 << 16, 1 << 21
 SIGN, COUNT, OPEN, NEXT = 5, 6, 7, 8
 # Length of the interval before the last valid row, and by how much current rose in it.
 LENGTH, RISE = 9, 10
-CARRIED = 11
+# 1 if the counter fell by a flow in it.
+FELL = 11
+CARRIED = 12
 #: Relative change of current between two rows from which on a line is no sure guess.
 _STEEP = 0.1
 
 
 @njit(cache=True, nogil=True)
 def _counted(
-    counter: float, before: float, i: float, i_before: float, d: float
+    counter: float, before: float, i: float, i_before: float, d: float, falls: bool
 ) -> float:
     # A counter restarts per step, per half cycle or never. A jump that the current
     # cannot explain is a restart, and the reading is the charge counted since then.
     moved = counter - before
-    seen, line = 7200.0 * abs(moved), abs(i + i_before) * d
-    if (seen >= 0.9 * line) & (seen <= 1.1 * line):  # the common case, kept fast
-        return moved
+    line = abs(i + i_before) * d / 7200.0
     limit = 10.0 * max(abs(i), abs(i_before)) * d / 3600.0 + 1e-12
     if abs(moved) <= limit:
         if abs(counter) >= abs(before) or 9.0 * abs(counter) > limit:
             return moved
-        line /= 7200.0
+        if falls and fell(counter, before, i, i_before, d):
+            return moved  # as in a pause
         return counter if abs(abs(counter) - line) < abs(abs(moved) - line) else moved
     if abs(counter) <= limit:
         return counter
@@ -165,7 +167,10 @@ def _step(
             f[BEND] += _corner(d, carry[CURRENT], i, carry)
             if record.counter.size > 0:
                 counter = record.counter[k]
-                f[COUNTER] += _counted(counter, carry[COUNT], i, carry[CURRENT], d)
+                count, current = carry[COUNT], carry[CURRENT]
+                falls = carry[FELL] == 1.0
+                f[COUNTER] += _counted(counter, count, i, current, d, falls)
+                carry[FELL] = fell(counter, count, i, current, d)
         elif kind == AT_REST:
             f[REST] += d
             if sign == 0.0 and carry[SIGN] != 0.0 and carry[LENGTH] > 0.0:
@@ -177,7 +182,7 @@ def _step(
         else:
             m[parts.BACKWARD] += 1
         if kind != UNDER_CURRENT:
-            carry[LENGTH] = carry[RISE] = 0.0
+            carry[LENGTH] = carry[RISE] = carry[FELL] = 0.0
     if sign != 0.0:
         if m[LAST_ACTIVE] < 0:
             f[T_START], f[V_START] = t, v
@@ -190,6 +195,29 @@ def _step(
         carry[FILE] = record.file[k]
     if record.counter.size > 0:
         carry[COUNT] = record.counter[k]
+
+
+@njit(cache=True, nogil=True)
+def _count(counter: Floats, t: Floats, i: Floats, carry: Floats, f: Floats) -> None:
+    """Add what the counter counted while current flows in one direction."""
+    counted = f[COUNTER]
+    falls = carry[FELL] == 1.0
+    for k in range(1, counter.size):
+        d, moved = t[k] - t[k - 1], counter[k] - counter[k - 1]
+        seen, line = 7200.0 * abs(moved), abs(i[k] + i[k - 1]) * d
+        if (seen >= 0.9 * line) & (seen <= 1.1 * line):  # the common case, kept fast
+            counted += moved
+            continue
+        if k > 1:
+            falls = fell(
+                counter[k - 1], counter[k - 2], i[k - 1], i[k - 2], t[k - 1] - t[k - 2]
+            )
+        counted += _counted(counter[k], counter[k - 1], i[k], i[k - 1], d, falls)
+    k = counter.size - 1
+    if k > 0:
+        d = t[k] - t[k - 1]
+        carry[FELL] = fell(counter[k], counter[k - 1], i[k], i[k - 1], d)
+    f[COUNTER] = counted
 
 
 @njit(cache=True, nogil=True)
@@ -220,12 +248,6 @@ def _flow(record: Record, a: int, b: int, sign: float, rule: Rule, f: Floats) ->
         high = vk if vk > high else high
         before_t, before_v, before_i = tk, vk, ik
     f[CHARGE], f[ENERGY], f[ACTIVE], f[V_MIN], f[V_MAX] = q, e, active, low, high
-    if record.counter.size > 0:
-        counter, counted = record.counter[a:b], f[COUNTER]
-        for k in range(1, end):
-            d = t[k] - t[k - 1]
-            counted += _counted(counter[k], counter[k - 1], i[k], i[k - 1], d)
-        f[COUNTER] = counted
     return a + end
 
 
@@ -268,7 +290,10 @@ def _run(
         m[RESTS] += end - a - 1
     else:
         end = _flow(record, a, b, sign, rule, f)
-        _bent(record.t[a:end], record.i[a:end], carry, f)
+        t, i = record.t[a:end], record.i[a:end]
+        _bent(t, i, carry, f)
+        if record.counter.size > 0:
+            _count(record.counter[a:end], t, i, carry, f)
         carry[CURRENT] = record.i[end - 1]
     carry[TIME], carry[VOLTAGE] = record.t[end - 1], record.v[end - 1]
     if record.counter.size > 0:
@@ -392,6 +417,9 @@ def _carry_into(record: Record, row: int, rule: Rule, carry: Floats) -> None:
     d = record.t[k] - record.t[j]
     if same and 0.0 <= d <= rule.max_gap:
         carry[LENGTH], carry[RISE] = d, record.i[k] - record.i[j]
+        if record.counter.size > 0:
+            c, i = record.counter, record.i
+            carry[FELL] = fell(c[k], c[j], i[k], i[j], d)
 
 
 def walk_whole(

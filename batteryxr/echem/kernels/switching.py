@@ -14,7 +14,7 @@ import numpy as np
 
 from batteryxr.core.kernels.compiling import njit
 from batteryxr.echem.kernels.parts import note
-from batteryxr.echem.kernels.record import goes_on, sign_of
+from batteryxr.echem.kernels.record import fell, goes_on, sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,7 +113,7 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
     added = record.counter[k] - record.counter[k - 1]
     largest = max(abs(record.i[k]), abs(record.i[k - 1]))
     fresh = abs(record.counter[k])
-    nearer = abs(fresh - line) < abs(abs(added) - line)
+    nearer = abs(fresh - line) < abs(abs(added) - line) and not _falls(record, k)
     if nearer and fresh < min(abs(record.counter[k - 1]), 1.1 * largest * d / 3600.0):
         added = record.counter[k]
         if 0.0 < d <= max_gap and _lacks(fresh, line):
@@ -149,6 +149,17 @@ def _is_odd(record: Record, k: int, max_gap: float, short: bool, sums: Floats) -
 def _lacks(fresh: float, line: float) -> bool:
     """Tell whether a counter that began anew holds but a part of an interval."""
     return fresh < (1.0 - _STEEP) * line
+
+
+@njit(cache=True, nogil=True)
+def _falls(record: Record, k: int) -> bool:
+    """Tell whether the counter falls before row `k` as it fell before that."""
+    t, i, c = record.t, record.i, record.counter
+    return (
+        k > 1
+        and fell(c[k], c[k - 1], i[k], i[k - 1], t[k] - t[k - 1])
+        and fell(c[k - 1], c[k - 2], i[k - 1], i[k - 2], t[k - 1] - t[k - 2])
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -253,8 +264,9 @@ def find(
         apart = t[k] != t[k - 1]
         if even:  # the common case, kept fast
             if 2.0 * added < line:
-                fresh, fell = abs(c[k]), abs(c[k]) < abs(c[k - 1])
-                anew = fell & (abs(fresh - line) < line - added)
+                fresh, down = abs(c[k]), abs(c[k]) < abs(c[k - 1])
+                anew = down & (abs(fresh - line) < line - added)
+                anew = anew and not _falls(record, k)
                 if anew:
                     added = fresh  # it began anew
                 if (anew & _lacks(fresh, line)) | (

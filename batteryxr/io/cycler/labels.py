@@ -271,7 +271,8 @@ def _unit(written: str) -> str | None:
         .replace("µ", "u")
     )
     text = re.sub(r"\s+vs\.?\s.*", "", text)  # volts against a reference electrode
-    return _UNITS.get(text.rstrip(".")) or _UNITS.get(text)
+    joined = re.sub(r"\s*[\s*⋅×-]\s*", "", text)  # mA h, mA*h
+    return _UNITS.get(text.rstrip(".")) or _UNITS.get(text) or _UNITS.get(joined)
 
 
 def _source(index: int, label: str, name: str, units: str) -> Source | None:

@@ -193,13 +193,58 @@ def test_damaged_headers_are_named(tmp_path):
 
 def test_the_net_charge_of_a_step_tells_what_flowed_before_a_pause(tmp_path):
     # EC-Lab's time goes on while the cell is paused under current; its charge does not.
-    time = np.arange(60) * 10.0 + 1800 * (np.arange(60) >= 30)
     head = ["EC-Lab ASCII FILE", "Nb header lines : 3"]
     labels = "time/s\tEwe/V\tI/mA\t(Q-Qo)/mA.h"
-    rows = [f"{t}\t{4 - k / 100}\t-1\t{0.5 - k / 360}" for k, t in enumerate(time)]
     path = tmp_path / "paused.mpt"
-    path.write_text("\n".join([*head, labels, *rows]) + "\n")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataQualityWarning)
-        found = read_cycler(path).echem.half_cycles()
-    np.testing.assert_allclose(found.capacity, 59 / 360, rtol=2e-4)
+    for start, pause in ((0.5, 1800), (0.17, 120)):
+        time = np.arange(60) * 10.0 + pause * (np.arange(60) >= 30)
+        rows = [
+            f"{t}\t{4 - k / 100}\t-1\t{start - k / 360}" for k, t in enumerate(time)
+        ]
+        path.write_text("\n".join([*head, labels, *rows]) + "\n")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataQualityWarning)
+            found = read_cycler(path).echem.half_cycles()
+        np.testing.assert_allclose(found.capacity, 59 / 360, rtol=2e-4)
+        # A charge that falls on is no counter that begins anew.
+        np.testing.assert_allclose(found.counter_capacity, 59 / 360, rtol=2e-4)
+        assert not int(found.flag[0]) & 256
+
+
+@pytest.mark.parametrize(
+    ("start", "name", "more", "flags"),
+    [
+        ("03/10/2026", "run", "", []),
+        ("03.10.2026", "260310_run", "", []),
+        ("03.10.2026", "run", "Modify on : 03.26.2026 10:00", []),
+        ("03.10.2026", "run", "", ["date_order"]),
+        ("10/03/2026", "run_2026-03-10", "", ["date_order"]),
+        ("10/03/2026", "run", "\tFile : 260310_run.mpr", ["date_order"]),
+        ("10.03.2026", "run", "Modify on : 26.03.2026 10:00", ["date_order"]),
+    ],
+)
+def test_the_month_leads_unless_another_date_says_otherwise(
+    tmp_path, start, name, more, flags
+):
+    head = f"Acquisition started on : {start} 08:00:00.000\nHost : 10.1.1.100\n{more}"
+    rows = "".join(f"{k}\t{3 + k / 100}\t1\n" for k in range(20))
+    path = tmp_path / f"{name}.mpt"
+    path.write_text(
+        f"EC-Lab ASCII FILE\nNb header lines : 6\n{head}\ntime/s\tEwe/V\tI/mA\n{rows}"
+    )
+    found = quiet(path, timezone="UTC")
+    assert found.time.values[0] == np.datetime64("2026-03-10T08:00")
+    assert found.attrs["flags"] == flags
+
+
+def test_dates_of_rows_show_their_order_at_midnight(tmp_path):
+    # Month first, the second row would come a month after the first.
+    days = ["10/03/2026 23:59:50", "11/03/2026 00:00:00", "11/03/2026 00:00:10"]
+    rows = "".join(f"{day}\t{3 + k / 100}\t1\n" for k, day in enumerate(days))
+    path = tmp_path / "run.mpt"
+    path.write_text(
+        f"EC-Lab ASCII FILE\nNb header lines : 3\ntime/s\tEwe/V\tI/mA\n{rows}"
+    )
+    found = quiet(path, timezone="UTC")
+    assert found.time.values[0] == np.datetime64("2026-03-10T23:59:50")
+    np.testing.assert_allclose(found.test_time, [0, 10, 20])

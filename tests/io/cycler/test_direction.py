@@ -113,8 +113,11 @@ def test_magnitudes_with_counters_are_refused_and_mended_by_name(tmp_path):
 def test_magnitudes_alone_are_flagged_by_the_voltage(tmp_path):
     ds = quiet(table(tmp_path / "x.csv", abs(RUN.current), rows=slice(40, 60)))
     assert ds.attrs["flags"] == ["current_sign"]
+    # Charge and discharge as one half cycle are wrong in any case.
     whole = quiet(table(tmp_path / "y.csv", abs(RUN.current)))
-    assert whole.attrs["flags"] == ["current_sign"]
+    assert whole.attrs["flags"] == ["unsigned_current", "current_sign"]
+    with pytest.warns(DataQualityWarning):
+        assert not np.isfinite(whole.echem.half_cycles().capacity).any()
 
 
 @pytest.mark.parametrize("creep", [4e-8, 1e-4])

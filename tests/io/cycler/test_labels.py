@@ -38,6 +38,9 @@ def test_units_are_found_however_they_are_written(bare, unit, form):
         ("Total Time(h:min:s)", ("total time", "s")),
         ("Total Time, (h:m:s)", ("total time", "s")),
         ("control/V/mA", ("control/v", "mA")),
+        ("Capacity (mA h)", ("capacity", "mA h")),
+        ("Energy [W*h]", ("energy", "W h")),
+        ("Capacity (mA h/g)", ("capacity (ma h/g)", None)),
     ],
 )
 def test_labels_of_real_files(label, expected):

@@ -33,6 +33,7 @@ _REST = 1e-3  # of the largest current; smaller ones have no direction
 _COUNTERS = "the separate counters"
 _VOLTAGE = "the course of the voltage"
 _MOSTLY = 0.8  # of the charge whose voltage moves as a one-way current would
+_BOTH_WAYS = 0.6  # so much less rises than falls, or the opposite, in one direction
 _SURE = 0.5  # least weight of evidence for or against
 _COUNTED = 0.5  # of the charge of an interval; a slower counter only creeps
 _TOLD = 1e-3  # of all charge; less is no evidence
@@ -178,10 +179,21 @@ def unsaid(table: RawTable) -> str | None:
 def undirected(table: RawTable) -> str | None:
     """Return why a current without sign cannot be used, or None if it can."""
     current = table.columns["current"]
-    if _both_signs(current) or not (current > 0).any():
+    if _both_signs(current):
         return None
     away = _discharged(table)
     if away is None:
+        said = {w.name: w.says for w in witnesses(table)}
+        course = said.pop(_VOLTAGE, 1.0)
+        if abs(course) > _BOTH_WAYS or any(says > _SURE for says in said.values()):
+            return None
+        return (
+            "the current has one direction only although the voltage contradicts it "
+            f"over {0.5 * (1 - course):.0%} of the charge and fits the rest: it is a "
+            "magnitude, and no column tells its direction. Give it its sign, or name "
+            "the column with words or with separate charges by columns="
+        )
+    if not (current > 0).any():
         return None
     passed = _passed(table)
     share = float(passed[away].sum()) / max(float(passed.sum()), 1e-300)

@@ -32,6 +32,9 @@ _TIME = re.compile(rb"(?:^|[\t\n])(?:time/s|freq/Hz)\t")
 _LABELS = 8000
 _HEADER = 50_000  # most lines of a header
 _PAIR = re.compile(r"([^:\t]+?) ?: *(.*)")
+#: A date of EC-Lab, whose marks are those of the computer, and one in a file's name.
+_DATE = re.compile(r"(?<![\d.])(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?![\d.])")
+_NAMED = re.compile(r"(?<!\d)(?:20)?(\d\d)[-_.]?(\d\d)[-_.]?(\d\d)(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -102,19 +105,19 @@ def contents(path: Path, options: Options) -> tuple[LabelledTable, About]:
     body, notes = finish(body, named(labels) - 1, b"\t")
     table = TextTable(labels, body, "\t", len(lines) + 1)
     rows = _Rows(table)
+    head = "\n".join(lines)
+    dayfirst, told = _day_leads(head, path.stem, options.dayfirst)
     dated = choose(labels, BIOLOGIC.columns, options.columns).get("test_time")
     if dated is not None and _absolute(table, dated.index):
-        rows = _Rows(table, _stamps(table, dated.index, options), dated.index)
+        rows = _Rows(table, _stamps(table, dated.index, options, dayfirst), dated.index)
     about = About(
         path,
         technique=str(header.get("Technique", "")),
         header=header,
-        start=None
-        if rows.stamps is not None
-        else _start("\n".join(lines), options.dayfirst),
+        start=None if rows.stamps is not None else _start(head, dayfirst),
         stamps=rows.stamps,
         instrument=str(header.get("Device", "")).strip() or BIOLOGIC.name,
-        notes=notes,
+        notes=notes | told,
         first_line=table.first_line,
     )
     return rows, about
@@ -169,21 +172,61 @@ def _header(lines: list[str]) -> dict[str, Any]:
     return {key: "\n".join(parts) for key, parts in header.items()}
 
 
-def _start(text: str, dayfirst: bool | None) -> datetime | None:
-    match = re.search(BIOLOGIC.start, text)
-    order = BIOLOGIC.dayfirst if dayfirst is None else dayfirst
-    return clock.reading(match[1], dayfirst=order) if match else None
+def _day_leads(head: str, name: str, asked: bool | None) -> tuple[bool, dict[str, str]]:
+    """Return whether the day leads in dates, and a note if that is not EC-Lab's way.
+
+    EC-Lab writes the month first on every computer, between the computer's own marks.
+    Another date of the header, or the one in a file's name, may say otherwise.
+    """
+    if asked is not None:
+        return asked, {}
+    dates = [(int(d[1]), int(d[3])) for d in _DATE.finditer(head)]
+    witness = next((f"{a}/{b} in its header" for a, b in dates if a > 12), None)
+    sure = any(b > 12 for _, b in dates)
+    start = re.search(BIOLOGIC.start, head)
+    found = _DATE.match(start[1]) if start else None
+    if found and witness is None and not sure:
+        month, day, year = int(found[1]), int(found[3]), int(found[4]) % 100
+        names = [name, *re.findall(r"^\s*File : (.*)", head, re.MULTILINE)]
+        said = [m for text in names for m in _NAMED.finditer(text)]
+        pairs = {(int(m[2]), int(m[3])): m[0] for m in said if int(m[1]) == year}
+        sure = (month, day) in pairs or month == day
+        if (day, month) in pairs and not sure:
+            witness = f"{pairs[day, month]} in its name"
+        elif found[2] != "/" and not sure:
+            say = f"{found[0]} could be two dates: the month is read first, as EC-Lab "
+            return False, {"date_order": say + "writes it. dayfirst= decides"}
+    if witness is None or sure:
+        return bool(BIOLOGIC.dayfirst), {}
+    say = f"dates are read day first, for {witness} says so; EC-Lab writes the month "
+    return True, {"date_order": say + "first. dayfirst= decides"}
+
+
+def _start(head: str, dayfirst: bool) -> datetime | None:
+    match = re.search(BIOLOGIC.start, head)
+    return clock.reading(_slashed(match[1]), dayfirst=dayfirst) if match else None
+
+
+def _slashed(words: str) -> str:
+    """Return a date with the marks that stand for any order."""
+    return _DATE.sub(r"\1/\3/\4", words)
 
 
 def _absolute(table: TextTable, index: int) -> bool:
     """Tell whether times were exported as dates."""
     first = table.body[: table.body.find(b"\n")].split(b"\t")
-    return index < len(first) and first[index].count(b"/") == 2
+    return (
+        index < len(first) and _slashed(first[index].decode("latin-1")).count("/") == 2
+    )
 
 
-def _stamps(table: TextTable, index: int, options: Options) -> np.ndarray:
+def _stamps(
+    table: TextTable, index: int, options: Options, dayfirst: bool
+) -> np.ndarray:
     words = table.read({}, {"time": index})["time"]
-    stamps = stamps_of(words, Style(options.dayfirst, BIOLOGIC.dayfirst), None)
+    if len(words) and "/" not in str(words[0]):
+        words = np.array([_slashed(str(word)) for word in words], object)
+    stamps = stamps_of(words, Style(options.dayfirst, dayfirst), None)
     missing = np.ones(len(words), bool) if stamps is None else ~stamps.known
     if stamps is None or missing.any():
         bad = int(np.argmax(missing))
