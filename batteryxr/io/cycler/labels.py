@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 #: each row.
 CLOCK, HOURS, STATE, NUMBER = "clock", "time of day", "state", "number of the row"
 _BARE = {*COUNTERS, CLOCK, HOURS, STATE, NUMBER}
-#: Name that a user gives a column: one of the data model, with units if the label has
-#: none.
 #: Most letters of a label or unit; longer ones are unknown.
 _LETTERS = 300
+#: Name that a user gives a column: one of the data model, with units if the label has
+#: none.
 _NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
 # Spelling of units by cyclers, in lower case -> our spelling.
@@ -263,13 +263,8 @@ def meant(name: str) -> tuple[str, str | None]:
 
 def _unit(written: str) -> str | None:
     """Return a file's units in our spelling, or None if they are unknown."""
-    text = (
-        (written if len(written) <= _LETTERS else "?")
-        .strip()
-        .lower()
-        .replace("μ", "u")
-        .replace("µ", "u")
-    )
+    text = written if len(written) <= _LETTERS else "?"
+    text = text.strip().lower().replace("μ", "u").replace("µ", "u")
     text = re.sub(r"\s+vs\.?\s.*", "", text)  # volts against a reference electrode
     joined = re.sub(r"\s*[\s*⋅×-]\s*", "", text)  # mA h, mA*h
     return _UNITS.get(text.rstrip(".")) or _UNITS.get(text) or _UNITS.get(joined)
