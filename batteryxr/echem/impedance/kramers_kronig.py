@@ -130,7 +130,8 @@ def kramers_kronig(
     flag = xr.where((misfit > threshold) & short, 16, flag)
     plain = (correlation > linear.NO_NOISE) & (misfit > _PLAIN * threshold)
     flag = xr.where(plain & (flag != 16), 1, flag)
-    limit = np.maximum(_FAR * size.median("frequency"), threshold)
+    usual = size.where(size.notnull().any("frequency"), 0.0).median("frequency")
+    limit = np.maximum(_FAR * usual, threshold)
     far = (size > limit).any("frequency") & ((flag & 17) == 0)
     flag = flag | xr.where(far, 32, 0)
     found: dict[str, xr.DataArray] = {
@@ -145,12 +146,11 @@ def kramers_kronig(
     grown, sd = _drift(spectra, array, fitted, count)
     found |= {"drift": grown, "drift_error": sd}
     told = (abs(grown) > threshold) & (abs(grown) > _SURE * sd)
-    flag = flag | xr.where(told, 2, 0)
     change = changes(spectra)
     if change is not None:
-        flag = flag | xr.where(change > threshold, 2, 0)
+        told = told | (change > threshold)
         found["change"] = reading.named(change, "1", "Change while taken, of |Z|")
-    flag = xr.where(count == 0, 4, flag).astype(np.int8)
+    flag = xr.where(count == 0, 4, flag | xr.where(told, 2, 0)).astype(np.int8)
     found["kk_flag"] = reading.named(
         flag, "1", "What is odd about the spectrum", **_FLAGS
     )

@@ -406,8 +406,8 @@ def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
     """
     before, reading = np.abs(x.reading_before), np.abs(x.reading)
     possible = (1 + _STEEP) * most
-    fell = (reading < before) & (_signs(x.reading, x.reading_before) >= 0)
-    fell &= reading <= possible
+    lower = (reading < before) & (_signs(x.reading, x.reading_before) >= 0)
+    lower &= reading <= possible
     rises, falls = x.course == 1, x.course == -1
     line = np.abs(x.i + x.i_before) * x.d / 7200
     nearer = np.abs(reading - line) < np.abs(np.abs(added) - line)
@@ -415,7 +415,7 @@ def _fell(x: Intervals, added: np.ndarray, most: np.ndarray) -> np.ndarray:
     nearer &= ~(falls & (np.abs(added) <= possible))  # it fell on, as in a pause
     still = (x.i == 0) & (reading == 0) & ~falls
     odd = (np.abs(added) > possible) | (rises & ~falls) | still
-    return fell & np.where(_signs(x.i, x.i_before) > 0, nearer, odd)
+    return lower & np.where(_signs(x.i, x.i_before) > 0, nearer, odd)
 
 
 def _as_others(x: Intervals, restart: np.ndarray, most: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def tiff(path: Path, known: Stamp | None = None) -> Iterator[Any]:
         refuse_other(path, start, "tiff")
         refuse_words(path, start)
         if b"\0" not in start:
-            raise FileFormatError(path, "is text, or no image of any kind known here.")
+            raise FileFormatError(path, "no readable TIFF file, but text or unknown.")
     with (
         opened(path) if known is None else known.opened() as raw,
         named(path, "no readable TIFF file"),
