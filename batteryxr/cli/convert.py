@@ -37,6 +37,14 @@ _FORMATS = {
     "series": (".csv", ".zarr", ".nxs", ".xlsx"),
     "stack": (".zarr", ".nxs"),
 }
+#: Kinds of file that use an option.
+_TAKEN = {
+    "test": ("cycler",),
+    "energy": ("stack",),
+    "axis": ("series",),
+    "columns": ("cycler", "impedance", "series"),
+    "timezone": ("cycler", "impedance", "series"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,16 +136,10 @@ def _held(out: str, ending: str, overwrite: bool) -> Iterator[None]:
 
 def _require_used(kind: str, arguments: argparse.Namespace) -> None:
     """Raise for an option that files of this kind do not use."""
-    if arguments.test is not None and kind != "cycler":
-        raise ArgumentError("test", arguments.test, f"nothing for {kind} files")
-    if arguments.energy is not None and kind != "stack":
-        raise ArgumentError("energy", arguments.energy, f"nothing for {kind} files")
-    if arguments.axis is not None and kind != "series":
-        raise ArgumentError("axis", arguments.axis, f"nothing for {kind} files")
-    if arguments.columns is not None and kind == "stack":
-        raise ArgumentError("columns", arguments.columns, "nothing for stack files")
-    if arguments.timezone is not None and kind == "stack":
-        raise ArgumentError("timezone", arguments.timezone, "nothing for stack files")
+    for name, kinds in _TAKEN.items():
+        value = getattr(arguments, name)
+        if value is not None and kind not in kinds:
+            raise ArgumentError(name, value, f"nothing for {kind} files")
 
 
 def _read(kind: str, arguments: argparse.Namespace) -> Any:

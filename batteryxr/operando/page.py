@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.files import require_writable, whole_file
-from batteryxr.core.plotting import (
-    ABOVE,
-    load_hvplot,
-    plain,
-)
+from batteryxr.core.plotting import ABOVE, load_hvplot, plain
 from batteryxr.core.units import with_power
 from batteryxr.core.version import __version__
 

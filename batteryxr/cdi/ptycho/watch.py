@@ -12,10 +12,7 @@ from batteryxr.cdi.ptycho.states import ledger_of, look_at
 from batteryxr.core.checks import Whole, checked
 from batteryxr.core.errors import ArgumentError, StoreError
 from batteryxr.core.model import attributes
-from batteryxr.core.plotting import (
-    LOG_Y,
-    load_hvplot,
-)
+from batteryxr.core.plotting import LOG_Y, load_hvplot
 from batteryxr.core.store import telling
 
 if TYPE_CHECKING:

@@ -46,9 +46,6 @@ _SLOWEST = {
 }
 #: Types of flag, exponent and whether a peak is sharp.
 _TOLD = np.int8, float, np.int8
-#: What helps where a spectrum goes on below its lowest frequency, by `kind`.
-_MEND = {"auto": "kind='blocking' or 'diffusing' names what follows"}
-_PEAKS = "drt_peaks gives the processes inside it, which do not depend on that end"
 _TAU = {"units": "s", "long_name": "Relaxation time"}
 _NO_ARCS = {
     "units": "1",
@@ -205,6 +202,9 @@ def drt(
 
 
 def _warn(flags: np.ndarray, kind: str) -> None:
+    mend = "drt_peaks gives the processes inside it, which do not depend on that end"
+    if kind == "auto":
+        mend = "kind='blocking' or 'diffusing' names what follows"
     words = "leave more than twice the noise: no distribution is like them"
     if odd := int((flags & distribution.MISFIT > 0).sum()):
         warn_quality(f"drt: {odd} of {flags.size} spectra {words}. See drt_flag.")
@@ -212,7 +212,7 @@ def _warn(flags: np.ndarray, kind: str) -> None:
         warn_quality(
             f"drt: {odd} of {flags.size} spectra go on below their lowest frequency, "
             "and do not tell how: the slow end of the distribution is that of the "
-            f"range. {_MEND.get(kind, _PEAKS)}. See drt_flag."
+            f"range. {mend}. See drt_flag."
         )
 
 

@@ -8,13 +8,7 @@ import numpy as np
 
 from batteryxr.core.checks import checked
 from batteryxr.core.model import require_dims, require_variables
-from batteryxr.core.plotting import (
-    ABOVE,
-    COLOURS,
-    dimension,
-    load_hvplot,
-    plain,
-)
+from batteryxr.core.plotting import ABOVE, COLOURS, dimension, load_hvplot, plain
 from batteryxr.echem.cycling.cells import capacity_of_groups
 from batteryxr.echem.plot.axes import per_cent, whole_ticks
 

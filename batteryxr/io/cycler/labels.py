@@ -13,6 +13,7 @@ from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
 from batteryxr.io.cycler.checks.direction import states_of
 from batteryxr.io.cycler.table import COLUMNS, COUNTERS, REQUIRED
+from batteryxr.io.door.words import LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 #: each row.
 CLOCK, HOURS, STATE, NUMBER = "clock", "time of day", "state", "number of the row"
 _BARE = {*COUNTERS, CLOCK, HOURS, STATE, NUMBER}
-#: Most letters of a label or unit; longer ones are unknown.
-_LETTERS = 300
 #: Name that a user gives a column: one of the data model, with units if the label has
 #: none.
 _NAMED = re.compile(r"\s*([^()\[\]]*[^()\[\]\s])\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
@@ -186,7 +185,7 @@ def choose(
     for label, name in (explicit or {}).items():
         found[meant(name)[0]] = _explicit(label, name, labels)
     taken = {source.index for source in found.values()}
-    bare = [split(label if len(label) <= _LETTERS else "?") for label in labels]
+    bare = [split(label if len(label) <= LABEL else "?") for label in labels]
     for column in columns:
         if column.name in found:
             continue
@@ -263,7 +262,7 @@ def meant(name: str) -> tuple[str, str | None]:
 
 def _unit(written: str) -> str | None:
     """Return a file's units in our spelling, or None if they are unknown."""
-    text = written if len(written) <= _LETTERS else "?"
+    text = written if len(written) <= LABEL else "?"
     text = text.strip().lower().replace("μ", "u").replace("µ", "u")
     text = re.sub(r"\s+vs\.?\s.*", "", text)  # volts against a reference electrode
     joined = re.sub(r"\s*[\s*⋅×-]\s*", "", text)  # mA h, mA*h
@@ -303,9 +302,7 @@ def refuse_incomplete(
 
 def units_row(cells: Sequence[str]) -> list[str] | None:
     """Return the units in a row that holds nothing else, such as ``[V]``, or None."""
-    inner = [
-        cell[: _LETTERS + 1].strip().strip("[]()").strip().lower() for cell in cells
-    ]
+    inner = [cell[: LABEL + 1].strip().strip("[]()").strip().lower() for cell in cells]
     known = [_unit(text) is not None for text in inner]
     other = [not text or _ELSE.fullmatch(text) is not None for text in inner]
     if sum(known) < 2 or not all(a or b for a, b in zip(known, other, strict=True)):

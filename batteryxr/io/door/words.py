@@ -32,6 +32,8 @@ _SIGNS = 1_500_000
 _OPEN = 1000
 #: Most items of JSON where they hold fewer bytes than a number with its comma does.
 _ITEMS, _ITEM = 1_000_000, 4
+#: Most letters of a label, and of a line of a header, in which patterns are looked for.
+LABEL, LINE = 300, 2000
 #: Most lines, words and tables of a text of which each becomes an object.
 _LINES, _WORDS, _TABLES = 2_000_000, 6_000_000, 10_000
 _PIECE = 1 << 24

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batteryxr.core.errors import ArgumentError, FileFormatError, UnitsError
 from batteryxr.core.units import affine
+from batteryxr.io.door.words import LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,8 +88,6 @@ _BASES = {"ohm": "ohm", "ohms": "ohm", "ω": "ohm", "hz": "Hz", "s": "s", "sec":
 #: Labels of ZPlot, whose brackets hold no units.
 _ZPLOT = {"Z'(a)": "Z' (ohm)", "Z''(b)": "Im(Z) (ohm)"}
 #: Words before a label that stand for a minus sign.
-#: Most letters of a label that are looked at.
-_LETTERS = 300
 _MINUS = re.compile(r"^(minus|neg(ative|\.)?|\(-\)|-1\s?[*x·×])[\s_]*", re.IGNORECASE)
 _NAMED = re.compile(r"\s*(\w+)\s*(?:[(\[]([^()\[\]]*)[)\]])?\s*")
 
@@ -124,7 +123,7 @@ def find(
         ambiguous.
     """
     stripped = [label.strip() for label in labels]
-    stripped = [x if len(x) <= _LETTERS else f"{x[:_LETTERS]} ..." for x in stripped]
+    stripped = [x if len(x) <= LABEL else f"{x[:LABEL]} ..." for x in stripped]
     found = told(stripped, explicit or {})
     taken = {source.column for source in found.values()}
     others = replaced(found)

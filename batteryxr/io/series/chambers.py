@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from batteryxr.io.door.words import LINE
 from batteryxr.io.series.headers import slug
 from batteryxr.io.series.roles import Role, changes, role_of
 
@@ -34,8 +35,6 @@ _PHRASED = {role: re.compile(w, re.IGNORECASE) for role, w in _PHRASES.items()}
 _PLACED = {role: re.compile(w, re.IGNORECASE) for role, w in _PLACES.items()}
 _RATIO = re.compile(r"\w\)?\s*/\s*\(?i", re.IGNORECASE)  # "I1/I0" is no monitor
 #: "ch1: I0", "It = ch2": several on a line are parted by commas.
-#: Most letters of a line that are looked at.
-_LETTERS = 2000
 _PAIR = re.compile(
     r"(?<![\w.])([^\W\d]\w*(?:[ .-]\w+)*)\s*(?:=>|->|[:=]|(?<=\s)-(?=\s)|\bis\b)\s*"
     r"([^,;|=\n]+?)(?=\s{2,}|\s*[,;|\n]|\s*$)"
@@ -97,7 +96,7 @@ def in_order(names: Sequence[str], roles: Sequence[Role]) -> dict[int, Role]:
 
 def _pairs(line: str) -> list[tuple[str, str]]:
     """Return what stands on both sides of the signs in a line: "a: b=c, d=e"."""
-    line = line[:_LETTERS]
+    line = line[:LINE]
     found: list[tuple[str, str]] = _PAIR.findall(line)
     _, colon, rest = line.partition(":")
     return found + (_PAIR.findall(rest) if colon else [])

@@ -12,6 +12,7 @@ import numpy as np
 
 from batteryxr.core.errors import ArgumentError
 from batteryxr.io import clock
+from batteryxr.io.door.words import LINE
 from batteryxr.io.series.roles import axis_of, role_of
 from batteryxr.io.series.titles import BRACKETS, NUMBERED, read_titles, spelled, title
 
@@ -31,8 +32,6 @@ _SIGNS = "#%!;*/ \t"
 _RIGAKU = re.compile(r'\*(\w+)\s+"(.*)"\s*')
 _SECTION = re.compile(r"\[[A-Za-z ]+\]")
 _SPEC = re.compile(r"[#%!;*/\s]*#(?P<letter>[DL])\s+(?P<rest>.*)")
-#: Most letters of a line of keys and values.
-_LETTERS = 2000
 _PAIR = re.compile(r"([^=]+?)\s*=\s*(.*?)\s*(?=\s{2,}[^=\s][^=]*=|$)")
 _NUMBER = re.compile(
     r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|nan)"
@@ -243,7 +242,7 @@ def read_header(file: ColumnFile | Decoded) -> Header:
             continue
         bare = line.lstrip(_SIGNS).strip()
         listed = "\t" in bare and _lists_columns(bare, file.n_columns)
-        pairs = [] if listed or len(bare) > _LETTERS else _pairs(bare)
+        pairs = [] if listed or len(bare) > LINE else _pairs(bare)
         if rigaku := _RIGAKU.fullmatch(line.strip()):
             pairs = [(rigaku[1], rigaku[2])]
         elif by_comma and bare.count(",") == 1 and _is_key(bare.split(",")[0]):

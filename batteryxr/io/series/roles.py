@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from batteryxr.io.door.words import LINE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -269,13 +271,11 @@ class Role:
 
 
 UNKNOWN = Role("")
-#: Most letters of a line of a header in which the sign of a layout is looked for.
-_LETTERS = 2000
 
 
 def layout_of(header: str) -> Dialect | None:
     """Return the layout whose sign a header holds, or None."""
-    header = "\n".join(line[:_LETTERS] for line in header.splitlines())
+    header = "\n".join(line[:LINE] for line in header.splitlines())
     if not _ANY_SIGN.search(header):
         return None
     return next(row for row in LAYOUTS if row.sign.search(header))

@@ -10,6 +10,7 @@ import numpy as np
 
 from batteryxr.core.kernels.ranks import median
 from batteryxr.io.cycler.table import filled
+from batteryxr.io.door.words import LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,6 @@ _CHARGE = re.compile(
     r"|carga|carica))",
     re.IGNORECASE,
 )
-_LETTERS = 300  # most of a word that are looked at
 _REST = 1e-3  # of the largest current; smaller ones have no direction
 _COUNTERS = "the separate counters"
 _VOLTAGE = "the course of the voltage"
@@ -71,7 +71,7 @@ def states_of(words: Sequence[Any] | np.ndarray) -> np.ndarray:
             return -1
         return 1 if _CHARGE.match(word) else 0
 
-    kinds = {word: kind(str(word)[:_LETTERS]) for word in set(words)}
+    kinds = {word: kind(str(word)[:LABEL]) for word in set(words)}
     return np.array([kinds[word] for word in words], dtype=np.int8)
 
 
